@@ -1,0 +1,31 @@
+"""The user-item graph and what is computed on it. Nothing here imports RecBole."""
+
+from recbole_universal.graph.clusters import (
+    ClusterStats,
+    cluster_edges,
+    cluster_nodes,
+    edge_cluster_stats,
+    n_clusters_for,
+    nearest_center,
+    node_cluster_stats,
+)
+from recbole_universal.graph.edge_operators import EDGE_OPERATORS, EdgeFeatures
+from recbole_universal.graph.interaction_graph import InteractionGraph
+from recbole_universal.graph.node2vec import node2vec
+from recbole_universal.graph.random_walk import RandomWalker, random_walks
+
+__all__ = [
+    "EDGE_OPERATORS",
+    "ClusterStats",
+    "EdgeFeatures",
+    "InteractionGraph",
+    "RandomWalker",
+    "cluster_edges",
+    "cluster_nodes",
+    "edge_cluster_stats",
+    "n_clusters_for",
+    "nearest_center",
+    "node2vec",
+    "node_cluster_stats",
+    "random_walks",
+]

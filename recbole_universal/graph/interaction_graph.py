@@ -1,0 +1,200 @@
+"""The bipartite user-item graph on which every universal feature is computed."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse as sp
+
+from recbole_universal.graph.canonical_order import canonical_order
+
+
+class InteractionGraph:
+    """Weighted bipartite graph of users and items, stored as CSR matrices in both directions.
+
+    Nodes have one common numbering where a method speaks of nodes: user ``u`` is node ``u`` and item ``i`` is node
+    ``n_users + i``. Users and items without an interaction (RecBole's padding id 0 among them) are nodes of degree 0.
+
+    Args:
+        matrix: SciPy sparse matrix ``[n_users, n_items]``; its values are the weights of the interactions, which are
+            positive. An explicit zero is no interaction; duplicates are summed to one edge. The matrix is not changed.
+
+    Attributes:
+        user_item (csr_matrix): ``[n_users, n_items]`` float32, sorted indices, no zeros, no duplicates.
+        n_users (int): rows of the matrix.
+        n_items (int): columns of the matrix.
+        n_nodes (int): ``n_users + n_items``.
+        n_edges (int): number of distinct user-item pairs.
+
+    Raises:
+        ValueError: if the matrix is not sparse, numeric and two-dimensional, has no user, no item or no interaction,
+            or holds a weight that is negative, NaN or infinite (as float32).
+    """
+
+    def __init__(self, matrix: sp.spmatrix | sp.sparray) -> None:
+        self.user_item = _checked_csr(matrix)
+        self.n_users, self.n_items = map(int, self.user_item.shape)
+        self.n_nodes = self.n_users + self.n_items
+        self.n_edges = int(self.user_item.nnz)
+
+    def __repr__(self) -> str:
+        return f"InteractionGraph(n_users={self.n_users}, n_items={self.n_items}, n_edges={self.n_edges})"
+
+    @cached_property
+    def item_user(self) -> sp.csr_matrix:
+        """The transposed matrix, ``[n_items, n_users]`` float32 with sorted indices."""
+        return self.user_item.T.tocsr()
+
+    @cached_property
+    def user_degree(self) -> np.ndarray:
+        """Number of distinct items of each user, int64 ``[n_users]``."""
+        return np.diff(self.user_item.indptr).astype(np.int64)
+
+    @cached_property
+    def item_degree(self) -> np.ndarray:
+        """Number of distinct users of each item, int64 ``[n_items]``."""
+        return np.bincount(self.user_item.indices, minlength=self.n_items).astype(np.int64)
+
+    @cached_property
+    def degree(self) -> np.ndarray:
+        """Number of distinct neighbours of each node, int64 ``[n_nodes]``."""
+        return np.concatenate([self.user_degree, self.item_degree])
+
+    @cached_property
+    def user_marginal(self) -> np.ndarray:
+        """Sum of each user's weights, float64 ``[n_users]``; its degree where the weights are 1."""
+        users, _ = self.edges()
+        return np.bincount(users, weights=self.user_item.data, minlength=self.n_users)
+
+    @cached_property
+    def item_marginal(self) -> np.ndarray:
+        """Sum of each item's weights, float64 ``[n_items]``; its degree where the weights are 1."""
+        return np.bincount(self.user_item.indices, weights=self.user_item.data, minlength=self.n_items)
+
+    def edges(self) -> tuple[np.ndarray, np.ndarray]:
+        """The interactions, sorted by user, then by item.
+
+        Returns:
+            users and items, int64 ``[n_edges]`` each.
+        """
+        users = np.repeat(np.arange(self.n_users, dtype=np.int64), np.diff(self.user_item.indptr))
+        return users, self.user_item.indices.astype(np.int64)
+
+    def adjacency(self) -> tuple[np.ndarray, np.ndarray]:
+        """The symmetric adjacency lists over all nodes: a user's items (shifted by ``n_users``), an item's users.
+
+        Returns:
+            ``indptr`` int64 ``[n_nodes + 1]`` and ``indices`` int64 ``[2 * n_edges]``, ascending for each node.
+        """
+        indptr = np.concatenate([[0], np.cumsum(self.degree)])
+        indices = np.concatenate([self.user_item.indices.astype(np.int64) + self.n_users, self.item_user.indices])
+        return indptr, indices
+
+    def split_support_query(
+        self, query_ratio: float, seed: int
+    ) -> tuple[InteractionGraph, np.ndarray, np.ndarray]:
+        """Hide a random part of each user's interactions.
+
+        A user with d interactions loses ``query_ratio * d`` of them, rounded up or down at random so that the
+        expectation is exact, and never the last one: a user with one interaction keeps it in the support part.
+        Items may lose all their interactions.
+
+        Args:
+            query_ratio: share of the interactions to hide, above 0 and below 1.
+            seed: seed of the split, a non-negative int.
+
+        Returns:
+            The support graph (same shape, weights kept) and the users and items of the hidden query interactions,
+            int64 ``[n_query]`` each, sorted by user, then by item. Every interaction is in exactly one of the two.
+
+        Raises:
+            ValueError: if ``query_ratio`` is not between 0 and 1.
+        """
+        if not 0.0 < query_ratio < 1.0:
+            raise ValueError(f"query_ratio must be above 0 and below 1, got {query_ratio!r}")
+        rng = np.random.default_rng(seed)
+        users, items = self.edges()
+        n_query = np.floor(query_ratio * self.user_degree + rng.random(self.n_users)).astype(np.int64)
+        n_query = np.minimum(n_query, np.maximum(self.user_degree - 1, 0))
+        # Edges stay grouped by user, in random order within the user: the first n_query of each group are hidden.
+        shuffled = np.lexsort((rng.random(self.n_edges), users))
+        rank = np.arange(self.n_edges) - self.user_item.indptr[users]
+        hidden = np.zeros(self.n_edges, dtype=bool)
+        hidden[shuffled[rank < n_query[users]]] = True
+        support = sp.csr_matrix(
+            (self.user_item.data[~hidden], (users[~hidden], items[~hidden])), shape=self.user_item.shape
+        )
+        return InteractionGraph(support), users[hidden], items[hidden]
+
+    def canonical_order(self) -> tuple[np.ndarray, np.ndarray]:
+        """Orders of users and items that depend on the graph alone, not on the ids given.
+
+        Walks, initial values and k-means depend on the numbering of the nodes. Features computed on
+        ``graph.permute(*graph.canonical_order())`` and mapped back do not: relabelling users and items permutes them
+        exactly. See `recbole_universal.graph.canonical_order.canonical_order` for the method and its limit.
+
+        Returns:
+            ``user_perm`` int64 ``[n_users]`` and ``item_perm`` int64 ``[n_items]``: position k of the order is taken
+            by user ``user_perm[k]``. Users and items without interactions come last.
+        """
+        return canonical_order(self.user_item, self.item_user)
+
+    def permute(self, user_perm: np.ndarray, item_perm: np.ndarray) -> InteractionGraph:
+        """The same graph under other ids.
+
+        Args:
+            user_perm: int ``[n_users]``, a permutation; new user k is old user ``user_perm[k]``.
+            item_perm: int ``[n_items]``, likewise for items.
+
+        Raises:
+            ValueError: if one of them is not a permutation.
+        """
+        user_rank = _inverse_permutation("user_perm", user_perm, self.n_users)
+        item_rank = _inverse_permutation("item_perm", item_perm, self.n_items)
+        users, items = self.edges()
+        coordinates = (user_rank[users], item_rank[items])
+        return InteractionGraph(sp.csr_matrix((self.user_item.data, coordinates), shape=self.user_item.shape))
+
+
+def _checked_csr(matrix: sp.spmatrix | sp.sparray) -> sp.csr_matrix:
+    if not sp.issparse(matrix):
+        raise ValueError(f"matrix must be a SciPy sparse matrix [n_users, n_items], got {type(matrix).__name__}")
+    if matrix.ndim != 2:
+        raise ValueError(f"matrix must have two dimensions [n_users, n_items], got shape {matrix.shape}")
+    if matrix.dtype.kind not in "biuf":
+        raise ValueError(f"matrix must hold real numbers, got dtype {matrix.dtype}")
+    n_users, n_items = matrix.shape
+    if n_users == 0 or n_items == 0:
+        raise ValueError(f"matrix must have at least one user and one item, got shape {matrix.shape}")
+    coo = sp.coo_matrix(matrix)
+    with np.errstate(over="ignore"):  # an overflow is reported below, with its place
+        _check_weights(coo.row, coo.col, coo.data.astype(np.float32))
+        csr = sp.csr_matrix((coo.data.astype(np.float64), (coo.row, coo.col)), shape=coo.shape)  # sums duplicates
+        csr = csr.astype(np.float32)
+    csr.eliminate_zeros()
+    csr.sort_indices()
+    if csr.nnz == 0:
+        raise ValueError(f"matrix [{n_users}, {n_items}] holds no interaction: every weight is zero or missing")
+    rows = np.repeat(np.arange(n_users), np.diff(csr.indptr))
+    _check_weights(rows, csr.indices, csr.data)
+    return csr
+
+
+def _check_weights(rows: np.ndarray, cols: np.ndarray, weights: np.ndarray) -> None:
+    wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    if wrong.size:
+        first = wrong[np.lexsort((cols[wrong], rows[wrong]))[0]]
+        raise ValueError(
+            f"matrix holds the weight {weights[first]} at row {rows[first]}, column {cols[first]} "
+            f"({wrong.size} such weights); weights must be finite in float32 and not negative"
+        )
+
+
+def _inverse_permutation(name: str, permutation: np.ndarray, size: int) -> np.ndarray:
+    permutation = np.asarray(permutation)
+    if permutation.shape != (size,) or not np.array_equal(np.sort(permutation), np.arange(size)):
+        raise ValueError(f"{name} must hold each of 0..{size - 1} exactly once, got shape {permutation.shape}")
+    inverse = np.empty(size, dtype=np.int64)
+    inverse[permutation] = np.arange(size)
+    return inverse
