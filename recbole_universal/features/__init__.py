@@ -1,0 +1,22 @@
+"""Universal features: numbers that mean the same for the users and items of every data set.
+
+Everything here works on a SciPy sparse matrix of interactions and imports no RecBole.
+"""
+
+from recbole_universal.features.activity import ActivityFeatures
+from recbole_universal.features.cooccurrence import CooccurrenceFeatures
+from recbole_universal.features.family import FamilyFeatures, FeatureFamily, PairFeatures
+from recbole_universal.features.interaction import InteractionFeatures
+from recbole_universal.features.pipeline import FAMILIES, FeaturePipeline, UniversalFeatures
+
+__all__ = [
+    "FAMILIES",
+    "ActivityFeatures",
+    "CooccurrenceFeatures",
+    "FamilyFeatures",
+    "FeatureFamily",
+    "FeaturePipeline",
+    "InteractionFeatures",
+    "PairFeatures",
+    "UniversalFeatures",
+]

@@ -1,0 +1,94 @@
+"""Checks of user-given arguments, with one wording for every family.
+
+Each error names the owner ("feature family 'activity'"), the argument, the value given and what is valid.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Collection, Mapping
+from numbers import Integral, Real
+from typing import Any
+
+
+def integer(owner: str, name: str, value: Any, minimum: int) -> int:
+    """Return ``value`` as an int, at least ``minimum``.
+
+    Raises:
+        ValueError: if it is not an integer, or too small.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
+        raise ValueError(f"{owner}: argument {name} must be an integer >= {minimum}, not {value!r}")
+    return int(value)
+
+
+def optional_integer(owner: str, name: str, value: Any, minimum: int) -> int | None:
+    """Return ``value`` as an int, at least ``minimum``, or None (chosen from the size of the data).
+
+    Raises:
+        ValueError: if it is neither None nor an integer, or too small.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
+        raise ValueError(
+            f"{owner}: argument {name} must be an integer >= {minimum}, or None (chosen from the size of the "
+            f"data), not {value!r}"
+        )
+    return int(value)
+
+
+def real(owner: str, name: str, value: Any, above: float) -> float:
+    """Return ``value`` as a finite float greater than ``above``.
+
+    Raises:
+        ValueError: if it is not a finite number, or too small.
+    """
+    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    if not (math.isfinite(number) and number > above):
+        raise ValueError(f"{owner}: argument {name} must be a finite number > {above:g}, not {value!r}")
+    return number
+
+
+def choice(owner: str, name: str, value: Any, choices: Collection[str]) -> str:
+    """Return ``value``, one of ``choices``.
+
+    Raises:
+        ValueError: if it is none of them.
+    """
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{owner}: argument {name} must be one of {', '.join(choices)}, not {value!r}")
+    return value
+
+
+def defaults(function: Callable[..., Any], exclude: Collection[str] = ("self",)) -> dict[str, Any]:
+    """Return the arguments of a function that a user may set, with their default values."""
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.name not in exclude and p.default is not p.empty}
+
+
+def mapping(owner: str, value: Any) -> dict[str, Any]:
+    """Return ``value`` as a dict; None is an empty one.
+
+    Raises:
+        ValueError: if it is not a mapping with strings as keys.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ValueError(f"{owner}: arguments must be a mapping from argument name to value, not {value!r}")
+    return dict(value)
+
+
+def known(owner: str, given: Collection[str], valid: Collection[str]) -> None:
+    """Check that every given argument exists.
+
+    Raises:
+        ValueError: naming the unknown ones and listing the valid ones.
+    """
+    unknown = sorted(set(given) - set(valid))
+    if unknown:
+        raise ValueError(
+            f"{owner}: unknown argument {', '.join(unknown)}; valid arguments: {', '.join(valid)}"
+        )

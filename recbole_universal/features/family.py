@@ -1,0 +1,192 @@
+"""What a feature family is: a name, checked arguments, and a function from a graph to rows of numbers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from recbole_universal.features import arguments
+
+if TYPE_CHECKING:
+    from recbole_universal.graph.interaction_graph import InteractionGraph
+
+Family = TypeVar("Family", bound="FeatureFamily")
+
+
+class PairFeatures(ABC):
+    """Features of a user and an item together, looked up for any candidate pair.
+
+    Attributes:
+        dim: number of values of a pair.
+        n_users: number of user ids.
+        n_items: number of item ids.
+    """
+
+    dim: int
+    n_users: int
+    n_items: int
+
+    @abstractmethod
+    def __call__(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        """Features of the pairs (users[k], items[k]).
+
+        Args:
+            users: user ids, int64 [n].
+            items: item ids, int64 [n].
+
+        Returns:
+            float32 [n, dim], on the device of the tables; all-zero rows where an id has no interaction.
+        """
+
+    @abstractmethod
+    def full(self, users: torch.Tensor) -> torch.Tensor:
+        """Features of each given user with every item; equal to calling pair by pair.
+
+        Args:
+            users: user ids, int64 [n_batch].
+
+        Returns:
+            float32 [n_batch, n_items, dim], on the device of the tables.
+        """
+
+    @abstractmethod
+    def arrays(self) -> dict[str, NDArray]:
+        """All tables as arrays without Python objects, for :meth:`from_arrays` and the cache."""
+
+    @classmethod
+    @abstractmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray]) -> PairFeatures:
+        """Build from what :meth:`arrays` returned."""
+
+    @abstractmethod
+    def to(self, device: str | torch.device) -> PairFeatures:
+        """The same features with the tables on another device."""
+
+    @abstractmethod
+    def reindexed(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> PairFeatures:
+        """The same features under other ids.
+
+        Args:
+            users: for each new user id the present one, or -1 for one without interactions, [n_new_users].
+            items: the same for items, [n_new_items].
+        """
+
+
+@dataclass
+class FamilyFeatures:
+    """The features of one family on one data set.
+
+    Attributes:
+        user: float32 [n_users, user_dim]; all-zero rows for users without training interactions.
+        item: float32 [n_items, item_dim]; all-zero rows for items without training interactions.
+        pair: features of pairs, or None if the family has none.
+    """
+
+    user: NDArray[np.float32]
+    item: NDArray[np.float32]
+    pair: PairFeatures | None = None
+
+    def reindexed(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> FamilyFeatures:
+        """The same features under other ids; -1 in ``users`` or ``items`` gives an all-zero row."""
+        pair = None if self.pair is None else self.pair.reindexed(users, items)
+        return FamilyFeatures(take_rows(self.user, users), take_rows(self.item, items), pair)
+
+
+def take_rows(table: NDArray, rows: NDArray[np.int64]) -> NDArray:
+    """Rows of a table, all-zero where the row number is -1."""
+    taken = np.zeros((len(rows), *table.shape[1:]), dtype=table.dtype)
+    present = rows >= 0
+    taken[present] = table[rows[present]]
+    return taken
+
+
+class FeatureFamily(ABC):
+    """A family of universal features.
+
+    A subclass checks all its arguments in ``__init__``, so that a mistake shows before any data are read, and sets
+    the dimensions there.
+
+    Attributes:
+        name: name in the registry, in configurations and in the schema.
+        needs_embedding: whether :meth:`compute` uses the node2vec embedding.
+        pair_class: class of the pair features, or None.
+        user_dim: number of values of a user.
+        item_dim: number of values of an item.
+        pair_dim: number of values of a pair; 0: no pair features.
+        args: all arguments, defaults included; can be written as JSON.
+    """
+
+    name: ClassVar[str]
+    needs_embedding: ClassVar[bool] = False
+    pair_class: ClassVar[type[PairFeatures] | None] = None
+    user_dim: int
+    item_dim: int
+    pair_dim: int = 0
+    args: dict[str, Any]
+
+    @classmethod
+    def owner(cls) -> str:
+        """How error messages call this family."""
+        return f"feature family {cls.name!r}"
+
+    @classmethod
+    def from_args(cls: type[Family], args: Mapping[str, Any] | None = None) -> Family:
+        """Build from user-given arguments.
+
+        Raises:
+            ValueError: if an argument is unknown or its value is not valid.
+        """
+        given = arguments.mapping(cls.owner(), args)
+        arguments.known(cls.owner(), given, list(arguments.defaults(cls.__init__)))
+        return cls(**given)
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """Number of values by side, for example ``{"user": 10, "item": 10, "pair": 0}``."""
+        return {"user": self.user_dim, "item": self.item_dim, "pair": self.pair_dim}
+
+    @abstractmethod
+    def compute(
+        self,
+        graph: InteractionGraph,
+        embedding: NDArray[np.float32] | None = None,
+        *,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+        show_progress: bool = False,
+    ) -> FamilyFeatures:
+        """Compute the features of the users and items of a graph.
+
+        Args:
+            graph: the training interactions.
+            embedding: node2vec embedding of all nodes, [n_nodes, embedding_dim]; only used if ``needs_embedding``.
+            seed: seed of everything random.
+            device: where long computations run.
+            show_progress: whether to draw progress bars.
+
+        Raises:
+            ValueError: if the arguments do not fit the data, for example more clusters than nodes.
+        """
+
+    def _checked_embedding(
+        self, graph: InteractionGraph, embedding: NDArray[np.float32] | None
+    ) -> NDArray[np.float32]:
+        if embedding is None or embedding.ndim != 2 or len(embedding) != graph.n_nodes:
+            shape = None if embedding is None else embedding.shape
+            raise ValueError(
+                f"{self.owner()}: embedding must have one row a node, [{graph.n_nodes}, embedding_dim], not {shape}"
+            )
+        return embedding
+
+    def _check_n_clusters(self, n_clusters: int | None, n_points: int, points: str) -> None:
+        if n_clusters is not None and n_clusters > n_points:
+            raise ValueError(
+                f"{self.owner()}: argument n_clusters is {n_clusters}, more than the {n_points} {points} of the "
+                f"training interactions; valid: 2 to {n_points}, or None (chosen from the size of the data)"
+            )

@@ -1,0 +1,311 @@
+"""The interaction family: which kinds of interaction a user or an item has, and of which kind a new one would be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+
+from recbole_universal.features import arguments
+from recbole_universal.features.binning import Binning
+from recbole_universal.features.cooccurrence import cluster_bins
+from recbole_universal.features.family import FamilyFeatures, FeatureFamily, PairFeatures, take_rows
+from recbole_universal.graph.clusters import cluster_edges, edge_cluster_stats
+from recbole_universal.graph.edge_operators import EDGE_OPERATORS, EdgeFeatures
+
+if TYPE_CHECKING:
+    from recbole_universal.graph.interaction_graph import InteractionGraph
+
+
+def operator_name(owner: str, value: Any) -> str:
+    """Name of an edge operator; also accepts the paper's spelling ("Weighted-L1"), in any case.
+
+    Raises:
+        ValueError: if there is no such operator.
+    """
+    if isinstance(value, str):
+        value = value.strip().lower().replace("-", "_").replace(" ", "_")
+    return arguments.choice(owner, "operator", value, EDGE_OPERATORS)
+
+
+class EdgeClusterPairs(PairFeatures):
+    """For any user and item, the bins of the edge cluster their edge would fall into.
+
+    The nearest center by Euclidean distance decides. Distances are computed in float64 and the centers carry a bias
+    of about 1e-11 in favour of the lower number, far above rounding: so equally near centers are resolved the same
+    way whether pairs are asked for one by one, in a batch, or for all items.
+
+    Args:
+        user_embedding: float32 [n_users, embedding_dim].
+        item_embedding: float32 [n_items, embedding_dim].
+        user_present: False for users without an embedding, bool [n_users].
+        item_present: the same for items, bool [n_items].
+        centers: centers of the non-empty edge clusters, [n_clusters, embedding_dim].
+        bins: values of each cluster, float32 [n_clusters, dim].
+        operator: one of :data:`~recbole_universal.graph.edge_operators.EDGE_OPERATORS`.
+    """
+
+    _tables = ("user_embedding", "item_embedding", "user_present", "item_present", "centers", "bins")
+    #: Numbers in one temporary of float64 while searching: some cache on a CPU, 128 MiB on an accelerator.
+    chunk_cpu = 2**19
+    chunk_accelerator = 2**24
+
+    def __init__(
+        self,
+        user_embedding: torch.Tensor,
+        item_embedding: torch.Tensor,
+        user_present: torch.Tensor,
+        item_present: torch.Tensor,
+        centers: torch.Tensor,
+        bins: torch.Tensor,
+        operator: str,
+    ) -> None:
+        self.user_embedding, self.item_embedding = user_embedding, item_embedding
+        self.user_present, self.item_present = user_present, item_present
+        self.centers, self.bins, self.operator = centers, bins, operator
+        self.n_users, self.n_items = len(user_embedding), len(item_embedding)
+        self.n_clusters, self.dim = bins.shape
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Derive what every search needs."""
+        self._centers = self.centers.double()
+        largest = max(
+            float(z.abs().max()) if z.numel() else 0.0 for z in (self.user_embedding, self.item_embedding)
+        )
+        length = self.centers.shape[1] ** 0.5
+        # Bounds on the terms of the expanded squared distance, hence on its rounding error.
+        edge = length * (largest if self.operator in ("average", "weighted_l1") else 4 * largest**2)
+        center = float(self._centers.norm(dim=1).max())
+        step = 1e-11 * center * (center + 2 * edge) / self.n_clusters
+        order = torch.arange(self.n_clusters, dtype=torch.float64, device=self.centers.device)
+        self._offset = (self._centers**2).sum(dim=1) + step * order
+        # Row n_clusters is for pairs without data.
+        self._bins = torch.cat([self.bins, self.bins.new_zeros(1, self.dim)])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tables are."""
+        return self.bins.device
+
+    @property
+    def _chunk(self) -> int:
+        return self.chunk_cpu if self.device.type == "cpu" else self.chunk_accelerator
+
+    def __call__(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        """See :meth:`PairFeatures.__call__`."""
+        return self._bins[self.nearest(users, items)]
+
+    def full(self, users: torch.Tensor) -> torch.Tensor:
+        """See :meth:`PairFeatures.full`."""
+        return self._bins[self.nearest_full(users)]
+
+    def table(self) -> torch.Tensor:
+        """Values of each cluster and, last, of a pair without data (zeros), float32 [n_clusters + 1, dim].
+
+        A model that maps the values of a pair through a network may map these rows instead, and look up.
+        """
+        return self._bins
+
+    def nearest(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        """Row of :meth:`table` of each pair.
+
+        Args:
+            users: user ids, int64 [n].
+            items: item ids, int64 [n].
+
+        Returns:
+            int64 [n].
+        """
+        users, items = users.to(self.device), items.to(self.device)
+        step = max(1, self._chunk // max(self.centers.shape[1], self.n_clusters))
+        found = [self._nearest_block(u, i) for u, i in zip(users.split(step), items.split(step), strict=True)]
+        nearest = torch.cat(found) if found else users.new_empty(0)
+        present = self.user_present[users] & self.item_present[items]
+        return nearest.masked_fill_(~present, self.n_clusters)
+
+    def _nearest_block(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        left, right = self.user_embedding[users].double(), self.item_embedding[items].double()
+        edges = EDGE_OPERATORS[self.operator](left, right)
+        return torch.addmm(self._offset, edges, self._centers.T, alpha=-2).argmin(dim=1)
+
+    def nearest_full(self, users: torch.Tensor) -> torch.Tensor:
+        """Row of :meth:`table` of each given user with every item.
+
+        Args:
+            users: user ids, int64 [n_batch].
+
+        Returns:
+            int64 [n_batch, n_items].
+        """
+        users = users.to(self.device)
+        if self.operator == "weighted_l1":
+            return self._nearest_full_explicit(users)
+        nearest = torch.empty(len(users), self.n_items, dtype=torch.int64, device=self.device)
+        users_step = max(1, self._chunk // (256 * self.n_clusters))
+        items_step = max(1, self._chunk // (min(users_step, max(1, len(users))) * self.n_clusters))
+        for item_start in range(0, self.n_items, items_step):
+            items = slice(item_start, item_start + items_step)
+            item_terms = self._item_terms(self.item_embedding[items].double())
+            for user_start in range(0, len(users), users_step):
+                block = slice(user_start, user_start + users_step)
+                distances = self._expanded(self.user_embedding[users[block]].double(), *item_terms)
+                nearest[block, items] = distances.argmin(dim=-1).T
+        present = self.user_present[users][:, None] & self.item_present
+        return nearest.masked_fill_(~present, self.n_clusters)
+
+    def _nearest_full_explicit(self, users: torch.Tensor) -> torch.Tensor:
+        items = torch.arange(self.n_items, device=self.device)
+        rows = [self.nearest(user.expand(self.n_items), items) for user in users]
+        return torch.stack(rows) if rows else users.new_empty(0, self.n_items)
+
+    def _item_terms(self, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Embeddings of items, and what they alone add to the distance to each center, [n_items, 1, n_clusters]."""
+        if self.operator == "hadamard":
+            return items, None
+        own = (
+            -items @ self._centers.T if self.operator == "average" else -2 * (items * items) @ self._centers.T
+        )
+        return items, own[:, None, :]
+
+    def _expanded(self, users: torch.Tensor, items: torch.Tensor, own: torch.Tensor | None) -> torch.Tensor:
+        """Squared distance of each edge embedding b to each center c, less |b|^2, as matrix products.
+
+        It is |c|^2 - 2 b.c; with b = x*y, (x+y)/2 or (x-y)^2 the last part splits into parts of the user, of the
+        item, and a product of (x*c) with y.
+
+        Returns:
+            [n_items, n_users, n_clusters].
+        """
+        if own is not None and self.operator == "average":
+            return own + (self._offset - users @ self._centers.T)
+        products = (users[:, None, :] * self._centers).reshape(-1, self._centers.shape[1])
+        crossed = (items @ products.T).view(len(items), len(users), self.n_clusters)
+        if own is None:
+            return crossed.mul_(-2).add_(self._offset)
+        return crossed.mul_(4).add_(own).add_(self._offset - 2 * (users * users) @ self._centers.T)
+
+    def arrays(self) -> dict[str, NDArray]:
+        """See :meth:`PairFeatures.arrays`."""
+        tables = {name: getattr(self, name).cpu().numpy() for name in self._tables}
+        return {**tables, "operator": np.array(list(EDGE_OPERATORS).index(self.operator))}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray]) -> EdgeClusterPairs:
+        """See :meth:`PairFeatures.from_arrays`."""
+        tables = {name: torch.from_numpy(array) for name, array in arrays.items() if name != "operator"}
+        return cls(**tables, operator=list(EDGE_OPERATORS)[int(arrays["operator"])])
+
+    def to(self, device: str | torch.device) -> EdgeClusterPairs:
+        """See :meth:`PairFeatures.to`."""
+        tables = {name: getattr(self, name).to(device) for name in self._tables}
+        return EdgeClusterPairs(**tables, operator=self.operator)
+
+    def reindexed(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> EdgeClusterPairs:
+        """See :meth:`PairFeatures.reindexed`."""
+        arrays = self.arrays()
+        for side, rows in (("user", users), ("item", items)):
+            for kind in ("embedding", "present"):
+                arrays[f"{side}_{kind}"] = take_rows(arrays[f"{side}_{kind}"], rows)
+        return self.from_arrays(arrays).to(self.device)
+
+
+class InteractionFeatures(FeatureFamily):
+    """Bins of the size and of the density of clusters of interactions (arXiv 2309.01188).
+
+    Every training interaction (u, i) gets the embedding b(z_u, z_i) of the node2vec embeddings of its ends, and these
+    are clustered. The size of a cluster is its number of interactions m, its density m / (distinct users * distinct
+    items). Percentiles are taken among the clusters, each counting once; the row of a cluster is [bins of size, bins
+    of density]. A user has the mean row of its interactions, an item likewise, and a pair the row of the cluster whose
+    center is nearest to b(z_u, z_i), whether it interacts or not.
+
+    Args:
+        operator: b, one of :data:`~recbole_universal.graph.edge_operators.EDGE_OPERATORS`.
+        n_bins: number of bins of each statistic, >= 2.
+        binning: "soft", "hard" (both of percentiles) or "log" (of the statistic itself).
+        log_base: ratio of neighbouring edges of the log bins, > 1.
+        n_clusters: number of clusters, >= 2; None: from the number of interactions, see
+            :func:`recbole_universal.graph.clusters.n_clusters_for`.
+
+    Raises:
+        ValueError: naming the argument and what is valid.
+    """
+
+    name = "interaction"
+    needs_embedding = True
+    pair_class = EdgeClusterPairs
+
+    def __init__(
+        self,
+        operator: str = "hadamard",
+        n_bins: int = 10,
+        binning: str = "soft",
+        log_base: float = 4.0,
+        n_clusters: int | None = None,
+    ) -> None:
+        self.operator = operator_name(self.owner(), operator)
+        self.binning = Binning.checked(self.owner(), binning, n_bins, log_base)
+        self.n_clusters = arguments.optional_integer(self.owner(), "n_clusters", n_clusters, 2)
+        self.args = {"operator": self.operator, **self.binning.args, "n_clusters": self.n_clusters}
+        self.user_dim = self.item_dim = self.pair_dim = 2 * self.binning.n_bins
+
+    def compute(
+        self,
+        graph: InteractionGraph,
+        embedding: NDArray[np.float32] | None = None,
+        *,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+        show_progress: bool = False,
+    ) -> FamilyFeatures:
+        """Cluster the interactions and bin the clusters; see :meth:`FeatureFamily.compute`."""
+        embedding = self._checked_embedding(graph, embedding)
+        self._check_n_clusters(self.n_clusters, graph.n_edges, "interactions")
+        users, items = graph.edges()
+        left, right = np.split(embedding, [graph.n_users])
+        edges = EdgeFeatures(left, right, users, items, self.operator)
+        labels, centers = cluster_edges(edges, self.n_clusters, seed=seed)
+        return self.of_labels(graph, embedding, labels, centers)
+
+    def of_labels(
+        self, graph: InteractionGraph, embedding: NDArray[np.float32], labels: NDArray, centers: NDArray
+    ) -> FamilyFeatures:
+        """The features that given clusters imply.
+
+        Args:
+            graph: the training interactions.
+            embedding: node2vec embedding of all nodes, [n_nodes, embedding_dim].
+            labels: cluster of each interaction, in the order of ``graph.edges()``, [n_edges].
+            centers: centers of the clusters, [n_clusters, embedding_dim].
+        """
+        users, items = graph.edges()
+        # A cluster that no interaction fell into has no statistics, so no pair may fall into it either.
+        occupied, labels = np.unique(labels, return_inverse=True)
+        bins = cluster_bins(edge_cluster_stats(users, items, labels), self.binning)
+        nodes = torch.from_numpy(embedding)
+        pair = EdgeClusterPairs(
+            nodes[: graph.n_users],
+            nodes[graph.n_users :],
+            torch.from_numpy(graph.user_degree > 0),
+            torch.from_numpy(graph.item_degree > 0),
+            torch.from_numpy(np.asarray(centers[occupied], dtype=np.float32)),
+            torch.from_numpy(bins),
+            self.operator,
+        )
+        return FamilyFeatures(
+            user=_mean_rows(users, labels, bins, graph.n_users),
+            item=_mean_rows(items, labels, bins, graph.n_items),
+            pair=pair,
+        )
+
+
+def _mean_rows(ids: NDArray, labels: NDArray, bins: NDArray[np.float32], n_ids: int) -> NDArray[np.float32]:
+    """Mean row of ``bins`` over the interactions of each id, [n_ids, dim]; zeros for an id without any."""
+    shape = (n_ids, len(bins))
+    counts = sp.csr_matrix((np.ones(len(ids)), (ids, labels)), shape=shape)
+    total = np.maximum(np.asarray(counts.sum(axis=1)), 1.0)
+    return ((counts @ bins.astype(np.float64)) / total).astype(np.float32)
