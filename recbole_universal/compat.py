@@ -14,6 +14,7 @@ edits), the upstream issues it answers and when it is needed.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import re
 import sys
@@ -169,7 +170,7 @@ def _hyperopt_generator() -> bool:
 
 
 def _no_faiss() -> bool:
-    return not _release("faiss-cpu") and not _release("faiss-gpu") and not _release("faiss")
+    return importlib.util.find_spec("faiss") is None
 
 
 # ------- the patches
@@ -400,6 +401,20 @@ PATCHES: tuple[Patch, ...] = (
         _hyperopt_generator,
     ),
     Patch(
+        "ncl_clusters",
+        "NCL clusters with faiss, which RecBole does not declare. Without faiss scikit-learn's k-means does it.",
+        (),
+        (
+            Edit(
+                "recbole.model.general_recommender.ncl",
+                "NCL.run_kmeans",
+                "import faiss",
+                f"from {__name__} import sklearn_as_faiss as faiss",
+            ),
+        ),
+        _no_faiss,
+    ),
+    Patch(
         "child_processes",
         "Spawned processes and ray's workers start from stock RecBole, without these patches and without the plugin. "
         "The functions that are sent to them are ours, which makes them import the plugin.",
@@ -441,6 +456,26 @@ def report_to_ray(metrics: dict[str, Any]) -> None:
 def late_kmeans(*args: Any, **kwargs: Any) -> Any:
     """``kmeans_pytorch.kmeans``, imported when it is called."""
     return importlib.import_module("kmeans_pytorch").kmeans(*args, **kwargs)
+
+
+class _Kmeans:
+    """The part of ``faiss.Kmeans`` that NCL uses, by scikit-learn, with faiss's defaults (25 rounds, seed 1234)."""
+
+    def __init__(self, d: int, k: int, gpu: bool = False) -> None:
+        from sklearn.cluster import KMeans
+
+        self._kmeans = KMeans(n_clusters=k, init="random", n_init=1, max_iter=25, random_state=1234)
+        self.index = self
+
+    def train(self, x: Any) -> None:
+        self._kmeans.fit(x)
+        self.centroids = self._kmeans.cluster_centers_
+
+    def search(self, x: Any, k: int) -> tuple[None, Any]:
+        return None, self._kmeans.predict(x)[:, None]
+
+
+sklearn_as_faiss = types.SimpleNamespace(Kmeans=_Kmeans)
 
 
 def to_cpu(value: Any) -> Any:
@@ -488,7 +523,7 @@ def objective_function(
 
 def ray_runtime_env() -> dict[str, Any]:
     """Argument ``runtime_env`` for ``ray.init`` when the objective is your own function: workers import the plugin."""
-    return {"worker_process_setup_hook": f"{__name__}.apply"}
+    return {"worker_process_setup_hook": apply}
 
 
 # ------- the machinery
