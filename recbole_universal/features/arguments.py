@@ -89,6 +89,4 @@ def known(owner: str, given: Collection[str], valid: Collection[str]) -> None:
     """
     unknown = sorted(set(given) - set(valid))
     if unknown:
-        raise ValueError(
-            f"{owner}: unknown argument {', '.join(unknown)}; valid arguments: {', '.join(valid)}"
-        )
+        raise ValueError(f"{owner}: unknown argument {', '.join(unknown)}; valid arguments: {', '.join(valid)}")

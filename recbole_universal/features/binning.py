@@ -21,9 +21,7 @@ def _as_values(values: Any, mask: Any) -> tuple[NDArray[np.float64], NDArray[np.
     values = np.asarray(values, dtype=np.float64)
     present = np.ones(len(values), dtype=bool) if mask is None else np.asarray(mask, dtype=bool)
     if values.ndim != 1 or present.shape != values.shape:
-        raise ValueError(
-            f"values and mask must be vectors of one length, not {values.shape} and {present.shape}"
-        )
+        raise ValueError(f"values and mask must be vectors of one length, not {values.shape} and {present.shape}")
     if np.isnan(values[present]).any():
         raise ValueError("values must not be NaN where mask is True")
     return values, present
@@ -97,9 +95,7 @@ def hard_one_hot(fractions: Any, n_bins: int) -> NDArray[np.float32]:
     return rows
 
 
-def log_one_hot(
-    values: Any, n_bins: int, *, base: float = 2.0, first: float = 1.0, mask: Any = None
-) -> NDArray:
+def log_one_hot(values: Any, n_bins: int, *, base: float = 2.0, first: float = 1.0, mask: Any = None) -> NDArray:
     """Membership in bins whose edges are fixed powers, hence comparable between data sets.
 
     Bin k holds ``first * base**k <= value < first * base**(k+1)``; the first bin also holds all below it, and the
@@ -128,9 +124,7 @@ def log_one_hot(
     return rows
 
 
-def _empty_rows(
-    fractions: Any, n_bins: int
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float64]]:
+def _empty_rows(fractions: Any, n_bins: int) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float64]]:
     arguments.integer("bins", "n_bins", n_bins, 2)
     fractions = np.asarray(fractions, dtype=np.float64)
     present = ~np.isnan(fractions)

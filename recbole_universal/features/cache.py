@@ -49,9 +49,7 @@ class ArrayCache:
         config_key: configuration key that sets the folder, named in the warning.
     """
 
-    def __init__(
-        self, folder: str | os.PathLike[str] | None, config_key: str = "universal_cache_dir"
-    ) -> None:
+    def __init__(self, folder: str | os.PathLike[str] | None, config_key: str = "universal_cache_dir") -> None:
         self.folder = None if folder is None else Path(folder)
         self.config_key = config_key
         self._writable = True
@@ -73,9 +71,7 @@ class ArrayCache:
         path = self.path(kind, key)
         try:
             return _read(path, key) if path.is_file() else None
-        except (
-            Exception
-        ) as error:  # the bytes of a damaged file may raise anything on their way through NumPy
+        except Exception as error:  # the bytes of a damaged file may raise anything on their way through NumPy
             logger.warning("Cache file %s cannot be used (%s); its content is computed anew.", path, error)
             return None
 

@@ -174,9 +174,7 @@ class FeatureFamily(ABC):
             ValueError: if the arguments do not fit the data, for example more clusters than nodes.
         """
 
-    def _checked_embedding(
-        self, graph: InteractionGraph, embedding: NDArray[np.float32] | None
-    ) -> NDArray[np.float32]:
+    def _checked_embedding(self, graph: InteractionGraph, embedding: NDArray[np.float32] | None) -> NDArray[np.float32]:
         if embedding is None or embedding.ndim != 2 or len(embedding) != graph.n_nodes:
             shape = None if embedding is None else embedding.shape
             raise ValueError(

@@ -14,11 +14,17 @@ from recbole_universal.features import arguments
 from recbole_universal.features.binning import Binning
 from recbole_universal.features.cooccurrence import cluster_bins
 from recbole_universal.features.family import FamilyFeatures, FeatureFamily, PairFeatures, take_rows
-from recbole_universal.graph.clusters import cluster_edges, edge_cluster_stats
+from recbole_universal.graph.clusters import cluster_edges, edge_cluster_stats, n_clusters_for
 from recbole_universal.graph.edge_operators import EDGE_OPERATORS, EdgeFeatures
 
 if TYPE_CHECKING:
     from recbole_universal.graph.interaction_graph import InteractionGraph
+
+
+#: Most clusters that are chosen automatically. The cost of ranking a catalogue grows with their number, and above this
+#: the bins told held-out interactions from random pairs no better (mean AUC of Hadamard on ml-latest-small and
+#: citeulike-a: 64 clusters .779, 128 .790, 256 .783).
+MAX_CLUSTERS = 128
 
 
 def operator_name(owner: str, value: Any) -> str:
@@ -50,8 +56,8 @@ class EdgeClusterPairs(PairFeatures):
     """
 
     _tables = ("user_embedding", "item_embedding", "user_present", "item_present", "centers", "bins")
-    #: Numbers in one temporary of float64 while searching: some cache on a CPU, 128 MiB on an accelerator.
-    chunk_cpu = 2**19
+    #: Numbers (float64) in one temporary of a search: what a cache holds on a CPU, 128 MiB on an accelerator.
+    chunk_cpu = 2**18
     chunk_accelerator = 2**24
 
     def __init__(
@@ -74,9 +80,7 @@ class EdgeClusterPairs(PairFeatures):
     def _prepare(self) -> None:
         """Derive what every search needs."""
         self._centers = self.centers.double()
-        largest = max(
-            float(z.abs().max()) if z.numel() else 0.0 for z in (self.user_embedding, self.item_embedding)
-        )
+        largest = max(float(z.abs().max()) if z.numel() else 0.0 for z in (self.user_embedding, self.item_embedding))
         length = self.centers.shape[1] ** 0.5
         # Bounds on the terms of the expanded squared distance, hence on its rounding error.
         edge = length * (largest if self.operator in ("average", "weighted_l1") else 4 * largest**2)
@@ -150,10 +154,10 @@ class EdgeClusterPairs(PairFeatures):
         items_step = max(1, self._chunk // (min(users_step, max(1, len(users))) * self.n_clusters))
         for item_start in range(0, self.n_items, items_step):
             items = slice(item_start, item_start + items_step)
-            item_terms = self._item_terms(self.item_embedding[items].double())
+            terms = self._item_terms(self.item_embedding[items].double())
             for user_start in range(0, len(users), users_step):
                 block = slice(user_start, user_start + users_step)
-                distances = self._expanded(self.user_embedding[users[block]].double(), *item_terms)
+                distances = self._expanded(self.user_embedding[users[block]].double(), *terms)
                 nearest[block, items] = distances.argmin(dim=-1).T
         present = self.user_present[users][:, None] & self.item_present
         return nearest.masked_fill_(~present, self.n_clusters)
@@ -164,30 +168,31 @@ class EdgeClusterPairs(PairFeatures):
         return torch.stack(rows) if rows else users.new_empty(0, self.n_items)
 
     def _item_terms(self, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Embeddings of items, and what they alone add to the distance to each center, [n_items, 1, n_clusters]."""
-        if self.operator == "hadamard":
-            return items, None
-        own = (
-            -items @ self._centers.T if self.operator == "average" else -2 * (items * items) @ self._centers.T
-        )
-        return items, own[:, None, :]
+        """Embeddings with a last column of ones, and what items alone add, [n_items, 1, n_clusters] or None."""
+        own = None
+        if self.operator == "average":
+            own = (items @ -self._centers.T)[:, None, :]
+        elif self.operator == "weighted_l2":
+            own = ((items * items) @ (-2 * self._centers.T))[:, None, :]
+        return torch.cat([items, items.new_ones(len(items), 1)], dim=1), own
 
     def _expanded(self, users: torch.Tensor, items: torch.Tensor, own: torch.Tensor | None) -> torch.Tensor:
         """Squared distance of each edge embedding b to each center c, less |b|^2, as matrix products.
 
-        It is |c|^2 - 2 b.c; with b = x*y, (x+y)/2 or (x-y)^2 the last part splits into parts of the user, of the
-        item, and a product of (x*c) with y.
+        It is |c|^2 - 2 b.c; with b = x*y, (x+y)/2 or (x-y)^2 the last part splits into parts of the user x, of the
+        item y, and a product of x*c with y. The column of ones carries what does not depend on the item.
 
         Returns:
             [n_items, n_users, n_clusters].
         """
         if own is not None and self.operator == "average":
             return own + (self._offset - users @ self._centers.T)
-        products = (users[:, None, :] * self._centers).reshape(-1, self._centers.shape[1])
-        crossed = (items @ products.T).view(len(items), len(users), self.n_clusters)
-        if own is None:
-            return crossed.mul_(-2).add_(self._offset)
-        return crossed.mul_(4).add_(own).add_(self._offset - 2 * (users * users) @ self._centers.T)
+        constant, factor = self._offset.expand(len(users), -1), -2
+        if self.operator == "weighted_l2":
+            constant, factor = self._offset - 2 * (users * users) @ self._centers.T, 4
+        rows = torch.cat([users[:, None, :] * (factor * self._centers), constant[:, :, None]], dim=2)
+        distances = (items @ rows.flatten(0, 1).T).view(len(items), len(users), self.n_clusters)
+        return distances if own is None else distances.add_(own)
 
     def arrays(self) -> dict[str, NDArray]:
         """See :meth:`PairFeatures.arrays`."""
@@ -229,7 +234,7 @@ class InteractionFeatures(FeatureFamily):
         binning: "soft", "hard" (both of percentiles) or "log" (of the statistic itself).
         log_base: ratio of neighbouring edges of the log bins, > 1.
         n_clusters: number of clusters, >= 2; None: from the number of interactions, see
-            :func:`recbole_universal.graph.clusters.n_clusters_for`.
+            :func:`recbole_universal.graph.clusters.n_clusters_for`, and at most :data:`MAX_CLUSTERS`.
 
     Raises:
         ValueError: naming the argument and what is valid.
@@ -268,7 +273,10 @@ class InteractionFeatures(FeatureFamily):
         users, items = graph.edges()
         left, right = np.split(embedding, [graph.n_users])
         edges = EdgeFeatures(left, right, users, items, self.operator)
-        labels, centers = cluster_edges(edges, self.n_clusters, seed=seed)
+        n_clusters = self.n_clusters
+        if n_clusters is None and n_clusters_for(graph.n_edges) > MAX_CLUSTERS:
+            n_clusters = MAX_CLUSTERS
+        labels, centers = cluster_edges(edges, n_clusters, seed=seed)
         return self.of_labels(graph, embedding, labels, centers)
 
     def of_labels(

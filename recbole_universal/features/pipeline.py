@@ -148,9 +148,7 @@ class FeaturePipeline:
             valid = ", ".join([*FAMILIES, "node2vec"])
             raise ValueError(f"feature arguments: unknown entry {', '.join(unknown)}; valid entries: {valid}")
         # Arguments of families that are not asked for are checked too: a mistake there would wait for its moment.
-        built = {
-            name: FAMILIES[name].from_args(given.get(name)) for name in FAMILIES if name in {*names, *given}
-        }
+        built = {name: FAMILIES[name].from_args(given.get(name)) for name in FAMILIES if name in {*names, *given}}
         self.families = {name: built[name] for name in names}
         self.node2vec_args = node2vec_args(given.get("node2vec"))
         self.seed = arguments.integer("feature pipeline", "seed", seed, 0)
@@ -165,9 +163,7 @@ class FeaturePipeline:
 
         ``schema_hash`` sums it up. Seed and device are not part of it: they change numbers, not what they mean.
         """
-        families = [
-            {"name": name, "args": family.args, "dims": family.dims} for name, family in self.families.items()
-        ]
+        families = [{"name": name, "args": family.args, "dims": family.dims} for name, family in self.families.items()]
         schema: dict[str, Any] = {"version": SCHEMA_VERSION, "families": families}
         if self._needs_embedding:
             schema["node2vec"] = self.node2vec_args
@@ -192,9 +188,7 @@ class FeaturePipeline:
             ValueError: if the matrix has no interaction or a weight that is NaN, infinite or negative, or if an
                 argument does not fit the data.
         """
-        return _Run(
-            self, matrix if isinstance(matrix, InteractionGraph) else InteractionGraph(matrix)
-        ).features()
+        return _Run(self, matrix if isinstance(matrix, InteractionGraph) else InteractionGraph(matrix)).features()
 
 
 def _checked_names(families: Sequence[str]) -> list[str]:
