@@ -55,6 +55,21 @@ class PairFeatures(ABC):
             float32 [n_batch, n_items, dim], on the device of the tables.
         """
 
+    def full_rows(self, users: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What :meth:`full` says, as distinct rows and where each stands.
+
+        A model that maps the values of a pair through a network may map the rows instead, and look up.
+
+        Args:
+            users: user ids, int64 [n_batch].
+
+        Returns:
+            rows float32 [n_rows, dim] and index int64 [n_batch, n_items], such that ``full(users) == rows[index]``.
+        """
+        rows = self.full(users)
+        index = torch.arange(rows.shape[0] * rows.shape[1], device=rows.device)
+        return rows.flatten(0, 1), index.view(rows.shape[:2])
+
     @abstractmethod
     def arrays(self) -> dict[str, NDArray]:
         """All tables as arrays without Python objects, for :meth:`from_arrays` and the cache."""

@@ -108,6 +108,10 @@ class EdgeClusterPairs(PairFeatures):
         """See :meth:`PairFeatures.full`."""
         return self._bins[self.nearest_full(users)]
 
+    def full_rows(self, users: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See :meth:`PairFeatures.full_rows`."""
+        return self._bins, self.nearest_full(users)
+
     def table(self) -> torch.Tensor:
         """Values of each cluster and, last, of a pair without data (zeros), float32 [n_clusters + 1, dim].
 

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -285,7 +286,7 @@ class _Run:
         return self._canonical
 
     def embedding(self) -> NDArray[np.float32]:
-        """The node2vec embedding of the canonical graph, [n_nodes, embedding_dim]."""
+        """The node2vec embedding of the canonical graph, twins merged, [n_nodes, embedding_dim]."""
         if self._embedding is None:
             key = self._key({"content": "embedding of the canonical graph"}, random=True)
             arrays = self.pipeline.cache.load("node2vec", key)
@@ -293,7 +294,7 @@ class _Run:
             shape = (graph.n_nodes, self.pipeline.node2vec_args["embedding_dim"])
             if arrays is None or set(arrays) != {"embedding"} or arrays["embedding"].shape != shape:
                 start = time.perf_counter()
-                arrays = {"embedding": self._node2vec(graph)}
+                arrays = {"embedding": merge_twins(graph, self._node2vec(graph))}
                 self.seconds["node2vec"] = time.perf_counter() - start
                 self.pipeline.cache.store("node2vec", key, arrays)
             self._embedding = arrays["embedding"]
@@ -307,6 +308,32 @@ class _Run:
             device=self.pipeline.device,
             show_progress=self.pipeline.show_progress,
         )
+
+
+def merge_twins(graph: InteractionGraph, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Give nodes with the same neighbours and weights the mean of their embeddings.
+
+    Nothing in the data tells such nodes apart, only chance would: without this, which of two users with one history
+    gets which features would depend on how they are numbered.
+
+    Args:
+        graph: the graph.
+        embedding: one row a node, users first, [n_nodes, embedding_dim].
+
+    Returns:
+        float32 [n_nodes, embedding_dim]; equal rows for equal neighbourhoods.
+    """
+    classes: dict[tuple[str, bytes, bytes], int] = {}
+    labels = []
+    for side, matrix in (("user", graph.user_item), ("item", graph.item_user)):
+        for start, stop in pairwise(matrix.indptr.tolist()):
+            key = (side, matrix.indices[start:stop].tobytes(), matrix.data[start:stop].tobytes())
+            labels.append(classes.setdefault(key, len(classes)))
+    if len(classes) == len(labels):
+        return embedding
+    members = sp.csr_matrix((np.ones(len(labels)), (labels, np.arange(len(labels)))))
+    means = (members @ embedding.astype(np.float64)) / np.asarray(members.sum(axis=1))
+    return means.astype(np.float32)[labels]
 
 
 def _ranks(order: NDArray[np.int64], degree: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ from recbole_universal.graph.clusters import (
 )
 from recbole_universal.graph.edge_operators import EDGE_OPERATORS, EdgeFeatures
 from recbole_universal.graph.interaction_graph import InteractionGraph
-from recbole_universal.graph.node2vec import node2vec
+from recbole_universal.graph.node2vec import embed_walks, node2vec, node2vec_loss
 from recbole_universal.graph.random_walk import RandomWalker, random_walks
 
 __all__ = [
@@ -23,9 +23,11 @@ __all__ = [
     "cluster_edges",
     "cluster_nodes",
     "edge_cluster_stats",
+    "embed_walks",
     "n_clusters_for",
     "nearest_center",
     "node2vec",
+    "node2vec_loss",
     "node_cluster_stats",
     "random_walks",
 ]

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
+from torch.nn import functional
 from tqdm.auto import tqdm
 
 from recbole_universal.graph.interaction_graph import InteractionGraph
 from recbole_universal.graph.random_walk import RandomWalker
+
+#: Batches in an epoch where no batch size is given: some 1e3 steps in all, whatever the size of the graph.
+BATCHES_PER_EPOCH = 160
+#: Walks that are made at once; a walk of 20 nodes takes 160 bytes.
+WALKS_PER_BLOCK = 1 << 17
 
 
 def node2vec(
@@ -21,10 +28,10 @@ def node2vec(
     walks_per_node: int = 10,
     p: float = 1.0,
     q: float = 1.0,
-    num_negative_samples: int = 1,
-    epochs: int = 1,
-    lr: float = 0.01,
-    batch_size: int = 1024,
+    num_negative_samples: int = 5,
+    epochs: int = 5,
+    lr: float = 0.03,
+    batch_size: int | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
     show_progress: bool = False,
@@ -32,98 +39,287 @@ def node2vec(
     """Embed all nodes; parameters are named as in ``torch_geometric.nn.Node2Vec``.
 
     Nodes without edges take no part: no walk starts there, no negative is drawn there, and their rows are zero.
+    One seed gives one result, to the last bit on one machine's CPU; on a GPU sums are taken in varying order, so
+    that results agree up to rounding. The global random state is neither read nor changed.
 
     Args:
-        graph: the graph.
-        embedding_dim: dimension of the embedding.
-        walk_length: number of nodes in a walk, the start included.
-        context_size: number of nodes in a window; 2..walk_length. The first is paired with each of the others.
-        walks_per_node: walks from each node in each epoch.
-        p: return parameter, positive.
-        q: in-out parameter, positive.
-        num_negative_samples: negative pairs for each positive pair.
-        epochs: passes over new walks.
-        lr: peak learning rate of Adam; it falls linearly to zero.
-        batch_size: walks in a batch.
+        graph: the graph; the weights of its edges are not used.
+        embedding_dim: dimension of the embedding, at least 1.
+        walk_length: number of nodes in a walk, the start included, at least ``context_size``.
+        context_size: number of nodes in a window, at least 2; its first node is paired with each of the others.
+        walks_per_node: walks from each node in each epoch, at least 1.
+        p: return parameter, positive: the higher, the fewer returns to the previous node.
+        q: in-out parameter, positive: the lower, the fewer returns.
+        num_negative_samples: negative pairs drawn for each positive pair, at least 1; as in PyTorch Geometric they
+            are averaged, so that more of them make the gradient less noisy and not larger.
+        epochs: passes, each over new walks, at least 1.
+        lr: learning rate of Adam at the start, positive; it falls linearly to zero.
+        batch_size: walks in a batch, at least 1; None makes `BATCHES_PER_EPOCH` batches of an epoch.
         seed: seed of walks, negatives and initial values.
         device: where to walk and to train.
-        show_progress: show a progress bar.
+        show_progress: whether to show a progress bar.
 
     Returns:
         float32 ``[n_nodes, embedding_dim]``: users first, then items.
 
     Raises:
         ValueError: if an argument is out of range.
+
+    Source: Grover and Leskovec, node2vec (2016); objective and names as in ``torch_geometric.nn.Node2Vec``.
     """
+    _check_positive_int(walks_per_node=walks_per_node, epochs=epochs)
     device = torch.device(device)
-    active = np.flatnonzero(graph.degree > 0)
-    indptr, indices = _compact_adjacency(graph, active)
     generator = torch.Generator(device).manual_seed(seed)
-    walker = RandomWalker(indptr, indices, device)
+    active = np.flatnonzero(graph.degree > 0)
+    walker = RandomWalker(*_compact_adjacency(graph, active), device)
     trainer = SkipGram(
         len(active), embedding_dim, context_size, num_negative_samples, lr=lr, generator=generator, device=device
     )
     starts = torch.arange(len(active), device=device).repeat(walks_per_node)
-    n_batches = -(-len(starts) // batch_size)
-    with tqdm(total=epochs * n_batches, desc="node2vec", disable=not show_progress) as progress:
-        for epoch in range(epochs):
-            order = starts[torch.randperm(len(starts), generator=generator, device=device)]
-            for k, batch in enumerate(order.split(batch_size)):
-                walks = walker.walk(batch, walk_length, p, q, generator=generator)
-                trainer.step(walks, progress=(epoch * n_batches + k) / (epochs * n_batches))
-                progress.update()
+    batch_size = _batch_size(batch_size, len(starts))
+    n_steps = epochs * -(-len(starts) // batch_size)
+
+    def batches() -> Iterator[torch.Tensor]:
+        for _ in range(epochs):
+            shuffled = starts[torch.randperm(len(starts), generator=generator, device=device)]
+            for block in shuffled.split(max(1, WALKS_PER_BLOCK // batch_size) * batch_size):
+                yield from walker.walk(block, walk_length, p, q, generator=generator).split(batch_size)
+
+    trainer.fit(batches(), n_steps, show_progress)
     embedding = np.zeros((graph.n_nodes, embedding_dim), dtype=np.float32)
     embedding[active] = trainer.weight.cpu().numpy()
     return embedding
 
 
+def embed_walks(
+    walks: torch.Tensor,
+    n_nodes: int,
+    *,
+    embedding_dim: int = 64,
+    context_size: int = 10,
+    num_negative_samples: int = 5,
+    epochs: int = 5,
+    lr: float = 0.03,
+    batch_size: int | None = None,
+    seed: int = 0,
+    show_progress: bool = False,
+) -> torch.Tensor:
+    """Train the embedding of `node2vec` on walks that are given: each epoch shuffles the same walks.
+
+    Args:
+        walks: int64 ``[n_walks, walk_length]`` of nodes 0..n_nodes-1; its device is used.
+        n_nodes: number of nodes.
+        embedding_dim: as in `node2vec`, like the following.
+        context_size: nodes in a window.
+        num_negative_samples: negative pairs for each positive one.
+        epochs: passes over the walks.
+        lr: learning rate of Adam at the start.
+        batch_size: walks in a batch; None makes `BATCHES_PER_EPOCH` batches.
+        seed: seed of the order, the negatives and the initial values.
+        show_progress: whether to show a progress bar.
+
+    Returns:
+        float32 ``[n_nodes, embedding_dim]`` on the device of the walks.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+    _check_positive_int(epochs=epochs)
+    generator = torch.Generator(walks.device).manual_seed(seed)
+    trainer = SkipGram(
+        n_nodes, embedding_dim, context_size, num_negative_samples, lr=lr, generator=generator, device=walks.device
+    )
+    batch_size = _batch_size(batch_size, len(walks))
+
+    def batches() -> Iterator[torch.Tensor]:
+        for _ in range(epochs):
+            order = torch.randperm(len(walks), generator=generator, device=walks.device)
+            for batch in order.split(batch_size):
+                yield walks[batch]
+
+    trainer.fit(batches(), epochs * -(-len(walks) // batch_size), show_progress)
+    return trainer.weight
+
+
 class SkipGram:
-    def __init__(self, n_nodes, embedding_dim, context_size, num_negative_samples=1, *, lr, generator, device="cpu"):
+    """One embedding table trained on walks with node2vec's skip-gram objective.
+
+    The objective is `node2vec_loss`. Its gradient takes a few dense products: all windows of a walk are a band of the
+    walk's matrix of scores, and the negatives of a batch, which pair uniform nodes with uniform nodes, are all pairs
+    of two random sets of nodes (of all nodes, which is the expectation itself, where the sets would be larger than
+    the graph). Adam bounds each step, so that hubs, which occur in every batch, do not diverge.
+
+    Args:
+        n_nodes: number of nodes, at least 1.
+        embedding_dim: dimension, at least 1.
+        context_size: nodes in a window, at least 2.
+        num_negative_samples: negative pairs for each positive one, at least 1.
+        lr: learning rate at the start, positive.
+        generator: source of randomness, on ``device``.
+        device: where the table lives.
+
+    Attributes:
+        weight (Tensor): the embedding, float32 ``[n_nodes, embedding_dim]``.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+
+    BETA1, BETA2, EPS = 0.9, 0.99, 1e-8
+
+    def __init__(
+        self,
+        n_nodes: int,
+        embedding_dim: int,
+        context_size: int,
+        num_negative_samples: int = 1,
+        *,
+        lr: float,
+        generator: torch.Generator,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        _check_positive_int(n_nodes=n_nodes, embedding_dim=embedding_dim, num_negative_samples=num_negative_samples)
+        if context_size < 2:
+            raise ValueError(f"context_size must be at least 2, got {context_size}")
+        if not (math.isfinite(lr) and lr > 0):
+            raise ValueError(f"lr must be positive and finite, got {lr!r}")
+        self.context_size, self.num_negative_samples, self.lr = context_size, num_negative_samples, lr
         self.generator = generator
-        self.context_size = context_size
-        self.num_negative_samples = num_negative_samples
-        self.lr = lr
-        self.weight = torch.randn(n_nodes, embedding_dim, generator=generator, device=device) / math.sqrt(embedding_dim)
-        self.m = torch.zeros_like(self.weight)
-        self.v = torch.zeros_like(self.weight)
-        self.t = 0
+        weight = torch.randn(n_nodes, embedding_dim, generator=generator, device=device)
+        self.weight = weight.div_(math.sqrt(embedding_dim))
+        self._gradient = torch.zeros_like(weight)
+        self._mean = torch.zeros_like(weight)
+        self._square = torch.zeros_like(weight)
+        self._n_steps = 0
 
-    def step(self, walks, progress):
-        z = self.weight
-        n, d = z.shape
-        grad = torch.zeros_like(z)
-        b, length = walks.shape
-        mask = window_mask(length, self.context_size, z.device)
-        n_pos = b * int(mask.sum())
-        zw = z[walks]
-        g = torch.sigmoid(zw @ zw.transpose(1, 2)).sub_(1).mul_(mask)
-        g = (g + g.transpose(1, 2)) / n_pos
-        grad.index_add_(0, walks.reshape(-1), (g @ zw).reshape(-1, d))
-        m = max(2, math.ceil(math.sqrt(n_pos * self.num_negative_samples)))
-        left = torch.randint(n, (m,), generator=self.generator, device=z.device)
-        right = torch.randint(n, (m,), generator=self.generator, device=z.device)
-        zl, zr = z[left], z[right]
-        s = torch.sigmoid(zl @ zr.T) / (m * m)
-        grad.index_add_(0, left, s @ zr)
-        grad.index_add_(0, right, s.T @ zl)
-        grad *= n
-        self.t += 1
-        self.m.lerp_(grad, 0.1)
-        self.v.lerp_(grad * grad, 0.001)
-        mh = self.m / (1 - 0.9**self.t)
-        vh = self.v / (1 - 0.999**self.t)
-        z -= self.lr * (1 - progress) * mh / (vh.sqrt() + 1e-8)
+    def fit(self, batches: Iterator[torch.Tensor], n_steps: int, show_progress: bool = False) -> None:
+        """Take one step for each batch of walks; the learning rate falls linearly to zero at step ``n_steps``."""
+        for k, walks in enumerate(tqdm(batches, "node2vec", total=n_steps, disable=not show_progress, leave=False)):
+            self._gradient.zero_()
+            add_positive_gradient_(self._gradient, self.weight, walks, self.context_size)
+            add_negative_gradient_(self._gradient, self.weight, *self._negatives(walks))
+            self._adam_step(self.lr * (1 - k / n_steps))
+
+    def _negatives(self, walks: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        n_nodes = len(self.weight)
+        n_windows = walks.shape[1] - self.context_size + 1
+        n_pairs = self.num_negative_samples * len(walks) * n_windows * (self.context_size - 1)
+        n_drawn = math.isqrt(max(n_pairs - 1, 0)) + 1
+        if n_drawn >= n_nodes:
+            return None, None
+        drawn = torch.randint(n_nodes, (2, n_drawn), generator=self.generator, device=self.weight.device)
+        return drawn[0], drawn[1]
+
+    def _adam_step(self, lr: float) -> None:
+        self._n_steps += 1
+        # The mean over all pairs leaves a node some 1/n_nodes of it; Adam's EPS must stay far below.
+        gradient = self._gradient.mul_(len(self.weight))
+        self._mean.lerp_(gradient, 1 - self.BETA1)
+        self._square.mul_(self.BETA2).addcmul_(gradient, gradient, value=1 - self.BETA2)
+        scale = torch.sqrt(self._square, out=gradient).mul_((1 - self.BETA2**self._n_steps) ** -0.5).add_(self.EPS)
+        self.weight.addcdiv_(self._mean, scale, value=-lr / (1 - self.BETA1**self._n_steps))
 
 
-def window_mask(length, context_size, device="cpu"):
-    offset = torch.arange(length)[None, :] - torch.arange(length)[:, None]
-    mask = (offset >= 1) & (offset < context_size)
-    mask[length - context_size + 1 :] = False
-    return mask.float().to(device)
+def node2vec_loss(weight: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
+    """The objective: the first node of each window scores high with the others of positive windows, low of negative.
+
+    ``mean(-log sigmoid(z_first . z_other)) + mean(-log(1 - sigmoid(z_first . z_other)))``, a mean over all pairs of
+    the positive windows and one over all pairs of the negative windows.
+
+    Args:
+        weight: embedding ``[n_nodes, d]``.
+        positive: int64 ``[n_windows, context_size]``, stretches of walks.
+        negative: int64 ``[n_negative_windows, context_size]``, random nodes.
+
+    Returns:
+        scalar.
+
+    Source: ``torch_geometric.nn.Node2Vec.loss`` (which adds 1e-15 inside the logarithms).
+    """
+
+    def scores(windows: torch.Tensor) -> torch.Tensor:
+        return (weight[windows[:, :1]] * weight[windows[:, 1:]]).sum(dim=-1)
+
+    return functional.softplus(-scores(positive)).mean() + functional.softplus(scores(negative)).mean()
+
+
+def add_positive_gradient_(
+    gradient: torch.Tensor, weight: torch.Tensor, walks: torch.Tensor, context_size: int
+) -> None:
+    """Add the gradient of the first term of `node2vec_loss` over all windows of the walks.
+
+    Args:
+        gradient: float32 ``[n_nodes, d]``, changed in place.
+        weight: float32 ``[n_nodes, d]``.
+        walks: int64 ``[n_walks, walk_length]``; a walk has ``walk_length - context_size + 1`` windows.
+        context_size: nodes in a window, 2..walk_length.
+
+    Raises:
+        ValueError: if the walks are shorter than a window.
+    """
+    n_walks, length = walks.shape
+    if length < context_size:
+        raise ValueError(f"walk_length must be at least context_size, got {length} and {context_size}")
+    nodes = walks.reshape(-1)
+    z = weight.index_select(0, nodes).view(n_walks, length, -1)
+    pairs = _window_pairs(length, context_size, walks.device)
+    # A score counts for both of its ends, and the matrix of scores is symmetric: symmetric weights do both.
+    pair_weight = (pairs + pairs.T) / (n_walks * pairs.sum())
+    slope = torch.bmm(z, z.transpose(1, 2)).sigmoid_().sub_(1).mul_(pair_weight)
+    gradient.index_add_(0, nodes, torch.bmm(slope, z).view(len(nodes), -1))
+
+
+def add_negative_gradient_(
+    gradient: torch.Tensor,
+    weight: torch.Tensor,
+    left: torch.Tensor | None = None,
+    right: torch.Tensor | None = None,
+) -> None:
+    """Add the gradient of the second term of `node2vec_loss` over all pairs of a left and a right node.
+
+    Args:
+        gradient: float32 ``[n_nodes, d]``, changed in place.
+        weight: float32 ``[n_nodes, d]``.
+        left: int64 ``[n_left]``; None for all nodes on both sides.
+        right: int64 ``[n_right]``.
+    """
+    if left is None or right is None:
+        slope = (weight @ weight.T).sigmoid_().mul_(2 / len(weight) ** 2)
+        gradient.addmm_(slope, weight)
+        return
+    z_left, z_right = weight.index_select(0, left), weight.index_select(0, right)
+    slope = (z_left @ z_right.T).sigmoid_().mul_(1 / (len(left) * len(right)))
+    gradient.index_add_(0, left, slope @ z_right)
+    gradient.index_add_(0, right, slope.T @ z_left)
+
+
+def _window_pairs(length: int, context_size: int, device: torch.device) -> torch.Tensor:
+    """1 where the column's place in the walk is in the window that starts at the row's, float32 ``[length, length]``.
+
+    Only whole windows count, as in PyTorch Geometric.
+    """
+    place = torch.arange(length, device=device)
+    offset = place[None, :] - place[:, None]
+    whole = place[:, None] <= length - context_size
+    return ((offset >= 1) & (offset < context_size) & whole).float()
+
+
+def _batch_size(batch_size: int | None, n_walks: int) -> int:
+    if batch_size is None:
+        return max(1, -(-n_walks // BATCHES_PER_EPOCH))
+    _check_positive_int(batch_size=batch_size)
+    return batch_size
+
+
+def _check_positive_int(**arguments: int) -> None:
+    for name, value in arguments.items():
+        if int(value) != value or value < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
 
 
 def _compact_adjacency(graph: InteractionGraph, active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    indptr, indices = graph.adjacency()
+    """Adjacency lists over the nodes with edges alone, numbered 0..len(active)-1 in their order."""
+    _, indices = graph.adjacency()
     rank = np.zeros(graph.n_nodes, dtype=np.int64)
     rank[active] = np.arange(len(active))
     return np.concatenate([[0], np.cumsum(graph.degree[active])]), rank[indices]

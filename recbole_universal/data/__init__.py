@@ -1,0 +1,1 @@
+"""What joins the universal features to RecBole's data sets and batches."""

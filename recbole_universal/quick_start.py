@@ -1,0 +1,177 @@
+"""What a user calls: one model, and beside it the models it should be compared with."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from recbole.config import Config
+from recbole.quick_start import run as recbole_run
+
+# A comparison nobody configured: RecBole's defaults have these two among their metrics.
+_TABLE_METRICS = ("recall@10", "ndcg@10")
+
+
+def run(
+    model: str | type | None = None,
+    dataset: str | None = None,
+    config_file_list: Sequence[str] | None = None,
+    config_dict: dict[str, Any] | None = None,
+    saved: bool = True,
+    **distributed: Any,
+) -> list[dict[str, Any]]:
+    """Train and evaluate a model, then its peers (key ``universal_peers``) on the same split.
+
+    Args:
+        model: Name or class of any RecBole model, or ``None`` to take it from the config files.
+        dataset: Name of the data set, or ``None`` to take it from the config files.
+        config_file_list: Paths of yaml files, as for RecBole.
+        config_dict: Parameters, as for RecBole; it is not changed.
+        saved: Whether to save the best checkpoint.
+        **distributed: ``nproc``, ``world_size``, ``ip``, ``port``, ``group_offset`` of RecBole's ``run``. Peers run in
+            one process.
+
+    Returns:
+        One dict a model, the chosen one first: ``model``, ``seconds`` (loading, training and evaluation) and the keys
+        of RecBole's result (``best_valid_score``, ``valid_score_bigger``, ``best_valid_result``, ``test_result``).
+    """
+    files = list(config_file_list) if config_file_list else None
+    config = Config(model, dataset, files, dict(config_dict or {}))
+    _check_valid_metric(config)
+    peers = [peer for peer in config["universal_peers"] or () if peer != config["model"]]
+    results = [_timed(config["model"], model, config["dataset"], files, config_dict, saved, **distributed)]
+    # A peer sees what concerns the data and the evaluation; keys of another model's training would mislead it.
+    shared = {key: value for key, value in (config_dict or {}).items() if key != "model"}
+    for peer in peers:
+        results.append(_timed(peer, peer, config["dataset"], files, shared, saved=False))
+    return results
+
+
+def _check_valid_metric(config) -> None:
+    """RecBole looks the metric up only after the first epoch, and then fails with a bare ``KeyError``."""
+    name, _, k = config["valid_metric"].partition("@")
+    computed = [f"{metric}@{cutoff}" for metric in config["metrics"] for cutoff in config["topk"]]
+    if k and f"{name}@{k}".lower() not in map(str.lower, computed):
+        raise ValueError(f"valid_metric: [{config['valid_metric']}] is not computed; metrics and topk give {computed}.")
+
+
+def _timed(name, model, dataset, files, config_dict, saved, **distributed) -> dict[str, Any]:
+    start = time.perf_counter()
+    result = recbole_run(
+        model=model,
+        dataset=dataset,
+        config_file_list=files,
+        config_dict=dict(config_dict or {}),
+        saved=saved,
+        **distributed,
+    )
+    return {"model": name, "seconds": time.perf_counter() - start, **(result or {})}
+
+
+def table(results: Sequence[dict[str, Any]]) -> str:
+    """A Markdown table of test results.
+
+    Args:
+        results: What :func:`run` returns.
+
+    Returns:
+        One row a model: Recall@10 and NDCG@10 where they were computed, else all metrics; seconds.
+    """
+    evaluated = [result for result in results if result.get("test_result")]
+    if not evaluated:
+        return "No test result: the run made no evaluation in this process."
+    names = list(evaluated[0]["test_result"])
+    names = [name for name in names if name in _TABLE_METRICS] or names
+    lines = [
+        "| " + " | ".join(["model", *map(_title, names), "seconds"]) + " |",
+        "|" + "---|" * (len(names) + 2),
+    ]
+    for result in evaluated:
+        values = [f"{result['test_result'].get(name, float('nan')):.4f}" for name in names]
+        lines.append("| " + " | ".join([result["model"], *values, f"{result['seconds']:.1f}"]) + " |")
+    return "\n".join(lines)
+
+
+def _title(metric: str) -> str:
+    name, at, k = metric.partition("@")
+    return {"recall": "Recall", "ndcg": "NDCG"}.get(name, name) + at + k
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line of ``run_recbole_universal.py``.
+
+    Args:
+        arguments: Command-line arguments; ``None`` takes those of the process. RecBole itself reads every
+            ``--key=value`` of the process, so only those can set config keys.
+    """
+    import argparse
+
+    parser = argparse.ArgumentParser(
+        prog="run_recbole_universal.py",
+        description="Train and evaluate a model with RecBole, with the universal features and models of "
+        "recbole_universal at hand. Takes what RecBole's run_recbole.py takes.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_EPILOG,
+    )
+    add = parser.add_argument
+    add(
+        "--model",
+        "-m",
+        help="any RecBole model, or UniversalMLP (default: UniversalMLP, unless a config file names one)",
+    )
+    add("--dataset", "-d", help="a data set in data_path (default: ml-100k, which RecBole ships)")
+    add("--config_files", help="yaml files, separated by blanks; later ones win")
+    add("--nproc", type=int, default=1, help="processes on this machine (default: 1); without a GPU they use gloo")
+    add("--ip", default="localhost", help="address of the master node (default: localhost)")
+    add("--port", default="5678", help="port of the master node (default: 5678)")
+    add("--world_size", type=int, default=-1, help="processes on all machines (default: nproc)")
+    add("--group_offset", type=int, default=0, help="rank of this machine's first process (default: 0)")
+    known, _ = parser.parse_known_args(arguments)
+
+    files = known.config_files.strip().split(" ") if known.config_files else None
+    named = _named_in(files)
+    distributed = {}
+    if known.nproc != 1 or known.world_size > 0:
+        names = ("nproc", "world_size", "ip", "port", "group_offset")
+        distributed = {name: getattr(known, name) for name in names}
+    results = run(
+        known.model or (None if "model" in named else "UniversalMLP"),
+        known.dataset or (None if "dataset" in named else "ml-100k"),
+        files,
+        **distributed,
+    )
+    logging.getLogger().handlers.clear()  # the table is the last thing on the screen
+    print("\n" + table(results))
+
+
+def _named_in(files: Sequence[str] | None) -> set[str]:
+    """Keys of ``model`` and ``dataset`` that config files set."""
+    import yaml
+
+    keys: set[str] = set()
+    for file in files or ():
+        try:
+            with open(file, encoding="utf-8") as stream:
+                content = yaml.safe_load(stream)
+        except OSError as error:
+            raise SystemExit(f"--config_files: cannot read [{file}]: {error.strerror}.") from error
+        keys |= set(content or {})
+    return keys
+
+
+_EPILOG = """
+any config key:
+  --key=value        e.g. --learning_rate=0.01 --epochs=20 --universal_features="['activity']"
+                     RecBole's keys: https://recbole.io/docs/user_guide/config_settings.html
+                     our keys:       properties/overall_universal.yaml, properties/model/UniversalMLP.yaml
+
+examples:
+  run_recbole_universal.py                                      UniversalMLP beside Pop and ItemKNN on ml-100k
+  run_recbole_universal.py -d yelp2018 --data_path=../data      on a data set of yours, as RecBole atomic files
+  run_recbole_universal.py -m LightGCN                          a stock model
+  run_recbole_universal.py -m DeepFM --config_files=fm.yaml     a stock model with universal columns
+  run_recbole_universal.py --universal_peers="['EASE']"         another comparison; [] for none
+  run_recbole_universal.py --nproc=2                            two processes
+"""

@@ -1,0 +1,47 @@
+"""Packaging of recbole-universal. The tools' settings are in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = "0.1.0"
+
+TEST = ["pytest>=7.4", "pytest-cov>=4", "hypothesis>=6.80"]
+
+setup(
+    name="recbole-universal",
+    version=VERSION,
+    description="Universal interaction statistics for every RecBole model: zero-shot recommendation as a plugin",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.10,<3.14",
+    packages=[*find_packages(include=["recbole_universal", "recbole_universal.*"]), "recbole_universal.properties"],
+    package_dir={"recbole_universal.properties": "properties"},
+    package_data={
+        "recbole_universal": ["py.typed"],
+        "recbole_universal.properties": ["*.yaml", "model/*.yaml", "quick_start_config/*.yaml"],
+    },
+    install_requires=[
+        "recbole>=1.2.0,<1.3",
+        "torch>=2.1",
+        "torch-geometric>=2.4",
+        "numpy>=1.26",
+        "pandas>=2.0",
+        "scipy>=1.11",
+        "scikit-learn>=1.3",
+        "pyyaml>=6.0",
+        "tqdm>=4.60",
+    ],
+    extras_require={
+        "test": TEST,
+        "dev": [*TEST, "ruff>=0.5", "mypy>=1.10", "types-PyYAML", "pandas-stubs", "build>=1.0"],
+        "hyperopt": ["hyperopt>=0.2.5"],
+    },
+    classifiers=[
+        "License :: OSI Approved :: MIT License",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

@@ -1,0 +1,66 @@
+"""Fixtures of all tests: a clean command line, a folder of its own for each test, small data sets."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import recbole_universal  # noqa: F401  mends RecBole, so it comes before any import of it
+
+# Small and fast settings for tests that need features but not good ones.
+SMALL_FEATURES = {
+    "activity": {"n_bins": 4},
+    "cooccurrence": {"n_bins": 4, "n_clusters": 6},
+    "interaction": {"n_bins": 4, "n_clusters": 6},
+    "node2vec": {"embedding_dim": 8, "walk_length": 6, "context_size": 3, "walks_per_node": 2, "epochs": 1},
+}
+
+
+@pytest.fixture(autouse=True)
+def clean_run(tmp_path, monkeypatch):
+    """RecBole takes ``--key=value`` from any process's command line and writes into the current folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["pytest"])
+    yield
+    root = logging.getLogger()
+    for handler in root.handlers[:]:
+        if isinstance(handler, logging.FileHandler):
+            handler.close()
+            root.removeHandler(handler)
+
+
+@pytest.fixture
+def small_config() -> dict:
+    """Config keys of a run on a tiny data set that takes a second."""
+    return {
+        "epochs": 2,
+        "show_progress": False,
+        "universal_feature_args": SMALL_FEATURES,
+        "gpu_id": "",
+        "state": "ERROR",
+    }
+
+
+def write_atomic(folder: Path, name: str, rows: list[tuple], fields: str = "user_id:token\titem_id:token") -> str:
+    """Write an atomic file ``folder/name/name.inter``; return the ``data_path`` to give to RecBole."""
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    lines = ["\t".join(map(str, row)) for row in rows]
+    (folder / name / f"{name}.inter").write_text("\n".join([fields, *lines]) + "\n", encoding="utf-8")
+    return str(folder)
+
+
+@pytest.fixture
+def tiny(tmp_path) -> dict:
+    """Config keys of a data set of 40 users and 30 items, ratings and timestamps, 12 interactions a user."""
+    rng = np.random.default_rng(7)
+    popularity = 1 / np.arange(1, 31)
+    rows = []
+    for user in range(40):
+        items = rng.choice(30, size=12, replace=False, p=popularity / popularity.sum())
+        rows += [(f"u{user}", f"i{item}", rng.integers(1, 6), time) for time, item in enumerate(items)]
+    fields = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
+    path = write_atomic(tmp_path / "data", "tiny", rows, fields)
+    return {"data_path": path, "load_col": {"inter": ["user_id", "item_id", "rating", "timestamp"]}}

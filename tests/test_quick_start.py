@@ -1,0 +1,69 @@
+"""The command line and its table."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from recbole_universal import integration, quick_start
+
+
+@pytest.fixture
+def config_file(tiny, small_config, tmp_path):
+    file = tmp_path / "tiny.yaml"
+    file.write_text(yaml.safe_dump({**tiny, **small_config, "dataset": "tiny"}))
+    return file
+
+
+def run_script(*arguments):
+    script = integration.properties_dir().parent / "run_recbole_universal.py"
+    if not script.is_file():
+        pytest.skip("the script is part of the checkout, not of the wheel")
+    return subprocess.run([sys.executable, str(script), *arguments], capture_output=True, text=True, timeout=300)
+
+
+def test_table_of_the_model_and_its_peers(config_file):
+    result = run_script(f"--config_files={config_file}")
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.strip().splitlines()[-5:]
+    assert lines[0] == "| model | Recall@10 | NDCG@10 | seconds |"
+    assert [line.split("|")[1].strip() for line in lines[2:]] == ["UniversalMLP", "Pop", "ItemKNN"]
+
+
+def test_a_stock_model_and_a_key(config_file):
+    result = run_script("--model=Pop", f"--config_files={config_file}", "--topk=[5]", "--valid_metric=MRR@5")
+    assert result.returncode == 0, result.stderr
+    table = result.stdout.strip().splitlines()[-3:]
+    assert "Recall@5" in table[0] and table[2].startswith("| Pop |")
+
+
+def test_help_names_every_argument_of_recbole():
+    result = run_script("--help")
+    assert result.returncode == 0
+    for name in ("model", "dataset", "config_files", "nproc", "ip", "port", "world_size", "group_offset"):
+        assert f"--{name}" in result.stdout
+    assert "UniversalMLP.yaml" in result.stdout
+
+
+def test_a_config_file_that_is_not_there():
+    result = run_script("--config_files=nowhere.yaml")
+    assert result.returncode == 1 and "cannot read [nowhere.yaml]" in result.stderr
+
+
+def test_run_leaves_the_callers_dict_alone(tiny, small_config):
+    settings = {**tiny, **small_config, "universal_peers": []}
+    before = dict(settings)
+    (result,) = quick_start.run("UniversalMLP", "tiny", config_dict=settings, saved=False)
+    assert settings == before and result["model"] == "UniversalMLP" and result["seconds"] > 0
+
+
+def test_a_validation_metric_that_is_not_computed(tiny, small_config):
+    with pytest.raises(ValueError, match=r"valid_metric: \[MRR@10\] is not computed.*MRR@5"):
+        quick_start.run("Pop", "tiny", config_dict={**tiny, **small_config, "topk": [5]})
+
+
+def test_table_without_results():
+    assert "No test result" in quick_start.table([{"model": "BPR", "seconds": 1.0}])
