@@ -50,7 +50,7 @@ _NODE2VEC_CHECKS: dict[str, tuple[Any, float]] = {
     "num_negative_samples": (arguments.integer, 1),
     "epochs": (arguments.integer, 1),
     "lr": (arguments.real, 0),
-    "batch_size": (arguments.integer, 1),
+    "batch_size": (arguments.optional_integer, 1),
 }
 
 
@@ -68,6 +68,8 @@ def node2vec_args(args: Mapping[str, Any] | None = None) -> dict[str, Any]:
     arguments.known("node2vec", given, list(default))
     full = {**default, **given}
     for name, (check, bound) in _NODE2VEC_CHECKS.items():
+        if full[name] is None and default[name] is None:
+            continue  # None: chosen from the size of the data
         full[name] = check("node2vec", name, full[name], bound)
     if full["context_size"] > full["walk_length"]:
         raise ValueError(
