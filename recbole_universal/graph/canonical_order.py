@@ -12,15 +12,17 @@ MAX_SPLITS = 128
 def canonical_order(user_item: sp.csr_matrix, item_user: sp.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
     """Sort users and items by what the graph says about them.
 
-    Each node starts with the hash of its side and degree as its colour; in each round it hashes in the multiset of
-    its neighbours' (colour, weight), until no colour class splits any more (Weisfeiler-Lehman). Where classes of
-    several nodes remain whose members have different neighbours, one member of the first such class is singled out
-    and the rounds go on, so that symmetric parts (disjoint copies, say) are numbered consistently with one another.
+    Each node starts with the hash of its side and degree as its colour; in each round it hashes in the
+    multiset of its neighbours' (colour, weight), until no colour class splits any more (Weisfeiler-Lehman).
+    Where classes of several nodes remain whose members have different neighbours, one member of the first
+    such class is singled out and the rounds go on, so that symmetric parts (disjoint copies, say) are
+    numbered consistently with one another.
 
-    The order is the same under every relabelling up to an automorphism of the graph, hence features computed in it
-    are permuted exactly, with two exceptions: nodes with one and the same neighbourhood keep their given order among
-    themselves, and what `MAX_SPLITS` single-outs do not separate does too, as do non-isomorphic parts that colour
-    refinement cannot tell apart (regular graphs). Sums of hashes wrap modulo 2^64, so that their order is irrelevant.
+    The order is the same under every relabelling up to an automorphism of the graph, hence features computed
+    in it are permuted exactly, with two exceptions: nodes with one and the same neighbourhood keep their
+    given order among themselves, and what `MAX_SPLITS` single-outs do not separate does too, as do
+    non-isomorphic parts that colour refinement cannot tell apart (regular graphs). Sums of hashes wrap modulo
+    2^64, so that their order is irrelevant.
 
     Args:
         user_item: csr ``[n_users, n_items]``, positive weights.
@@ -55,7 +57,11 @@ def canonical_order(user_item: sp.csr_matrix, item_user: sp.csr_matrix) -> tuple
 
 
 def _refine(
-    colour: np.ndarray, neighbours: np.ndarray, weight_hash: np.ndarray, indptr: np.ndarray, active: np.ndarray
+    colour: np.ndarray,
+    neighbours: np.ndarray,
+    weight_hash: np.ndarray,
+    indptr: np.ndarray,
+    active: np.ndarray,
 ) -> np.ndarray:
     n_classes = np.unique(colour).size
     for _ in range(MAX_ROUNDS):

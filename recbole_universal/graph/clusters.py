@@ -23,7 +23,8 @@ class ClusterStats:
 
     Attributes:
         size: number of nodes (node clusters) or edges (edge clusters) in it, int64 ``[n_clusters]``.
-        density: share of its user-item pairs that are edges, float64 ``[n_clusters]`` in 0..1; 0 without any pair.
+        density: share of its user-item pairs that are edges, float64 ``[n_clusters]`` in 0..1; 0 without any
+            pair.
     """
 
     size: np.ndarray
@@ -51,8 +52,8 @@ def cluster_nodes(
     Args:
         embedding: float ``[n, d]``.
         mask: bool ``[n]``; only rows where it is true are clustered (nodes with at least one edge).
-        n_clusters: number of clusters, 2..number of clustered rows; None takes `n_clusters_for`, and fewer where
-            there are fewer distinct rows (a single row makes a single cluster).
+        n_clusters: number of clusters, 2..number of clustered rows; None takes `n_clusters_for`, and fewer
+            where there are fewer distinct rows (a single row makes a single cluster).
         seed: seed of the initial centres and of the mini-batches.
 
     Returns:
@@ -66,14 +67,16 @@ def cluster_nodes(
     return labels
 
 
-def cluster_edges(features: Any, n_clusters: int | None = None, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def cluster_edges(
+    features: Any, n_clusters: int | None = None, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Cluster edges with MiniBatchKMeans, in blocks, so that all features never exist at once.
 
     Args:
-        features: float ``[n_edges, d]``, an array or anything with ``len()`` that returns an array for a slice and
-            for an int array, such as `recbole_universal.graph.edge_operators.EdgeFeatures`.
-        n_clusters: number of clusters, 2..n_edges; None takes `n_clusters_for`, and fewer where there are fewer
-            distinct features.
+        features: float ``[n_edges, d]``, an array or anything with ``len()`` that returns an array for a
+            slice and for an int array, such as `recbole_universal.graph.edge_operators.EdgeFeatures`.
+        n_clusters: number of clusters, 2..n_edges; None takes `n_clusters_for`, and fewer where there are
+            fewer distinct features.
         seed: seed of the sample that is fitted, of the initial centres and of the mini-batches.
 
     Returns:
@@ -107,8 +110,8 @@ def nearest_center(features: Any, centers: np.ndarray) -> np.ndarray:
 def node_cluster_stats(graph: InteractionGraph, labels: np.ndarray) -> ClusterStats:
     """Sizes and densities of node clusters.
 
-    The density of a cluster with n_u users, n_i items and m edges between them is ``m / (n_u * n_i)``, and 0 where
-    it has no user or no item.
+    The density of a cluster with n_u users, n_i items and m edges between them is ``m / (n_u * n_i)``, and 0
+    where it has no user or no item.
 
     Args:
         graph: the graph.
@@ -145,10 +148,14 @@ def edge_cluster_stats(users: np.ndarray, items: np.ndarray, labels: np.ndarray)
     """
     users, items, labels = np.asarray(users), np.asarray(items), np.asarray(labels)
     if not len(users) == len(items) == len(labels):
-        raise ValueError(f"users, items, labels must have one length, got {len(users)}, {len(items)}, {len(labels)}")
+        raise ValueError(
+            f"users, items, labels must have one length, got {len(users)}, {len(items)}, {len(labels)}"
+        )
     n_clusters = int(labels.max(initial=-1)) + 1
     size = _count(labels, n_clusters)
-    pairs = _distinct_per_cluster(users, labels, n_clusters) * _distinct_per_cluster(items, labels, n_clusters)
+    pairs = _distinct_per_cluster(users, labels, n_clusters) * _distinct_per_cluster(
+        items, labels, n_clusters
+    )
     return ClusterStats(size=size, density=size / np.maximum(pairs, 1))
 
 
@@ -157,14 +164,18 @@ def _cluster(features: Any, n_clusters: int | None, seed: int, what: str) -> tup
     if n == 0:
         raise ValueError(f"there are no {what} to cluster")
     if n_clusters is not None and not 2 <= n_clusters <= n:
-        raise ValueError(f"n_clusters must be at least 2 and at most the number of {what}, {n}; got {n_clusters}")
+        raise ValueError(
+            f"n_clusters must be at least 2 and at most the number of {what}, {n}; got {n_clusters}"
+        )
     sample = np.asarray(features[_sample(n, seed)], dtype=np.float32)
     k = n_clusters
     if k is None:
         k = min(n_clusters_for(n), len(np.unique(sample, axis=0)))
     if k == 1:
         return np.zeros(n, dtype=np.int64), sample.mean(axis=0, keepdims=True)
-    k_means = MiniBatchKMeans(k, random_state=seed, n_init=3, batch_size=max(1024, 4 * k), compute_labels=False)
+    k_means = MiniBatchKMeans(
+        k, random_state=seed, n_init=3, batch_size=max(1024, 4 * k), compute_labels=False
+    )
     # One thread: a sum over several ends in an order that depends on their timing.
     with threadpool_limits(1):
         centers = k_means.fit(sample).cluster_centers_.astype(np.float32)

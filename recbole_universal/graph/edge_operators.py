@@ -42,7 +42,8 @@ EDGE_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
 class EdgeFeatures:
     """Edge representations that are computed when asked for: all of them would fill ``n_edges * d`` floats.
 
-    ``len(features)`` is the number of edges; ``features[index]`` (a slice or an int array) is float32 ``[n, d]``.
+    ``len(features)`` is the number of edges; ``features[index]`` (a slice or an int array) is float32 ``[n,
+    d]``.
 
     Args:
         z_u: embeddings of the users, float ``[n_users, d]``.
@@ -56,7 +57,12 @@ class EdgeFeatures:
     """
 
     def __init__(
-        self, z_u: np.ndarray, z_i: np.ndarray, users: np.ndarray, items: np.ndarray, operator: str = "hadamard"
+        self,
+        z_u: np.ndarray,
+        z_i: np.ndarray,
+        users: np.ndarray,
+        items: np.ndarray,
+        operator: str = "hadamard",
     ) -> None:
         if operator not in EDGE_OPERATORS:
             raise ValueError(f"operator must be one of {', '.join(EDGE_OPERATORS)}, got {operator!r}")

@@ -13,12 +13,15 @@ from recbole_universal.graph.canonical_order import canonical_order
 class InteractionGraph:
     """Weighted bipartite graph of users and items, stored as CSR matrices in both directions.
 
-    Nodes have one common numbering where a method speaks of nodes: user ``u`` is node ``u`` and item ``i`` is node
-    ``n_users + i``. Users and items without an interaction (RecBole's padding id 0 among them) are nodes of degree 0.
+    Nodes have one common numbering where a method speaks of nodes: user ``u`` is node ``u`` and item ``i`` is
+        node
+    ``n_users + i``. Users and items without an interaction (RecBole's padding id 0 among them) are nodes of
+    degree 0.
 
     Args:
-        matrix: SciPy sparse matrix ``[n_users, n_items]``; its values are the weights of the interactions, which are
-            positive. An explicit zero is no interaction; duplicates are summed to one edge. The matrix is not changed.
+        matrix: SciPy sparse matrix ``[n_users, n_items]``; its values are the weights of the interactions,
+            which are positive. An explicit zero is no interaction; duplicates are summed to one edge. The
+            matrix is not changed.
 
     Attributes:
         user_item (csr_matrix): ``[n_users, n_items]`` float32, sorted indices, no zeros, no duplicates.
@@ -28,8 +31,8 @@ class InteractionGraph:
         n_edges (int): number of distinct user-item pairs.
 
     Raises:
-        ValueError: if the matrix is not sparse, numeric and two-dimensional, has no user, no item or no interaction,
-            or holds a weight that is negative, NaN or infinite (as float32).
+        ValueError: if the matrix is not sparse, numeric and two-dimensional, has no user, no item or no
+            interaction, or holds a weight that is negative, NaN or infinite (as float32).
     """
 
     def __init__(self, matrix: sp.spmatrix | sp.sparray) -> None:
@@ -85,10 +88,13 @@ class InteractionGraph:
         """The symmetric adjacency lists over all nodes: a user's items (shifted by ``n_users``), an item's users.
 
         Returns:
-            ``indptr`` int64 ``[n_nodes + 1]`` and ``indices`` int64 ``[2 * n_edges]``, ascending for each node.
+            ``indptr`` int64 ``[n_nodes + 1]`` and ``indices`` int64 ``[2 * n_edges]``, ascending for each
+            node.
         """
         indptr = np.concatenate([[0], np.cumsum(self.degree)])
-        indices = np.concatenate([self.user_item.indices.astype(np.int64) + self.n_users, self.item_user.indices])
+        indices = np.concatenate(
+            [self.user_item.indices.astype(np.int64) + self.n_users, self.item_user.indices]
+        )
         return indptr, indices
 
     def split_support_query(
@@ -97,16 +103,17 @@ class InteractionGraph:
         """Hide a random part of each user's interactions.
 
         A user with d interactions loses ``query_ratio * d`` of them, rounded up or down at random so that the
-        expectation is exact, and never the last one: a user with one interaction keeps it in the support part.
-        Items may lose all their interactions.
+        expectation is exact, and never the last one: a user with one interaction keeps it in the support
+        part. Items may lose all their interactions.
 
         Args:
             query_ratio: share of the interactions to hide, above 0 and below 1.
             seed: seed of the split, a non-negative int.
 
         Returns:
-            The support graph (same shape, weights kept) and the users and items of the hidden query interactions,
-            int64 ``[n_query]`` each, sorted by user, then by item. Every interaction is in exactly one of the two.
+            The support graph (same shape, weights kept) and the users and items of the hidden query
+            interactions, int64 ``[n_query]`` each, sorted by user, then by item. Every interaction is in
+            exactly one of the two.
 
         Raises:
             ValueError: if ``query_ratio`` is not between 0 and 1.
@@ -131,12 +138,13 @@ class InteractionGraph:
         """Orders of users and items that depend on the graph alone, not on the ids given.
 
         Walks, initial values and k-means depend on the numbering of the nodes. Features computed on
-        ``graph.permute(*graph.canonical_order())`` and mapped back do not: relabelling users and items permutes them
-        exactly. See `recbole_universal.graph.canonical_order.canonical_order` for the method and its limit.
+        ``graph.permute(*graph.canonical_order())`` and mapped back do not: relabelling users and items
+        permutes them exactly. See `recbole_universal.graph.canonical_order.canonical_order` for the method
+        and its limit.
 
         Returns:
-            ``user_perm`` int64 ``[n_users]`` and ``item_perm`` int64 ``[n_items]``: position k of the order is taken
-            by user ``user_perm[k]``. Users and items without interactions come last.
+            ``user_perm`` int64 ``[n_users]`` and ``item_perm`` int64 ``[n_items]``: position k of the order
+            is taken by user ``user_perm[k]``. Users and items without interactions come last.
         """
         return canonical_order(self.user_item, self.item_user)
 
@@ -159,7 +167,9 @@ class InteractionGraph:
 
 def _checked_csr(matrix: sp.spmatrix | sp.sparray) -> sp.csr_matrix:
     if not sp.issparse(matrix):
-        raise ValueError(f"matrix must be a SciPy sparse matrix [n_users, n_items], got {type(matrix).__name__}")
+        raise ValueError(
+            f"matrix must be a SciPy sparse matrix [n_users, n_items], got {type(matrix).__name__}"
+        )
     if matrix.ndim != 2:
         raise ValueError(f"matrix must have two dimensions [n_users, n_items], got shape {matrix.shape}")
     if matrix.dtype.kind not in "biuf":
@@ -170,12 +180,16 @@ def _checked_csr(matrix: sp.spmatrix | sp.sparray) -> sp.csr_matrix:
     coo = sp.coo_matrix(matrix)
     with np.errstate(over="ignore"):  # an overflow is reported below, with its place
         _check_weights(coo.row, coo.col, coo.data.astype(np.float32))
-        csr = sp.csr_matrix((coo.data.astype(np.float64), (coo.row, coo.col)), shape=coo.shape)  # sums duplicates
+        csr = sp.csr_matrix(
+            (coo.data.astype(np.float64), (coo.row, coo.col)), shape=coo.shape
+        )  # sums duplicates
         csr = csr.astype(np.float32)
     csr.eliminate_zeros()
     csr.sort_indices()
     if csr.nnz == 0:
-        raise ValueError(f"matrix [{n_users}, {n_items}] holds no interaction: every weight is zero or missing")
+        raise ValueError(
+            f"matrix [{n_users}, {n_items}] holds no interaction: every weight is zero or missing"
+        )
     rows = np.repeat(np.arange(n_users), np.diff(csr.indptr))
     _check_weights(rows, csr.indices, csr.data)
     return csr
@@ -194,7 +208,9 @@ def _check_weights(rows: np.ndarray, cols: np.ndarray, weights: np.ndarray) -> N
 def _inverse_permutation(name: str, permutation: np.ndarray, size: int) -> np.ndarray:
     permutation = np.asarray(permutation)
     if permutation.shape != (size,) or not np.array_equal(np.sort(permutation), np.arange(size)):
-        raise ValueError(f"{name} must hold each of 0..{size - 1} exactly once, got shape {permutation.shape}")
+        raise ValueError(
+            f"{name} must hold each of 0..{size - 1} exactly once, got shape {permutation.shape}"
+        )
     inverse = np.empty(size, dtype=np.int64)
     inverse[permutation] = np.arange(size)
     return inverse

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -38,20 +39,22 @@ def node2vec(
 ) -> np.ndarray:
     """Embed all nodes; parameters are named as in ``torch_geometric.nn.Node2Vec``.
 
-    Nodes without edges take no part: no walk starts there, no negative is drawn there, and their rows are zero.
-    One seed gives one result, to the last bit on one machine's CPU; on a GPU sums are taken in varying order, so
-    that results agree up to rounding. The global random state is neither read nor changed.
+    Nodes without edges take no part: no walk starts there, no negative is drawn there, and their rows are
+        zero.
+    One seed gives one result, to the last bit on one kind of CPU and for any number of threads; on a GPU sums
+    are taken in varying order, so that results agree up to rounding. The global random state is not touched.
 
     Args:
         graph: the graph; the weights of its edges are not used.
         embedding_dim: dimension of the embedding, at least 1.
         walk_length: number of nodes in a walk, the start included, at least ``context_size``.
-        context_size: number of nodes in a window, at least 2; its first node is paired with each of the others.
+        context_size: number of nodes in a window, at least 2; its first node is paired with each of the
+            others.
         walks_per_node: walks from each node in each epoch, at least 1.
         p: return parameter, positive: the higher, the fewer returns to the previous node.
         q: in-out parameter, positive: the lower, the fewer returns.
-        num_negative_samples: negative pairs drawn for each positive pair, at least 1; as in PyTorch Geometric they
-            are averaged, so that more of them make the gradient less noisy and not larger.
+        num_negative_samples: negative pairs drawn for each positive pair, at least 1; as in PyTorch Geometric
+            they are averaged, so that more of them make the gradient less noisy and not larger.
         epochs: passes, each over new walks, at least 1.
         lr: learning rate of Adam at the start, positive; it falls linearly to zero.
         batch_size: walks in a batch, at least 1; None makes `BATCHES_PER_EPOCH` batches of an epoch.
@@ -73,7 +76,13 @@ def node2vec(
     active = np.flatnonzero(graph.degree > 0)
     walker = RandomWalker(*_compact_adjacency(graph, active), device)
     trainer = SkipGram(
-        len(active), embedding_dim, context_size, num_negative_samples, lr=lr, generator=generator, device=device
+        len(active),
+        embedding_dim,
+        context_size,
+        num_negative_samples,
+        lr=lr,
+        generator=generator,
+        device=device,
     )
     starts = torch.arange(len(active), device=device).repeat(walks_per_node)
     batch_size = _batch_size(batch_size, len(starts))
@@ -127,7 +136,13 @@ def embed_walks(
     _check_positive_int(epochs=epochs)
     generator = torch.Generator(walks.device).manual_seed(seed)
     trainer = SkipGram(
-        n_nodes, embedding_dim, context_size, num_negative_samples, lr=lr, generator=generator, device=walks.device
+        n_nodes,
+        embedding_dim,
+        context_size,
+        num_negative_samples,
+        lr=lr,
+        generator=generator,
+        device=walks.device,
     )
     batch_size = _batch_size(batch_size, len(walks))
 
@@ -144,10 +159,11 @@ def embed_walks(
 class SkipGram:
     """One embedding table trained on walks with node2vec's skip-gram objective.
 
-    The objective is `node2vec_loss`. Its gradient takes a few dense products: all windows of a walk are a band of the
-    walk's matrix of scores, and the negatives of a batch, which pair uniform nodes with uniform nodes, are all pairs
-    of two random sets of nodes (of all nodes, which is the expectation itself, where the sets would be larger than
-    the graph). Adam bounds each step, so that hubs, which occur in every batch, do not diverge.
+    The objective is `node2vec_loss`. Its gradient takes a few dense products: all windows of a walk are a
+    band of the walk's matrix of scores, and the negatives of a batch, which pair uniform nodes with uniform
+    nodes, are all pairs of two random sets of nodes (of all nodes, which is the expectation itself, where the
+    sets would be larger than the graph). Adam bounds each step, so that hubs, which occur in every batch, do
+    not diverge.
 
     Args:
         n_nodes: number of nodes, at least 1.
@@ -178,7 +194,9 @@ class SkipGram:
         generator: torch.Generator,
         device: torch.device | str = "cpu",
     ) -> None:
-        _check_positive_int(n_nodes=n_nodes, embedding_dim=embedding_dim, num_negative_samples=num_negative_samples)
+        _check_positive_int(
+            n_nodes=n_nodes, embedding_dim=embedding_dim, num_negative_samples=num_negative_samples
+        )
         if context_size < 2:
             raise ValueError(f"context_size must be at least 2, got {context_size}")
         if not (math.isfinite(lr) and lr > 0):
@@ -194,11 +212,13 @@ class SkipGram:
 
     def fit(self, batches: Iterator[torch.Tensor], n_steps: int, show_progress: bool = False) -> None:
         """Take one step for each batch of walks; the learning rate falls linearly to zero at step ``n_steps``."""
-        for k, walks in enumerate(tqdm(batches, "node2vec", total=n_steps, disable=not show_progress, leave=False)):
-            self._gradient.zero_()
-            add_positive_gradient_(self._gradient, self.weight, walks, self.context_size)
-            add_negative_gradient_(self._gradient, self.weight, *self._negatives(walks))
-            self._adam_step(self.lr * (1 - k / n_steps))
+        progress = tqdm(batches, "node2vec", total=n_steps, disable=not show_progress, leave=False)
+        with _one_thread():
+            for k, walks in enumerate(progress):
+                self._gradient.zero_()
+                add_positive_gradient_(self._gradient, self.weight, walks, self.context_size)
+                add_negative_gradient_(self._gradient, self.weight, *self._negatives(walks))
+                self._adam_step(self.lr * (1 - k / n_steps))
 
     def _negatives(self, walks: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         n_nodes = len(self.weight)
@@ -216,15 +236,19 @@ class SkipGram:
         gradient = self._gradient.mul_(len(self.weight))
         self._mean.lerp_(gradient, 1 - self.BETA1)
         self._square.mul_(self.BETA2).addcmul_(gradient, gradient, value=1 - self.BETA2)
-        scale = torch.sqrt(self._square, out=gradient).mul_((1 - self.BETA2**self._n_steps) ** -0.5).add_(self.EPS)
+        scale = (
+            torch.sqrt(self._square, out=gradient)
+            .mul_((1 - self.BETA2**self._n_steps) ** -0.5)
+            .add_(self.EPS)
+        )
         self.weight.addcdiv_(self._mean, scale, value=-lr / (1 - self.BETA1**self._n_steps))
 
 
 def node2vec_loss(weight: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
     """The objective: the first node of each window scores high with the others of positive windows, low of negative.
 
-    ``mean(-log sigmoid(z_first . z_other)) + mean(-log(1 - sigmoid(z_first . z_other)))``, a mean over all pairs of
-    the positive windows and one over all pairs of the negative windows.
+    ``mean(-log sigmoid(z_first . z_other)) + mean(-log(1 - sigmoid(z_first . z_other)))``, a mean over all
+    pairs of the positive windows and one over all pairs of the negative windows.
 
     Args:
         weight: embedding ``[n_nodes, d]``.
@@ -302,6 +326,23 @@ def _window_pairs(length: int, context_size: int, device: torch.device) -> torch
     offset = place[None, :] - place[:, None]
     whole = place[:, None] <= length - context_size
     return ((offset >= 1) & (offset < context_size) & whole).float()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One CPU thread for PyTorch: the last bits of products and sums vary with the number of threads.
+
+    Little is lost: the products are small, and threads that wait for each other on a busy machine cost more
+        than
+    they bring (measured: five times the time of one thread with two threads on two cores shared with other
+        jobs).
+    """
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def _batch_size(batch_size: int | None, n_walks: int) -> int:

@@ -18,12 +18,13 @@ GPU_BLOCK = 1 << 22
 class RandomWalker:
     """Walks over the directed edges of a bipartite graph.
 
-    In a bipartite graph the next node is never a neighbour of the previous one, so the second-order walk of node2vec
-    knows two cases only: with a = 1/p, b = 1/q and a current node of degree d, it returns to the previous node with
-    probability ``a / (a + b * (d - 1))``, and otherwise goes to one of the d - 1 other neighbours, uniformly.
-    One uniform draw r decides both: ``x = r * (a/b + d - 1) - a/b`` is negative with the return probability, and its
-    floor is uniform on 0..d-2 otherwise. The state of a walk is a directed edge; the position of the previous node
-    in the current node's list, which the draw has to skip, is that of the reversed edge.
+    In a bipartite graph the next node is never a neighbour of the previous one, so the second-order walk of
+    node2vec knows two cases only: with a = 1/p, b = 1/q and a current node of degree d, it returns to the
+    previous node with probability ``a / (a + b * (d - 1))``, and otherwise goes to one of the d - 1 other
+    neighbours, uniformly. One uniform draw r decides both: ``x = r * (a/b + d - 1) - a/b`` is negative with
+    the return probability, and its floor is uniform on 0..d-2 otherwise. The state of a walk is a directed
+    edge; the position of the previous node in the current node's list, which the draw has to skip, is that of
+    the reversed edge.
 
     Args:
         indptr: int ``[n_nodes + 1]``, offsets of the adjacency lists.
@@ -48,7 +49,13 @@ class RandomWalker:
         self.reverse = torch.as_tensor(reverse).to(self.device, self._int)
 
     def walk(
-        self, starts: ArrayLike, walk_length: int, p: float = 1.0, q: float = 1.0, *, generator: torch.Generator
+        self,
+        starts: ArrayLike,
+        walk_length: int,
+        p: float = 1.0,
+        q: float = 1.0,
+        *,
+        generator: torch.Generator,
     ) -> torch.Tensor:
         """Walk from each start.
 
@@ -60,7 +67,8 @@ class RandomWalker:
             generator: source of randomness, on the walker's device.
 
         Returns:
-            int64 ``[n_starts, walk_length]`` on the walker's device. A start without neighbours stays where it is.
+            int64 ``[n_starts, walk_length]`` on the walker's device. A start without neighbours stays where
+            it is.
 
         Raises:
             ValueError: if an argument is out of range.
