@@ -113,9 +113,9 @@ class FeaturePipeline:
 
     All arguments are checked here, before any data are touched. The numbers do not depend on how users and items are
     numbered: the graph is brought to an order of its own first, without users and items that have no interaction, and
-    the results are mapped back. Relabelling permutes them exactly, up to nodes that
-    :meth:`InteractionGraph.canonical_order` cannot tell apart. They depend on ``seed``, never on the global random
-    state.
+    the results are mapped back. Relabelling permutes them exactly, with one limit: nodes that have different
+    neighbours but that :meth:`InteractionGraph.canonical_order` cannot tell apart (a symmetry of the graph) may
+    exchange their numbers. They depend on ``seed``, never on the global random state.
 
     Args:
         families: names of families, see :data:`FAMILIES`.
