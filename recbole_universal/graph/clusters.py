@@ -167,7 +167,7 @@ def _cluster(features: Any, n_clusters: int | None, seed: int, what: str) -> tup
         raise ValueError(
             f"n_clusters must be at least 2 and at most the number of {what}, {n}; got {n_clusters}"
         )
-    sample = np.asarray(features[_sample(n, seed)], dtype=np.float32)
+    sample = np.asarray(features[_sample(n, max(FIT_SAMPLE, n_clusters or 0), seed)], dtype=np.float32)
     k = n_clusters
     if k is None:
         k = min(n_clusters_for(n), len(np.unique(sample, axis=0)))
@@ -182,10 +182,10 @@ def _cluster(features: Any, n_clusters: int | None, seed: int, what: str) -> tup
     return nearest_center(features, centers), centers
 
 
-def _sample(n: int, seed: int) -> slice | np.ndarray:
-    if n <= FIT_SAMPLE:
+def _sample(n: int, size: int, seed: int) -> slice | np.ndarray:
+    if n <= size:
         return slice(0, n)
-    return np.sort(np.random.default_rng(seed).choice(n, FIT_SAMPLE, replace=False))
+    return np.sort(np.random.default_rng(seed).choice(n, size, replace=False))
 
 
 def _count(labels: np.ndarray, n_clusters: int) -> np.ndarray:

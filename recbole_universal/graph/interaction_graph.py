@@ -13,10 +13,8 @@ from recbole_universal.graph.canonical_order import canonical_order
 class InteractionGraph:
     """Weighted bipartite graph of users and items, stored as CSR matrices in both directions.
 
-    Nodes have one common numbering where a method speaks of nodes: user ``u`` is node ``u`` and item ``i`` is
-        node
-    ``n_users + i``. Users and items without an interaction (RecBole's padding id 0 among them) are nodes of
-    degree 0.
+    Users and items have one common numbering where a method speaks of nodes: user ``u`` is node ``u``, item
+    ``i`` is node ``n_users + i``. Those without an interaction (RecBole's padding id 0) are nodes of degree 0.
 
     Args:
         matrix: SciPy sparse matrix ``[n_users, n_items]``; its values are the weights of the interactions,
@@ -180,9 +178,8 @@ def _checked_csr(matrix: sp.spmatrix | sp.sparray) -> sp.csr_matrix:
     coo = sp.coo_matrix(matrix)
     with np.errstate(over="ignore"):  # an overflow is reported below, with its place
         _check_weights(coo.row, coo.col, coo.data.astype(np.float32))
-        csr = sp.csr_matrix(
-            (coo.data.astype(np.float64), (coo.row, coo.col)), shape=coo.shape
-        )  # sums duplicates
+        # Duplicates are summed here.
+        csr = sp.csr_matrix((coo.data.astype(np.float64), (coo.row, coo.col)), shape=coo.shape)
         csr = csr.astype(np.float32)
     csr.eliminate_zeros()
     csr.sort_indices()

@@ -39,8 +39,7 @@ def node2vec(
 ) -> np.ndarray:
     """Embed all nodes; parameters are named as in ``torch_geometric.nn.Node2Vec``.
 
-    Nodes without edges take no part: no walk starts there, no negative is drawn there, and their rows are
-        zero.
+    Nodes without edges take no part: no walk starts there, no negative is drawn there, their rows are zero.
     One seed gives one result, to the last bit on one kind of CPU and for any number of threads; on a GPU sums
     are taken in varying order, so that results agree up to rounding. The global random state is not touched.
 
@@ -332,10 +331,8 @@ def _window_pairs(length: int, context_size: int, device: torch.device) -> torch
 def _one_thread() -> Iterator[None]:
     """One CPU thread for PyTorch: the last bits of products and sums vary with the number of threads.
 
-    Little is lost: the products are small, and threads that wait for each other on a busy machine cost more
-        than
-    they bring (measured: five times the time of one thread with two threads on two cores shared with other
-        jobs).
+    Little is lost: the products are small, and on a busy machine threads that wait for each other cost more
+    than they bring (measured on two cores shared with other jobs: one thread took a fifth of the time of two).
     """
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)

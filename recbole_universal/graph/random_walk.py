@@ -13,6 +13,7 @@ ArrayLike = np.ndarray | torch.Tensor
 #: Walks that are stepped together on the CPU: their state stays in the cache.
 CPU_BLOCK = 1 << 16
 GPU_BLOCK = 1 << 22
+MAX_INT32 = 2**31 - 1
 
 
 class RandomWalker:
@@ -42,7 +43,7 @@ class RandomWalker:
         indptr, indices = _numpy(indptr), _numpy(indices)
         reverse = _reverse_edges(indptr, indices)
         # Half the width is half the traffic: the walks are bound by memory.
-        self._int = torch.int32 if len(indices) < 2**31 - 1 else torch.int64
+        self._int = torch.int32 if len(indices) <= MAX_INT32 else torch.int64
         self.first = torch.as_tensor(indptr[:-1]).to(self.device, self._int)
         self.degree = torch.as_tensor(np.diff(indptr)).to(self.device, self._int)
         self.target = torch.as_tensor(indices).to(self.device, self._int)

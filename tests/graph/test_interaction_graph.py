@@ -1,0 +1,171 @@
+"""InteractionGraph: known answers on a small graph, bad input, and the laws of splits and orders."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from graph_data import matrices
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recbole_universal.graph import InteractionGraph
+
+# user 0 and item 0 are padding; user 1 has items 1, 3; user 2 has item 3
+DENSE = np.array([[0, 0, 0, 0], [0, 2, 0, 0.5], [0, 0, 0, 1]])
+
+
+def pairs(users, items):
+    return set(zip(users.tolist(), items.tolist(), strict=True))
+
+
+def test_known_answers():
+    graph = InteractionGraph(sp.csr_matrix(DENSE))
+    assert (graph.n_users, graph.n_items, graph.n_nodes, graph.n_edges) == (3, 4, 7, 3)
+    assert repr(graph) == "InteractionGraph(n_users=3, n_items=4, n_edges=3)"
+    assert graph.user_item.dtype == np.float32
+    np.testing.assert_array_equal(graph.item_user.toarray(), DENSE.T)
+    np.testing.assert_array_equal(graph.user_degree, [0, 2, 1])
+    np.testing.assert_array_equal(graph.item_degree, [0, 1, 0, 2])
+    np.testing.assert_array_equal(graph.degree, [0, 2, 1, 0, 1, 0, 2])
+    np.testing.assert_array_equal(graph.user_marginal, [0, 2.5, 1])
+    np.testing.assert_array_equal(graph.item_marginal, [0, 2, 0, 1.5])
+    users, items = graph.edges()
+    np.testing.assert_array_equal(users, [1, 1, 2])
+    np.testing.assert_array_equal(items, [1, 3, 3])
+    indptr, indices = graph.adjacency()
+    np.testing.assert_array_equal(indptr, [0, 0, 2, 3, 3, 4, 4, 6])
+    np.testing.assert_array_equal(indices, [4, 6, 6, 1, 1, 2])
+    assert indptr.dtype == indices.dtype == users.dtype == items.dtype == np.int64
+
+
+@pytest.mark.parametrize("kind", [sp.coo_matrix, sp.csc_matrix, sp.csr_array, sp.lil_matrix, sp.dok_matrix])
+@pytest.mark.parametrize("dtype", [np.float64, np.int32, bool])
+def test_every_sparse_format_and_dtype(kind, dtype):
+    graph = InteractionGraph(kind((DENSE > 0).astype(dtype)))
+    np.testing.assert_array_equal(graph.user_item.toarray(), DENSE > 0)
+
+
+def test_duplicates_are_one_edge_explicit_zeros_none_and_the_input_is_kept():
+    matrix = sp.coo_matrix(([1.0, 2.0, 0.0], ([0, 0, 1], [1, 1, 0])), shape=(2, 2))
+    graph = InteractionGraph(matrix)
+    assert graph.n_edges == 1
+    assert graph.user_item[0, 1] == 3
+    assert matrix.nnz == 3
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1.0, 1e300])
+def test_bad_weight_names_the_first_row_and_column(value):
+    matrix = sp.coo_matrix(([1.0, value, value], ([0, 3, 2], [0, 0, 1])), shape=(4, 3))
+    with pytest.raises(ValueError, match=r"row 2, column 1 \(2 such weights\)"):
+        InteractionGraph(matrix)
+
+
+def test_duplicates_that_overflow_are_named():
+    matrix = sp.coo_matrix(([3e38, 3e38], ([1, 1], [1, 1])), shape=(2, 2))
+    with pytest.raises(ValueError, match="row 1, column 1"):
+        InteractionGraph(matrix)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "message"),
+    [
+        (DENSE, "must be a SciPy sparse matrix.*ndarray"),
+        (sp.csr_matrix((0, 3)), r"at least one user and one item, got shape \(0, 3\)"),
+        (sp.csr_matrix((3, 0)), "at least one user"),
+        (sp.csr_matrix((3, 2)), r"matrix \[3, 2\] holds no interaction"),
+        (sp.csr_matrix(DENSE * 1j), "complex"),
+    ],
+)
+def test_bad_matrix(matrix, message):
+    with pytest.raises(ValueError, match=message):
+        InteractionGraph(matrix)
+
+
+@settings(max_examples=60, deadline=None)
+@given(matrices(), st.floats(0.01, 0.99), st.integers(0, 1000))
+def test_split_is_a_partition_that_leaves_each_user_something(matrix, query_ratio, seed):
+    graph = InteractionGraph(matrix)
+    support, users, items = graph.split_support_query(query_ratio, seed)
+    hidden, kept = pairs(users, items), pairs(*support.edges())
+    assert not hidden & kept
+    assert hidden | kept == pairs(*graph.edges())
+    assert len(hidden) == len(users)
+    assert support.user_item.shape == graph.user_item.shape
+    assert np.all((support.user_degree > 0) == (graph.user_degree > 0))
+    assert np.all(graph.user_degree - support.user_degree <= np.ceil(query_ratio * graph.user_degree))
+    np.testing.assert_array_equal(support.user_item.data, graph.user_item[support.edges()].A1)
+    again = graph.split_support_query(query_ratio, seed)
+    np.testing.assert_array_equal(again[1:], (users, items))
+
+
+def test_split_hides_the_stated_share_and_depends_on_the_seed():
+    graph = InteractionGraph(sp.csr_matrix(np.ones((300, 7))))
+    _, users, items = graph.split_support_query(0.2, seed=0)
+    assert len(users) == pytest.approx(0.2 * 2100, rel=0.05)
+    assert np.bincount(items).min() > 0.1 * 300
+    _, other_users, other_items = graph.split_support_query(0.2, seed=1)
+    assert pairs(users, items) != pairs(other_users, other_items)
+
+
+@pytest.mark.parametrize("query_ratio", [0, 1, -0.1, 2, float("nan")])
+def test_split_refuses_ratios_outside_0_1(query_ratio):
+    with pytest.raises(ValueError, match="query_ratio must be above 0 and below 1"):
+        InteractionGraph(sp.csr_matrix(DENSE)).split_support_query(query_ratio, 0)
+
+
+def relabelled(graph, seed):
+    rng = np.random.default_rng(seed)
+    return graph.permute(rng.permutation(graph.n_users), rng.permutation(graph.n_items))
+
+
+def canonical_matrix(graph):
+    return graph.permute(*graph.canonical_order()).user_item.toarray()
+
+
+@settings(max_examples=150, deadline=None)
+@given(matrices(), st.integers(0, 1000))
+def test_canonical_graph_does_not_depend_on_the_ids(matrix, seed):
+    graph = InteractionGraph(matrix)
+    np.testing.assert_array_equal(canonical_matrix(graph), canonical_matrix(relabelled(graph, seed)))
+
+
+@settings(max_examples=50, deadline=None)
+@given(matrices(max_users=4, max_items=4), st.integers(2, 4), st.integers(0, 1000))
+def test_canonical_graph_of_disjoint_copies_does_not_depend_on_the_ids(matrix, n_copies, seed):
+    graph = InteractionGraph(sp.block_diag([matrix] * n_copies))
+    np.testing.assert_array_equal(canonical_matrix(graph), canonical_matrix(relabelled(graph, seed)))
+
+
+@settings(max_examples=50, deadline=None)
+@given(matrices())
+def test_canonical_order_is_a_permutation_with_empty_nodes_last(matrix):
+    graph = InteractionGraph(matrix)
+    for perm, degree in zip(graph.canonical_order(), (graph.user_degree, graph.item_degree), strict=True):
+        np.testing.assert_array_equal(np.sort(perm), np.arange(len(degree)))
+        assert np.all(np.diff((degree[perm] == 0).astype(int)) >= 0)
+
+
+def test_empty_rows_and_columns_do_not_change_the_canonical_graph():
+    dense = sp.random(8, 6, 0.4, random_state=0).toarray()
+    padded = np.pad(dense, ((1, 2), (1, 3)))
+    n_users, n_items = (dense > 0).any(axis=1).sum(), (dense > 0).any(axis=0).sum()
+    ours, theirs = (
+        canonical_matrix(InteractionGraph(sp.csr_matrix(m)))[:n_users, :n_items] for m in (dense, padded)
+    )
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_weights_break_ties():
+    graph = InteractionGraph(sp.csr_matrix(np.diag([1.0, 2.0, 3.0])))
+    np.testing.assert_array_equal(canonical_matrix(graph), canonical_matrix(relabelled(graph, 1)))
+
+
+def test_permute_names_new_from_old_and_refuses_what_is_no_permutation():
+    graph = InteractionGraph(sp.csr_matrix(DENSE))
+    user_perm, item_perm = np.array([2, 0, 1]), np.array([3, 2, 0, 1])
+    np.testing.assert_array_equal(
+        graph.permute(user_perm, item_perm).user_item.toarray(), DENSE[user_perm][:, item_perm]
+    )
+    with pytest.raises(ValueError, match=r"user_perm must hold each of 0\.\.2 exactly once"):
+        graph.permute(np.array([0, 0, 1]), item_perm)
+    with pytest.raises(ValueError, match="item_perm"):
+        graph.permute(user_perm, item_perm[:3])
