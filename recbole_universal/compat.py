@@ -20,6 +20,7 @@ import re
 import sys
 import textwrap
 import types
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
@@ -484,7 +485,9 @@ def to_cpu(value: Any) -> Any:
 
 
 def one_name_a_node(path: str, config: Any) -> str:
-    """The checkpoint's name that the first process of this node has chosen.
+    """The checkpoint's name that the first process of this node has chosen; every process has to call it.
+
+    RecBole makes a trainer in every process anyway: the constructor of DistributedDataParallel waits for all of them.
 
     Args:
         path: The name that this process would use.
@@ -531,7 +534,7 @@ def ray_runtime_env() -> dict[str, Any]:
 # What was done: patch name -> text of one edit -> whether its old text was there.
 _done: dict[str, dict[str, bool]] = {}
 _not_needed: set[str] = set()
-_mended: set[int] = set()
+_mended: weakref.WeakSet[types.ModuleType] = weakref.WeakSet()
 
 
 def _modules() -> set[str]:
@@ -563,7 +566,7 @@ class _Loader(SourceFileLoader):
 
     def exec_module(self, module: types.ModuleType) -> None:
         super().exec_module(module)
-        _mended.discard(id(module))  # importlib.reload brings the stock functions back
+        _mended.discard(module)  # importlib.reload brings the stock functions back
         _mend(module)
 
 
@@ -584,9 +587,9 @@ class _Finder:
 
 def _mend(module: types.ModuleType) -> None:
     """Apply all patches of an imported module, once."""
-    if id(module) in _mended:
+    if module in _mended:
         return
-    _mended.add(id(module))
+    _mended.add(module)
     name = module.__name__
     by_function: dict[str, list[tuple[Patch, Edit]]] = {}
     for patch in PATCHES:
