@@ -16,7 +16,9 @@ import time
 from datetime import date
 from pathlib import Path
 
-import recbole_universal
+import recbole_universal  # mends RecBole, so it comes before any import of it
+
+# isort: split
 import torch
 from recbole.config import Config
 from recbole.quick_start import run_recbole
@@ -53,7 +55,8 @@ def main() -> None:
                 continue
             settings = {"data_path": arguments.data_path, "seed": seed, "show_progress": False, "state": "ERROR"}
             start = time.perf_counter()
-            outcome = run_recbole(model, arguments.dataset, config_dict={**settings, **keys}, saved=model == "UniversalMLP")
+            config = {**settings, **keys}
+            outcome = run_recbole(model, arguments.dataset, config_dict=config, saved=model == "UniversalMLP")
             row = {metric: outcome["test_result"][metric] for metric in METRICS}
             row["seconds"] = time.perf_counter() - start
             results.setdefault(name, []).append(row)
@@ -87,7 +90,7 @@ def spread(values: list[float]) -> str:
 
 def page(results: dict[str, list[dict]], arguments: argparse.Namespace, command: str) -> str:
     defaults = Config("UniversalMLP", "ml-100k")
-    keys = ("mlp_hidden_size", "embedding_size", "learning_rate", "train_batch_size", "dropout_prob", "universal_feature_args")
+    keys = ("mlp_hidden_size", "embedding_size", "dropout_prob", "learning_rate", "train_batch_size", "stopping_step")
     settings = ", ".join(f"`{key}: {defaults[key]}`" for key in keys)
     return f"""# In-domain: single families against all
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import recbole.data.dataset as recbole_datasets
@@ -45,7 +46,10 @@ def _fast_read_csv() -> Iterator[None]:
         recbole_dataset_module.pd = pandas
 
 
-class UniversalColumns:
+_Base = recbole_datasets.Dataset if TYPE_CHECKING else object
+
+
+class UniversalColumns(_Base):
     """Mixin for RecBole's ``Dataset`` classes: columns ``user_<family>``, ``item_<family>``, ``pair_<family>``.
 
     Each is one field of type ``FLOAT_SEQ`` with as many values as the family has on that side. A field that is named
