@@ -20,8 +20,8 @@ import torch
 import yaml
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
-from recbole.quick_start import load_data_and_model, objective_function, run_recbole
-from recbole.utils import get_model, get_trainer, init_seed
+from recbole.quick_start import load_data_and_model, objective_function, run, run_recbole
+from recbole.utils import get_model, get_trainer, init_seed, list_to_latex
 
 from recbole_universal import compat
 
@@ -335,11 +335,21 @@ class TestModels:
         assert 0 < result["itemcoverage@10"] < 0.1 and 0.9 < result["giniindex@10"] < 1
         assert result["averagepopularity@10"] > 100 and result["tailpercentage@10"] == 0
 
+    def test_a_group_of_models_in_one_table(self, gappy):
+        """What RecBole's run_recbole_group.py does; the script itself is not in RecBole's package."""
+        rows = [
+            {"Model": name, **run(name, "tiny", config_dict=dict(gappy))["test_result"]} for name in ("Pop", "ItemKNN")
+        ]
+        frame, tex = list_to_latex(rows, bigger_flag=True, subset_columns=["ndcg@5", "mrr@5"])
+        assert list(frame["Model"]) == ["Pop", "ItemKNN"] and "ItemKNN" in tex and "bfseries" in tex
+
 
 class TestTuning:
     @pytest.mark.parametrize("algo", ["exhaustive", "bayes"])
-    def test_hyper_tuning(self, gappy, algo, tmp_path):
+    def test_hyper_tuning(self, gappy, algo, tmp_path, monkeypatch):
         pytest.importorskip("hyperopt")
+        plots = []
+        monkeypatch.setattr("plotly.offline.plot", lambda figure, filename: plots.append(filename))
         from recbole.trainer import HyperTuning
 
         fixed = tmp_path / "fixed.yaml"
@@ -351,12 +361,13 @@ class TestTuning:
             params_dict={"choice": {"embedding_size": [4, 8]}},
             fixed_config_file_list=[str(fixed)],
             max_evals=2,
+            display_file="plot.html",
         )
         tuning.run()
         assert tuning.best_params["embedding_size"] in (4, 8)
         assert len(tuning.score_list) == 2
         assert len(tuning.params2result) == 2 or algo != "exhaustive"
-        assert "ray" not in sys.modules
+        assert plots == ["plot.html"] and "ray" not in sys.modules
 
     @pytest.mark.parametrize(("release", "by_name"), [((2, 6, 3), True), ((2, 40, 0), False)])
     def test_reports_to_ray_when_ray_runs_it(self, monkeypatch, release, by_name):
