@@ -1,0 +1,393 @@
+"""node2vec walks and embeddings beside pecanpy, a numba loop and gensim: speed, return shares, link prediction.
+
+    pip install numba gensim && pip install --no-deps pecanpy numba-progress nptyping
+    python benchmarks/node2vec.py --data-path DATA --dataset ml-1m --output docs/node2vec.md
+
+Walks: every contender walks on the same graph from the same starts with its compiled code warm, in turns; its
+    best
+turn counts. "returns" is the share of steps from the third node on that go back to the last but one node,
+beside its exact value, which is computed from the adjacency by carrying the distribution over directed edges
+along.
+
+Embeddings: 20 % of each user's interactions are held out; gensim's Word2Vec and `embed_walks` train on the
+    same
+walks over the rest. AUC: held-out pairs against as many random user-item pairs that are no interaction,
+scored by the dot product and by the cosine of the two embeddings. The contenders' time is that of the
+training alone, walks and (for gensim) token lists being ready; the last row is all of `node2vec()`, its own
+walks included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.metadata
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+import torch
+from sklearn.metrics import roc_auc_score
+
+from recbole_universal.graph import InteractionGraph, RandomWalker, embed_walks, node2vec
+
+PARAMETERS = ((1.0, 1.0), (4.0, 0.25), (0.25, 4.0))
+WALK_LENGTH, WALKS_PER_NODE, CONTEXT_SIZE, DIM = 20, 10, 10, 64
+GENSIM_RUNS = ((1, 1), (1, 5), (5, 1), (5, 5))  # epochs (gensim's default is 5), negatives (default 5)
+
+
+def read_interactions(path: Path) -> sp.csr_matrix:
+    pairs = pd.read_csv(path, sep="\t", usecols=["user_id:token", "item_id:token"], dtype=str)
+    users, items = (pd.factorize(pairs[column])[0] for column in ("user_id:token", "item_id:token"))
+    return sp.csr_matrix((np.ones(len(users)), (users, items)))
+
+
+def peer(name: str) -> ModuleType | None:
+    try:
+        return importlib.import_module(name)
+    except (
+        Exception
+    ) as error:  # a peer that an installed version of something else breaks is left out as well
+        print(f"{name.split('.')[0]} is left out: {error}", flush=True)
+        return None
+
+
+def import_pecanpy() -> ModuleType | None:
+    """Its nptyping asks NumPy for names that NumPy 2 dropped: they are lent to it while it is imported."""
+    lent = {"bool8": np.bool_, "object0": np.object_, "int0": np.intp, "uint0": np.uintp, "void0": np.void}
+    lent |= {"bytes0": np.bytes_, "str0": np.str_, "string_": np.bytes_, "unicode_": np.str_}
+    lent |= {"float_": np.float64, "singlecomplex": np.complex64, "longfloat": np.longdouble}
+    lent |= {"complex_": np.complex128, "cfloat": np.complex128, "clongfloat": np.clongdouble}
+    lent |= {"longcomplex": np.clongdouble}
+    missing = [name for name in lent if name not in vars(np)]
+    for name in missing:
+        setattr(np, name, lent[name])
+    try:
+        return peer("pecanpy.pecanpy")
+    finally:
+        for name in missing:
+            delattr(np, name)
+
+
+def numba_walk(numba: ModuleType, indptr: np.ndarray, indices: np.ndarray, threads: int) -> Callable:
+    """A compiled loop over walks: one comparison decides on the return, rejection on the other neighbour."""
+
+    @numba.njit(inline="always")
+    def uniform(state):  # SplitMix64
+        state[0] += np.uint64(0x9E3779B97F4A7C15)
+        z = state[0]
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return np.float64((z ^ (z >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53
+
+    @numba.njit(parallel=True, nogil=True)
+    def walk(starts, length, p, q, seed):
+        out = np.empty((len(starts), length), np.int64)
+        for part in numba.prange(threads):
+            state = np.array([seed * 1000003 + part], dtype=np.uint64)
+            for k in range(len(starts) * part // threads, len(starts) * (part + 1) // threads):
+                previous, node = np.int64(-1), starts[k]
+                out[k, 0] = node
+                for step in range(1, length):
+                    first, degree = indptr[node], indptr[node + 1] - indptr[node]
+                    if previous >= 0 and (p != 1.0 or q != 1.0):
+                        following = previous
+                        if degree > 1 and uniform(state) * (1 / p + (degree - 1) / q) >= 1 / p:
+                            while following == previous:
+                                following = indices[first + np.int64(uniform(state) * degree)]
+                    else:
+                        following = indices[first + np.int64(uniform(state) * degree)]
+                    previous, node = node, following
+                    out[k, step] = node
+        return out
+
+    return walk
+
+
+def pecanpy_walk(pecanpy: ModuleType, graph: InteractionGraph, p: float, q: float, threads: int) -> Callable:
+    """The compiled kernel of pecanpy without its mapping to lists of strings, which would count against it."""
+    from numba_progress import ProgressBar
+
+    indptr, indices = graph.adjacency()
+    model = pecanpy.SparseOTF(p=p, q=q, workers=threads, verbose=False, random_state=0)
+    model.set_node_ids([str(k) for k in range(graph.n_nodes)])
+    model.indptr, model.indices = indptr.astype(np.uint32), indices.astype(np.uint32)
+    model.data = np.ones(len(indices), dtype=np.float32)
+    move, has_neighbours = model.get_move_forward(), model.get_has_nbrs()
+
+    def walk(starts: np.ndarray) -> np.ndarray:
+        with ProgressBar(total=len(starts), disable=True) as bar:
+            jobs = starts.astype(np.uint32)
+            walks = model._random_walks(len(starts), WALK_LENGTH - 1, 0, jobs, has_neighbours, move, bar)
+        return walks[:, :-1]
+
+    return walk
+
+
+def exact_return_share(graph: InteractionGraph, starts: np.ndarray, p: float, q: float) -> float:
+    """Mean probability, over steps, to go back; the walks' distribution over directed edges is carried along."""
+    indptr, target = graph.adjacency()
+    source = np.repeat(np.arange(graph.n_nodes), np.diff(indptr))
+    reverse = np.argsort(target, kind="stable")
+    degree = graph.degree
+    back = (1 / p) / (1 / p + (degree - 1) / q)
+    other = (1 / q) / (1 / p + (degree - 1) / q)
+    position = (np.bincount(starts, minlength=graph.n_nodes) / len(starts))[source] / degree[source]
+    shares = []
+    for _ in range(WALK_LENGTH - 2):
+        shares.append(position @ back[target])
+        arriving = np.bincount(target, weights=position, minlength=graph.n_nodes)[source]
+        position = position[reverse] * back[source] + (arriving - position[reverse]) * other[source]
+    return float(np.mean(shares))
+
+
+def walk_table(graph: InteractionGraph, threads: int, rounds: int, seed: int) -> tuple[list[dict], list[str]]:
+    numba, pecanpy = peer("numba"), import_pecanpy()
+    indptr, indices = graph.adjacency()
+    starts = np.random.default_rng(seed).permutation(np.tile(np.flatnonzero(graph.degree), WALKS_PER_NODE))
+    few = starts[: len(starts) // WALKS_PER_NODE]  # pecanpy is slow
+    walker = RandomWalker(indptr, indices)
+    compiled = None
+    if numba:
+        numba.set_num_threads(threads)
+        compiled = numba_walk(numba, indptr, indices, threads)
+    rows, verdicts = [], []
+    for p, q in PARAMETERS:
+        generator = torch.Generator().manual_seed(seed)
+        contenders: dict[str, tuple[Callable, np.ndarray]] = {
+            "recbole-universal": (
+                lambda s, p=p, q=q, g=generator: walker.walk(s, WALK_LENGTH, p, q, generator=g).numpy(),
+                starts,
+            )
+        }
+        if compiled:
+            contenders["numba loop"] = (lambda s, p=p, q=q: compiled(s, WALK_LENGTH, p, q, seed), starts)
+        if pecanpy:
+            contenders["pecanpy"] = (pecanpy_walk(pecanpy, graph, p, q, threads), few)
+        speed, share = race(contenders, rounds)
+        exact = exact_return_share(graph, starts, p, q)
+        for name in contenders:
+            rows.append(
+                {
+                    "p": p,
+                    "q": q,
+                    "walker": name,
+                    "M steps/s": f"{speed[name]:.2f}",
+                    "ours / it": f"{speed['recbole-universal'] / speed[name]:.1f}",
+                    "returns": f"{share[name]:.6f}",
+                    "exact": f"{exact:.6f}",
+                    "off by": f"{share[name] / exact - 1:+.1%}",
+                }
+            )
+        ours = speed["recbole-universal"]
+        if (p, q) != (1, 1):
+            n_steps = len(starts) * (WALK_LENGTH - 2)
+            sigmas = (share["recbole-universal"] - exact) / (exact * (1 - exact) / n_steps) ** 0.5
+            verdicts.append(
+                f"p={p}, q={q}: returns within 4 sigma of exact ({sigmas:+.1f}): {abs(sigmas) < 4}"
+            )
+            if pecanpy:
+                verdicts.append(f"p={p}, q={q}: at least 10 times pecanpy: {ours >= 10 * speed['pecanpy']}")
+            if compiled:
+                verdicts.append(f"p={p}, q={q}: no slower than the numba loop: {ours >= speed['numba loop']}")
+    return rows, verdicts
+
+
+def race(contenders: dict[str, tuple[Callable, np.ndarray]], rounds: int) -> tuple[dict, dict]:
+    """Best speed (million steps a second) and share of returns of each, turns interleaved."""
+    speed: dict[str, float] = dict.fromkeys(contenders, 0.0)
+    share: dict[str, float] = {}
+    for walk, starts in contenders.values():
+        walk(starts[:64])  # compile
+    for _ in range(rounds):
+        for name, (walk, starts) in contenders.items():
+            begin = time.perf_counter()
+            walks = walk(starts)
+            seconds = time.perf_counter() - begin
+            speed[name] = max(speed[name], len(starts) * (WALK_LENGTH - 1) / seconds / 1e6)
+            share[name] = float((walks[:, 2:] == walks[:, :-2]).mean())
+    return speed, share
+
+
+class LinkPrediction:
+    """Held-out interactions and as many random pairs that are no interaction, of users and items in the graph."""
+
+    def __init__(self, full: InteractionGraph, seed: int) -> None:
+        self.graph, users, items = full.split_support_query(0.2, seed)
+        seen = self.graph.item_degree[items] > 0
+        self.n_users, self.users, self.items = full.n_users, users[seen], items[seen]
+        rng = np.random.default_rng(seed)
+        some_users = rng.choice(np.flatnonzero(self.graph.user_degree), 4 * len(users))
+        some_items = rng.choice(np.flatnonzero(self.graph.item_degree), 4 * len(users))
+        free = np.asarray(full.user_item[some_users, some_items]).ravel() == 0
+        self.other_users = some_users[free][: len(self.users)]
+        self.other_items = some_items[free][: len(self.users)]
+
+    def auc(self, score: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> float:
+        """Area under the ROC curve of a function of users and items."""
+        scores = [score(self.users, self.items), score(self.other_users, self.other_items)]
+        truth = np.repeat([1, 0], [len(s) for s in scores])
+        return float(roc_auc_score(truth, np.concatenate(scores)))
+
+    def aucs(self, embedding: np.ndarray) -> tuple[float, float]:
+        """AUC of the dot product and of the cosine of an embedding ``[n_nodes, d]``."""
+        unit = embedding / np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-12)
+        return tuple(
+            self.auc(lambda users, items, z=z: (z[users] * z[self.n_users + items]).sum(axis=1))
+            for z in (embedding, unit)
+        )
+
+
+def embedding_table(full: InteractionGraph, threads: int, seed: int) -> tuple[list[dict], list[str]]:
+    gensim = peer("gensim.models")
+    task = LinkPrediction(full, seed)
+    active = np.flatnonzero(task.graph.degree)
+    starts = np.random.default_rng(seed).permutation(np.tile(active, WALKS_PER_NODE))
+    walker = RandomWalker(*task.graph.adjacency())
+    walks = walker.walk(starts, WALK_LENGTH, generator=torch.Generator().manual_seed(seed))
+    rows: list[dict] = []
+
+    def add(name: str, epochs: int, negatives: int, make: Callable[[], np.ndarray]) -> dict:
+        begin = time.perf_counter()
+        embedding = make()
+        seconds = time.perf_counter() - begin
+        dot, cosine = task.aucs(embedding)
+        rows.append(
+            {
+                "trained by": name,
+                "epochs": epochs,
+                "negatives": negatives,
+                "seconds": f"{seconds:.1f}",
+                "AUC, dot": f"{dot:.4f}",
+                "AUC, cosine": f"{cosine:.4f}",
+            }
+        )
+        print(rows[-1], flush=True)
+        return {
+            "name": f"{name}, {epochs} epochs, {negatives} negatives",
+            "seconds": seconds,
+            "auc": (dot, cosine),
+        }
+
+    def ours() -> np.ndarray:
+        place = torch.zeros(full.n_nodes, dtype=torch.int64)
+        place[torch.as_tensor(active)] = torch.arange(len(active))
+        return scatter(
+            embed_walks(place[walks], len(active), embedding_dim=DIM, context_size=CONTEXT_SIZE, seed=seed)
+        )
+
+    def scatter(weight: torch.Tensor) -> np.ndarray:
+        embedding = np.zeros((full.n_nodes, DIM), dtype=np.float32)
+        embedding[active] = weight.numpy()
+        return embedding
+
+    results = []
+    if gensim:
+        sentences = [[str(node) for node in walk] for walk in walks.tolist()]
+        for epochs, negatives in GENSIM_RUNS:
+            arguments = {"epochs": epochs, "negative": negatives, "workers": threads, "seed": seed}
+            results.append(
+                add(
+                    "gensim Word2Vec",
+                    epochs,
+                    negatives,
+                    lambda a=arguments: word2vec(gensim, sentences, full.n_nodes, a),
+                )
+            )
+    result = add("embed_walks, same walks", 5, 5, ours)
+    add("node2vec(), own walks", 5, 5, lambda: node2vec(task.graph, embedding_dim=DIM, seed=seed))
+    popularity = task.auc(lambda users, items: task.graph.user_degree[users] * task.graph.item_degree[items])
+    rows.append(
+        {
+            "trained by": "product of the degrees",
+            "epochs": "",
+            "negatives": "",
+            "seconds": "",
+            "AUC, dot": f"{popularity:.4f}",
+            "AUC, cosine": "",
+        }
+    )
+    verdicts = []
+    for other in results:
+        better = all(a >= b - 0.005 for a, b in zip(result["auc"], other["auc"], strict=True))
+        ratio = result["seconds"] / other["seconds"]
+        verdicts.append(
+            f"{other['name']}: AUC no lower than its minus .005: {better}; our time is {ratio:.2f} of its"
+        )
+    return rows, verdicts
+
+
+def word2vec(gensim: ModuleType, sentences: list[list[str]], n_nodes: int, arguments: dict) -> np.ndarray:
+    model = gensim.Word2Vec(
+        sentences, vector_size=DIM, window=CONTEXT_SIZE - 1, sg=1, min_count=1, **arguments
+    )
+    embedding = np.zeros((n_nodes, DIM), dtype=np.float32)
+    embedding[[int(word) for word in model.wv.index_to_key]] = model.wv.vectors
+    return embedding
+
+
+def markdown(rows: list[dict]) -> str:
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *([str(v) for v in row.values()] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def versions() -> str:
+    found = [f"Python {platform.python_version()}", f"torch {torch.__version__}", f"numpy {np.__version__}"]
+    for name in ("numba", "pecanpy", "gensim"):
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            found.append(f"{name} missing")
+    return ", ".join(found)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data-path", type=Path, required=True, help="folder of the data sets, as RecBole's data_path"
+    )
+    parser.add_argument("--dataset", default="ml-1m", help="name of the data set")
+    parser.add_argument("--threads", type=int, default=2, help="threads of every contender")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each walker; the best counts")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, help="Markdown file to write")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+
+    graph = InteractionGraph(
+        read_interactions(options.data_path / options.dataset / f"{options.dataset}.inter")
+    )
+    about = (
+        f"{options.dataset}: {graph.n_users} users, {graph.n_items} items, {graph.n_edges} interactions; "
+        f"{options.threads} threads; {WALKS_PER_NODE} walks of {WALK_LENGTH} nodes from each node, "
+        f"window {CONTEXT_SIZE}, dimension {DIM}. {versions()}."
+    )
+    walk_rows, walk_verdicts = walk_table(graph, options.threads, options.rounds, options.seed)
+    embedding_rows, embedding_verdicts = embedding_table(graph, options.threads, options.seed)
+    listed = "\n".join(f"- {verdict}" for verdict in (*walk_verdicts, *embedding_verdicts))
+    parts = [
+        "# node2vec beside its peers",
+        "Written by `benchmarks/node2vec.py`, whose docstring says what is measured and how.",
+        about,
+        "## Walks",
+        markdown(walk_rows),
+        "## Embeddings",
+        markdown(embedding_rows),
+        "## In short",
+        listed,
+    ]
+    text = "\n\n".join(parts) + "\n"
+    print(text)
+    if options.output:
+        options.output.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
