@@ -54,7 +54,7 @@ def main() -> None:
     options = parser.parse_args()
 
     print(f"{'part':<24}{'seconds':>9}  {'columns':<28}{'peak RSS, GiB':>13}")
-    report("imports", time.process_time())
+    report("imports (CPU time)", time.process_time())
     start = time.perf_counter()
     path = options.data_path / options.dataset / (options.file or f"{options.dataset}.inter")
     graph = InteractionGraph(read_interactions(path))

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 #: the bins told held-out interactions from random pairs no better (mean AUC of Hadamard on ml-latest-small and
 #: citeulike-a: 64 clusters .779, 128 .790, 256 .783).
 MAX_CLUSTERS = 128
+#: Most bytes for remembering the nearest cluster of every user-item pair.
+MEMO_BYTES = 2**28
 
 
 def operator_name(owner: str, value: Any) -> str:
@@ -56,8 +58,8 @@ class EdgeClusterPairs(PairFeatures):
     """
 
     _tables = ("user_embedding", "item_embedding", "user_present", "item_present", "centers", "bins")
-    #: Numbers (float64) in one temporary of a search: what a cache holds on a CPU, 128 MiB on an accelerator.
-    chunk_cpu = 2**18
+    #: Numbers (float64) in one temporary of a search: 8 MiB on a CPU, 128 MiB on an accelerator.
+    chunk_cpu = 2**20
     chunk_accelerator = 2**24
 
     def __init__(
@@ -90,6 +92,12 @@ class EdgeClusterPairs(PairFeatures):
         self._offset = (self._centers**2).sum(dim=1) + step * order
         # Row n_clusters is for pairs without data.
         self._bins = torch.cat([self.bins, self.bins.new_zeros(1, self.dim)])
+        self._memo: torch.Tensor | None = None
+        self._in_memo = torch.zeros(self.n_users, dtype=torch.bool, device=self.device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Copies and saved data sets do without what can be found again.
+        return {**self.__dict__, "_memo": None, "_in_memo": torch.zeros_like(self._in_memo)}
 
     @property
     def device(self) -> torch.device:
@@ -110,7 +118,19 @@ class EdgeClusterPairs(PairFeatures):
 
     def full_rows(self, users: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See :meth:`PairFeatures.full_rows`."""
-        return self._bins, self.nearest_full(users)
+        return self._bins, self._remembered(users.to(self.device)).long()
+
+    def _remembered(self, users: torch.Tensor) -> torch.Tensor:
+        """:meth:`nearest_full`, computed once a user where all answers fit in memory: validation asks each epoch."""
+        if self.n_users * self.n_items > MEMO_BYTES or self.n_clusters > torch.iinfo(torch.uint8).max:
+            return self.nearest_full(users)
+        if self._memo is None:
+            self._memo = torch.empty(self.n_users, self.n_items, dtype=torch.uint8, device=self.device)
+        new = users[~self._in_memo[users]].unique()
+        if len(new):
+            self._memo[new] = self.nearest_full(new).to(torch.uint8)
+            self._in_memo[new] = True
+        return self._memo[users]
 
     def table(self) -> torch.Tensor:
         """Values of each cluster and, last, of a pair without data (zeros), float32 [n_clusters + 1, dim].
@@ -154,14 +174,15 @@ class EdgeClusterPairs(PairFeatures):
         if self.operator == "weighted_l1":
             return self._nearest_full_explicit(users)
         nearest = torch.empty(len(users), self.n_items, dtype=torch.int64, device=self.device)
-        users_step = max(1, self._chunk // (256 * self.n_clusters))
-        items_step = max(1, self._chunk // (min(users_step, max(1, len(users))) * self.n_clusters))
-        for item_start in range(0, self.n_items, items_step):
-            items = slice(item_start, item_start + items_step)
-            terms = self._item_terms(self.item_embedding[items].double())
-            for user_start in range(0, len(users), users_step):
-                block = slice(user_start, user_start + users_step)
-                distances = self._expanded(self.user_embedding[users[block]].double(), *terms)
+        # Some hundred items at once keep the matrix products efficient; the rest of a chunk is for users.
+        users_step = max(1, min(len(users), self._chunk // (256 * self.n_clusters)))
+        items_step = max(1, self._chunk // (users_step * self.n_clusters))
+        for user_start in range(0, len(users), users_step):
+            block = slice(user_start, user_start + users_step)
+            user_terms = self._user_terms(self.user_embedding[users[block]].double())
+            for item_start in range(0, self.n_items, items_step):
+                items = slice(item_start, item_start + items_step)
+                distances = self._distances(user_terms, self.item_embedding[items].double())
                 nearest[block, items] = distances.argmin(dim=-1).T
         present = self.user_present[users][:, None] & self.item_present
         return nearest.masked_fill_(~present, self.n_clusters)
@@ -171,32 +192,36 @@ class EdgeClusterPairs(PairFeatures):
         rows = [self.nearest(user.expand(self.n_items), items) for user in users]
         return torch.stack(rows) if rows else users.new_empty(0, self.n_items)
 
-    def _item_terms(self, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Embeddings with a last column of ones, and what items alone add, [n_items, 1, n_clusters] or None."""
-        own = None
-        if self.operator == "average":
-            own = (items @ -self._centers.T)[:, None, :]
-        elif self.operator == "weighted_l2":
-            own = ((items * items) @ (-2 * self._centers.T))[:, None, :]
-        return torch.cat([items, items.new_ones(len(items), 1)], dim=1), own
+    def _user_terms(self, users: torch.Tensor) -> torch.Tensor:
+        """What :meth:`_distances` needs of users: by user and center, a row of factors and a constant.
 
-    def _expanded(self, users: torch.Tensor, items: torch.Tensor, own: torch.Tensor | None) -> torch.Tensor:
+        Returns:
+            [n_users, n_clusters, embedding_dim + 1]; for the average the constant alone, [n_users, n_clusters].
+        """
+        if self.operator == "average":
+            return self._offset - users @ self._centers.T
+        constant, factor = self._offset.expand(len(users), -1), -2
+        if self.operator == "weighted_l2":
+            constant, factor = self._offset - 2 * (users * users) @ self._centers.T, 4
+        return torch.cat([users[:, None, :] * (factor * self._centers), constant[:, :, None]], dim=2)
+
+    def _distances(self, user_terms: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
         """Squared distance of each edge embedding b to each center c, less |b|^2, as matrix products.
 
         It is |c|^2 - 2 b.c; with b = x*y, (x+y)/2 or (x-y)^2 the last part splits into parts of the user x, of the
-        item y, and a product of x*c with y. The column of ones carries what does not depend on the item.
+        item y, and a product of x*c with y. A column of ones carries what does not depend on the item.
 
         Returns:
             [n_items, n_users, n_clusters].
         """
-        if own is not None and self.operator == "average":
-            return own + (self._offset - users @ self._centers.T)
-        constant, factor = self._offset.expand(len(users), -1), -2
+        if self.operator == "average":
+            return (items @ -self._centers.T)[:, None, :] + user_terms
+        ones = items.new_ones(len(items), 1)
+        distances = torch.cat([items, ones], dim=1) @ user_terms.flatten(0, 1).T
+        distances = distances.view(len(items), *user_terms.shape[:2])
         if self.operator == "weighted_l2":
-            constant, factor = self._offset - 2 * (users * users) @ self._centers.T, 4
-        rows = torch.cat([users[:, None, :] * (factor * self._centers), constant[:, :, None]], dim=2)
-        distances = (items @ rows.flatten(0, 1).T).view(len(items), len(users), self.n_clusters)
-        return distances if own is None else distances.add_(own)
+            distances += ((items * items) @ (-2 * self._centers.T))[:, None, :]
+        return distances
 
     def arrays(self) -> dict[str, NDArray]:
         """See :meth:`PairFeatures.arrays`."""
@@ -211,6 +236,8 @@ class EdgeClusterPairs(PairFeatures):
 
     def to(self, device: str | torch.device) -> EdgeClusterPairs:
         """See :meth:`PairFeatures.to`."""
+        if torch.empty(0, device=device).device == self.device:
+            return self
         tables = {name: getattr(self, name).to(device) for name in self._tables}
         return EdgeClusterPairs(**tables, operator=self.operator)
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from recbole_universal.features import interaction
 from recbole_universal.features.interaction import EdgeClusterPairs
 from recbole_universal.graph import EDGE_OPERATORS
 
@@ -109,6 +110,27 @@ def test_large_batches_agree_with_single_pairs(operator):
     rng = np.random.default_rng(0)
     for u, i in zip(rng.integers(0, 40, 300), rng.integers(0, 700, 300), strict=True):
         assert full[u, i] == pairs.nearest(torch.tensor([u]), torch.tensor([i])).item()
+
+
+@operators
+@pytest.mark.parametrize("memo_bytes", [0, 2**20], ids=["not remembered", "remembered"])
+def test_full_rows_index_the_rows_of_full(operator, memo_bytes, monkeypatch):
+    monkeypatch.setattr(interaction, "MEMO_BYTES", memo_bytes)
+    pairs = make(operator)
+    for users in ([2, 1, 2], [1, 3, 5, 0], [2], []):
+        users = torch.tensor(users, dtype=torch.int64)
+        rows, index = pairs.full_rows(users)
+        assert torch.equal(rows[index], pairs.full(users))
+    small = pickle.loads(pickle.dumps(pairs))
+    assert small._memo is None
+    assert torch.equal(small.full_rows(torch.tensor([2]))[1], pairs.nearest_full(torch.tensor([2])))
+
+
+def test_many_clusters_are_not_remembered_as_bytes():
+    pairs = make("hadamard", n_users=20, n_items=200, n_clusters=400)
+    users = torch.arange(20)
+    assert pairs.n_clusters > 255
+    assert torch.equal(pairs.full_rows(users)[1], pairs.nearest_full(users))
 
 
 @operators
