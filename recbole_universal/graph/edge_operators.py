@@ -42,7 +42,8 @@ EDGE_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
 class EdgeFeatures:
     """Edge representations that are computed when asked for: all of them would fill ``n_edges * d`` floats.
 
-    ``len(features)`` is the number of edges; ``features[index]`` (a slice or an int array) is ``[n, d]`` float32.
+    ``len(features)`` is the number of edges; ``features[index]`` (a slice or an int array) is ``[n, d]``
+    float32.
 
     Args:
         z_u: embeddings of the users, float ``[n_users, d]``.

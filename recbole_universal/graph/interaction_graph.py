@@ -14,7 +14,8 @@ class InteractionGraph:
     """Weighted bipartite graph of users and items, stored as CSR matrices in both directions.
 
     Users and items have one common numbering where a method speaks of nodes: user ``u`` is node ``u``, item
-    ``i`` is node ``n_users + i``. Those without an interaction (RecBole's padding id 0) are nodes of degree 0.
+    ``i`` is node ``n_users + i``. Those without an interaction (RecBole's padding id 0) are nodes of degree
+    0.
 
     Args:
         matrix: SciPy sparse matrix ``[n_users, n_items]``; its values are the weights of the interactions,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -205,6 +207,7 @@ class SkipGram:
         weight = torch.randn(n_nodes, embedding_dim, generator=generator, device=device)
         self.weight = weight.div_(math.sqrt(embedding_dim))
         self._gradient = torch.zeros_like(weight)
+        self._negative = torch.zeros_like(weight)
         self._mean = torch.zeros_like(weight)
         self._square = torch.zeros_like(weight)
         self._n_steps = 0
@@ -212,12 +215,18 @@ class SkipGram:
     def fit(self, batches: Iterator[torch.Tensor], n_steps: int, show_progress: bool = False) -> None:
         """Take one step for each batch of walks; the learning rate falls linearly to zero at step ``n_steps``."""
         progress = tqdm(batches, "node2vec", total=n_steps, disable=not show_progress, leave=False)
-        with _one_thread():
+        with _two_threads(self.weight.device) as other_thread:
             for k, walks in enumerate(progress):
+                left, right = self._negatives(walks)
+                negative = other_thread.submit(self._negative_gradient, left, right)
                 self._gradient.zero_()
                 add_positive_gradient_(self._gradient, self.weight, walks, self.context_size)
-                add_negative_gradient_(self._gradient, self.weight, *self._negatives(walks))
+                self._gradient.add_(negative.result())
                 self._adam_step(self.lr * (1 - k / n_steps))
+
+    def _negative_gradient(self, left: torch.Tensor | None, right: torch.Tensor | None) -> torch.Tensor:
+        add_negative_gradient_(self._negative.zero_(), self.weight, left, right)
+        return self._negative
 
     def _negatives(self, walks: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         n_nodes = len(self.weight)
@@ -328,18 +337,33 @@ def _window_pairs(length: int, context_size: int, device: torch.device) -> torch
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """One CPU thread for PyTorch: the last bits of products and sums vary with the number of threads.
+def _two_threads(device: torch.device) -> Iterator[Executor]:
+    """A second thread, with one thread within each operation of PyTorch on the CPU.
 
-    Little is lost: the products are small, and on a busy machine threads that wait for each other cost more
-    than they bring (measured on two cores shared with other jobs: one thread took a fifth of the time of two).
+    The last bits of products and sums vary with the number of threads within an operation; two operations
+    side by side do not have that. The products are small, too: threads that wait for each other several times
+    a batch cost more than they bring where other jobs run (measured on two busy cores: five times the time of
+    one thread).
     """
     n_threads = torch.get_num_threads()
+    if device.type != "cpu" or n_threads == 1:
+        yield _SameThread()
+        return
     torch.set_num_threads(1)
     try:
-        yield
+        with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as executor:
+            yield executor
     finally:
         torch.set_num_threads(n_threads)
+
+
+class _SameThread(Executor):
+    """Runs at once, in the thread that submits."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+        future: Future = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
 
 
 def _batch_size(batch_size: int | None, n_walks: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import scipy.sparse as sp
@@ -10,8 +11,9 @@ import torch
 
 ArrayLike = np.ndarray | torch.Tensor
 
-#: Walks that are stepped together on the CPU: their state stays in the cache.
-CPU_BLOCK = 1 << 16
+#: Walks that are stepped together on the CPU. Their state stays in the cache of a core, and PyTorch runs operations
+#: of this size on the thread that calls them, so that blocks can be spread over threads that never wait for another.
+CPU_BLOCK = 1 << 15
 GPU_BLOCK = 1 << 22
 MAX_INT32 = 2**31 - 1
 
@@ -79,11 +81,24 @@ class RandomWalker:
         if starts.numel() and not 0 <= int(starts.min()) <= int(starts.max()) < len(self.degree):
             raise ValueError(f"starts must be nodes 0..{len(self.degree) - 1}")
         starts = starts.to(self._int)
-        block = CPU_BLOCK if self.device.type == "cpu" else GPU_BLOCK
+        on_cpu = self.device.type == "cpu"
+        parts = starts.split(CPU_BLOCK if on_cpu else GPU_BLOCK)
         walks = torch.empty(len(starts), walk_length, dtype=torch.int64, device=self.device)
-        for begin in range(0, len(starts), block):
-            part = starts[begin : begin + block]
-            walks[begin : begin + block] = self._walk_block(part, walk_length, p, q, generator).T
+        places = walks.split(CPU_BLOCK if on_cpu else GPU_BLOCK)
+        # A generator for each block: the walks do not depend on which thread makes which block.
+        seeds = torch.randint(2**62, (len(parts),), generator=generator, device=self.device).tolist()
+
+        def walk_part(place: torch.Tensor, part: torch.Tensor, seed: int) -> None:
+            own = torch.Generator(self.device).manual_seed(seed)
+            place.copy_(self._walk_block(part, walk_length, p, q, own).T)
+
+        n_threads = min(len(parts), torch.get_num_threads()) if on_cpu else 1
+        if n_threads == 1:
+            for arguments in zip(places, parts, seeds, strict=True):
+                walk_part(*arguments)
+        else:
+            with ThreadPoolExecutor(n_threads) as threads:
+                list(threads.map(walk_part, places, parts, seeds))
         return walks
 
     def _walk_block(
