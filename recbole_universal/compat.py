@@ -147,6 +147,10 @@ def _numpy_2() -> bool:
     return _release("numpy") >= (2,)
 
 
+def _numpy_without_names() -> bool:
+    return _release("numpy") >= (1, 24)
+
+
 def _safe_torch_load() -> bool:
     return _release("torch") >= (2, 6)
 
@@ -204,14 +208,21 @@ def _load_edits() -> Iterable[Edit]:
 
 
 def _numpy_edits() -> Iterable[Edit]:
-    """Aliases that NumPy 2 no longer has. RecBole adds them to NumPy itself; here nothing is added to NumPy."""
-    config, metrics = "recbole.config.configurator", "recbole.evaluator.metrics"
-    yield Edit(config, "Config.compatibility_settings", "import numpy as np", "return  # NumPy is left as it is")
+    """Names that NumPy no longer has, where RecBole uses them; what stands instead is what RecBole means by them."""
+    metrics, data, model = "recbole.evaluator.metrics", "recbole.data", "recbole.model"
     for function in ("MRR.metric_info", "MAP.metric_info", "NDCG.metric_info"):
         yield Edit(metrics, function, "np.float)", "np.float64)")
-    yield Edit("recbole.data.interaction", "_convert_to_tensor", "np.float,", "np.float64,")
-    yield Edit("recbole.data.dataset.dataset", "Dataset._fill_nan", "else np.float\n", "else np.float64\n")
+    yield Edit(metrics, "GAUC.metric_info", "dtype=np.bool)", "dtype=np.bool_)")
+    yield Edit(f"{data}.interaction", "_convert_to_tensor", "np.float,", "np.float64,")
+    yield Edit(f"{data}.dataset.dataset", "Dataset._fill_nan", "else np.float\n", "else np.float64\n")
     yield Edit("recbole.trainer.hyper_tuning", "HyperTuning.plot_hyper", "dtype=np.str)", "dtype=np.str_)")
+    for module, function in (
+        (f"{model}.abstract_recommender", "ContextRecommender.__init__"),
+        (f"{model}.layers", "FMFirstOrderLinear.__init__"),
+        (f"{model}.layers", "ContextSeqEmbAbstractLayer.get_embedding"),
+        (f"{model}.context_aware_recommender.ffm", "FieldAwareFactorizationMachine.__init__"),
+    ):
+        yield Edit(module, function, "dtype=np.long\n", "dtype=np.int_\n")
 
 
 def _dok_edits() -> Iterable[Edit]:
@@ -320,10 +331,26 @@ PATCHES: tuple[Patch, ...] = (
     ),
     Patch(
         "numpy_aliases",
-        "np.float, np.float_, np.unicode_ and others are gone: every Config, MRR, MAP, NDCG, every Interaction.",
+        "Every Config adds np.float, np.int and others to NumPy itself, from names that NumPy 2 no longer has. Nothing "
+        "is added any more.",
+        ("#1604", "#2203"),
+        (
+            Edit(
+                "recbole.config.configurator",
+                "Config.compatibility_settings",
+                "import numpy as np",
+                "return  # NumPy is left as it is",
+            ),
+        ),
+        _numpy_2,
+    ),
+    Patch(
+        "numpy_names",
+        "np.float, np.bool, np.long, np.str, gone since NumPy 1.24, in metrics, Interaction, data sets and models. "
+        "Needed with NumPy 1 too: load_data_and_model in a fresh process makes no Config that would add them.",
         ("#1604", "#2203"),
         tuple(_numpy_edits()),
-        _numpy_2,
+        _numpy_without_names,
     ),
     Patch(
         "torch_load",

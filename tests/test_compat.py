@@ -52,7 +52,7 @@ def gappy(tmp_path):
             "inter": ["user_id", "item_id", "rating", "timestamp"],
             "item": ["item_id", "price", "brand", "tags", "vector"],
         },
-        "metrics": ["Recall", "MRR", "NDCG", "MAP"],
+        "metrics": ["Recall", "MRR", "NDCG", "MAP", "GAUC"],
         "topk": [5],
         "valid_metric": "NDCG@5",
         "eval_batch_size": 4096,
@@ -292,6 +292,27 @@ class TestModels:
         assert trainer.evaluate(test_data, model_file=str(file)) == result["test_result"]
         trainer.resume_checkpoint(str(file))
         assert trainer.start_epoch == 1
+
+    def test_checkpoint_reloads_in_a_fresh_process(self, gappy, tmp_path):
+        """There RecBole makes no ``Config``, which is where it adds missing names to NumPy."""
+        labels = {"threshold": {"rating": 3}, "eval_args": {"mode": "labeled"}, "train_neg_sample_args": None}
+        scores = {"metrics": ["AUC"], "valid_metric": "AUC"}
+        result = run_recbole("FM", "tiny", config_dict={**gappy, **labels, **scores})
+        out = _run_python(
+            """
+            import pathlib, sys
+            import recbole_universal
+            from recbole.quick_start import load_data_and_model
+            from recbole.utils import get_trainer
+            sys.argv = ["x"]
+            (file,) = pathlib.Path("saved").glob("FM-*.pth")
+            config, model, _, _, _, test_data = load_data_and_model(str(file))
+            trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+            print("AUC", trainer.evaluate(test_data, load_best_model=False)["auc"])
+            """,
+            tmp_path,
+        )
+        assert float(out.split("AUC")[-1]) == result["test_result"]["auc"]
 
     @pytest.mark.parametrize("name", ["LightGCN", "NGCF", "GCMC", "SpectralCF"])
     def test_graph_models_know_every_interaction(self, gappy, name):
