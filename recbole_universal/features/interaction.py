@@ -58,8 +58,8 @@ class EdgeClusterPairs(PairFeatures):
     """
 
     _tables = ("user_embedding", "item_embedding", "user_present", "item_present", "centers", "bins")
-    #: Numbers (float64) in one temporary of a search: 8 MiB on a CPU, 128 MiB on an accelerator.
-    chunk_cpu = 2**20
+    #: Numbers (float64) in one temporary of a search: 16 MiB on a CPU, 128 MiB on an accelerator.
+    chunk_cpu = 2**21
     chunk_accelerator = 2**24
 
     def __init__(
