@@ -73,7 +73,7 @@ def _run_python(text, tmp_path, timeout=180):
     done = subprocess.run(
         [sys.executable, "-W", "ignore", str(script)],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([root, *sys.path]), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=timeout,
