@@ -126,21 +126,23 @@ def applied() -> list[PatchReport]:
     return [_report(patch) for patch in PATCHES]
 
 
-# ------- when is it needed
-
-
 def _release(package: str) -> tuple[int, ...]:
     """Release number of an installed package, ``(2, 13, 0)``; empty if it is not installed."""
     try:
-        text = installed_version(package)
+        return _numbers(installed_version(package))
     except PackageNotFoundError:
         return ()
-    match = re.match(r"\d+(\.\d+)*", text)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    match = re.match(r"\d+(\.\d+)*", version)
     return tuple(int(part) for part in match.group().split(".")) if match else ()
 
 
 def _recbole_1_2_0() -> bool:
-    return _release("recbole") < (1, 2, 1)
+    import recbole  # a source tree on the path has no metadata, but always this number
+
+    return _numbers(recbole.__version__) < (1, 2, 1)
 
 
 def _numpy_2() -> bool:
@@ -176,9 +178,6 @@ def _hyperopt_generator() -> bool:
 
 def _no_faiss() -> bool:
     return importlib.util.find_spec("faiss") is None
-
-
-# ------- the patches
 
 
 def _load_edits() -> Iterable[Edit]:
@@ -456,9 +455,6 @@ PATCHES: tuple[Patch, ...] = (
 )
 
 
-# ------- what the edits call
-
-
 class _Late(types.ModuleType):
     """Stands for a module that is imported when something of it is first used."""
 
@@ -532,8 +528,6 @@ def one_name_a_node(path: str, config: Any) -> str:
     return next(name for offset, rank, name in names if offset == config["offset"] and rank == 0)
 
 
-# ------- what is sent to other processes
-
 _stock: dict[str, Callable[..., Any]] = {}
 
 
@@ -555,8 +549,6 @@ def ray_runtime_env() -> dict[str, Any]:
     """Argument ``runtime_env`` for ``ray.init`` when the objective is your own function: workers import the plugin."""
     return {"worker_process_setup_hook": apply}
 
-
-# ------- the machinery
 
 # What was done: patch name -> text of one edit -> whether its old text was there.
 _done: dict[str, dict[str, bool]] = {}
