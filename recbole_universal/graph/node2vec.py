@@ -16,8 +16,9 @@ from tqdm.auto import tqdm
 from recbole_universal.graph.interaction_graph import InteractionGraph
 from recbole_universal.graph.random_walk import RandomWalker
 
-#: Batches in an epoch where no batch size is given: some 1e3 steps in all, whatever the size of the graph.
-BATCHES_PER_EPOCH = 160
+#: Batches in an epoch where no batch size is given: the number of steps, not the batch, is what training needs.
+BATCHES_PER_EPOCH = 320
+MIN_BATCH_SIZE = 16
 #: Walks that are made at once; a walk of 20 nodes takes 160 bytes.
 WALKS_PER_BLOCK = 1 << 17
 
@@ -32,8 +33,8 @@ def node2vec(
     p: float = 1.0,
     q: float = 1.0,
     num_negative_samples: int = 5,
-    epochs: int = 5,
-    lr: float = 0.03,
+    epochs: int = 3,
+    lr: float = 0.05,
     batch_size: int | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
@@ -108,8 +109,8 @@ def embed_walks(
     embedding_dim: int = 64,
     context_size: int = 10,
     num_negative_samples: int = 5,
-    epochs: int = 5,
-    lr: float = 0.03,
+    epochs: int = 3,
+    lr: float = 0.05,
     batch_size: int | None = None,
     seed: int = 0,
     show_progress: bool = False,
@@ -368,7 +369,7 @@ class _SameThread(Executor):
 
 def _batch_size(batch_size: int | None, n_walks: int) -> int:
     if batch_size is None:
-        return max(1, -(-n_walks // BATCHES_PER_EPOCH))
+        return max(MIN_BATCH_SIZE, -(-n_walks // BATCHES_PER_EPOCH))
     _check_positive_int(batch_size=batch_size)
     return batch_size
 

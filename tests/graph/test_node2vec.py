@@ -114,7 +114,7 @@ def test_nodes_without_edges_get_zeros_and_influence_nothing():
 
 def test_one_seed_one_result_whatever_the_global_state_and_the_threads():
     graph = two_blocks(120, 90)
-    arguments = {**FAST, "embedding_dim": 64, "p": 4.0, "q": 0.25}
+    arguments = {**FAST, "embedding_dim": 64, "p": 4.0, "q": 0.25, "batch_size": 50}
     n_threads = torch.get_num_threads()
     results = []
     try:
@@ -157,7 +157,7 @@ def test_a_hub_does_not_diverge(lr):
     star = InteractionGraph(sp.csr_matrix(np.ones((1, 3000))))
     embedding = node2vec(star, lr=lr, **{**FAST, "epochs": 3})
     assert np.isfinite(embedding).all()
-    assert np.abs(embedding).max() < 100 * lr + 5
+    assert np.abs(embedding).max() < 100
 
 
 def test_a_single_pair():
