@@ -33,6 +33,11 @@ setup(
         "scikit-learn>=1.3",
         "pyyaml>=6.0",
         "tqdm>=4.60",
+        "safetensors>=0.4",
+        "threadpoolctl>=3.0",
+        # RecBole imports these without declaring them for every Python.
+        "psutil>=5.9",
+        "setuptools; python_version >= '3.12'",
     ],
     extras_require={
         "test": TEST,

@@ -46,7 +46,10 @@ def _fast_read_csv() -> Iterator[None]:
         recbole_dataset_module.pd = pandas
 
 
-_Base = recbole_datasets.Dataset if TYPE_CHECKING else object
+if TYPE_CHECKING:  # what the mixin is mixed into
+    from recbole.data.dataset import Dataset as _Base
+else:
+    _Base = object
 
 
 class UniversalColumns(_Base):
@@ -157,9 +160,9 @@ class UniversalColumns(_Base):
     def _change_feat_format(self) -> None:
         super()._change_feat_format()
         if self.user_feat is None:
-            self.user_feat = Interaction({self.uid_field: torch.arange(self.user_num)})
+            self.user_feat: Interaction = Interaction({self.uid_field: torch.arange(self.user_num)})
         if self.item_feat is None:
-            self.item_feat = Interaction({self.iid_field: torch.arange(self.item_num)})
+            self.item_feat: Interaction = Interaction({self.iid_field: torch.arange(self.item_num)})
         for family, dims in self.universal_pipeline.dims.items():
             self._set_columns(
                 family, torch.zeros(self.user_num, dims["user"]), torch.zeros(self.item_num, dims["item"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.sparse.csgraph import connected_components
 
 MAX_ROUNDS = 32
 MAX_SPLITS = 128
@@ -14,15 +15,15 @@ def canonical_order(user_item: sp.csr_matrix, item_user: sp.csr_matrix) -> tuple
 
     Each node starts with the hash of its side and degree as its colour; in each round it hashes in the
     multiset of its neighbours' (colour, weight), until no colour class splits any more (Weisfeiler-Lehman).
-    Where classes of several nodes remain whose members have different neighbours, one member of the first
-    such class is singled out and the rounds go on, so that symmetric parts (disjoint copies, say) are
-    numbered consistently with one another.
+    The nodes that still share a colour fall into connected parts; parts with the same colours are numbered, in
+    each part one node of a shared colour is singled out, and the rounds go on. So all symmetries are resolved
+    at once, and parts that may be exchanged (disjoint copies, say) are numbered consistently with one another.
 
     The order is the same under every relabelling up to an automorphism of the graph, hence features computed
-    in it are permuted exactly, with two exceptions: nodes with one and the same neighbourhood keep their
-    given order among themselves, and what `MAX_SPLITS` single-outs do not separate does too, as do
-    non-isomorphic parts that colour refinement cannot tell apart (regular graphs). Sums of hashes wrap modulo
-    2^64, so that their order is irrelevant.
+    in it are permuted exactly, with two exceptions: nodes that a symmetry exchanges keep their given order
+    among themselves, and so do nodes that `MAX_SPLITS` rounds do not separate and non-isomorphic parts that
+    colour refinement cannot tell apart (regular graphs). Sums of hashes wrap modulo 2^64, so that their order
+    is irrelevant.
 
     Args:
         user_item: csr ``[n_users, n_items]``, positive weights.
@@ -40,15 +41,15 @@ def canonical_order(user_item: sp.csr_matrix, item_user: sp.csr_matrix) -> tuple
     active = degree > 0
     side = (np.arange(n_users + n_items) >= n_users).astype(np.uint64)
     colour = _mix(degree.astype(np.uint64) * np.uint64(2) + side)
-    # Equal sums mean equal neighbour sets; the values depend on the ids, their equality does not.
-    neighbourhood = _sum_by_node(_mix(neighbours.astype(np.uint64)) ^ weight_hash, indptr, active)
-
     colour = _refine(colour, neighbours, weight_hash, indptr, active)
     for split in range(1, MAX_SPLITS + 1):
-        tied = _first_tied_node(colour, neighbourhood, active)
-        if tied is None:
+        tied = _tied_nodes(colour, active)
+        if not tied.size:
             break
-        colour[tied] = _mix(colour[tied] + np.uint64(split))
+        part = _parts(tied, neighbours, indptr)
+        colour[tied] = _mix(colour[tied] + _mix(_rank_among_equals(colour[tied], part)))
+        single = _one_tied_node_each(colour[tied], part)
+        colour[tied[single]] = _mix(colour[tied[single]] + np.uint64(split))
         colour = _refine(colour, neighbours, weight_hash, indptr, active)
 
     user_perm = np.lexsort((colour[:n_users], ~active[:n_users]))
@@ -74,15 +75,48 @@ def _refine(
     return colour
 
 
-def _first_tied_node(colour: np.ndarray, neighbourhood: np.ndarray, active: np.ndarray) -> int | None:
-    """The first member of the least colour class whose members differ in their neighbours; None if there is none."""
-    order = np.lexsort((neighbourhood, colour))
-    order = order[active[order]]
-    same_colour = colour[order[1:]] == colour[order[:-1]]
-    different = same_colour & (neighbourhood[order[1:]] != neighbourhood[order[:-1]])
-    if not different.any():
-        return None
-    return int(np.flatnonzero(colour == colour[order[np.argmax(different)]])[0])
+def _tied_nodes(colour: np.ndarray, active: np.ndarray) -> np.ndarray:
+    """Nodes with edges that share their colour with another."""
+    _, inverse, counts = np.unique(colour, return_inverse=True, return_counts=True)
+    return np.flatnonzero(active & (counts[inverse] > 1))
+
+
+def _parts(tied: np.ndarray, neighbours: np.ndarray, indptr: np.ndarray) -> np.ndarray:
+    """Connected parts of the graph that the tied nodes alone form, int ``[n_tied]``.
+
+    What joins them to the other nodes is in their colours, so that parts with equal colours may be exchanged.
+    """
+    n_nodes = len(indptr) - 1
+    is_tied = np.zeros(n_nodes, dtype=bool)
+    is_tied[tied] = True
+    sources = np.repeat(np.arange(n_nodes), np.diff(indptr))
+    inside = is_tied[sources] & is_tied[neighbours]
+    ones = np.ones(int(inside.sum()), dtype=np.int8)
+    graph = sp.csr_matrix((ones, (sources[inside], neighbours[inside])), shape=(n_nodes, n_nodes))
+    _, component = connected_components(graph, directed=False)
+    return np.unique(component[tied], return_inverse=True)[1]
+
+
+def _rank_among_equals(colour: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """For each node the number of its part among the parts with the same colours, uint64 ``[n_tied]``."""
+    order = np.argsort(part, kind="stable")
+    starts = np.flatnonzero(np.diff(part[order], prepend=-1))
+    sums = np.add.reduceat(_mix(colour)[order], starts)
+    by_sum = np.argsort(sums, kind="stable")
+    new = np.diff(sums[by_sum], prepend=~sums[by_sum[:1]]) != 0
+    position = np.arange(len(sums))
+    rank = np.empty(len(sums), dtype=np.uint64)
+    rank[by_sum] = position - np.maximum.accumulate(np.where(new, position, 0))
+    return rank[part]
+
+
+def _one_tied_node_each(colour: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """In each part that still has nodes of one colour, the first node of the least such colour."""
+    order = np.lexsort((colour, part))
+    same = (np.diff(colour[order]) == 0) & (np.diff(part[order]) == 0)
+    first = np.flatnonzero(same)
+    _, kept = np.unique(part[order[first]], return_index=True)
+    return order[first[kept]]
 
 
 def _sum_by_node(values: np.ndarray, indptr: np.ndarray, active: np.ndarray) -> np.ndarray:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from typing import cast
 
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
@@ -94,10 +96,13 @@ class UniversalMLP(GeneralRecommender):
         self._pairs[family] = self._pairs[family].to(self.combination_logits.device)
         return self._pairs[family]
 
+    def _scorers(self) -> Iterator[_FamilyScorer]:
+        return (cast(_FamilyScorer, scorer) for scorer in self.scorers)
+
     def _score(self, interaction, prefix: str = "") -> torch.Tensor:
         users, items = interaction[self.USER_ID], interaction[prefix + self.ITEM_ID]
         scores = []
-        for scorer in self.scorers:
+        for scorer in self._scorers():
             user = [self._columns("user", family, users, interaction) for family in scorer.families]
             item = [self._columns("item", family, items, interaction, prefix) for family in scorer.families]
             pair = [self._pair_columns(f, users, items, interaction, prefix) for f in scorer.pair_families]
@@ -124,7 +129,7 @@ class UniversalMLP(GeneralRecommender):
         users = interaction[self.USER_ID]
         scores = users.new_zeros((len(users), self.n_items), dtype=torch.float32)
         weights = self.combination_weights
-        for scorer, weight in zip(self.scorers, weights, strict=True):
+        for scorer, weight in zip(self._scorers(), weights, strict=True):
             user = scorer.user([self._columns("user", family, users, interaction) for family in scorer.families])
             item = scorer.item([getattr(self, column("item", family)) for family in scorer.families])
             scores += weight * (user @ item.T)
