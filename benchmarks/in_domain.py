@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="*", help="only rows whose name contains one of these")
     parser.add_argument("--output", type=Path, help="Markdown file to write")
     arguments = parser.parse_args()
-    command = " ".join(["python", *sys.argv])
+    command = " ".join(["python", f"benchmarks/{Path(__file__).name}", *sys.argv[1:]])
     sys.argv = sys.argv[:1]  # RecBole would read the rest as config
 
     results: dict[str, list[dict]] = {}
@@ -95,11 +95,13 @@ def page(results: dict[str, list[dict]], arguments: argparse.Namespace, command:
     return f"""# In-domain: single families against all
 
 Trained and tested on {arguments.dataset}; RecBole's default split, full ranking, mean ± standard deviation over
-{arguments.seeds} seeds (split, features and weights). Defaults: {settings}.
+{arguments.seeds} seeds (split, features and weights). Defaults:
+{settings}.
 
 {table(results)}
 
-Made by `{command}`, recbole_universal {recbole_universal.__version__}, PyTorch {torch.__version__},
+Made by `{command}`:
+recbole_universal {recbole_universal.__version__}, PyTorch {torch.__version__},
 {platform.machine()}, {torch.get_num_threads()} threads, {date.today().isoformat()}.
 """
 
