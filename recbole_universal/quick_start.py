@@ -9,6 +9,7 @@ from typing import Any
 
 from recbole.config import Config
 from recbole.quick_start import run as recbole_run
+from recbole.utils import get_model
 
 # A comparison nobody configured: RecBole's defaults have these two among their metrics.
 _TABLE_METRICS = ("recall@10", "ndcg@10")
@@ -40,13 +41,31 @@ def run(
     files = list(config_file_list) if config_file_list else None
     config = Config(model, dataset, files, dict(config_dict or {}))
     _check_valid_metric(config)
-    peers = [peer for peer in config["universal_peers"] or () if peer != config["model"]]
+    peers = _checked_peers(config)
     results = [_timed(config["model"], model, config["dataset"], files, config_dict, saved, **distributed)]
     # A peer sees what concerns the data and the evaluation; keys of another model's training would mislead it.
     shared = {key: value for key, value in (config_dict or {}).items() if key != "model"}
+    shared["valid_metric"] = config["valid_metric"]  # the default of another model may not be among the metrics
+    if config["transform"] == "universal":
+        shared["universal_features"] = config["universal_features"]
     for peer in peers:
         results.append(_timed(peer, peer, config["dataset"], files, shared, saved=False))
     return results
+
+
+def _checked_peers(config) -> list[str]:
+    """Peers other than the model itself. A mistake shows here, not after the model was trained."""
+    peers = config["universal_peers"]
+    if isinstance(peers, str):
+        peers = [peers]
+    if not isinstance(peers or [], (list, tuple)) or not all(isinstance(peer, str) for peer in peers or ()):
+        raise ValueError(f"universal_peers: must be a list of model names, e.g. [Pop, ItemKNN], got {peers!r}.")
+    for peer in peers or ():
+        try:
+            get_model(peer)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise ValueError(f"universal_peers: there is no model [{peer}], or it cannot be imported.") from error
+    return [peer for peer in peers or () if peer != config["model"]]
 
 
 def _check_valid_metric(config) -> None:

@@ -67,3 +67,20 @@ def test_a_validation_metric_that_is_not_computed(tiny, small_config):
 
 def test_table_without_results():
     assert "No test result" in quick_start.table([{"model": "BPR", "seconds": 1.0}])
+
+
+@pytest.mark.parametrize(
+    ("peers", "message"), [(["Foo"], r"no model \[Foo\]"), ("Foo", r"no model \[Foo\]"), (3, "list")]
+)
+def test_peers_are_checked_before_anything_is_trained(tiny, small_config, monkeypatch, peers, message):
+    monkeypatch.setattr(quick_start, "recbole_run", lambda **_: pytest.fail("a model was trained"))
+    with pytest.raises(ValueError, match=f"universal_peers: .*{message}"):
+        quick_start.run("UniversalMLP", "tiny", config_dict={**tiny, **small_config, "universal_peers": peers})
+
+
+@pytest.mark.parametrize("extra", [{"transform": "universal"}, {"metrics": ["NDCG"]}], ids=["transform", "metrics"])
+def test_peers_run_with_the_settings_of_the_model(tiny, small_config, extra):
+    settings = {**tiny, **small_config, "universal_peers": ["Pop"], **extra}
+    results = quick_start.run("UniversalMLP", "tiny", config_dict=settings, saved=False)
+    assert [result["model"] for result in results] == ["UniversalMLP", "Pop"]
+    assert all("ndcg@10" in result["test_result"] for result in results)
