@@ -48,7 +48,13 @@ from recbole_universal.data.transform import UniversalTransform
 from recbole_universal.model.universal_mlp import UniversalMLP
 
 # Keys that change what a saved data set or saved data loaders hold.
-DATA_KEYS = ("universal_features", "universal_feature_args", "universal_weight_field")
+DATA_KEYS = (
+    "universal_features",
+    "universal_feature_args",
+    "universal_weight_field",
+    "numerical_features",  # the form of the columns
+    "transform",
+)
 _MARK = "_recbole_universal"
 
 

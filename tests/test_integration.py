@@ -228,6 +228,15 @@ def test_saved_dataset_is_rebuilt_when_the_features_change(tiny, small_config):
     assert list(changed.universal_pipeline.dims) == ["activity"]
 
 
+def test_saved_dataset_is_rebuilt_when_the_form_of_the_columns_changes(tiny, small_config):
+    settings = {**tiny, **small_config, "save_dataset": True, "threshold": {"rating": 3}}
+    run_recbole("UniversalMLP", "tiny", config_dict=dict(settings), saved=False)
+    columns = {"universal_features": ["activity", "cooccurrence", "interaction"], "transform": "universal"}
+    for numerical in (["user_activity"], ["item_activity", "pair_interaction"]):
+        result = run_recbole("FM", "tiny", config_dict={**settings, **columns, "numerical_features": numerical})
+        assert 0 <= result["test_result"]["auc"] <= 1
+
+
 def test_saved_dataloaders(tiny, small_config):
     settings = {**tiny, **small_config, "save_dataloaders": True}
     first = run_recbole("UniversalMLP", "tiny", config_dict=dict(settings), saved=False)
