@@ -37,6 +37,7 @@ def build(path, small_config, **extra):
         ({"universal_feature_args": {"node2vec": {"p": 0}}}, "p"),
         ({"universal_weight_field": "stars"}, "universal_weight_field.*stars"),
         ({"transform": "universal", "universal_features": None}, "universal_features"),
+        ({"numerical_features": ["pair_interaction"]}, "numerical_features.*pair_interaction.*transform: universal"),
     ],
 )
 def test_arguments(tiny, small_config, extra, message):

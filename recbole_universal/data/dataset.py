@@ -69,6 +69,12 @@ class UniversalColumns(_Base):
     def _get_preset(self) -> None:
         super()._get_preset()
         self.universal_pipeline = pipeline_from_config(self.config)
+        pairs = set(pair_field_names(self.universal_pipeline.dims)) & set(self.config["numerical_features"] or ())
+        if pairs and self.config["transform"] != "universal":
+            raise ValueError(
+                f"numerical_features: {sorted(pairs)} depend on user and item together and come with each batch; set "
+                f"transform: universal (it is {self.config['transform']})."
+            )
 
     def _load_inter_feat(self, token, dataset_path) -> None:
         super()._load_inter_feat(token, dataset_path)

@@ -94,7 +94,7 @@ class UniversalTransform:
         config: RecBole ``Config``; ``universal_features`` names the families.
 
     Raises:
-        ValueError: If no family with pair features is named.
+        ValueError: If no family is named. Families without pair features add no column.
     """
 
     def __init__(self, config):
