@@ -44,9 +44,7 @@ def n_clusters_for(n: int) -> int:
     return min(n, max(2, min(MAX_CLUSTERS, round((n / 2) ** 0.5))))
 
 
-def cluster_nodes(
-    embedding: np.ndarray, mask: np.ndarray, n_clusters: int | None = None, seed: int = 0
-) -> np.ndarray:
+def cluster_nodes(embedding: np.ndarray, mask: np.ndarray, n_clusters: int | None = None, seed: int = 0) -> np.ndarray:
     """Cluster the rows of an embedding with MiniBatchKMeans.
 
     Args:
@@ -67,9 +65,7 @@ def cluster_nodes(
     return labels
 
 
-def cluster_edges(
-    features: Any, n_clusters: int | None = None, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
+def cluster_edges(features: Any, n_clusters: int | None = None, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Cluster edges with MiniBatchKMeans, in blocks, so that all features never exist at once.
 
     Args:
@@ -148,14 +144,10 @@ def edge_cluster_stats(users: np.ndarray, items: np.ndarray, labels: np.ndarray)
     """
     users, items, labels = np.asarray(users), np.asarray(items), np.asarray(labels)
     if not len(users) == len(items) == len(labels):
-        raise ValueError(
-            f"users, items, labels must have one length, got {len(users)}, {len(items)}, {len(labels)}"
-        )
+        raise ValueError(f"users, items, labels must have one length, got {len(users)}, {len(items)}, {len(labels)}")
     n_clusters = int(labels.max(initial=-1)) + 1
     size = _count(labels, n_clusters)
-    pairs = _distinct_per_cluster(users, labels, n_clusters) * _distinct_per_cluster(
-        items, labels, n_clusters
-    )
+    pairs = _distinct_per_cluster(users, labels, n_clusters) * _distinct_per_cluster(items, labels, n_clusters)
     return ClusterStats(size=size, density=size / np.maximum(pairs, 1))
 
 
@@ -164,18 +156,14 @@ def _cluster(features: Any, n_clusters: int | None, seed: int, what: str) -> tup
     if n == 0:
         raise ValueError(f"there are no {what} to cluster")
     if n_clusters is not None and not 2 <= n_clusters <= n:
-        raise ValueError(
-            f"n_clusters must be at least 2 and at most the number of {what}, {n}; got {n_clusters}"
-        )
+        raise ValueError(f"n_clusters must be at least 2 and at most the number of {what}, {n}; got {n_clusters}")
     sample = np.asarray(features[_sample(n, max(FIT_SAMPLE, n_clusters or 0), seed)], dtype=np.float32)
     k = n_clusters
     if k is None:
         k = min(n_clusters_for(n), len(np.unique(sample, axis=0)))
     if k == 1:
         return np.zeros(n, dtype=np.int64), sample.mean(axis=0, keepdims=True)
-    k_means = MiniBatchKMeans(
-        k, random_state=seed, n_init=3, batch_size=max(1024, 4 * k), compute_labels=False
-    )
+    k_means = MiniBatchKMeans(k, random_state=seed, n_init=3, batch_size=max(1024, 4 * k), compute_labels=False)
     # One thread: a sum over several ends in an order that depends on their timing.
     with threadpool_limits(1):
         centers = k_means.fit(sample).cluster_centers_.astype(np.float32)

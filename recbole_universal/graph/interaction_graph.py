@@ -91,14 +91,10 @@ class InteractionGraph:
             node.
         """
         indptr = np.concatenate([[0], np.cumsum(self.degree)])
-        indices = np.concatenate(
-            [self.user_item.indices.astype(np.int64) + self.n_users, self.item_user.indices]
-        )
+        indices = np.concatenate([self.user_item.indices.astype(np.int64) + self.n_users, self.item_user.indices])
         return indptr, indices
 
-    def split_support_query(
-        self, query_ratio: float, seed: int
-    ) -> tuple[InteractionGraph, np.ndarray, np.ndarray]:
+    def split_support_query(self, query_ratio: float, seed: int) -> tuple[InteractionGraph, np.ndarray, np.ndarray]:
         """Hide a random part of each user's interactions.
 
         A user with d interactions loses ``query_ratio * d`` of them, rounded up or down at random so that the
@@ -166,9 +162,7 @@ class InteractionGraph:
 
 def _checked_csr(matrix: sp.spmatrix | sp.sparray) -> sp.csr_matrix:
     if not sp.issparse(matrix):
-        raise ValueError(
-            f"matrix must be a SciPy sparse matrix [n_users, n_items], got {type(matrix).__name__}"
-        )
+        raise ValueError(f"matrix must be a SciPy sparse matrix [n_users, n_items], got {type(matrix).__name__}")
     if matrix.ndim != 2:
         raise ValueError(f"matrix must have two dimensions [n_users, n_items], got shape {matrix.shape}")
     if matrix.dtype.kind not in "biuf":
@@ -185,9 +179,7 @@ def _checked_csr(matrix: sp.spmatrix | sp.sparray) -> sp.csr_matrix:
     csr.eliminate_zeros()
     csr.sort_indices()
     if csr.nnz == 0:
-        raise ValueError(
-            f"matrix [{n_users}, {n_items}] holds no interaction: every weight is zero or missing"
-        )
+        raise ValueError(f"matrix [{n_users}, {n_items}] holds no interaction: every weight is zero or missing")
     rows = np.repeat(np.arange(n_users), np.diff(csr.indptr))
     _check_weights(rows, csr.indices, csr.data)
     return csr
@@ -206,9 +198,7 @@ def _check_weights(rows: np.ndarray, cols: np.ndarray, weights: np.ndarray) -> N
 def _inverse_permutation(name: str, permutation: np.ndarray, size: int) -> np.ndarray:
     permutation = np.asarray(permutation)
     if permutation.shape != (size,) or not np.array_equal(np.sort(permutation), np.arange(size)):
-        raise ValueError(
-            f"{name} must hold each of 0..{size - 1} exactly once, got shape {permutation.shape}"
-        )
+        raise ValueError(f"{name} must hold each of 0..{size - 1} exactly once, got shape {permutation.shape}")
     inverse = np.empty(size, dtype=np.int64)
     inverse[permutation] = np.arange(size)
     return inverse

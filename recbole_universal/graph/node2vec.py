@@ -196,9 +196,7 @@ class SkipGram:
         generator: torch.Generator,
         device: torch.device | str = "cpu",
     ) -> None:
-        _check_positive_int(
-            n_nodes=n_nodes, embedding_dim=embedding_dim, num_negative_samples=num_negative_samples
-        )
+        _check_positive_int(n_nodes=n_nodes, embedding_dim=embedding_dim, num_negative_samples=num_negative_samples)
         if context_size < 2:
             raise ValueError(f"context_size must be at least 2, got {context_size}")
         if not (math.isfinite(lr) and lr > 0):
@@ -245,11 +243,7 @@ class SkipGram:
         gradient = self._gradient.mul_(len(self.weight))
         self._mean.lerp_(gradient, 1 - self.BETA1)
         self._square.mul_(self.BETA2).addcmul_(gradient, gradient, value=1 - self.BETA2)
-        scale = (
-            torch.sqrt(self._square, out=gradient)
-            .mul_((1 - self.BETA2**self._n_steps) ** -0.5)
-            .add_(self.EPS)
-        )
+        scale = torch.sqrt(self._square, out=gradient).mul_((1 - self.BETA2**self._n_steps) ** -0.5).add_(self.EPS)
         self.weight.addcdiv_(self._mean, scale, value=-lr / (1 - self.BETA1**self._n_steps))
 
 

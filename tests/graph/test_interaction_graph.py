@@ -148,9 +148,7 @@ def test_empty_rows_and_columns_do_not_change_the_canonical_graph():
     dense = sp.random(8, 6, 0.4, random_state=0).toarray()
     padded = np.pad(dense, ((1, 2), (1, 3)))
     n_users, n_items = (dense > 0).any(axis=1).sum(), (dense > 0).any(axis=0).sum()
-    ours, theirs = (
-        canonical_matrix(InteractionGraph(sp.csr_matrix(m)))[:n_users, :n_items] for m in (dense, padded)
-    )
+    ours, theirs = (canonical_matrix(InteractionGraph(sp.csr_matrix(m)))[:n_users, :n_items] for m in (dense, padded))
     np.testing.assert_array_equal(ours, theirs)
 
 
