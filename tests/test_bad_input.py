@@ -34,7 +34,9 @@ def build(path, small_config, **extra):
         ({"universal_feature_args": {"cooccurrence": {"n_clusters": 10_000}}}, "n_clusters.*10000"),
         ({"universal_feature_args": {"interaction": {"n_clusters": 10_000}}}, "n_clusters.*10000"),
         ({"universal_feature_args": {"interaction": {"operator": "minus"}}}, "operator.*hadamard"),
-        ({"universal_feature_args": {"node2vec": {"p": 0}}}, "p"),
+        ({"universal_feature_args": {"node2vec": {"p": 0}}}, "argument p must"),
+        ({"universal_feature_args": {"node2vec": {"lr": 1e30}}}, "lr must be smaller"),
+        ({"universal_cache_dir": 3}, "universal_cache_dir"),
         ({"universal_weight_field": "stars"}, "universal_weight_field.*stars"),
         ({"transform": "universal", "universal_features": None}, "universal_features"),
         ({"numerical_features": ["pair_interaction"]}, "numerical_features.*pair_interaction.*transform: universal"),
@@ -45,12 +47,23 @@ def test_arguments(tiny, small_config, extra, message):
         run_recbole("UniversalMLP", "tiny", config_dict={**tiny, **small_config, **extra}, saved=False)
 
 
-@pytest.mark.parametrize("rating", ["-1", "nan", "inf", ""])
+@pytest.mark.parametrize("rating", ["-1", "nan", "inf", "", "1e39"])
 def test_weights_that_are_no_weights(tmp_path, small_config, rating):
     rows = [(f"u{u}", f"i{i}", 3) for u in range(5) for i in range(5)]
     rows[7] = ("u1", "i2", rating)
     path = write_atomic(tmp_path, "odd", rows, "user_id:token\titem_id:token\trating:float")
     with pytest.raises(ValueError, match=r"universal_weight_field: field \[rating\].*user 'u1', item 'i2'"):
+        build(path, small_config, universal_weight_field="rating", load_col={"inter": ["user_id", "item_id", "rating"]})
+
+
+@pytest.mark.parametrize(
+    ("kind", "rating", "message"),
+    [("token", "good", "type token"), ("float_seq", "1 2", "type float_seq"), ("float", "0", "is 0")],
+)
+def test_fields_that_hold_no_weights(tmp_path, small_config, kind, rating, message):
+    rows = [(f"u{u}", f"i{i}", rating) for u in range(5) for i in range(5)]
+    path = write_atomic(tmp_path, "odd", rows, f"user_id:token\titem_id:token\trating:{kind}")
+    with pytest.raises(ValueError, match=rf"universal_weight_field: .*field \[rating\].*{message}"):
         build(path, small_config, universal_weight_field="rating", load_col={"inter": ["user_id", "item_id", "rating"]})
 
 

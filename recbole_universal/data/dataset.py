@@ -128,8 +128,13 @@ class UniversalColumns(_Base):
                 "universal_weight_field cannot be used with sequential models: their data sets keep no weight of the "
                 "items in a history; leave the key empty."
             )
+        if self.field2type[field] != FeatureType.FLOAT:
+            raise ValueError(
+                f"universal_weight_field: field [{field}] of data set [{self.dataset_name}] is of type "
+                f"{self.field2type[field].value}; weights must be of type float."
+            )
         weights = np.asarray(self.inter_feat[field], dtype=np.float64)
-        bad = np.flatnonzero(~np.isfinite(weights) | (weights < 0))
+        bad = np.flatnonzero(~(weights <= np.finfo(np.float32).max) | (weights < 0))
         if len(bad):
             row = self.inter_feat.iloc[int(bad[0])]
             user = str(self.id2token(self.uid_field, int(row[self.uid_field])))
@@ -138,6 +143,11 @@ class UniversalColumns(_Base):
                 f"universal_weight_field: field [{field}] of data set [{self.dataset_name}] has {len(bad)} values "
                 f"that are negative, NaN or infinite, the first ({weights[bad[0]]}) at user {user!r}, item {item!r}. "
                 "Weights must be finite and at least 0: filter them with val_interval, or leave the key empty."
+            )
+        if not weights.any():
+            raise ValueError(
+                f"universal_weight_field: every value of field [{field}] of data set [{self.dataset_name}] is 0, which "
+                "is no interaction; leave the key empty."
             )
         return weights.copy()
 

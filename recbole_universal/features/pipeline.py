@@ -157,6 +157,10 @@ class FeaturePipeline:
         self.seed = arguments.integer("feature pipeline", "seed", seed, 0)
         self.device = torch.device(device)
         self.show_progress = bool(show_progress)
+        if cache_dir and not isinstance(cache_dir, (str, os.PathLike)):
+            raise ValueError(
+                f"universal_cache_dir: must be the path of a folder, or empty for no cache, not {cache_dir!r}"
+            )
         self.cache = ArrayCache(cache_dir or None)
         self.dims = {name: family.dims for name, family in self.families.items()}
         self.schema = self._make_schema()

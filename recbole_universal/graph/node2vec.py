@@ -97,6 +97,8 @@ def node2vec(
                 yield from walker.walk(block, walk_length, p, q, generator=generator).split(batch_size)
 
     trainer.fit(batches(), n_steps, show_progress)
+    if not torch.isfinite(trainer.weight.square().sum()):
+        raise ValueError(f"the embedding grew beyond all bounds: lr must be smaller than {lr!r}")
     embedding = np.zeros((graph.n_nodes, embedding_dim), dtype=np.float32)
     embedding[active] = trainer.weight.cpu().numpy()
     return embedding
