@@ -48,9 +48,7 @@ def read_interactions(path: Path) -> sp.csr_matrix:
 def peer(name: str) -> ModuleType | None:
     try:
         return importlib.import_module(name)
-    except (
-        Exception
-    ) as error:  # a peer that an installed version of something else breaks is left out as well
+    except Exception as error:  # a peer that an installed version of something else breaks is left out as well
         print(f"{name.split('.')[0]} is left out: {error}", flush=True)
         return None
 
@@ -245,9 +243,7 @@ class LinkPrediction:
         )
 
 
-def embedding_table(
-    full: InteractionGraph, threads: int, rounds: int, seed: int
-) -> tuple[list[dict], list[str]]:
+def embedding_table(full: InteractionGraph, threads: int, rounds: int, seed: int) -> tuple[list[dict], list[str]]:
     gensim = peer("gensim.models")
     task = LinkPrediction(full, seed)
     active = np.flatnonzero(task.graph.degree)
@@ -281,9 +277,7 @@ def embedding_table(
     best, mean, turns = train_in_turns(runs, task, rounds)
     popularity = task.auc(lambda users, items: task.graph.user_degree[users] * task.graph.item_degree[items])
     rows = [embedding_row(run, best[run], mean[run], best[ours], turns[run]) for run in runs]
-    rows.append(
-        dict.fromkeys(rows[0], "") | {"trained by": "product of the degrees", "AUC, dot": f"{popularity:.4f}"}
-    )
+    rows.append(dict.fromkeys(rows[0], "") | {"trained by": "product of the degrees", "AUC, dot": f"{popularity:.4f}"})
     verdicts = []
     for run in runs:
         if run[0].startswith("gensim"):
@@ -333,9 +327,7 @@ def default(function: Callable, argument: str) -> int:
 
 
 def word2vec(gensim: ModuleType, sentences: list[list[str]], n_nodes: int, arguments: dict) -> np.ndarray:
-    model = gensim.Word2Vec(
-        sentences, vector_size=DIM, window=CONTEXT_SIZE - 1, sg=1, min_count=1, **arguments
-    )
+    model = gensim.Word2Vec(sentences, vector_size=DIM, window=CONTEXT_SIZE - 1, sg=1, min_count=1, **arguments)
     embedding = np.zeros((n_nodes, DIM), dtype=np.float32)
     embedding[[int(word) for word in model.wv.index_to_key]] = model.wv.vectors
     return embedding
@@ -357,12 +349,8 @@ def versions() -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--data-path", type=Path, required=True, help="folder of the data sets, as RecBole's data_path"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-path", type=Path, required=True, help="folder of the data sets, as RecBole's data_path")
     parser.add_argument("--dataset", default="ml-1m", help="name of the data set")
     parser.add_argument("--threads", type=int, default=2, help="threads of every contender")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each contender; the best time counts")
@@ -371,9 +359,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
-    graph = InteractionGraph(
-        read_interactions(options.data_path / options.dataset / f"{options.dataset}.inter")
-    )
+    graph = InteractionGraph(read_interactions(options.data_path / options.dataset / f"{options.dataset}.inter"))
     about = (
         f"{options.dataset}: {graph.n_users} users, {graph.n_items} items, {graph.n_edges} interactions; "
         f"{options.threads} threads; {WALKS_PER_NODE} walks of {WALK_LENGTH} nodes from each node, "

@@ -167,3 +167,8 @@ def test_a_checkpoint_of_another_schema_is_refused(tiny, small_config):
     other, _, _ = built({**tiny, **small_config, "universal_features": ["activity"]})
     with pytest.raises(ValueError, match=r"other universal features(.|\n)*cooccurrence"):
         other.load_state_dict(model.state_dict())
+
+
+def test_more_items_asked_for_than_there_are(tiny, small_config):
+    with pytest.raises(ValueError, match=r"topk: \[10000\] asks for more items"):
+        built({**tiny, **small_config, "topk": [10000], "valid_metric": "NDCG@10000"})

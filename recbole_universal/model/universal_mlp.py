@@ -51,6 +51,11 @@ class UniversalMLP(GeneralRecommender):
                 "UniversalMLP needs a data set with universal columns. Build it after `import recbole_universal` with "
                 "RecBole's create_dataset(config) and data_preparation(config, dataset)."
             )
+        if max(config["topk"]) > dataset.item_num:
+            raise ValueError(
+                f"topk: {config['topk']} asks for more items than the data set has ({dataset.item_num - 1} and the "
+                f"padding item); valid: 1 to {dataset.item_num}."
+            )
         sizes = _checked_sizes(config)
         self.dropout_prob = _checked_dropout(config["dropout_prob"])
         self.schema = features.schema
