@@ -85,7 +85,13 @@ def test_no_interaction(tmp_path, small_config):
     ids=["one user", "one item", "one pair", "pairs", "lone item"],
 )
 def test_degenerate_data_gets_defined_scores(tmp_path, small_config, rows):
-    settings = {**small_config, "universal_feature_args": {"node2vec": {"embedding_dim": 4, "walks_per_node": 1}}}
+    node2vec = {"embedding_dim": 4, "walks_per_node": 1}
+    settings = {
+        **small_config,
+        "universal_feature_args": {"node2vec": node2vec},
+        "topk": [1],
+        "valid_metric": "NDCG@1",
+    }
     path = write_atomic(tmp_path, "odd", rows)
     config = Config("UniversalMLP", "odd", config_dict={"data_path": path, **settings})
     dataset = create_dataset(config)
