@@ -3,6 +3,8 @@
 Importing the package registers the plugin with RecBole; nothing else is needed.
 """
 
+import importlib
+
 from recbole_universal import compat
 
 compat.apply()  # before anything of RecBole is imported
@@ -17,4 +19,21 @@ from recbole_universal.model.universal_mlp import UniversalMLP  # noqa: E402
 
 __version__ = "0.1.0"
 
-__all__ = ["FeaturePipeline", "InteractionGraph", "UniversalFeatures", "UniversalMLP", "__version__"]
+_LAZY = {"pretrain": "recbole_universal.quick_start", "UniversalRanker": "recbole_universal.model.ranker"}
+
+__all__ = [
+    "FeaturePipeline",
+    "InteractionGraph",
+    "UniversalFeatures",
+    "UniversalMLP",
+    "UniversalRanker",
+    "__version__",
+    "pretrain",
+]
+
+
+def __getattr__(name: str):
+    """Names whose modules import slow parts of RecBole, loaded when first used."""
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

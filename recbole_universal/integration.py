@@ -11,6 +11,12 @@ hook                      rests on                                              
                           ``recbole.data.dataset``
 ``_load_defaults``        ``Config._update_internal_config_dict`` reads the      keys without a default are ``None``
                           stock yaml files, ``overall.yaml`` first
+``_read_pretrained``      ``Config._get_final_config_dict`` merges all settings  features and network of a
+                                                                                 pre-trained model are its own
+``_add_trainer``          ``recbole.utils.get_trainer`` prefers                  zero-shot has no epoch to train
+                          ``<Model>Trainer`` on ``recbole.trainer``
+``_add_train_loader``     ``recbole.data.utils.get_dataloader``                  candidate lists are no pairs with
+                                                                                 sampled negatives
 ``_compare_saved``        ``recbole.utils.argument_list.dataset_arguments``      a changed key would silently load the
                           decides whether a saved data set still fits            data set saved before it changed
 ``_add_transform``        ``recbole.data.transform.construct_transform`` knows   RecBole has one open slot for the
@@ -40,12 +46,16 @@ import recbole.data.dataloader.abstract_dataloader as abstract_dataloader
 import recbole.data.dataset as recbole_datasets
 import recbole.data.transform
 import recbole.data.utils
+import recbole.trainer
 from recbole.utils import ModelType
 from recbole.utils.argument_list import dataset_arguments
 
 from recbole_universal.data.dataset import UniversalDataset, universal_dataset_class
+from recbole_universal.data.support_query import SupportQueryDataLoader
 from recbole_universal.data.transform import UniversalTransform
 from recbole_universal.model.universal_mlp import UniversalMLP
+from recbole_universal.pretrained import load_pretrained
+from recbole_universal.trainer import UniversalMLPTrainer
 
 # Keys that change what a saved data set or saved data loaders hold.
 DATA_KEYS = (
@@ -63,7 +73,10 @@ def register() -> None:
     if getattr(configurator.Config, _MARK, False):
         return
     _add_model(UniversalMLP, UniversalDataset)
+    _add_trainer(UniversalMLP, UniversalMLPTrainer)
+    _add_train_loader()
     _load_defaults()
+    _read_pretrained()
     _compare_saved()
     _add_transform()
     _add_columns()
@@ -101,6 +114,57 @@ def _load_defaults() -> None:
         return loaded
 
     configurator.Config._update_internal_config_dict = update
+
+
+def _read_pretrained() -> None:
+    stock = configurator.Config._get_final_config_dict
+
+    @functools.wraps(stock)
+    def final_config_dict(self):
+        final = stock(self)
+        if self.model == UniversalMLP.__name__ and final["train_stage"] in ("zero_shot", "finetune"):
+            final.update(_pretrained_settings(final, self.external_config_dict))
+        return final
+
+    configurator.Config._get_final_config_dict = final_config_dict
+
+
+def _pretrained_settings(config: dict, given: dict) -> dict:
+    """Features and network of the pre-trained model; a different setting of the user's is a contradiction."""
+    schema = load_pretrained(config["pretrained"]).schema
+    features = schema["features"]
+    arguments = {family["name"]: family["args"] for family in features["families"]}
+    if "node2vec" in features:
+        arguments["node2vec"] = features["node2vec"]
+    settings = {
+        "universal_features": [family["name"] for family in features["families"]],
+        "universal_feature_args": arguments,
+        **schema["network"],
+    }
+    for key, value in settings.items():
+        if key in given and given[key] != value and not (key == "universal_feature_args" and not given[key]):
+            raise ValueError(
+                f"{key}: {given[key]!r} is set, but the pre-trained model [{config['pretrained']}] was made with "
+                f"{value!r}. Leave the key out, or set train_stage: in_domain to train a model of your own."
+            )
+    return settings
+
+
+def _add_trainer(model: type, trainer: type) -> None:
+    setattr(recbole.trainer, f"{model.__name__}Trainer", trainer)
+
+
+def _add_train_loader() -> None:
+    stock = recbole.data.utils.get_dataloader
+
+    @functools.wraps(stock)
+    def get_dataloader(config, phase):
+        if phase == "train" and config["model"] == UniversalMLP.__name__:
+            if "proximity" in (config["universal_features"] or ()):
+                return SupportQueryDataLoader
+        return stock(config, phase)
+
+    recbole.data.utils.get_dataloader = get_dataloader
 
 
 def _compare_saved() -> None:

@@ -5,11 +5,28 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import recbole
+import torch
 from recbole.config import Config
+from recbole.data import create_dataset
+from recbole.data.interaction import Interaction
 from recbole.quick_start import run as recbole_run
-from recbole.utils import get_model
+from recbole.utils import get_model, get_tensorboard, init_logger, init_seed
+from tqdm import tqdm
+
+from recbole_universal import __version__
+from recbole_universal.data.dataset import pipeline_from_config, training_matrix
+from recbole_universal.data.support_query import ListBatches, query_lists
+from recbole_universal.features.cache import array_digest
+from recbole_universal.features.pipeline import CACHE_VERSION
+from recbole_universal.model.scorer import UniversalScorer
+from recbole_universal.model.universal_mlp import NETWORK_KEYS
+from recbole_universal.pretrained import save_pretrained
+from recbole_universal.trainer import ListStore, Pretrainer
 
 # A comparison nobody configured: RecBole's defaults have these two among their metrics.
 _TABLE_METRICS = ("recall@10", "ndcg@10")
@@ -51,6 +68,104 @@ def run(
     for peer in peers:
         results.append(_timed(peer, peer, config["dataset"], files, shared, saved=False))
     return results
+
+
+def pretrain(config_file_list: Sequence[str] | None = None, config_dict: dict[str, Any] | None = None) -> Path:
+    """Pre-train a model on many source data sets and save it (``train_stage: pretrain``).
+
+    Each source is loaded, filtered and split by RecBole; candidate lists are made from its training part and kept in
+    ``pretrain_lists``, the state of the training in ``pretrain_dir``. Called again after a kill, it goes on to the
+    same weights.
+
+    Args:
+        config_file_list: Paths of yaml files, as for RecBole.
+        config_dict: Parameters, as for RecBole. ``pretrain_sources`` is a list of data set names, or of dicts with a
+            key ``dataset`` and config keys of that source alone.
+
+    Returns:
+        Folder of the model, which the key ``pretrained`` of other runs takes.
+
+    Raises:
+        ValueError: If no source is named, a source is named twice, or a held-out one is no source.
+    """
+    files = list(config_file_list) if config_file_list else None
+    config = Config("UniversalMLP", "ml-100k", files, {**(config_dict or {}), "train_stage": "pretrain"})
+    init_logger(config)
+    sources = _checked_sources(config)
+    folder = Path(config["pretrain_dir"])
+    store = ListStore(config["pretrain_lists"])
+    folder.mkdir(parents=True, exist_ok=True)
+    pipeline = pipeline_from_config(config)
+    lists = {}
+    bar = tqdm(sources.items(), desc="sources", unit="data set", disable=not config["show_progress"])
+    for name, keys in bar:
+        bar.set_postfix_str(name)
+        lists[name] = _source_lists(name, files, {**(config_dict or {}), **keys}, config, pipeline, store)
+    init_seed(config["seed"], config["reproducibility"])
+    scorer = UniversalScorer(pipeline.dims, *(config[key] for key in NETWORK_KEYS))
+    held_out = {name: ListBatches(lists[name]) for name in config["pretrain_held_out"] or ()}
+    trainer = Pretrainer(
+        scorer,
+        folder,
+        seed=config["seed"],
+        learning_rate=config["learning_rate"],
+        epochs=config["epochs"],
+        stopping_step=config["stopping_step"],
+        batch_size=config["list_batch_size"],
+        loss=config["list_loss"],
+        device=config["device"],
+        show_progress=config["show_progress"],
+        tensorboard=get_tensorboard(logging.getLogger()),
+    )
+    metrics = trainer.fit(ListBatches([b for name in lists if name not in held_out for b in lists[name]]), held_out)
+    card = {
+        "name": config["pretrain_name"],
+        "description": "A recommender made of universal statistics of interactions, which ranks items of data sets it "
+        "was not trained on.",
+        "sources": [name for name in lists if name not in held_out],
+        "metrics": {f"NDCG@10 of hidden interactions, {name}": round(value, 4) for name, value in metrics.items()},
+        "versions": {"recbole_universal": __version__, "torch": torch.__version__, "recbole": recbole.__version__},
+        "seed": config["seed"],
+        "command": config["pretrain_command"] or "recbole_universal.pretrain",
+    }
+    return save_pretrained(
+        folder / "model", scorer.state_dict(), {"features": pipeline.schema, "network": scorer.network}, card
+    )
+
+
+def _checked_sources(config) -> dict[str, dict[str, Any]]:
+    """Config keys of each source by its name."""
+    given = config["pretrain_sources"]
+    if not isinstance(given, (list, tuple)) or not given:
+        raise ValueError(f"pretrain_sources: must be a list of data sets, e.g. [ml-1m, lastfm-2k], got {given!r}.")
+    sources: dict[str, dict[str, Any]] = {}
+    for source in given:
+        keys = {"dataset": source} if isinstance(source, str) else source
+        if not isinstance(keys, dict) or not isinstance(keys.get("dataset"), str):
+            raise ValueError(
+                f"pretrain_sources: each must be a name or a mapping with the key dataset, got {source!r}."
+            )
+        name = keys["dataset"]
+        if name in sources:
+            raise ValueError(f"pretrain_sources: data set [{name}] is named twice.")
+        sources[name] = {key: value for key, value in keys.items() if key != "dataset"}
+    strangers = [name for name in config["pretrain_held_out"] or () if name not in sources]
+    if strangers:
+        raise ValueError(f"pretrain_held_out: {strangers} are not among pretrain_sources {list(sources)}.")
+    if len(sources) == len(config["pretrain_held_out"] or ()):
+        raise ValueError("pretrain_held_out: holds out every source; at least one must be left to train on.")
+    return sources
+
+
+def _source_lists(name, files, keys, config, pipeline, store) -> list[Interaction]:
+    # A model without universal columns: they are computed from support parts alone.
+    source = Config("BPR", name, files, {**keys, "universal_features": None, "show_progress": False})
+    init_seed(source["seed"], source["reproducibility"])  # RecBole splits by the global random state
+    matrix = training_matrix(create_dataset(source).build()[0])
+    settings = {"n_users": config["query_users"], "share": config["query_share"], "seed": config["seed"]}
+    arrays = {"indptr": matrix.indptr.astype(np.int64), "indices": matrix.indices.astype(np.int64)}
+    key = {"matrix": array_digest(arrays), "schema": pipeline.schema, "version": CACHE_VERSION, **settings}
+    return store.get(name, key, lambda: query_lists(matrix, pipeline, **settings))
 
 
 def _checked_peers(config) -> list[str]:

@@ -13,7 +13,7 @@ from recbole.quick_start import run_recbole
 from recbole.utils import init_seed
 
 from recbole_universal import UniversalMLP
-from recbole_universal.model import universal_mlp
+from recbole_universal.model import scorer
 
 FAMILIES = ["activity", "cooccurrence", "interaction"]
 
@@ -26,13 +26,13 @@ def built(settings, model="UniversalMLP"):
     return UniversalMLP(config, loaders[0]._dataset), dataset, loaders
 
 
-@pytest.mark.parametrize("combination", universal_mlp.COMBINATIONS)
+@pytest.mark.parametrize("combination", scorer.COMBINATIONS)
 @pytest.mark.parametrize("families", [[f] for f in FAMILIES] + [FAMILIES])
 def test_predict_equals_full_sort_equals_one_by_one(tiny, small_config, combination, families, monkeypatch):
     settings = {**tiny, **small_config, "universal_features": families, "feature_combination": combination}
     model, dataset, _ = built(settings)
     model.eval()
-    monkeypatch.setattr(universal_mlp, "_BLOCK_FLOATS", 3 * dataset.item_num * 64)  # several blocks
+    monkeypatch.setattr(scorer, "_BLOCK_FLOATS", 3 * dataset.item_num * 64)  # several blocks
     users = torch.arange(dataset.user_num)
     full = model.full_sort_predict(Interaction({"user_id": users})).view(dataset.user_num, dataset.item_num)
     pairs = list(itertools.product(range(dataset.user_num), range(dataset.item_num)))
@@ -62,9 +62,9 @@ def test_weights_move_to_another_data_set(tiny, small_config, tmp_path):
 
 def test_interpolation_weights_are_learned_and_on_the_simplex(tiny, small_config):
     model, _, (train, _, _) = built({**tiny, **small_config, "feature_combination": "interpolation"})
-    torch.testing.assert_close(model.combination_weights, torch.full((3,), 1 / 3))
+    torch.testing.assert_close(model.scorer.combination_weights, torch.full((3,), 1 / 3))
     model.calculate_loss(next(iter(train))).backward()
-    assert model.combination_logits.grad.abs().sum() > 0
+    assert model.scorer.combination_logits.grad.abs().sum() > 0
     assert all(p.grad is not None for p in model.parameters())
 
 

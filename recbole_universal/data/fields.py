@@ -15,3 +15,8 @@ def column(side: str, family: str) -> str:
     if side not in SIDES:
         raise ValueError(f"side must be one of {SIDES}, got {side!r}")
     return f"{side}_{family}"
+
+
+# Columns of a batch of candidate lists, beside the universal columns [n_users, n_candidates, dim].
+LIST_LABEL = "universal_list_label"
+LIST_MASK = "universal_list_mask"

@@ -131,6 +131,7 @@ class FeatureFamily(ABC):
         name: name in the registry, in configurations and in the schema.
         needs_embedding: whether :meth:`compute` uses the node2vec embedding.
         pair_class: class of the pair features, or None.
+        cached: whether the pipeline keeps the features on disk.
         user_dim: number of values of a user.
         item_dim: number of values of an item.
         pair_dim: number of values of a pair; 0: no pair features.
@@ -140,6 +141,7 @@ class FeatureFamily(ABC):
     name: ClassVar[str]
     needs_embedding: ClassVar[bool] = False
     pair_class: ClassVar[type[PairFeatures] | None] = None
+    cached: ClassVar[bool] = True
     user_dim: int
     item_dim: int
     pair_dim: int = 0

@@ -25,6 +25,7 @@ from recbole_universal.features.cache import ArrayCache, array_digest, canonical
 from recbole_universal.features.cooccurrence import CooccurrenceFeatures
 from recbole_universal.features.family import FamilyFeatures, FeatureFamily
 from recbole_universal.features.interaction import InteractionFeatures
+from recbole_universal.features.proximity import ProximityFeatures
 from recbole_universal.graph.interaction_graph import InteractionGraph
 from recbole_universal.graph.node2vec import node2vec
 
@@ -37,7 +38,7 @@ CACHE_VERSION = 2
 
 #: Every feature family by name.
 FAMILIES: dict[str, type[FeatureFamily]] = {
-    family.name: family for family in (ActivityFeatures, CooccurrenceFeatures, InteractionFeatures)
+    family.name: family for family in (ActivityFeatures, CooccurrenceFeatures, InteractionFeatures, ProximityFeatures)
 }
 
 _NODE2VEC_CHECKS: dict[str, tuple[Any, float]] = {
@@ -253,6 +254,8 @@ class _Run:
         return key
 
     def _family(self, family: FeatureFamily) -> FamilyFeatures:
+        if not family.cached:
+            return self._compute(family)
         key = self._key({"family": family.name, "args": family.args}, random=family.needs_embedding)
         arrays = self.pipeline.cache.load(family.name, key)
         features = None if arrays is None else _from_arrays(family, arrays)

@@ -13,11 +13,14 @@ from recbole_universal.graph.edge_operators import EDGE_OPERATORS, EdgeFeatures
 from recbole_universal.graph.interaction_graph import InteractionGraph
 from recbole_universal.graph.node2vec import embed_walks, node2vec, node2vec_loss
 from recbole_universal.graph.random_walk import RandomWalker, random_walks
+from recbole_universal.graph.scorers import SCORERS, GraphScorers
 
 __all__ = [
     "EDGE_OPERATORS",
+    "SCORERS",
     "ClusterStats",
     "EdgeFeatures",
+    "GraphScorers",
     "InteractionGraph",
     "RandomWalker",
     "cluster_edges",

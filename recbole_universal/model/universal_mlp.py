@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import cast
 
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
-from recbole.model.layers import MLPLayers
 from recbole.model.loss import BPRLoss
 from recbole.utils import InputType
-from torch import nn
 
-from recbole_universal.data.fields import column
+from recbole_universal.data.fields import LIST_LABEL, LIST_MASK, column
+from recbole_universal.model.scorer import UniversalScorer
+from recbole_universal.pretrained import load_pretrained
 
-COMBINATIONS = ("concatenation", "interpolation")
-# Upper bound on the floats of one block of pair features in full ranking (256 MB).
-_BLOCK_FLOATS = 2**26
+TRAIN_STAGES = ("in_domain", "zero_shot", "finetune")
+LIST_LOSSES = ("softmax", "BPR")
+NETWORK_KEYS = ("mlp_hidden_size", "embedding_size", "dropout_prob", "feature_combination")
 
 
 class UniversalMLP(GeneralRecommender):
-    r"""Scores a user-item pair from universal features; it has no weight that belongs to a user or an item.
+    """RecBole model around :class:`~recbole_universal.model.scorer.UniversalScorer`.
 
-    With ``feature_combination: concatenation`` the features of all families enter one scorer
-
-    .. math:: s(u, i) = f(x_u)^\top g(x_i) + h(x_{ui})
-
-    with MLPs f (user tower), g (item tower) and h (pair head). With ``interpolation`` each family has its own scorer
-    and :math:`s = \sum_k w_k s_k` with learned weights w on the simplex. Trained with BPR (Rendle et al., 2009).
-    Source: Wang et al., arXiv 2309.01188; the two combinations are its Eq. 11 and its alternative; layer sizes and the
-    tower form are this project's choice (docs/method.md).
+    Trained pairwise with BPR (Rendle et al., UAI 2009) on RecBole's own batches; with the family ``proximity``, whose
+    columns would show a training interaction itself, on candidate lists of hidden interactions
+    (:mod:`recbole_universal.data.support_query`) with the loss ``list_loss``.
 
     Args:
         config: RecBole ``Config`` with the keys of ``properties/model/UniversalMLP.yaml``.
@@ -56,71 +49,47 @@ class UniversalMLP(GeneralRecommender):
                 f"topk: {config['topk']} asks for more items than the data set has ({dataset.item_num - 1} and the "
                 f"padding item); valid: 1 to {dataset.item_num}."
             )
-        sizes = _checked_sizes(config)
-        self.dropout_prob = _checked_dropout(config["dropout_prob"])
+        self.train_stage = checked_stage(config["train_stage"])
+        self.list_loss_name = config["list_loss"]
+        if self.list_loss_name not in LIST_LOSSES:
+            raise ValueError(f"list_loss: must be one of {list(LIST_LOSSES)}, got {self.list_loss_name!r}.")
         self.schema = features.schema
-        self.families = list(features)
-        dims = dataset.universal_pipeline.dims
-        combination = config["feature_combination"]
-        if combination not in COMBINATIONS:
-            raise ValueError(f"feature_combination: must be one of {list(COMBINATIONS)}, got {combination!r}.")
-        groups = [self.families] if combination == "concatenation" else [[family] for family in self.families]
-        self.scorers = nn.ModuleList(_FamilyScorer(group, dims, sizes, self.dropout_prob) for group in groups)
-        self.combination_logits = nn.Parameter(torch.zeros(len(groups)))
+        self.scorer = UniversalScorer(dataset.universal_pipeline.dims, *(config[key] for key in NETWORK_KEYS))
         self.loss = BPRLoss()
-        self._add_tables(features)
+        if self.train_stage != "in_domain":
+            self._load_pretrained(config["pretrained"])
+            if self.train_stage == "finetune" and config["finetune_parameters"] == "head":
+                _freeze_all_but_last_layers(self.scorer)
+        self.scorer.attach(features)
 
-    def _add_tables(self, features) -> None:
-        # Not persistent: they belong to the data set, and a checkpoint must fit any data set.
-        for family, values in features.items():
-            self.register_buffer(column("user", family), torch.as_tensor(values.user).float(), persistent=False)
-            self.register_buffer(column("item", family), torch.as_tensor(values.item).float(), persistent=False)
-        self._pairs = {family: values.pair for family, values in features.items() if values.pair is not None}
+    def _load_pretrained(self, name: str) -> None:
+        pretrained = load_pretrained(name)
+        refuse_other_schema(pretrained.schema["features"], self.schema, f"pretrained: [{name}]")
+        self.scorer.load_state_dict(pretrained.state_dict)
 
-    @property
-    def combination_weights(self) -> torch.Tensor:
-        """Weights of the scorers, on the simplex, shape [n_scorers]."""
-        return torch.softmax(self.combination_logits, dim=0)
-
-    def _columns(self, side: str, family: str, ids: torch.Tensor, interaction=None, prefix: str = "") -> torch.Tensor:
-        """Columns of the batch where it carries them, of the data set's tables where not; shape [n, dim]."""
-        name = column(side, family)
-        if interaction is not None and prefix + name in interaction:
-            values = interaction[prefix + name]
-            return values[..., 0] if values.dim() == 3 else values
-        return getattr(self, name)[ids]
-
-    def _pair_columns(self, family: str, users, items, interaction, prefix: str) -> torch.Tensor:
-        name = prefix + column("pair", family)
-        if name in interaction:
-            values = interaction[name]
-            return values[..., 0] if values.dim() == 3 else values
-        return self._pair_features(family)(users, items)
-
-    def _pair_features(self, family: str):
-        self._pairs[family] = self._pairs[family].to(self.combination_logits.device)
-        return self._pairs[family]
-
-    def _scorers(self) -> Iterator[_FamilyScorer]:
-        return (cast(_FamilyScorer, scorer) for scorer in self.scorers)
+    def _given(self, interaction, prefix: str = "") -> dict[str, torch.Tensor]:
+        """Universal columns that the batch itself carries."""
+        given = {}
+        for family in self.scorer.families:
+            for side, name_prefix in (("user", ""), ("user", prefix), ("item", prefix), ("pair", prefix)):
+                name = column(side, family)
+                if name_prefix + name in interaction:
+                    values = interaction[name_prefix + name]
+                    given[name] = values[..., 0] if values.dim() == 3 else values
+        return given
 
     def _score(self, interaction, prefix: str = "") -> torch.Tensor:
         users, items = interaction[self.USER_ID], interaction[prefix + self.ITEM_ID]
-        scores = []
-        for scorer in self._scorers():
-            user = [self._columns("user", family, users, interaction) for family in scorer.families]
-            item = [self._columns("item", family, items, interaction, prefix) for family in scorer.families]
-            pair = [self._pair_columns(f, users, items, interaction, prefix) for f in scorer.pair_families]
-            score = (scorer.user(user) * scorer.item(item)).sum(dim=-1)
-            scores.append(score + scorer.pair(pair) if pair else score)
-        return torch.stack(scores, dim=-1) @ self.combination_weights
+        return self.scorer.score_pairs(users, items, self._given(interaction, prefix))
 
     def forward(self, interaction) -> torch.Tensor:
         """Scores of the pairs of a batch, shape [batch_size]."""
         return self._score(interaction)
 
     def calculate_loss(self, interaction) -> torch.Tensor:
-        """BPR loss of a pairwise batch, shape []."""
+        """Loss of a pairwise batch or of a batch of candidate lists, shape []."""
+        if LIST_LABEL in interaction:
+            return list_loss(self.scorer, interaction, self.list_loss_name)
         return self.loss(
             self._score(interaction), self._score(interaction, prefix=self.NEG_ITEM_ID[: -len(self.ITEM_ID)])
         )
@@ -131,28 +100,7 @@ class UniversalMLP(GeneralRecommender):
 
     def full_sort_predict(self, interaction) -> torch.Tensor:
         """Scores of all items for the users of a batch, shape [batch_size * n_items]; the same as ``predict``'s."""
-        users = interaction[self.USER_ID]
-        scores = users.new_zeros((len(users), self.n_items), dtype=torch.float32)
-        weights = self.combination_weights
-        for scorer, weight in zip(self._scorers(), weights, strict=True):
-            user = scorer.user([self._columns("user", family, users, interaction) for family in scorer.families])
-            item = scorer.item([getattr(self, column("item", family)) for family in scorer.families])
-            scores += weight * (user @ item.T)
-            if scorer.pair_families:
-                self._add_pair_scores(scores, scorer, weight, users)
-        return scores.view(-1)
-
-    def _add_pair_scores(self, scores: torch.Tensor, scorer: _FamilyScorer, weight: torch.Tensor, users) -> None:
-        pairs = [self._pair_features(family) for family in scorer.pair_families]
-        block = max(1, _BLOCK_FLOATS // (self.n_items * scorer.widest))
-        for start in range(0, len(users), block):
-            part = users[start : start + block]
-            if len(pairs) == 1:  # the head maps each distinct row once
-                rows, index = pairs[0].full_rows(part)
-                score = scorer.pair([rows])[index]
-            else:
-                score = scorer.pair([pair.full(part) for pair in pairs])
-            scores[start : start + block] += weight * score
+        return self.scorer.score_all(interaction[self.USER_ID]).reshape(-1)
 
     def get_extra_state(self) -> str:
         """The feature schema, kept in ``state_dict`` so that a checkpoint knows what it was trained on."""
@@ -160,73 +108,82 @@ class UniversalMLP(GeneralRecommender):
 
     def set_extra_state(self, state: str) -> None:
         """Refuse weights of another feature schema."""
-        saved = json.loads(state)
-        if saved["schema_hash"] != self.schema["schema_hash"]:
-            raise ValueError(
-                "The checkpoint was trained on other universal features than this config describes.\n"
-                f"checkpoint: {_described(saved)}\nconfig:     {_described(self.schema)}\n"
-                "Set universal_features and universal_feature_args to those of the checkpoint, or train anew."
-            )
+        refuse_other_schema(json.loads(state), self.schema, "The checkpoint")
 
 
-class _FamilyScorer(nn.Module):
-    """Two towers and, where a family has pair features, a pair head over some families.
+def checked_stage(stage: str) -> str:
+    """``train_stage`` of a RecBole run.
+
+    Raises:
+        ValueError: If it is none of those.
+    """
+    if stage == "pretrain":
+        raise ValueError(
+            "train_stage: pretrain trains on many data sets and not by RecBole's run_recbole; call "
+            "recbole_universal.pretrain(...) or run_recbole_universal.py --train_stage=pretrain."
+        )
+    if stage not in TRAIN_STAGES:
+        raise ValueError(f"train_stage: must be one of {['pretrain', *TRAIN_STAGES]}, got {stage!r}.")
+    return stage
+
+
+def refuse_other_schema(saved: dict, schema: dict, what: str) -> None:
+    """Compare the feature schemas of weights and data set.
+
+    Raises:
+        ValueError: If they differ, with both.
+    """
+    if saved["schema_hash"] != schema["schema_hash"]:
+        raise ValueError(
+            f"{what} was trained on other universal features than this config describes.\n"
+            f"weights: {_described(saved)}\nconfig:  {_described(schema)}\n"
+            "Set universal_features and universal_feature_args to those of the weights, or train anew."
+        )
+
+
+def list_loss(scorer: UniversalScorer, batch, name: str) -> torch.Tensor:
+    """Loss of candidate lists with hidden interactions.
 
     Args:
-        families: Names, in the order their columns are concatenated.
-        dims: ``FeaturePipeline.dims``.
-        sizes: (hidden sizes, output size of the towers).
-        dropout_prob: Dropout before each layer.
+        scorer: The network.
+        batch: Columns of :mod:`recbole_universal.data.support_query`, one row a user.
+        name: ``softmax``: cross-entropy of the hidden items among the candidates (listwise; ListNet, Cao et al., ICML
+            2007); ``BPR``: mean over all pairs of a hidden and another candidate.
+
+    Returns:
+        Mean over the lists, shape [].
     """
-
-    def __init__(self, families: list[str], dims: dict, sizes: tuple[list[int], int], dropout_prob: float):
-        super().__init__()
-        hidden, embedding_size = sizes
-        self.families = families
-        self.pair_families = [family for family in families if dims[family]["pair"]]
-        pair_dim = sum(dims[family]["pair"] for family in self.pair_families)
-        self.widest = max([pair_dim, *hidden])
-        self.user_tower = _mlp(
-            [sum(dims[family]["user"] for family in families), *hidden, embedding_size], dropout_prob
-        )
-        self.item_tower = _mlp(
-            [sum(dims[family]["item"] for family in families), *hidden, embedding_size], dropout_prob
-        )
-        self.pair_head = _mlp([pair_dim, *hidden, 1], dropout_prob) if pair_dim else None
-
-    def user(self, columns: list[torch.Tensor]) -> torch.Tensor:
-        """[n, dim] a family -> [n, embedding_size]."""
-        return self.user_tower(torch.cat(columns, dim=-1))
-
-    def item(self, columns: list[torch.Tensor]) -> torch.Tensor:
-        """[n, dim] a family -> [n, embedding_size]."""
-        return self.item_tower(torch.cat(columns, dim=-1))
-
-    def pair(self, columns: list[torch.Tensor]) -> torch.Tensor:
-        """[..., dim] a family -> [...]."""
-        assert self.pair_head is not None
-        return self.pair_head(torch.cat(columns, dim=-1)).squeeze(-1)
+    values = list_scores(scorer, batch)
+    mask, label = batch[LIST_MASK], batch[LIST_LABEL]
+    hidden = label.sum(dim=1).clamp(min=1)
+    if name == "softmax":
+        log_share = values.masked_fill(~mask, -1e9).log_softmax(dim=1)
+        return -((log_share * label).sum(dim=1) / hidden).mean()
+    other = mask & ~label
+    difference = values[:, :, None] - values[:, None, :]
+    pairs = label[:, :, None] & other[:, None, :]
+    losses = torch.nn.functional.softplus(-difference) * pairs
+    return (losses.sum(dim=(1, 2)) / pairs.sum(dim=(1, 2)).clamp(min=1)).mean()
 
 
-def _mlp(sizes: list[int], dropout_prob: float) -> nn.Module:
-    return MLPLayers(sizes, dropout=dropout_prob, activation="relu", last_activation=False)
+def list_scores(scorer: UniversalScorer, batch) -> torch.Tensor:
+    """Scores of candidate lists, float32 [n_users, n_candidates]."""
+    sides = {}
+    for side in ("user", "item", "pair"):
+        names = {family: column(side, family) for family in scorer.families}
+        sides[side] = {family: batch[name].float() for family, name in names.items() if name in batch}
+    sides["user"] = {family: values[:, None] for family, values in sides["user"].items()}
+    return scorer(sides["user"], sides["item"], sides["pair"])
 
 
-def _checked_sizes(config) -> tuple[list[int], int]:
-    hidden, out = config["mlp_hidden_size"], config["embedding_size"]
-    if isinstance(hidden, int):
-        hidden = [hidden]
-    if not isinstance(hidden, (list, tuple)) or any(not isinstance(size, int) or size < 1 for size in hidden):
-        raise ValueError(f"mlp_hidden_size: must be a list of positive integers, e.g. [64], got {hidden!r}.")
-    if not isinstance(out, int) or out < 1:
-        raise ValueError(f"embedding_size: must be a positive integer, got {out!r}.")
-    return list(hidden), out
-
-
-def _checked_dropout(probability) -> float:
-    if not isinstance(probability, (int, float)) or not 0 <= probability < 1:
-        raise ValueError(f"dropout_prob: must be a number in [0, 1), got {probability!r}.")
-    return float(probability)
+def _freeze_all_but_last_layers(scorer: UniversalScorer) -> None:
+    for parameter in scorer.parameters():
+        parameter.requires_grad_(False)
+    scorer.combination_logits.requires_grad_(True)
+    for part in scorer.scorers:
+        for network in (part.user_tower, part.item_tower, part.pair_head):
+            if network is not None:
+                network[-1].requires_grad_(True)
 
 
 def _described(schema: dict) -> str:

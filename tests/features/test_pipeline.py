@@ -14,7 +14,7 @@ from features_data import ALL, ARGS, FAST, all_pairs, assert_equal, matrices, ra
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from recbole_universal.features import FAMILIES, FeaturePipeline, UniversalFeatures, pipeline
+from recbole_universal.features import FeaturePipeline, UniversalFeatures, pipeline
 from recbole_universal.features.pipeline import merge_twins, node2vec_args
 from recbole_universal.graph import InteractionGraph
 
@@ -300,8 +300,8 @@ def test_more_clusters_than_nodes_or_interactions():
     ids=["one pair", "one user", "one item", "complete", "disjoint pairs", "isolated ids", "padding"],
 )
 def test_data_at_the_edge(dense, binning):
-    args = {"node2vec": FAST, **{family: {"n_bins": 3, "binning": binning} for family in FAMILIES}}
-    features = FeaturePipeline(list(FAMILIES), args)(sp.csr_matrix(dense))
+    args = {"node2vec": FAST, **{family: {"n_bins": 3, "binning": binning} for family in ALL}}
+    features = FeaturePipeline(ALL, args)(sp.csr_matrix(dense))
     for family in features.values():
         np.testing.assert_array_equal(family.user.any(axis=1), dense.any(axis=1))
         np.testing.assert_array_equal(family.item.any(axis=1), dense.any(axis=0))

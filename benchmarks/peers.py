@@ -1,0 +1,206 @@
+"""Recommenders that need no gradient and that a user would pick instead, each with the knobs to choose on validation.
+
+Every class has a ``grid`` of keyword arguments, ``fit(train)`` on a binary csr [n_users, n_items] and
+``scores(users)``, float32 [n, n_items].
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from sklearn.utils.extmath import randomized_svd
+
+
+def inverse_power(degree: np.ndarray, exponent: float) -> np.ndarray:
+    """degree^-exponent, 0 where the degree is 0."""
+    return np.where(degree > 0, np.maximum(degree, 1) ** -exponent, 0).astype(np.float32)
+
+
+def keep_largest(matrix: sp.csr_matrix, k: int) -> sp.csr_matrix:
+    """The k largest values of each row."""
+    rows = []
+    for row in range(matrix.shape[0]):
+        part = slice(matrix.indptr[row], matrix.indptr[row + 1])
+        values, columns = matrix.data[part], matrix.indices[part]
+        kept = np.argpartition(values, -k)[-k:] if len(values) > k else np.arange(len(values))
+        rows.append((values[kept], columns[kept]))
+    indptr = np.concatenate([[0], np.cumsum([len(values) for values, _ in rows])])
+    data, indices = (np.concatenate(part) for part in zip(*rows, strict=True))
+    return sp.csr_matrix((data, indices, indptr), shape=matrix.shape)
+
+
+class Peer:
+    """Base of all: keeps the training matrix."""
+
+    grid: ClassVar[list[dict]] = [{}]
+
+    @staticmethod
+    def affordable(shape: tuple[int, int]) -> bool:
+        """Whether the method can be run on data of this shape here."""
+        return True
+
+    def fit(self, train: sp.csr_matrix) -> Peer:
+        """Learn from a binary csr [n_users, n_items]."""
+        self.train = train
+        self.user_degree = np.diff(train.indptr)
+        self.item_degree = np.bincount(train.indices, minlength=train.shape[1])
+        return self
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        """Float32 [n, n_items], higher is better."""
+        raise NotImplementedError
+
+
+class MostPop(Peer):
+    """Number of interactions."""
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        """See Peer."""
+        return np.tile(self.item_degree.astype(np.float32), (len(users), 1))
+
+
+class _ItemToItem(Peer):
+    weights: sp.csr_matrix
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        """See Peer."""
+        return (self.train[users] @ self.weights).toarray()
+
+
+class ItemKNN(_ItemToItem):
+    """Cosine with shrinkage, the k nearest items of each."""
+
+    grid: ClassVar = [{"k": k, "shrink": s} for k in (50, 200) for s in (0.0, 20.0)]
+
+    def __init__(self, k: int, shrink: float):
+        self.k, self.shrink = k, shrink
+
+    def fit(self, train: sp.csr_matrix) -> ItemKNN:
+        """See Peer."""
+        super().fit(train)
+        norm = np.sqrt(self.item_degree)
+        similar = (train.T @ train).tocsr()
+        similar.setdiag(0)
+        similar.eliminate_zeros()
+        row = np.repeat(np.arange(similar.shape[0]), np.diff(similar.indptr))
+        similar.data = (similar.data / (norm[row] * norm[similar.indices] + self.shrink)).astype(np.float32)
+        self.weights = keep_largest(similar, self.k).T.tocsr()
+        return self
+
+
+class UserKNN(Peer):
+    """Cosine, the k nearest users."""
+
+    grid: ClassVar = [{"k": 50}, {"k": 200}]
+
+    def __init__(self, k: int):
+        self.k = k
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        """See Peer."""
+        scale = inverse_power(self.user_degree, 0.5)
+        similar = (sp.diags(scale[users]) @ self.train[users] @ self.train.T @ sp.diags(scale)).tocsr()
+        similar[np.arange(len(users)), users] = 0
+        return (keep_largest(similar, self.k) @ self.train).toarray().astype(np.float32)
+
+
+class RP3beta(_ItemToItem):
+    """Random walk of three steps, re-weighted by popularity^-beta (Paudel et al., TiiS 2017)."""
+
+    grid: ClassVar = [{"beta": b, "k": k} for b in (0.3, 0.6) for k in (100, 500)]
+
+    def __init__(self, beta: float, k: int):
+        self.beta, self.k = beta, k
+
+    def fit(self, train: sp.csr_matrix) -> RP3beta:
+        """See Peer."""
+        super().fit(train)
+        step = sp.diags(inverse_power(self.item_degree, 1.0)) @ train.T
+        walk = step @ sp.diags(inverse_power(self.user_degree, 1.0)) @ train
+        walk = (walk @ sp.diags(inverse_power(self.item_degree, self.beta))).tocsr()
+        walk.setdiag(0)
+        walk.eliminate_zeros()
+        self.weights = keep_largest(walk, self.k)
+        return self
+
+
+class EASE(Peer):
+    """Steck, WWW 2019. Exact; in the space of the users where they are fewer (Woodbury identity)."""
+
+    grid: ClassVar = [{"reg": reg} for reg in (50.0, 250.0, 1000.0)]
+    largest = 12000
+
+    def __init__(self, reg: float):
+        self.reg = reg
+
+    @staticmethod
+    def affordable(shape: tuple[int, int]) -> bool:
+        """See Peer."""
+        return min(shape) <= EASE.largest
+
+    def fit(self, train: sp.csr_matrix) -> EASE:
+        """See Peer."""
+        super().fit(train)
+        n_users, n_items = train.shape
+        self.by_item = n_items <= max(n_users, EASE.largest // 2) and n_items <= EASE.largest
+        gram = (train.T @ train if self.by_item else train @ train.T).toarray().astype(np.float32)
+        gram[np.diag_indices_from(gram)] += self.reg
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky(torch.from_numpy(gram))).numpy()
+        if self.by_item:
+            self.precision, self.diagonal = inverse, inverse.diagonal().copy()
+        else:
+            self.inverse = inverse
+            self.diagonal = np.empty(n_items, dtype=np.float32)
+            for start in range(0, n_items, 1000):
+                part = train[:, start : start + 1000].toarray()
+                self.diagonal[start : start + 1000] = (1 - (part * (inverse @ part)).sum(axis=0)) / self.reg
+        return self
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        """See Peer."""
+        own = self.train[users]
+        if self.by_item:
+            projected = own @ self.precision
+        else:
+            inside = (own @ self.train.T) @ self.inverse
+            projected = (own.toarray() - (self.train.T @ np.asarray(inside).T).T) / self.reg
+        return (own.toarray() - np.asarray(projected) / self.diagonal).astype(np.float32)
+
+
+class GFCF(Peer):
+    """Linear filter and ideal low-pass filter (Shen et al., CIKM 2021)."""
+
+    grid: ClassVar = [{"alpha": a, "rank": r} for a in (0.0, 0.3, 1.0) for r in (64, 256)]
+
+    def __init__(self, alpha: float, rank: int):
+        self.alpha, self.rank = alpha, rank
+
+    def fit(self, train: sp.csr_matrix) -> GFCF:
+        """See Peer."""
+        super().fit(train)
+        self.item = inverse_power(self.item_degree, 0.5)
+        self.normal = (sp.diags(inverse_power(self.user_degree, 0.5)) @ train @ sp.diags(self.item)).tocsr()
+        rank = max(1, min(self.rank, min(train.shape) - 1))
+        self.vectors = randomized_svd(self.normal, rank, n_iter=4, random_state=0)[2].astype(np.float32)
+        return self
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        """See Peer."""
+        own = self.train[users]
+        linear = np.asarray((own @ self.normal.T @ self.normal).todense(), dtype=np.float32)
+        back = np.where(self.item > 0, 1 / np.maximum(self.item, 1e-9), 0)
+        ideal = ((own @ sp.diags(self.item)) @ self.vectors.T) @ self.vectors * back
+        return linear + self.alpha * np.asarray(ideal, dtype=np.float32)
+
+
+PEERS: dict[str, type[Peer]] = {
+    "MostPop": MostPop,
+    "ItemKNN": ItemKNN,
+    "UserKNN": UserKNN,
+    "RP3beta": RP3beta,
+    "EASE": EASE,
+    "GF-CF": GFCF,
+}

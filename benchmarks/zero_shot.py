@@ -1,0 +1,246 @@
+"""Zero-shot, in-domain and fine-tuned UniversalMLP beside what a user would train or pick instead.
+
+    python benchmarks/zero_shot.py --data-path DATA --datasets ml-1m lastfm-2k --rows peers zero-shot --output OUT
+    python benchmarks/zero_shot.py --output OUT --report docs/zero_shot.md
+
+5-core, RecBole's random 80/10/10 split of each user, full ranking with training and validation items masked; every row
+of a data set sees the same split and the same evaluated users (``--max-users`` of them, drawn once). Knobs of peers
+and learning rates of trained models are chosen on validation NDCG@10. One result a line in ``OUT/results.jsonl``:
+a run that is started again skips what is there. ``--models`` is a JSON file {data set: folder of the model that saw no
+data of its domain}, as ``benchmarks/pretrain.py`` writes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+import torch
+
+import recbole_universal  # noqa: F401  mends RecBole, so it comes before any import of it
+
+# isort: split
+from peers import PEERS
+from recbole.config import Config
+from recbole.data import create_dataset
+from recbole.quick_start import load_data_and_model, run_recbole
+from recbole.utils import init_seed
+
+from recbole_universal.data.dataset import training_matrix
+from recbole_universal.model.ranker import pipeline_of, scorer_of
+from recbole_universal.pretrained import load_pretrained
+
+TRAINED = {"BPR": {}, "NGCF": {}, "LightGCN": {}}
+RATES = (0.001, 0.005)
+CORE = {"user_inter_num_interval": "[5,inf)", "item_inter_num_interval": "[5,inf)"}
+# What a data set's catalogue entry asks for.
+SPECIAL = {
+    "kuairand": {"load_col": {"inter": ["user_id", "item_id", "rating"]}, "val_interval": {"rating": "[1,inf)"}},
+}
+N_VALID_USERS = 1000
+
+
+class Split:
+    """One data set as RecBole splits it."""
+
+    def __init__(self, name: str, data_path: str, seed: int, max_users: int):
+        self.name = name
+        self.keys = {"data_path": data_path, "load_col": {"inter": ["user_id", "item_id"]}, "seed": seed, **CORE}
+        self.keys |= {**SPECIAL.get(name, {}), "show_progress": False, "state": "ERROR"}
+        init_seed(seed, True)  # RecBole splits by the global random state
+        parts = create_dataset(Config("BPR", name, config_dict=dict(self.keys))).build()
+        self.train, self.valid, self.test = (training_matrix(part) for part in parts)
+        generator = np.random.default_rng(seed)
+        self.valid_users = self._some(self.valid, N_VALID_USERS, generator)
+        self.test_users = self._some(self.test, max_users, generator)
+
+    @staticmethod
+    def _some(matrix: sp.csr_matrix, number: int, generator) -> np.ndarray:
+        able = np.flatnonzero(np.diff(matrix.indptr))
+        return np.sort(generator.permutation(able)[: number or None])
+
+    def evaluate(self, scores, part: str) -> dict[str, float]:
+        """Mean metrics of a function from users to float32 [n, n_items]; padding and known items masked."""
+        users, target = (self.valid_users, self.valid) if part == "valid" else (self.test_users, self.test)
+        known = self.train if part == "valid" else self.train + self.valid
+        gains: dict[str, list[np.ndarray]] = {}
+        block = max(1, 2**24 // self.train.shape[1])
+        for start in range(0, len(users), block):
+            group = users[start : start + block]
+            values = np.array(scores(group), dtype=np.float32)
+            values[known[group].nonzero()] = -np.inf
+            values[:, 0] = -np.inf
+            top = torch.from_numpy(values).topk(min(20, values.shape[1])).indices.numpy()
+            hits = np.take_along_axis(target[group].toarray() > 0, top, axis=1)
+            number = np.diff(target.indptr)[group]
+            discount = 1 / np.log2(np.arange(2, top.shape[1] + 2))
+            for k in (10, 20):
+                found = (hits[:, :k] * discount[:k]).sum(axis=1)
+                ideal = np.cumsum(discount)[np.minimum(number, min(k, top.shape[1])) - 1]
+                gains.setdefault(f"ndcg@{k}", []).append(found / ideal)
+                gains.setdefault(f"recall@{k}", []).append(hits[:, :k].sum(axis=1) / number)
+        return {name: float(np.concatenate(values).mean()) for name, values in gains.items()}
+
+
+def peer_row(split: Split, name: str) -> dict:
+    """A training-free peer, knobs chosen on validation."""
+    peer = PEERS[name]
+    if not peer.affordable(split.train.shape):
+        return {"note": "not affordable"}
+    tried = []
+    for knobs in peer.grid:
+        start = time.perf_counter()
+        fitted = peer(**knobs).fit(split.train)
+        score = split.evaluate(fitted.scores, "valid")["ndcg@10"] if len(peer.grid) > 1 else 0.0
+        tried.append((score, len(tried), knobs, fitted, time.perf_counter() - start))
+        best = max(tried, key=lambda trial: trial[:2])
+        tried = [trial if trial is best else (*trial[:3], None, trial[4]) for trial in tried]
+    start = time.perf_counter()
+    metrics = split.evaluate(best[3].scores, "test")
+    seconds = time.perf_counter() - start + best[4]
+    return {**metrics, "knobs": best[2], "seconds": seconds, "seconds_search": sum(trial[4] for trial in tried)}
+
+
+def zero_shot_row(split: Split, model: str) -> dict:
+    """A frozen pre-trained model."""
+    start = time.perf_counter()
+    pretrained = load_pretrained(model)
+    pipeline = pipeline_of(pretrained.schema["features"], seed=split.keys["seed"])
+    scorer = scorer_of(pretrained, pipeline).attach(pipeline(split.train))
+    with torch.no_grad():
+        metrics = split.evaluate(lambda users: scorer.score_all(torch.from_numpy(users)).numpy(), "test")
+    return {**metrics, "seconds": time.perf_counter() - start, "sources": len(pretrained.card.get("sources", ()))}
+
+
+def recbole_row(split: Split, model: str, trials: list[dict]) -> dict:
+    """A model trained by RecBole, the trial chosen on validation."""
+    best: tuple[float, dict] | None = None
+    seconds = []
+    for trial in trials:
+        start = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            keys = {**split.keys, "checkpoint_dir": folder, "valid_metric": "NDCG@10", "eval_batch_size": 2**19}
+            result = run_recbole(model, split.name, config_dict={**keys, **trial})
+            seconds.append(time.perf_counter() - start)
+            if best is None or result["best_valid_score"] > best[0]:
+                (file,) = Path(folder).glob("*.pth")
+                trained = load_data_and_model(str(file))[1].eval()
+                with torch.no_grad():
+                    metrics = split.evaluate(lambda users, trained=trained: _recbole_scores(trained, users), "test")
+                best = float(result["best_valid_score"]), {**metrics, "knobs": trial, "seconds": seconds[-1]}
+    return {**best[1], "seconds_search": sum(seconds)}
+
+
+def _recbole_scores(model, users: np.ndarray) -> np.ndarray:
+    from recbole.data.interaction import Interaction
+
+    batch = Interaction({model.USER_ID: torch.from_numpy(users)}).to(model.device)
+    return model.full_sort_predict(batch).view(len(users), -1).cpu().numpy()
+
+
+def row(split: Split, name: str, model: str) -> dict:
+    """One result."""
+    if name in PEERS:
+        return peer_row(split, name)
+    if name in TRAINED:
+        return recbole_row(split, name, [{"learning_rate": rate, "train_batch_size": 8192} for rate in RATES])
+    if name == "in-domain":
+        trial = {"train_stage": "in_domain", "universal_features": ["proximity"], "learning_rate": 0.003}
+        return recbole_row(split, "UniversalMLP", [{**trial, "mlp_hidden_size": [64, 64]}])
+    if name == "fine-tuned":
+        rates = (0.0003, 0.001)
+        return recbole_row(
+            split,
+            "UniversalMLP",
+            [{"train_stage": "finetune", "pretrained": model, "learning_rate": rate} for rate in rates],
+        )
+    return zero_shot_row(split, model)
+
+
+def report(results: list[dict]) -> str:
+    """Markdown: NDCG@10 of every row on every data set, and the ratios that sum it up."""
+    table = pd.DataFrame([result for result in results if "ndcg@10" in result])
+    values = table.pivot_table(index="dataset", columns="row", values="ndcg@10", sort=False)
+    peers = [name for name in PEERS if name in values]
+    lines = ["| data set | " + " | ".join(values.columns) + " | best peer |"]
+    lines.append("|" + "---|" * (len(values.columns) + 2))
+    best = values[peers].max(axis=1)
+    for name, cells in values.iterrows():
+        shown = ["-" if np.isnan(cell) else f"{cell:.4f}" for cell in cells]
+        lines.append(f"| {name} | {' | '.join(shown)} | {values.loc[name, peers].idxmax()} |")
+    lines += ["", "NDCG@10 divided by the best training-free peer's (the best on the test part itself):", ""]
+    lines += ["| row | data sets | mean | at least 1.0 | above MostPop |", "|---|---|---|---|---|"]
+    for column in values.columns:
+        if column in PEERS:
+            continue
+        ratio = (values[column] / best).dropna()
+        above = (values[column] > values["MostPop"])[ratio.index].mean()
+        lines.append(f"| {column} | {len(ratio)} | {ratio.mean():.3f} | {(ratio >= 1).mean():.0%} | {above:.0%} |")
+    seconds = table.pivot_table(index="row", values="seconds", aggfunc="median", sort=False)["seconds"]
+    lines += ["", "Median seconds a data set (chosen knobs, evaluation included): "]
+    lines[-1] += ", ".join(f"{name} {value:.1f}" for name, value in seconds.items()) + "."
+    return "\n".join(lines)
+
+
+def plot(results: list[dict], file: Path) -> None:
+    """Ratios to the best training-free peer as an HTML plot."""
+    import plotly.express
+
+    table = pd.DataFrame([result for result in results if "ndcg@10" in result])
+    values = table.pivot_table(index="dataset", columns="row", values="ndcg@10", sort=False)
+    ratio = values.div(values[[name for name in PEERS if name in values]].max(axis=1), axis=0)
+    long = ratio.reset_index().melt("dataset", value_name="NDCG@10 / best training-free peer's")
+    figure = plotly.express.scatter(long, x="dataset", y=long.columns[-1], color="row")
+    figure.add_hline(y=1)
+    figure.write_html(file, include_plotlyjs="cdn")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-path", default="dataset/")
+    parser.add_argument("--datasets", nargs="*", default=["ml-100k"])
+    parser.add_argument("--rows", nargs="*", default=["peers", "zero-shot"], help="peers, trained, or names of rows")
+    parser.add_argument("--models", type=Path, help="JSON: {row: {data set: folder}} of leave-one-domain-out models")
+    parser.add_argument("--seed", type=int, default=2020)
+    parser.add_argument("--max-users", type=int, default=0, help="users evaluated; 0: all")
+    parser.add_argument("--output", type=Path, required=True, help="folder of results.jsonl")
+    parser.add_argument("--report", type=Path, help="write Markdown, CSV and plot of what is there, run nothing")
+    arguments = parser.parse_args()
+    sys.argv = sys.argv[:1]  # RecBole would read the rest as config
+    logging.disable(logging.WARNING)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    file = arguments.output / "results.jsonl"
+    results = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+    if arguments.report:
+        arguments.report.write_text(report(results) + "\n", encoding="utf-8")
+        pd.DataFrame(results).to_csv(arguments.report.with_suffix(".csv"), index=False)
+        plot(results, arguments.report.with_suffix(".html"))
+        print(report(results))
+        return
+    names = [n for row in arguments.rows for n in {"peers": PEERS, "trained": TRAINED}.get(row, [row])]
+    models = json.loads(arguments.models.read_text()) if arguments.models else {}
+    for dataset in arguments.datasets:
+        setting = {"dataset": dataset, "seed": arguments.seed, "max_users": arguments.max_users}
+        todo = [name for name in names if not any({**setting, "row": name}.items() <= r.items() for r in results)]
+        if not todo:
+            continue
+        split = Split(dataset, arguments.data_path, arguments.seed, arguments.max_users)
+        for name in todo:
+            model = models.get(name, {}).get(dataset, "universal-paper" if "paper" in name else "universal-base")
+            result = {**setting, "row": name, **row(split, name, model)}
+            results.append(result)
+            with file.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(result, default=str) + "\n")
+            print(json.dumps(result, default=str), flush=True)
+
+
+if __name__ == "__main__":
+    main()

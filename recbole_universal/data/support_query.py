@@ -1,0 +1,220 @@
+"""Training that cannot cheat: features from a support part, loss on hidden query interactions.
+
+Some interactions of some users are hidden; features are computed from what is left (the support part), so no
+interaction takes part in the features it is scored with. A row is one user: a list of candidates with their columns,
+and which of them are hidden interactions. The same lists serve in-domain training, fine-tuning and pre-training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+from recbole.data.interaction import Interaction
+
+from recbole_universal.data.fields import LIST_LABEL, LIST_MASK, column
+from recbole_universal.features import FeaturePipeline
+from recbole_universal.features.proximity import support_query_split
+
+# Candidates of a list where the families rank the whole catalogue: the hidden items and so many random ones.
+_N_RANDOM = 200
+# Most users hidden at once, as a share of all: hiding more would make the support part another data set.
+_LARGEST_SHARE = 0.25
+_LEAST_USERS = 20
+
+
+def query_lists(
+    matrix: sp.csr_matrix,
+    pipeline: FeaturePipeline,
+    n_users: int,
+    share: float,
+    seed: int,
+    max_draws: int = 4,
+) -> list[Interaction]:
+    """Candidate lists of hidden interactions.
+
+    Users are drawn anew, with another part hidden, until there are ``n_users`` lists or ``max_draws`` draws.
+
+    Args:
+        matrix: training interactions, csr [n_users, n_items].
+        pipeline: what computes the features of a support part.
+        n_users: number of lists wanted.
+        share: share of a drawn user's interactions that is hidden.
+        seed: seed of the draws.
+        max_draws: draws at most; each computes the features of a support part.
+
+    Returns:
+        One ``Interaction`` a block of up to 200 users, on the CPU: float16 columns ``user_<family>`` [n, dim],
+        ``item_<family>`` and ``pair_<family>`` [n, n_candidates, dim], bool label and mask [n, n_candidates]. Users
+        none of whose hidden items is a candidate are left out.
+    """
+    matrix = matrix[np.diff(matrix.indptr) > 0].tocsr()
+    matrix = matrix[:, np.bincount(matrix.indices, minlength=matrix.shape[1]) > 0].tocsr()  # no padding
+    lists: list[Interaction] = []
+    wanted = n_users
+    for draw in range(max_draws):
+        generator = np.random.default_rng([seed, draw])
+        at_once = min(wanted, max(_LEAST_USERS, int(matrix.shape[0] * _LARGEST_SHARE)))
+        support, query = support_query_split(matrix, at_once, share, generator)
+        users = np.flatnonzero(np.diff(query.indptr))
+        if not len(users):
+            break
+        lists += _lists_of(support, query, users, pipeline, generator)
+        wanted -= len(users)
+        if wanted <= 0:
+            break
+    return lists
+
+
+def _lists_of(support, query, users, pipeline, generator) -> list[Interaction]:
+    features = pipeline(support)
+    pairs = {family: values.pair for family, values in features.items() if values.pair is not None}
+    blocks = []
+    for start in range(0, len(users), 200):
+        part = users[start : start + 200]
+        index = torch.from_numpy(part)
+        hidden = torch.from_numpy(query[part].toarray() > 0)
+        columns: dict[str, torch.Tensor] = {}
+        if "proximity" in pairs:
+            candidates = pairs["proximity"].candidates(index)
+            items, mask = candidates.items.cpu(), candidates.mask.cpu()
+            columns[column("pair", "proximity")] = candidates.features.cpu()
+        else:
+            items, mask = _random_lists(support[part], query[part], generator)
+        safe = items.clamp(min=0)
+        label = hidden.gather(1, safe) & mask
+        kept = label.any(dim=1)
+        if not kept.any():
+            continue
+        for family, values in features.items():
+            if values.user.shape[1]:
+                columns[column("user", family)] = torch.from_numpy(values.user[part])
+                columns[column("item", family)] = torch.from_numpy(values.item)[safe]
+            if family in pairs and family != "proximity":
+                repeated = index[:, None].expand_as(safe).flatten()
+                rows = pairs[family](repeated, safe.flatten()).cpu()
+                columns[column("pair", family)] = rows.view(*safe.shape, -1)
+        block = {name: values[kept].half() for name, values in columns.items()}
+        blocks.append(Interaction({**block, LIST_LABEL: label[kept], LIST_MASK: mask[kept]}))
+    return blocks
+
+
+def _random_lists(support: sp.csr_matrix, query: sp.csr_matrix, generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Hidden items and random other items without support interaction; int64 [n, n_candidates] and their mask."""
+    rows = []
+    for user in range(support.shape[0]):
+        hidden = query.indices[query.indptr[user] : query.indptr[user + 1]]
+        own = support.indices[support.indptr[user] : support.indptr[user + 1]]
+        drawn = generator.integers(0, support.shape[1], _N_RANDOM)
+        rows.append(torch.from_numpy(np.concatenate([hidden, np.setdiff1d(drawn, np.concatenate([own, hidden]))])))
+    items = torch.nn.utils.rnn.pad_sequence([row.long() for row in rows], batch_first=True, padding_value=-1)
+    return items, items >= 0
+
+
+class ListBatches:
+    """Rows of several blocks of lists as one sequence; a batch is cut to its longest list."""
+
+    def __init__(self, blocks: Sequence[Interaction]) -> None:
+        self.blocks = list(blocks)
+        self._place = [(number, row) for number, block in enumerate(self.blocks) for row in range(len(block))]
+
+    def __len__(self) -> int:
+        """Number of lists."""
+        return len(self._place)
+
+    def batch(self, index: Sequence[int]) -> Interaction:
+        """The lists of these numbers, padded to the longest of them."""
+        rows = [
+            {name: values[row] for name, values in self.blocks[number].interaction.items()}
+            for number, row in (self._place[int(i)] for i in index)
+        ]
+        length = max(int(row[LIST_MASK].sum()) for row in rows)
+        batch = {}
+        for name in rows[0]:
+            values = [row[name] for row in rows]
+            if name.startswith("user_"):
+                batch[name] = torch.stack(values)
+            else:
+                values = [value[:length] for value in values]
+                batch[name] = torch.nn.utils.rnn.pad_sequence(values, batch_first=True)
+        return Interaction(batch)
+
+    def sample(self, n_rows: int = 20000, seed: int = 0) -> dict[str, torch.Tensor]:
+        """Some rows of the pair columns, by family, float32 [n, dim]."""
+        chosen = np.random.default_rng(seed).permutation(len(self))[: max(1, n_rows // 100)]
+        batch = self.batch(chosen)
+        names = [name for name in batch.interaction if name.startswith("pair_")]
+        return {name.removeprefix("pair_"): batch[name][batch[LIST_MASK]].float()[:n_rows] for name in names}
+
+
+class SupportQueryDataLoader(AbstractDataLoader):
+    """RecBole training loader of candidate lists of hidden training interactions.
+
+    The lists are made when first iterated, so that a run without training never pays for them.
+    """
+
+    def __init__(self, config, dataset, sampler, shuffle=False):
+        from recbole_universal.data.dataset import training_matrix
+
+        self.matrix = training_matrix(dataset)
+        n_able = int((np.diff(self.matrix.indptr) >= 2).sum())
+        if not n_able:
+            raise ValueError(
+                f"Data set [{dataset.dataset_name}] has no user with two training interactions, so none can be hidden "
+                "to train on; use train_stage: zero_shot, or families other than proximity."
+            )
+        self._lists: ListBatches | None = None
+        self.sample_size = min(n_able, _number_of_users(config, self.matrix))
+        super().__init__(config, dataset, sampler, shuffle)
+
+    def _init_batch_size_and_step(self) -> None:
+        self.step = self.config["list_batch_size"]
+        self.set_batch_size(self.step)
+
+    def update_config(self, config) -> None:
+        """See RecBole."""
+        self.config = config
+
+    @property
+    def lists(self) -> ListBatches:
+        """The lists, made when first asked for."""
+        if self._lists is None:
+            config, dataset = self.config, self._dataset
+            blocks = query_lists(
+                self.matrix, dataset.universal_pipeline, self.sample_size, config["query_share"], config["seed"]
+            )
+            if not blocks:
+                raise ValueError(
+                    f"Data set [{dataset.dataset_name}]: no hidden training interaction is among any user's "
+                    "candidates; it is too small to train on. Use train_stage: zero_shot."
+                )
+            self._lists = ListBatches(blocks)
+        return self._lists
+
+    def collate_fn(self, index) -> Interaction:
+        """A batch of lists."""
+        lists = self.lists
+        return lists.batch([int(i) % len(lists) for i in index])
+
+
+def _number_of_users(config, matrix: sp.csr_matrix) -> int:
+    """Users to train on: ``query_users``; fewer where ``finetune_interactions`` bounds the interactions."""
+    wanted = config["query_users"]
+    if not isinstance(wanted, int) or wanted < 1:
+        raise ValueError(f"query_users: must be a positive integer, got {wanted!r}.")
+    share = config["query_share"]
+    if not isinstance(share, float) or not 0 < share < 1:
+        raise ValueError(f"query_share: must be a number in (0, 1), got {share!r}.")
+    if config["train_stage"] != "finetune" or config["finetune_interactions"] is None:
+        return wanted
+    amount = config["finetune_interactions"]
+    if isinstance(amount, bool) or not isinstance(amount, (int, float)) or amount <= 0:
+        raise ValueError(
+            f"finetune_interactions: must be a share in (0, 1] or a number of interactions, got {amount!r}."
+        )
+    number = amount * matrix.nnz if amount <= 1 and isinstance(amount, float) else amount
+    hidden_each = max(1.0, share * matrix.nnz / max(1, matrix.shape[0]))
+    return int(max(1, min(wanted, number // hidden_each)))

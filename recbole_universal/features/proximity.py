@@ -1,0 +1,397 @@
+"""The proximity family: how near an item is to a user, relative to everything else that user could be shown.
+
+Not in the paper, whose features describe nodes: users in one cell of its bins get the same list. A pair of user and
+item is described by the responses of :class:`~recbole_universal.graph.scorers.GraphScorers`, made free of scale inside
+the user's own candidate list. Which scorers deserve trust differs between data sets; a self-check measures it on the
+data set itself, by hiding some of its training interactions from a second set of scorers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from recbole_universal.features import arguments
+from recbole_universal.features.family import FamilyFeatures, FeatureFamily, PairFeatures
+from recbole_universal.graph.scorers import SCORERS, GraphScorers
+
+if TYPE_CHECKING:
+    from recbole_universal.graph.interaction_graph import InteractionGraph
+
+# Columns: three a scorer, three by each way of trusting the scorers, and the activity of user and item.
+_CONTEXT = (
+    "item percentile",
+    "log item degree below the list's largest",
+    "user percentile",
+    "mean item percentile of the user's items",
+    "item percentile above that mean",
+    "log user degree",
+)
+_N_TRUSTED = 2
+_SHARPNESS = 20.0
+# Floats of one block of scores, [n_scorers, n_users, n_items] (512 MB).
+_BLOCK_FLOATS = 2**27
+_REFERENCE_RANK = 20
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Lists of items for some users, with the features of each pair.
+
+    Attributes:
+        items: item ids, int64 [n_users, n_candidates]; -1 where a list is shorter.
+        features: float32 [n_users, n_candidates, dim]; all-zero rows where ``items`` is -1.
+    """
+
+    items: torch.Tensor
+    features: torch.Tensor
+
+    @property
+    def mask(self) -> torch.Tensor:
+        """Whether a place holds an item, bool [n_users, n_candidates]."""
+        return self.items >= 0
+
+
+class ProximityPairs(PairFeatures):
+    """Proximities of one data set, computed when asked for.
+
+    Candidates of a user are the union of every scorer's ``top_k`` best items that the user has not interacted with.
+    All other pairs have all-zero features; :meth:`candidates` is the way to rank.
+
+    Args:
+        scorers: the scorers of the data set.
+        trust: how well each scorer finds hidden interactions of the data set, relative to the best, in [0, 1],
+            float32 [n_scorers].
+        top_k: candidates of each scorer.
+        users: for each user id the user number in the scorers, -1 without interactions, int64 [n_users].
+        items: the same for items, int64 [n_items].
+    """
+
+    def __init__(
+        self,
+        scorers: GraphScorers,
+        trust: NDArray[np.float32],
+        top_k: int,
+        users: NDArray[np.int64] | None = None,
+        items: NDArray[np.int64] | None = None,
+    ) -> None:
+        self.scorers = scorers
+        self.trust = trust
+        self.top_k = top_k
+        self.users = np.arange(scorers.n_users) if users is None else users
+        self.items = np.arange(scorers.n_items) if items is None else items
+        self.n_users, self.n_items = len(self.users), len(self.items)
+        self.dim = n_columns()
+        device = scorers.device
+        degree = scorers.item_degree
+        self._user_number = torch.from_numpy(self.users).to(device)
+        self._item_number = torch.from_numpy(self.items).to(device)
+        known = np.flatnonzero(self.items >= 0)
+        item_id = np.full(scorers.n_items, -1, dtype=np.int64)
+        item_id[self.items[known]] = known
+        self._item_id = torch.from_numpy(item_id).to(device)
+        self._item_percentile = torch.from_numpy(_percentiles(degree)).to(device)
+        self._user_percentile = torch.from_numpy(_percentiles(scorers.user_degree)).to(device)
+        means = (scorers.matrix @ _percentiles(degree)) / np.maximum(scorers.user_degree, 1)
+        self._mean_percentile = torch.from_numpy(means.astype(np.float32)).to(device)
+        self._log_item = torch.from_numpy(np.log1p(degree)).to(device)
+        self._log_user = torch.from_numpy(np.log1p(scorers.user_degree)).to(device)
+        best = (trust == trust.max()).astype(np.float32)
+        soft = np.exp(_SHARPNESS * (trust - trust.max()))
+        self._weights = torch.from_numpy(np.stack([soft / soft.sum(), best / best.sum()]).astype(np.float32)).to(device)
+
+    def __deepcopy__(self, memo) -> ProximityPairs:
+        return self  # never changed, and as large as the data set (RecBole copies a model to count its operations)
+
+    @property
+    def item_order(self) -> torch.Tensor:
+        """Popularity of each item id as a rank in [0, 1), 0 = most popular, equal for equals; float32 [n_items]."""
+        degree = np.where(self.items >= 0, self.scorers.item_degree[self.items], -1.0)
+        rank = rankdata(-degree, method="dense") - 1
+        return torch.from_numpy((rank / (rank.max() + 1)).astype(np.float32)).to(self.scorers.device)
+
+    def candidates(self, users: torch.Tensor, exclude_seen: bool = True) -> Candidates:
+        """Candidate lists of some users.
+
+        Args:
+            users: user ids, int64 [n]; an id without interactions has an empty list.
+            exclude_seen: whether a user's own interactions are left out.
+
+        Returns:
+            Lists padded to the longest, in no particular order, on the scorers' device.
+        """
+        number = self._user_number[users.to(self.scorers.device)]
+        block = max(1, _BLOCK_FLOATS // (len(SCORERS) * self.scorers.n_items))
+        parts = []
+        for start in range(0, max(1, len(number)), block):
+            parts.append(self._block(number[start : start + block], exclude_seen))
+        width = max(part.items.shape[1] for part in parts)
+        return Candidates(
+            torch.cat([_padded(part.items, width, -1) for part in parts]),
+            torch.cat([_padded(part.features, width, 0.0) for part in parts]),
+        )
+
+    def _block(self, number: torch.Tensor, exclude_seen: bool) -> Candidates:
+        known = number >= 0
+        inner = number.clamp(min=0)
+        values = self.scorers.scores(inner).clamp_(min=0.0)
+        # Among equals the more popular item comes first, whatever its number.
+        values *= 1 + 1e-5 * self._item_percentile
+        values[:, ~known] = 0.0
+        own = self.scorers.matrix[inner.cpu().numpy()].nonzero()
+        rows, columns = (torch.from_numpy(part.astype(np.int64)).to(values.device) for part in own)
+        unseen = values.clone() if not exclude_seen else values
+        unseen[:, rows, columns] = 0.0
+        top_values, top_items = unseen.topk(min(self.top_k, values.shape[2]), dim=2)
+        member = torch.zeros(values.shape[1:], dtype=torch.bool, device=values.device)
+        for best, items in zip(top_values, top_items, strict=True):
+            member |= torch.zeros_like(member).scatter_(1, items, best > 0)
+        if not exclude_seen:
+            member[rows, columns] = True
+            member[~known] = False
+        inner_items, mask = _as_lists(member)
+        safe = inner_items.clamp(min=0)
+        values = values.gather(2, safe.expand(len(values), -1, -1)) * mask
+        features = self._features(values, top_values, inner, safe, mask)
+        return Candidates(torch.where(mask, self._item_id[safe], -1), features)
+
+    def _features(self, values, top_values, users, items, mask) -> torch.Tensor:
+        """Scale-free columns, [n_users, n_candidates, dim]; ``values`` are [n_scorers, n_users, n_candidates]."""
+        tiny = torch.finfo(torch.float32).tiny
+        best = top_values[:, :, :1].clamp(min=tiny)
+        reference = top_values[:, :, min(_REFERENCE_RANK, top_values.shape[2]) - 1 :][:, :, :1]
+        reference = torch.where(reference > 1e-6 * best, reference, best)
+        share = (values / best).clamp(max=4.0)
+        excess = torch.log1p((values / reference).clamp(max=100.0))
+        rank = torch.where(mask, -values, torch.inf).argsort(dim=2, stable=True).argsort(dim=2)
+        rank = torch.where(values > 0, rank.float(), torch.full_like(values, 400.0))
+        nearness = 1 - torch.log1p(rank.clamp(max=400.0)) / math.log(401.0)
+        scored = torch.stack([share, excess, nearness])  # [3, n_scorers, n_users, n_candidates]
+        trusted = torch.einsum("ws,fsuc->wfuc", self._weights, scored)
+        percentile = self._item_percentile[items]
+        log_item = self._log_item[items]
+        own_mean = self._mean_percentile[users][:, None].expand_as(percentile)
+        context = [
+            percentile,
+            log_item - (log_item * mask).amax(dim=1, keepdim=True),
+            self._user_percentile[users][:, None].expand_as(percentile),
+            own_mean,
+            percentile - own_mean,
+            self._log_user[users][:, None].expand_as(percentile) / 5,
+        ]
+        columns = torch.cat([scored.flatten(0, 1), trusted.flatten(0, 1), torch.stack(context)])
+        return (columns * mask).permute(1, 2, 0).contiguous()
+
+    def __call__(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        """See :meth:`PairFeatures.__call__`; all zeros for a pair outside the user's candidates."""
+        device = self.scorers.device
+        distinct, row = users.to(device).unique(return_inverse=True)
+        lists = self.candidates(distinct)
+        items = items.to(device)
+        features = torch.zeros(len(items), self.dim, device=device)
+        if lists.items.shape[1]:
+            hit = lists.items[row] == items[:, None]
+            found = hit.any(dim=1)
+            features[found] = lists.features[row[found], hit[found].int().argmax(dim=1)]
+        return features
+
+    def full(self, users: torch.Tensor) -> torch.Tensor:
+        """See :meth:`PairFeatures.full`; for a few users only, since most rows are zeros."""
+        lists = self.candidates(users)
+        full = torch.zeros(len(users), self.n_items + 1, self.dim, device=self.scorers.device)
+        index = torch.where(lists.mask, lists.items, self.n_items)
+        full.scatter_(1, index[..., None].expand(-1, -1, self.dim), lists.features)
+        return full[:, : self.n_items]
+
+    def arrays(self) -> dict[str, NDArray]:
+        """Proximities are computed when asked for: there is nothing to store (``ProximityFeatures.cached``)."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray]) -> ProximityPairs:
+        """See :meth:`arrays`."""
+        raise NotImplementedError
+
+    def to(self, device: str | torch.device) -> ProximityPairs:
+        """The same features computed on another device."""
+        if torch.device(device) == self.scorers.device:
+            return self
+        return ProximityPairs(self.scorers.to(device), self.trust, self.top_k, self.users, self.items)
+
+    def reindexed(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> ProximityPairs:
+        """See :meth:`PairFeatures.reindexed`."""
+        new_users = np.where(users >= 0, self.users[users], -1)
+        new_items = np.where(items >= 0, self.items[items], -1)
+        return ProximityPairs(self.scorers, self.trust, self.top_k, new_users, new_items)
+
+
+class ProximityFeatures(FeatureFamily):
+    """Scale-free responses of training-free graph scorers to a user and an item, and the activity of both.
+
+    Columns of a pair: for each scorer its value relative to the user's best and to the user's 20th best item and its
+    log-rank in the list; the same three averaged over the scorers by trust, softly and for the best scorer alone;
+    activity percentiles and degrees of both sides. Trust is a scorer's NDCG@10 on hidden training interactions
+    relative to the best scorer's: a number about the data set's own statistics, on no scale but 0 to 1.
+
+    Args:
+        top_k: candidates each scorer contributes, >= 1.
+        n_neighbors: neighbours of an item in the nearest-neighbour scorer, >= 1.
+        max_rank: most singular vectors of the low-pass filters, >= 4.
+        max_regression_items: most popular items that the regressions relate, >= 1; their cost is cubic in it.
+        n_check_users: users whose interactions the self-check hides, >= 1.
+        check_share: share of the interactions of such a user that is hidden, in (0, 1); at least one is.
+
+    Raises:
+        ValueError: naming the argument and what is valid.
+    """
+
+    name = "proximity"
+    pair_class = ProximityPairs
+    cached = False
+
+    def __init__(
+        self,
+        top_k: int = 50,
+        n_neighbors: int = 100,
+        max_rank: int = 256,
+        max_regression_items: int = 6000,
+        n_check_users: int = 500,
+        check_share: float = 0.2,
+    ) -> None:
+        owner = self.owner()
+        self.top_k = arguments.integer(owner, "top_k", top_k, 1)
+        self.n_neighbors = arguments.integer(owner, "n_neighbors", n_neighbors, 1)
+        self.max_rank = arguments.integer(owner, "max_rank", max_rank, 4)
+        self.max_regression_items = arguments.integer(owner, "max_regression_items", max_regression_items, 1)
+        self.n_check_users = arguments.integer(owner, "n_check_users", n_check_users, 1)
+        self.check_share = arguments.real(owner, "check_share", check_share, 0)
+        if self.check_share >= 1:
+            raise ValueError(f"{owner}: argument check_share must be a number in (0, 1), not {check_share!r}")
+        self.args = {
+            "top_k": self.top_k,
+            "n_neighbors": self.n_neighbors,
+            "max_rank": self.max_rank,
+            "max_regression_items": self.max_regression_items,
+            "n_check_users": self.n_check_users,
+            "check_share": self.check_share,
+        }
+        self.user_dim = self.item_dim = 0
+        self.pair_dim = n_columns()
+
+    def compute(
+        self,
+        graph: InteractionGraph,
+        embedding: NDArray[np.float32] | None = None,
+        *,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+        show_progress: bool = False,
+    ) -> FamilyFeatures:
+        """Build the scorers and check them; see :meth:`FeatureFamily.compute`."""
+        matrix = graph.user_item
+        trust = self._trust(matrix, seed, device, show_progress)
+        pairs = ProximityPairs(self._scorers(matrix, device, show_progress), trust, self.top_k)
+        n_users, n_items = matrix.shape
+        empty = np.zeros((n_users, 0), dtype=np.float32), np.zeros((n_items, 0), dtype=np.float32)
+        return FamilyFeatures(*empty, pairs)
+
+    def _scorers(self, matrix: sp.csr_matrix, device, show_progress: bool) -> GraphScorers:
+        return GraphScorers(
+            matrix,
+            n_neighbors=self.n_neighbors,
+            max_rank=self.max_rank,
+            max_regression_items=self.max_regression_items,
+            device=device,
+            show_progress=show_progress,
+        )
+
+    def _trust(self, matrix: sp.csr_matrix, seed: int, device, show_progress: bool) -> NDArray[np.float32]:
+        """NDCG@10 of each scorer on hidden interactions, relative to the best; float32 [n_scorers]."""
+        n_users = min(self.n_check_users, max(20, matrix.shape[0] // 4))
+        support, query = support_query_split(matrix, n_users, self.check_share, np.random.default_rng(seed))
+        users = np.flatnonzero(np.diff(query.indptr))
+        if not len(users):
+            return np.ones(len(SCORERS), dtype=np.float32)  # nobody has two interactions: nothing can be hidden
+        scorers = self._scorers(support, device, show_progress)
+        gain = np.zeros(len(SCORERS))
+        block = max(1, _BLOCK_FLOATS // (len(SCORERS) * scorers.n_items))
+        for start in range(0, len(users), block):
+            part = users[start : start + block]
+            scores = scorers.scores(torch.from_numpy(part))
+            rows, columns = (torch.from_numpy(index.astype(np.int64)) for index in support[part].nonzero())
+            scores[:, rows.to(scores.device), columns.to(scores.device)] = -torch.inf
+            top = scores.topk(min(10, scorers.n_items), dim=2).indices.cpu()
+            hidden = torch.from_numpy(query[part].toarray() > 0)
+            hits = hidden.expand(len(top), -1, -1).gather(2, top).numpy()
+            gain += _ndcg(hits, hidden.sum(dim=1).numpy()).sum(axis=1)
+        return (gain / gain.max()).astype(np.float32) if gain.max() > 0 else np.ones(len(SCORERS), dtype=np.float32)
+
+
+def n_columns() -> int:
+    """Number of values of a pair."""
+    return 3 * (len(SCORERS) + _N_TRUSTED) + len(_CONTEXT)
+
+
+def support_query_split(
+    matrix: sp.csr_matrix, n_users: int, share: float, generator: np.random.Generator
+) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+    """Hide some interactions of some users.
+
+    Args:
+        matrix: interactions, csr [n_users, n_items].
+        n_users: users to draw, among those with at least two interactions.
+        share: share of a drawn user's interactions that is hidden, rounded; at least one, never all.
+        generator: source of randomness.
+
+    Returns:
+        The support part and the hidden query part, csr of the shape of ``matrix``; their sum is ``matrix``.
+    """
+    degree = np.diff(matrix.indptr)
+    able = np.flatnonzero(degree >= 2)
+    users = np.sort(generator.permutation(able)[:n_users])
+    hidden = np.zeros(matrix.nnz, dtype=bool)
+    for user in users:
+        n_hidden = min(max(1, round(share * degree[user])), degree[user] - 1)
+        hidden[matrix.indptr[user] + generator.permutation(degree[user])[:n_hidden]] = True
+    parts = []
+    for kept in (~hidden, hidden):
+        indptr = np.concatenate([[0], np.cumsum(kept)])[matrix.indptr]
+        parts.append(sp.csr_matrix((matrix.data[kept], matrix.indices[kept], indptr), shape=matrix.shape))
+    return parts[0], parts[1]
+
+
+def _ndcg(hits: NDArray[np.bool_], n_relevant: NDArray[np.int64]) -> NDArray[np.float64]:
+    """NDCG of ranked lists, [n_scorers, n_users]; ``hits`` are [n_scorers, n_users, k]."""
+    discount = 1 / np.log2(np.arange(2, hits.shape[2] + 2))
+    ideal = np.cumsum(discount)[np.minimum(n_relevant, hits.shape[2]) - 1]
+    return (hits * discount).sum(axis=2) / ideal
+
+
+def _percentiles(degree: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mid-rank percentile of each degree, in (0, 1)."""
+    return ((rankdata(degree) - 0.5) / max(1, len(degree))).astype(np.float32)
+
+
+def _as_lists(member: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Column numbers of the true places of each row, -1 padded, int64 [n_rows, longest >= 1], and where they are."""
+    rows, columns = member.nonzero(as_tuple=True)
+    lengths = member.sum(dim=1)
+    starts = lengths.cumsum(0) - lengths
+    place = torch.arange(len(rows), device=member.device) - starts[rows]
+    longest = max(1, int(lengths.max())) if len(member) else 1
+    lists = torch.full((len(member), longest), -1, device=member.device)
+    lists[rows, place] = columns
+    return lists, lists >= 0
+
+
+def _padded(values: torch.Tensor, width: int, fill: float) -> torch.Tensor:
+    shape = (values.shape[0], width - values.shape[1], *values.shape[2:])
+    return torch.cat([values, values.new_full(shape, fill)], dim=1)

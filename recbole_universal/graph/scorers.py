@@ -1,0 +1,257 @@
+"""Training-free graph scorers: how much a user's interactions say about every item.
+
+Each scorer is a known method that needs no gradient: powers of the normalised adjacency matrix (item-item and user-user
+similarity, random walks, their second hop), a nearest-neighbour graph, low-pass spectral filters and a ridge
+regression. All are products of sparse and small dense matrices with the columns of a batch of users, so one code
+serves CPU and GPU.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sp
+import torch
+from sklearn.utils.extmath import randomized_svd
+from tqdm import tqdm
+
+#: Scorers in the order of the first axis of :meth:`GraphScorers.scores`, and where each comes from.
+SCORERS: dict[str, str] = {
+    "cosine": "item-item cosine",
+    "popular_cosine": "item-item similarity that favours popular targets (exponents .7/.3)",
+    "p3": "three-step random walk, P3alpha with alpha 1 (Cooper et al., WWW 2014 companion)",
+    "rp3": "P3 re-weighted by the popularity of the target, RP3beta with beta .5 (Paudel et al., TiiS 2017)",
+    "linear_filter": "linear low-pass filter of GF-CF (Shen et al., CIKM 2021)",
+    "user_cosine": "user-user cosine",
+    "user_squared": "squared user-user similarity, which listens to the nearest users",
+    "second_hop": "the linear filter applied twice",
+    "neighbors": "item-item cosine among each item's nearest neighbours (ItemKNN)",
+    "low_pass": "ideal low-pass filter, a quarter of the rank",
+    "mid_pass": "ideal low-pass filter, half of the rank",
+    "full_pass": "ideal low-pass filter of GF-CF, the whole rank",
+    "regression": "EASE (Steck, WWW 2019) with a penalty of the mean item degree",
+    "strong_regression": "EASE with ten times that penalty",
+}
+_PENALTIES = (1.0, 10.0)
+# Below this size the whole spectrum is computed: exact, and as fast as a random projection.
+_EXACT_SPECTRUM = 1024
+
+
+class GraphScorers:
+    """The scorers of one interaction matrix.
+
+    Args:
+        matrix: interactions, sparse [n_users, n_items]; any value but 0 counts as one interaction.
+        n_neighbors: neighbours of an item in the nearest-neighbour graph.
+        max_rank: most singular vectors of the filters; the rank follows the data, an eighth of the smaller side.
+        max_regression_items: the regression is among that many most popular items, since its cost is cubic.
+        device: where the scores are computed.
+        show_progress: whether to draw progress bars.
+
+    Attributes:
+        n_users: number of users.
+        n_items: number of items.
+        user_degree: float32 [n_users], interactions of each user.
+        item_degree: float32 [n_items], interactions of each item.
+    """
+
+    def __init__(
+        self,
+        matrix: sp.spmatrix | sp.sparray,
+        *,
+        n_neighbors: int = 100,
+        max_rank: int = 256,
+        max_regression_items: int = 6000,
+        device: str | torch.device = "cpu",
+        show_progress: bool = False,
+    ) -> None:
+        binary = sp.csr_matrix(matrix, dtype=np.float32, copy=True)
+        binary.eliminate_zeros()
+        binary.data[:] = 1.0
+        self.matrix = binary
+        self.n_users, self.n_items = binary.shape
+        self.user_degree = np.diff(binary.indptr).astype(np.float32)
+        self.item_degree = np.bincount(binary.indices, minlength=self.n_items).astype(np.float32)
+        self.device = torch.device(device)
+        steps = ("neighbors", "filters", "regression")
+        bar = tqdm(total=len(steps), desc="graph scorers", unit="part", disable=not show_progress)
+        self._user_item = _sparse_tensor(binary, self.device)
+        self._item_user = _sparse_tensor(binary.T.tocsr(), self.device)
+        self._neighbors = _sparse_tensor(nearest_neighbors(binary, n_neighbors), self.device)
+        bar.update()
+        self._vectors = torch.from_numpy(singular_vectors(binary, max_rank)).to(self.device)
+        bar.update()
+        popular = np.argsort(-self.item_degree, kind="stable")[:max_regression_items]
+        self._popular = torch.from_numpy(popular).to(self.device)
+        self._regressions = [
+            torch.from_numpy(weights).to(self.device) for weights in ridge_weights(binary[:, popular], _PENALTIES)
+        ]
+        bar.update()
+        bar.close()
+
+    def scores(self, users: torch.Tensor) -> torch.Tensor:
+        """Scores of every item for some users.
+
+        Args:
+            users: user numbers, int64 [n].
+
+        Returns:
+            float32 [n_scorers, n, n_items] in the order of :data:`SCORERS`, on the scorers' device; higher is better,
+            0 for an item that no path joins to the user. A user's own items are scored too.
+        """
+        index = users.cpu().numpy()
+        own = torch.from_numpy(self.matrix[index].toarray()).to(self.device).T.contiguous()
+        columns = torch.arange(len(index), device=self.device)
+        users = torch.as_tensor(index, device=self.device)
+        to_users, to_items = self._user_item, self._item_user
+        half = self._item_power(0.5)
+        item_half, user_half, user_one = half[:, None], self._user_power(0.5)[:, None], self._user_power(1.0)[:, None]
+
+        by_half = to_users @ (own * item_half)
+        by_more = to_users @ (own * self._item_power(0.7)[:, None])
+        walk = to_items @ ((to_users @ (own * self._item_power(1.0)[:, None])) * user_one)
+        filtered = (to_items @ (by_half * user_one)) * item_half
+        similar = by_more * user_half
+        similar[users, columns] = 0.0  # a user's similarity to itself says nothing
+        spectrum = self._vectors.T @ (own * item_half)
+        back = torch.where(half > 0, 1 / half, half)[:, None]
+        rank = self._vectors.shape[1]
+        passes = [
+            (self._vectors[:, :cut] @ spectrum[:cut]) * back for cut in (max(1, rank // 4), max(1, rank // 2), rank)
+        ]
+        regressions = []
+        for weights in self._regressions:
+            scores = torch.zeros_like(own)
+            scores[self._popular] = weights @ own[self._popular]
+            regressions.append(scores)
+        scores = [
+            (to_items @ by_half) * item_half,
+            (to_items @ by_more) * self._item_power(0.3)[:, None],
+            walk,
+            walk * item_half,
+            filtered,
+            to_items @ ((to_users @ own) * user_half),
+            to_items @ similar.square(),
+            (to_items @ ((to_users @ (filtered * item_half)) * user_one)) * item_half,
+            self._neighbors @ own,
+            *passes,
+            *regressions,
+        ]
+        return torch.stack([score.T for score in scores])
+
+    def to(self, device: str | torch.device) -> GraphScorers:
+        """The same scorers on another device."""
+        moved = copy.copy(self)
+        moved.device = torch.device(device)
+        for name in ("_user_item", "_item_user", "_neighbors", "_vectors", "_popular"):
+            setattr(moved, name, getattr(self, name).to(device))
+        moved._regressions = [weights.to(device) for weights in self._regressions]
+        return moved
+
+    def _item_power(self, exponent: float) -> torch.Tensor:
+        return _inverse_power(self.item_degree, exponent).to(self.device)
+
+    def _user_power(self, exponent: float) -> torch.Tensor:
+        return _inverse_power(self.user_degree, exponent).to(self.device)
+
+
+def nearest_neighbors(matrix: sp.csr_matrix, n_neighbors: int) -> sp.csr_matrix:
+    """Item-item cosines, each item keeping those to its nearest neighbours.
+
+    Args:
+        matrix: binary csr [n_users, n_items].
+        n_neighbors: neighbours kept; as many more as tie with the last.
+
+    Returns:
+        csr [n_items, n_items], row = target item; no diagonal.
+    """
+    n_items = matrix.shape[1]
+    scale = _inverse_power(np.bincount(matrix.indices, minlength=n_items).astype(np.float32), 0.5).numpy()
+    by_item = matrix.T.tocsr()
+    data, indices, lengths = [], [], []
+    # Blocks of rows: the whole co-occurrence matrix of a large catalogue does not fit into memory.
+    block = max(1, 2**23 // max(1, n_items))
+    for start in range(0, n_items, block):
+        counts = (by_item[start : start + block] @ matrix).tocsr()
+        for row in range(counts.shape[0]):
+            part = slice(counts.indptr[row], counts.indptr[row + 1])
+            others = counts.indices[part]
+            values = counts.data[part] * scale[others] * scale[start + row]
+            values[others == start + row] = 0.0
+            least = np.partition(values, -n_neighbors)[-n_neighbors] if len(values) > n_neighbors else 0.0
+            kept = (values >= least) & (values > 0)
+            data.append(values[kept])
+            indices.append(others[kept])
+            lengths.append(int(kept.sum()))
+    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return sp.csr_matrix((np.concatenate(data), np.concatenate(indices), indptr), shape=(n_items, n_items))
+
+
+def singular_vectors(matrix: sp.csr_matrix, max_rank: int) -> np.ndarray:
+    """Right singular vectors of the normalised adjacency matrix D_u^-1/2 R D_i^-1/2, largest singular value first.
+
+    Args:
+        matrix: binary csr [n_users, n_items].
+        max_rank: most vectors; otherwise an eighth of the smaller side, at least 8 where there are as many.
+
+    Returns:
+        float32 [n_items, rank].
+    """
+    n_users, n_items = matrix.shape
+    user = _inverse_power(np.diff(matrix.indptr).astype(np.float32), 0.5).numpy()
+    item = _inverse_power(np.bincount(matrix.indices, minlength=n_items).astype(np.float32), 0.5).numpy()
+    normalised = (sp.diags(user) @ matrix @ sp.diags(item)).tocsr()
+    smaller = min(n_users, n_items)
+    rank = min(max_rank, max(8, smaller // 8), smaller)
+    if smaller <= _EXACT_SPECTRUM:
+        tall = n_users >= n_items
+        gram = (normalised.T @ normalised if tall else normalised @ normalised.T).toarray()
+        values, vectors = scipy.linalg.eigh(gram.astype(np.float64))
+        values, vectors = values[::-1][:rank], vectors[:, ::-1][:, :rank]
+        if not tall:
+            vectors = normalised.T @ vectors / np.sqrt(np.maximum(values, 1e-12))
+        return np.ascontiguousarray(vectors * (values > 1e-9), dtype=np.float32)
+    _, _, vectors = randomized_svd(normalised, rank, n_iter=4, random_state=0)
+    return np.ascontiguousarray(vectors.T, dtype=np.float32)
+
+
+def ridge_weights(matrix: sp.csr_matrix, penalties: tuple[float, ...]) -> list[np.ndarray]:
+    """EASE's item-item weights in closed form (Steck, WWW 2019, Eq. 8).
+
+    Args:
+        matrix: binary csr [n_users, n_items].
+        penalties: L2 penalties as multiples of the mean item degree.
+
+    Returns:
+        For each penalty float32 [n_items, n_items], row = target item, zero diagonal.
+    """
+    gram = (matrix.T @ matrix).toarray()
+    degree = gram.diagonal().copy()
+    mean = float(degree[degree > 0].mean()) if (degree > 0).any() else 1.0
+    weights = []
+    for penalty in penalties:
+        system = torch.from_numpy(gram + np.diag(np.full(len(gram), penalty * mean, dtype=np.float32)))
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky(system))
+        solution = (inverse / -inverse.diagonal()[None, :]).fill_diagonal_(0.0)
+        weights.append(solution.T.contiguous().numpy())
+    return weights
+
+
+def _inverse_power(degree: np.ndarray, exponent: float) -> torch.Tensor:
+    """degree^-exponent, 0 where the degree is 0."""
+    degree = torch.from_numpy(degree)
+    return torch.where(degree > 0, degree.clamp(min=1.0) ** -exponent, torch.zeros_like(degree))
+
+
+def _sparse_tensor(matrix: sp.csr_matrix, device: torch.device) -> torch.Tensor:
+    matrix = sp.csr_matrix(matrix, dtype=np.float32)
+    matrix.sort_indices()
+    parts = (matrix.indptr.astype(np.int64), matrix.indices.astype(np.int64), matrix.data)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
+        warnings.filterwarnings("ignore", message="Sparse invariant checks are implicitly disabled")
+        indptr, indices, data = (torch.from_numpy(part) for part in parts)
+        return torch.sparse_csr_tensor(indptr, indices, data, size=matrix.shape, device=device)

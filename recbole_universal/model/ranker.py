@@ -1,0 +1,123 @@
+"""Ranking with a pre-trained model, from a matrix of interactions to lists of items; imports no RecBole."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from tqdm import tqdm
+
+from recbole_universal.features import FeaturePipeline
+from recbole_universal.model.scorer import UniversalScorer
+from recbole_universal.pretrained import Pretrained, load_pretrained
+
+# Floats of the scores of one block of users (64 MB).
+_BLOCK_FLOATS = 2**24
+
+
+def pipeline_of(schema: dict, **settings) -> FeaturePipeline:
+    """The feature pipeline of a checkpoint's feature schema.
+
+    Args:
+        schema: ``FeaturePipeline.schema`` as saved.
+        **settings: other arguments of :class:`FeaturePipeline`, such as seed and device.
+
+    Raises:
+        ValueError: if this version of the package gives the schema another meaning.
+    """
+    arguments = {family["name"]: family["args"] for family in schema["families"]}
+    names = list(arguments)
+    if "node2vec" in schema:
+        arguments["node2vec"] = schema["node2vec"]
+    pipeline = FeaturePipeline(names, arguments, **settings)
+    if pipeline.schema["schema_hash"] != schema["schema_hash"]:
+        raise ValueError(
+            "The model was trained on universal features of another version of recbole_universal "
+            f"(schema version {schema.get('version')}, here {pipeline.schema['version']}); install that version."
+        )
+    return pipeline
+
+
+def scorer_of(pretrained: Pretrained, pipeline: FeaturePipeline) -> UniversalScorer:
+    """The network of a checkpoint with its weights, in evaluation mode."""
+    scorer = UniversalScorer(pipeline.dims, **pretrained.schema["network"])
+    try:
+        scorer.load_state_dict(pretrained.state_dict)
+    except RuntimeError as error:
+        raise ValueError(f"The weights do not fit the network that their schema describes: {error}") from error
+    return scorer.eval()
+
+
+class UniversalRanker:
+    """Ranks items for the users of an interaction matrix with a pre-trained model.
+
+    Args:
+        matrix: interactions, csr [n_users, n_items]; any value but 0 counts as one.
+        pretrained: name of a shipped model, folder of one, or a loaded one.
+        device: where features and scores are computed.
+        seed: seed of the features that are random.
+        cache_dir: folder for computed features; ``None``: no cache.
+        show_progress: whether to draw progress bars.
+
+    Raises:
+        ValueError: if the model cannot be loaded or the matrix has no interaction.
+    """
+
+    def __init__(
+        self,
+        matrix: sp.csr_matrix,
+        pretrained: str | os.PathLike[str] | Pretrained = "universal-base",
+        *,
+        device: str | torch.device = "cpu",
+        seed: int = 2020,
+        cache_dir: str | None = None,
+        show_progress: bool = False,
+    ) -> None:
+        if not isinstance(pretrained, Pretrained):
+            pretrained = load_pretrained(pretrained)
+        settings = {"seed": seed, "device": device, "cache_dir": cache_dir, "show_progress": show_progress}
+        pipeline = pipeline_of(pretrained.schema["features"], **settings)
+        self.matrix = sp.csr_matrix(matrix, dtype=np.float32, copy=True)
+        self.matrix.eliminate_zeros()
+        self.device = torch.device(device)
+        self.show_progress = show_progress
+        self.scorer = scorer_of(pretrained, pipeline).to(self.device).attach(pipeline(self.matrix))
+        degree = np.bincount(self.matrix.indices, minlength=self.matrix.shape[1])
+        self._popularity = torch.from_numpy(degree / max(1, degree.max())).float().to(self.device)
+
+    @torch.no_grad()
+    def top_k(self, users: np.ndarray, k: int, exclude_seen: bool = True) -> tuple[np.ndarray, np.ndarray]:
+        """The best items of some users.
+
+        Args:
+            users: row numbers of the matrix, [n].
+            k: items of a list, at least 1.
+            exclude_seen: whether a user's own interactions are left out.
+
+        Returns:
+            Column numbers int64 [n, k], best first, -1 where there are no more items, and their scores float32 [n, k].
+            A user without interactions gets the most popular items.
+        """
+        n_items = self.matrix.shape[1]
+        k_found = min(k, n_items)
+        block = max(1, _BLOCK_FLOATS // n_items)
+        items = np.full((len(users), k), -1, dtype=np.int64)
+        values = np.full((len(users), k), -np.inf, dtype=np.float32)
+        with tqdm(total=len(users), desc="ranking", unit="user", disable=not self.show_progress) as bar:
+            for start in range(0, len(users), block):
+                part = np.asarray(users[start : start + block], dtype=np.int64)
+                scores = self.scorer.score_all(torch.from_numpy(part).to(self.device), exclude_seen)
+                unknown = torch.from_numpy(np.diff(self.matrix.indptr)[part] == 0).to(self.device)
+                if unknown.any() and not self.scorer.ranks_candidates:
+                    scores[unknown] = self._popularity
+                if exclude_seen:
+                    rows, columns = (torch.from_numpy(i.astype(np.int64)) for i in self.matrix[part].nonzero())
+                    scores[rows.to(self.device), columns.to(self.device)] = -torch.inf
+                best, index = scores.topk(k_found, dim=1)
+                index = torch.where(best > -torch.inf, index, -1)
+                items[start : start + block, :k_found] = index.cpu().numpy()
+                values[start : start + block, :k_found] = best.cpu().numpy()
+                bar.update(len(part))
+        return items, values

@@ -1,0 +1,274 @@
+"""The network behind UniversalMLP: scores of user-item pairs from universal features. Imports no RecBole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from recbole_universal.data.fields import column
+from recbole_universal.features import UniversalFeatures
+from recbole_universal.features.family import PairFeatures
+from recbole_universal.features.proximity import ProximityPairs
+
+COMBINATIONS = ("concatenation", "interpolation")
+#: Scores of candidates lie in [-BOUND, BOUND]; every other item lies below.
+BOUND = 30.0
+# Upper bound on the floats of one block of pair features in full ranking (256 MB).
+_BLOCK_FLOATS = 2**26
+
+
+class UniversalScorer(nn.Module):
+    r"""Scores a user-item pair from universal features; no weight belongs to a user or an item.
+
+    With ``feature_combination: concatenation`` the features of all families enter one scorer
+
+    .. math:: s(u, i) = f(x_u)^\top g(x_i) + h(x_{ui})
+
+    with MLPs f (user tower), g (item tower) and h (pair head). With ``interpolation`` each family has its own scorer
+    and :math:`s = \sum_k w_k s_k` with learned weights w on the simplex (arXiv 2309.01188, Eq. 11).
+
+    With the family ``proximity`` only a user's candidates are scored; the other items follow in the order of their
+    popularity, below every candidate.
+
+    Args:
+        dims: ``FeaturePipeline.dims``, whose order is the order of the columns.
+        mlp_hidden_size: sizes of the hidden layers of towers and heads.
+        embedding_size: output size of the towers.
+        dropout_prob: dropout before each layer, in [0, 1).
+        feature_combination: one of :data:`COMBINATIONS`.
+
+    Raises:
+        ValueError: naming the config key and what is valid.
+    """
+
+    def __init__(
+        self,
+        dims: Mapping[str, Mapping[str, int]],
+        mlp_hidden_size: list[int],
+        embedding_size: int,
+        dropout_prob: float,
+        feature_combination: str,
+    ) -> None:
+        super().__init__()
+        hidden = _checked_sizes(mlp_hidden_size)
+        if isinstance(embedding_size, bool) or not isinstance(embedding_size, int) or embedding_size < 1:
+            raise ValueError(f"embedding_size: must be a positive integer, got {embedding_size!r}.")
+        if not isinstance(dropout_prob, (int, float)) or not 0 <= dropout_prob < 1:
+            raise ValueError(f"dropout_prob: must be a number in [0, 1), got {dropout_prob!r}.")
+        if feature_combination not in COMBINATIONS:
+            raise ValueError(f"feature_combination: must be one of {list(COMBINATIONS)}, got {feature_combination!r}.")
+        #: What rebuilds the network, as JSON.
+        self.network: dict[str, Any] = {
+            "mlp_hidden_size": hidden,
+            "embedding_size": embedding_size,
+            "dropout_prob": float(dropout_prob),
+            "feature_combination": feature_combination,
+        }
+        self.families = list(dims)
+        groups = [self.families] if feature_combination == "concatenation" else [[name] for name in self.families]
+        self.scorers = nn.ModuleList(
+            _FamilyScorer(group, dims, hidden, embedding_size, dropout_prob) for group in groups
+        )
+        self.combination_logits = nn.Parameter(torch.zeros(len(groups)))
+        self._pairs: dict[str, PairFeatures] = {}
+
+    @property
+    def combination_weights(self) -> torch.Tensor:
+        """Weights of the scorers, on the simplex, shape [n_scorers]."""
+        return torch.softmax(self.combination_logits, dim=0)
+
+    @property
+    def ranks_candidates(self) -> bool:
+        """Whether only candidates are scored (family ``proximity``)."""
+        return "proximity" in self.families
+
+    def attach(self, features: UniversalFeatures) -> UniversalScorer:
+        """Take the features of a data set, which :meth:`score_pairs` and :meth:`score_all` look up.
+
+        They are no part of ``state_dict``: they belong to the data set, and a checkpoint must fit any.
+
+        Args:
+            features: what the pipeline with these families computed.
+
+        Returns:
+            This scorer.
+        """
+        device = self.combination_logits.device
+        for family, values in features.items():
+            for side, table in (("user", values.user), ("item", values.item)):
+                tensor = torch.as_tensor(table).float().to(device)
+                self.register_buffer(column(side, family), tensor, persistent=False)
+        self._pairs = {family: values.pair for family, values in features.items() if values.pair is not None}
+        return self
+
+    def forward(
+        self, user: Mapping[str, torch.Tensor], item: Mapping[str, torch.Tensor], pair: Mapping[str, torch.Tensor]
+    ) -> torch.Tensor:
+        """Scores from columns.
+
+        Args:
+            user: by family, float32 [..., user_dim], which may be broadcast against the items.
+            item: by family, float32 [..., item_dim].
+            pair: by family with pair features, float32 [..., pair_dim].
+
+        Returns:
+            float32 [...].
+        """
+        scores = [scorer(user, item, pair) for scorer in self._scorers()]
+        return torch.stack(scores, dim=-1) @ self.combination_weights
+
+    def standardise(self, pair: Mapping[str, torch.Tensor]) -> None:
+        """Set mean and scale of the pair columns from a sample, before training.
+
+        Args:
+            pair: by family, float32 [n, pair_dim].
+        """
+        for scorer in self._scorers():
+            if scorer.pair_families:
+                scorer.set_scale(torch.cat([pair[family] for family in scorer.pair_families], dim=-1))
+
+    def score_pairs(self, users: torch.Tensor, items: torch.Tensor, given=None) -> torch.Tensor:
+        """Scores of the pairs (users[k], items[k]) of the attached data set, float32 [n]; as :meth:`score_all`'s.
+
+        Args:
+            users: user ids, int64 [n].
+            items: item ids, int64 [n].
+            given: columns that replace the attached ones, by name, float32 [n, dim].
+        """
+        given = given or {}
+        if self.ranks_candidates:
+            distinct, row = users.unique(return_inverse=True)
+            return self.score_all(distinct)[row, items]
+        user = {f: given.get(column("user", f), getattr(self, column("user", f))[users]) for f in self.families}
+        item = {f: given.get(column("item", f), getattr(self, column("item", f))[items]) for f in self.families}
+        pair = {}
+        for family in self._pairs:
+            name = column("pair", family)
+            pair[family] = given[name] if name in given else self._pair(family)(users, items)
+        return self(user, item, pair)
+
+    def score_all(self, users: torch.Tensor, exclude_seen: bool = True) -> torch.Tensor:
+        """Scores of all items of the attached data set, float32 [n, n_items]; higher is better.
+
+        Args:
+            users: user ids, int64 [n].
+            exclude_seen: with ``proximity``, whether a user's own interactions rank below every candidate.
+        """
+        if self.ranks_candidates:
+            return self._score_candidates(users, exclude_seen)
+        n_items = getattr(self, column("item", self.families[0])).shape[0]
+        scores = torch.zeros(len(users), n_items, device=self.combination_logits.device)
+        for scorer, weight in zip(self._scorers(), self.combination_weights, strict=True):
+            scores = scores + weight * self._towers(scorer, users)
+            if scorer.pair_families:
+                self._add_pair_scores(scores, scorer, weight, users)
+        return scores
+
+    def _towers(self, scorer: _FamilyScorer, users: torch.Tensor) -> torch.Tensor:
+        user = scorer.user({family: getattr(self, column("user", family))[users] for family in scorer.families})
+        item = scorer.item({family: getattr(self, column("item", family)) for family in scorer.families})
+        return user @ item.T
+
+    def _add_pair_scores(self, scores: torch.Tensor, scorer: _FamilyScorer, weight: torch.Tensor, users) -> None:
+        pairs = {family: self._pair(family) for family in scorer.pair_families}
+        block = max(1, _BLOCK_FLOATS // (scores.shape[1] * scorer.widest))
+        for start in range(0, len(users), block):
+            part = users[start : start + block]
+            if len(pairs) == 1:  # the head maps each distinct row once
+                ((family, pair),) = pairs.items()
+                rows, index = pair.full_rows(part)
+                score = scorer.pair({family: rows})[index]
+            else:
+                score = scorer.pair({family: pair.full(part) for family, pair in pairs.items()})
+            scores[start : start + block] += weight * score
+
+    def _score_candidates(self, users: torch.Tensor, exclude_seen: bool) -> torch.Tensor:
+        proximity = cast(ProximityPairs, self._pair("proximity"))
+        lists = proximity.candidates(users, exclude_seen)
+        safe = lists.items.clamp(min=0)
+        user = {f: getattr(self, column("user", f))[users][:, None] for f in self.families}
+        item = {f: getattr(self, column("item", f))[safe] for f in self.families}
+        pair = {"proximity": lists.features}
+        for family in self._pairs:
+            if family != "proximity":
+                repeated = users[:, None].expand_as(safe).flatten()
+                pair[family] = self._pair(family)(repeated, safe.flatten()).view(*safe.shape, -1)
+        values = self(user, item, pair).clamp(-BOUND, BOUND)
+        below = -BOUND - 1 - proximity.item_order
+        scores = torch.cat([below, below.new_zeros(1)]).repeat(len(users), 1)
+        # The last column takes what pads the lists.
+        scores.scatter_(1, torch.where(lists.mask, lists.items, len(below)), values)
+        return scores[:, :-1]
+
+    def _pair(self, family: str) -> PairFeatures:
+        self._pairs[family] = self._pairs[family].to(self.combination_logits.device)
+        return self._pairs[family]
+
+    def _scorers(self) -> Iterator[_FamilyScorer]:
+        return (cast(_FamilyScorer, scorer) for scorer in self.scorers)
+
+
+class _FamilyScorer(nn.Module):
+    """Two towers and a pair head over some families, each where a family has such columns."""
+
+    def __init__(self, families: list[str], dims, hidden: list[int], embedding_size: int, dropout_prob: float):
+        super().__init__()
+        self.families = families
+        self.pair_families = [family for family in families if dims[family]["pair"]]
+        widths = {side: sum(dims[family][side] for family in families) for side in ("user", "item", "pair")}
+        self.widest = max([widths["pair"], *hidden])
+        self.node_families = [family for family in families if dims[family]["user"] and dims[family]["item"]]
+        towers = bool(self.node_families)
+        self.user_tower = mlp([widths["user"], *hidden, embedding_size], dropout_prob) if towers else None
+        self.item_tower = mlp([widths["item"], *hidden, embedding_size], dropout_prob) if towers else None
+        self.pair_head = mlp([widths["pair"], *hidden, 1], dropout_prob) if widths["pair"] else None
+        self.register_buffer("pair_mean", torch.zeros(widths["pair"]))
+        self.register_buffer("pair_scale", torch.ones(widths["pair"]))
+
+    def set_scale(self, sample: torch.Tensor) -> None:
+        """Standardise the pair columns by a sample, float32 [n, pair_dim]."""
+        self.pair_mean = sample.mean(dim=0)
+        self.pair_scale = sample.std(dim=0) + 1e-3
+
+    def forward(self, user, item, pair) -> torch.Tensor:
+        """Columns by family -> scores [...]."""
+        if not self.node_families:
+            return self.pair(pair)
+        scores = (self.user(user) * self.item(item)).sum(dim=-1)
+        return scores if self.pair_head is None else scores + self.pair(pair)
+
+    def user(self, columns) -> torch.Tensor:
+        """By family [n, user_dim] -> [n, embedding_size]."""
+        assert self.user_tower is not None
+        return self.user_tower(torch.cat([columns[family] for family in self.node_families], dim=-1))
+
+    def item(self, columns) -> torch.Tensor:
+        """By family [n, item_dim] -> [n, embedding_size]."""
+        assert self.item_tower is not None
+        return self.item_tower(torch.cat([columns[family] for family in self.node_families], dim=-1))
+
+    def pair(self, columns) -> torch.Tensor:
+        """By family [..., pair_dim] -> [...]."""
+        assert self.pair_head is not None
+        values = torch.cat([columns[family] for family in self.pair_families], dim=-1)
+        return self.pair_head((values - self.pair_mean) / self.pair_scale).squeeze(-1)
+
+
+def mlp(sizes: list[int], dropout_prob: float) -> nn.Sequential:
+    """Dropout, linear layer and ReLU for each pair of neighbouring sizes; none after the last."""
+    layers: list[nn.Module] = []
+    for size, following in pairwise(sizes):
+        layers += [nn.Dropout(dropout_prob), nn.Linear(size, following), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def _checked_sizes(hidden) -> list[int]:
+    if isinstance(hidden, int):
+        hidden = [hidden]
+    if not isinstance(hidden, (list, tuple)) or any(not isinstance(size, int) or size < 1 for size in hidden):
+        raise ValueError(f"mlp_hidden_size: must be a list of positive integers, e.g. [64], got {hidden!r}.")
+    return list(hidden)

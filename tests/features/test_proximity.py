@@ -1,0 +1,120 @@
+"""The proximity family: its laws, its candidates, and the split that keeps a positive out of its own features."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from recbole_universal.features import FeaturePipeline
+from recbole_universal.features.proximity import ProximityFeatures, n_columns, support_query_split
+from recbole_universal.graph.scorers import SCORERS
+
+
+def random_matrix(n_users: int = 40, n_items: int = 25, density: float = 0.15, seed: int = 0) -> sp.csr_matrix:
+    rng = np.random.default_rng(seed)
+    dense = (rng.random((n_users, n_items)) < density).astype(np.float32)
+    dense[0] = dense[:, 0] = 0  # padding
+    return sp.csr_matrix(dense)
+
+
+def pairs_of(matrix: sp.csr_matrix, **args):
+    return FeaturePipeline(["proximity"], {"proximity": args}, seed=0)(matrix)["proximity"].pair
+
+
+def test_one_by_one_equals_all_equals_candidates():
+    matrix = random_matrix()
+    pairs = pairs_of(matrix, top_k=4)
+    full = pairs.full(torch.arange(matrix.shape[0]))
+    users, items = (index.flatten() for index in np.indices(matrix.shape))
+    rows = pairs(torch.from_numpy(users), torch.from_numpy(items)).view_as(full)
+    torch.testing.assert_close(rows, full)
+    one = pairs(torch.tensor([3]), torch.tensor([5]))
+    torch.testing.assert_close(one[0], full[3, 5], rtol=1e-4, atol=1e-5)
+    lists = pairs.candidates(torch.arange(matrix.shape[0]))
+    assert (full.abs().sum(dim=2) > 0).sum() == lists.mask.sum()
+
+
+def test_candidates_are_unseen_items_that_some_scorer_finds():
+    matrix = random_matrix()
+    pairs = pairs_of(matrix, top_k=3)
+    lists = pairs.candidates(torch.arange(matrix.shape[0]))
+    for user in range(matrix.shape[0]):
+        items = lists.items[user][lists.mask[user]].tolist()
+        assert len(set(items)) == len(items) <= 3 * len(SCORERS)
+        assert not matrix[user].toarray()[0, items].any()
+    assert not lists.mask[0].any()
+    seen = pairs.candidates(torch.arange(matrix.shape[0]), exclude_seen=False)
+    for user in range(1, matrix.shape[0]):
+        assert set(matrix[user].indices) <= set(seen.items[user].tolist())
+
+
+def test_relabelling_permutes_the_features():
+    matrix = random_matrix(60, 40, 0.2, seed=3)
+    rng = np.random.default_rng(1)
+    users, items = rng.permutation(matrix.shape[0]), rng.permutation(matrix.shape[1])
+    one = pairs_of(matrix, top_k=40).full(torch.arange(60))[users][:, items]
+    other = pairs_of(matrix[users][:, items].tocsr(), top_k=40).full(torch.arange(60))
+    # Ranks may jump where two values agree to the last digits; nothing else may.
+    close = torch.isclose(one, other, rtol=1e-3, atol=1e-3)
+    assert close.float().mean() > 0.995
+
+
+def test_the_global_random_state_is_irrelevant():
+    matrix = random_matrix()
+    torch.manual_seed(1)
+    np.random.seed(1)
+    one = pairs_of(matrix).full(torch.arange(40))
+    torch.manual_seed(2)
+    np.random.seed(2)
+    torch.testing.assert_close(one, pairs_of(matrix).full(torch.arange(40)), rtol=0, atol=0)
+
+
+def test_columns_are_finite_and_of_one_scale():
+    small, large = random_matrix(30, 20), random_matrix(400, 300, 0.05)
+    for matrix in (small, large):
+        features = pairs_of(matrix).candidates(torch.arange(matrix.shape[0])).features
+        assert features.shape[2] == n_columns() and torch.isfinite(features).all()
+        assert features.abs().max() < 10
+
+
+@pytest.mark.parametrize(
+    "dense", [np.ones((1, 1)), np.ones((1, 6)), np.ones((6, 1)), np.eye(5), np.ones((5, 5)), np.diag([1.0, 0, 0])]
+)
+def test_data_at_the_edge(dense):
+    features = pairs_of(sp.csr_matrix(dense)).full(torch.arange(len(dense)))
+    assert features.shape == (*dense.shape, n_columns()) and torch.isfinite(features).all()
+
+
+def test_split_hides_some_of_each_drawn_user_and_never_all():
+    matrix = random_matrix(50, 40, 0.1)
+    support, query = support_query_split(matrix, 20, 0.5, np.random.default_rng(0))
+    assert (support + query != matrix).nnz == 0
+    assert support.multiply(query).nnz == 0
+    hidden, left = np.diff(query.indptr), np.diff(support.indptr)
+    assert (hidden > 0).sum() == 20
+    assert (left[hidden > 0] > 0).all()
+    np.testing.assert_array_equal(hidden[hidden > 0], np.round(0.5 * (hidden + left)[hidden > 0]).clip(1))
+
+
+def test_trust_is_relative_to_the_best_scorer():
+    pairs = pairs_of(random_matrix(200, 50, 0.1))
+    assert pairs.trust.shape == (len(SCORERS),)
+    assert pairs.trust.max() == 1 and pairs.trust.min() >= 0
+    alone = pairs_of(sp.csr_matrix(np.eye(5)))  # nothing can be hidden
+    np.testing.assert_array_equal(alone.trust, 1)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ({"top_k": 0}, "top_k must be an integer >= 1"),
+        ({"max_rank": 2}, "max_rank must be an integer >= 4"),
+        ({"check_share": 1.5}, r"check_share must be a number in \(0, 1\)"),
+        ({"bins": 3}, "unknown argument bins; valid arguments: top_k"),
+    ],
+)
+def test_errors(args, message):
+    with pytest.raises(ValueError, match=f"proximity.*{message}"):
+        ProximityFeatures.from_args(args)

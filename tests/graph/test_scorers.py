@@ -1,0 +1,112 @@
+"""The graph scorers: known answers, and the laws they obey."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from recbole_universal.graph.scorers import SCORERS, GraphScorers, nearest_neighbors, ridge_weights, singular_vectors
+
+
+def random_matrix(n_users: int = 40, n_items: int = 25, density: float = 0.15, seed: int = 0) -> sp.csr_matrix:
+    rng = np.random.default_rng(seed)
+    return sp.csr_matrix((rng.random((n_users, n_items)) < density).astype(np.float32))
+
+
+def by_name(scorers: GraphScorers) -> dict[str, np.ndarray]:
+    scores = scorers.scores(torch.arange(scorers.n_users))
+    return dict(zip(SCORERS, scores.numpy(), strict=True))
+
+
+def test_known_answers():
+    matrix = random_matrix()
+    own = matrix.toarray().astype(np.float64)
+    user, item = own.sum(axis=1), own.sum(axis=0)
+    scores = by_name(GraphScorers(matrix))
+
+    def power(degree, exponent):
+        return np.where(degree > 0, np.maximum(degree, 1.0) ** -exponent, 0.0)
+
+    cosine = power(item, 0.5)[:, None] * (own.T @ own) * power(item, 0.5)
+    np.testing.assert_allclose(scores["cosine"], own @ cosine, rtol=1e-5, atol=1e-6)
+    walk = (own * power(item, 1.0)) @ own.T @ (power(user, 1.0)[:, None] * own)
+    np.testing.assert_allclose(scores["p3"], walk, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(scores["rp3"], walk * power(item, 0.5), rtol=1e-5, atol=1e-6)
+    normal = power(user, 0.5)[:, None] * own * power(item, 0.5)
+    np.testing.assert_allclose(scores["linear_filter"], own @ (normal.T @ normal), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(scores["user_cosine"], (own @ own.T * power(user, 0.5)) @ own, rtol=1e-5, atol=1e-6)
+    _, _, vectors = np.linalg.svd(normal)
+    kept = vectors[:8].T
+    back = np.where(item > 0, np.sqrt(np.maximum(item, 1)), 0)
+    np.testing.assert_allclose(
+        scores["full_pass"], ((own * power(item, 0.5)) @ kept @ kept.T) * back, rtol=1e-3, atol=1e-4
+    )
+    gram = own.T @ own
+    inverse = np.linalg.inv(gram + item[item > 0].mean() * np.eye(len(gram)))
+    ease = -inverse / np.diag(inverse)
+    np.fill_diagonal(ease, 0)
+    np.testing.assert_allclose(scores["regression"], own @ ease, rtol=1e-3, atol=1e-4)
+
+
+def test_relabelling_permutes_the_scores():
+    matrix = random_matrix()
+    rng = np.random.default_rng(1)
+    users, items = rng.permutation(matrix.shape[0]), rng.permutation(matrix.shape[1])
+    one, other = by_name(GraphScorers(matrix)), by_name(GraphScorers(matrix[users][:, items]))
+    for name in SCORERS:
+        np.testing.assert_allclose(one[name][users][:, items], other[name], rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+def test_disjoint_copies_change_nothing_within_a_copy():
+    matrix = random_matrix(64, 64)
+    twice = sp.block_diag([matrix, matrix], format="csr")
+    one, two = by_name(GraphScorers(matrix)), by_name(GraphScorers(twice))
+    for name in SCORERS:
+        if name.endswith("_pass"):
+            continue  # the rank is cut where singular values of the copies come in pairs
+        np.testing.assert_allclose(one[name], two[name][:64, :64], rtol=1e-3, atol=1e-4, err_msg=name)
+        np.testing.assert_allclose(two[name][:64, 64:], 0, atol=1e-5, err_msg=name)
+
+
+def test_neighbors_keep_the_nearest_and_those_that_tie():
+    matrix = random_matrix(200, 30, 0.3)
+    cosines = nearest_neighbors(matrix, 30).toarray()
+    kept = nearest_neighbors(matrix, 5)
+    for row in range(30):
+        least = np.sort(cosines[row])[-5]
+        np.testing.assert_array_equal(kept[row].toarray()[0] > 0, (cosines[row] >= least) & (cosines[row] > 0))
+    assert kept.diagonal().sum() == 0
+
+
+def test_both_ways_to_the_spectrum_agree(monkeypatch):
+    from recbole_universal.graph import scorers
+
+    matrix = random_matrix(120, 90, 0.2)
+    exact = singular_vectors(matrix, 4)
+    monkeypatch.setattr(scorers, "_EXACT_SPECTRUM", 0)
+    projected = singular_vectors(matrix, 4)
+    np.testing.assert_allclose(exact @ exact.T, projected @ projected.T, atol=0.05)
+
+
+def test_a_heavier_penalty_shrinks_the_weights():
+    light, heavy = ridge_weights(random_matrix(), (0.1, 10.0))
+    assert np.abs(heavy).sum() < np.abs(light).sum()
+    assert light.diagonal().sum() == heavy.diagonal().sum() == 0
+
+
+@pytest.mark.parametrize(
+    "dense", [np.ones((1, 1)), np.ones((1, 6)), np.ones((6, 1)), np.eye(5), np.ones((5, 5)), np.diag([1.0, 0, 0])]
+)
+def test_data_at_the_edge(dense):
+    scores = GraphScorers(sp.csr_matrix(dense)).scores(torch.arange(len(dense)))
+    assert scores.shape == (len(SCORERS), *dense.shape) and torch.isfinite(scores).all()
+
+
+def test_weights_of_interactions_count_once():
+    matrix = random_matrix()
+    heavy = matrix.copy()
+    heavy.data[:] = 7.0
+    for name, scores in by_name(GraphScorers(matrix)).items():
+        np.testing.assert_array_equal(scores, by_name(GraphScorers(heavy))[name])

@@ -1,0 +1,219 @@
+"""Pre-training, and what its model does on a data set it has never seen."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from conftest import write_atomic
+from recbole.config import Config
+from recbole.data import create_dataset, data_preparation
+from recbole.data.interaction import Interaction
+from recbole.quick_start import run_recbole
+
+import recbole_universal
+from recbole_universal import FeaturePipeline, UniversalRanker
+from recbole_universal.data.dataset import training_matrix
+from recbole_universal.data.fields import LIST_LABEL, LIST_MASK
+from recbole_universal.data.support_query import ListBatches, query_lists
+from recbole_universal.features.proximity import support_query_split
+from recbole_universal.model.scorer import BOUND, UniversalScorer
+from recbole_universal.pretrained import load_pretrained
+from recbole_universal.trainer import Pretrainer
+
+FEATURES = {"universal_features": ["proximity"], "universal_feature_args": {"proximity": {"top_k": 10}}}
+
+
+def write_source(folder, name: str, seed: int, n_users: int = 60, n_items: int = 30) -> None:
+    rng = np.random.default_rng(seed)
+    taste = rng.integers(0, 3, n_users)
+    rows = []
+    for user in range(n_users):
+        weight = np.where(np.arange(n_items) % 3 == taste[user], 8.0, 1.0) / np.arange(3, n_items + 3)
+        items = rng.choice(n_items, 10, replace=False, p=weight / weight.sum())
+        rows += [(f"u{user}", f"i{item}") for item in items]
+    write_atomic(folder, name, rows)
+
+
+@pytest.fixture
+def sources(tmp_path) -> dict:
+    """Config keys of a small pre-training on three sources."""
+    for seed, name in enumerate(("red", "green", "blue", "target")):
+        write_source(tmp_path / "data", name, seed)
+    return {
+        "data_path": str(tmp_path / "data"),
+        "pretrain_sources": ["red", {"dataset": "green"}, "blue"],
+        "pretrain_held_out": ["blue"],
+        "pretrain_dir": str(tmp_path / "model"),
+        "pretrain_lists": str(tmp_path / "lists"),
+        "query_users": 40,
+        "epochs": 3,
+        "mlp_hidden_size": [8],
+        "learning_rate": 0.01,
+        "show_progress": False,
+        "gpu_id": "",
+        "state": "ERROR",
+        **FEATURES,
+    }
+
+
+def target_keys(sources: dict, folder, **extra) -> dict:
+    shared = {key: sources[key] for key in ("data_path", "show_progress", "gpu_id", "state")}
+    return {**shared, "train_stage": "zero_shot", "pretrained": str(folder), **extra}
+
+
+def test_a_hidden_interaction_does_not_touch_its_own_features():
+    rng = np.random.default_rng(0)
+    dense = rng.random((40, 25)) < 0.25
+    matrix = sp.csr_matrix(dense.astype(np.float32))
+    pipeline = FeaturePipeline(["activity", "proximity"], {"proximity": {"top_k": 5}}, seed=0)
+    blocks = query_lists(matrix, pipeline, 10, 0.3, seed=4, max_draws=1)
+
+    # The same draw again; then the hidden interactions are removed from the raw data.
+    support, query = support_query_split(matrix, 10, 0.3, np.random.default_rng([4, 0]))
+    assert query.nnz
+    features = pipeline(support)
+    users = torch.from_numpy(np.flatnonzero(np.diff(query.indptr)))
+    lists = features["proximity"].pair.candidates(users)
+    label = torch.from_numpy(query[users.numpy()].toarray() > 0).gather(1, lists.items.clamp(min=0)) & lists.mask
+    kept = label.any(dim=1)
+    torch.testing.assert_close(blocks[0]["pair_proximity"].float(), lists.features[kept].half().float())
+    torch.testing.assert_close(blocks[0][LIST_LABEL], label[kept])
+    expected = torch.from_numpy(features["activity"].user[users.numpy()][kept.numpy()]).half()
+    torch.testing.assert_close(blocks[0]["user_activity"], expected)
+
+
+def test_lists_without_proximity_hold_hidden_and_random_items():
+    matrix = sp.csr_matrix((np.random.default_rng(0).random((60, 30)) < 0.2).astype(np.float32))
+    (block,) = query_lists(matrix, FeaturePipeline(["activity"], seed=0), 12, 0.3, seed=1, max_draws=1)
+    assert (block[LIST_LABEL] <= block[LIST_MASK]).all()
+    assert block["item_activity"].shape[:2] == block[LIST_MASK].shape
+    assert block["user_activity"].shape[0] == len(block[LIST_MASK])
+
+
+def test_pretrain_zero_shot_and_fresh_ranker_agree(sources):
+    folder = recbole_universal.pretrain(config_dict=sources)
+    pretrained = load_pretrained(folder)
+    assert pretrained.card["sources"] == ["red", "green"]
+    assert "blue" in next(iter(pretrained.card["metrics"]))
+    assert (folder / "README.md").read_text().startswith("# my-universal")
+
+    keys = target_keys(sources, folder)
+    result = run_recbole("UniversalMLP", "target", config_dict=keys)
+    assert result["test_result"]["ndcg@10"] > 0.2
+
+    config = Config("UniversalMLP", "target", config_dict=keys)
+    torch.manual_seed(0)
+    dataset = create_dataset(config)
+    train, _, _ = data_preparation(config, dataset)
+    model = recbole_universal.UniversalMLP(config, train._dataset).eval()
+    for name, value in model.scorer.state_dict().items():
+        torch.testing.assert_close(value, pretrained.state_dict[name], rtol=0, atol=0)
+    users = torch.arange(dataset.user_num)
+    scores = model.full_sort_predict(Interaction({"user_id": users})).view(dataset.user_num, -1)
+    every_item = torch.arange(dataset.item_num).repeat(len(users))
+    pairs = Interaction({"user_id": users.repeat_interleave(dataset.item_num), "item_id": every_item})
+    torch.testing.assert_close(model.predict(pairs).view_as(scores), scores, rtol=1e-4, atol=1e-4)
+
+    matrix = training_matrix(train._dataset)
+    items, values = UniversalRanker(matrix[1:, 1:], pretrained, seed=config["seed"]).top_k(np.arange(5), 5)
+    masked = scores.detach().clone()
+    masked[matrix.nonzero()] = -torch.inf
+    masked[:, 0] = -torch.inf
+    best = masked[1:6].topk(5)
+    np.testing.assert_array_equal(items + 1, best.indices.numpy())
+    np.testing.assert_allclose(values, best.values.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_items_outside_the_candidates_follow_by_popularity(sources):
+    folder = recbole_universal.pretrain(config_dict={**sources, "universal_feature_args": {"proximity": {"top_k": 1}}})
+    config = Config("UniversalMLP", "target", config_dict=target_keys(sources, folder))
+    train, _, _ = data_preparation(config, create_dataset(config))
+    scorer = recbole_universal.UniversalMLP(config, train._dataset).eval().scorer
+    scores = scorer.score_all(torch.tensor([0, 1]))
+    outside = scores[1] < -BOUND
+    assert outside.any() and not outside.all() and (scores[0] < -BOUND).all()
+    degree = np.bincount(train._dataset.inter_feat["item_id"].numpy(), minlength=scores.shape[1])
+    order = scores[0].argsort(descending=True).numpy()
+    assert (np.diff(degree[order]) <= 0).all()
+
+
+def test_a_killed_run_resumes_to_the_same_weights(sources, tmp_path, monkeypatch):
+    whole = load_pretrained(recbole_universal.pretrain(config_dict=sources))
+    again = {**sources, "pretrain_dir": str(tmp_path / "again")}
+    save = Pretrainer._save
+
+    def killed(self, state, optimizer):
+        save(self, state, optimizer)
+        if state["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Pretrainer, "_save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        recbole_universal.pretrain(config_dict=again)
+    monkeypatch.setattr(Pretrainer, "_save", save)
+    resumed = load_pretrained(recbole_universal.pretrain(config_dict=again))
+    for name, value in whole.state_dict.items():
+        torch.testing.assert_close(resumed.state_dict[name], value, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("parameters", ["all", "head"])
+def test_finetune_changes_what_it_may(sources, parameters):
+    folder = recbole_universal.pretrain(config_dict=sources)
+    extra = {"train_stage": "finetune", "finetune_parameters": parameters, "epochs": 2, "finetune_interactions": 0.5}
+    config = Config("UniversalMLP", "target", config_dict=target_keys(sources, folder, **extra))
+    train, valid, _ = data_preparation(config, create_dataset(config))
+    model = recbole_universal.UniversalMLP(config, train._dataset)
+    before = {name: value.clone() for name, value in model.scorer.state_dict().items()}
+    recbole_universal.trainer.UniversalMLPTrainer(config, model).fit(train, valid, saved=False)
+    changed = {name for name, value in model.scorer.state_dict().items() if not torch.equal(value, before[name])}
+    weights = {name for name, _ in model.scorer.named_parameters() if "logits" not in name}
+    last = {name for name in weights if ".2." not in name and ".1." not in name} if parameters == "head" else weights
+    assert changed and changed <= (last if parameters == "all" else {n for n in weights if "pair_head.4" in n})
+
+
+@pytest.mark.parametrize("loss", ["softmax", "BPR"])
+def test_in_domain_training_learns(sources, loss):
+    keys = target_keys(sources, "", train_stage="in_domain", list_loss=loss, epochs=5, **FEATURES)
+    result = run_recbole("UniversalMLP", "target", config_dict={**keys, "mlp_hidden_size": [8]}, saved=False)
+    assert result["test_result"]["ndcg@10"] > 0.2
+
+
+def test_errors_of_stages(sources, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"pretrained: \[nowhere\] is neither a shipped model"):
+        Config("UniversalMLP", "target", config_dict=target_keys(sources, "nowhere"))
+    folder = recbole_universal.pretrain(config_dict=sources)
+    with pytest.raises(ValueError, match=r"universal_features.*Leave the key out, or set train_stage: in_domain"):
+        Config("UniversalMLP", "target", config_dict=target_keys(sources, folder, universal_features=["activity"]))
+    with pytest.raises(ValueError, match="train_stage: must be one of"):
+        run_recbole("UniversalMLP", "target", config_dict=target_keys(sources, folder, train_stage="none", **FEATURES))
+    with pytest.raises(ValueError, match="pretrain_sources: must be a list"):
+        recbole_universal.pretrain(config_dict={**sources, "pretrain_sources": None})
+    with pytest.raises(ValueError, match="named twice"):
+        recbole_universal.pretrain(config_dict={**sources, "pretrain_sources": ["red", "red"]})
+    with pytest.raises(ValueError, match="pretrain_held_out"):
+        recbole_universal.pretrain(config_dict={**sources, "pretrain_held_out": ["target"]})
+
+
+def test_a_tie_between_settings_and_network_is_refused():
+    dims = {"proximity": {"user": 0, "item": 0, "pair": 3}}
+    with pytest.raises(ValueError, match="mlp_hidden_size"):
+        UniversalScorer(dims, [0], 4, 0.0, "concatenation")
+
+
+def test_batches_are_cut_to_their_longest_list():
+    mask = torch.tensor([[1, 0, 0], [1, 1, 0]]).bool()
+    block = Interaction({"pair_x": torch.ones(2, 3, 2), LIST_LABEL: mask.clone(), LIST_MASK: mask})
+    batches = ListBatches([block, block])
+    assert len(batches) == 4
+    assert batches.batch([0, 2])["pair_x"].shape == (2, 1, 2)
+    assert batches.batch([1, 0])["pair_x"].shape == (2, 2, 2)
+
+
+def test_schema_of_a_model_is_json(sources):
+    folder = recbole_universal.pretrain(config_dict=sources)
+    content = json.loads((folder / "model.json").read_text())
+    assert content["schema"]["features"]["families"][0]["args"]["top_k"] == 10
