@@ -1,4 +1,4 @@
-"""``python -m recbole_universal SCRIPT [arguments]``: run any stock RecBole script with the plugin registered."""
+"""``python -m recbole_universal``: ``recommend``, or any stock RecBole script with the plugin registered."""
 
 from __future__ import annotations
 
@@ -6,20 +6,28 @@ import runpy
 import sys
 from pathlib import Path
 
-_USAGE = """usage: python -m recbole_universal SCRIPT [arguments]
+_USAGE = """usage: python -m recbole_universal recommend INTERACTIONS --output RECS [options]
+       python -m recbole_universal SCRIPT [arguments]
 
-Runs a Python script, for example RecBole's run_recbole.py, run_recbole_group.py or run_hyper.py, with the
-models and features of recbole_universal registered:
+The first recommends items to the users of a CSV, TSV or Parquet file with a pre-trained model; its options:
+python -m recbole_universal recommend --help
+
+The second runs a Python script, for example RecBole's run_recbole.py, run_recbole_group.py or run_hyper.py, with
+the models and features of recbole_universal registered:
 
   python -m recbole_universal run_recbole.py --model=UniversalMLP --dataset=ml-100k
 """
 
 
 def main() -> None:
-    """Run the script that the command line names."""
+    """Run what the command line names."""
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
         print(_USAGE)
         raise SystemExit(0 if len(sys.argv) > 1 else 2)
+    if sys.argv[1] == "recommend":  # a script of that name is run as ./recommend
+        from recbole_universal.recommend import main as recommend
+
+        raise SystemExit(recommend(sys.argv[2:]))
     script = Path(sys.argv[1])
     if not script.is_file():
         raise SystemExit(f"python -m recbole_universal: there is no script [{script}].\n\n{_USAGE}")

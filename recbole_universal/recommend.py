@@ -1,0 +1,367 @@
+"""Recommendations for a table of interactions with a pre-trained model: the Python function and the command line."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import io
+import os
+import sys
+import time
+import warnings
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from recbole_universal.data.interaction_table import Report, import_pyarrow, read_interactions, read_users
+
+if TYPE_CHECKING:
+    from recbole_universal.pretrained import Pretrained
+
+COLUMNS = ("user", "item", "score", "rank")
+_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".pq")
+# Users ranked and written at once: few enough for little memory, enough that a block's overhead does not count.
+_BLOCK_USERS = 2048
+
+
+@dataclass
+class _Lists:
+    """Lists of some users, one row an item: places of user and item, score, rank from 1; each [n_rows]."""
+
+    users: np.ndarray
+    items: np.ndarray
+    scores: np.ndarray
+    ranks: np.ndarray
+
+
+def recommend(
+    interactions: pd.DataFrame | str | os.PathLike[str],
+    *,
+    top_k: int = 10,
+    users: Any = None,
+    user_column: Hashable | None = None,
+    item_column: Hashable | None = None,
+    include_seen: bool = False,
+    pretrained: str | os.PathLike[str] | Pretrained = "universal-base",
+    device: str | None = None,
+    show_progress: bool = True,
+) -> pd.DataFrame:
+    """Recommend items with a pre-trained model; nothing is trained.
+
+    What was left out (rows without id, repeated pairs) or guessed, and users without interactions, is told in
+    warnings.
+
+    Args:
+        interactions: one row an interaction, as a data frame or the path of a CSV, TSV or Parquet file (text files
+            also gzip). Ids may be of any type; those of text files are kept as written.
+        top_k: items of a list, between 1 and the number of items.
+        users: ids of the users who get lists, or a file of them; ``None``: all. One without interactions gets the
+            most popular items, scored by their share of the most popular item's users.
+        user_column: name of the user column; ``None``: recognised by a usual name. For a text file without header,
+            its position, from 1.
+        item_column: as ``user_column``.
+        include_seen: whether a user's own items may be in the list.
+        pretrained: name of a shipped model, folder of one, or a loaded one.
+        device: where to compute, such as ``cpu`` or ``cuda``; ``None``: a GPU if there is one.
+        show_progress: whether to draw progress bars on stderr.
+
+    Returns:
+        ``user``, ``item``, ``score`` (higher is better; comparable within one user) and ``rank`` (from 1), best first,
+        users in the order of ``users`` or of their first row. A list is shorter where a user has seen nearly all items.
+
+    Raises:
+        ValueError: naming the file, column or argument and what is valid.
+        OSError: if a file cannot be read.
+        ImportError: if Parquet is read without pyarrow.
+    """
+    messages: list[str] = []
+    try:
+        job = _Job(messages.append, show_progress, top_k, include_seen, pretrained, device)
+        job.read(interactions, users, user_column, item_column)
+        parts = list(job.lists())
+    finally:
+        for message in messages:
+            warnings.warn(message, UserWarning, stacklevel=2)
+    user, item, scores, ranks = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("users", "items", "scores", "ranks")
+    )
+    columns = (job.users.take(user), job.items.take(item), scores, ranks)
+    return pd.DataFrame(dict(zip(COLUMNS, columns, strict=True)))
+
+
+class _Job:
+    """One call: what is checked before any work, what is read, and the lists block by block."""
+
+    def __init__(self, report: Report, show_progress: bool, top_k, include_seen: bool, pretrained, device) -> None:
+        # Here since PyTorch takes seconds to load, which other uses of this module need not wait for.
+        from recbole_universal.pretrained import Pretrained, load_pretrained
+
+        self._report = report
+        self._show_progress = show_progress
+        self._include_seen = include_seen
+        self._top_k = _checked_top_k(top_k)
+        self._device = _checked_device(device)
+        self._pretrained = pretrained if isinstance(pretrained, Pretrained) else load_pretrained(pretrained)
+
+    def read(self, interactions, users, user_column: Hashable | None, item_column: Hashable | None) -> None:
+        """Read the interactions, and who gets a list."""
+        asked = None if users is None else read_users(users, user_column, self._report)
+        self.table = read_interactions(interactions, user_column, item_column, self._report, self._show_progress)
+        self.items = self.table.items
+        if self._top_k > len(self.items):
+            raise ValueError(f"top_k (--top-k): {self._top_k} is more than the {len(self.items)} items that there are.")
+        self.users = self.table.users
+        self._places = np.arange(len(self.users))
+        if asked is not None:
+            self.users, self._places = _found(asked, self.table.users)
+            self._report_unknown()
+
+    def lists(self) -> Iterator[_Lists]:
+        """The lists of all users, a block of users at a time."""
+        from recbole_universal.model.ranker import UniversalRanker
+
+        matrix, rows, item_order = self.table.matrix()
+        rows = np.where(self._places < 0, -1, rows[self._places])
+        ranker = UniversalRanker(matrix, self._pretrained, device=self._device, show_progress=self._show_progress)
+        ranker.show_progress = False  # one bar over all blocks, not one for each
+        # A user without interactions is no row of the matrix: who is asked for changes nobody else's list.
+        popularity = np.bincount(matrix.indices, minlength=matrix.shape[1])
+        popular = np.argsort(-popularity, kind="stable")[: self._top_k]
+        share = (popularity[popular] / popularity.max()).astype(np.float32)
+        n_short = n_empty = 0
+        with tqdm(total=len(rows), desc="recommending", unit="user", disable=not self._show_progress) as bar:
+            for start in range(0, len(rows), _BLOCK_USERS):
+                part = rows[start : start + _BLOCK_USERS]
+                known = part >= 0
+                items, scores = (np.tile(values, (len(part), 1)) for values in (popular, share))
+                if known.any():
+                    items[known], scores[known] = ranker.top_k(part[known], self._top_k, not self._include_seen)
+                found = items >= 0
+                user, rank = np.nonzero(found)
+                yield _Lists(start + user, item_order[items[found]], scores[found], (rank + 1).astype(np.int32))
+                length = found.sum(axis=1)
+                n_short += int((length < self._top_k).sum())
+                n_empty += int((length == 0).sum())
+                bar.update(len(part))
+        if n_short:
+            self._report(
+                f"{n_short} of {len(rows)} users have fewer than {self._top_k} items that they have not seen, so their "
+                f"lists are shorter" + (f"; {n_empty} have none." if n_empty else ".")
+            )
+
+    def _report_unknown(self) -> None:
+        unknown = np.flatnonzero(self._places < 0)
+        if len(unknown):
+            named = ", ".join(f"[{self.users[place]}]" for place in unknown[:5]) + (", ..." if len(unknown) > 5 else "")
+            self._report(
+                f"{len(unknown)} of {len(self.users)} users have no interactions and get the most popular items: "
+                f"{named}."
+            )
+
+
+def _checked_top_k(top_k: Any) -> int:
+    if isinstance(top_k, bool) or not isinstance(top_k, (int, np.integer)) or top_k < 1:
+        raise ValueError(f"top_k (--top-k): must be a whole number of at least 1, got {top_k!r}.")
+    return int(top_k)
+
+
+def _checked_device(device: Any) -> str:
+    import torch
+
+    if device is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(device).type
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device: PyTorch knows no device {device!r}; try cpu or cuda.") from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device: {device} is asked for, but PyTorch finds no GPU here; use cpu.")
+    return str(device)
+
+
+def _found(asked: Sequence, users: pd.Index) -> tuple[pd.Index, np.ndarray]:
+    """Ids of the asked users and their places in ``users``, -1 where they are not; 7 finds "7" if need be."""
+    exact = {name: place for place, name in enumerate(users.tolist())}
+    places = [exact.get(name, -1) for name in asked]
+    if -1 in places:
+        text = {str(name): place for name, place in exact.items()}
+        places = [text.get(str(name), -1) if place < 0 else place for name, place in zip(asked, places, strict=True)]
+    chosen: dict[Any, int] = {}  # "7" and 7 may be one user
+    for name, place in zip(asked, places, strict=True):
+        chosen.setdefault(("known", place) if place >= 0 else ("unknown", name), len(chosen))
+    ids = [users[value] if kind == "known" else value for kind, value in chosen]
+    codes = np.array([value if kind == "known" else -1 for kind, value in chosen], dtype=np.int64)
+    return (users.take(codes) if (codes >= 0).all() else pd.Index(ids)), codes
+
+
+# -- Writing ----------------------------------------------------------------------------------------------------------
+
+
+def write_recommendations(recommendations: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+    """Write what :func:`recommend` returns as CSV, TSV or Parquet, by the file's ending.
+
+    A reader never sees half a file: it is written beside and put in place when it is complete.
+
+    Raises:
+        ValueError: if the ending is none of the known ones.
+        OSError: if the file cannot be written.
+        ImportError: if Parquet is written without pyarrow.
+    """
+    with _output(path) as sink:
+        step = 2**20
+        for start in range(0, max(1, len(recommendations)), step):
+            part = recommendations.iloc[start : start + step]
+            columns = [part[name] for name in COLUMNS]
+            sink.write(pd.Index(columns[0]), pd.Index(columns[1]), columns[2].to_numpy(), columns[3].to_numpy())
+
+
+class _TextSink:
+    """Writes rows as CSV or TSV, plain or gzip."""
+
+    def __init__(self, file: IO[bytes], name: str) -> None:
+        # Neither name nor time in the gzip header: the same lists give the same file.
+        zipped = gzip.GzipFile("", "wb", 6, file, mtime=0) if name.endswith(".gz") else None
+        self._zipped = zipped
+        self._text = io.TextIOWrapper(zipped or file, encoding="utf-8", newline="", write_through=False)
+        self._rows = csv.writer(self._text, delimiter="\t" if ".tsv" in name[-7:] else ",", lineterminator="\n")
+        self._rows.writerow(COLUMNS)
+
+    def write(self, users: pd.Index, items: pd.Index, scores: np.ndarray, ranks: np.ndarray) -> None:
+        """Write rows."""
+        values = map("{:.7g}".format, scores.tolist())
+        self._rows.writerows(zip(users.tolist(), items.tolist(), values, ranks.tolist(), strict=True))
+
+    def close(self) -> None:
+        """Write what is left; the file stays open."""
+        self._text.flush()
+        self._text.detach()
+        if self._zipped:
+            self._zipped.close()
+
+
+class _ParquetSink:
+    """Writes rows as Parquet; ids are integers or strings."""
+
+    def __init__(self, file: IO[bytes], name: str) -> None:
+        self._arrow = import_pyarrow()
+        self._file = file
+        self._writer: Any = None
+
+    def write(self, users: pd.Index, items: pd.Index, scores: np.ndarray, ranks: np.ndarray) -> None:
+        """Write rows."""
+        columns = (self._ids(users), self._ids(items), self._arrow.array(scores), self._arrow.array(ranks))
+        table = self._arrow.table(dict(zip(COLUMNS, columns, strict=True)))
+        if self._writer is None:
+            self._writer = self._arrow.parquet.ParquetWriter(self._file, table.schema)
+        self._writer.write_table(table)
+
+    def _ids(self, ids: pd.Index):
+        if pd.api.types.is_integer_dtype(ids):
+            return self._arrow.array(ids.to_numpy())
+        return self._arrow.array([str(value) for value in ids], type=self._arrow.string())
+
+    def close(self) -> None:
+        """Write what is left; the file stays open."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+@contextmanager
+def _output(path: str | os.PathLike[str]) -> Iterator[_TextSink | _ParquetSink]:
+    """Where rows are written; opened before the work, so that what cannot be written is known before it."""
+    path = Path(path).expanduser()
+    name = path.name.lower()
+    if not name.endswith(_ENDINGS):
+        raise ValueError(f"output: the name of [{path}] must end in one of {', '.join(_ENDINGS)}.")
+    if path.is_dir():
+        raise IsADirectoryError(f"output: [{path}] is a folder; give the name of a file.")
+    path = path.resolve()  # a link stays one
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        file = open(beside, "wb")
+    except OSError as error:
+        raise OSError(f"output: cannot write in the folder [{path.parent}]: {error.strerror}.") from error
+    try:
+        with file:
+            sink = (_ParquetSink if name.endswith((".parquet", ".pq")) else _TextSink)(file, name)
+            yield sink
+            sink.close()
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+# -- The command line -------------------------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m recbole_universal recommend",
+        description="Recommend items to the users of a file of interactions with a pre-trained model.",
+        epilog="What is left out of the input, and why, is said on stderr.",
+    )
+    parser.add_argument(
+        "interactions", metavar="INTERACTIONS", help="CSV, TSV (also .gz) or Parquet: a row a user-item pair"
+    )
+    parser.add_argument("--output", required=True, metavar="RECS", help=f"file to write: {', '.join(_ENDINGS)}")
+    parser.add_argument("--top-k", type=int, default=10, metavar="K", help="items of a list (default: 10)")
+    parser.add_argument("--users", metavar="FILE_OR_LIST", help="file of user ids, one a line, or ids parted by commas")
+    parser.add_argument("--user-column", metavar="NAME", help="name of the user column; without header: 1, 2, ...")
+    parser.add_argument("--item-column", metavar="NAME", help="name of the item column; without header: 1, 2, ...")
+    parser.add_argument("--include-seen", action="store_true", help="also recommend a user's own items")
+    parser.add_argument("--pretrained", default="universal-base", metavar="NAME", help="shipped model, or a folder")
+    parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, ... (default: a GPU if there is one)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line ``recommend``; returns the exit status."""
+    start = time.perf_counter()
+    options = _parser().parse_args(arguments)
+    try:
+        n_rows, n_users = _run(options)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"recommend: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("recommend: stopped; nothing was written.", file=sys.stderr)
+        return 130
+    seconds = time.perf_counter() - start
+    print(f"Wrote {n_rows} recommendations for {n_users} users to {options.output} in {seconds:.1f} s.")
+    return 0
+
+
+def _run(options: argparse.Namespace) -> tuple[int, int]:
+    def report(message: str) -> None:
+        print(f"recommend: {message}", file=sys.stderr)
+
+    for given in (options.interactions, options.users):
+        if (
+            given
+            and os.path.exists(given)
+            and os.path.exists(options.output)
+            and os.path.samefile(given, options.output)
+        ):
+            raise ValueError(f"--output: [{options.output}] is an input file and would be overwritten.")
+    show = not options.quiet
+    with _output(options.output) as sink:
+        job = _Job(report, show, options.top_k, options.include_seen, options.pretrained, options.device)
+        job.read(options.interactions, options.users, options.user_column, options.item_column)
+        table = job.table
+        report(
+            f"{len(table.user_codes)} interactions of {len(table.users)} users with {len(table.items)} items "
+            f"(users from [{table.columns[0]}], items from [{table.columns[1]}])."
+        )
+        n_rows = 0
+        for lists in job.lists():
+            sink.write(job.users.take(lists.users), job.items.take(lists.items), lists.scores, lists.ranks)
+            n_rows += len(lists.users)
+    return n_rows, len(job.users)

@@ -1,0 +1,522 @@
+"""Recommendations from somebody's table: what is read, what is said, what is written."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import subprocess
+import sys
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import recbole_universal.model.ranker
+import recbole_universal.pretrained
+from recbole_universal.data.column_names import find_columns
+from recbole_universal.data.interaction_table import read_interactions
+from recbole_universal.features import FeaturePipeline
+from recbole_universal.model.scorer import UniversalScorer
+from recbole_universal.pretrained import Pretrained, save_pretrained
+from recbole_universal.recommend import main, recommend, write_recommendations
+
+ROWS = [("u1", "a"), ("u1", "b"), ("u2", "a"), ("u2", "c"), ("u3", "a"), ("u3", "b"), ("u3", "d")]
+
+
+class PopularityRanker:
+    """Ranks by popularity, ties by column; keeps what it was made with."""
+
+    made: list[SimpleNamespace]
+
+    def __init__(self, matrix, pretrained="universal-base", *, device="cpu", show_progress=False, **_):
+        self.matrix = matrix
+        self.made.append(SimpleNamespace(matrix=matrix, pretrained=pretrained, device=device))
+
+    def top_k(self, users, k, exclude_seen=True):
+        scores = np.tile(np.bincount(self.matrix.indices, minlength=self.matrix.shape[1]), (len(users), 1)).astype(
+            float
+        )
+        if exclude_seen:
+            scores[self.matrix[users].nonzero()] = -np.inf
+        items = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        scores = np.take_along_axis(scores, items, axis=1)
+        return np.where(np.isinf(scores), -1, items), scores.astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def ranker(monkeypatch):
+    PopularityRanker.made = []
+    monkeypatch.setattr(recbole_universal.model.ranker, "UniversalRanker", PopularityRanker)
+    monkeypatch.setattr(
+        recbole_universal.pretrained, "load_pretrained", lambda name: Pretrained({}, {}, {"name": name})
+    )
+    return PopularityRanker
+
+
+def write(path, text, encoding="utf-8"):
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def lines(rows=ROWS, separator=",", header="user,item"):
+    return "\n".join([*([header] if header else []), *(separator.join(map(str, row)) for row in rows)]) + "\n"
+
+
+def read(source, user_column=None, item_column=None):
+    """Pairs of ids, and what was said."""
+    said: list[str] = []
+    table = read_interactions(source, user_column, item_column, said.append)
+    pairs = zip(table.users.take(table.user_codes), table.items.take(table.item_codes), strict=True)
+    return sorted(pairs, key=str), said
+
+
+def lists(frame):
+    return {user: group["item"].tolist() for user, group in frame.groupby("user", observed=True)}
+
+
+# -- Lists -----------------------------------------------------------------------------------------------------------
+
+
+def test_lists_of_a_frame():
+    frame = pd.DataFrame(ROWS, columns=["user_id", "item_id"])
+    result = recommend(frame, top_k=1, show_progress=False)
+    assert result.columns.tolist() == ["user", "item", "score", "rank"]
+    assert lists(result) == {"u1": ["c"], "u2": ["b"], "u3": ["c"]}
+    assert result["rank"].tolist() == [1, 1, 1]
+
+
+def test_seen_items_when_asked_for():
+    result = recommend(pd.DataFrame(ROWS, columns=["user", "item"]), top_k=4, include_seen=True, show_progress=False)
+    assert lists(result) == {user: ["a", "b", "c", "d"] for user in ("u1", "u2", "u3")}
+    assert result["rank"].tolist() == [1, 2, 3, 4] * 3
+
+
+def test_users_with_few_unseen_items_get_shorter_lists():
+    rows = [*ROWS, ("all", "a"), ("all", "b"), ("all", "c"), ("all", "d")]
+    with pytest.warns(UserWarning, match="2 of 4 users have fewer than 2 items .* 1 have none"):
+        result = recommend(pd.DataFrame(rows, columns=["user", "item"]), top_k=2, show_progress=False)
+    assert {user: len(items) for user, items in lists(result).items()} == {"u1": 2, "u2": 2, "u3": 1}
+
+
+@pytest.mark.parametrize("users", [[3, 99, 1], np.array([3, 99, 1]), pd.Series([3.0, 99.0, None, 1.0]), "3,99,1"])
+def test_unknown_users_get_the_most_popular_items_and_are_named(users):
+    frame = pd.DataFrame({"user": [1, 1, 2, 2, 3], "item": [10, 11, 10, 12, 10]})
+    with pytest.warns(UserWarning) as said:
+        result = recommend(frame, top_k=2, users=users, show_progress=False)
+    assert any("1 of 3 users have no interactions" in str(each.message) for each in said)
+    assert list(dict.fromkeys(map(str, result["user"]))) == ["3", "99", "1"]
+    popular = result[result["user"].astype(str) == "99"]
+    assert popular["item"].tolist() == [10, 11] and popular["score"].tolist() == pytest.approx([1, 1 / 3])
+
+
+def test_who_is_asked_for_changes_nobody_elses_list(ranker):
+    frame = pd.DataFrame(ROWS, columns=["user", "item"])
+    alone = recommend(frame, top_k=2, users=["u2"], show_progress=False)
+    with pytest.warns(UserWarning, match="no interactions"):
+        beside = recommend(frame, top_k=2, users=["new", "u2", "u2"], show_progress=False)
+    pd.testing.assert_frame_equal(alone, beside[beside["user"] == "u2"].reset_index(drop=True), check_dtype=False)
+    assert [made.matrix.shape for made in ranker.made] == [(3, 4), (3, 4)]
+
+
+def test_numbers_find_users_of_a_text_file(tmp_path):
+    path = write(tmp_path / "x.csv", "user,item\n1,a\n2,b\n")
+    assert recommend(path, top_k=1, users=[2], show_progress=False)["user"].tolist() == ["2"]
+
+
+def test_the_order_of_rows_changes_no_list(tmp_path):
+    rng = np.random.default_rng(1)
+    rows = [(f"u{u}", f"i{i}") for u, i in zip(rng.integers(0, 30, 300), rng.integers(0, 20, 300), strict=True)]
+    results = []
+    for _ in range(2):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            results.append(lists(recommend(pd.DataFrame(rows, columns=["u", "i"]), top_k=3, show_progress=False)))
+        rng.shuffle(rows)
+    assert results[0] == results[1]
+
+
+def test_blocks_of_users_are_joined(monkeypatch):
+    frame = pd.DataFrame({"user": np.repeat(np.arange(50), 2), "item": np.arange(100) % 7})
+    whole = recommend(frame, top_k=3, show_progress=False)
+    monkeypatch.setattr(sys.modules["recbole_universal.recommend"], "_BLOCK_USERS", 7)
+    pd.testing.assert_frame_equal(recommend(frame, top_k=3, show_progress=False), whole)
+
+
+def test_ids_keep_their_type():
+    frame = pd.DataFrame({"user": [7, 8, 8], "item": pd.Categorical(["x", "x", "y"])})
+    result = recommend(frame, top_k=1, users=[7], show_progress=False)
+    assert result["user"].dtype == np.int64 and result["item"].tolist() == ["y"]
+
+
+def test_settings_reach_the_ranker(ranker):
+    recommend(
+        pd.DataFrame(ROWS, columns=["user", "item"]), top_k=1, pretrained="mine", device="cpu", show_progress=False
+    )
+    assert ranker.made[0].device == "cpu" and ranker.made[0].pretrained.card["name"] == "mine"
+
+
+# -- Files -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        (lines(), (None, None)),
+        (lines(separator="\t", header="user_id:token\titem_id:token"), (None, None)),
+        (lines(separator=";", header="User-ID;ISBN"), (None, None)),
+        (lines(separator="|", header="customer_id|sku"), (None, None)),
+        (lines(separator="::", header="userId::movieId"), (None, None)),
+        (lines(separator=" ", header="uid iid"), (None, None)),
+        (lines(separator=", ", header="user, item"), (None, None)),
+        (lines(header="Kunde,Artikel"), ("Kunde", "Artikel")),
+        (lines(header="Kunde,item"), ("Kunde", None)),
+        (lines(header=None), (1, 2)),
+        (lines(header=None), ("1", "2")),
+        (lines([row[::-1] for row in ROWS], header=None), ("2", "1")),
+        (lines(), ("1", "2")),
+        (lines([(1.5, *row, "x") for row in ROWS], header="rating,user,item,title"), (None, None)),
+        (lines([(n, *row) for n, row in enumerate(ROWS)], header=",user,item"), (None, None)),
+        ("\ufeff" + lines(), (None, None)),
+        (lines().replace("\n", "\r\n"), (None, None)),
+        ("\n" + lines().replace("\nu2", "\n\nu2") + "\n  \n", (None, None)),
+        (lines([(f'"{user}"', f'"{item}"') for user, item in ROWS], header='"user","item"'), (None, None)),
+        (lines([(*row, '"one, two\nlines ""here"""') for row in ROWS], header="user,item,review"), (None, None)),
+    ],
+)
+@pytest.mark.parametrize("zipped", [False, True])
+def test_forms_of_text_files(tmp_path, text, columns, zipped):
+    path = tmp_path / ("x.csv.gz" if zipped else "x.csv")
+    path.write_bytes(gzip.compress(text.encode()) if zipped else text.encode())
+    assert read(path, *columns) == (ROWS, [])
+
+
+def test_a_file_without_header_is_recognised_and_it_is_said(tmp_path):
+    pairs, said = read(write(tmp_path / "u.data", "196\t242\t3\t881250949\n186\t302\t3\t891717742\n"))
+    assert pairs == [("186", "302"), ("196", "242")] and "column 1 is taken for the users" in said[0]
+    assert read(write(tmp_path / "x", lines(header=None)))[0] == ROWS  # u1 comes again
+
+
+def test_utf_16_as_spreadsheets_save_it(tmp_path):
+    assert read(write(tmp_path / "x.txt", lines(separator="\t", header="user\titem"), "utf-16"))[0] == ROWS
+
+
+def test_ids_are_kept_as_written(tmp_path):
+    ids = ["007", "7", "7.0", "1e5", "12345678901234567890", "True", "2020-01-01", "ü", "a b", "x,y", 'in"ch', "-0"]
+    path = tmp_path / "x.csv"
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("user", "item"), *((name, name) for name in ids)])
+    pairs, said = read(path)
+    assert sorted(ids) == sorted(user for user, _ in pairs) == sorted(item for _, item in pairs) and not said
+    result = recommend(path, top_k=1, include_seen=True, show_progress=False)
+    assert result["user"].tolist() == ids
+    write_recommendations(result, tmp_path / "out.csv")
+    with open(tmp_path / "out.csv", encoding="utf-8", newline="") as file:
+        assert [row["user"] for row in csv.DictReader(file)] == ids
+
+
+def test_words_that_pandas_takes_for_missing_are_ids_and_named(tmp_path):
+    pairs, said = read(write(tmp_path / "x.csv", "user,item\nNA,nan\nb,null\n"))
+    assert pairs == [("NA", "nan"), ("b", "null")]
+    assert len(said) == 3 and "the user id [NA] is an id like any other" in said[0]
+
+
+def test_unreadable_rows_are_counted_and_named(tmp_path):
+    text = "user,item,rating\nu1,a,1\nu1,b\n,c,1\nu2, ,1\nu2,a,1,9\nuser,item,rating\nu2,b,1\n,,\n"
+    pairs, said = read(write(tmp_path / "x.csv", text))
+    assert pairs == [("u1", "a"), ("u2", "b")]
+    assert said == [
+        f"{tmp_path / 'x.csv'}: 6 of 8 rows are unreadable and left out: line 3 (2 columns instead of 3), "
+        "line 4 (no user id), line 5 (no item id), line 6 (4 columns instead of 3), line 7 (the header again), ...."
+    ]
+
+
+def test_a_quote_that_is_never_closed_swallows_no_rows(tmp_path):
+    rows = [(f"u{n}", f"i{n % 7}", '"Heroes' if n % 10 == 5 else "title") for n in range(2000)]
+    pairs, said = read(write(tmp_path / "x.tsv", lines(rows, "\t", "user\titem\ttitle")))
+    assert len(pairs) == 2000 and not said
+    text = 'user,item\nu1,a\n"u2,b\nu3,c\n'
+    pairs, said = read(write(tmp_path / "y.csv", text))
+    assert pairs == [("u1", "a"), ("u3", "c")] and "1 of 3 row is unreadable" in said[0] and "line 3 (quotes" in said[0]
+
+
+def test_ids_that_are_not_utf_8_are_named_and_other_columns_do_not_matter(tmp_path):
+    pairs, said = read(write(tmp_path / "x.csv", "user,item,title\nu1,a,Am\xe9lie\nRen\xe9,b,x\n", "latin-1"))
+    assert pairs == [("u1", "a")] and "line 3 (an id that is not UTF-8)" in said[0]
+
+
+def test_repeated_pairs_count_once_and_are_said(tmp_path):
+    for source in (
+        write(tmp_path / "x.csv", lines([*ROWS, *ROWS[:2]])),
+        pd.DataFrame([*ROWS, *ROWS[:2]], columns=["u", "i"]),
+    ):
+        pairs, said = read(source)
+        assert pairs == ROWS and len(said) == 1 and "2 of 9 rows repeat a pair" in said[0]
+
+
+def test_rows_of_a_frame_without_id():
+    frame = pd.DataFrame({"user": [1, None, 2, 2], "item": ["a", "b", None, " "]})
+    pairs, said = read(frame)
+    assert pairs == [(1, "a")]
+    assert "3 of 4 rows are unreadable" in said[0] and "row 2 (no user id), row 3 (no item id)" in said[0]
+    assert read(pd.DataFrame([(5, 6, 0.5)]))[0] == [(5, 6)]  # without column names
+
+
+def test_random_files_are_read_as_the_csv_module_reads_them(tmp_path):
+    """Any mixture of separators, quotes, blanks and bad rows: what is read or counted is everything."""
+    rng = np.random.default_rng(5)
+    letters = list("ab01 ,;\t\"'|é\n")
+    for case in range(60):
+        separator = str(rng.choice(list(",;\t|")))
+        ids = ["".join(rng.choice(letters, rng.integers(1, 6))) for _ in range(12)]
+        ids = [name.strip() or "x" for name in ids]
+        rows = [(ids[a], ids[b], "t" * c) for a, b, c in rng.integers(0, 12, (40, 3))]
+        bad = sorted(rng.choice(40, 5, replace=False))
+        path = tmp_path / f"{case}.csv"
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, delimiter=separator)
+            writer.writerow(("user_id", "item_id", "text"))
+            for number, row in enumerate(rows):
+                writer.writerow([(row[0],), ("", row[1], ""), (*row, "")][number % 3] if number in bad else row)
+        pairs, said = read(path)
+        good = {row[:2] for number, row in enumerate(rows) if number not in bad}
+        assert pairs == sorted(good, key=str), case
+        assert "5 of 40 rows are unreadable" in said[0], case
+
+
+def test_random_bytes_end_in_a_message():
+    rng = np.random.default_rng(6)
+    for case in range(100):
+        content = (
+            rng.choice(list(b'user,item\n\r\t";:|a1 \x00\xff\x1f\x8b'), rng.integers(0, 200)).astype(np.uint8).tobytes()
+        )
+        with open(f"{case}.csv", "wb") as file:
+            file.write(content if case % 2 else b"user,item\n" + content)
+        try:
+            read(f"{case}.csv")
+        except ValueError as error:
+            assert f"{case}.csv" in str(error)
+
+
+# -- Columns ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("names", "places"),
+    [
+        (["user_id", "username", "item_id", "item"], (0, 2)),
+        (["ReviewerID", "asin", "overall"], (0, 1)),
+        (["movie", "movieId", "userId"], (2, 1)),
+        (["session_id", "customer_id", "StockCode", "Country"], (1, 2)),
+        (["user_id", "item_id", "product_id", "location"], (0, 1)),
+        (["User", "Item"], (0, 1)),
+    ],
+)
+def test_usual_names(names, places):
+    assert find_columns(names, None, None, "x") == places
+
+
+@pytest.mark.parametrize(
+    ("names", "given", "message"),
+    [
+        (
+            ["a", "b"],
+            (None, None),
+            "no column has a usual name of users.*user_column.*--user-column.*Columns: \\[a\\], \\[b\\]",
+        ),
+        (
+            ["user", "artist_id", "track_id"],
+            (None, None),
+            "more than one column may hold the items: \\[artist_id\\], \\[track_id\\]",
+        ),
+        (["user", "item"], ("usr", None), "there is no column \\[usr\\]"),
+        (["user", "item", "item"], (None, "item"), "more than one column may hold the items"),
+        (["user", "item"], ("item", None), "both \\[item\\]"),
+    ],
+)
+def test_columns_that_cannot_be_told(names, given, message):
+    with pytest.raises(ValueError, match=message):
+        find_columns(names, *given, "x")
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "message"),
+    [
+        ("", (None, None), "has no rows"),
+        ("\n\n", (None, None), "has no rows"),
+        ("user,item\n", (None, None), "no usable row"),
+        ("user,item\n,\n", (None, None), "no usable row"),
+        ("user\nu1\n", (None, None), "no tab, comma"),
+        (lines(header="Kunde,Artikel"), (None, None), "Columns: \\[Kunde\\], \\[Artikel\\].*without header.*positions"),
+        (lines(), ("Kunde", None), "no column \\[Kunde\\]"),
+        (lines(), ("1", "5"), "no column 5; the lines have 2"),
+        (lines(), ("1", None), "both by position"),
+        (lines(), ("1", "1"), "both column 1"),
+        ("PK\x03\x04", (None, None), "zip archive or an Excel"),
+        ("user,item\nu\0,a\n", (None, None), "no text file"),
+    ],
+)
+def test_files_that_are_no_table(tmp_path, text, columns, message):
+    with pytest.raises(ValueError, match=message):
+        read(write(tmp_path / "x.csv", text), *columns)
+
+
+def test_damaged_and_missing_files(tmp_path):
+    damaged = tmp_path / "x.csv.gz"
+    damaged.write_bytes(gzip.compress(lines(ROWS * 2000).encode())[:-20])
+    with pytest.raises(ValueError, match="damaged gzip"):
+        read(damaged)
+    with pytest.raises(FileNotFoundError, match="There is no file"):
+        read(tmp_path / "none.csv")
+    with pytest.raises(IsADirectoryError, match="folder without Parquet"):
+        read(tmp_path)
+    with pytest.raises(ValueError, match="data frame or the path"):
+        read([("u", "i")])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"top_k": 0}, "at least 1, got 0"),
+        ({"top_k": 2.5}, "whole number"),
+        ({"top_k": 5}, "5 is more than the 4 items"),
+        ({"top_k": 1, "device": "tpu9"}, "knows no device 'tpu9'"),
+        ({"top_k": 1, "users": []}, "no user"),
+        ({"top_k": 1, "users": pd.DataFrame({"a": [1], "b": [2]})}, "no column is known to hold the users"),
+    ],
+)
+def test_wrong_arguments(settings, message):
+    with pytest.raises(ValueError, match=message):
+        recommend(pd.DataFrame(ROWS, columns=["user", "item"]), show_progress=False, **settings)
+
+
+def test_parquet_without_pyarrow(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    write(tmp_path / "x.parquet", "PAR1")
+    with pytest.raises(ImportError, match="pip install pyarrow"):
+        read(tmp_path / "x.parquet")
+    assert main([str(write(tmp_path / "x.csv", lines())), "--output", "out.parquet", "--top-k", "1"]) == 1
+    assert not list(tmp_path.glob("*out.parquet*"))
+
+
+def test_parquet_in_and_out(tmp_path):
+    pytest.importorskip("pyarrow")
+    frame = pd.DataFrame(
+        {"item_id": pd.Categorical(["a", "b", "a", "c"]), "user_id": pd.array([1, 1, 2, None], "Int64")}
+    )
+    frame.to_parquet(tmp_path / "x.parquet")
+    pairs, said = read(tmp_path / "x.parquet")
+    assert pairs == [(1, "a"), (1, "b"), (2, "a")] and "row 4 (no user id)" in said[0]
+    frame[["user_id"]].iloc[:1].to_parquet(tmp_path / "users.parquet")
+    arguments = [str(tmp_path / "x.parquet"), "--top-k", "1", "--output", "out.parquet", "--include-seen"]
+    assert main([*arguments, "--users", str(tmp_path / "users.parquet")]) == 0
+    result = pd.read_parquet("out.parquet")
+    assert result.to_dict("records") == [{"user": 1, "item": "a", "score": 2.0, "rank": 1}]
+    (tmp_path / "folder").mkdir()
+    frame.to_parquet(tmp_path / "folder" / "part-0.parquet")
+    assert read(tmp_path / "folder")[0] == pairs
+    write(tmp_path / "broken.parquet", "PAR1 and no more")
+    with pytest.raises(ValueError, match="cannot be read as Parquet"):
+        read(tmp_path / "broken.parquet")
+
+
+# -- Writing and the command line ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.tsv", "out.csv.gz", "OUT.TSV.GZ"])
+def test_text_output(tmp_path, name):
+    frame = pd.DataFrame({"user": ["007", "a,b"], "item": [1, 2], "score": np.float32([0.1, -1]), "rank": [1, 1]})
+    write_recommendations(frame, tmp_path / name)
+    content = (tmp_path / name).read_bytes()
+    text = (gzip.decompress(content) if name.lower().endswith("gz") else content).decode()
+    expected = 'user,item,score,rank\n007,1,0.1,1\n"a,b",2,-1,1\n'
+    assert text == (
+        expected if "csv" in name else expected.replace('"a,b"', "a#b").replace(",", "\t").replace("#", ",")
+    )
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_the_command_line_writes_what_the_function_returns(tmp_path, capsys):
+    path = write(tmp_path / "x.csv", lines(header="Kunde,Artikel"))
+    write(tmp_path / "users.txt", "u3\nu1\n")
+    names = ["--user-column", "Kunde", "--item-column", "Artikel"]
+    assert main([str(path), *names, "--top-k", "1", "--output", "out.csv", "--users", "users.txt"]) == 0
+    assert (tmp_path / "out.csv").read_text() == "user,item,score,rank\nu3,c,1,1\nu1,c,1,1\n"
+    out, err = capsys.readouterr()
+    assert "Wrote 2 recommendations for 2 users to out.csv" in out
+    assert "7 interactions of 3 users with 4 items (users from [Kunde], items from [Artikel])" in err
+    assert "recommending" in err  # the progress bar
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("u1\n\nu2 \n", ["u1", "u2"]),
+        ("user_id\nu1\nu2\n", ["u1", "u2"]),
+        ("age,customer\n1,u1\n2,\n3,u2\n", ["u1", "u2"]),
+        ('"u1"\n"u2"', ["u1", "u2"]),
+        ("\ufeffu1\r\nu2\r\nu1\r\n", ["u1", "u2"]),
+    ],
+)
+def test_files_of_users(tmp_path, content, expected):
+    path = write(tmp_path / "x.csv", lines())
+    write(tmp_path / "users.csv", content)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        result = recommend(path, users=tmp_path / "users.csv", top_k=1, show_progress=False)
+    assert result["user"].tolist() == expected
+    assert [str(each.message).split(": ", 1)[1] for each in said] == (
+        ["1 of 3 row is unreadable and left out: row 2 (no user id)."] if "age" in content else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.csv", "--output", "out.csv"], "There is no file [none.csv]"),
+        (["x.csv", "--output", "out.xlsx"], "must end in one of .csv"),
+        (["x.csv", "--output", "none/out.csv"], "cannot write in the folder"),
+        (["x.csv", "--output", "folder.csv"], "is a folder"),
+        (["x.csv", "--output", "x.csv"], "is an input file"),
+        (["x.csv", "--output", "out.csv", "--top-k", "0"], "at least 1"),
+        (["x.csv", "--output", "out.csv", "--top-k", "5"], "more than the 4 items"),
+        (["x.csv", "--output", "out.csv", "--users", "none.txt"], "There is no file [none.txt]"),
+    ],
+)
+def test_errors_of_the_command_line(tmp_path, capsys, ranker, arguments, message):
+    write(tmp_path / "x.csv", lines())
+    (tmp_path / "folder.csv").mkdir()
+    before = sorted(tmp_path.iterdir())
+    assert main([*arguments, "--quiet"]) == 1
+    assert message in capsys.readouterr().err
+    assert not ranker.made and sorted(tmp_path.iterdir()) == before
+
+
+def test_a_run_that_is_stopped_leaves_the_old_file(tmp_path, monkeypatch, capsys):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PopularityRanker, "top_k", stop)
+    write(tmp_path / "out.csv", "old")
+    assert main([str(write(tmp_path / "x.csv", lines())), "--output", "out.csv", "--top-k", "1"]) == 130
+    assert (tmp_path / "out.csv").read_text() == "old" and len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_command_line_in_a_process_of_its_own(tmp_path):
+    pipeline = FeaturePipeline(["activity"], {"activity": {"n_bins": 3}})
+    network = {"mlp_hidden_size": [4], "embedding_size": 4, "dropout_prob": 0.0, "feature_combination": "concatenation"}
+    torch.manual_seed(0)
+    scorer = UniversalScorer(pipeline.dims, **network)
+    save_pretrained(tmp_path / "model", scorer.state_dict(), {"features": pipeline.schema, "network": network}, {})
+    write(tmp_path / "x.csv", lines([*ROWS, ("", "a")]))
+    command = [sys.executable, "-m", "recbole_universal", "recommend", "x.csv", "--output", "out.csv", "--top-k", "2"]
+    command += ["--pretrained", "model", "--device", "cpu", "--users", "u2,new"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "1 of 8 row is unreadable and left out: line 9 (no user id)" in result.stderr
+    assert "[new]" in result.stderr and "Wrote 4 recommendations for 2 users" in result.stdout
+    written = pd.read_csv(tmp_path / "out.csv")
+    assert written["user"].tolist() == ["u2", "u2", "new", "new"]
+    assert set(written["item"][:2]) == {"b", "d"} and written["item"][2:].tolist() == ["a", "b"]
