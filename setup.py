@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 VERSION = "0.1.0"
 
-TEST = ["pytest>=7.4", "pytest-cov>=4", "hypothesis>=6.80", "hyperopt>=0.2.5"]
+TEST = ["pytest>=7.4", "pytest-cov>=4", "hypothesis>=6.80", "hyperopt>=0.2.5", "pyarrow>=14"]
 
 setup(
     name="recbole-universal",
@@ -20,7 +20,7 @@ setup(
     packages=[*find_packages(include=["recbole_universal", "recbole_universal.*"]), "recbole_universal.properties"],
     package_dir={"recbole_universal.properties": "properties"},
     package_data={
-        "recbole_universal": ["py.typed"],
+        "recbole_universal": ["py.typed", "pretrained/*/*"],
         "recbole_universal.properties": ["*.yaml", "model/*.yaml", "quick_start_config/*.yaml"],
     },
     install_requires=[
@@ -43,6 +43,7 @@ setup(
         "test": TEST,
         "dev": [*TEST, "ruff>=0.5", "mypy>=1.10", "types-PyYAML", "pandas-stubs", "build>=1.0"],
         "hyperopt": ["hyperopt>=0.2.5"],
+        "parquet": ["pyarrow>=14"],
     },
     classifiers=[
         "License :: OSI Approved :: MIT License",

@@ -16,6 +16,7 @@ integration.register()
 from recbole_universal.features import FeaturePipeline, UniversalFeatures  # noqa: E402
 from recbole_universal.graph import InteractionGraph  # noqa: E402
 from recbole_universal.model.universal_mlp import UniversalMLP  # noqa: E402
+from recbole_universal.recommend import recommend  # noqa: E402
 
 __version__ = "0.1.0"
 
@@ -29,7 +30,12 @@ __all__ = [
     "UniversalRanker",
     "__version__",
     "pretrain",
+    "recommend",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str):

@@ -1,4 +1,4 @@
-"""What a user calls: one model, and beside it the models it should be compared with."""
+"""What a user calls: one model beside those it should be compared with, and pre-training on many data sets."""
 
 from __future__ import annotations
 
@@ -270,12 +270,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if known.nproc != 1 or known.world_size > 0:
         names = ("nproc", "world_size", "ip", "port", "group_offset")
         distributed = {name: getattr(known, name) for name in names}
-    results = run(
-        known.model or (None if "model" in named else "UniversalMLP"),
-        known.dataset or (None if "dataset" in named else "ml-100k"),
-        files,
-        **distributed,
-    )
+    model = known.model or (None if "model" in named else "UniversalMLP")
+    dataset = known.dataset or (None if "dataset" in named else "ml-100k")
+    config = Config(model, dataset, files)
+    if config["model"] == "UniversalMLP" and config["train_stage"] == "pretrain":
+        print(f"\nThe model is in [{pretrain(files)}]; give this folder to the key pretrained.")
+        return
+    results = run(model, dataset, files, **distributed)
     logging.getLogger().handlers.clear()  # the table is the last thing on the screen
     print("\n" + table(results))
 
@@ -302,7 +303,10 @@ any config key:
                      our keys:       properties/overall_universal.yaml, properties/model/UniversalMLP.yaml
 
 examples:
-  run_recbole_universal.py                                      UniversalMLP beside Pop and ItemKNN on ml-100k
+  run_recbole_universal.py                                      the shipped model, zero-shot, beside Pop and ItemKNN
+  run_recbole_universal.py --train_stage=in_domain              the same model, trained on ml-100k itself
+  run_recbole_universal.py --config_files=properties/quick_start_config/pretrain.yaml --data_path=../data
+                                                                a model of your own, pre-trained on many data sets
   run_recbole_universal.py -d yelp2018 --data_path=../data      on a data set of yours, as RecBole atomic files
   run_recbole_universal.py -m LightGCN                          a stock model
   run_recbole_universal.py -m DeepFM --config_files=fm.yaml     a stock model with universal columns

@@ -37,6 +37,8 @@ def small_config() -> dict:
     """Config keys of a run on a tiny data set that takes a second."""
     return {
         "epochs": 2,
+        "train_stage": "in_domain",
+        "universal_features": ["activity", "cooccurrence", "interaction"],
         "show_progress": False,
         "universal_feature_args": SMALL_FEATURES,
         "gpu_id": "",

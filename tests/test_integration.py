@@ -46,7 +46,7 @@ def test_stock_run_by_class(tiny, small_config):
 
 
 def test_defaults_stand_between_recbole_overall_and_the_user(tiny):
-    config = Config("UniversalMLP", "tiny", config_dict={**tiny, "embedding_size": 5})
+    config = Config("UniversalMLP", "tiny", config_dict={**tiny, "train_stage": "in_domain", "embedding_size": 5})
     assert config["embedding_size"] == 5
     assert config["valid_metric"] == "NDCG@10"  # ours wins over overall.yaml
     assert config["topk"] == [10]  # overall.yaml's stands
@@ -257,4 +257,4 @@ def test_same_split_as_a_stock_model(tiny, small_config):
 
 def test_public_names():
     assert set(recbole_universal.__all__) <= set(dir(recbole_universal))
-    assert SMALL_FEATURES and get_trainer(None, "UniversalMLP").__name__ == "Trainer"
+    assert SMALL_FEATURES and get_trainer(None, "UniversalMLP").__name__ == "UniversalMLPTrainer"
