@@ -190,6 +190,12 @@ def _add_columns() -> None:
             if config["transform"] == "universal":
                 UniversalTransform(config)  # raises: it says which key is missing
             return stock(config)
+        if "proximity" in config["universal_features"] and config["model"] != UniversalMLP.__name__:
+            raise ValueError(
+                f"universal_features: proximity has no columns, so the model [{config['model']}] cannot use it (a "
+                "training interaction's own proximity would contain itself); valid for other models than UniversalMLP: "
+                "activity, cooccurrence, interaction."
+            )
         with _dataset_class_for(config):
             return stock(config)
 

@@ -198,7 +198,15 @@ def test_errors_of_stages(sources, tmp_path):
         recbole_universal.pretrain(config_dict={**sources, "pretrain_held_out": ["target"]})
 
 
-def test_a_tie_between_settings_and_network_is_refused():
+def test_proximity_is_no_column(sources):
+    keys = target_keys(sources, "", train_stage="in_domain", **FEATURES)
+    with pytest.raises(ValueError, match=r"proximity has no columns, so the model \[FM\]"):
+        run_recbole("FM", "target", config_dict=keys)
+    with pytest.raises(ValueError, match="transform: universal has no columns for the family proximity"):
+        run_recbole("UniversalMLP", "target", config_dict={**keys, "transform": "universal"})
+
+
+def test_a_network_that_cannot_be_built():
     dims = {"proximity": {"user": 0, "item": 0, "pair": 3}}
     with pytest.raises(ValueError, match="mlp_hidden_size"):
         UniversalScorer(dims, [0], 4, 0.0, "concatenation")

@@ -103,6 +103,11 @@ class UniversalTransform:
                 "transform: universal needs the config key universal_features, "
                 "e.g. universal_features: [interaction]; it is not set."
             )
+        if "proximity" in config["universal_features"]:
+            raise ValueError(
+                "transform: universal has no columns for the family proximity, whose candidates UniversalMLP looks up "
+                "itself; leave transform out."
+            )
 
     def __call__(self, dataset, interaction: Interaction) -> Interaction:
         """Return the batch with its pair columns.
