@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -156,6 +160,36 @@ def test_a_killed_run_resumes_to_the_same_weights(sources, tmp_path, monkeypatch
         recbole_universal.pretrain(config_dict=again)
     monkeypatch.setattr(Pretrainer, "_save", save)
     resumed = load_pretrained(recbole_universal.pretrain(config_dict=again))
+    for name, value in whole.state_dict.items():
+        torch.testing.assert_close(resumed.state_dict[name], value, rtol=0, atol=0)
+
+
+@pytest.mark.slow
+def test_ten_kills_at_random_moments_change_no_weight(sources, tmp_path):
+    script = "import json, sys; keys = json.loads(sys.argv.pop()); import recbole_universal\n"
+    script += "recbole_universal.pretrain(config_dict=keys)"
+    more = {**sources, "epochs": 40, "query_users": 200, "pretrain_lists": str(tmp_path / "other lists")}
+    whole = load_pretrained(recbole_universal.pretrain(config_dict={**sources, "epochs": 40, "query_users": 200}))
+    more["pretrain_dir"] = str(tmp_path / "killed")
+    command = [sys.executable, "-c", script, json.dumps(more)]
+    start = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    took = time.perf_counter() - start
+    shutil.rmtree(more["pretrain_dir"])
+    shutil.rmtree(more["pretrain_lists"])
+    generator = np.random.default_rng()
+    kills = 0
+    while kills < 10:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            process.wait(generator.uniform(0.3, 1.0) * took)
+            shutil.rmtree(more["pretrain_dir"])  # it had ended: begin anew
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            kills += 1
+    subprocess.run(command, check=True, capture_output=True)
+    resumed = load_pretrained(more["pretrain_dir"] + "/model")
     for name, value in whole.state_dict.items():
         torch.testing.assert_close(resumed.state_dict[name], value, rtol=0, atol=0)
 

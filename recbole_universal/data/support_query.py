@@ -125,7 +125,7 @@ class ListBatches:
         """Number of lists."""
         return len(self._place)
 
-    def batch(self, index: Sequence[int]) -> Interaction:
+    def batch(self, index: Sequence[int] | np.ndarray) -> Interaction:
         """The lists of these numbers, padded to the longest of them."""
         rows = [
             {name: values[row] for name, values in self.blocks[number].interaction.items()}

@@ -124,9 +124,9 @@ class GraphScorers:
         ]
         regressions = []
         for weights in self._regressions:
-            scores = torch.zeros_like(own)
-            scores[self._popular] = weights @ own[self._popular]
-            regressions.append(scores)
+            related = torch.zeros_like(own)
+            related[self._popular] = weights @ own[self._popular]
+            regressions.append(related)
         scores = [
             (to_items @ by_half) * item_half,
             (to_items @ by_more) * self._item_power(0.3)[:, None],
@@ -242,8 +242,8 @@ def ridge_weights(matrix: sp.csr_matrix, penalties: tuple[float, ...]) -> list[n
 
 def _inverse_power(degree: np.ndarray, exponent: float) -> torch.Tensor:
     """degree^-exponent, 0 where the degree is 0."""
-    degree = torch.from_numpy(degree)
-    return torch.where(degree > 0, degree.clamp(min=1.0) ** -exponent, torch.zeros_like(degree))
+    powers = np.where(degree > 0, np.maximum(degree, 1.0) ** -exponent, 0.0)
+    return torch.from_numpy(powers.astype(np.float32))
 
 
 def _sparse_tensor(matrix: sp.csr_matrix, device: torch.device) -> torch.Tensor:

@@ -180,10 +180,9 @@ def _freeze_all_but_last_layers(scorer: UniversalScorer) -> None:
     for parameter in scorer.parameters():
         parameter.requires_grad_(False)
     scorer.combination_logits.requires_grad_(True)
-    for part in scorer.scorers:
-        for network in (part.user_tower, part.item_tower, part.pair_head):
-            if network is not None:
-                network[-1].requires_grad_(True)
+    for name, network in scorer.named_modules():
+        if name.endswith(("user_tower", "item_tower", "pair_head")):
+            list(network.children())[-1].requires_grad_(True)
 
 
 def _described(schema: dict) -> str:
