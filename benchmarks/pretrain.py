@@ -42,13 +42,19 @@ FOLDS = {
 }
 MODELS = {
     "universal-base": {"universal_features": ["proximity"]},
-    "universal-paper": {"universal_features": ["activity", "cooccurrence", "interaction"]},
+    "universal-paper": {
+        "universal_features": ["activity", "cooccurrence", "interaction"],
+        "n_networks": 1,
+        "epochs": 8,
+        "stopping_step": 8,
+    },
 }
 SETTINGS = {
     "mlp_hidden_size": [64, 64],
+    "n_networks": 4,
     "learning_rate": 0.003,
-    "epochs": 8,
-    "stopping_step": 8,
+    "epochs": 4,
+    "stopping_step": 4,
     "list_batch_size": 64,
     "query_users": 600,
     "query_share": 0.2,

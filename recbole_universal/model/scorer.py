@@ -40,6 +40,8 @@ class UniversalScorer(nn.Module):
         embedding_size: output size of the towers.
         dropout_prob: dropout before each layer, in [0, 1).
         feature_combination: one of :data:`COMBINATIONS`.
+        n_networks: networks of this form whose scores are averaged; each is trained by its own loss, and together they
+            depend less on chance (Hansen and Salamon, TPAMI 1990).
 
     Raises:
         ValueError: naming the config key and what is valid.
@@ -52,6 +54,7 @@ class UniversalScorer(nn.Module):
         embedding_size: int,
         dropout_prob: float,
         feature_combination: str,
+        n_networks: int = 1,
     ) -> None:
         super().__init__()
         hidden = _checked_sizes(mlp_hidden_size)
@@ -61,24 +64,30 @@ class UniversalScorer(nn.Module):
             raise ValueError(f"dropout_prob: must be a number in [0, 1), got {dropout_prob!r}.")
         if feature_combination not in COMBINATIONS:
             raise ValueError(f"feature_combination: must be one of {list(COMBINATIONS)}, got {feature_combination!r}.")
+        if isinstance(n_networks, bool) or not isinstance(n_networks, int) or n_networks < 1:
+            raise ValueError(f"n_networks: must be a positive integer, got {n_networks!r}.")
         #: What rebuilds the network, as JSON.
         self.network: dict[str, Any] = {
             "mlp_hidden_size": hidden,
             "embedding_size": embedding_size,
             "dropout_prob": float(dropout_prob),
             "feature_combination": feature_combination,
+            "n_networks": n_networks,
         }
         self.families = list(dims)
         groups = [self.families] if feature_combination == "concatenation" else [[name] for name in self.families]
+        self.n_networks = n_networks
         self.scorers = nn.ModuleList(
-            _FamilyScorer(group, dims, hidden, embedding_size, dropout_prob) for group in groups
+            _FamilyScorer(group, dims, hidden, embedding_size, dropout_prob)
+            for _ in range(n_networks)
+            for group in groups
         )
         self.combination_logits = nn.Parameter(torch.zeros(len(groups)))
         self._pairs: dict[str, PairFeatures] = {}
 
     @property
     def combination_weights(self) -> torch.Tensor:
-        """Weights of the scorers, on the simplex, shape [n_scorers]."""
+        """Weights of the scorers of a network, on the simplex, shape [n_scorers]."""
         return torch.softmax(self.combination_logits, dim=0)
 
     @property
@@ -118,8 +127,12 @@ class UniversalScorer(nn.Module):
         Returns:
             float32 [...].
         """
-        scores = [scorer(user, item, pair) for scorer in self._scorers()]
-        return torch.stack(scores, dim=-1) @ self.combination_weights
+        return self.each_network(user, item, pair).mean(dim=-1)
+
+    def each_network(self, user, item, pair) -> torch.Tensor:
+        """As :meth:`forward`, one score a network: float32 [..., n_networks]."""
+        scores = torch.stack([scorer(user, item, pair) for scorer in self._scorers()], dim=-1)
+        return scores.unflatten(-1, (self.n_networks, -1)) @ self.combination_weights
 
     def standardise(self, pair: Mapping[str, torch.Tensor]) -> None:
         """Set mean and scale of the pair columns from a sample, before training.
@@ -162,7 +175,8 @@ class UniversalScorer(nn.Module):
             return self._score_candidates(users, exclude_seen)
         n_items = getattr(self, column("item", self.families[0])).shape[0]
         scores = torch.zeros(len(users), n_items, device=self.combination_logits.device)
-        for scorer, weight in zip(self._scorers(), self.combination_weights, strict=True):
+        weights = self.combination_weights.repeat(self.n_networks) / self.n_networks
+        for scorer, weight in zip(self._scorers(), weights, strict=True):
             scores = scores + weight * self._towers(scorer, users)
             if scorer.pair_families:
                 self._add_pair_scores(scores, scorer, weight, users)

@@ -15,7 +15,7 @@ from recbole_universal.pretrained import load_pretrained
 
 TRAIN_STAGES = ("in_domain", "zero_shot", "finetune")
 LIST_LOSSES = ("softmax", "BPR")
-NETWORK_KEYS = ("mlp_hidden_size", "embedding_size", "dropout_prob", "feature_combination")
+NETWORK_KEYS = ("mlp_hidden_size", "embedding_size", "dropout_prob", "feature_combination", "n_networks")
 
 
 class UniversalMLP(GeneralRecommender):
@@ -151,10 +151,11 @@ def list_loss(scorer: UniversalScorer, batch, name: str) -> torch.Tensor:
             2007); ``BPR``: mean over all pairs of a hidden and another candidate.
 
     Returns:
-        Mean over the lists, shape [].
+        Mean over the lists and the networks, shape [].
     """
-    values = list_scores(scorer, batch)
-    mask, label = batch[LIST_MASK], batch[LIST_LABEL]
+    columns = list_columns(scorer, batch)
+    mask, label = batch[LIST_MASK][..., None], batch[LIST_LABEL][..., None]
+    values = scorer.each_network(*columns)  # [n_users, n_candidates, n_networks]
     hidden = label.sum(dim=1).clamp(min=1)
     if name == "softmax":
         log_share = values.masked_fill(~mask, -1e9).log_softmax(dim=1)
@@ -168,12 +169,17 @@ def list_loss(scorer: UniversalScorer, batch, name: str) -> torch.Tensor:
 
 def list_scores(scorer: UniversalScorer, batch) -> torch.Tensor:
     """Scores of candidate lists, float32 [n_users, n_candidates]."""
-    sides = {}
+    return scorer(*list_columns(scorer, batch))
+
+
+def list_columns(scorer: UniversalScorer, batch) -> tuple[dict[str, torch.Tensor], ...]:
+    """User, item and pair columns of a batch of lists, by family, as ``UniversalScorer.forward`` takes them."""
+    sides = []
     for side in ("user", "item", "pair"):
         names = {family: column(side, family) for family in scorer.families}
-        sides[side] = {family: batch[name].float() for family, name in names.items() if name in batch}
-    sides["user"] = {family: values[:, None] for family, values in sides["user"].items()}
-    return scorer(sides["user"], sides["item"], sides["pair"])
+        sides.append({family: batch[name].float() for family, name in names.items() if name in batch})
+    user, item, pair = sides
+    return {family: values[:, None] for family, values in user.items()}, item, pair
 
 
 def _freeze_all_but_last_layers(scorer: UniversalScorer) -> None:
