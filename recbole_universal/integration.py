@@ -160,7 +160,7 @@ def _add_train_loader() -> None:
     @functools.wraps(stock)
     def get_dataloader(config, phase):
         if phase == "train" and config["model"] == UniversalMLP.__name__:
-            if "proximity" in (config["universal_features"] or ()):
+            if _asks_for_proximity(config):
                 return SupportQueryDataLoader
         return stock(config, phase)
 
@@ -181,6 +181,11 @@ def _add_transform() -> None:
     _rebind(stock, construct_transform, recbole.data.transform, abstract_dataloader)
 
 
+def _asks_for_proximity(config) -> bool:
+    families = config["universal_features"]
+    return isinstance(families, list) and "proximity" in families  # a wrong type is refused where families are read
+
+
 def _add_columns() -> None:
     stock = recbole.data.utils.create_dataset
 
@@ -190,7 +195,7 @@ def _add_columns() -> None:
             if config["transform"] == "universal":
                 UniversalTransform(config)  # raises: it says which key is missing
             return stock(config)
-        if "proximity" in config["universal_features"] and config["model"] != UniversalMLP.__name__:
+        if _asks_for_proximity(config) and config["model"] != UniversalMLP.__name__:
             raise ValueError(
                 f"universal_features: proximity has no columns, so the model [{config['model']}] cannot use it (a "
                 "training interaction's own proximity would contain itself); valid for other models than UniversalMLP: "
