@@ -109,7 +109,7 @@ class PublishedSplit(Split):
             for rows in (slice(0, n_train), slice(n_train, None))
         )
         generator = np.random.default_rng(seed)
-        held_out = sp.csr_matrix(self.train)
+        held_out = self.train.copy()  # eliminate_zeros works in place
         held_out.data = (generator.random(held_out.nnz) < 0.1).astype(np.float32)
         held_out.eliminate_zeros()
         self.search = self.train - held_out
