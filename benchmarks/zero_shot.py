@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import shutil
 import sys
 import tempfile
 import time
@@ -38,8 +39,17 @@ from recbole_universal.data.dataset import training_matrix
 from recbole_universal.model.ranker import pipeline_of, scorer_of
 from recbole_universal.pretrained import load_pretrained
 
-TRAINED = {"BPR": {}, "NGCF": {}, "LightGCN": {}}
+# Batches larger than RecBole's 2048, so that a graph model takes minutes; MultiVAE's are of users.
+TRAINED = {
+    "BPR": {"train_batch_size": 8192},
+    "NeuMF": {"train_batch_size": 8192},
+    "NGCF": {"train_batch_size": 8192},
+    "LightGCN": {"train_batch_size": 8192},
+    "MultiVAE": {"train_batch_size": 512},
+}
 RATES = (0.001, 0.005)
+# Validation every second epoch; training stops after 20 epochs without a better one.
+STOPPING = {"epochs": 400, "eval_step": 2, "stopping_step": 10}
 CORE = {"user_inter_num_interval": "[5,inf)", "item_inter_num_interval": "[5,inf)"}
 # What a data set's catalogue entry asks for.
 SPECIAL = {
@@ -150,8 +160,8 @@ def zero_shot_row(split: Split, model: str) -> dict:
     return {**metrics, "seconds": time.perf_counter() - start, "sources": len(pretrained.card.get("sources", ()))}
 
 
-def recbole_row(split: Split, model: str, trials: list[dict]) -> dict:
-    """A model trained by RecBole, the trial chosen on validation."""
+def recbole_row(split: Split, model: str, trials: list[dict], kept: Path | None = None) -> dict:
+    """A model trained by RecBole, the trial chosen on validation; its checkpoint is moved to ``kept``."""
     best: tuple[float, dict] | None = None
     seconds = []
     for trial in trials:
@@ -166,6 +176,9 @@ def recbole_row(split: Split, model: str, trials: list[dict]) -> dict:
                 with torch.no_grad():
                     metrics = split.evaluate(lambda users, trained=trained: _recbole_scores(trained, users), "test")
                 best = float(result["best_valid_score"]), {**metrics, "knobs": trial, "seconds": seconds[-1]}
+                if kept:
+                    kept.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.move(file, kept)
     return {**best[1], "seconds_search": sum(seconds)}
 
 
@@ -176,12 +189,18 @@ def _recbole_scores(model, users: np.ndarray) -> np.ndarray:
     return model.full_sort_predict(batch).view(len(users), -1).cpu().numpy()
 
 
-def row(split: Split, name: str, model: str) -> dict:
+def base_file(output: Path, dataset: str, model: str, seed: int) -> Path:
+    """Where the checkpoint of a trained row is kept, for ``benchmarks/interpolation.py``."""
+    return output / "bases" / f"{dataset}-{model}-{seed}.pth"
+
+
+def row(split: Split, name: str, model: str, output: Path) -> dict:
     """One result."""
     if name in PEERS:
         return peer_row(split, name)
     if name in TRAINED:
-        return recbole_row(split, name, [{"learning_rate": rate, "train_batch_size": 8192} for rate in RATES])
+        trials = [{"learning_rate": rate, **STOPPING, **TRAINED[name]} for rate in RATES]
+        return recbole_row(split, name, trials, base_file(output, split.name, name, split.keys["seed"]))
     if name == "in-domain":
         trial = {"train_stage": "in_domain", "universal_features": ["proximity"], "learning_rate": 0.003}
         return recbole_row(split, "UniversalMLP", [{**trial, "mlp_hidden_size": [64, 64]}])
@@ -291,7 +310,7 @@ def main() -> None:
         for name in todo:
             shipped = "universal-paper" if "paper" in name else "universal-base"
             model = models.get(name, {}).get(dataset, shipped)
-            result = {**setting, "row": name, **row(split, name, model)}
+            result = {**setting, "row": name, **row(split, name, model, arguments.output)}
             results.append(result)
             with file.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(result, default=str) + "\n")

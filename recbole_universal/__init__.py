@@ -15,6 +15,8 @@ integration.register()
 
 from recbole_universal.features import FeaturePipeline, UniversalFeatures  # noqa: E402
 from recbole_universal.graph import InteractionGraph  # noqa: E402
+from recbole_universal.model.interpolation import interpolate  # noqa: E402
+from recbole_universal.model.universal_interpolation import UniversalInterpolation  # noqa: E402
 from recbole_universal.model.universal_mlp import UniversalMLP  # noqa: E402
 from recbole_universal.recommend import recommend  # noqa: E402
 
@@ -26,9 +28,11 @@ __all__ = [
     "FeaturePipeline",
     "InteractionGraph",
     "UniversalFeatures",
+    "UniversalInterpolation",
     "UniversalMLP",
     "UniversalRanker",
     "__version__",
+    "interpolate",
     "pretrain",
     "recommend",
 ]

@@ -11,6 +11,8 @@ hook                      rests on                                              
                           ``recbole.data.dataset``
 ``_load_defaults``        ``Config._update_internal_config_dict`` reads the      keys without a default are ``None``
                           stock yaml files, ``overall.yaml`` first
+``_load_base``            ``Config._get_model_and_dataset``,                     a wrapped model keeps its own defaults,
+                          ``Config._load_internal_config_dict``                  kind and input type
 ``_read_pretrained``      ``Config._get_final_config_dict`` merges all settings  features and network of a
                                                                                  pre-trained model are its own
 ``_add_trainer``          ``recbole.utils.get_trainer`` prefers                  zero-shot has no epoch to train
@@ -53,9 +55,10 @@ from recbole.utils.argument_list import dataset_arguments
 from recbole_universal.data.dataset import UniversalDataset, universal_dataset_class
 from recbole_universal.data.support_query import SupportQueryDataLoader
 from recbole_universal.data.transform import UniversalTransform
+from recbole_universal.model.universal_interpolation import UniversalInterpolation, base_class, read_base_checkpoint
 from recbole_universal.model.universal_mlp import UniversalMLP
 from recbole_universal.pretrained import load_pretrained
-from recbole_universal.trainer import UniversalMLPTrainer
+from recbole_universal.trainer import UniversalMLPTrainer, interpolation_trainer
 
 # Keys that change what a saved data set or saved data loaders hold.
 DATA_KEYS = (
@@ -65,6 +68,27 @@ DATA_KEYS = (
     "numerical_features",  # the form of the columns
     "transform",
 )
+# Keys about one run and its machine, which a run that starts from a checkpoint does not take over.
+_RUN_KEYS = (
+    "model",
+    "gpu_id",
+    "device",
+    "use_gpu",
+    "show_progress",
+    "state",
+    "checkpoint_dir",
+    "config_files",
+    "world_size",
+    "nproc",
+    "local_rank",
+    "offset",
+    "ip",
+    "port",
+    "eval_batch_size",
+    "universal_peers",
+)
+# User-item pairs in an evaluation batch; RecBole's 4096 means one user a batch.
+_EVAL_BATCH_SIZE = 2**19
 _MARK = "_recbole_universal"
 
 
@@ -73,9 +97,12 @@ def register() -> None:
     if getattr(configurator.Config, _MARK, False):
         return
     _add_model(UniversalMLP, UniversalDataset)
+    _add_model(UniversalInterpolation)
     _add_trainer(UniversalMLP, UniversalMLPTrainer)
+    _add_trainer(UniversalInterpolation, interpolation_trainer)
     _add_train_loader()
     _load_defaults()
+    _load_base()
     _read_pretrained()
     _compare_saved()
     _add_transform()
@@ -90,14 +117,15 @@ def properties_dir() -> Path:
     return installed if installed.is_dir() else package.parent / "properties"
 
 
-def _add_model(model: type, dataset: type) -> None:
+def _add_model(model: type, dataset: type | None = None) -> None:
     # General recommenders are searched first; after the last kind RecBole reports an unrelated import error.
     name = f"recbole.model.general_recommender.{model.__name__.lower()}"
     module = types.ModuleType(name, doc=model.__doc__)
     module.__spec__ = ModuleSpec(name, loader=None, origin=model.__module__)
     setattr(module, model.__name__, model)
     sys.modules[name] = module
-    setattr(recbole_datasets, f"{model.__name__}Dataset", dataset)
+    if dataset:
+        setattr(recbole_datasets, f"{model.__name__}Dataset", dataset)
 
 
 def _load_defaults() -> None:
@@ -109,11 +137,53 @@ def _load_defaults() -> None:
         if os.path.basename(file) == "overall.yaml":
             stock(self, str(properties_dir() / "overall_universal.yaml"))
             own = properties_dir() / "model" / f"{self.model}.yaml"
-            if own.is_file():
+            if own.is_file():  # before a base model's own, whose keys are others
                 stock(self, str(own))
         return loaded
 
     configurator.Config._update_internal_config_dict = update
+
+
+def _load_base() -> None:
+    stock_names = configurator.Config._get_model_and_dataset
+    stock_defaults = configurator.Config._load_internal_config_dict
+
+    @functools.wraps(stock_names)
+    def get_model_and_dataset(self, model, dataset):
+        name = model if model is not None else self.external_config_dict.get("model")
+        if name != UniversalInterpolation.__name__ and name is not UniversalInterpolation:
+            return stock_names(self, model, dataset)
+        _take_over_checkpoint(self.external_config_dict)
+        base = base_class(self.external_config_dict.get("base_model"))
+        _, _, dataset = stock_names(self, base, dataset)
+        return UniversalInterpolation.__name__, base, dataset
+
+    @functools.wraps(stock_defaults)
+    def load_internal_config_dict(self, model, model_class, dataset):
+        if model != UniversalInterpolation.__name__:
+            return stock_defaults(self, model, model_class, dataset)
+        stock_defaults(self, model_class.__name__, model_class, dataset)
+        if model_class.type != ModelType.SEQUENTIAL:  # there the key counts users, not pairs
+            self.internal_config_dict["eval_batch_size"] = _EVAL_BATCH_SIZE
+
+    configurator.Config._get_model_and_dataset = get_model_and_dataset
+    configurator.Config._load_internal_config_dict = load_internal_config_dict
+
+
+def _take_over_checkpoint(given: dict) -> None:
+    """Add the settings that the model of ``base_checkpoint`` was run with, where the user gives none."""
+    if not given.get("base_checkpoint"):
+        return
+    config = read_base_checkpoint(given["base_checkpoint"], map_location="cpu")["config"]
+    name = given.get("base_model", config["model"])
+    if (name if isinstance(name, str) else name.__name__) != config["model"]:
+        raise ValueError(
+            f"base_model: [{name}] is set, but base_checkpoint [{given['base_checkpoint']}] holds a model of the kind "
+            f"[{config['model']}]. Leave base_model out."
+        )
+    taken = {key: value for key, value in config.external_config_dict.items() if key not in _RUN_KEYS}
+    for key, value in {**taken, "base_model": config["model"], "dataset": config["dataset"]}.items():
+        given.setdefault(key, value)
 
 
 def _read_pretrained() -> None:
@@ -150,7 +220,7 @@ def _pretrained_settings(config: dict, given: dict) -> dict:
     return settings
 
 
-def _add_trainer(model: type, trainer: type) -> None:
+def _add_trainer(model: type, trainer: Callable) -> None:
     setattr(recbole.trainer, f"{model.__name__}Trainer", trainer)
 
 
@@ -159,6 +229,8 @@ def _add_train_loader() -> None:
 
     @functools.wraps(stock)
     def get_dataloader(config, phase):
+        if config["model"] == UniversalInterpolation.__name__:
+            return stock({**config.final_config_dict, "model": base_class(config["base_model"]).__name__}, phase)
         if phase == "train" and config["model"] == UniversalMLP.__name__:
             if _asks_for_proximity(config):
                 return SupportQueryDataLoader
@@ -194,6 +266,9 @@ def _add_columns() -> None:
         if not config["universal_features"]:
             if config["transform"] == "universal":
                 UniversalTransform(config)  # raises: it says which key is missing
+            if config["model"] == UniversalInterpolation.__name__:
+                with _dataset_class(config, _stock_dataset_class(config)):
+                    return stock(config)
             return stock(config)
         if _asks_for_proximity(config) and config["model"] != UniversalMLP.__name__:
             raise ValueError(
@@ -201,18 +276,18 @@ def _add_columns() -> None:
                 "training interaction's own proximity would contain itself); valid for other models than UniversalMLP: "
                 "activity, cooccurrence, interaction."
             )
-        with _dataset_class_for(config):
+        with _dataset_class(config, universal_dataset_class(_stock_dataset_class(config))):
             return stock(config)
 
     _rebind(stock, create_dataset, recbole.data.utils, recbole.data)
 
 
 @contextlib.contextmanager
-def _dataset_class_for(config) -> Iterator[None]:
-    """For the length of one call, let RecBole find the class with universal columns as ``<Model>Dataset``."""
+def _dataset_class(config, found: type) -> Iterator[None]:
+    """For the length of one call, let RecBole find a class as ``<Model>Dataset``."""
     name = f"{config['model']}Dataset"
     had = getattr(recbole_datasets, name, None)
-    setattr(recbole_datasets, name, universal_dataset_class(had or _stock_dataset_class(config["MODEL_TYPE"])))
+    setattr(recbole_datasets, name, found)
     try:
         yield
     finally:
@@ -222,14 +297,19 @@ def _dataset_class_for(config) -> Iterator[None]:
             setattr(recbole_datasets, name, had)
 
 
-def _stock_dataset_class(model_type: ModelType) -> type:
+def _stock_dataset_class(config) -> type:
+    """The class that RecBole would take for the model, or for the base of an interpolation."""
+    name = config["model"]
+    if name == UniversalInterpolation.__name__:
+        name = base_class(config["base_model"]).__name__
     by_type = {ModelType.SEQUENTIAL: "SequentialDataset", ModelType.KNOWLEDGE: "KnowledgeBasedDataset"}
-    if model_type == ModelType.DECISIONTREE:
+    if config["MODEL_TYPE"] == ModelType.DECISIONTREE:
         raise ValueError(
             "universal_features cannot be used with decision-tree models (XGBoost, LightGBM): they read scalar "
             "columns only. Leave the key empty."
         )
-    return getattr(recbole_datasets, by_type.get(model_type, "Dataset"))
+    named = getattr(recbole_datasets, f"{name}Dataset", None)
+    return named or getattr(recbole_datasets, by_type.get(config["MODEL_TYPE"], "Dataset"))
 
 
 def _rebind(stock: Callable, ours: Callable, *modules: types.ModuleType) -> None:

@@ -1,30 +1,41 @@
-"""What RecBole's Trainer lacks: a run that trains nothing, and pre-training on many data sets."""
+"""What RecBole's Trainer lacks: runs that train nothing, the choice of a weight, pre-training on many data sets."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
 import math
 import os
+import random
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from recbole.data import create_dataset
+from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.data.interaction import Interaction
+from recbole.evaluator import Collector, Evaluator
 from recbole.trainer import Trainer
+from recbole.utils import calculate_valid_score, get_trainer, init_seed
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
+from recbole_universal.data.dataset import training_matrix
 from recbole_universal.data.fields import LIST_LABEL, LIST_MASK
 from recbole_universal.data.support_query import ListBatches
 from recbole_universal.features.cache import canonical_json
 from recbole_universal.model.scorer import UniversalScorer
+from recbole_universal.model.universal_interpolation import base_class, read_base_checkpoint
 from recbole_universal.model.universal_mlp import list_loss, list_scores
 
 logger = logging.getLogger(__name__)
+
+#: Weights of the universal model that are tried on validation.
+WEIGHTS = tuple(k / 20 for k in range(21))
 
 
 class UniversalMLPTrainer(Trainer):
@@ -54,6 +65,198 @@ class UniversalMLPTrainer(Trainer):
         if saved:
             self._save_checkpoint(-1, verbose=verbose)
         return self.best_valid_score, self.best_valid_result
+
+
+def interpolation_trainer(config, model):
+    """The trainer of :class:`~recbole_universal.model.universal_interpolation.UniversalInterpolation`.
+
+    Returns:
+        An object of a subclass of the base model's own trainer class, so that the base is trained as it would be alone.
+    """
+    base = get_trainer(config["MODEL_TYPE"], base_class(config["base_model"]).__name__)
+    return type("UniversalInterpolationTrainer", (InterpolationTrainer, base), {"__module__": __name__})(config, model)
+
+
+class InterpolationTrainer(Trainer):
+    """Goes before a base model's own trainer class: trains the base, or loads it, and then chooses the weight."""
+
+    def fit(self, train_data, valid_data=None, verbose=True, saved=True, show_progress=False, callback_fn=None):
+        """See RecBole; the result is that of the interpolated model on the validation part.
+
+        Raises:
+            ValueError: If the weight is to be chosen and there is no validation part, or ``base_checkpoint`` does not
+                fit the data.
+        """
+        chosen = not isinstance(self.config["interpolation_weight"], (int, float))
+        if chosen and not valid_data:
+            raise ValueError(
+                f"interpolation_weight: [{self.config['interpolation_weight']}] is chosen on validation, and there is "
+                "no validation part; give a number from 0 to 1."
+            )
+        if self.config["base_checkpoint"]:
+            load_base(self.config, self.model, train_data.dataset)
+            self.eval_collector.data_collect(train_data)
+        else:
+            super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
+            if saved:  # the best epoch, which RecBole itself loads only when it tests
+                best = torch.load(self.saved_model_file, map_location=self.device, weights_only=False)
+                self.model.load_state_dict(best["state_dict"])
+                self.model.load_other_parameter(best.get("other_parameter"))
+        self.model.universal_mixing = True
+        if chosen:
+            self._choose_weights(train_data, valid_data, verbose, show_progress)
+        self.cur_step = 0
+        self.best_valid_score, self.best_valid_result = -1, None
+        if valid_data:
+            self.best_valid_score, self.best_valid_result = self._valid_epoch(valid_data, show_progress=show_progress)
+        if saved:
+            self._save_checkpoint(-1, verbose=verbose)
+        return self.best_valid_score, self.best_valid_result
+
+    @torch.no_grad()
+    def _choose_weights(self, train_data, valid_data, verbose, show_progress) -> None:
+        """Score the validation part once and try all weights on it."""
+        by_activity = self.config["interpolation_weight"] == "by_activity"
+        config = copy.copy(self.config)
+        config.final_config_dict = {**self.config.final_config_dict, "metrics": [self.valid_metric.partition("@")[0]]}
+        collectors = [Collector(config) for _ in WEIGHTS]
+        for collector in collectors:
+            collector.data_collect(train_data)
+        self.model.eval()
+        full = isinstance(valid_data, FullSortEvalDataLoader)
+        score = self._full_sort_batch_eval if full else self._neg_sample_batch_eval
+        if full and getattr(self, "item_tensor", None) is None:
+            self.item_tensor = valid_data._dataset.get_item_feature().to(self.device)
+        self.tot_item_num = valid_data._dataset.item_num
+        users = []
+        before = self.model.universal_weights
+        for batch in tqdm(valid_data, desc="interpolation", unit="batch", disable=not show_progress):
+            with self.model.universal_scores_held():
+                for weight, collector in zip(WEIGHTS, collectors, strict=True):
+                    self.model.universal_weights = torch.full_like(before, weight)
+                    interaction, scores, *positive = score(batch)
+                    collector.eval_batch_collect(scores, interaction, *positive)
+            users.append(interaction[self.config["USER_ID_FIELD"]].cpu())
+        self.model.universal_weights = before
+        structs = [collector.get_data_struct() for collector in collectors]
+        evaluator = Evaluator(config)
+        bins = self.model.universal_bins(_one_a_row(torch.cat(users), structs[0]))
+        values = torch.zeros(len(before), len(WEIGHTS), dtype=torch.float64)
+        counts = torch.zeros(len(before), dtype=torch.float64)
+        for k in range(len(before)):
+            rows = bins == k
+            counts[k] = rows.sum()
+            if counts[k]:
+                parts = [_rows_of(struct, rows) if by_activity else struct for struct in structs]
+                results = [evaluator.evaluate(part) for part in parts]
+                values[k] = torch.tensor([calculate_valid_score(result, self.valid_metric) for result in results])
+        gains = values * counts[:, None]
+        if not self.config["single_spec"]:
+            for tensor in (gains, counts):
+                torch.distributed.all_reduce(tensor)
+        gains = gains if self.valid_metric_bigger else -gains
+        best = monotone_choice(gains.numpy())
+        self.model.universal_weights = torch.tensor([WEIGHTS[k] for k in best], dtype=torch.float32)
+        if verbose:
+            total = gains.abs().sum(dim=0) / counts.sum()
+            shown = ", ".join(f"{weight:g}: {value:.4f}" for weight, value in zip(WEIGHTS, total, strict=True))
+            logger.info("%s on validation by weight of the universal model: %s", self.config["valid_metric"], shown)
+            logger.info("interpolation_weight: %s", [WEIGHTS[k] for k in best])
+
+
+def monotone_choice(gains: np.ndarray) -> list[int]:
+    """The best choice of one column a row that never turns back.
+
+    Args:
+        gains: real [n_rows, n_columns].
+
+    Returns:
+        Column of each row, all non-decreasing or all non-increasing, with the largest sum of gains.
+    """
+    found = []
+    for sign in (1, -1):
+        table = gains[:, ::sign]
+        total, back = table[0].copy(), []
+        for row in table[1:]:
+            before = np.maximum.accumulate(total)
+            # The first column that reaches the maximum so far.
+            back.append(np.array([int(np.argmax(total[: k + 1])) for k in range(len(total))]))
+            total = row + before
+        path = [int(np.argmax(total))]
+        for step in reversed(back):
+            path.append(int(step[path[-1]]))
+        columns = path[::-1]
+        found.append((float(total.max()), [k if sign == 1 else gains.shape[1] - 1 - k for k in columns]))
+    return max(found, key=lambda one: one[0])[1]
+
+
+def _one_a_row(users: torch.Tensor, struct) -> torch.Tensor:
+    """The user of each row of ``rec.topk``; sampled evaluation gives a user several rows in a batch, side by side."""
+    for name in ("rec.topk", "rec.meanrank", "rec.items"):
+        if name in struct and len(struct.get(name)) != len(users):
+            return users.unique_consecutive()
+    return users
+
+
+def _rows_of(struct, rows: torch.Tensor):
+    """The part of what a RecBole collector holds that belongs to some rows."""
+    part = copy.copy(struct)
+    part._data_dict = {
+        name: value[rows] if name.startswith("rec.") else value for name, value in struct._data_dict.items()
+    }
+    return part
+
+
+def load_base(config, model, dataset) -> None:
+    """Load ``base_checkpoint`` into a model, after a check that it was trained on the same training part.
+
+    The data set of the checkpoint is built again from its config and compared by content: the ids of users and items
+    and every training interaction.
+
+    Args:
+        config: RecBole ``Config`` of this run.
+        model: The model that takes the weights.
+        dataset: The training part of this run.
+
+    Raises:
+        ValueError: If data, split or architecture differ.
+    """
+    checkpoint = read_base_checkpoint(config["base_checkpoint"], map_location=config["device"])
+    where = f"base_checkpoint: [{config['base_checkpoint']}]"
+    theirs = copy.copy(checkpoint["config"])
+    # Device and folders are this run's, and the data if they have moved since.
+    moved = () if os.path.isdir(theirs["data_path"]) else ("data_path",)
+    theirs.final_config_dict = {**theirs.final_config_dict}
+    for key in ("device", "checkpoint_dir", "single_spec", "local_rank", *moved):
+        theirs.final_config_dict[key] = config[key]
+    with torch.random.fork_rng(devices=[]):
+        states = np.random.get_state(), random.getstate()
+        init_seed(theirs["seed"], theirs["reproducibility"])
+        part = create_dataset(theirs).build()[0]
+        np.random.set_state(states[0])
+        random.setstate(states[1])
+    for field in (dataset.uid_field, dataset.iid_field):
+        if not np.array_equal(part.field2id_token[field], dataset.field2id_token[field]):
+            raise ValueError(
+                f"{where} was trained on other data: its {field} column has {part.num(field) - 1} ids, that of this "
+                f"run {dataset.num(field) - 1}, and they are not the same. Use the data set and filters "
+                f"(load_col, *_inter_num_interval, val_interval) of that model."
+            )
+    if (training_matrix(part) != training_matrix(dataset)).nnz:
+        raise ValueError(
+            f"{where} was trained on another split of the data, so its training part holds interactions that this run "
+            "validates or tests on. Use its seed, eval_args and filters: leave those keys out, and they are taken from "
+            "the checkpoint."
+        )
+    try:
+        model.load_state_dict(checkpoint["state_dict"])
+        other = checkpoint.get("other_parameter") or {}
+        model.load_other_parameter({key: value for key, value in other.items() if key != "universal_interpolation"})
+    except RuntimeError as error:
+        raise ValueError(
+            f"{where} has weights of another architecture than this config describes: {error}\nLeave the keys of the "
+            "base model out, and they are taken from the checkpoint."
+        ) from error
 
 
 class Pretrainer:

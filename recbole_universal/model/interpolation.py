@@ -1,0 +1,85 @@
+"""Interpolation of two score matrices (arXiv 2309.01188, Section 4.3); imports no RecBole."""
+
+from __future__ import annotations
+
+import torch
+
+#: Ways to put two models' scores on one scale, per user.
+SCORE_SPACES = ("raw", "min-max", "z-score", "rank")
+
+
+def interpolate(
+    base: torch.Tensor, universal: torch.Tensor, weight: float | torch.Tensor, space: str = "z-score"
+) -> torch.Tensor:
+    r"""Mix the scores of two models: :math:`(1 - w) \, b + w \, u`, each in the named space.
+
+    Args:
+        base: scores of the base model, real [n_users, n_items]; higher is better.
+        universal: scores of the universal model, same shape.
+        weight: w in [0, 1], one number or one a user, [n_users]. Rows of weight 0 are the base's scores as given, rows
+            of weight 1 the universal model's.
+        space: one of :data:`SCORE_SPACES`; see :func:`to_space`.
+
+    Returns:
+        float32 [n_users, n_items].
+
+    Raises:
+        ValueError: if a score is not finite, the shapes differ, or an argument is out of range.
+    """
+    if base.dim() != 2 or base.shape != universal.shape:
+        raise ValueError(
+            f"Two matrices [n_users, n_items] of one shape are needed, got {[*base.shape]}, {[*universal.shape]}."
+        )
+    for name, scores in (("base", base), ("universal", universal)):
+        if not scores.isfinite().all():
+            user = int((~scores.isfinite()).any(dim=1).nonzero()[0])
+            raise ValueError(f"The {name} scores of row {user} are NaN or infinite; every score must be a number.")
+    weights = torch.as_tensor(weight, dtype=torch.float32, device=base.device)
+    if not ((weights >= 0) & (weights <= 1)).all():
+        raise ValueError(f"The weight must lie in [0, 1], got {weight}.")
+    if weights.dim() > 1 or (weights.dim() == 1 and len(weights) != len(base)):
+        raise ValueError(f"The weight must be one number or one a user, got shape {[*weights.shape]}.")
+    weights = weights.expand(len(base))[:, None]
+    mixed = mix(to_space(base, space), to_space(universal, space), weights)
+    mixed = torch.where(weights == 0, base.float(), mixed)
+    return torch.where(weights == 1, universal.float(), mixed)
+
+
+def mix(base: torch.Tensor, universal: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """The weighted sum of scores in one space; ``weights`` are [n_users, 1]."""
+    return (1 - weights) * base + weights * universal
+
+
+def to_space(scores: torch.Tensor, space: str) -> torch.Tensor:
+    """Each user's scores on a common scale.
+
+    ``raw``: as they are. ``min-max``: 0 for the user's lowest, 1 for the highest. ``z-score``: mean 0 and standard
+    deviation 1. ``rank``: share of the other items with a lower score. A user whose scores are all equal gets zeros
+    (but in ``raw``).
+
+    Args:
+        scores: real [n_users, n_items].
+        space: one of :data:`SCORE_SPACES`.
+
+    Returns:
+        float32 [n_users, n_items]; the order within a row is kept, equals stay equal.
+
+    Raises:
+        ValueError: if the space is unknown.
+    """
+    if space not in SCORE_SPACES:
+        raise ValueError(f"interpolation_space: must be one of {list(SCORE_SPACES)}, got {space!r}.")
+    scores = scores.float()
+    if space == "raw":
+        return scores
+    if space == "rank":
+        ordered = scores.sort(dim=1).values
+        return torch.searchsorted(ordered, scores.contiguous()).float() / max(1, scores.shape[1] - 1)
+    if space == "min-max":
+        low, high = scores.aminmax(dim=1, keepdim=True)
+        return (scores - low) / torch.where(high > low, high - low, 1.0)
+    centred = scores - scores.mean(dim=1, keepdim=True)
+    spread = centred.square().mean(dim=1, keepdim=True).sqrt()
+    # Rounding leaves a trace of spread among equals.
+    equal = spread <= 1e-6 * scores.abs().amax(dim=1, keepdim=True)
+    return torch.where(equal, 0.0, centred / torch.where(equal, 1.0, spread))
