@@ -45,18 +45,17 @@ MODELS = {
     "universal-paper": {
         "universal_features": ["activity", "cooccurrence", "interaction"],
         "n_networks": 1,
+        "query_users": 600,
         "epochs": 8,
-        "stopping_step": 8,
     },
 }
 SETTINGS = {
     "mlp_hidden_size": [64, 64],
     "n_networks": 4,
     "learning_rate": 0.003,
-    "epochs": 4,
-    "stopping_step": 4,
+    "epochs": 2,
     "list_batch_size": 64,
-    "query_users": 600,
+    "query_users": 1200,
     "query_share": 0.2,
     "load_col": {"inter": ["user_id", "item_id"]},
     "state": "ERROR",

@@ -32,6 +32,7 @@ import recbole_universal  # noqa: F401  mends RecBole, so it comes before any im
 from peers import PEERS
 from recbole.config import Config
 from recbole.data import create_dataset
+from recbole.data.interaction import Interaction
 from recbole.quick_start import load_data_and_model, run_recbole
 from recbole.utils import init_seed
 
@@ -61,8 +62,12 @@ N_VALID_USERS = 1000
 class Split:
     """One data set as RecBole splits it."""
 
-    def __init__(self, name: str, data_path: str, seed: int, max_users: int):
+    label = ""  # its name in the results
+
+    def __init__(self, name: str, data_path: str, seed: int, max_users: int, sample: int = 0):
         self.name = name
+        if sample:
+            data_path = sampled(name, data_path, sample)
         self.keys = {"data_path": data_path, "load_col": {"inter": ["user_id", "item_id"]}, "seed": seed, **CORE}
         self.keys |= {**SPECIAL.get(name, {}), "show_progress": False, "state": "ERROR"}
         init_seed(seed, True)  # RecBole splits by the global random state
@@ -99,6 +104,21 @@ class Split:
                 gains.setdefault(f"ndcg@{k}", []).append(found / ideal)
                 gains.setdefault(f"recall@{k}", []).append(hits[:, :k].sum(axis=1) / number)
         return {name: float(np.concatenate(values).mean()) for name, values in gains.items()}
+
+
+def sampled(name: str, data_path: str, n_users: int) -> str:
+    """A copy of a data set with some of its users, drawn once; returns the ``data_path`` of it."""
+    folder = Path(tempfile.gettempdir()) / f"recbole_universal_{n_users}_users"
+    file = folder / name / f"{name}.inter"
+    if not file.is_file():
+        rows = pd.read_csv(Path(data_path) / name / file.name, sep="\t", dtype=str)
+        users = np.sort(rows["user_id:token"].unique())
+        drawn = np.random.default_rng(0).permutation(users)[:n_users]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        beside = file.with_suffix(".part")
+        rows[rows["user_id:token"].isin(drawn)].to_csv(beside, sep="\t", index=False)
+        beside.rename(file)
+    return str(folder)
 
 
 class PublishedSplit(Split):
@@ -173,8 +193,7 @@ def recbole_row(split: Split, model: str, trials: list[dict], kept: Path | None 
             if best is None or result["best_valid_score"] > best[0]:
                 (file,) = Path(folder).glob("*.pth")
                 trained = load_data_and_model(str(file))[1].eval()
-                with torch.no_grad():
-                    metrics = split.evaluate(lambda users, trained=trained: _recbole_scores(trained, users), "test")
+                metrics = split.evaluate(scores_of(trained), "test")
                 best = float(result["best_valid_score"]), {**metrics, "knobs": trial, "seconds": seconds[-1]}
                 if kept:
                     kept.parent.mkdir(parents=True, exist_ok=True)
@@ -182,11 +201,21 @@ def recbole_row(split: Split, model: str, trials: list[dict], kept: Path | None 
     return {**best[1], "seconds_search": sum(seconds)}
 
 
-def _recbole_scores(model, users: np.ndarray) -> np.ndarray:
-    from recbole.data.interaction import Interaction
+def scores_of(model):
+    """A function from users to scores of all items, by a model of RecBole; pairs' sigmoids as logits."""
 
-    batch = Interaction({model.USER_ID: torch.from_numpy(users)}).to(model.device)
-    return model.full_sort_predict(batch).view(len(users), -1).cpu().numpy()
+    @torch.no_grad()
+    def scores(users: np.ndarray) -> np.ndarray:
+        batch = Interaction({model.USER_ID: torch.from_numpy(users)}).to(model.device)
+        try:
+            return model.full_sort_predict(batch).view(len(users), -1).cpu().numpy()
+        except NotImplementedError:
+            items = torch.arange(model.n_items)
+            pairs = {model.USER_ID: batch[model.USER_ID].repeat_interleave(len(items))}
+            pairs[model.ITEM_ID] = items.repeat(len(users))
+            return model.predict(Interaction(pairs)).logit(eps=1e-7).view(len(users), -1).numpy()
+
+    return scores
 
 
 def base_file(output: Path, dataset: str, model: str, seed: int) -> Path:
@@ -194,13 +223,13 @@ def base_file(output: Path, dataset: str, model: str, seed: int) -> Path:
     return output / "bases" / f"{dataset}-{model}-{seed}.pth"
 
 
-def row(split: Split, name: str, model: str, output: Path) -> dict:
+def row(split: Split, name: str, model: str, output: Path, rates: list[float]) -> dict:
     """One result."""
     if name in PEERS:
         return peer_row(split, name)
     if name in TRAINED:
-        trials = [{"learning_rate": rate, **STOPPING, **TRAINED[name]} for rate in RATES]
-        return recbole_row(split, name, trials, base_file(output, split.name, name, split.keys["seed"]))
+        trials = [{"learning_rate": rate, **STOPPING, **TRAINED[name]} for rate in rates]
+        return recbole_row(split, name, trials, base_file(output, split.label, name, split.keys["seed"]))
     if name == "in-domain":
         trial = {"train_stage": "in_domain", "universal_features": ["proximity"], "learning_rate": 0.003}
         return recbole_row(split, "UniversalMLP", [{**trial, "mlp_hidden_size": [64, 64]}])
@@ -281,6 +310,8 @@ def main() -> None:
     parser.add_argument("--models", type=Path, help="JSON: {row: {data set: folder}} of leave-one-domain-out models")
     parser.add_argument("--seed", type=int, default=2020)
     parser.add_argument("--published", action="store_true", help="the published split; trained rows are left out")
+    parser.add_argument("--rates", nargs="*", type=float, default=RATES, help="learning rates of trained rows")
+    parser.add_argument("--sample", type=int, default=0, help="users of the data set that all rows share; 0: all")
     parser.add_argument("--max-users", type=int, default=0, help="users evaluated; 0: all")
     parser.add_argument("--output", type=Path, required=True, help="folder of results.jsonl")
     parser.add_argument("--report", type=Path, help="write Markdown, CSV and plot of what is there, run nothing")
@@ -300,17 +331,18 @@ def main() -> None:
     models = json.loads(arguments.models.read_text()) if arguments.models else {}
     for dataset in arguments.datasets:
         label = f"{dataset}, published split" if arguments.published else dataset
+        label = f"{dataset}, {arguments.sample} users" if arguments.sample else label
         setting = {"dataset": label, "seed": arguments.seed, "max_users": arguments.max_users}
         todo = [name for name in names if not any({**setting, "row": name}.items() <= r.items() for r in results)]
         if not todo:
             continue
-        split = (PublishedSplit if arguments.published else Split)(
-            dataset, arguments.data_path, arguments.seed, arguments.max_users
-        )
+        drawn = (arguments.data_path, arguments.seed, arguments.max_users)
+        split = PublishedSplit(dataset, *drawn) if arguments.published else Split(dataset, *drawn, arguments.sample)
+        split.label = label
         for name in todo:
             shipped = "universal-paper" if "paper" in name else "universal-base"
             model = models.get(name, {}).get(dataset, shipped)
-            result = {**setting, "row": name, **row(split, name, model, arguments.output)}
+            result = {**setting, "row": name, **row(split, name, model, arguments.output, arguments.rates)}
             results.append(result)
             with file.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(result, default=str) + "\n")

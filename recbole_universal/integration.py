@@ -67,6 +67,10 @@ DATA_KEYS = (
     "universal_weight_field",
     "numerical_features",  # the form of the columns
     "transform",
+    "unseen_users",
+    "unseen_items",
+    "eval_users",
+    "eval_items",
 )
 # Keys about one run and its machine, which a run that starts from a checkpoint does not take over.
 _RUN_KEYS = (
@@ -234,6 +238,11 @@ def _add_train_loader() -> None:
         if phase == "train" and config["model"] == UniversalMLP.__name__:
             if _asks_for_proximity(config):
                 return SupportQueryDataLoader
+            if config["unseen_users"] or config["unseen_items"]:
+                raise ValueError(
+                    "unseen_users, unseen_items: without the family proximity training draws negative items from the "
+                    "whole catalogue, so no item stays unseen; add proximity to universal_features."
+                )
         return stock(config, phase)
 
     recbole.data.utils.get_dataloader = get_dataloader

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import recbole
 import torch
 from recbole.data import create_dataset
 from recbole.data.dataloader import FullSortEvalDataLoader
@@ -31,6 +32,7 @@ from recbole_universal.features.cache import canonical_json
 from recbole_universal.model.scorer import UniversalScorer
 from recbole_universal.model.universal_interpolation import base_class, read_base_checkpoint
 from recbole_universal.model.universal_mlp import list_loss, list_scores
+from recbole_universal.pretrained import load_pretrained, save_pretrained
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +55,32 @@ class UniversalMLPTrainer(Trainer):
         if lists is not None and self.config["train_stage"] == "in_domain":
             sample = lists.sample(seed=self.config["seed"])
             self.model.scorer.standardise({family: rows.to(self.device) for family, rows in sample.items()})
-        return super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
+        result = super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
+        if saved and self.config["local_rank"] == 0:
+            self._export(verbose)
+        return result
+
+    def _export(self, verbose) -> None:
+        """Write the best epoch beside RecBole's checkpoint as a folder that the key ``pretrained`` takes."""
+        checkpoint = torch.load(self.saved_model_file, map_location="cpu", weights_only=False)
+        prefix = "scorer."
+        weights = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+        folder = Path(self.saved_model_file).with_suffix("")
+        card: dict = {
+            "name": folder.name,
+            "description": "A universal recommender trained on one data set.",
+            "sources": [self.config["dataset"]],
+            "metrics": {f"{name}, validation": float(value) for name, value in (self.best_valid_result or {}).items()},
+            "versions": {"torch": torch.__version__, "recbole": recbole.__version__},
+            "seed": self.config["seed"],
+            "command": f"train_stage: {self.config['train_stage']}",
+        }
+        if self.config["train_stage"] == "finetune":
+            card["sources"] += load_pretrained(self.config["pretrained"]).card.get("sources", [])
+            card["description"] = f"[{self.config['pretrained']}], fine-tuned on one data set."
+        save_pretrained(folder, weights, {"features": self.model.schema, "network": self.model.scorer.network}, card)
+        if verbose:
+            logger.info("Saving as a pre-trained model: %s", folder)
 
     def _validate_only(self, train_data, valid_data, verbose, saved, show_progress):
         self.eval_collector.data_collect(train_data)

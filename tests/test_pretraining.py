@@ -22,7 +22,7 @@ import recbole_universal
 from recbole_universal import FeaturePipeline, UniversalRanker
 from recbole_universal.data.dataset import training_matrix
 from recbole_universal.data.fields import LIST_LABEL, LIST_MASK
-from recbole_universal.data.support_query import ListBatches, query_lists
+from recbole_universal.data.support_query import ListBatches, query_lists, unseen_groups
 from recbole_universal.features.proximity import support_query_split
 from recbole_universal.model.scorer import BOUND, UniversalScorer
 from recbole_universal.pretrained import load_pretrained
@@ -209,6 +209,21 @@ def test_finetune_changes_what_it_may(sources, parameters):
     assert changed and changed <= (last if parameters == "all" else {n for n in weights if "pair_head.4" in n})
 
 
+@pytest.mark.parametrize("stage", ["finetune", "in_domain"])
+def test_a_trained_model_is_saved_as_a_pretrained_one_too(sources, tmp_path, stage):
+    extra = {"train_stage": "finetune", "epochs": 2}
+    folder = recbole_universal.pretrain(config_dict=sources) if stage == "finetune" else ""
+    if stage == "in_domain":
+        extra = {"train_stage": "in_domain", "mlp_hidden_size": [8], "epochs": 2, **FEATURES}
+    trained = run_recbole("UniversalMLP", "target", config_dict=target_keys(sources, folder, **extra))
+    (saved,) = (path for path in (tmp_path / "saved").iterdir() if path.is_dir() and path.name.startswith("Universal"))
+    again = run_recbole("UniversalMLP", "target", config_dict=target_keys(sources, saved), saved=False)
+    assert again["test_result"] == trained["test_result"]
+    sources_of = load_pretrained(saved).card["sources"]
+    assert sources_of == ["target", "red", "green"] if stage == "finetune" else ["target"]
+    assert "target" in (saved / "README.md").read_text()
+
+
 @pytest.mark.parametrize("loss", ["softmax", "BPR"])
 def test_in_domain_training_learns(sources, loss):
     keys = target_keys(sources, "", train_stage="in_domain", list_loss=loss, epochs=5, **FEATURES)
@@ -259,3 +274,53 @@ def test_schema_of_a_model_is_json(sources):
     folder = recbole_universal.pretrain(config_dict=sources)
     content = json.loads((folder / "model.json").read_text())
     assert content["schema"]["features"]["families"][0]["args"]["top_k"] == 10
+
+
+def test_training_never_meets_unseen_users_and_items(sources):
+    extra = {"train_stage": "in_domain", "unseen_users": 0.3, "unseen_items": 0.2, **FEATURES}
+    config = Config("UniversalMLP", "target", config_dict=target_keys(sources, "", **extra))
+    train, _, test = data_preparation(config, create_dataset(config))
+    users, items = unseen_groups(config, train._dataset)
+    assert users.sum() == round(0.3 * 60) and items.sum() == round(0.2 * (train._dataset.item_num - 1))
+    assert not users[0] and not items[0]
+    whole = training_matrix(train._dataset)
+    assert train.matrix[users].nnz == 0 and train.matrix[:, items].nnz == 0
+    expected = whole.toarray()
+    expected[users] = 0
+    expected[:, items] = 0
+    np.testing.assert_array_equal(train.matrix.toarray(), expected)
+    # They are no part of the graph in training, and are when items are ranked for them.
+    assert train._dataset.universal["proximity"].pair.scorers.matrix.nnz == whole.nnz
+    assert set(np.unique(test._dataset.inter_feat["user_id"])) & set(np.flatnonzero(users))
+
+
+@pytest.mark.parametrize("user", ["seen", "unseen", "all"])
+@pytest.mark.parametrize("item", ["seen", "unseen"])
+def test_the_test_part_of_a_group(sources, user, item):
+    extra = {"train_stage": "in_domain", "unseen_users": 0.3, "unseen_items": 0.3, "epochs": 1, **FEATURES}
+    extra |= {"eval_users": user, "eval_items": item, "mlp_hidden_size": [8]}
+    config = Config("UniversalMLP", "target", config_dict=target_keys(sources, "", **extra))
+    _, _, test = data_preparation(config, create_dataset(config))
+    users, items = unseen_groups(config, test._dataset)
+    rows = test._dataset.inter_feat
+    assert all(items[rows["item_id"].numpy()] == (item == "unseen"))
+    if user != "all":
+        assert all(users[rows["user_id"].numpy()] == (user == "unseen"))
+    result = run_recbole("UniversalMLP", "target", config_dict=target_keys(sources, "", **extra), saved=False)
+    assert result["test_result"]["ndcg@10"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ({"unseen_users": 1.0}, "unseen_users: must be a share"),
+        ({"unseen_items": "all"}, "unseen_items: must be a share"),
+        ({"eval_users": "some"}, "eval_users: must be one of"),
+        ({"eval_items": "unseen"}, "no interaction of that group"),
+        ({"unseen_items": 0.2, "universal_features": ["activity"]}, "add proximity to universal_features"),
+    ],
+)
+def test_bad_groups(sources, extra, message):
+    keys = target_keys(sources, "", train_stage="in_domain", **{**FEATURES, **extra})
+    with pytest.raises(ValueError, match=message):
+        run_recbole("UniversalMLP", "target", config_dict=keys, saved=False)

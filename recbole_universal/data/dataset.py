@@ -21,6 +21,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType, ModelType
 
 from recbole_universal.data.fields import column
+from recbole_universal.data.support_query import rows_to_test
 from recbole_universal.data.transform import PairInteraction, pair_field_names
 from recbole_universal.features import FeaturePipeline, UniversalFeatures
 
@@ -187,6 +188,8 @@ class UniversalColumns(_Base):
     def build(self) -> list:
         """Split as RecBole does, then compute the features of the training part and fill the columns."""
         parts = super().build()
+        if {self.config["eval_users"], self.config["eval_items"]} - {None, "all"}:
+            parts[-1].inter_feat = parts[-1].inter_feat[rows_to_test(self.config, parts[-1])]
         features = self._compute(training_matrix(parts[0]))
         for family, values in features.items():
             self._set_columns(family, torch.as_tensor(values.user), torch.as_tensor(values.item))

@@ -24,6 +24,8 @@ _N_RANDOM = 200
 # Most users hidden at once, as a share of all: hiding more would make the support part another data set.
 _LARGEST_SHARE = 0.25
 _LEAST_USERS = 20
+#: Values of ``eval_users`` and ``eval_items``.
+EVAL_GROUPS = ("all", "seen", "unseen")
 
 
 def query_lists(
@@ -159,7 +161,7 @@ class SupportQueryDataLoader(AbstractDataLoader):
     def __init__(self, config, dataset, sampler, shuffle=False):
         from recbole_universal.data.dataset import training_matrix
 
-        self.matrix = training_matrix(dataset)
+        self.matrix = seen_part(training_matrix(dataset), *unseen_groups(config, dataset))
         n_able = int((np.diff(self.matrix.indptr) >= 2).sum())
         if not n_able:
             raise ValueError(
@@ -198,6 +200,61 @@ class SupportQueryDataLoader(AbstractDataLoader):
         """A batch of lists."""
         lists = self.lists
         return lists.batch([int(i) % len(lists) for i in index])
+
+
+def unseen_groups(config, dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Which users and items training never learns from, drawn by ``seed`` (arXiv 2309.01188: unseen users and items).
+
+    Args:
+        config: RecBole ``Config`` with ``unseen_users`` and ``unseen_items``, shares in [0, 1).
+        dataset: A built part.
+
+    Returns:
+        bool [user_num] and bool [item_num]; padding is in neither.
+
+    Raises:
+        ValueError: If a share is out of range.
+    """
+    groups = []
+    for salt, (key, number) in enumerate((("unseen_users", dataset.user_num), ("unseen_items", dataset.item_num))):
+        share = config[key] or 0.0
+        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share < 1:
+            raise ValueError(f"{key}: must be a share in [0, 1), got {share!r}.")
+        drawn = np.random.default_rng([config["seed"], salt]).permutation(number - 1)[: round(share * (number - 1))]
+        group = np.zeros(number, dtype=bool)
+        group[drawn + 1] = True
+        groups.append(group)
+    return groups[0], groups[1]
+
+
+def seen_part(matrix: sp.csr_matrix, unseen_users: np.ndarray, unseen_items: np.ndarray) -> sp.csr_matrix:
+    """The interactions of a matrix between users and items that are both not unseen; same shape."""
+    part = sp.diags((~unseen_users).astype(np.float32)) @ matrix @ sp.diags((~unseen_items).astype(np.float32))
+    part = part.tocsr().astype(np.float32)
+    part.eliminate_zeros()
+    return part
+
+
+def rows_to_test(config, part) -> np.ndarray:
+    """Interactions of the test part that ``eval_users`` and ``eval_items`` ask for, bool [n].
+
+    Raises:
+        ValueError: If a key is out of range or no interaction is left.
+    """
+    kept = np.ones(len(part.inter_feat), dtype=bool)
+    groups = unseen_groups(config, part)
+    for key, field, group in zip(("eval_users", "eval_items"), (part.uid_field, part.iid_field), groups, strict=True):
+        wanted = config[key] or "all"
+        if wanted not in EVAL_GROUPS:
+            raise ValueError(f"{key}: must be one of {list(EVAL_GROUPS)}, got {wanted!r}.")
+        if wanted != "all":
+            kept &= group[part.inter_feat[field].numpy()] == (wanted == "unseen")
+    if len(kept) and not kept.any():
+        raise ValueError(
+            f"eval_users, eval_items: the test part of [{part.dataset_name}] has no interaction of that group; set "
+            "unseen_users and unseen_items to shares above 0."
+        )
+    return kept
 
 
 def _number_of_users(config, matrix: sp.csr_matrix) -> int:

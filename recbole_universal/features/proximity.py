@@ -37,8 +37,9 @@ _CONTEXT = (
 )
 _N_TRUSTED = 2
 _SHARPNESS = 20.0
-# Floats of one block of scores, [n_scorers, n_users, n_items] (512 MB).
-_BLOCK_FLOATS = 2**27
+# Floats of one block of scores, [n_scorers, n_users, n_items] (128 MB): small enough that a few users' columns stay in
+# the processor's cache.
+_BLOCK_FLOATS = 2**25
 _REFERENCE_RANK = 20
 
 

@@ -33,9 +33,12 @@ SCORERS: dict[str, str] = {
     "mid_pass": "ideal low-pass filter, half of the rank",
     "full_pass": "ideal low-pass filter of GF-CF, the whole rank",
     "regression": "EASE (Steck, WWW 2019) with a penalty of the mean item degree",
+    "middle_regression": "EASE with three times that penalty",
     "strong_regression": "EASE with ten times that penalty",
+    "popularity": "number of interactions of the item (MostPop), for items within three steps of the user",
 }
-_PENALTIES = (1.0, 10.0)
+_NUMBER = {name: number for number, name in enumerate(SCORERS)}
+_PENALTIES = (1.0, 3.0, 10.0)
 # Below this size the whole spectrum is computed: exact, and as fast as a random projection.
 _EXACT_SPECTRUM = 1024
 
@@ -80,14 +83,18 @@ class GraphScorers:
         bar = tqdm(total=len(steps), desc="graph scorers", unit="part", disable=not show_progress)
         self._user_item = _sparse_tensor(binary, self.device)
         self._item_user = _sparse_tensor(binary.T.tocsr(), self.device)
-        self._neighbors = _sparse_tensor(nearest_neighbors(binary, n_neighbors), self.device)
+        self._neighbors = nearest_neighbors(binary, n_neighbors)
         bar.update()
-        self._vectors = torch.from_numpy(singular_vectors(binary, max_rank)).to(self.device)
+        self._vectors_array = singular_vectors(binary, max_rank)
+        self._vectors = torch.from_numpy(self._vectors_array).to(self.device)
         bar.update()
+        self._degree = torch.from_numpy(self.item_degree).to(self.device)
         popular = np.argsort(-self.item_degree, kind="stable")[:max_regression_items]
+        self._popular_array = popular
         self._popular = torch.from_numpy(popular).to(self.device)
+        # Row = source item: a user's scores are the sum of few rows.
         self._regressions = [
-            torch.from_numpy(weights).to(self.device) for weights in ridge_weights(binary[:, popular], _PENALTIES)
+            np.ascontiguousarray(weights.T) for weights in ridge_weights(binary[:, popular], _PENALTIES)
         ]
         bar.update()
         bar.close()
@@ -103,59 +110,70 @@ class GraphScorers:
             0 for an item that no path joins to the user. A user's own items are scored too.
         """
         index = users.cpu().numpy()
-        own = torch.from_numpy(self.matrix[index].toarray()).to(self.device).T.contiguous()
-        columns = torch.arange(len(index), device=self.device)
-        users = torch.as_tensor(index, device=self.device)
-        to_users, to_items = self._user_item, self._item_user
-        half = self._item_power(0.5)
-        item_half, user_half, user_one = half[:, None], self._user_power(0.5)[:, None], self._user_power(1.0)[:, None]
+        own = self.matrix[index]  # a user has few items: what starts from them is cheap as a sparse product
+        n = len(index)
+        item = {power: _inverse_power(self.item_degree, power).numpy() for power in (0.3, 0.5, 0.7, 1.0)}
+        item_half, item_rest = (self._on_device(item[power])[:, None] for power in (0.5, 0.3))
+        user_half, user_one = (_inverse_power(self.user_degree, power).to(self.device)[:, None] for power in (0.5, 1.0))
+        out = torch.empty(len(SCORERS), n, self.n_items, device=self.device)
 
-        by_half = to_users @ (own * item_half)
-        by_more = to_users @ (own * self._item_power(0.7)[:, None])
-        walk = to_items @ ((to_users @ (own * self._item_power(1.0)[:, None])) * user_one)
-        filtered = (to_items @ (by_half * user_one)) * item_half
+        def put(name: str, score: torch.Tensor) -> None:
+            out[_NUMBER[name]].copy_(score.T)
+
+        def to_users(power: float | None) -> torch.Tensor:
+            weighted = own if power is None else own @ sp.diags(item[power])
+            return self._on_device((self.matrix @ weighted.T.tocsc()).toarray())
+
+        by_half = to_users(0.5)
+        put("cosine", (self._item_user @ by_half) * item_half)
+        filtered = (self._item_user @ (by_half * user_one)) * item_half
+        put("linear_filter", filtered)
+        second = self._user_item @ (filtered * item_half)
+        put("second_hop", (self._item_user @ (second * user_one)) * item_half)
+        by_more = to_users(0.7)
+        put("popular_cosine", (self._item_user @ by_more) * item_rest)
         similar = by_more * user_half
-        similar[users, columns] = 0.0  # a user's similarity to itself says nothing
-        spectrum = self._vectors.T @ (own * item_half)
-        back = torch.where(half > 0, 1 / half, half)[:, None]
-        rank = self._vectors.shape[1]
-        passes = [
-            (self._vectors[:, :cut] @ spectrum[:cut]) * back for cut in (max(1, rank // 4), max(1, rank // 2), rank)
-        ]
-        regressions = []
-        for weights in self._regressions:
-            related = torch.zeros_like(own)
-            related[self._popular] = weights @ own[self._popular]
-            regressions.append(related)
-        scores = [
-            (to_items @ by_half) * item_half,
-            (to_items @ by_more) * self._item_power(0.3)[:, None],
-            walk,
-            walk * item_half,
-            filtered,
-            to_items @ ((to_users @ own) * user_half),
-            to_items @ similar.square(),
-            (to_items @ ((to_users @ (filtered * item_half)) * user_one)) * item_half,
-            self._neighbors @ own,
-            *passes,
-            *regressions,
-        ]
-        return torch.stack([score.T for score in scores])
+        similar[torch.as_tensor(index, device=self.device), torch.arange(n, device=self.device)] = 0.0  # with oneself
+        put("user_squared", self._item_user @ similar.square_())
+        put("user_cosine", self._item_user @ (to_users(None) * user_half))
+        walk = self._item_user @ (to_users(1.0) * user_one)
+        put("p3", walk)
+        put("rp3", walk * item_half)
+        put("popularity", self._degree[:, None] * (walk > 0))
+        put("neighbors", self._on_device((self._neighbors @ own.T.tocsc()).toarray()))
+        self._put_passes(out, own @ sp.diags(item[0.5]))
+        self._put_regressions(out, own)
+        return out
+
+    def _put_passes(self, out: torch.Tensor, own: sp.csr_matrix) -> None:
+        half = _inverse_power(self.item_degree, 0.5).to(self.device)
+        back = torch.where(half > 0, 1 / half, half)
+        spectrum = self._on_device(own @ self._vectors_array)
+        rank = spectrum.shape[1]
+        cuts = [0, max(1, rank // 4), max(1, rank // 2), rank]
+        total = None
+        for name, start, stop in zip(("low_pass", "mid_pass", "full_pass"), cuts, cuts[1:], strict=False):
+            part = spectrum[:, start:stop] @ self._vectors[:, start:stop].T
+            total = part if total is None else total + part
+            torch.mul(total, back, out=out[_NUMBER[name]])
+
+    def _put_regressions(self, out: torch.Tensor, own: sp.csr_matrix) -> None:
+        popular = own[:, self._popular_array]
+        names = ("regression", "middle_regression", "strong_regression")
+        for name, weights in zip(names, self._regressions, strict=True):
+            related = out[_NUMBER[name]].zero_()
+            related[:, self._popular] = self._on_device(popular @ weights)
+
+    def _on_device(self, values: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(values).to(self.device)
 
     def to(self, device: str | torch.device) -> GraphScorers:
         """The same scorers on another device."""
         moved = copy.copy(self)
         moved.device = torch.device(device)
-        for name in ("_user_item", "_item_user", "_neighbors", "_vectors", "_popular"):
+        for name in ("_user_item", "_item_user", "_vectors", "_popular", "_degree"):
             setattr(moved, name, getattr(self, name).to(device))
-        moved._regressions = [weights.to(device) for weights in self._regressions]
         return moved
-
-    def _item_power(self, exponent: float) -> torch.Tensor:
-        return _inverse_power(self.item_degree, exponent).to(self.device)
-
-    def _user_power(self, exponent: float) -> torch.Tensor:
-        return _inverse_power(self.user_degree, exponent).to(self.device)
 
 
 def nearest_neighbors(matrix: sp.csr_matrix, n_neighbors: int) -> sp.csr_matrix:

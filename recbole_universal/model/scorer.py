@@ -15,8 +15,8 @@ from recbole_universal.features.family import PairFeatures
 from recbole_universal.features.proximity import ProximityPairs
 
 COMBINATIONS = ("concatenation", "interpolation")
-#: Scores of candidates lie in [-BOUND, BOUND]; every other item lies below.
-BOUND = 30.0
+#: Scores of candidates lie in [-BOUND, 0]; every other item lies below.
+BOUND = 60.0
 # Upper bound on the floats of one block of pair features in full ranking (256 MB).
 _BLOCK_FLOATS = 2**26
 
@@ -31,8 +31,8 @@ class UniversalScorer(nn.Module):
     with MLPs f (user tower), g (item tower) and h (pair head). With ``interpolation`` each family has its own scorer
     and :math:`s = \sum_k w_k s_k` with learned weights w on the simplex (arXiv 2309.01188, Eq. 11).
 
-    With the family ``proximity`` only a user's candidates are scored; the other items follow in the order of their
-    popularity, below every candidate.
+    With the family ``proximity`` only a user's candidates are scored, by the logarithm of their share of a softmax over
+    the list; the other items follow in the order of their popularity, below every candidate.
 
     Args:
         dims: ``FeaturePipeline.dims``, whose order is the order of the columns.
@@ -211,7 +211,8 @@ class UniversalScorer(nn.Module):
             if family != "proximity":
                 repeated = users[:, None].expand_as(safe).flatten()
                 pair[family] = self._pair(family)(repeated, safe.flatten()).view(*safe.shape, -1)
-        values = self(user, item, pair).clamp(-BOUND, BOUND)
+        # The loss leaves the level of a list's scores open; as shares of the list they have one.
+        values = self(user, item, pair).masked_fill(~lists.mask, -torch.inf).log_softmax(dim=1).clamp(min=-BOUND)
         below = -BOUND - 1 - proximity.item_order
         scores = torch.cat([below, below.new_zeros(1)]).repeat(len(users), 1)
         # The last column takes what pads the lists.
@@ -224,6 +225,22 @@ class UniversalScorer(nn.Module):
 
     def _scorers(self) -> Iterator[_FamilyScorer]:
         return (cast(_FamilyScorer, scorer) for scorer in self.scorers)
+
+
+def floored(scores: torch.Tensor) -> torch.Tensor:
+    """Scores of :meth:`UniversalScorer.score_all` in which every item below a user's candidates ties with the last one.
+
+    How far below they lie only says how popular they are; for a mixture with another model's scores, they are equals.
+
+    Args:
+        scores: float32 [n_users, n_items].
+
+    Returns:
+        float32 [n_users, n_items]; zeros for a user without candidates.
+    """
+    candidate = scores >= -BOUND
+    lowest = torch.where(candidate, scores, torch.inf).amin(dim=1, keepdim=True)
+    return torch.where(candidate, scores, torch.where(lowest.isfinite(), lowest, 0.0))
 
 
 class _FamilyScorer(nn.Module):

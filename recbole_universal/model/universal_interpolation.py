@@ -17,7 +17,7 @@ from recbole.utils import EvaluatorType, InputType, ModelType, get_model
 from recbole_universal.data.dataset import training_matrix
 from recbole_universal.model.interpolation import SCORE_SPACES, mix, to_space
 from recbole_universal.model.ranker import pipeline_of, scorer_of
-from recbole_universal.model.scorer import BOUND
+from recbole_universal.model.scorer import floored
 from recbole_universal.pretrained import load_pretrained
 
 #: Bins of user activity for ``interpolation_weight: by_activity``.
@@ -156,11 +156,7 @@ class UniversalInterpolation(AbstractRecommender):
                 f"The base model {type(self).__name__} scores an item of user {user} (internal id) with NaN or "
                 "infinity, so its scores cannot be interpolated. Check its training (learning rate, loss)."
             )
-        universal = self._universal_rows(interaction[self.universal_user])[:, 1:]
-        # The items below all candidates are equally unlikely: how far below says nothing.
-        candidate = universal >= -BOUND
-        lowest = torch.where(candidate, universal, torch.inf).amin(dim=1, keepdim=True)
-        universal = torch.where(candidate, universal, lowest.nan_to_num(posinf=0.0))
+        universal = floored(self._universal_rows(interaction[self.universal_user])[:, 1:])
         return to_space(base, self.universal_space), to_space(universal, self.universal_space)
 
     @contextlib.contextmanager

@@ -48,6 +48,7 @@ def test_known_answers():
     ease = -inverse / np.diag(inverse)
     np.fill_diagonal(ease, 0)
     np.testing.assert_allclose(scores["regression"], own @ ease, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(scores["popularity"], np.where(own @ own.T @ own > 0, item, 0))
 
 
 def test_relabelling_permutes_the_scores():

@@ -15,7 +15,7 @@ from recbole.data.interaction import Interaction
 from recbole.quick_start import load_data_and_model, run_recbole
 from recbole.utils import get_model, get_trainer, init_seed
 
-from recbole_universal.model import universal_interpolation
+from recbole_universal.model import scorer, universal_interpolation
 from recbole_universal.model.interpolation import to_space
 from recbole_universal.trainer import monotone_choice
 
@@ -142,9 +142,8 @@ def test_scores_are_the_mixture_of_both_models(keys):
         base = model.full_sort_predict(batch).view(len(batch), -1)[:, 1:]
         model.universal_weights = torch.tensor([1.0])
         universal = model.full_sort_predict(batch).view(len(batch), -1)[:, 1:]
-    lowest = torch.where(universal >= -30, universal, torch.inf).amin(dim=1, keepdim=True)
-    floored = universal.maximum(lowest)
-    expected = 0.75 * to_space(base, "z-score") + 0.25 * to_space(floored, "z-score")
+    lowest = torch.where(universal >= -scorer.BOUND, universal, torch.inf).amin(dim=1, keepdim=True)
+    expected = 0.75 * to_space(base, "z-score") + 0.25 * to_space(universal.maximum(lowest), "z-score")
     torch.testing.assert_close(mixed, expected)
 
 
