@@ -87,8 +87,11 @@ def test_module_without_a_script_says_so(tmp_path):
     assert result.returncode == 1 and "there is no script [nowhere.py]" in result.stderr
 
 
-def test_two_spawned_processes(tiny, small_config, tmp_path):
+@pytest.mark.parametrize("stage", ["in_domain", "zero_shot"])
+def test_two_spawned_processes(tiny, small_config, tmp_path, stage):
     file = tmp_path / "universal.yaml"
+    if stage == "zero_shot":
+        small_config = {key: small_config[key] for key in ("show_progress", "gpu_id", "state")}
     file.write_text(yaml.safe_dump({**tiny, **small_config}))
     script = tmp_path / "two.py"
     script.write_text(
