@@ -1,0 +1,200 @@
+"""Time and memory of zero-shot ranking: beside one epoch of LightGCN, and as the data grow.
+
+    python benchmarks/speed.py --part yelp2018 --data-path DATA
+    python benchmarks/speed.py --part growth --sizes 1 4 16
+    python benchmarks/speed.py --report docs/scale_results.md
+
+Each measurement runs in a process of its own, whose peak resident memory is that of the measurement. ``yelp2018``:
+from the published interactions in memory to Recall@20 and NDCG@20 of all users, and RecBole's LightGCN with its default
+batch (2048) and embedding size (64) on the same interactions, timed over the first batches of an epoch and scaled to
+all. ``growth``: generated interactions (benchmarks/generate.py) of so many million draws; features of the whole data
+set, and ranking of a sample of users. One result a line in ``speed.jsonl``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import multiprocessing
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import recbole_universal
+
+# isort: split
+import generate
+import pandas as pd
+from zero_shot import PublishedSplit
+
+from recbole_universal import UniversalRanker
+
+N_BATCHES = 40
+N_SAMPLE = 2000
+# Users and items of one million draws; both grow with the square root of the draws, as in the data sets we know.
+USERS_1M, ITEMS_1M = 30_000, 12_000
+
+
+def peak_gib() -> float:
+    """Peak resident memory of this process."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def ranking(data_path: str) -> dict:
+    """All users of yelp2018's published split, from interactions to metrics."""
+    split = PublishedSplit("yelp2018", data_path, 2020, 0)
+    start = time.perf_counter()
+    ranker = UniversalRanker(split.train, "universal-base")
+    fitted = time.perf_counter()
+
+    def scores(users: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return ranker.scorer.score_all(torch.from_numpy(users)).numpy()
+
+    metrics = split.evaluate(scores, "test")
+    end = time.perf_counter()
+    return {
+        "what": "yelp2018, zero-shot",
+        "users": len(split.test_users),
+        "features_s": fitted - start,
+        "ranking_s": end - fitted,
+        "seconds": end - start,
+        "recall@20": metrics["recall@20"],
+        "ndcg@20": metrics["ndcg@20"],
+    }
+
+
+def epoch(data_path: str) -> dict:
+    """Part of an epoch of RecBole's LightGCN on the same interactions."""
+    from recbole.config import Config
+    from recbole.data import create_dataset, data_preparation
+    from recbole.utils import get_model, init_seed
+
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "yelp2018").mkdir()
+        source = Path(data_path) / "yelp2018" / "yelp2018.train.inter"
+        (Path(folder) / "yelp2018" / "yelp2018.inter").write_bytes(source.read_bytes())
+        keys = {"data_path": folder, "load_col": {"inter": ["user_id", "item_id"]}, "state": "ERROR"}
+        keys["eval_args"] = {"split": {"RS": [1.0, 0.0, 0.0]}, "order": "RO", "group_by": "user", "mode": "full"}
+        config = Config("LightGCN", "yelp2018", config_dict=keys)
+        init_seed(config["seed"], True)
+        train, *_ = data_preparation(config, create_dataset(config))
+    model = get_model("LightGCN")(config, train._dataset)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
+    done, start = 0, time.perf_counter()
+    for batch in train:
+        optimizer.zero_grad()
+        model.calculate_loss(batch).backward()
+        optimizer.step()
+        done += 1
+        if done == N_BATCHES:
+            break
+    seconds = (time.perf_counter() - start) / done * len(train)
+    return {"what": "yelp2018, one epoch of LightGCN", "batches": len(train), "timed": done, "seconds": seconds}
+
+
+def grown(millions: float) -> dict:
+    """Features and ranking on generated data."""
+    users, items = (int(number * millions**0.5) for number in (USERS_1M, ITEMS_1M))
+    matrix = generate.matrix(users, items, int(millions * 1e6))
+    start = time.perf_counter()
+    ranker = UniversalRanker(matrix, "universal-base")
+    fitted = time.perf_counter()
+    able = np.flatnonzero(np.diff(matrix.indptr))
+    sample = np.sort(np.random.default_rng(0).permutation(able)[:N_SAMPLE])
+    ranker.top_k(sample, 20)
+    end = time.perf_counter()
+    return {
+        "what": f"generated, {millions:g} M draws",
+        "users": users,
+        "items": items,
+        "interactions": int(matrix.nnz),
+        "features_s": fitted - start,
+        "ms_a_user": (end - fitted) / len(sample) * 1e3,
+        "seconds": end - start,
+    }
+
+
+def measured(function, argument, output: Path) -> None:
+    """Run a measurement in a fresh process and append its result."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        result = pool.apply(_with_peak, (function.__name__, argument))
+    result |= {"threads": torch.get_num_threads(), "torch": torch.__version__}
+    result["version"] = recbole_universal.__version__
+    with output.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(result) + "\n")
+    print(json.dumps(result), flush=True)
+
+
+def _with_peak(name: str, argument) -> dict:
+    logging.disable(logging.WARNING)
+    return {**globals()[name](argument), "peak_gib": peak_gib()}
+
+
+def report(results: list[dict]) -> str:
+    """Markdown page."""
+    table = pd.DataFrame(results)
+    lines = ["# Time and memory: measured", ""]
+    pair = table[table["what"].str.startswith("yelp2018")].drop_duplicates("what", keep="last").set_index("what")
+    if len(pair) == 2:
+        ours, theirs = pair.loc["yelp2018, zero-shot"], pair.loc["yelp2018, one epoch of LightGCN"]
+        lines += [
+            f"yelp2018, published split, {int(ours['users'])} users ranked over all items, from interactions "
+            f"to metrics: {ours['seconds']:.0f} s (fit {ours['features_s']:.0f}, scores {ours['ranking_s']:.0f}), "
+            f"peak {ours['peak_gib']:.2f} GiB. One training epoch of RecBole's LightGCN in the same run: "
+            f"{theirs['seconds']:.0f} s ({int(theirs['timed'])} of {int(theirs['batches'])} batches timed), peak "
+            f"{theirs['peak_gib']:.2f} GiB. Ratio {ours['seconds'] / theirs['seconds']:.2f}.",
+            "",
+        ]
+    growth = table[table["what"].str.startswith("generated")].drop_duplicates("what", keep="last")
+    if len(growth):
+        lines += [
+            "| interactions | users | items | features, s | ms a ranked user | peak GiB |",
+            "|---|---|---|---|---|---|",
+        ]
+        for _, row in growth.sort_values("interactions").iterrows():
+            lines.append(
+                f"| {int(row['interactions']):,} | {int(row['users']):,} | {int(row['items']):,} | "
+                f"{row['features_s']:.1f} | {row['ms_a_user']:.2f} | {row['peak_gib']:.2f} |"
+            )
+    if len(growth) > 1:
+        size = np.log(growth["interactions"].astype(float))
+        powers = {
+            name: np.polyfit(size, np.log(growth[name].astype(float)), 1)[0] for name in ("features_s", "peak_gib")
+        }
+        lines += ["", f"Exponent of growth: time of the features {powers['features_s']:.2f}, "]
+        lines[-1] += f"peak memory {powers['peak_gib']:.2f}."
+    last = results[-1]
+    lines += ["", f"Made by `python benchmarks/speed.py`; {last['threads']} threads, PyTorch {last['torch']}."]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", choices=["yelp2018", "growth"])
+    parser.add_argument("--data-path", default="dataset/")
+    parser.add_argument("--sizes", nargs="*", type=float, default=[1, 4, 16])
+    parser.add_argument("--output", type=Path, default=Path("speed.jsonl"))
+    parser.add_argument("--report", type=Path, help="write the Markdown page of what is there")
+    arguments = parser.parse_args()
+    sys.argv = sys.argv[:1]  # RecBole would read the rest as config
+    if arguments.part == "yelp2018":
+        measured(epoch, arguments.data_path, arguments.output)
+        measured(ranking, arguments.data_path, arguments.output)
+    if arguments.part == "growth":
+        for millions in arguments.sizes:
+            measured(grown, millions, arguments.output)
+    if arguments.report:
+        results = [json.loads(line) for line in arguments.output.read_text().splitlines()]
+        arguments.report.write_text(report(results), encoding="utf-8")
+        print(report(results))
+
+
+if __name__ == "__main__":
+    main()
