@@ -1,4 +1,4 @@
-"""``python -m recbole_universal``: ``recommend``, or any stock RecBole script with the plugin registered."""
+"""``python -m recbole_universal``: ``recommend``, ``doctor``, or any stock script with the plugin registered."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import sys
 from pathlib import Path
 
 _USAGE = """usage: python -m recbole_universal recommend INTERACTIONS --output RECS [options]
+       python -m recbole_universal doctor
        python -m recbole_universal SCRIPT [arguments]
 
 The first recommends items to the users of a CSV, TSV or Parquet file with a pre-trained model; its options:
 python -m recbole_universal recommend --help
 
-The second runs a Python script, for example RecBole's run_recbole.py, run_recbole_group.py or run_hyper.py, with
+The second prints versions, devices and what is mended in RecBole, and tests itself within seconds.
+
+The third runs a Python script, for example RecBole's run_recbole.py, run_recbole_group.py or run_hyper.py, with
 the models and features of recbole_universal registered:
 
   python -m recbole_universal run_recbole.py --model=UniversalMLP --dataset=ml-100k
@@ -28,6 +31,10 @@ def main() -> None:
         from recbole_universal.recommend import main as recommend
 
         raise SystemExit(recommend(sys.argv[2:]))
+    if sys.argv[1] == "doctor":
+        from recbole_universal.doctor import main as doctor
+
+        raise SystemExit(doctor())
     script = Path(sys.argv[1])
     if not script.is_file():
         raise SystemExit(f"python -m recbole_universal: there is no script [{script}].\n\n{_USAGE}")

@@ -84,3 +84,12 @@ def test_peers_run_with_the_settings_of_the_model(tiny, small_config, extra):
     results = quick_start.run("UniversalMLP", "tiny", config_dict=settings, saved=False)
     assert [result["model"] for result in results] == ["UniversalMLP", "Pop"]
     assert all("ndcg@10" in result["test_result"] for result in results)
+
+
+def test_doctor():
+    command = [sys.executable, "-m", "recbole_universal", "doctor"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stdout + result.stderr
+    for part in ("Python 3", "torch ", "cpu (", "applied", "passed"):
+        assert part in result.stdout
+    assert "universal-base: 32 sources" in result.stdout and "FAILED" not in result.stdout
