@@ -125,7 +125,11 @@ class InterpolationTrainer(Trainer):
             self.eval_collector.data_collect(train_data)
         else:
             super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
-            if saved:  # the best epoch, which RecBole itself loads only when it tests
+            if not self.config["single_spec"]:
+                torch.distributed.barrier()  # the first rank may still be writing
+            if saved and os.path.isfile(
+                self.saved_model_file
+            ):  # the best epoch, which RecBole loads only when it tests
                 best = torch.load(self.saved_model_file, map_location=self.device, weights_only=False)
                 self.model.load_state_dict(best["state_dict"])
                 self.model.load_other_parameter(best.get("other_parameter"))
