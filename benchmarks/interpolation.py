@@ -39,6 +39,8 @@ from recbole_universal.pretrained import load_pretrained
 from recbole_universal.trainer import WEIGHTS
 
 DEFAULT_SPACE = "z-score"
+# Validation users that a weight is chosen by; UniversalInterpolation takes all.
+N_VALID = 5000
 
 
 class Scores:
@@ -244,7 +246,7 @@ def main() -> None:
             n_users = int(sample.split()[0]) if sample else 0
             if n_users:
                 sampled(name, arguments.data_path, n_users)
-            split = Split(name, arguments.data_path, seed, arguments.max_users, n_users)
+            split = Split(name, arguments.data_path, seed, arguments.max_users, n_users, N_VALID)
             splits[label, seed] = split, Opponents(split, models.get(name, "universal-base"))
         found = {
             "dataset": label,

@@ -64,7 +64,9 @@ class Split:
 
     label = ""  # its name in the results
 
-    def __init__(self, name: str, data_path: str, seed: int, max_users: int, sample: int = 0):
+    def __init__(
+        self, name: str, data_path: str, seed: int, max_users: int, sample: int = 0, n_valid: int = N_VALID_USERS
+    ):
         self.name = name
         if sample:
             data_path = sampled(name, data_path, sample)
@@ -75,7 +77,7 @@ class Split:
         self.train, self.valid, self.test = (training_matrix(part) for part in parts)
         self.search = self.train  # what knobs are chosen with
         generator = np.random.default_rng(seed)
-        self.valid_users = self._some(self.valid, N_VALID_USERS, generator)
+        self.valid_users = self._some(self.valid, n_valid, generator)
         self.test_users = self._some(self.test, max_users, generator)
 
     @staticmethod
