@@ -39,6 +39,8 @@ SCORERS: dict[str, str] = {
 }
 _NUMBER = {name: number for number, name in enumerate(SCORERS)}
 _PENALTIES = (1.0, 3.0, 10.0)
+# A list of neighbours may be so many times as long as asked for.
+_MOST_TIED = 4
 # Below this size the whole spectrum is computed: exact, and as fast as a random projection.
 _EXACT_SPECTRUM = 1024
 
@@ -181,7 +183,8 @@ def nearest_neighbors(matrix: sp.csr_matrix, n_neighbors: int) -> sp.csr_matrix:
 
     Args:
         matrix: binary csr [n_users, n_items].
-        n_neighbors: neighbours kept; as many more as tie with the last.
+        n_neighbors: neighbours kept; as many more as tie with the last, or none of these where they are too many (an
+            item of one user is equally near to all that user has).
 
     Returns:
         csr [n_items, n_items], row = target item; no diagonal.
@@ -201,6 +204,8 @@ def nearest_neighbors(matrix: sp.csr_matrix, n_neighbors: int) -> sp.csr_matrix:
             values[others == start + row] = 0.0
             least = np.partition(values, -n_neighbors)[-n_neighbors] if len(values) > n_neighbors else 0.0
             kept = (values >= least) & (values > 0)
+            if kept.sum() > _MOST_TIED * n_neighbors:
+                kept &= values > least
             data.append(values[kept])
             indices.append(others[kept])
             lengths.append(int(kept.sum()))

@@ -111,3 +111,12 @@ def test_weights_of_interactions_count_once():
     heavy.data[:] = 7.0
     for name, scores in by_name(GraphScorers(matrix)).items():
         np.testing.assert_array_equal(scores, by_name(GraphScorers(heavy))[name])
+
+
+def test_ties_do_not_fill_the_neighbour_graph():
+    """An item of one heavy user ties with everything that user has."""
+    matrix = sp.csr_matrix(np.vstack([np.ones((1, 50)), np.eye(2, 50)]).astype(np.float32))
+    neighbors = nearest_neighbors(matrix, 3)
+    assert np.diff(neighbors.indptr).max() <= 4 * 3
+    few = nearest_neighbors(matrix[:, :8], 3)  # seven ties fit
+    assert np.diff(few.indptr).min() >= 5
