@@ -63,6 +63,15 @@ def keys(tiny, tmp_path) -> dict:
     return {**tiny, "epochs": 2, "show_progress": False, "gpu_id": "", "state": "ERROR", "valid_metric": "NDCG@10"}
 
 
+@pytest.fixture
+def one_thread():
+    """Sums of several threads differ in the last bit between two runs of the same stock model."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
 def built(keys: dict, base: str, **extra):
     """A trainer with its model, and the loaders, of an interpolation."""
     settings = {**keys, "base_model": base, **BASES[base], **extra}
@@ -88,14 +97,14 @@ def test_every_kind_of_base_runs(keys, base):
 
 
 @pytest.mark.parametrize("base", list(BASES))
-def test_weight_zero_is_the_stock_model_to_the_last_bit(keys, base):
+def test_weight_zero_is_the_stock_model_to_the_last_bit(keys, base, one_thread):
     stock = run_recbole(base, "tiny", config_dict={**keys, **BASES[base], "eval_batch_size": 2**19}, saved=False)
     settings = {**keys, **BASES[base], "base_model": base, "interpolation_weight": 0, "eval_batch_size": 2**19}
     ours = run_recbole("UniversalInterpolation", "tiny", config_dict=settings, saved=False)
     assert ours["test_result"] == stock["test_result"]
 
 
-def test_weight_zero_has_the_scores_of_the_stock_model(keys, tmp_path):
+def test_weight_zero_has_the_scores_of_the_stock_model(keys, tmp_path, one_thread):
     run_recbole("LightGCN", "tiny", config_dict=dict(keys))
     _, stock, _, _, _, loader = load_data_and_model(str(next((tmp_path / "saved").glob("LightGCN-*.pth"))))
     trainer, loaders = built(keys, "LightGCN", interpolation_weight=0.0)
@@ -106,7 +115,7 @@ def test_weight_zero_has_the_scores_of_the_stock_model(keys, tmp_path):
     assert set(ours.state_dict()) == set(stock.state_dict())
 
 
-def test_weight_one_is_the_universal_model(keys):
+def test_weight_one_is_the_universal_model(keys, one_thread):
     universal = run_recbole("UniversalMLP", "tiny", config_dict=dict(keys), saved=False)
     settings = {**keys, "base_model": "BPR", "interpolation_weight": 1}
     ours = run_recbole("UniversalInterpolation", "tiny", config_dict=settings, saved=False)
@@ -147,7 +156,7 @@ def test_scores_are_the_mixture_of_both_models(keys):
     torch.testing.assert_close(mixed, expected)
 
 
-def test_the_base_is_trained_as_it_would_be_alone(keys):
+def test_the_base_is_trained_as_it_would_be_alone(keys, one_thread):
     """Same random numbers, same loss, same weights: nothing of the universal side takes part."""
     trainer, loaders = built(keys, "NGCF", interpolation_weight=0.5)
     trainer.fit(*loaders[:2], saved=False)
