@@ -91,6 +91,9 @@ def report(table: pd.DataFrame) -> str:
     lines.append("| mean ratio | | " + " | ".join(f"{ratio[group]:.3f}" for group in groups) + " |")
     others = [f"{group}: {ratio[group] / ratio[groups[0]] - 1:+.1%}" for group in groups[1:]]
     lines += ["", "Against seen users and seen items: " + "; ".join(others) + "."]
+    made = f"Made by `python benchmarks/unseen.py --data-path DATA --datasets {' '.join(table['dataset'])} --models "
+    lines += ["", made + "OUT/models.json", "--output docs/unseen.md`, where `OUT` is the folder of "]
+    lines[-1] += "`benchmarks/pretrain.py --leave-out`."
     return "\n".join(lines) + "\n"
 
 

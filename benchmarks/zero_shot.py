@@ -245,49 +245,77 @@ def row(split: Split, name: str, model: str, output: Path, rates: list[float]) -
     return zero_shot_row(split, model)
 
 
+def whole(table: pd.DataFrame) -> pd.DataFrame:
+    """NDCG@10 of [data set, row] for data sets with all their users and RecBole's split, without trained rows."""
+    rows = table[~table["dataset"].str.contains(", ") & ~table["row"].isin(TRAINED)]
+    return rows.pivot_table(index="dataset", columns="row", values="ndcg@10", sort=False)
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> list[str]:
+    """Lines of a Markdown table."""
+    return ["", *("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows))]
+
+
 def report(results: list[dict]) -> str:
     """Markdown: NDCG@10 of every row on every data set, and the ratios that sum it up."""
     table = pd.DataFrame([result for result in results if "ndcg@10" in result])
-    values = table.pivot_table(index="dataset", columns="row", values="ndcg@10", sort=False)
+    table = table[table["seed"] == table["seed"].min()]
+    values = whole(table)
     peers = [name for name in PEERS if name in values]
-    lines = ["| data set | " + " | ".join(values.columns) + " | best peer |"]
-    lines.append("|" + "---|" * (len(values.columns) + 2))
     best = values[peers].max(axis=1)
-    for name, cells in values.iterrows():
-        shown = ["-" if np.isnan(cell) else f"{cell:.4f}" for cell in cells]
-        lines.append(f"| {name} | {' | '.join(shown)} | {values.loc[name, peers].idxmax()} |")
-    lines += ["", "NDCG@10 divided by the best training-free peer's (the best on the test part itself):", ""]
-    lines += ["| row | data sets | mean | at least 1.0 | above MostPop |", "|---|---|---|---|---|"]
-    for column in values.columns:
-        if column in PEERS:
-            continue
+    rows = [
+        [name, *("-" if np.isnan(cell) else f"{cell:.4f}" for cell in cells), values.loc[name, peers].idxmax()]
+        for name, cells in values.iterrows()
+    ]
+    lines = markdown(["data set", *values.columns, "best peer"], rows)
+    lines += ["", "NDCG@10 divided by the best training-free peer's (the best on the test part itself):"]
+    rows = []
+    for column in [name for name in values if name not in PEERS]:
         ratio = (values[column] / best).dropna()
         above = (values[column] > values["MostPop"])[ratio.index].mean()
-        lines.append(f"| {column} | {len(ratio)} | {ratio.mean():.3f} | {(ratio >= 1).mean():.0%} | {above:.0%} |")
+        rows.append([column, f"{len(ratio)}", f"{ratio.mean():.3f}", f"{(ratio >= 1).mean():.0%}", f"{above:.0%}"])
+    lines += markdown(["row", "data sets", "mean", "at least 1.0", "above MostPop"], rows)
+    lines += published_table(table)
     lines += trained_table(table)
     seconds = table.pivot_table(index="row", values="seconds", aggfunc="median", sort=False)["seconds"]
     lines += ["", "Median seconds a data set (chosen knobs, evaluation included): "]
     lines[-1] += ", ".join(f"{name} {value:.1f}" for name, value in seconds.items()) + "."
-    return "\n".join(lines)
+    return "\n".join(lines).strip()
+
+
+def published_table(table: pd.DataFrame) -> list[str]:
+    """Recall@20 / NDCG@20 on the splits that data sets were published with."""
+    table = table[table["dataset"].str.endswith("published split")]
+    if table.empty:
+        return []
+    names = list(table["row"].unique())
+    rows = []
+    for (dataset, users), group in table.groupby(["dataset", "max_users"], sort=False):
+        found = group.set_index("row")
+        cells = [
+            f"{found.loc[name, 'recall@20']:.4f} / {found.loc[name, 'ndcg@20']:.4f}" if name in found.index else "-"
+            for name in names
+        ]
+        rows.append([dataset, f"{users:,}" if users else "all", *cells])
+    return ["", "Published splits, Recall@20 / NDCG@20:", *markdown(["data set", "evaluated users", *names], rows)]
 
 
 def trained_table(table: pd.DataFrame) -> list[str]:
     """NDCG@10 of models trained here beside the frozen one, with the seconds each took."""
-    shown = [name for name in (*TRAINED, "in-domain", "fine-tuned", "zero-shot") if name in set(table["row"])]
-    if len(shown) < 2:
-        return []
-    lines = ["", "Beside models trained on the data set (seconds of the chosen training, evaluation included):", ""]
-    lines += ["| data set | " + " | ".join(shown) + " |", "|" + "---|" * (len(shown) + 1)]
+    names = [name for name in (*TRAINED, "in-domain", "fine-tuned", "zero-shot") if name in set(table["row"])]
+    rows = []
     for dataset, group in table.groupby("dataset", sort=False):
         found = group.drop_duplicates("row").set_index("row")
-        if not set(found.index) & set(shown[:-1]):
-            continue
-        cells = [
-            f"{found.loc[name, 'ndcg@10']:.4f} ({found.loc[name, 'seconds']:.0f} s)" if name in found.index else "-"
-            for name in shown
-        ]
-        lines.append(f"| {dataset} | {' | '.join(cells)} |")
-    return lines
+        if set(found.index) & set(names[:-1]):
+            cells = [
+                f"{found.loc[name, 'ndcg@10']:.4f} ({found.loc[name, 'seconds']:.0f} s)" if name in found.index else "-"
+                for name in names
+            ]
+            rows.append([dataset, *cells])
+    if not rows:
+        return []
+    title = "Beside models trained on the data set (seconds of the chosen training, evaluation included):"
+    return ["", title, *markdown(["data set", *names], rows)]
 
 
 PAGE = """# Zero-shot
@@ -319,8 +347,7 @@ def plot(results: list[dict], file: Path) -> None:
     """Ratios to the best training-free peer as an HTML plot."""
     import plotly.express
 
-    table = pd.DataFrame([result for result in results if "ndcg@10" in result])
-    values = table.pivot_table(index="dataset", columns="row", values="ndcg@10", sort=False)
+    values = whole(pd.DataFrame([result for result in results if "ndcg@10" in result]))
     ratio = values.div(values[[name for name in PEERS if name in values]].max(axis=1), axis=0)
     long = ratio.reset_index().melt("dataset", value_name="NDCG@10 / best training-free peer's")
     figure = plotly.express.scatter(long, x="dataset", y=long.columns[-1], color="row")
