@@ -29,8 +29,7 @@ import recbole_universal  # noqa: F401  mends RecBole, so it comes before any im
 
 # isort: split
 from peers import PEERS
-from recbole.quick_start import load_data_and_model
-from zero_shot import Split, peer_row, sampled, scores_of
+from zero_shot import Split, base_scores, peer_row, sampled
 
 from recbole_universal.model.interpolation import SCORE_SPACES, mix, to_space
 from recbole_universal.model.ranker import pipeline_of, scorer_of
@@ -44,12 +43,18 @@ N_VALID = 5000
 
 
 class Scores:
-    """Scores of one model for the validation and test users of a split, float32 [n_users, n_items - 1] each."""
+    """Scores of one model for the validation and test users of a split, float32 [n_users, n_items - 1] each.
+
+    Args:
+        split: the split.
+        scores: a function from users to scores; or by part, where they differ.
+    """
 
     def __init__(self, split: Split, scores) -> None:
         self.split = split
         start = time.perf_counter()
-        self.parts = {part: self._rows(scores, users) for part, users in self._users().items()}
+        by_part = scores if isinstance(scores, dict) else dict.fromkeys(("valid", "test"), scores)
+        self.parts = {part: self._rows(by_part[part], users) for part, users in self._users().items()}
         self.seconds = time.perf_counter() - start
 
     def _users(self) -> dict[str, np.ndarray]:
@@ -85,11 +90,6 @@ def mixture(base: Scores, other: Scores, space: str) -> dict:
     curve = [score(weight, "valid") for weight in WEIGHTS]
     best = int(np.argmax(curve))
     return {"weight": WEIGHTS[best], "valid": curve[best], "test": score(WEIGHTS[best], "test"), "curve": curve}
-
-
-def base_scores(file: Path):
-    """A function from users to scores of a checkpoint of RecBole."""
-    return scores_of(load_data_and_model(str(file))[1].eval())
 
 
 def universal_scores(split: Split, model: str):
@@ -242,11 +242,12 @@ def main() -> None:
             continue
         if (label, seed) not in splits:
             splits.clear()  # one at a time in memory
-            name, _, sample = label.partition(", ")
-            n_users = int(sample.split()[0]) if sample else 0
+            name, _, special = label.partition(", ")
+            n_users = int(special.split()[0]) if special.endswith("users") else 0
             if n_users:
                 sampled(name, arguments.data_path, n_users)
-            split = Split(name, arguments.data_path, seed, arguments.max_users, n_users, N_VALID)
+            drawn = (name, arguments.data_path, seed, arguments.max_users, n_users, N_VALID)
+            split = Split(*drawn, in_time_order=special == "in time order")
             splits[label, seed] = split, Opponents(split, models.get(name, "universal-base"))
         found = {
             "dataset": label,

@@ -25,9 +25,9 @@ import torch
 import recbole_universal  # noqa: F401  mends RecBole, so it comes before any import of it
 
 # isort: split
-from interpolation import base_scores, universal_scores
+from interpolation import universal_scores
 from recbole.quick_start import load_data_and_model, run_recbole
-from zero_shot import Split
+from zero_shot import Split, base_scores
 
 from recbole_universal.data.support_query import unseen_groups
 
@@ -64,7 +64,7 @@ def groups_of(name: str, data_path: str, frozen: str, seed: int) -> dict:
         run_recbole("UniversalMLP", name, config_dict={**split.keys, **SETTINGS, "checkpoint_dir": folder})
         (file,) = Path(folder).glob("*.pth")
         config, _, dataset, *_ = load_data_and_model(str(file))
-        trained = base_scores(file)
+        trained = base_scores(file)["test"]
     users, items = unseen_groups(config, dataset)
     untrained = universal_scores(split, frozen)
     found: dict = {"dataset": name, "seed": seed}

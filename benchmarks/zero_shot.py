@@ -34,7 +34,7 @@ from recbole.config import Config
 from recbole.data import create_dataset
 from recbole.data.interaction import Interaction
 from recbole.quick_start import load_data_and_model, run_recbole
-from recbole.utils import init_seed
+from recbole.utils import ModelType, init_seed
 
 from recbole_universal.data.dataset import training_matrix
 from recbole_universal.model.ranker import pipeline_of, scorer_of
@@ -47,6 +47,7 @@ TRAINED = {
     "NGCF": {"train_batch_size": 8192},
     "LightGCN": {"train_batch_size": 8192},
     "MultiVAE": {"train_batch_size": 512},
+    "SASRec": {"train_neg_sample_args": None, "MAX_ITEM_LIST_LENGTH": 20},
 }
 RATES = (0.001, 0.005)
 # Validation every second epoch; training stops after 20 epochs without a better one.
@@ -55,6 +56,11 @@ CORE = {"user_inter_num_interval": "[5,inf)", "item_inter_num_interval": "[5,inf
 # What a data set's catalogue entry asks for.
 SPECIAL = {
     "kuairand": {"load_col": {"inter": ["user_id", "item_id", "rating"]}, "val_interval": {"rating": "[1,inf)"}},
+}
+# Each user's last item is the test part, the one before it the validation part; what SASRec needs.
+IN_TIME_ORDER = {
+    "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+    "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full"},
 }
 N_VALID_USERS = 1000
 
@@ -65,13 +71,21 @@ class Split:
     label = ""  # its name in the results
 
     def __init__(
-        self, name: str, data_path: str, seed: int, max_users: int, sample: int = 0, n_valid: int = N_VALID_USERS
+        self,
+        name: str,
+        data_path: str,
+        seed: int,
+        max_users: int,
+        sample: int = 0,
+        n_valid: int = N_VALID_USERS,
+        in_time_order: bool = False,
     ):
         self.name = name
         if sample:
             data_path = sampled(name, data_path, sample)
         self.keys = {"data_path": data_path, "load_col": {"inter": ["user_id", "item_id"]}, "seed": seed, **CORE}
         self.keys |= {**SPECIAL.get(name, {}), "show_progress": False, "state": "ERROR"}
+        self.keys |= IN_TIME_ORDER if in_time_order else {}
         init_seed(seed, True)  # RecBole splits by the global random state
         parts = create_dataset(Config("BPR", name, config_dict=dict(self.keys))).build()
         self.train, self.valid, self.test = (training_matrix(part) for part in parts)
@@ -194,13 +208,31 @@ def recbole_row(split: Split, model: str, trials: list[dict], kept: Path | None 
             seconds.append(time.perf_counter() - start)
             if best is None or result["best_valid_score"] > best[0]:
                 (file,) = Path(folder).glob("*.pth")
-                trained = load_data_and_model(str(file))[1].eval()
-                metrics = split.evaluate(scores_of(trained), "test")
+                metrics = split.evaluate(base_scores(file)["test"], "test")
                 best = float(result["best_valid_score"]), {**metrics, "knobs": trial, "seconds": seconds[-1]}
                 if kept:
                     kept.parent.mkdir(parents=True, exist_ok=True)
                     shutil.move(file, kept)
     return {**best[1], "seconds_search": sum(seconds)}
+
+
+def base_scores(file: Path) -> dict:
+    """By part (valid, test) a function from users to scores of a checkpoint of RecBole."""
+    _, model, _, _, valid, test = load_data_and_model(str(file))
+    model.eval()
+    if model.type != ModelType.SEQUENTIAL:
+        return dict.fromkeys(("valid", "test"), scores_of(model))
+    return {"valid": sequential_scores(model, valid), "test": sequential_scores(model, test)}
+
+
+@torch.no_grad()
+def sequential_scores(model, loader):
+    """A function from users to scores, by what the users did before the part that the loader is of."""
+    rows = {}
+    for batch, *_ in loader:
+        for user, scores in zip(batch[loader.uid_field], model.full_sort_predict(batch).cpu().numpy(), strict=True):
+            rows[int(user)] = scores
+    return lambda users: np.stack([rows[int(user)] for user in users])
 
 
 def scores_of(model):
@@ -365,6 +397,7 @@ def main() -> None:
     parser.add_argument("--published", action="store_true", help="the published split; trained rows are left out")
     parser.add_argument("--rates", nargs="*", type=float, default=RATES, help="learning rates of trained rows")
     parser.add_argument("--sample", type=int, default=0, help="users of the data set that all rows share; 0: all")
+    parser.add_argument("--in-time-order", action="store_true", help="split each user in time, leave one out")
     parser.add_argument("--max-users", type=int, default=0, help="users evaluated; 0: all")
     parser.add_argument("--output", type=Path, required=True, help="folder of results.jsonl")
     parser.add_argument("--report", type=Path, help="write Markdown, CSV and plot of what is there, run nothing")
@@ -385,12 +418,17 @@ def main() -> None:
     for dataset in arguments.datasets:
         label = f"{dataset}, published split" if arguments.published else dataset
         label = f"{dataset}, {arguments.sample} users" if arguments.sample else label
+        label = f"{dataset}, in time order" if arguments.in_time_order else label
         setting = {"dataset": label, "seed": arguments.seed, "max_users": arguments.max_users}
         todo = [name for name in names if not any({**setting, "row": name}.items() <= r.items() for r in results)]
         if not todo:
             continue
         drawn = (arguments.data_path, arguments.seed, arguments.max_users)
-        split = PublishedSplit(dataset, *drawn) if arguments.published else Split(dataset, *drawn, arguments.sample)
+        split = (
+            PublishedSplit(dataset, *drawn)
+            if arguments.published
+            else Split(dataset, *drawn, arguments.sample, in_time_order=arguments.in_time_order)
+        )
         split.label = label
         for name in todo:
             shipped = "universal-paper" if "paper" in name else "universal-base"
