@@ -72,7 +72,7 @@ def query_lists(
 
 
 def _lists_of(support, query, users, pipeline, generator) -> list[Interaction]:
-    features = pipeline(support)
+    features = pipeline(support, part=True)
     pairs = {family: values.pair for family, values in features.items() if values.pair is not None}
     blocks = []
     for start in range(0, len(users), 200):

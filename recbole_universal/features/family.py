@@ -131,7 +131,9 @@ class FeatureFamily(ABC):
         name: name in the registry, in configurations and in the schema.
         needs_embedding: whether :meth:`compute` uses the node2vec embedding.
         pair_class: class of the pair features, or None.
-        cached: whether the pipeline keeps the features on disk.
+        seeded: whether anything else in :meth:`compute` is random.
+        large: whether the stored features may be larger than the data; the cache keeps them for whole training parts
+            only, not for the support parts of training.
         user_dim: number of values of a user.
         item_dim: number of values of an item.
         pair_dim: number of values of a pair; 0: no pair features.
@@ -141,7 +143,8 @@ class FeatureFamily(ABC):
     name: ClassVar[str]
     needs_embedding: ClassVar[bool] = False
     pair_class: ClassVar[type[PairFeatures] | None] = None
-    cached: ClassVar[bool] = True
+    seeded: ClassVar[bool] = False
+    large: ClassVar[bool] = False
     user_dim: int
     item_dim: int
     pair_dim: int = 0

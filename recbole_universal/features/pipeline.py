@@ -182,12 +182,14 @@ class FeaturePipeline:
     def _needs_embedding(self) -> bool:
         return any(family.needs_embedding for family in self.families.values())
 
-    def __call__(self, matrix: sp.spmatrix | sp.sparray | InteractionGraph) -> UniversalFeatures:
+    def __call__(self, matrix: sp.spmatrix | sp.sparray | InteractionGraph, *, part: bool = False) -> UniversalFeatures:
         """Compute, or load from the cache, the features of a data set.
 
         Args:
             matrix: training interactions, sparse [n_users, n_items], the values being weights >= 0; zeros are no
                 interaction. Padding ids are empty rows and columns.
+            part: whether these are a support part of a training part; families that are large on disk are then not
+                stored.
 
         Returns:
             Features by family; all-zero rows for users and items without interactions.
@@ -196,7 +198,8 @@ class FeaturePipeline:
             ValueError: if the matrix has no interaction or a weight that is NaN, infinite or negative, or if an
                 argument does not fit the data.
         """
-        return _Run(self, matrix if isinstance(matrix, InteractionGraph) else InteractionGraph(matrix)).features()
+        graph = matrix if isinstance(matrix, InteractionGraph) else InteractionGraph(matrix)
+        return _Run(self, graph, part).features()
 
 
 def _checked_names(families: Sequence[str]) -> list[str]:
@@ -214,8 +217,9 @@ def _checked_names(families: Sequence[str]) -> list[str]:
 class _Run:
     """One call of a pipeline: what its families share, each part made when first needed."""
 
-    def __init__(self, pipeline: FeaturePipeline, graph: InteractionGraph) -> None:
+    def __init__(self, pipeline: FeaturePipeline, graph: InteractionGraph, part: bool) -> None:
         self.pipeline = pipeline
+        self.part = part
         self.graph = graph
         self.seconds: dict[str, float] = {}
         self._embedding: NDArray[np.float32] | None = None
@@ -243,10 +247,11 @@ class _Run:
         }
         return {"shape": [self.graph.n_users, self.graph.n_items], "matrix": array_digest(arrays)}
 
-    def _key(self, content: dict[str, Any], random: bool) -> dict[str, Any]:
+    def _key(self, content: dict[str, Any], embedding: bool, seeded: bool) -> dict[str, Any]:
         key = {"version": CACHE_VERSION, "data": self._data_key, **content}
-        if random:
+        if embedding:
             key["node2vec"] = self.pipeline.node2vec_args
+        if embedding or seeded:
             key["seed"] = self.pipeline.seed
             key["device"] = self.pipeline.device.type
             modules = (np, scipy, sklearn, torch)
@@ -254,9 +259,9 @@ class _Run:
         return key
 
     def _family(self, family: FeatureFamily) -> FamilyFeatures:
-        if not family.cached:
+        if family.large and self.part:
             return self._compute(family)
-        key = self._key({"family": family.name, "args": family.args}, random=family.needs_embedding)
+        key = self._key({"family": family.name, "args": family.args}, family.needs_embedding, family.seeded)
         arrays = self.pipeline.cache.load(family.name, key)
         features = None if arrays is None else _from_arrays(family, arrays)
         if features is None:
@@ -297,7 +302,7 @@ class _Run:
     def embedding(self) -> NDArray[np.float32]:
         """The node2vec embedding of the canonical graph, twins merged, [n_nodes, embedding_dim]."""
         if self._embedding is None:
-            key = self._key({"content": "embedding of the canonical graph"}, random=True)
+            key = self._key({"content": "embedding of the canonical graph"}, embedding=True, seeded=True)
             arrays = self.pipeline.cache.load("node2vec", key)
             graph, _, _ = self.canonical()
             shape = (graph.n_nodes, self.pipeline.node2vec_args["embedding_dim"])

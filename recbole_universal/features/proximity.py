@@ -9,7 +9,8 @@ data set itself, by hiding some of its training interactions from a second set o
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -131,14 +132,20 @@ class ProximityPairs(PairFeatures):
         """
         number = self._user_number[users.to(self.scorers.device)]
         block = max(1, _BLOCK_FLOATS // (len(SCORERS) * self.scorers.n_items))
-        parts = []
-        for start in range(0, max(1, len(number)), block):
-            parts.append(self._block(number[start : start + block], exclude_seen))
+        parts = self._blocks(number.split(block), exclude_seen)
         width = max(part.items.shape[1] for part in parts)
         return Candidates(
             torch.cat([_padded(part.items, width, -1) for part in parts]),
             torch.cat([_padded(part.features, width, 0.0) for part in parts]),
         )
+
+    def _blocks(self, numbers: Sequence[torch.Tensor], exclude_seen: bool) -> list[Candidates]:
+        """A block a thread: SciPy's sparse products, which take most of the time, use one core each."""
+        n_threads = torch.get_num_threads()
+        if self.scorers.device.type != "cpu" or min(n_threads, len(numbers)) < 2:
+            return [self._block(number, exclude_seen) for number in numbers]
+        with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as executor:
+            return list(executor.map(lambda number: self._block(number, exclude_seen), numbers))
 
     def _block(self, number: torch.Tensor, exclude_seen: bool) -> Candidates:
         known = number >= 0
@@ -213,13 +220,16 @@ class ProximityPairs(PairFeatures):
         return full[:, : self.n_items]
 
     def arrays(self) -> dict[str, NDArray]:
-        """Proximities are computed when asked for: there is nothing to store (``ProximityFeatures.cached``)."""
-        raise NotImplementedError
+        """See :meth:`PairFeatures.arrays`; as large as the scorers are (three regressions take most of it)."""
+        own = {"trust": self.trust, "top_k": np.array(self.top_k), "users": self.users, "items": self.items}
+        return own | {f"scorers.{name}": array for name, array in self.scorers.arrays().items()}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray]) -> ProximityPairs:
-        """See :meth:`arrays`."""
-        raise NotImplementedError
+        """See :meth:`PairFeatures.from_arrays`."""
+        parts = {name.removeprefix("scorers."): array for name, array in arrays.items()}
+        scorers = GraphScorers.from_arrays(parts)
+        return cls(scorers, arrays["trust"], int(arrays["top_k"]), arrays["users"], arrays["items"])
 
     def to(self, device: str | torch.device) -> ProximityPairs:
         """The same features computed on another device."""
@@ -256,7 +266,8 @@ class ProximityFeatures(FeatureFamily):
 
     name = "proximity"
     pair_class = ProximityPairs
-    cached = False
+    seeded = True
+    large = True
 
     def __init__(
         self,

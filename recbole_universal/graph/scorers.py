@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Mapping
 
 import numpy as np
 import scipy.linalg
@@ -76,30 +77,60 @@ class GraphScorers:
         binary = sp.csr_matrix(matrix, dtype=np.float32, copy=True)
         binary.eliminate_zeros()
         binary.data[:] = 1.0
-        self.matrix = binary
-        self.n_users, self.n_items = binary.shape
-        self.user_degree = np.diff(binary.indptr).astype(np.float32)
-        self.item_degree = np.bincount(binary.indices, minlength=self.n_items).astype(np.float32)
-        self.device = torch.device(device)
         steps = ("neighbors", "filters", "regression")
         bar = tqdm(total=len(steps), desc="graph scorers", unit="part", disable=not show_progress)
-        self._user_item = _sparse_tensor(binary, self.device)
-        self._item_user = _sparse_tensor(binary.T.tocsr(), self.device)
-        self._neighbors = nearest_neighbors(binary, n_neighbors)
+        neighbors = nearest_neighbors(binary, n_neighbors)
         bar.update()
-        self._vectors_array = singular_vectors(binary, max_rank)
-        self._vectors = torch.from_numpy(self._vectors_array).to(self.device)
+        vectors = singular_vectors(binary, max_rank)
         bar.update()
-        self._degree = torch.from_numpy(self.item_degree).to(self.device)
-        popular = np.argsort(-self.item_degree, kind="stable")[:max_regression_items]
-        self._popular_array = popular
-        self._popular = torch.from_numpy(popular).to(self.device)
+        degree = np.bincount(binary.indices, minlength=binary.shape[1])
+        popular = np.argsort(-degree, kind="stable")[:max_regression_items]
         # Row = source item: a user's scores are the sum of few rows.
-        self._regressions = [
-            np.ascontiguousarray(weights.T) for weights in ridge_weights(binary[:, popular], _PENALTIES)
-        ]
+        regressions = [np.ascontiguousarray(weights.T) for weights in ridge_weights(binary[:, popular], _PENALTIES)]
         bar.update()
         bar.close()
+        self._take(binary, neighbors, vectors, popular, regressions, torch.device(device))
+
+    def _take(self, matrix, neighbors, vectors, popular, regressions, device: torch.device) -> None:
+        self.matrix = matrix
+        self.n_users, self.n_items = matrix.shape
+        self.user_degree = np.diff(matrix.indptr).astype(np.float32)
+        self.item_degree = np.bincount(matrix.indices, minlength=self.n_items).astype(np.float32)
+        self.device = device
+        self._user_item = _sparse_tensor(matrix, device)
+        self._item_user = _sparse_tensor(matrix.T.tocsr(), device)
+        self._neighbors = neighbors
+        self._vectors_array = vectors
+        self._vectors = torch.from_numpy(vectors).to(device)
+        self._degree = torch.from_numpy(self.item_degree).to(device)
+        self._popular_array = popular
+        self._popular = torch.from_numpy(popular).to(device)
+        self._regressions = regressions
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All that cannot be computed in an instant, for :meth:`from_arrays`."""
+        arrays = {f"regression.{k}": weights for k, weights in enumerate(self._regressions)}
+        for name, matrix in (("matrix", self.matrix), ("neighbors", self._neighbors)):
+            arrays |= {f"{name}.indptr": matrix.indptr, f"{name}.indices": matrix.indices}
+        arrays |= {"neighbors.data": self._neighbors.data, "n_items": np.array(self.n_items)}
+        return arrays | {"vectors": self._vectors_array, "popular": self._popular_array}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> GraphScorers:
+        """The scorers that :meth:`arrays` came from, on the CPU.
+
+        Raises:
+            KeyError, ValueError: if the arrays are of another form.
+        """
+        n_items = int(arrays["n_items"])
+        parts = arrays["matrix.indices"], arrays["matrix.indptr"]
+        matrix = sp.csr_matrix((np.ones(len(parts[0]), dtype=np.float32), *parts), shape=(len(parts[1]) - 1, n_items))
+        parts = arrays["neighbors.data"], arrays["neighbors.indices"], arrays["neighbors.indptr"]
+        neighbors = sp.csr_matrix(parts, shape=(n_items, n_items))
+        regressions = [arrays[f"regression.{k}"] for k in range(len(_PENALTIES))]
+        scorers = cls.__new__(cls)
+        scorers._take(matrix, neighbors, arrays["vectors"], arrays["popular"], regressions, torch.device("cpu"))
+        return scorers
 
     def scores(self, users: torch.Tensor) -> torch.Tensor:
         """Scores of every item for some users.

@@ -7,8 +7,8 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from recbole_universal.features import FeaturePipeline
-from recbole_universal.features.proximity import ProximityFeatures, n_columns, support_query_split
+from recbole_universal.features import FeaturePipeline, proximity
+from recbole_universal.features.proximity import ProximityFeatures, ProximityPairs, n_columns, support_query_split
 from recbole_universal.graph.scorers import SCORERS
 
 
@@ -118,3 +118,42 @@ def test_trust_is_relative_to_the_best_scorer():
 def test_errors(args, message):
     with pytest.raises(ValueError, match=f"proximity.*{message}"):
         ProximityFeatures.from_args(args)
+
+
+def test_stored_scorers_are_the_computed_ones(tmp_path):
+    matrix = random_matrix()
+
+    def candidates(cache_dir, **how):
+        features = FeaturePipeline(["proximity"], seed=0, cache_dir=cache_dir)(matrix, **how)
+        return features, features["proximity"].pair.candidates(torch.arange(matrix.shape[0]))
+
+    _, plain = candidates(None)
+    candidates(tmp_path, part=True)
+    assert not list(tmp_path.iterdir())
+    _, computed = candidates(tmp_path)
+    features, loaded = candidates(tmp_path)
+    assert len(list(tmp_path.glob("proximity-*.npz"))) == 1 and features.seconds == {}
+    for lists in (computed, loaded):
+        assert torch.equal(lists.items, plain.items) and torch.equal(lists.features, plain.features)
+
+
+def test_stored_scorers_of_another_form_are_refused():
+    arrays = pairs_of(random_matrix()).arrays()
+    del arrays["scorers.neighbors.indptr"]
+    with pytest.raises(KeyError):
+        ProximityPairs.from_arrays(arrays)
+
+
+def test_threads_change_nothing(monkeypatch):
+    monkeypatch.setattr(proximity, "_BLOCK_FLOATS", 25 * len(SCORERS) * 3)  # three users a block
+    pairs = pairs_of(random_matrix())
+    users, n_threads = torch.arange(40), torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(pairs.candidates(users))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(n_threads)
+    assert torch.equal(found[0].items, found[1].items) and torch.equal(found[0].features, found[1].features)
