@@ -9,8 +9,9 @@ data set itself, by hiding some of its training interactions from a second set o
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,9 +39,9 @@ _CONTEXT = (
 )
 _N_TRUSTED = 2
 _SHARPNESS = 20.0
-# Floats of one block of scores, [n_scorers, n_users, n_items] (128 MB): small enough that a few users' columns stay in
-# the processor's cache.
-_BLOCK_FLOATS = 2**25
+# Floats of one block of scores, [n_scorers, n_users, n_items], by device: on a CPU small enough (32 MB a thread) that a
+# few users' columns stay in the processor's cache.
+_BLOCK_FLOATS = {"cpu": 2**23, "cuda": 2**27}
 _REFERENCE_RANK = 20
 
 
@@ -88,6 +89,7 @@ class ProximityPairs(PairFeatures):
         self.scorers = scorers
         self.trust = trust
         self.top_k = top_k
+        self._memory: list[torch.Tensor] = []  # what threads write scores to
         self.users = np.arange(scorers.n_users) if users is None else users
         self.items = np.arange(scorers.n_items) if items is None else items
         self.n_users, self.n_items = len(self.users), len(self.items)
@@ -131,26 +133,42 @@ class ProximityPairs(PairFeatures):
             Lists padded to the longest, in no particular order, on the scorers' device.
         """
         number = self._user_number[users.to(self.scorers.device)]
-        block = max(1, _BLOCK_FLOATS // (len(SCORERS) * self.scorers.n_items))
-        parts = self._blocks(number.split(block), exclude_seen)
+        numbers = number.split(_block_users(self.scorers))
+        n_threads = min(torch.get_num_threads(), len(numbers)) if self.scorers.device.type == "cpu" else 1
+        # A block a thread: sums of few entries, which take much of the time, use one core each.
+        if n_threads > 1:
+            with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as executor:
+                parts = list(executor.map(lambda part: self._block(part, exclude_seen), numbers))
+        else:
+            parts = [self._block(part, exclude_seen) for part in numbers]
         width = max(part.items.shape[1] for part in parts)
         return Candidates(
             torch.cat([_padded(part.items, width, -1) for part in parts]),
             torch.cat([_padded(part.features, width, 0.0) for part in parts]),
         )
 
-    def _blocks(self, numbers: Sequence[torch.Tensor], exclude_seen: bool) -> list[Candidates]:
-        """A block a thread: SciPy's sparse products, which take most of the time, use one core each."""
-        n_threads = torch.get_num_threads()
-        if self.scorers.device.type != "cpu" or min(n_threads, len(numbers)) < 2:
-            return [self._block(number, exclude_seen) for number in numbers]
-        with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as executor:
-            return list(executor.map(lambda number: self._block(number, exclude_seen), numbers))
+    @contextmanager
+    def _scores(self, users: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Scores in memory that is used again: fresh pages cost as much time as half of the scores."""
+        shape = (len(SCORERS), len(users), self.scorers.n_items)
+        try:
+            memory = self._memory.pop()
+        except IndexError:
+            size = len(SCORERS) * _block_users(self.scorers) * self.scorers.n_items
+            memory = torch.empty(size, device=self.scorers.device)
+        yield self.scorers.scores(users, memory[: math.prod(shape)].view(shape))
+        self._memory.append(memory)
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_memory": []}
 
     def _block(self, number: torch.Tensor, exclude_seen: bool) -> Candidates:
-        known = number >= 0
         inner = number.clamp(min=0)
-        values = self.scorers.scores(inner).clamp_(min=0.0)
+        with self._scores(inner) as values:
+            return self._lists(values.clamp_(min=0.0), number, inner, exclude_seen)
+
+    def _lists(self, values: torch.Tensor, number, inner, exclude_seen: bool) -> Candidates:
+        known = number >= 0
         # Among equals the more popular item comes first, whatever its number.
         values *= 1 + 1e-5 * self._item_percentile
         values[:, ~known] = 0.0
@@ -160,8 +178,8 @@ class ProximityPairs(PairFeatures):
         unseen[:, rows, columns] = 0.0
         top_values, top_items = unseen.topk(min(self.top_k, values.shape[2]), dim=2)
         member = torch.zeros(values.shape[1:], dtype=torch.bool, device=values.device)
-        for best, items in zip(top_values, top_items, strict=True):
-            member |= torch.zeros_like(member).scatter_(1, items, best > 0)
+        place = top_items + torch.arange(len(number), device=values.device)[:, None] * values.shape[2]
+        member.view(-1)[place[top_values > 0]] = True
         if not exclude_seen:
             member[rows, columns] = True
             member[~known] = False
@@ -334,10 +352,11 @@ class ProximityFeatures(FeatureFamily):
             return np.ones(len(SCORERS), dtype=np.float32)  # nobody has two interactions: nothing can be hidden
         scorers = self._scorers(support, device, show_progress)
         gain = np.zeros(len(SCORERS))
-        block = max(1, _BLOCK_FLOATS // (len(SCORERS) * scorers.n_items))
+        block = _block_users(scorers)
+        memory = torch.empty(len(SCORERS), block, scorers.n_items, device=scorers.device)
         for start in range(0, len(users), block):
             part = users[start : start + block]
-            scores = scorers.scores(torch.from_numpy(part))
+            scores = scorers.scores(torch.from_numpy(part), memory[:, : len(part)])
             rows, columns = (torch.from_numpy(index.astype(np.int64)) for index in support[part].nonzero())
             scores[:, rows.to(scores.device), columns.to(scores.device)] = -torch.inf
             top = scores.topk(min(10, scorers.n_items), dim=2).indices.cpu()
@@ -345,6 +364,11 @@ class ProximityFeatures(FeatureFamily):
             hits = hidden.expand(len(top), -1, -1).gather(2, top).numpy()
             gain += _ndcg(hits, hidden.sum(dim=1).numpy()).sum(axis=1)
         return (gain / gain.max()).astype(np.float32) if gain.max() > 0 else np.ones(len(SCORERS), dtype=np.float32)
+
+
+def _block_users(scorers: GraphScorers) -> int:
+    floats = _BLOCK_FLOATS.get(scorers.device.type, _BLOCK_FLOATS["cuda"])
+    return max(1, floats // (len(SCORERS) * scorers.n_items))
 
 
 def n_columns() -> int:

@@ -8,7 +8,6 @@ serves CPU and GPU.
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Mapping
 
@@ -79,134 +78,170 @@ class GraphScorers:
         binary.data[:] = 1.0
         steps = ("neighbors", "filters", "regression")
         bar = tqdm(total=len(steps), desc="graph scorers", unit="part", disable=not show_progress)
-        neighbors = nearest_neighbors(binary, n_neighbors)
+        neighbors = nearest_neighbors(binary, n_neighbors).T.tocsr()
         bar.update()
         vectors = singular_vectors(binary, max_rank)
         bar.update()
         degree = np.bincount(binary.indices, minlength=binary.shape[1])
         popular = np.argsort(-degree, kind="stable")[:max_regression_items]
-        # Row = source item: a user's scores are the sum of few rows.
-        regressions = [np.ascontiguousarray(weights.T) for weights in ridge_weights(binary[:, popular], _PENALTIES)]
+        # Row = source item, here and in the neighbours: a user's scores are the sum of few rows.
+        regressions = {
+            f"regression.{k}": np.ascontiguousarray(weights.T)
+            for k, weights in enumerate(ridge_weights(binary[:, popular], _PENALTIES))
+        }
         bar.update()
         bar.close()
-        self._take(binary, neighbors, vectors, popular, regressions, torch.device(device))
+        arrays = {"vectors": vectors, "popular": popular, "n_items": np.array(binary.shape[1]), **regressions}
+        for name, part in (("matrix", binary), ("neighbors", neighbors)):
+            arrays |= {f"{name}.indptr": part.indptr, f"{name}.indices": part.indices}
+        self._take({**arrays, "neighbors.data": neighbors.data}, torch.device(device))
 
-    def _take(self, matrix, neighbors, vectors, popular, regressions, device: torch.device) -> None:
-        self.matrix = matrix
-        self.n_users, self.n_items = matrix.shape
-        self.user_degree = np.diff(matrix.indptr).astype(np.float32)
-        self.item_degree = np.bincount(matrix.indices, minlength=self.n_items).astype(np.float32)
-        self.device = device
-        self._user_item = _sparse_tensor(matrix, device)
-        self._item_user = _sparse_tensor(matrix.T.tocsr(), device)
-        self._neighbors = neighbors
-        self._vectors_array = vectors
-        self._vectors = torch.from_numpy(vectors).to(device)
+    def _take(self, arrays: Mapping[str, np.ndarray], device: torch.device) -> None:
+        def tensor(name: str) -> torch.Tensor:
+            return torch.from_numpy(arrays[name]).to(device)
+
+        self._arrays, self.device = dict(arrays), device
+        indices, indptr, self.n_items = arrays["matrix.indices"], arrays["matrix.indptr"], int(arrays["n_items"])
+        self.n_users = len(indptr) - 1
+        ones = np.ones(len(indices), dtype=np.float32)
+        self.matrix = sp.csr_matrix((ones, indices, indptr), shape=(self.n_users, self.n_items))
+        self.user_degree = np.diff(indptr).astype(np.float32)
+        self.item_degree = np.bincount(indices, minlength=self.n_items).astype(np.float32)
+        self._user_item = _sparse_tensor(self.matrix, device)
+        self._item_user = _sparse_tensor(self.matrix.T.tocsr(), device)
+        self._neighbors = tuple(tensor(f"neighbors.{part}") for part in ("indptr", "indices", "data"))
+        self._vectors, self._popular = tensor("vectors"), tensor("popular")
+        self._popular_place = torch.full((self.n_items,), -1, device=device)
+        self._popular_place[self._popular] = torch.arange(len(self._popular), device=device)
+        self._regressions = [tensor(f"regression.{k}") for k in range(len(_PENALTIES))]
         self._degree = torch.from_numpy(self.item_degree).to(device)
-        self._popular_array = popular
-        self._popular = torch.from_numpy(popular).to(device)
-        self._regressions = regressions
+        self._item_power = {p: _inverse_power(self.item_degree, p).to(device) for p in (0.3, 0.5, 0.7, 1.0)}
+        self._user_power = {p: _inverse_power(self.user_degree, p).to(device) for p in (0.5, 1.0)}
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All that cannot be computed in an instant, for :meth:`from_arrays`."""
-        arrays = {f"regression.{k}": weights for k, weights in enumerate(self._regressions)}
-        for name, matrix in (("matrix", self.matrix), ("neighbors", self._neighbors)):
-            arrays |= {f"{name}.indptr": matrix.indptr, f"{name}.indices": matrix.indices}
-        arrays |= {"neighbors.data": self._neighbors.data, "n_items": np.array(self.n_items)}
-        return arrays | {"vectors": self._vectors_array, "popular": self._popular_array}
+        """All that these scorers are made of, for :meth:`from_arrays`."""
+        return self._arrays
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> GraphScorers:
-        """The scorers that :meth:`arrays` came from, on the CPU.
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], device: str | torch.device = "cpu") -> GraphScorers:
+        """The scorers that :meth:`arrays` came from.
 
         Raises:
             KeyError, ValueError: if the arrays are of another form.
         """
-        n_items = int(arrays["n_items"])
-        parts = arrays["matrix.indices"], arrays["matrix.indptr"]
-        matrix = sp.csr_matrix((np.ones(len(parts[0]), dtype=np.float32), *parts), shape=(len(parts[1]) - 1, n_items))
-        parts = arrays["neighbors.data"], arrays["neighbors.indices"], arrays["neighbors.indptr"]
-        neighbors = sp.csr_matrix(parts, shape=(n_items, n_items))
-        regressions = [arrays[f"regression.{k}"] for k in range(len(_PENALTIES))]
         scorers = cls.__new__(cls)
-        scorers._take(matrix, neighbors, arrays["vectors"], arrays["popular"], regressions, torch.device("cpu"))
+        scorers._take(arrays, torch.device(device))
         return scorers
 
-    def scores(self, users: torch.Tensor) -> torch.Tensor:
+    def scores(self, users: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         """Scores of every item for some users.
 
         Args:
             users: user numbers, int64 [n].
+            out: where to write them, float32 [n_scorers, n, n_items] on the scorers' device; None: new memory.
 
         Returns:
             float32 [n_scorers, n, n_items] in the order of :data:`SCORERS`, on the scorers' device; higher is better,
             0 for an item that no path joins to the user. A user's own items are scored too.
         """
-        index = users.cpu().numpy()
-        own = self.matrix[index]  # a user has few items: what starts from them is cheap as a sparse product
-        n = len(index)
-        item = {power: _inverse_power(self.item_degree, power).numpy() for power in (0.3, 0.5, 0.7, 1.0)}
-        item_half, item_rest = (self._on_device(item[power])[:, None] for power in (0.5, 0.3))
-        user_half, user_one = (_inverse_power(self.user_degree, power).to(self.device)[:, None] for power in (0.5, 1.0))
-        out = torch.empty(len(SCORERS), n, self.n_items, device=self.device)
+        users = users.to(self.device)
+        n = len(users)
+        everyone = _Own(users, torch.arange(n, device=self.device), n)
+        index, rows = everyone.entries(self._user_item.crow_indices())
+        own = _Own(self._user_item.col_indices()[index].long(), rows, n)
+        if out is None:
+            out = torch.empty(len(SCORERS), n, self.n_items, device=self.device)
+        item_half, item_rest = self._item_power[0.5][:, None], self._item_power[0.3][:, None]
+        user_half, user_one = self._user_power[0.5][:, None], self._user_power[1.0][:, None]
 
         def put(name: str, score: torch.Tensor) -> None:
             out[_NUMBER[name]].copy_(score.T)
 
+        # A user has few items: what starts from them is a sum of few of their entries, not a product of matrices.
+        index, source = own.entries(self._item_user.crow_indices())
+        place = self._item_user.col_indices()[index].long() * n + own.rows[source]
+
         def to_users(power: float | None) -> torch.Tensor:
-            weighted = own if power is None else own @ sp.diags(item[power])
-            return self._on_device((self.matrix @ weighted.T.tocsc()).toarray())
+            weights = torch.ones_like(self._degree) if power is None else self._item_power[power]
+            flat = torch.zeros(self.n_users * n, device=self.device)
+            return flat.index_add_(0, place, weights[own.items][source]).view(-1, n)
 
         by_half = to_users(0.5)
-        put("cosine", (self._item_user @ by_half) * item_half)
-        filtered = (self._item_user @ (by_half * user_one)) * item_half
+        put("cosine", (self._item_user @ by_half).mul_(item_half))
+        filtered = (self._item_user @ by_half.mul_(user_one)).mul_(item_half)
         put("linear_filter", filtered)
-        second = self._user_item @ (filtered * item_half)
-        put("second_hop", (self._item_user @ (second * user_one)) * item_half)
+        second = self._user_item @ filtered.mul_(item_half)
+        put("second_hop", (self._item_user @ second.mul_(user_one)).mul_(item_half))
         by_more = to_users(0.7)
-        put("popular_cosine", (self._item_user @ by_more) * item_rest)
-        similar = by_more * user_half
-        similar[torch.as_tensor(index, device=self.device), torch.arange(n, device=self.device)] = 0.0  # with oneself
+        put("popular_cosine", (self._item_user @ by_more).mul_(item_rest))
+        similar = by_more.mul_(user_half)
+        similar[users, torch.arange(n, device=self.device)] = 0.0  # with oneself
         put("user_squared", self._item_user @ similar.square_())
-        put("user_cosine", self._item_user @ (to_users(None) * user_half))
-        walk = self._item_user @ (to_users(1.0) * user_one)
+        put("user_cosine", self._item_user @ to_users(None).mul_(user_half))
+        walk = self._item_user @ to_users(1.0).mul_(user_one)
         put("p3", walk)
         put("rp3", walk * item_half)
         put("popularity", self._degree[:, None] * (walk > 0))
-        put("neighbors", self._on_device((self._neighbors @ own.T.tocsc()).toarray()))
-        self._put_passes(out, own @ sp.diags(item[0.5]))
+        self._put_neighbors(out[_NUMBER["neighbors"]], own)
+        self._put_passes(out, own)
         self._put_regressions(out, own)
         return out
 
-    def _put_passes(self, out: torch.Tensor, own: sp.csr_matrix) -> None:
-        half = _inverse_power(self.item_degree, 0.5).to(self.device)
+    def _put_neighbors(self, out: torch.Tensor, own: _Own) -> None:
+        indptr, targets, cosines = self._neighbors
+        index, source = own.entries(indptr)
+        out.zero_().view(-1).index_add_(0, own.rows[source] * self.n_items + targets[index], cosines[index])
+
+    def _put_passes(self, out: torch.Tensor, own: _Own) -> None:
+        half = self._item_power[0.5]
         back = torch.where(half > 0, 1 / half, half)
-        spectrum = self._on_device(own @ self._vectors_array)
+        spectrum = own.sums(self._vectors, half)
         rank = spectrum.shape[1]
         cuts = [0, max(1, rank // 4), max(1, rank // 2), rank]
         total = None
         for name, start, stop in zip(("low_pass", "mid_pass", "full_pass"), cuts, cuts[1:], strict=False):
             part = spectrum[:, start:stop] @ self._vectors[:, start:stop].T
-            total = part if total is None else total + part
+            total = part if total is None else total.add_(part)
             torch.mul(total, back, out=out[_NUMBER[name]])
 
-    def _put_regressions(self, out: torch.Tensor, own: sp.csr_matrix) -> None:
-        popular = own[:, self._popular_array]
+    def _put_regressions(self, out: torch.Tensor, own: _Own) -> None:
+        popular = own.among(self._popular_place)
         names = ("regression", "middle_regression", "strong_regression")
         for name, weights in zip(names, self._regressions, strict=True):
             related = out[_NUMBER[name]].zero_()
-            related[:, self._popular] = self._on_device(popular @ weights)
-
-    def _on_device(self, values: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(values).to(self.device)
+            related[:, self._popular] = popular.sums(weights)
 
     def to(self, device: str | torch.device) -> GraphScorers:
         """The same scorers on another device."""
-        moved = copy.copy(self)
-        moved.device = torch.device(device)
-        for name in ("_user_item", "_item_user", "_vectors", "_popular", "_degree"):
-            setattr(moved, name, getattr(self, name).to(device))
-        return moved
+        return self.from_arrays(self._arrays, device)
+
+
+class _Own:
+    """The items of some users: user ``rows[k]`` of ``n_users`` has ``items[k]``, both int64, sorted by user."""
+
+    def __init__(self, items: torch.Tensor, rows: torch.Tensor, n_users: int) -> None:
+        self.items, self.rows, self.n_users = items, rows, n_users
+
+    def among(self, places: torch.Tensor) -> _Own:
+        """These items under other numbers, int64 [n_items]; those of number -1 are left out."""
+        items = places[self.items]
+        kept = items >= 0
+        return _Own(items[kept], self.rows[kept], self.n_users)
+
+    def entries(self, indptr: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Entries of the items' rows of a csr matrix: their places in it, and the k that each is of."""
+        first = indptr[self.items].long()
+        length = indptr[self.items + 1].long() - first
+        source = torch.repeat_interleave(length)
+        before = length.cumsum(0) - length
+        return torch.arange(len(source), device=source.device) + (first - before)[source], source
+
+    def sums(self, table: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+        """Sums of the items' rows of a table [n_items, dim], weighted by item, float32 [n_users, dim]."""
+        count = torch.bincount(self.rows, minlength=self.n_users)
+        weights = None if weights is None else weights[self.items]
+        starts = count.cumsum(0) - count
+        return torch.nn.functional.embedding_bag(self.items, table, starts, mode="sum", per_sample_weights=weights)
 
 
 def nearest_neighbors(matrix: sp.csr_matrix, n_neighbors: int) -> sp.csr_matrix:
@@ -303,7 +338,9 @@ def _inverse_power(degree: np.ndarray, exponent: float) -> torch.Tensor:
 def _sparse_tensor(matrix: sp.csr_matrix, device: torch.device) -> torch.Tensor:
     matrix = sp.csr_matrix(matrix, dtype=np.float32)
     matrix.sort_indices()
-    parts = (matrix.indptr.astype(np.int64), matrix.indices.astype(np.int64), matrix.data)
+    # Where they suffice, 32 bits: half the memory, and what MKL computes with.
+    index = np.int32 if matrix.nnz < 2**31 else np.int64
+    parts = (matrix.indptr.astype(index), matrix.indices.astype(index), matrix.data)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
         warnings.filterwarnings("ignore", message="Sparse invariant checks are implicitly disabled")

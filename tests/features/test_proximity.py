@@ -145,7 +145,7 @@ def test_stored_scorers_of_another_form_are_refused():
 
 
 def test_threads_change_nothing(monkeypatch):
-    monkeypatch.setattr(proximity, "_BLOCK_FLOATS", 25 * len(SCORERS) * 3)  # three users a block
+    monkeypatch.setitem(proximity._BLOCK_FLOATS, "cpu", 25 * len(SCORERS) * 3)  # three users a block
     pairs = pairs_of(random_matrix())
     users, n_threads = torch.arange(40), torch.get_num_threads()
     found = []
