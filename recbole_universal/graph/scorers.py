@@ -39,6 +39,9 @@ SCORERS: dict[str, str] = {
 }
 _NUMBER = {name: number for number, name in enumerate(SCORERS)}
 _PENALTIES = (1.0, 3.0, 10.0)
+# Neighbourhoods, filters and regressions of more interactions than these come from a sample of the users: what the
+# ranking of one user costs grows with them.
+_MOST_INTERACTIONS = 2**22
 # A list of neighbours may be so many times as long as asked for.
 _MOST_TIED = 4
 # Below this size the whole spectrum is computed: exact, and as fast as a random projection.
@@ -47,6 +50,9 @@ _EXACT_SPECTRUM = 1024
 
 class GraphScorers:
     """The scorers of one interaction matrix.
+
+    Beyond four million interactions (2**22) they are those of a sample of the users, drawn by a fixed seed; every
+    user's own items, and the degrees, are those of the whole matrix.
 
     Args:
         matrix: interactions, sparse [n_users, n_items]; any value but 0 counts as one interaction.
@@ -78,20 +84,23 @@ class GraphScorers:
         binary.data[:] = 1.0
         steps = ("neighbors", "filters", "regression")
         bar = tqdm(total=len(steps), desc="graph scorers", unit="part", disable=not show_progress)
-        neighbors = nearest_neighbors(binary, n_neighbors).T.tocsr()
+        sample = sampled_users(binary, _MOST_INTERACTIONS)
+        base = binary if len(sample) == binary.shape[0] else binary[sample]
+        neighbors = nearest_neighbors(base, n_neighbors).T.tocsr()
         bar.update()
-        vectors = singular_vectors(binary, max_rank)
+        vectors = singular_vectors(base, max_rank)
         bar.update()
         degree = np.bincount(binary.indices, minlength=binary.shape[1])
         popular = np.argsort(-degree, kind="stable")[:max_regression_items]
         # Row = source item, here and in the neighbours: a user's scores are the sum of few rows.
         regressions = {
             f"regression.{k}": np.ascontiguousarray(weights.T)
-            for k, weights in enumerate(ridge_weights(binary[:, popular], _PENALTIES))
+            for k, weights in enumerate(ridge_weights(base[:, popular], _PENALTIES))
         }
         bar.update()
         bar.close()
-        arrays = {"vectors": vectors, "popular": popular, "n_items": np.array(binary.shape[1]), **regressions}
+        arrays = {"sample": sample, "vectors": vectors, "popular": popular, **regressions}
+        arrays["n_items"] = np.array(binary.shape[1])
         for name, part in (("matrix", binary), ("neighbors", neighbors)):
             arrays |= {f"{name}.indptr": part.indptr, f"{name}.indices": part.indices}
         self._take({**arrays, "neighbors.data": neighbors.data}, torch.device(device))
@@ -107,16 +116,22 @@ class GraphScorers:
         self.matrix = sp.csr_matrix((ones, indices, indptr), shape=(self.n_users, self.n_items))
         self.user_degree = np.diff(indptr).astype(np.float32)
         self.item_degree = np.bincount(indices, minlength=self.n_items).astype(np.float32)
-        self._user_item = _sparse_tensor(self.matrix, device)
-        self._item_user = _sparse_tensor(self.matrix.T.tocsr(), device)
+        # What follows is about the sample: its users' numbers, degrees and items.
+        sample = arrays["sample"]
+        base = self.matrix if len(sample) == self.n_users else self.matrix[sample]
+        degree = np.bincount(base.indices, minlength=self.n_items).astype(np.float32)
+        self._item_power = {p: _inverse_power(degree, p).to(device) for p in (0.3, 0.5, 0.7, 1.0)}
+        self._user_power = {p: _inverse_power(self.user_degree[sample], p).to(device) for p in (0.5, 1.0)}
+        self._place = torch.full((self.n_users,), -1, device=device)
+        self._place[tensor("sample")] = torch.arange(len(sample), device=device)
+        self._user_item = _sparse_tensor(base, device)
+        self._item_user = _sparse_tensor(base.T.tocsr(), device)
         self._neighbors = tuple(tensor(f"neighbors.{part}") for part in ("indptr", "indices", "data"))
         self._vectors, self._popular = tensor("vectors"), tensor("popular")
         self._popular_place = torch.full((self.n_items,), -1, device=device)
         self._popular_place[self._popular] = torch.arange(len(self._popular), device=device)
         self._regressions = [tensor(f"regression.{k}") for k in range(len(_PENALTIES))]
         self._degree = torch.from_numpy(self.item_degree).to(device)
-        self._item_power = {p: _inverse_power(self.item_degree, p).to(device) for p in (0.3, 0.5, 0.7, 1.0)}
-        self._user_power = {p: _inverse_power(self.user_degree, p).to(device) for p in (0.5, 1.0)}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All that these scorers are made of, for :meth:`from_arrays`."""
@@ -146,9 +161,7 @@ class GraphScorers:
         """
         users = users.to(self.device)
         n = len(users)
-        everyone = _Own(users, torch.arange(n, device=self.device), n)
-        index, rows = everyone.entries(self._user_item.crow_indices())
-        own = _Own(self._user_item.col_indices()[index].long(), rows, n)
+        own = self._own(users)
         if out is None:
             out = torch.empty(len(SCORERS), n, self.n_items, device=self.device)
         item_half, item_rest = self._item_power[0.5][:, None], self._item_power[0.3][:, None]
@@ -163,7 +176,7 @@ class GraphScorers:
 
         def to_users(power: float | None) -> torch.Tensor:
             weights = torch.ones_like(self._degree) if power is None else self._item_power[power]
-            flat = torch.zeros(self.n_users * n, device=self.device)
+            flat = torch.zeros(self._user_item.shape[0] * n, device=self.device)
             return flat.index_add_(0, place, weights[own.items][source]).view(-1, n)
 
         by_half = to_users(0.5)
@@ -175,7 +188,8 @@ class GraphScorers:
         by_more = to_users(0.7)
         put("popular_cosine", (self._item_user @ by_more).mul_(item_rest))
         similar = by_more.mul_(user_half)
-        similar[users, torch.arange(n, device=self.device)] = 0.0  # with oneself
+        drawn = (self._place[users] >= 0).nonzero()[:, 0]
+        similar[self._place[users[drawn]], drawn] = 0.0  # with oneself
         put("user_squared", self._item_user @ similar.square_())
         put("user_cosine", self._item_user @ to_users(None).mul_(user_half))
         walk = self._item_user @ to_users(1.0).mul_(user_one)
@@ -186,6 +200,12 @@ class GraphScorers:
         self._put_passes(out, own)
         self._put_regressions(out, own)
         return out
+
+    def _own(self, users: torch.Tensor) -> _Own:
+        matrix = self.matrix[users.cpu().numpy()]
+        numbers = np.repeat(np.arange(len(users)), np.diff(matrix.indptr))
+        items, rows = (torch.from_numpy(part).long().to(self.device) for part in (matrix.indices, numbers))
+        return _Own(items, rows, len(users))
 
     def _put_neighbors(self, out: torch.Tensor, own: _Own) -> None:
         indptr, targets, cosines = self._neighbors
@@ -242,6 +262,23 @@ class _Own:
         weights = None if weights is None else weights[self.items]
         starts = count.cumsum(0) - count
         return torch.nn.functional.embedding_bag(self.items, table, starts, mode="sum", per_sample_weights=weights)
+
+
+def sampled_users(matrix: sp.csr_matrix, max_interactions: int) -> np.ndarray:
+    """Users drawn by a fixed seed until they have so many interactions; all where there are no more.
+
+    Args:
+        matrix: csr [n_users, n_items].
+        max_interactions: interactions of the drawn users at most (of one user, if that one has more).
+
+    Returns:
+        User numbers, sorted, int64 [n].
+    """
+    if matrix.nnz <= max_interactions:
+        return np.arange(matrix.shape[0])
+    order = np.random.default_rng(0).permutation(matrix.shape[0])
+    total = np.cumsum(np.diff(matrix.indptr)[order].astype(np.int64))
+    return np.sort(order[: max(1, int(np.searchsorted(total, max_interactions, side="right")))])
 
 
 def nearest_neighbors(matrix: sp.csr_matrix, n_neighbors: int) -> sp.csr_matrix:

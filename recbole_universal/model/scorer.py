@@ -154,8 +154,7 @@ class UniversalScorer(nn.Module):
         """
         given = given or {}
         if self.ranks_candidates:
-            distinct, row = users.unique(return_inverse=True)
-            return self.score_all(distinct)[row, items]
+            return self._score_candidate_pairs(users, items)
         user = {f: given.get(column("user", f), getattr(self, column("user", f))[users]) for f in self.families}
         item = {f: given.get(column("item", f), getattr(self, column("item", f))[items]) for f in self.families}
         pair = {}
@@ -163,6 +162,15 @@ class UniversalScorer(nn.Module):
             name = column("pair", family)
             pair[family] = given[name] if name in given else self._pair(family)(users, items)
         return self(user, item, pair)
+
+    def _score_candidate_pairs(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        distinct, row = users.unique(return_inverse=True)
+        block = max(1, _BLOCK_FLOATS // self._pair("proximity").n_items)
+        scores = torch.empty(len(users), device=self.combination_logits.device)
+        for start in range(0, len(distinct), block):
+            here = (row >= start) & (row < start + block)
+            scores[here] = self.score_all(distinct[start : start + block])[row[here] - start, items[here]]
+        return scores
 
     def score_all(self, users: torch.Tensor, exclude_seen: bool = True) -> torch.Tensor:
         """Scores of all items of the attached data set, float32 [n, n_items]; higher is better.

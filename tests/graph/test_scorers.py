@@ -7,7 +7,15 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from recbole_universal.graph.scorers import SCORERS, GraphScorers, nearest_neighbors, ridge_weights, singular_vectors
+from recbole_universal.graph import scorers
+from recbole_universal.graph.scorers import (
+    SCORERS,
+    GraphScorers,
+    nearest_neighbors,
+    ridge_weights,
+    sampled_users,
+    singular_vectors,
+)
 
 
 def random_matrix(n_users: int = 40, n_items: int = 25, density: float = 0.15, seed: int = 0) -> sp.csr_matrix:
@@ -120,3 +128,26 @@ def test_ties_do_not_fill_the_neighbour_graph():
     assert np.diff(neighbors.indptr).max() <= 4 * 3
     few = nearest_neighbors(matrix[:, :8], 3)  # seven ties fit
     assert np.diff(few.indptr).min() >= 5
+
+
+def test_large_data_are_scored_by_a_sample_of_users(monkeypatch):
+    """Other users' own items still count, and so do the degrees; the same users are drawn each time."""
+    matrix = random_matrix(200, 40, 0.2)
+    monkeypatch.setattr(scorers, "_MOST_INTERACTIONS", matrix.nnz // 2)
+    drawn = sampled_users(matrix, matrix.nnz // 2)
+    assert np.array_equal(drawn, sampled_users(matrix, matrix.nnz // 2))
+    assert 0.4 * matrix.nnz < matrix[drawn].nnz <= matrix.nnz // 2
+    found = GraphScorers(matrix)
+    np.testing.assert_array_equal(found.item_degree, np.asarray(matrix.sum(axis=0))[0])
+    values = found.scores(torch.arange(200))
+    of_sample = GraphScorers(matrix[drawn]).scores(torch.arange(len(drawn)))
+    known = torch.tensor([name != "popularity" for name in SCORERS])
+    torch.testing.assert_close(values[known][:, drawn], of_sample[known])
+    others = np.setdiff1d(np.arange(200), drawn)
+    assert (values[:, others].amax(dim=2) > 0).all()
+    assert torch.equal(GraphScorers.from_arrays(found.arrays()).scores(torch.arange(200)), values)
+
+
+def test_one_heavy_user_is_a_sample():
+    matrix = sp.csr_matrix(np.ones((1, 5)))
+    assert sampled_users(matrix, 3).tolist() == [0]
