@@ -41,9 +41,10 @@ setup(
     ],
     extras_require={
         "test": TEST,
-        "dev": [*TEST, "ruff>=0.5", "mypy>=1.10", "types-PyYAML", "pandas-stubs", "build>=1.0"],
+        "dev": [*TEST, "powerlaw>=1.5", "ruff>=0.5", "mypy>=1.10", "types-PyYAML", "pandas-stubs", "build>=1.0"],
         "hyperopt": ["hyperopt>=0.2.5"],
         "parquet": ["pyarrow>=14"],
+        "analysis": ["powerlaw>=1.5"],
     },
     classifiers=[
         "License :: OSI Approved :: MIT License",

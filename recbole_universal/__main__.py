@@ -1,4 +1,4 @@
-"""``python -m recbole_universal``: ``recommend``, ``doctor``, or any stock script with the plugin registered."""
+"""``python -m recbole_universal``: ``recommend``, ``analyze``, ``doctor``, or any script with the plugin registered."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ import sys
 from pathlib import Path
 
 _USAGE = """usage: python -m recbole_universal recommend INTERACTIONS --output RECS [options]
+       python -m recbole_universal analyze DATASET [DATASET...] [options]
        python -m recbole_universal doctor
        python -m recbole_universal SCRIPT [arguments]
 
 The first recommends items to the users of a CSV, TSV or Parquet file with a pre-trained model; its options:
 python -m recbole_universal recommend --help
 
-The second prints versions, devices and what is mended in RecBole, and tests itself within seconds.
+The second writes a report on data sets: whether universal statistics hold there, and what the model makes of them;
+python -m recbole_universal analyze --help
 
-The third runs a Python script, for example RecBole's run_recbole.py, run_recbole_group.py or run_hyper.py, with
+The third prints versions, devices and what is mended in RecBole, and tests itself within seconds.
+
+The fourth runs a Python script, for example RecBole's run_recbole.py, run_recbole_group.py or run_hyper.py, with
 the models and features of recbole_universal registered:
 
   python -m recbole_universal run_recbole.py --model=UniversalMLP --dataset=ml-100k
@@ -31,6 +35,10 @@ def main() -> None:
         from recbole_universal.recommend import main as recommend
 
         raise SystemExit(recommend(sys.argv[2:]))
+    if sys.argv[1] == "analyze":
+        from recbole_universal.analysis.command import main as analyze
+
+        raise SystemExit(analyze(sys.argv[2:]))
     if sys.argv[1] == "doctor":
         from recbole_universal.doctor import main as doctor
 

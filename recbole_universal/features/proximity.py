@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -115,7 +116,7 @@ class ProximityPairs(PairFeatures):
     def __deepcopy__(self, memo) -> ProximityPairs:
         return self  # never changed, and as large as the data set (RecBole copies a model to count its operations)
 
-    @property
+    @cached_property
     def item_order(self) -> torch.Tensor:
         """Popularity of each item id as a rank in [0, 1), 0 = most popular, equal for equals; float32 [n_items]."""
         degree = np.where(self.items >= 0, self.scorers.item_degree[self.items], -1.0)
@@ -374,6 +375,14 @@ def _block_users(scorers: GraphScorers) -> int:
 def n_columns() -> int:
     """Number of values of a pair."""
     return 3 * (len(SCORERS) + _N_TRUSTED) + len(_CONTEXT)
+
+
+def column_groups() -> dict[str, list[int]]:
+    """Places of the columns of a pair by what they are of: a scorer, the trusted scorers, or activity."""
+    n = len(SCORERS)
+    groups = {name: [number, n + number, 2 * n + number] for number, name in enumerate(SCORERS)}
+    groups["trusted scorers"] = list(range(3 * n, 3 * (n + _N_TRUSTED)))
+    return groups | {"activity": list(range(3 * (n + _N_TRUSTED), n_columns()))}
 
 
 def support_query_split(

@@ -83,7 +83,8 @@ class UniversalRanker:
         self.matrix.eliminate_zeros()
         self.device = torch.device(device)
         self.show_progress = show_progress
-        self.scorer = scorer_of(pretrained, pipeline).to(self.device).attach(pipeline(self.matrix))
+        self.features = pipeline(self.matrix)
+        self.scorer = scorer_of(pretrained, pipeline).to(self.device).attach(self.features)
         degree = np.bincount(self.matrix.indices, minlength=self.matrix.shape[1])
         self._popularity = torch.from_numpy(degree / max(1, degree.max())).float().to(self.device)
 
@@ -121,3 +122,29 @@ class UniversalRanker:
                 values[start : start + block, :k_found] = best.cpu().numpy()
                 bar.update(len(part))
         return items, values
+
+    def explain(self, user: int, k: int = 10) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Why the best items of a user are there.
+
+        Args:
+            user: row number of the matrix.
+            k: items of the list.
+
+        Returns:
+            Column numbers int64 [n <= k], best first, and by scorer or family the share in [-1, 1] that it has in each
+            item's score: its contribution (:meth:`UniversalScorer.contributions`) by the sum of all contributions'
+            sizes. Negative where it speaks against the item.
+
+        Raises:
+            ValueError: if the model has no family ``proximity`` or the user no interaction.
+        """
+        if not 0 <= user < self.matrix.shape[0] or self.matrix.indptr[user] == self.matrix.indptr[user + 1]:
+            raise ValueError(
+                f"user: {user} has no interaction in this matrix; nothing about this user explains a list."
+            )
+        items, scores, found = self.scorer.contributions(torch.tensor([user], device=self.device))
+        order = torch.where(items[0] >= 0, scores[0], -torch.inf).argsort(descending=True, stable=True)
+        order = order[items[0][order] >= 0][:k]
+        parts = torch.stack([values[0, order] for values in found.values()])
+        shares = (parts / parts.abs().sum(dim=0).clamp(min=1e-12)).cpu().numpy()
+        return items[0, order].cpu().numpy(), dict(zip(found, shares, strict=True))

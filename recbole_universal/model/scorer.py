@@ -12,7 +12,7 @@ from torch import nn
 from recbole_universal.data.fields import column
 from recbole_universal.features import UniversalFeatures
 from recbole_universal.features.family import PairFeatures
-from recbole_universal.features.proximity import ProximityPairs
+from recbole_universal.features.proximity import Candidates, ProximityPairs, column_groups
 
 COMBINATIONS = ("concatenation", "interpolation")
 #: Scores of candidates lie in [-BOUND, 0]; every other item lies below.
@@ -210,7 +210,18 @@ class UniversalScorer(nn.Module):
 
     def _score_candidates(self, users: torch.Tensor, exclude_seen: bool) -> torch.Tensor:
         proximity = cast(ProximityPairs, self._pair("proximity"))
-        lists = proximity.candidates(users, exclude_seen)
+        lists, columns = self._candidate_columns(users, exclude_seen)
+        # The loss leaves the level of a list's scores open; as shares of the list they have one.
+        values = self(*columns).masked_fill(~lists.mask, -torch.inf).log_softmax(dim=1).clamp(min=-BOUND)
+        below = -BOUND - 1 - proximity.item_order
+        scores = torch.cat([below, below.new_zeros(1)]).repeat(len(users), 1)
+        # The last column takes what pads the lists.
+        scores.scatter_(1, torch.where(lists.mask, lists.items, len(below)), values)
+        return scores[:, :-1]
+
+    def _candidate_columns(self, users: torch.Tensor, exclude_seen: bool) -> tuple[Candidates, list[dict]]:
+        """Candidates of some users, and their columns by side and family."""
+        lists = cast(ProximityPairs, self._pair("proximity")).candidates(users, exclude_seen)
         safe = lists.items.clamp(min=0)
         user = {f: getattr(self, column("user", f))[users][:, None] for f in self.families}
         item = {f: getattr(self, column("item", f))[safe] for f in self.families}
@@ -219,13 +230,44 @@ class UniversalScorer(nn.Module):
             if family != "proximity":
                 repeated = users[:, None].expand_as(safe).flatten()
                 pair[family] = self._pair(family)(repeated, safe.flatten()).view(*safe.shape, -1)
-        # The loss leaves the level of a list's scores open; as shares of the list they have one.
-        values = self(user, item, pair).masked_fill(~lists.mask, -torch.inf).log_softmax(dim=1).clamp(min=-BOUND)
-        below = -BOUND - 1 - proximity.item_order
-        scores = torch.cat([below, below.new_zeros(1)]).repeat(len(users), 1)
-        # The last column takes what pads the lists.
-        scores.scatter_(1, torch.where(lists.mask, lists.items, len(below)), values)
-        return scores[:, :-1]
+        return lists, [user, item, pair]
+
+    @torch.no_grad()
+    def contributions(self, users: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+        """What each scorer and each other family adds to the score of each candidate.
+
+        Occlusion: the columns of one part are replaced by their mean over the user's candidates; what the score loses
+        is the part's contribution. Parts overlap in what they say, so contributions do not add up to the score.
+
+        Args:
+            users: user ids of the attached data set, int64 [n].
+
+        Returns:
+            Candidates int64 [n, n_candidates] (-1: none), their scores float32 of that shape before they are made
+            shares of the list, and the contributions by part, of that shape and in the same unit.
+
+        Raises:
+            ValueError: if the model does not rank candidates.
+        """
+        if not self.ranks_candidates:
+            raise ValueError("Only a model with the family [proximity] can be explained.")
+        lists, columns = self._candidate_columns(users, True)
+        whole = self(*columns)
+        parts: dict[str, tuple[str, list[int] | slice]] = {
+            name: ("proximity", places) for name, places in column_groups().items()
+        }
+        parts |= {family: (family, slice(None)) for family in self.families if family != "proximity"}
+        found = {}
+        for name, (family, places) in parts.items():
+            changed = [dict(side) for side in columns]
+            for side in changed:
+                if family in side and side[family].shape[-1]:
+                    values = side[family].expand(*lists.items.shape, -1).clone()
+                    mean = (values * lists.mask[..., None]).sum(dim=1) / lists.mask.sum(dim=1).clamp(min=1)[:, None]
+                    values[..., places] = mean[:, None, places].expand_as(values[..., places])
+                    side[family] = values
+            found[name] = whole - self(*changed)
+        return lists.items, whole, found
 
     def _pair(self, family: str) -> PairFeatures:
         self._pairs[family] = self._pairs[family].to(self.combination_logits.device)

@@ -1,0 +1,92 @@
+"""The command line ``python -m recbole_universal analyze``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import scipy.sparse as sp
+
+from recbole_universal.data.interaction_table import read_interactions
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m recbole_universal analyze",
+        description="Do universal statistics hold on a data set, and what does the universal model make of them? "
+        "Writes one HTML report that needs no network, and a CSV of every figure in it.",
+    )
+    parser.add_argument(
+        "datasets",
+        nargs="+",
+        metavar="DATASET",
+        help="a CSV, TSV, Parquet or RecBole atomic file, or the name of a RecBole data set",
+    )
+    parser.add_argument("--output", default="analysis.html", metavar="HTML", help="report (default: analysis.html)")
+    parser.add_argument("--data-path", default="dataset/", metavar="DIR", help="folder of named data sets")
+    parser.add_argument("--users", type=int, default=1000, metavar="N", help="users evaluated (default: 1000)")
+    parser.add_argument("--seed", type=int, default=2020)
+    parser.add_argument("--user-column", metavar="NAME", help="name of the user column; without header: 1, 2, ...")
+    parser.add_argument("--item-column", metavar="NAME", help="name of the item column; without header: 1, 2, ...")
+    parser.add_argument("--pretrained", default="universal-base", metavar="NAME", help="shipped model, or a folder")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line; returns the exit status."""
+    start = time.perf_counter()
+    options = _parser().parse_args(arguments)
+
+    def report(message: str) -> None:
+        print(f"analyze: {message}", file=sys.stderr)
+
+    try:
+        matrices: dict[str, sp.csr_matrix] = {}
+        for given in options.datasets:
+            file = _file_of(given, options.data_path)
+            name = file.name.split(".")[0]
+            if name in matrices:
+                raise ValueError(f"Two data sets have the name [{name}]; rename one of the files.")
+            table = read_interactions(file, options.user_column, options.item_column, report, not options.quiet)
+            matrices[name] = table.matrix()[0]
+            for written in (Path(options.output), Path(options.output).with_suffix(".csv")):
+                if written.exists() and written.samefile(file):
+                    raise ValueError(f"--output: [{written}] is an input file and would be overwritten.")
+        from recbole_universal.analysis.report import analyze
+
+        analyze(
+            matrices,
+            options.output,
+            pretrained=options.pretrained,
+            n_users=options.users,
+            seed=options.seed,
+            show_progress=not options.quiet,
+        )
+    except (ValueError, OSError, ImportError) as error:
+        report(str(error))
+        return 1
+    except KeyboardInterrupt:
+        report("stopped; nothing was written.")
+        return 130
+    table_file = Path(options.output).with_suffix(".csv")
+    print(f"Wrote {options.output} and {table_file} in {time.perf_counter() - start:.0f} s.")
+    return 0
+
+
+def _file_of(given: str, data_path: str) -> Path:
+    """The file that is meant: itself, or a RecBole data set's ``.inter``."""
+    if Path(given).is_file():
+        return Path(given)
+    import recbole
+
+    places = [Path(data_path), Path(recbole.__file__).parent / "dataset_example"]
+    for place in places:
+        file = place / given / f"{given}.inter"
+        if file.is_file():
+            return file
+    searched = " nor ".join(f"[{place / given / (given + '.inter')}]" for place in places)
+    raise ValueError(f"DATASET: there is no file [{given}], {searched}.")

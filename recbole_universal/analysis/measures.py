@@ -1,0 +1,278 @@
+"""What is measured about an interaction matrix, as tables; no plot and no RecBole here.
+
+A matrix is csr [n_users, n_items] without empty rows and columns; tables are pandas data frames.
+"""
+
+from __future__ import annotations
+
+import warnings
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+import torch
+from scipy.stats import wasserstein_distance
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+from recbole_universal.features import UniversalFeatures
+from recbole_universal.features.proximity import ProximityPairs, support_query_split
+from recbole_universal.graph.clusters import cluster_nodes, node_cluster_stats
+from recbole_universal.graph.interaction_graph import InteractionGraph
+from recbole_universal.graph.node2vec import node2vec
+from recbole_universal.graph.scorers import SCORERS, GraphScorers
+from recbole_universal.model.ranker import UniversalRanker
+
+#: Scorers that are well-known recommenders by themselves.
+PEERS = {"MostPop": "popularity", "ItemKNN": "neighbors", "EASE": "middle_regression"}
+HIDDEN_SHARE = 0.2
+_SAMPLE = 2000
+
+
+def k_core(matrix: sp.csr_matrix, k: int) -> sp.csr_matrix:
+    """The largest part of a matrix in which every user and every item has at least ``k`` interactions."""
+    while True:
+        users = np.diff(matrix.indptr) >= k
+        items = np.bincount(matrix.indices, minlength=matrix.shape[1]) >= k
+        if users.all() and items.all():
+            return matrix
+        matrix = matrix[users][:, items].tocsr()
+
+
+class HeldOut:
+    """A matrix with a share of each user's interactions hidden, and some users to rank for.
+
+    Args:
+        matrix: interactions.
+        n_users: users to evaluate at most.
+        seed: seed of what is hidden and who is evaluated.
+
+    Attributes:
+        train: what may be seen.
+        test: what is hidden.
+        users: evaluated users, int64 [n].
+    """
+
+    def __init__(self, matrix: sp.csr_matrix, n_users: int, seed: int) -> None:
+        generator = np.random.default_rng(seed)
+        self.train, self.test = support_query_split(matrix, matrix.shape[0], HIDDEN_SHARE, generator)
+        able = np.flatnonzero(np.diff(self.test.indptr))
+        self.users = np.sort(generator.permutation(able)[:n_users])
+
+    def gains(self, lists: np.ndarray, k: int = 10) -> np.ndarray:
+        """NDCG@k of lists [n_users, >= k] by user, float64 [n_users]; -1 in a list is no item."""
+        hits = self.hits(lists[:, :k])
+        discount = 1 / np.log2(np.arange(2, hits.shape[1] + 2))
+        number = np.minimum(np.diff(self.test.indptr)[self.users], hits.shape[1])
+        return (hits * discount).sum(axis=1) / np.cumsum(discount)[number - 1]
+
+    def hits(self, lists: np.ndarray) -> np.ndarray:
+        """Whether each place of the lists holds a hidden item of the user, bool [n_users, k]."""
+        hidden = self.test[self.users].toarray() > 0
+        return np.take_along_axis(hidden, np.maximum(lists, 0), axis=1) & (lists >= 0)
+
+
+def scorer_lists(held_out: HeldOut, k: int) -> dict[str, np.ndarray]:
+    """The ``k`` best unseen items by each graph scorer alone, int64 [n_users, k]; -1 where it knows no more."""
+    scorers = GraphScorers(held_out.train)
+    block = max(1, 2**23 // (len(SCORERS) * scorers.n_items))
+    parts = []
+    for start in range(0, len(held_out.users), block):
+        users = held_out.users[start : start + block]
+        scores = scorers.scores(torch.from_numpy(users))
+        # MostPop needs no path from the user to the item.
+        scores[list(SCORERS).index("popularity")] = torch.from_numpy(scorers.item_degree)
+        rows, columns = (torch.from_numpy(part.astype(np.int64)) for part in held_out.train[users].nonzero())
+        scores[:, rows, columns] = 0.0
+        best, items = scores.topk(min(k, scorers.n_items), dim=2)
+        parts.append(torch.where(best > 0, items, -1).numpy())
+    return dict(zip(SCORERS, np.concatenate(parts, axis=1), strict=True))
+
+
+def marginals(matrix: sp.csr_matrix) -> pd.DataFrame:
+    """Tails of the users' and items' numbers of interactions.
+
+    With the package ``powerlaw`` (Alstott et al., PLoS ONE 2014) also the power law fitted above the cut-off that fits
+    best, its Kolmogorov-Smirnov distance, and the log-likelihood ratio to a log-normal with its p-value.
+    """
+    rows = []
+    for side, degree in sides(matrix).items():
+        ordered = np.sort(degree)[::-1]
+        top = max(1, len(ordered) // 100)
+        row = {"side": side, "number": len(degree), "mean": degree.mean(), "median": np.median(degree)}
+        row |= {
+            "largest": degree.max(),
+            "Gini": gini(degree),
+            "share of the top 1 %": ordered[:top].sum() / degree.sum(),
+        }
+        rows.append(row | _tail(degree))
+    return pd.DataFrame(rows)
+
+
+def _tail(degree: np.ndarray) -> dict:
+    try:
+        import powerlaw
+    except ImportError:
+        return {"better fit": "not fitted: pip install powerlaw"}
+    if len(np.unique(degree)) < 5:
+        return {"better fit": "too few values"}
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # of cut-offs it tries
+        fit = powerlaw.Fit(degree, discrete=True, verbose=False)
+        ratio, p_value = fit.distribution_compare("power_law", "lognormal", normalized_ratio=True)
+    verdict = "undecided" if not p_value < 0.1 else "power law" if ratio > 0 else "log-normal"
+    exponent, distance = fit.power_law.alpha, fit.power_law.D
+    row = {"power-law exponent": exponent, "from": fit.xmin, "KS distance": distance}
+    return row | {"log-likelihood ratio": ratio, "p": p_value, "better fit": verdict}
+
+
+def sides(matrix: sp.csr_matrix) -> dict[str, np.ndarray]:
+    """Numbers of interactions of users and of items."""
+    return {"users": np.diff(matrix.indptr), "items": np.bincount(matrix.indices, minlength=matrix.shape[1])}
+
+
+def gini(values: np.ndarray) -> float:
+    """Gini coefficient in [0, 1): 0 = all equal."""
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    total = ordered.sum()
+    if total == 0:
+        return 0.0
+    n = len(ordered)
+    return float((2 * np.arange(1, n + 1) - n - 1) @ ordered / (n * total))
+
+
+def clusters(matrix: sp.csr_matrix, seeds: range, show_progress: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Clusters of node2vec embeddings, drawn anew with each seed.
+
+    Returns:
+        Agreement of each two seeds (adjusted Rand index, normalised mutual information), and size and density of each
+        cluster of the first seed.
+    """
+    graph = InteractionGraph(matrix)
+    mask = graph.degree > 0
+    labels = [cluster_nodes(node2vec(graph, seed=seed, show_progress=show_progress), mask, seed=seed) for seed in seeds]
+    agreement = [
+        {
+            "seeds": f"{one}, {other}",
+            "adjusted Rand": adjusted_rand_score(labels[one], labels[other]),
+            "normalised mutual information": normalized_mutual_info_score(labels[one], labels[other]),
+        }
+        for one, other in combinations(range(len(labels)), 2)
+    ]
+    stats = node_cluster_stats(graph, labels[0])
+    return pd.DataFrame(agreement), pd.DataFrame({"size": stats.size, "density": stats.density})
+
+
+def accuracy(held_out: HeldOut, lists: dict[str, np.ndarray]) -> pd.DataFrame:
+    """NDCG@10 of each maker of lists, its standard error over users, and its ratio to MostPop."""
+    gains = {name: held_out.gains(found) for name, found in lists.items()}
+    table = pd.DataFrame(
+        {
+            "NDCG@10": {name: values.mean() for name, values in gains.items()},
+            "standard error": {name: values.std() / np.sqrt(len(values)) for name, values in gains.items()},
+        }
+    )
+    table["by MostPop's"] = table["NDCG@10"] / table.loc["MostPop", "NDCG@10"]
+    return table.rename_axis("model").reset_index()
+
+
+def popularity(held_out: HeldOut, lists: dict[str, np.ndarray]) -> pd.DataFrame:
+    """How far the lists are MostPop's: overlap with it, distinct lists, coverage and Gini of the items shown."""
+    n_items = held_out.train.shape[1]
+    rows = []
+    for name, found in lists.items():
+        overlap = [len(set(one) & set(other)) / len(one) for one, other in zip(found, lists["MostPop"], strict=True)]
+        shown = np.bincount(found[found >= 0], minlength=n_items)
+        row = {"model": name, f"overlap@{found.shape[1]} with MostPop": np.mean(overlap)}
+        row |= {"distinct lists": len(np.unique(found, axis=0)) / len(found), "item coverage": (shown > 0).mean()}
+        rows.append(row | {"Gini of items shown": gini(shown)})
+    return pd.DataFrame(rows)
+
+
+def deciles(held_out: HeldOut, lists: dict[str, np.ndarray]) -> pd.DataFrame:
+    """NDCG@10 by tenth of user activity, and the share of hidden items found among 20 by tenth of item popularity."""
+    of_users, of_items = (_tenth(degree) for degree in sides(held_out.train).values())
+    hidden_users, hidden_items = held_out.test[held_out.users].nonzero()
+    rows = []
+    for name, found in lists.items():
+        gains = held_out.gains(found)
+        shown = sp.csr_matrix(
+            (np.ones(found.size), (np.repeat(np.arange(len(found)), found.shape[1]), np.maximum(found, 0).ravel())),
+            shape=held_out.test[held_out.users].shape,
+        )
+        hit = np.asarray(shown[hidden_users, hidden_items])[0] > 0
+        for tenth in range(10):
+            users, items = of_users[held_out.users] == tenth, of_items[hidden_items] == tenth
+            rows += [
+                {"model": name, "by": "user activity", "tenth": tenth + 1, "value": _mean(gains[users])},
+                {"model": name, "by": "item popularity", "tenth": tenth + 1, "value": _mean(hit[items])},
+            ]
+    return pd.DataFrame(rows)
+
+
+def _tenth(degree: np.ndarray) -> np.ndarray:
+    rank = pd.Series(degree).rank(method="average").to_numpy()
+    return np.minimum(((rank - 0.5) / len(degree) * 10).astype(np.int64), 9)
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def cores(matrix: sp.csr_matrix, n_users: int, seed: int) -> pd.DataFrame:
+    """Size, and NDCG@10 of three simple recommenders, of the raw data, the 5-core and the 10-core."""
+    rows = []
+    for name, k in (("raw", 1), ("5-core", 5), ("10-core", 10)):
+        part = k_core(matrix, k)
+        row = {"filter": name, "users": part.shape[0], "items": part.shape[1], "interactions": part.nnz}
+        if part.nnz and min(part.shape) > 1:
+            row["density"] = part.nnz / (part.shape[0] * part.shape[1])
+            held_out = HeldOut(part, n_users, seed)
+            if len(held_out.users):
+                found = scorer_lists(held_out, 10)
+                row |= {f"NDCG@10, {peer}": held_out.gains(found[scorer]).mean() for peer, scorer in PEERS.items()}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def explanations(ranker: UniversalRanker, users: np.ndarray, k: int = 10) -> pd.DataFrame:
+    """Share of each scorer and family in the scores of the users' best ``k`` items: mean, and mean size."""
+    found = [ranker.explain(int(user), k)[1] for user in users]
+    rows = []
+    for part in found[0] if found else ():
+        shares = np.concatenate([shares[part] for shares in found])
+        rows.append({"part": part, "mean share": shares.mean(), "mean size": np.abs(shares).mean()})
+    return pd.DataFrame(rows).sort_values("mean size", ascending=False, ignore_index=True)
+
+
+def feature_distances(features: dict[str, UniversalFeatures], seed: int) -> pd.DataFrame:
+    """How far the features of each two data sets are apart, by family.
+
+    The mean over columns of the Wasserstein distance between the two data sets' values, in units of the column's
+    standard deviation over both; of up to 2,000 users, items, and candidate pairs of 100 users.
+    """
+    tables = {name: _feature_rows(found, seed) for name, found in features.items()}
+    rows = []
+    for one, other in combinations(tables, 2):
+        for family in tables[one]:
+            distances = []
+            for left, right in zip(tables[one][family], tables[other][family], strict=True):
+                spread = np.concatenate([left, right]).std(axis=0)
+                distances += [
+                    wasserstein_distance(left[:, k], right[:, k]) / spread[k] for k in np.flatnonzero(spread > 1e-6)
+                ]
+            rows.append({"one": one, "other": other, "family": family, "distance": float(np.mean(distances or [0.0]))})
+    return pd.DataFrame(rows, columns=["one", "other", "family", "distance"])
+
+
+def _feature_rows(features: UniversalFeatures, seed: int) -> dict[str, list[np.ndarray]]:
+    generator = np.random.default_rng(seed)
+    rows: dict[str, list[np.ndarray]] = {}
+    for family, values in features.items():
+        parts = [table[generator.permutation(len(table))[:_SAMPLE]] for table in (values.user, values.item)]
+        rows[family] = [part for part in parts if part.shape[1]]
+        if isinstance(values.pair, ProximityPairs):
+            users = torch.from_numpy(generator.permutation(len(values.user))[:100])
+            lists = values.pair.candidates(users)
+            rows[family].append(lists.features[lists.mask].numpy())
+    return rows

@@ -1,0 +1,168 @@
+"""What the analysis measures: known answers and laws."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from recbole_universal import UniversalRanker
+from recbole_universal.analysis import measures
+from recbole_universal.features import FeaturePipeline
+from recbole_universal.features.proximity import column_groups, n_columns
+
+
+def communities(n_users: int = 120, n_items: int = 50, seed: int = 0) -> sp.csr_matrix:
+    """Users of two communities who mostly take items of their own; nobody and nothing is without interaction."""
+    rng = np.random.default_rng(seed)
+    own = np.arange(n_users)[:, None] % 2 == np.arange(n_items) % 2
+    dense = rng.random((n_users, n_items)) < np.where(own, 0.4, 0.05)
+    dense[:, 0] |= ~dense.any(axis=1)
+    dense[0] |= ~dense.any(axis=0)
+    return sp.csr_matrix(dense.astype(np.float32))
+
+
+def test_k_core_is_the_largest_part_that_has_enough():
+    dense = np.zeros((5, 5))
+    dense[:3, :3] = 1  # stays
+    dense[3, [0, 3]] = dense[4, [3, 4]] = 1  # a chain that falls away link by link
+    core = measures.k_core(sp.csr_matrix(dense), 3)
+    assert core.shape == (3, 3) and core.nnz == 9
+    assert measures.k_core(sp.csr_matrix(dense), 4).nnz == 0
+
+
+def test_gini():
+    assert measures.gini(np.ones(10)) == pytest.approx(0)
+    assert measures.gini(np.array([0, 0, 0, 8])) == pytest.approx(0.75)
+    assert measures.gini(np.zeros(3)) == 0
+
+
+def test_held_out_parts_make_the_matrix():
+    matrix = communities()
+    held_out = measures.HeldOut(matrix, 30, 1)
+    assert abs(held_out.train + held_out.test - matrix).nnz == 0
+    assert held_out.train.multiply(held_out.test).nnz == 0
+    assert len(held_out.users) == 30
+
+
+def test_gains_are_ndcg():
+    held_out = measures.HeldOut(communities(), 5, 1)
+    ideal = np.full((5, 20), -1)
+    for row, user in enumerate(held_out.users):
+        hidden = held_out.test[user].indices[:20]
+        ideal[row, : len(hidden)] = hidden
+    np.testing.assert_allclose(held_out.gains(ideal), 1.0)
+    assert (held_out.gains(np.full((5, 20), -1)) == 0).all()
+    later = np.roll(ideal, 1, axis=1)
+    later[:, 0] = -1
+    assert (held_out.gains(later) < 1).all() and (held_out.gains(later) > 0).all()
+
+
+def test_lists_of_scorers_hold_unseen_items_best_first():
+    held_out = measures.HeldOut(communities(), 40, 1)
+    lists = measures.scorer_lists(held_out, 6)
+    degree = np.bincount(held_out.train.indices, minlength=50)
+    for name, found in lists.items():
+        for user, items in zip(held_out.users, found, strict=True):
+            items = items[items >= 0]
+            assert not np.isin(items, held_out.train[user].indices).any(), name
+    for user, items in zip(held_out.users, lists["popularity"], strict=True):
+        unseen = np.setdiff1d(np.arange(50), held_out.train[user].indices)
+        assert degree[items].tolist() == sorted(degree[unseen], reverse=True)[:6]
+
+
+def test_popularity_knows_its_own_lists():
+    held_out = measures.HeldOut(communities(), 40, 1)
+    lists = measures.scorer_lists(held_out, 6)
+    lists = {"MostPop": lists["popularity"], "cosine": lists["cosine"]}
+    table = measures.popularity(held_out, lists).set_index("model")
+    assert table.loc["MostPop", "overlap@6 with MostPop"] == 1
+    assert table.loc["cosine", "overlap@6 with MostPop"] < 1
+    assert table.loc["cosine", "item coverage"] > table.loc["MostPop", "item coverage"]
+    accuracy = measures.accuracy(held_out, lists).set_index("model")
+    assert accuracy.loc["cosine", "by MostPop's"] > 1.5
+
+
+def test_deciles_average_to_the_whole():
+    held_out = measures.HeldOut(communities(), 200, 1)
+    lists = measures.scorer_lists(held_out, 20)
+    table = measures.deciles(held_out, {"cosine": lists["cosine"]}).set_index(["by", "tenth"])["value"]
+    tenth = measures._tenth(np.diff(held_out.train.indptr))[held_out.users]
+    weighted = sum(table["user activity", k + 1] * (tenth == k).sum() for k in range(10) if (tenth == k).any())
+    assert weighted / len(tenth) == pytest.approx(held_out.gains(lists["cosine"]).mean())
+
+
+def test_marginals():
+    table = measures.marginals(communities()).set_index("side")
+    assert table.loc["users", "number"] == 120 and table.loc["items", "number"] == 50
+    assert table.loc["users", "mean"] * 120 == pytest.approx(table.loc["items", "mean"] * 50)
+
+
+def test_a_log_normal_is_no_power_law():
+    pytest.importorskip("powerlaw")
+    rng = np.random.default_rng(0)
+    assert measures._tail(np.ceil(rng.lognormal(3, 0.5, 3000)).astype(int))["better fit"] == "log-normal"
+    pareto = np.floor((rng.pareto(1.5, 3000) + 1) * 3).astype(int)
+    assert measures._tail(pareto)["power-law exponent"] == pytest.approx(2.5, abs=0.3)
+
+
+def test_clusters_of_one_seed_agree_with_themselves():
+    agreement, stats = measures.clusters(communities(), range(2))
+    assert len(agreement) == 1 and 0 < agreement["normalised mutual information"][0] <= 1
+    assert stats["size"].sum() == 170
+
+
+def test_a_data_set_is_like_itself():
+    features = FeaturePipeline(["activity", "proximity"], seed=0)(communities())
+    table = measures.feature_distances({"one": features, "other": features}, 0)
+    assert set(table["family"]) == {"activity", "proximity"}
+    assert table["distance"].max() < 0.2
+    same = measures._feature_rows(features, 0)
+    assert [len(rows) for rows in same.values()] == [2, 1]
+
+
+def test_cores_tell_what_is_left():
+    table = measures.cores(communities(), 50, 0).set_index("filter")
+    assert table.loc["raw", "interactions"] >= table.loc["5-core", "interactions"] > 0
+    assert table.loc["raw", "NDCG@10, ItemKNN"] > table.loc["raw", "NDCG@10, MostPop"]
+
+
+def test_explanations_are_of_the_list():
+    ranker = UniversalRanker(communities())
+    items, shares = ranker.explain(3, 5)
+    assert items.tolist() == ranker.top_k(np.array([3]), 5)[0][0].tolist()
+    assert set(shares) == set(column_groups())
+    np.testing.assert_allclose(sum(np.abs(values) for values in shares.values()), 1, rtol=1e-5)
+
+
+def test_columns_that_are_equal_for_all_candidates_contribute_nothing():
+    ranker = UniversalRanker(communities())
+    pairs = ranker.features["proximity"].pair
+    places = column_groups()["cosine"]
+    original = pairs.candidates
+
+    def flat(users, exclude_seen=True):
+        lists = original(users, exclude_seen)
+        lists.features[..., places] = 0.5
+        return lists
+
+    pairs.candidates = flat
+    _, _, found = ranker.scorer.contributions(torch.tensor([3]))
+    assert found["cosine"].abs().max() < 1e-5 < max(values.abs().max() for values in found.values())
+
+
+def test_column_groups_name_each_column_once():
+    places = [place for group in column_groups().values() for place in group]
+    assert sorted(places) == list(range(n_columns()))
+
+
+@pytest.mark.parametrize("user", [-1, 120])
+def test_nobody_cannot_be_explained(user):
+    with pytest.raises(ValueError, match="no interaction"):
+        UniversalRanker(communities()).explain(user)
+
+
+def test_models_without_candidates_cannot_be_explained():
+    with pytest.raises(ValueError, match="proximity"):
+        UniversalRanker(communities(), "universal-paper").explain(0)

@@ -1,0 +1,80 @@
+"""The report: complete, without network, and clear about what it cannot do."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+from recbole_universal import __main__ as command_line
+from recbole_universal.analysis.report import analyze
+
+
+@pytest.fixture(scope="module")
+def matrix() -> sp.csr_matrix:
+    rng = np.random.default_rng(0)
+    own = np.arange(60)[:, None] % 2 == np.arange(40) % 2
+    return sp.csr_matrix((rng.random((60, 40)) < np.where(own, 0.4, 0.05)).astype(np.float32))
+
+
+def test_report_of_two_data_sets(matrix, tmp_path):
+    file = tmp_path / "report.html"
+    figures = analyze({"one": matrix, "<b>other</b>": matrix[:40]}, file, n_users=20, show_progress=False)
+    page = file.read_text()
+    assert "&lt;b&gt;other&lt;/b&gt;" in page and "<b>other" not in page
+    assert "src=" not in page.replace("plotly", "").split("</script>")[-1]
+    assert "<link" not in page and 'script src="' not in page
+    stored = pd.read_csv(file.with_suffix(".csv"))
+    assert len(stored) == len(figures) > 200
+    titles = set(figures["section"])
+    assert len(titles) == 7 and all(title in page for title in {title.replace("'", "&#x27;") for title in titles})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.csv", "report.html"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"output": "report.txt"}, "must end in .html"),
+        ({"output": "nowhere/report.html"}, "no folder"),
+        ({"n_users": 0}, "positive integer"),
+        ({"pretrained": "universal-paper"}, "proximity"),
+        ({"pretrained": "unknown"}, "unknown"),
+        ({"matrices": {}}, "no data set"),
+        ({"matrices": {"lonely": sp.csr_matrix(np.eye(4))}}, "lonely.*no user has two"),
+        ({"matrices": {"empty": sp.csr_matrix((3, 3))}}, "empty.*no user has two"),
+    ],
+)
+def test_errors(matrix, change, message, tmp_path):
+    arguments = {"matrices": {"one": matrix}, "output": tmp_path / "r.html", "show_progress": False, **change}
+    with pytest.raises((ValueError, OSError), match=message):
+        analyze(**arguments)
+    assert not list(tmp_path.glob("*.html"))
+
+
+def run(monkeypatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["python -m recbole_universal", "analyze", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        command_line.main()
+    return stop.value.code
+
+
+def test_command_line(matrix, tmp_path, monkeypatch, capsys):
+    users, items = matrix.nonzero()
+    frame = pd.DataFrame({"user": users, "item": items})
+    frame.to_csv(tmp_path / "shop.csv", index=False)
+    arguments = (str(tmp_path / "shop.csv"), "--users", "10", "--quiet", "--output")
+    assert run(monkeypatch, *arguments, "shop.html") == 1  # its figures would be shop.csv
+    assert "would be overwritten" in capsys.readouterr().err
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "shop.csv"), frame, check_dtype=False)
+    assert run(monkeypatch, *arguments, "report.html") == 0
+    assert "report.html" in capsys.readouterr().out
+    assert set(pd.read_csv(tmp_path / "report.csv")["data set"]) == {"shop"}
+
+
+def test_command_line_finds_named_data_sets_and_names_what_it_did_not(tmp_path, monkeypatch, capsys):
+    assert run(monkeypatch, "nothing", "--data-path", str(tmp_path)) == 1
+    message = capsys.readouterr().err
+    assert "[nothing]" in message and str(tmp_path / "nothing" / "nothing.inter") in message
