@@ -151,3 +151,13 @@ def test_large_data_are_scored_by_a_sample_of_users(monkeypatch):
 def test_one_heavy_user_is_a_sample():
     matrix = sp.csr_matrix(np.ones((1, 5)))
     assert sampled_users(matrix, 3).tolist() == [0]
+
+
+@pytest.mark.parametrize("n_users", [1, 30])
+def test_scores_cost_a_fixed_number_of_products(n_users):
+    """What makes ranking slow: passes over all interactions (eight) and over the items' spectrum (three)."""
+    found = GraphScorers(random_matrix())
+    with torch.profiler.profile() as profile:
+        found.scores(torch.arange(n_users))
+    calls = {event.key: event.count for event in profile.key_averages()}
+    assert calls["aten::matmul"] == 11
