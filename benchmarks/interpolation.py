@@ -6,9 +6,9 @@
 
 The first trains the bases and keeps them in ``OUT/bases``; the second mixes each of them, post hoc, with the frozen
 universal model that saw no data of its domain, with MostPop and with the training-free peer that is best on validation.
-Every mixture has one weight, chosen on the validation part from the same 21 values in the same score space; every row
-is judged on the same test users. One result a line in ``OUT/interpolation.jsonl``: a run that is started again skips
-what is there.
+Every mixture has one weight, chosen on the validation part from the same 21 values in the same score space by the rule
+of UniversalInterpolation; every row is judged on the same test users. One result a line in
+``OUT/interpolation.jsonl``: a run that is started again skips what is there.
 """
 
 from __future__ import annotations
@@ -35,11 +35,13 @@ from recbole_universal.model.interpolation import SCORE_SPACES, mix, to_space
 from recbole_universal.model.ranker import pipeline_of, scorer_of
 from recbole_universal.model.scorer import floored
 from recbole_universal.pretrained import load_pretrained
-from recbole_universal.trainer import WEIGHTS
+from recbole_universal.trainer import WEIGHTS, one_standard_error
 
 DEFAULT_SPACE = "z-score"
 # Validation users that a weight is chosen by; UniversalInterpolation takes all.
-N_VALID = 5000
+N_VALID = 2000
+# Score spaces are compared on data sets of at most so many items.
+_SMALL = 10_000
 
 
 class Scores:
@@ -70,26 +72,27 @@ class Scores:
         return {part: to_space(values, space) for part, values in self.parts.items()}
 
 
-def judged(split: Split, rows: torch.Tensor, part: str) -> float:
-    """NDCG@10 of rows of scores, [n_users, n_items - 1]."""
+def judged(split: Split, rows: torch.Tensor, part: str) -> np.ndarray:
+    """NDCG@10 by user of rows of scores, [n_users, n_items - 1]."""
     users = split.valid_users if part == "valid" else split.test_users
     padded = torch.cat([rows.new_zeros(len(rows), 1), rows], dim=1).numpy()
     place = {user: k for k, user in enumerate(users)}
-    return split.evaluate(lambda some: padded[[place[user] for user in some]], part)["ndcg@10"]
+    return split.gains(lambda some: padded[[place[user] for user in some]], part)["ndcg@10"]
 
 
 def mixture(base: Scores, other: Scores, space: str) -> dict:
     """The best mixture on validation, and its test result."""
     ours, theirs = base.in_space(space), other.in_space(space)
 
-    def score(weight: float, part: str) -> float:
+    def score(weight: float, part: str) -> np.ndarray:
         if weight in (0.0, 1.0):  # exactly one of the two
             return judged(base.split, (base if weight == 0 else other).parts[part], part)
         return judged(base.split, mix(ours[part], theirs[part], torch.tensor(weight)), part)
 
-    curve = [score(weight, "valid") for weight in WEIGHTS]
-    best = int(np.argmax(curve))
-    return {"weight": WEIGHTS[best], "valid": curve[best], "test": score(WEIGHTS[best], "test"), "curve": curve}
+    gains = np.stack([score(weight, "valid") for weight in WEIGHTS], axis=1)
+    best = one_standard_error(gains, np.ones(len(gains)))
+    curve = gains.mean(axis=0).tolist()
+    return {"weight": WEIGHTS[best], "valid": curve[best], "test": score(WEIGHTS[best], "test").mean(), "curve": curve}
 
 
 def universal_scores(split: Split, model: str):
@@ -112,21 +115,22 @@ class Opponents:
             if name != "MostPop" and peer.affordable(split.train.shape):
                 knobs = peer_row(split, name)["knobs"]
                 found[name] = Scores(split, peer(**knobs).fit(split.train).scores)
-        self.peer_name = max(found, key=lambda name: judged(split, found[name].parts["valid"], "valid"))
+        self.peer_name = max(found, key=lambda name: judged(split, found[name].parts["valid"], "valid").mean())
         self.peer = found[self.peer_name]
 
 
 def result(split: Split, file: Path, opponents: Opponents) -> dict:
     """All rows of one base."""
     base = Scores(split, base_scores(file))
-    spaces = {space: mixture(base, opponents.universal, space) for space in SCORE_SPACES}
+    compared = SCORE_SPACES if split.train.shape[1] <= _SMALL else (DEFAULT_SPACE,)
+    spaces = {space: mixture(base, opponents.universal, space) for space in compared}
     start = time.perf_counter()
     for part, rows in base.parts.items():  # what mixing costs
         mix(to_space(rows, DEFAULT_SPACE), to_space(opponents.universal.parts[part], DEFAULT_SPACE), torch.tensor(0.5))
     mixing = time.perf_counter() - start
     return {
-        "base": judged(split, base.parts["test"], "test"),
-        "universal": judged(split, opponents.universal.parts["test"], "test"),
+        "base": judged(split, base.parts["test"], "test").mean(),
+        "universal": judged(split, opponents.universal.parts["test"], "test").mean(),
         "interpolated": spaces[DEFAULT_SPACE]["test"],
         "weight": spaces[DEFAULT_SPACE]["weight"],
         "base + MostPop": mixture(base, opponents.most_pop, DEFAULT_SPACE)["test"],
@@ -163,9 +167,14 @@ def report(results: list[dict]) -> str:
         controls = [(group[row] / group["base"] - 1).mean() for row in ("base + MostPop", "base + peer")]
         shown = (gain.mean(), gain.min(), over.mean(), over.min(), *controls)
         lines.append(f"| {model} | {len(group)} | " + " | ".join(f"{value:+.1%}" for value in shown) + " |")
-    lines += ["", "| score space | mean validation NDCG@10 | mean test NDCG@10 |", "|---|---|---|"]
-    for space in SCORE_SPACES:
-        valid, test = np.mean([result["spaces"][space] for result in results], axis=0)
+    lines += [
+        "",
+        "| score space (data sets of at most 10,000 items) | mean validation NDCG@10 | mean test NDCG@10 |",
+        "|---|---|---|",
+    ]
+    all_spaces = [result["spaces"] for result in results if len(result["spaces"]) == len(SCORE_SPACES)]
+    for space in SCORE_SPACES if all_spaces else ():
+        valid, test = np.mean([spaces[space] for spaces in all_spaces], axis=0)
         lines.append(f"| {space} | {valid:.4f} | {test:.4f} |")
     cost = table["cost"]
     lines += [
@@ -186,7 +195,7 @@ validation every second epoch, at most 400 epochs, stopped after 20 epochs witho
 interactions, of 512 users for MultiVAE; learning rate chosen on validation from 0.001 and 0.005, on data sets of
 sampled users and on amazon-sports 0.005). "ml-1m, 2000 users": all rows share that sample of users, drawn once, to keep
 training within minutes. Universal: frozen, and trained without any data set of the domain. Each mixture has one weight,
-chosen on validation.
+chosen on validation as UniversalInterpolation chooses it.
 
 {table}
 

@@ -101,6 +101,10 @@ class Split:
 
     def evaluate(self, scores, part: str) -> dict[str, float]:
         """Mean metrics of a function from users to float32 [n, n_items]; padding and known items masked."""
+        return {name: float(values.mean()) for name, values in self.gains(scores, part).items()}
+
+    def gains(self, scores, part: str) -> dict[str, np.ndarray]:
+        """The same metrics by user, float64 [n_users] each."""
         users, target = (self.valid_users, self.valid) if part == "valid" else (self.test_users, self.test)
         known = self.search if part == "valid" else self.train + self.valid
         gains: dict[str, list[np.ndarray]] = {}
@@ -119,7 +123,7 @@ class Split:
                 ideal = np.cumsum(discount)[np.minimum(number, min(k, top.shape[1])) - 1]
                 gains.setdefault(f"ndcg@{k}", []).append(found / ideal)
                 gains.setdefault(f"recall@{k}", []).append(hits[:, :k].sum(axis=1) / number)
-        return {name: float(np.concatenate(values).mean()) for name, values in gains.items()}
+        return {name: np.concatenate(values) for name, values in gains.items()}
 
 
 def sampled(name: str, data_path: str, n_users: int) -> str:

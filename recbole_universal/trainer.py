@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 #: Weights of the universal model that are tried on validation.
 WEIGHTS = tuple(k / 20 for k in range(21))
+# Groups of validation users that show how sure the choice of a weight is.
+_N_GROUPS = 20
 
 
 class UniversalMLPTrainer(Trainer):
@@ -150,6 +152,7 @@ class InterpolationTrainer(Trainer):
         by_activity = self.config["interpolation_weight"] == "by_activity"
         config = copy.copy(self.config)
         config.final_config_dict = {**self.config.final_config_dict, "metrics": [self.valid_metric.partition("@")[0]]}
+        config.final_config_dict["metric_decimal_place"] = 12  # not rounded before they are compared
         collectors = [Collector(config) for _ in WEIGHTS]
         for collector in collectors:
             collector.data_collect(train_data)
@@ -171,28 +174,56 @@ class InterpolationTrainer(Trainer):
         self.model.universal_weights = before
         structs = [collector.get_data_struct() for collector in collectors]
         evaluator = Evaluator(config)
-        bins = self.model.universal_bins(_one_a_row(torch.cat(users), structs[0]))
-        values = torch.zeros(len(before), len(WEIGHTS), dtype=torch.float64)
-        counts = torch.zeros(len(before), dtype=torch.float64)
-        for k in range(len(before)):
-            rows = bins == k
-            counts[k] = rows.sum()
+        rows = _one_a_row(torch.cat(users), structs[0])
+        groups, n_groups = rows % _N_GROUPS, _N_GROUPS
+        if by_activity:
+            groups, n_groups = self.model.universal_bins(rows), len(before)
+        values = torch.zeros(n_groups, len(WEIGHTS), dtype=torch.float64)
+        counts = torch.zeros(n_groups, dtype=torch.float64)
+        for k in range(n_groups):
+            members = groups == k
+            counts[k] = members.sum()
             if counts[k]:
-                parts = [_rows_of(struct, rows) if by_activity else struct for struct in structs]
-                results = [evaluator.evaluate(part) for part in parts]
+                results = [evaluator.evaluate(_rows_of(struct, members)) for struct in structs]
                 values[k] = torch.tensor([calculate_valid_score(result, self.valid_metric) for result in results])
         gains = values * counts[:, None]
         if not self.config["single_spec"]:
             for tensor in (gains, counts):
                 torch.distributed.all_reduce(tensor)
         gains = gains if self.valid_metric_bigger else -gains
-        best = monotone_choice(gains.numpy())
+        found = gains.numpy(), counts.numpy()
+        best = monotone_choice(found[0]) if by_activity else [one_standard_error(*found)]
         self.model.universal_weights = torch.tensor([WEIGHTS[k] for k in best], dtype=torch.float32)
         if verbose:
             total = gains.abs().sum(dim=0) / counts.sum()
             shown = ", ".join(f"{weight:g}: {value:.4f}" for weight, value in zip(WEIGHTS, total, strict=True))
             logger.info("%s on validation by weight of the universal model: %s", self.config["valid_metric"], shown)
             logger.info("interpolation_weight: %s", [WEIGHTS[k] for k in best])
+
+
+def one_standard_error(gains: np.ndarray, counts: np.ndarray) -> int:
+    """The choice nearest to the better end whose loss against the best is within its standard error.
+
+    The rule of Breiman et al. (Classification and Regression Trees, 1984, section 3.4.3): on little validation data
+    the best of many choices is best by luck, and the simplest that is as good for all one can tell, here one model
+    alone or nearly so, is the safer one.
+
+    Args:
+        gains: sums over the users of a group, real [n_groups, n_choices]; the first and the last choice are the ends.
+        counts: users of each group, [n_groups]; the fewer groups have any, the wider the error.
+
+    Returns:
+        Number of the choice.
+    """
+    mean = gains.sum(axis=0) / counts.sum()
+    best, end = int(np.argmax(mean)), 0 if mean[0] > mean[-1] else len(mean) - 1
+    present = counts > 0
+    if present.sum() < 2:
+        return best
+    loss = (gains[:, [best]] - gains)[present] / counts[present, None]
+    error = loss.std(axis=0, ddof=1) / np.sqrt(present.sum())
+    able = np.flatnonzero(mean[best] - mean <= error)
+    return int(able[np.argmin(np.abs(able - end))])
 
 
 def monotone_choice(gains: np.ndarray) -> list[int]:
