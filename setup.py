@@ -45,6 +45,7 @@ setup(
         "hyperopt": ["hyperopt>=0.2.5"],
         "parquet": ["pyarrow>=14"],
         "analysis": ["powerlaw>=1.5"],
+        "docs": ["mkdocs>=1.6,<2", "mkdocstrings[python]>=0.27"],
     },
     classifiers=[
         "License :: OSI Approved :: MIT License",

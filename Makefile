@@ -1,0 +1,60 @@
+# Every table of docs/, by the command that made it. DATA is a folder of RecBole atomic files, OUT where results are
+# collected; long runs go on where they stopped. Hours on two cores: see the seconds in the tables.
+DATA ?= dataset/
+OUT ?= results
+PYTHON ?= python
+SETS ?= yahoo-music-mgcnn frappe filmtrust ml-100k amazon-instruments msweb book-crossing ml-latest-small \
+	flixster-mgcnn amazon-digital-music lastfm-2k douban-mgcnn tenrec-article citations-a kuairand amazon-hin yelp-hin \
+	delicious-tags coco-mooc citeulike-a allrecipes ml-1m douban-movie tafeng amazon-toys amazon-video-games pinterest \
+	yelp-s3rec amazon-sports epinions amazon-book-kgat yelp2018
+TRAINED ?= ml-100k filmtrust amazon-instruments lastfm-2k citations-a yelp-hin
+ZERO_SHOT = $(PYTHON) benchmarks/zero_shot.py --data-path $(DATA) --output $(OUT) --models $(OUT)/models.json
+
+.PHONY: in-domain node2vec features models lodo zero-shot published trained unseen interpolation speed site
+
+in-domain:
+	$(PYTHON) benchmarks/in_domain.py --dataset ml-100k --seeds 5 --output docs/in_domain.md
+
+node2vec:
+	$(PYTHON) benchmarks/node2vec.py --dataset ml-1m
+
+features:
+	$(PYTHON) benchmarks/features.py --data-path $(DATA) --dataset yelp2018 --file yelp2018.train.inter
+
+models:  # RecBole's own models on today's stack
+	$(PYTHON) benchmarks/recbole_models.py
+
+lodo:  # models that are judged on domains they have not seen
+	$(PYTHON) benchmarks/pretrain.py --data-path $(DATA) --output $(OUT) --leave-out --models universal-base universal-paper
+
+zero-shot: lodo
+	$(ZERO_SHOT) --datasets $(SETS) --max-users 2000 --rows peers zero-shot "zero-shot, universal-paper"
+	$(MAKE) published trained
+	$(PYTHON) benchmarks/zero_shot.py --output $(OUT) --report docs/zero_shot.md
+
+published:
+	$(ZERO_SHOT) --datasets yelp2018 ml-1m amazon-book-kgat --published --max-users 4000 \
+		--rows MostPop ItemKNN RP3beta GF-CF zero-shot
+
+trained:
+	$(ZERO_SHOT) --datasets $(TRAINED) --max-users 2000 --rows BPR NGCF LightGCN MultiVAE
+	$(ZERO_SHOT) --datasets amazon-sports --max-users 2000 --rates 0.005 --rows LightGCN NGCF
+	for sample in ml-1m:2000 epinions:6000 douban-movie:3000; do \
+		$(ZERO_SHOT) --datasets $${sample%:*} --sample $${sample#*:} --max-users 2000 --rates 0.005 \
+			--rows peers LightGCN NGCF zero-shot; done
+
+unseen:
+	$(PYTHON) benchmarks/unseen.py --data-path $(DATA) --datasets ml-100k lastfm-2k citations-a \
+		--models $(OUT)/models.json --output docs/unseen.md
+
+interpolation:  # of the bases that "trained" has kept
+	$(PYTHON) benchmarks/interpolation.py --data-path $(DATA) --models $(OUT)/models.json --output $(OUT)
+	$(PYTHON) benchmarks/interpolation.py --output $(OUT) --report docs/interpolation_results.md
+
+speed:
+	$(PYTHON) benchmarks/speed.py --part yelp2018 --data-path $(DATA) --output $(OUT)/speed.jsonl
+	$(PYTHON) benchmarks/speed.py --part growth --sizes 1 4 16 64 100 --output $(OUT)/speed.jsonl
+	$(PYTHON) benchmarks/speed.py --output $(OUT)/speed.jsonl --report docs/scale_results.md
+
+site:
+	$(PYTHON) -m mkdocs build
