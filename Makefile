@@ -54,6 +54,7 @@ interpolation:  # of the bases that "trained" has kept
 speed:
 	$(PYTHON) benchmarks/speed.py --part yelp2018 --data-path $(DATA) --output $(OUT)/speed.jsonl
 	$(PYTHON) benchmarks/speed.py --part growth --sizes 1 4 16 64 100 --output $(OUT)/speed.jsonl
+	$(PYTHON) benchmarks/speed.py --part whole --output $(OUT)/speed.jsonl
 	$(PYTHON) benchmarks/speed.py --output $(OUT)/speed.jsonl --report docs/scale_results.md
 
 site:

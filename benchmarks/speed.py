@@ -8,7 +8,8 @@ Each measurement runs in a process of its own, whose peak resident memory is tha
 from the published interactions in memory to Recall@20 and NDCG@20 of all users, and RecBole's LightGCN with its default
 batch (2048) and embedding size (64) on the same interactions, timed over the first batches of an epoch and scaled to
 all. ``growth``: generated interactions (benchmarks/generate.py) of so many million draws; features of the whole data
-set, and ranking of a sample of users. One result a line in ``speed.jsonl``.
+set, and ranking of a sample of users. ``whole``: 20 million draws of 138,000 users and 27,000 items, all users ranked.
+One result a line in ``speed.jsonl``, with the load of the machine (processes that want a core) before it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import argparse
 import json
 import logging
 import multiprocessing
+import os
 import resource
 import sys
 import tempfile
@@ -121,11 +123,33 @@ def grown(millions: float) -> dict:
     }
 
 
+def whole(millions: float) -> dict:
+    """From generated interactions to the lists of all users, the shape of MovieLens 20M."""
+    users, items = 138_000, 27_000
+    matrix = generate.matrix(users, items, int(millions * 1e6))
+    start = time.perf_counter()
+    ranker = UniversalRanker(matrix, "universal-base")
+    fitted = time.perf_counter()
+    able = np.flatnonzero(np.diff(matrix.indptr))
+    ranker.top_k(able, 20)
+    end = time.perf_counter()
+    return {
+        "what": f"all users of {millions:g} M draws",
+        "users": len(able),
+        "items": items,
+        "interactions": int(matrix.nnz),
+        "features_s": fitted - start,
+        "ranking_s": end - fitted,
+        "seconds": end - start,
+    }
+
+
 def measured(function, argument, output: Path) -> None:
     """Run a measurement in a fresh process and append its result."""
+    load = os.getloadavg()[0]
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         result = pool.apply(_with_peak, (function.__name__, argument))
-    result |= {"threads": torch.get_num_threads(), "torch": torch.__version__}
+    result |= {"threads": torch.get_num_threads(), "torch": torch.__version__, "load": load}
     result["version"] = recbole_universal.__version__
     with output.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(result) + "\n")
@@ -152,6 +176,14 @@ def report(results: list[dict]) -> str:
             f"{theirs['peak_gib']:.2f} GiB. Ratio {ours['seconds'] / theirs['seconds']:.2f}.",
             "",
         ]
+    for _, row in table[table["what"].str.startswith("all users")].drop_duplicates("what", keep="last").iterrows():
+        lines += [
+            f"{int(row['interactions']):,} generated interactions of {int(row['users']):,} users with "
+            f"{int(row['items']):,} items, lists of 20 for all users: {row['seconds'] / 60:.1f} min (fit "
+            f"{row['features_s']:.0f} s, ranking {row['ranking_s'] / row['users'] * 1e3:.1f} ms a user), peak "
+            f"{row['peak_gib']:.2f} GiB.",
+            "",
+        ]
     growth = table[table["what"].str.startswith("generated")].drop_duplicates("what", keep="last")
     if len(growth):
         lines += [
@@ -170,6 +202,12 @@ def report(results: list[dict]) -> str:
         }
         lines += ["", f"Exponent of growth: time of the features {powers['features_s']:.2f}, "]
         lines[-1] += f"peak memory {powers['peak_gib']:.2f}."
+    loads = [f"{result['load']:.1f}" for result in results if "load" in result]
+    if loads:
+        lines += [
+            "",
+            f"Load of the machine by other jobs before each measurement that recorded it: {', '.join(loads)}.",
+        ]
     last = results[-1]
     lines += ["", f"Made by `python benchmarks/speed.py`; {last['threads']} threads, PyTorch {last['torch']}."]
     return "\n".join(lines) + "\n"
@@ -177,7 +215,7 @@ def report(results: list[dict]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=["yelp2018", "growth"])
+    parser.add_argument("--part", choices=["yelp2018", "growth", "whole"])
     parser.add_argument("--data-path", default="dataset/")
     parser.add_argument("--sizes", nargs="*", type=float, default=[1, 4, 16])
     parser.add_argument("--output", type=Path, default=Path("speed.jsonl"))
@@ -190,6 +228,8 @@ def main() -> None:
     if arguments.part == "growth":
         for millions in arguments.sizes:
             measured(grown, millions, arguments.output)
+    if arguments.part == "whole":
+        measured(whole, 20.0, arguments.output)
     if arguments.report:
         results = [json.loads(line) for line in arguments.output.read_text().splitlines()]
         arguments.report.write_text(report(results), encoding="utf-8")
