@@ -188,8 +188,10 @@ class InterpolationTrainer(Trainer):
                 values[k] = torch.tensor([calculate_valid_score(result, self.valid_metric) for result in results])
         gains = values * counts[:, None]
         if not self.config["single_spec"]:
+            gains, counts = gains.to(self.device), counts.to(self.device)  # nccl takes no CPU tensors
             for tensor in (gains, counts):
                 torch.distributed.all_reduce(tensor)
+            gains, counts = gains.cpu(), counts.cpu()
         gains = gains if self.valid_metric_bigger else -gains
         found = gains.numpy(), counts.numpy()
         best = monotone_choice(found[0]) if by_activity else [one_standard_error(*found)]

@@ -68,14 +68,16 @@ class HeldOut:
 
     def hits(self, lists: np.ndarray) -> np.ndarray:
         """Whether each place of the lists holds a hidden item of the user, bool [n_users, k]."""
-        hidden = self.test[self.users].toarray() > 0
-        return np.take_along_axis(hidden, np.maximum(lists, 0), axis=1) & (lists >= 0)
+        n_items = self.test.shape[1]
+        rows, items = self.test[self.users].nonzero()
+        keys = np.arange(len(lists))[:, None] * n_items + lists
+        return np.isin(keys, rows.astype(np.int64) * n_items + items) & (lists >= 0)
 
 
 def scorer_lists(held_out: HeldOut, k: int) -> dict[str, np.ndarray]:
     """The ``k`` best unseen items by each graph scorer alone, int64 [n_users, k]; -1 where it knows no more."""
     scorers = GraphScorers(held_out.train)
-    block = max(1, 2**23 // (len(SCORERS) * scorers.n_items))
+    block = scorers.block_users
     parts = []
     for start in range(0, len(held_out.users), block):
         users = held_out.users[start : start + block]
@@ -181,7 +183,8 @@ def popularity(held_out: HeldOut, lists: dict[str, np.ndarray]) -> pd.DataFrame:
     n_items = held_out.train.shape[1]
     rows = []
     for name, found in lists.items():
-        overlap = [len(set(one) & set(other)) / len(one) for one, other in zip(found, lists["MostPop"], strict=True)]
+        pairs = zip(found, lists["MostPop"], strict=True)
+        overlap = [len((set(one) & set(other)) - {-1}) / len(one) for one, other in pairs]
         shown = np.bincount(found[found >= 0], minlength=n_items)
         row = {"model": name, f"overlap@{found.shape[1]} with MostPop": np.mean(overlap)}
         row |= {"distinct lists": len(np.unique(found, axis=0)) / len(found), "item coverage": (shown > 0).mean()}
@@ -196,11 +199,9 @@ def deciles(held_out: HeldOut, lists: dict[str, np.ndarray]) -> pd.DataFrame:
     rows = []
     for name, found in lists.items():
         gains = held_out.gains(found)
-        shown = sp.csr_matrix(
-            (np.ones(found.size), (np.repeat(np.arange(len(found)), found.shape[1]), np.maximum(found, 0).ravel())),
-            shape=held_out.test[held_out.users].shape,
-        )
-        hit = np.asarray(shown[hidden_users, hidden_items])[0] > 0
+        place, _ = (found >= 0).nonzero()
+        shown = place * held_out.test.shape[1] + found[found >= 0]
+        hit = np.isin(hidden_users.astype(np.int64) * held_out.test.shape[1] + hidden_items, shown)
         for tenth in range(10):
             users, items = of_users[held_out.users] == tenth, of_items[hidden_items] == tenth
             rows += [

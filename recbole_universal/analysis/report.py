@@ -21,6 +21,7 @@ from recbole_universal.pretrained import Pretrained, load_pretrained
 _LISTED = 20
 _EXPLAINED_USERS = 50
 _STABILITY_SEEDS = range(3)
+_TOGETHER = "All data sets"
 _PAPER_FAMILIES = ("activity", "cooccurrence", "interaction")
 
 
@@ -33,12 +34,14 @@ class Section:
         text: how to read the answer.
         tables: by caption.
         figures: plotly figures.
+        plotted: tables that the page shows as plots alone.
     """
 
     title: str
     text: str
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     figures: list = field(default_factory=list)
+    plotted: dict[str, pd.DataFrame] = field(default_factory=dict)
 
 
 def analyze(
@@ -67,8 +70,8 @@ def analyze(
         ValueError: if a data set is too small (no user with two interactions) or an argument is not valid.
         OSError: if a file cannot be written.
     """
-    if not matrices:
-        raise ValueError("analyze: there is no data set.")
+    if not matrices or _TOGETHER in matrices:
+        raise ValueError(f"analyze: there is no data set, or one named [{_TOGETHER}], which is a part of the report.")
     if isinstance(n_users, bool) or not isinstance(n_users, int) or n_users < 1:
         raise ValueError(f"n_users (--users): must be a positive integer, got {n_users!r}.")
     path = Path(output)
@@ -76,6 +79,8 @@ def analyze(
         raise ValueError(f"output (--output): [{path}] must end in .html.")
     if not path.parent.is_dir():
         raise ValueError(f"output (--output): there is no folder [{path.parent}].")
+    if not os.access(path.parent, os.W_OK):  # better now than after minutes
+        raise ValueError(f"output (--output): the folder [{path.parent}] cannot be written.")
     model = pretrained if isinstance(pretrained, Pretrained) else load_pretrained(pretrained)
     if "proximity" not in {family["name"] for family in model.schema["features"]["families"]}:
         raise ValueError("pretrained (--pretrained): only a model with the family [proximity] can be analysed.")
@@ -86,7 +91,7 @@ def analyze(
         found[name] = study.sections()
         features[name] = study.features
     if len(found) > 1:
-        found["All data sets"] = [_alikeness(features, seed)]
+        found[_TOGETHER] = [_alikeness(features, seed)]
     figures = _long(found)
     _write(path, _page(found))
     _write(path.with_suffix(".csv"), figures.to_csv(index=False))
@@ -152,7 +157,9 @@ class _Study:
         figure.add_scatter(x=stats["size"], y=stats["density"], mode="markers", name="clusters")
         figure.update_xaxes(type="log", title="users and items")
         figure.update_yaxes(title="density")
-        return Section("Are the node2vec clusters stable?", text, {"Agreement of two seeds": agreement}, [figure])
+        stats.insert(0, "cluster", [str(number) for number in stats.index])
+        tables = {"Agreement of two seeds": agreement}
+        return Section("Are the node2vec clusters stable?", text, tables, [figure], {"Clusters": stats})
 
     def _accuracy(self) -> Section:
         table = measures.accuracy(self.held_out, {**self.main, **self.scorers})
@@ -181,6 +188,7 @@ class _Study:
             for name, rows in tenths[tenths["by"] == by].groupby("model", sort=False):
                 figure.add_scatter(x=rows["tenth"], y=rows["value"], name=name, mode="lines+markers")
             figures.append(figure)
+        tenths["tenth"] = tenths["tenth"].astype(str)
         wide = tenths.pivot_table(index=["by", "tenth"], columns="model", values="value", sort=False, dropna=False)
         return Section(
             "Is it just MostPop?",
@@ -311,20 +319,18 @@ def _section_html(section: Section) -> str:
 
 
 def _long(found: Mapping[str, list[Section]]) -> pd.DataFrame:
-    """One row a figure; a row is named by the table's columns of text."""
+    """One row a figure; a row of a table is named by the first columns of text."""
     rows = []
     for name, sections in found.items():
         for section in sections:
-            for caption, table in section.tables.items():
-                for number, record in enumerate(table.to_dict("records")):
-                    words = [str(value) for value in record.values() if isinstance(value, str)]
+            for caption, table in {**section.tables, **section.plotted}.items():
+                texts = [table[column].map(lambda value: isinstance(value, str)).all() for column in table]
+                n_names = texts.index(False) if False in texts else 1
+                for record in table.itertuples(index=False):
                     row = {"data set": name, "section": section.title, "table": caption}
-                    row["row"] = ", ".join(words) or str(number + 1)
-                    rows += [
-                        row | {"measure": measure, "value": value}
-                        for measure, value in record.items()
-                        if not isinstance(value, str)
-                    ]
+                    row["row"] = ", ".join(record[:n_names])
+                    values = zip(table.columns[n_names:], record[n_names:], strict=True)
+                    rows += [row | {"measure": measure, "value": value} for measure, value in values]
     return pd.DataFrame(rows)
 
 

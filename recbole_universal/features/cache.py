@@ -116,6 +116,9 @@ def _write(path: Path, key: Mapping[str, Any], arrays: Mapping[str, NDArray]) ->
     try:
         with os.fdopen(handle, "wb") as file:
             np.savez(file, **entries)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # a temporary file is its owner's alone; a cache may be shared
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

@@ -40,9 +40,6 @@ _CONTEXT = (
 )
 _N_TRUSTED = 2
 _SHARPNESS = 20.0
-# Floats of one block of scores, [n_scorers, n_users, n_items], by device: on a CPU small enough (32 MB a thread) that a
-# few users' columns stay in the processor's cache.
-_BLOCK_FLOATS = {"cpu": 2**23, "cuda": 2**27}
 _REFERENCE_RANK = 20
 
 
@@ -121,7 +118,13 @@ class ProximityPairs(PairFeatures):
         """Popularity of each item id as a rank in [0, 1), 0 = most popular, equal for equals; float32 [n_items]."""
         degree = np.where(self.items >= 0, self.scorers.item_degree[self.items], -1.0)
         rank = rankdata(-degree, method="dense") - 1
-        return torch.from_numpy((rank / (rank.max() + 1)).astype(np.float32)).to(self.scorers.device)
+        with torch.inference_mode(False):  # kept
+            return torch.from_numpy((rank / (rank.max() + 1)).astype(np.float32)).to(self.scorers.device)
+
+    @property
+    def most_candidates(self) -> int:
+        """Items of the longest list that is possible, a user's own left out."""
+        return min(self.scorers.n_items, len(SCORERS) * self.top_k)
 
     def candidates(self, users: torch.Tensor, exclude_seen: bool = True) -> Candidates:
         """Candidate lists of some users.
@@ -134,12 +137,13 @@ class ProximityPairs(PairFeatures):
             Lists padded to the longest, in no particular order, on the scorers' device.
         """
         number = self._user_number[users.to(self.scorers.device)]
-        numbers = number.split(_block_users(self.scorers))
+        numbers = number.split(self.scorers.block_users)
         n_threads = min(torch.get_num_threads(), len(numbers)) if self.scorers.device.type == "cpu" else 1
         # A block a thread: sums of few entries, which take much of the time, use one core each.
         if n_threads > 1:
             with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as executor:
                 parts = list(executor.map(lambda part: self._block(part, exclude_seen), numbers))
+            torch.set_num_threads(torch.get_num_threads())  # what new threads start with, which the pool has changed
         else:
             parts = [self._block(part, exclude_seen) for part in numbers]
         width = max(part.items.shape[1] for part in parts)
@@ -155,8 +159,9 @@ class ProximityPairs(PairFeatures):
         try:
             memory = self._memory.pop()
         except IndexError:
-            size = len(SCORERS) * _block_users(self.scorers) * self.scorers.n_items
-            memory = torch.empty(size, device=self.scorers.device)
+            size = len(SCORERS) * self.scorers.block_users * self.scorers.n_items
+            with torch.inference_mode(False):  # it is used again, perhaps outside of that mode
+                memory = torch.empty(size, device=self.scorers.device)
         yield self.scorers.scores(users, memory[: math.prod(shape)].view(shape))
         self._memory.append(memory)
 
@@ -252,7 +257,8 @@ class ProximityPairs(PairFeatures):
 
     def to(self, device: str | torch.device) -> ProximityPairs:
         """The same features computed on another device."""
-        if torch.device(device) == self.scorers.device:
+        wanted, present = torch.device(device), self.scorers.device
+        if wanted.type == present.type and (wanted.index is None or wanted.index == present.index):
             return self
         return ProximityPairs(self.scorers.to(device), self.trust, self.top_k, self.users, self.items)
 
@@ -329,7 +335,7 @@ class ProximityFeatures(FeatureFamily):
         """Build the scorers and check them; see :meth:`FeatureFamily.compute`."""
         matrix = graph.user_item
         trust = self._trust(matrix, seed, device, show_progress)
-        pairs = ProximityPairs(self._scorers(matrix, device, show_progress), trust, self.top_k)
+        pairs = ProximityPairs(self._scorers(matrix, device, show_progress), trust, self.top_k).to("cpu")
         n_users, n_items = matrix.shape
         empty = np.zeros((n_users, 0), dtype=np.float32), np.zeros((n_items, 0), dtype=np.float32)
         return FamilyFeatures(*empty, pairs)
@@ -353,7 +359,7 @@ class ProximityFeatures(FeatureFamily):
             return np.ones(len(SCORERS), dtype=np.float32)  # nobody has two interactions: nothing can be hidden
         scorers = self._scorers(support, device, show_progress)
         gain = np.zeros(len(SCORERS))
-        block = _block_users(scorers)
+        block = scorers.block_users
         memory = torch.empty(len(SCORERS), block, scorers.n_items, device=scorers.device)
         for start in range(0, len(users), block):
             part = users[start : start + block]
@@ -365,11 +371,6 @@ class ProximityFeatures(FeatureFamily):
             hits = hidden.expand(len(top), -1, -1).gather(2, top).numpy()
             gain += _ndcg(hits, hidden.sum(dim=1).numpy()).sum(axis=1)
         return (gain / gain.max()).astype(np.float32) if gain.max() > 0 else np.ones(len(SCORERS), dtype=np.float32)
-
-
-def _block_users(scorers: GraphScorers) -> int:
-    floats = _BLOCK_FLOATS.get(scorers.device.type, _BLOCK_FLOATS["cuda"])
-    return max(1, floats // (len(SCORERS) * scorers.n_items))
 
 
 def n_columns() -> int:

@@ -40,8 +40,14 @@ SCORERS: dict[str, str] = {
 _NUMBER = {name: number for number, name in enumerate(SCORERS)}
 _PENALTIES = (1.0, 3.0, 10.0)
 # Neighbourhoods, filters and regressions of more interactions than these come from a sample of the users: what the
-# ranking of one user costs grows with them.
+# ranking of one user costs grows with them. So with more users than these, for the memory of filters and scores.
 _MOST_INTERACTIONS = 2**22
+_MOST_USERS = 2**19
+# Floats of one block of scores, [n_scorers, n_users, n_items], by device: on a CPU small enough (32 MB a thread) that a
+# few users' columns stay in the processor's cache.
+_BLOCK_FLOATS = {"cpu": 2**23, "cuda": 2**27}
+# Matrices [n_sampled_users, n_users] that are in memory at once while scores are computed.
+_USER_MATRICES = 5
 # A list of neighbours may be so many times as long as asked for.
 _MOST_TIED = 4
 # Below this size the whole spectrum is computed: exact, and as fast as a random projection.
@@ -51,8 +57,8 @@ _EXACT_SPECTRUM = 1024
 class GraphScorers:
     """The scorers of one interaction matrix.
 
-    Beyond four million interactions (2**22) they are those of a sample of the users, drawn by a fixed seed; every
-    user's own items, and the degrees, are those of the whole matrix.
+    Beyond 2**22 (four million) interactions or 2**19 users they are those of a sample of the users, drawn by a fixed
+    seed; every user's own items, and the degrees, are those of the whole matrix.
 
     Args:
         matrix: interactions, sparse [n_users, n_items]; any value but 0 counts as one interaction.
@@ -80,11 +86,12 @@ class GraphScorers:
         show_progress: bool = False,
     ) -> None:
         binary = sp.csr_matrix(matrix, dtype=np.float32, copy=True)
+        binary.sum_duplicates()
         binary.eliminate_zeros()
         binary.data[:] = 1.0
         steps = ("neighbors", "filters", "regression")
         bar = tqdm(total=len(steps), desc="graph scorers", unit="part", disable=not show_progress)
-        sample = sampled_users(binary, _MOST_INTERACTIONS)
+        sample = sampled_users(binary, _MOST_INTERACTIONS, _MOST_USERS)
         base = binary if len(sample) == binary.shape[0] else binary[sample]
         neighbors = nearest_neighbors(base, n_neighbors).T.tocsr()
         bar.update()
@@ -132,6 +139,12 @@ class GraphScorers:
         self._popular_place[self._popular] = torch.arange(len(self._popular), device=device)
         self._regressions = [tensor(f"regression.{k}") for k in range(len(_PENALTIES))]
         self._degree = torch.from_numpy(self.item_degree).to(device)
+
+    @property
+    def block_users(self) -> int:
+        """Users to score at once, so that memory stays bounded whatever the numbers of users and items are."""
+        floats = _BLOCK_FLOATS.get(self.device.type, _BLOCK_FLOATS["cuda"])
+        return max(1, floats // max(len(SCORERS) * self.n_items, _USER_MATRICES * self._user_item.shape[0]))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All that these scorers are made of, for :meth:`from_arrays`."""
@@ -264,19 +277,20 @@ class _Own:
         return torch.nn.functional.embedding_bag(self.items, table, starts, mode="sum", per_sample_weights=weights)
 
 
-def sampled_users(matrix: sp.csr_matrix, max_interactions: int) -> np.ndarray:
-    """Users drawn by a fixed seed until they have so many interactions; all where there are no more.
+def sampled_users(matrix: sp.csr_matrix, max_interactions: int, max_users: int) -> np.ndarray:
+    """Users drawn by a fixed seed until they have so many interactions or are so many; all where there are no more.
 
     Args:
         matrix: csr [n_users, n_items].
         max_interactions: interactions of the drawn users at most (of one user, if that one has more).
+        max_users: drawn users at most.
 
     Returns:
         User numbers, sorted, int64 [n].
     """
-    if matrix.nnz <= max_interactions:
+    if matrix.nnz <= max_interactions and matrix.shape[0] <= max_users:
         return np.arange(matrix.shape[0])
-    order = np.random.default_rng(0).permutation(matrix.shape[0])
+    order = np.random.default_rng(0).permutation(matrix.shape[0])[:max_users]
     total = np.cumsum(np.diff(matrix.indptr)[order].astype(np.int64))
     return np.sort(order[: max(1, int(np.searchsorted(total, max_interactions, side="right")))])
 

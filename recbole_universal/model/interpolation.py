@@ -30,10 +30,13 @@ def interpolate(
         raise ValueError(
             f"Two matrices [n_users, n_items] of one shape are needed, got {[*base.shape]}, {[*universal.shape]}."
         )
+    base, universal = base.float(), universal.float()
     for name, scores in (("base", base), ("universal", universal)):
         if not scores.isfinite().all():
             user = int((~scores.isfinite()).any(dim=1).nonzero()[0])
-            raise ValueError(f"The {name} scores of row {user} are NaN or infinite; every score must be a number.")
+            raise ValueError(
+                f"The {name} scores of row {user} are NaN or infinite (as float32); every score must be a number."
+            )
     weights = torch.as_tensor(weight, dtype=torch.float32, device=base.device)
     if not ((weights >= 0) & (weights <= 1)).all():
         raise ValueError(f"The weight must lie in [0, 1], got {weight}.")
@@ -41,8 +44,8 @@ def interpolate(
         raise ValueError(f"The weight must be one number or one a user, got shape {[*weights.shape]}.")
     weights = weights.expand(len(base))[:, None]
     mixed = mix(to_space(base, space), to_space(universal, space), weights)
-    mixed = torch.where(weights == 0, base.float(), mixed)
-    return torch.where(weights == 1, universal.float(), mixed)
+    mixed = torch.where(weights == 0, base, mixed)
+    return torch.where(weights == 1, universal, mixed)
 
 
 def mix(base: torch.Tensor, universal: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -75,6 +78,8 @@ def to_space(scores: torch.Tensor, space: str) -> torch.Tensor:
     if space == "rank":
         ordered = scores.sort(dim=1).values
         return torch.searchsorted(ordered, scores.contiguous()).float() / max(1, scores.shape[1] - 1)
+    # Neither a difference nor a square may overflow.
+    scores = scores / scores.abs().amax(dim=1, keepdim=True).clamp(min=1.0)
     if space == "min-max":
         low, high = scores.aminmax(dim=1, keepdim=True)
         return (scores - low) / torch.where(high > low, high - low, 1.0)

@@ -80,7 +80,9 @@ class UniversalRanker:
         settings = {"seed": seed, "device": device, "cache_dir": cache_dir, "show_progress": show_progress}
         pipeline = pipeline_of(pretrained.schema["features"], **settings)
         self.matrix = sp.csr_matrix(matrix, dtype=np.float32, copy=True)
+        self.matrix.sum_duplicates()
         self.matrix.eliminate_zeros()
+        self.matrix.data[:] = 1.0
         self.device = torch.device(device)
         self.show_progress = show_progress
         self.features = pipeline(self.matrix)
@@ -100,7 +102,12 @@ class UniversalRanker:
         Returns:
             Column numbers int64 [n, k], best first, -1 where there are no more items, and their scores float32 [n, k].
             A user without interactions gets the most popular items.
+
+        Raises:
+            ValueError: if a user is no row of the matrix or ``k`` is not positive.
         """
+        users = np.asarray(users)
+        self._check(users, k)
         n_items = self.matrix.shape[1]
         k_found = min(k, n_items)
         block = max(1, _BLOCK_FLOATS // n_items)
@@ -123,6 +130,13 @@ class UniversalRanker:
                 bar.update(len(part))
         return items, values
 
+    def _check(self, users: np.ndarray, k: int) -> None:
+        n_users = self.matrix.shape[0]
+        if len(users) and (users.ndim > 1 or users.dtype.kind not in "iu" or users.min() < 0 or users.max() >= n_users):
+            raise ValueError(f"users: must be row numbers from 0 to {n_users - 1}, [n], got {users!r}.")
+        if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
+            raise ValueError(f"k: must be a positive integer, got {k!r}.")
+
     def explain(self, user: int, k: int = 10) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Why the best items of a user are there.
 
@@ -138,7 +152,8 @@ class UniversalRanker:
         Raises:
             ValueError: if the model has no family ``proximity`` or the user no interaction.
         """
-        if not 0 <= user < self.matrix.shape[0] or self.matrix.indptr[user] == self.matrix.indptr[user + 1]:
+        self._check(np.asarray([user]), k)
+        if self.matrix.indptr[user] == self.matrix.indptr[user + 1]:
             raise ValueError(
                 f"user: {user} has no interaction in this matrix; nothing about this user explains a list."
             )

@@ -210,6 +210,10 @@ class UniversalScorer(nn.Module):
 
     def _score_candidates(self, users: torch.Tensor, exclude_seen: bool) -> torch.Tensor:
         proximity = cast(ProximityPairs, self._pair("proximity"))
+        # Candidates have many columns: as many users at once as their columns fit a block.
+        block = max(1, _BLOCK_FLOATS // (proximity.dim * proximity.most_candidates))
+        if len(users) > block:
+            return torch.cat([self._score_candidates(part, exclude_seen) for part in users.split(block)])
         lists, columns = self._candidate_columns(users, exclude_seen)
         # The loss leaves the level of a list's scores open; as shares of the list they have one.
         values = self(*columns).masked_fill(~lists.mask, -torch.inf).log_softmax(dim=1).clamp(min=-BOUND)
@@ -256,7 +260,7 @@ class UniversalScorer(nn.Module):
         parts: dict[str, tuple[str, list[int] | slice]] = {
             name: ("proximity", places) for name, places in column_groups().items()
         }
-        parts |= {family: (family, slice(None)) for family in self.families if family != "proximity"}
+        parts |= {f"family {family}": (family, slice(None)) for family in self.families if family != "proximity"}
         found = {}
         for name, (family, places) in parts.items():
             changed = [dict(side) for side in columns]

@@ -78,7 +78,7 @@ class UniversalInterpolation(AbstractRecommender):
         self.universal_degree = torch.from_numpy(degree.astype(np.float32))
         self.universal_weights = torch.full((n_bins,), weight)
         self.universal_mixing = False
-        self._universal_held: dict[str, Any] | None = None
+        self._universal_held: dict[tuple[bytes, ...], Any] | None = None
         # The base must draw the random numbers that it would draw alone.
         with torch.random.fork_rng(devices=[]):
             self._universal_scorer = [self._load_universal(config, matrix)]  # in a list, so that it is no submodule
@@ -118,9 +118,9 @@ class UniversalInterpolation(AbstractRecommender):
         """Scores of the pairs of a batch, shape [batch_size]; the same as :meth:`full_sort_predict`'s."""
         if not self.universal_mixing or self._universal_weighs(0.0):
             return super().predict(interaction)
-        keys = [interaction[self.universal_user][:, None]]
-        if self.universal_history is not None and self.universal_history in interaction:
-            keys.append(interaction[self.universal_history])
+        keys = [
+            interaction[field].reshape(len(interaction), -1).double() for field in self._universal_fields(interaction)
+        ]
         _, row = torch.cat(keys, dim=1).unique(dim=0, return_inverse=True)
         first = torch.full((int(row.max()) + 1,), len(row), device=row.device)
         first = first.scatter_reduce(0, row, torch.arange(len(row), device=row.device), "amin")
@@ -131,18 +131,29 @@ class UniversalInterpolation(AbstractRecommender):
             rows = self._universal_mixed(distinct)
         return rows[row, interaction[self.universal_item]]
 
+    def _universal_fields(self, interaction) -> list[str]:
+        """Fields whose values, with the item, decide the scores of a row of a batch."""
+        if self.type == ModelType.SEQUENTIAL:
+            suffix = self.universal_history.removeprefix(self.universal_item) if self.universal_history else None
+            lists = [field for field in interaction.columns if suffix and field.endswith(suffix)]
+            return [self.universal_user, *lists]
+        if self.type == ModelType.CONTEXT:
+            of_items = {*self._universal_items.columns, getattr(self, "LABEL", None)}
+            return [field for field in interaction.columns if field not in of_items]
+        return [self.universal_user]
+
     def _universal_weighs(self, weight: float) -> bool:
         return bool((self.universal_weights == weight).all())
 
     def _universal_mixed(self, interaction) -> torch.Tensor:
         """Mixed scores, float32 [batch_size, n_items]; item 0 (padding) gets the lowest of its row."""
         held = self._universal_held
-        if held is None or not held:
+        if held is None:
             parts = self._universal_parts(interaction)
-            if held is not None:
-                held["parts"] = parts
-        else:
-            parts = held["parts"]
+        else:  # RecBole may hand over a batch in several pieces
+            fields = self._universal_fields(interaction)
+            key = tuple(interaction[field].cpu().numpy().tobytes() for field in fields)
+            parts = held[key] if key in held else held.setdefault(key, self._universal_parts(interaction))
         weights = self.universal_weights[self.universal_bins(interaction[self.universal_user])]
         mixed = mix(*parts, weights[:, None].to(parts[0].device))
         return torch.cat([mixed.amin(dim=1, keepdim=True), mixed], dim=1)
@@ -161,7 +172,7 @@ class UniversalInterpolation(AbstractRecommender):
 
     @contextlib.contextmanager
     def universal_scores_held(self) -> Iterator[None]:
-        """Within it, the scores of the first batch are kept, so that other weights can be tried on the same batch."""
+        """Within it, scores are kept, so that other weights can be tried on the same batch."""
         self._universal_held = {}
         try:
             yield
@@ -176,7 +187,8 @@ class UniversalInterpolation(AbstractRecommender):
     def _base_rows(self, interaction) -> torch.Tensor:
         """Scores of the base, float32 [batch_size, n_items]."""
         try:
-            return super().full_sort_predict(interaction).view(len(interaction), -1).float()
+            scores = super().full_sort_predict(interaction)
+            return scores.view(len(interaction), -1).float().to(self.universal_device)  # EASE's are on the CPU
         except NotImplementedError:  # a base that scores pairs only, as RecBole's trainer knows it
             pass
         items = self._universal_items.to(self.universal_device)
@@ -186,7 +198,7 @@ class UniversalInterpolation(AbstractRecommender):
             part = interaction[start : start + block]
             pairs = part.repeat_interleave(len(items))
             pairs.update(items.repeat(len(part)))
-            rows.append(super().predict(pairs).view(len(part), -1).float())
+            rows.append(super().predict(pairs).view(len(part), -1).float().to(self.universal_device))
         scores = torch.cat(rows)
         if getattr(self, "input_type", None) == InputType.POINTWISE and bool(((scores >= 0) & (scores <= 1)).all()):
             scores = scores.clamp(_EPSILON, 1 - _EPSILON).logit()  # a sigmoid's output: back to the scale of logits
@@ -216,6 +228,19 @@ class UniversalInterpolation(AbstractRecommender):
         self.universal_weights, self.universal_mixing = saved["weights"].cpu(), saved["mixing"]
 
 
+# What a damaged pickle may raise.
+_UNREADABLE = (
+    RuntimeError,
+    pickle.UnpicklingError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ImportError,
+)
+
+
 def read_base_checkpoint(file: str, **arguments) -> dict[str, Any]:
     """A checkpoint that RecBole saved.
 
@@ -234,7 +259,7 @@ def read_base_checkpoint(file: str, **arguments) -> dict[str, Any]:
     try:
         checkpoint = torch.load(file, weights_only=False, **arguments)
         checkpoint["config"]["model"], checkpoint["state_dict"]
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, AttributeError, ImportError) as error:
+    except _UNREADABLE as error:
         raise ValueError(f"base_checkpoint: [{file}] is no checkpoint of a RecBole model ({error}).") from error
     return checkpoint
 

@@ -93,6 +93,14 @@ def test_deciles_average_to_the_whole():
     assert weighted / len(tenth) == pytest.approx(held_out.gains(lists["cosine"]).mean())
 
 
+def test_places_without_an_item_are_no_item():
+    held_out = measures.HeldOut(communities(), 40, 1)
+    nothing = np.full((40, 20), -1)
+    table = measures.deciles(held_out, {"nothing": nothing})
+    assert table["value"].max() == 0
+    assert measures.popularity(held_out, {"MostPop": nothing})["overlap@20 with MostPop"][0] == 0
+
+
 def test_marginals():
     table = measures.marginals(communities()).set_index("side")
     assert table.loc["users", "number"] == 120 and table.loc["items", "number"] == 50
@@ -157,10 +165,28 @@ def test_column_groups_name_each_column_once():
     assert sorted(places) == list(range(n_columns()))
 
 
-@pytest.mark.parametrize("user", [-1, 120])
-def test_nobody_cannot_be_explained(user):
+def test_values_of_interactions_count_once():
+    matrix = communities()
+    weighted = matrix.copy()
+    weighted.data[:] = np.random.default_rng(0).integers(-3, 6, matrix.nnz)
+    weighted.data[weighted.data == 0] = 9
+    for one, other in zip(*(UniversalRanker(m).top_k(np.arange(120), 5) for m in (matrix, weighted)), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(("user", "k", "message"), [(-1, 5, "user"), (120, 5, "user"), (3.0, 5, "user"), (3, 0, "k:")])
+def test_bad_arguments_of_the_ranker(user, k, message):
+    ranker = UniversalRanker(communities())
+    with pytest.raises(ValueError, match=message):
+        ranker.explain(user, k)
+    with pytest.raises(ValueError, match=message):
+        ranker.top_k(np.array([user]), k)
+
+
+def test_a_user_without_interactions_cannot_be_explained():
+    matrix = sp.vstack([communities(), sp.csr_matrix((1, 50))]).tocsr()
     with pytest.raises(ValueError, match="no interaction"):
-        UniversalRanker(communities()).explain(user)
+        UniversalRanker(matrix).explain(120)
 
 
 def test_models_without_candidates_cannot_be_explained():

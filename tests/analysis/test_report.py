@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from plotly.offline import get_plotlyjs
 
 from recbole_universal import __main__ as command_line
 from recbole_universal.analysis.report import analyze
@@ -25,9 +26,11 @@ def test_report_of_two_data_sets(matrix, tmp_path):
     figures = analyze({"one": matrix, "<b>other</b>": matrix[:40]}, file, n_users=20, show_progress=False)
     page = file.read_text()
     assert "&lt;b&gt;other&lt;/b&gt;" in page and "<b>other" not in page
-    assert "src=" not in page.replace("plotly", "").split("</script>")[-1]
-    assert "<link" not in page and 'script src="' not in page
+    for tag in ("<link ", "<script src", "<img ", "<iframe ", "@import"):
+        assert tag not in page.split(get_plotlyjs())[0] + page.split(get_plotlyjs())[1], tag
     stored = pd.read_csv(file.with_suffix(".csv"))
+    assert not stored.duplicated(["data set", "section", "table", "row", "measure"]).any()
+    assert {"Clusters", "By tenth", "Tails"} <= set(stored["table"]) and "better fit" in set(stored["row"])
     assert len(stored) == len(figures) > 200
     titles = set(figures["section"])
     assert len(titles) == 7 and all(title in page for title in {title.replace("'", "&#x27;") for title in titles})
@@ -43,6 +46,7 @@ def test_report_of_two_data_sets(matrix, tmp_path):
         ({"pretrained": "universal-paper"}, "proximity"),
         ({"pretrained": "unknown"}, "unknown"),
         ({"matrices": {}}, "no data set"),
+        ({"matrices": {"All data sets": sp.eye(3).tocsr()}}, "part of the report"),
         ({"matrices": {"lonely": sp.csr_matrix(np.eye(4))}}, "lonely.*no user has two"),
         ({"matrices": {"empty": sp.csr_matrix((3, 3))}}, "empty.*no user has two"),
     ],

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
 
-from recbole_universal.features import FeaturePipeline, proximity
+from recbole_universal.features import FeaturePipeline
 from recbole_universal.features.proximity import ProximityFeatures, ProximityPairs, n_columns, support_query_split
-from recbole_universal.graph.scorers import SCORERS
+from recbole_universal.graph import scorers
+from recbole_universal.graph.scorers import SCORERS, GraphScorers
 
 
 def random_matrix(n_users: int = 40, n_items: int = 25, density: float = 0.15, seed: int = 0) -> sp.csr_matrix:
@@ -145,7 +148,7 @@ def test_stored_scorers_of_another_form_are_refused():
 
 
 def test_threads_change_nothing(monkeypatch):
-    monkeypatch.setitem(proximity._BLOCK_FLOATS, "cpu", 25 * len(SCORERS) * 3)  # three users a block
+    monkeypatch.setitem(scorers._BLOCK_FLOATS, "cpu", 25 * len(SCORERS) * 3)  # three users a block
     pairs = pairs_of(random_matrix())
     users, n_threads = torch.arange(40), torch.get_num_threads()
     found = []
@@ -153,7 +156,22 @@ def test_threads_change_nothing(monkeypatch):
         for threads in (1, 3):
             torch.set_num_threads(threads)
             found.append(pairs.candidates(users))
-            assert torch.get_num_threads() == threads
+            with ThreadPoolExecutor(1) as executor:  # a new thread
+                assert torch.get_num_threads() == executor.submit(torch.get_num_threads).result() == threads
     finally:
         torch.set_num_threads(n_threads)
     assert torch.equal(found[0].items, found[1].items) and torch.equal(found[0].features, found[1].features)
+
+
+def test_memory_is_used_again_outside_of_inference_mode():
+    pairs = pairs_of(random_matrix())
+    with torch.inference_mode():
+        inside = pairs.candidates(torch.arange(5))
+        order = pairs.item_order
+    assert torch.equal(pairs.candidates(torch.arange(5)).features, inside.features) and not order.is_inference()
+
+
+def test_many_users_make_small_blocks():
+    """A block also holds matrices of all sampled users."""
+    few, many = (GraphScorers(random_matrix(n_users, 20)) for n_users in (40, 20000))
+    assert many.block_users * 20000 * 5 <= 2**23 < few.block_users * 20 * len(SCORERS) * 2

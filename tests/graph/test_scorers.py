@@ -134,8 +134,8 @@ def test_large_data_are_scored_by_a_sample_of_users(monkeypatch):
     """Other users' own items still count, and so do the degrees; the same users are drawn each time."""
     matrix = random_matrix(200, 40, 0.2)
     monkeypatch.setattr(scorers, "_MOST_INTERACTIONS", matrix.nnz // 2)
-    drawn = sampled_users(matrix, matrix.nnz // 2)
-    assert np.array_equal(drawn, sampled_users(matrix, matrix.nnz // 2))
+    drawn = sampled_users(matrix, matrix.nnz // 2, 1000)
+    assert np.array_equal(drawn, sampled_users(matrix, matrix.nnz // 2, 1000))
     assert 0.4 * matrix.nnz < matrix[drawn].nnz <= matrix.nnz // 2
     found = GraphScorers(matrix)
     np.testing.assert_array_equal(found.item_degree, np.asarray(matrix.sum(axis=0))[0])
@@ -148,9 +148,14 @@ def test_large_data_are_scored_by_a_sample_of_users(monkeypatch):
     assert torch.equal(GraphScorers.from_arrays(found.arrays()).scores(torch.arange(200)), values)
 
 
+def test_no_more_users_than_asked_for():
+    matrix = random_matrix(200, 40, 0.2)
+    assert len(sampled_users(matrix, matrix.nnz, 50)) == 50
+
+
 def test_one_heavy_user_is_a_sample():
     matrix = sp.csr_matrix(np.ones((1, 5)))
-    assert sampled_users(matrix, 3).tolist() == [0]
+    assert sampled_users(matrix, 3, 10).tolist() == [0]
 
 
 @pytest.mark.parametrize("n_users", [1, 30])

@@ -394,3 +394,43 @@ def test_another_universal_model_under_the_same_name_is_refused(keys):
     other, _ = built(keys, "BPR", interpolation_weight=0.5, pretrained="universal-paper")
     with pytest.raises(ValueError, match="another universal model"):
         other.model.load_other_parameter(trainer.model.other_parameter())
+
+
+def test_a_base_that_reads_the_interaction_scores_each_row_by_its_own(keys):
+    """A positive's time is part of what DeepFM sees, so two rows of one user are two questions."""
+    config = {
+        **keys,
+        **BASES["DeepFM"],
+        "base_model": "DeepFM",
+        "interpolation_weight": 0.05,
+        "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+        "numerical_features": ["timestamp"],
+        "eval_args": {"split": {"RS": [0.6, 0.2, 0.2]}, "order": "RO", "group_by": "user", "mode": "uni5"},
+    }
+    config = Config("UniversalInterpolation", "tiny", config_dict=config)
+    init_seed(config["seed"], config["reproducibility"])
+    train, valid, test = data_preparation(config, create_dataset(config))
+    model = get_model(config["model"])(config, train._dataset)
+    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+    trainer.fit(train, valid, saved=False)
+    batch = users_of(test)
+    assert "timestamp" in batch.columns
+    with torch.no_grad():
+        whole = model.eval().predict(batch)
+        single = torch.cat([model.predict(batch[k : k + 1]) for k in range(len(batch))])
+    torch.testing.assert_close(whole, single, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("base", ["BPR", "SASRec"])
+def test_held_scores_are_of_the_rows_they_are_asked_for(keys, base):
+    trainer, (train, valid, test) = built(keys, base, interpolation_weight=0.3)
+    trainer.fit(train, valid, saved=False)
+    model, batch = trainer.model.eval(), users_of(test)
+    pieces = [batch[:7], batch[7:20], batch[20:]]
+    with torch.no_grad():
+        plain = [model.full_sort_predict(piece) for piece in pieces]
+        with model.universal_scores_held():
+            for _ in range(2):
+                held = [model.full_sort_predict(piece) for piece in pieces]
+    for one, other in zip(plain, held, strict=True):
+        assert torch.equal(one, other)
