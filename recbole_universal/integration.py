@@ -13,6 +13,7 @@ hook                      rests on                                              
                           stock yaml files, ``overall.yaml`` first
 ``_load_base``            ``Config._get_model_and_dataset``,                     a wrapped model keeps its own defaults,
                           ``Config._load_internal_config_dict``                  kind and input type
+``_warn_of_misspelt``     ``Config._get_final_config_dict`` merges all settings  RecBole takes any key without a word
 ``_read_pretrained``      ``Config._get_final_config_dict`` merges all settings  features and network of a
                                                                                  pre-trained model are its own
 ``_add_trainer``          ``recbole.utils.get_trainer`` prefers                  zero-shot has no epoch to train
@@ -33,11 +34,13 @@ With no universal key set, each hook hands over to the stock function unchanged.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import functools
 import importlib
 import os
 import sys
 import types
+import warnings
 from collections.abc import Callable, Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -49,6 +52,7 @@ import recbole.data.dataset as recbole_datasets
 import recbole.data.transform
 import recbole.data.utils
 import recbole.trainer
+import yaml
 from recbole.utils import ModelType
 from recbole.utils.argument_list import dataset_arguments
 
@@ -107,6 +111,7 @@ def register() -> None:
     _add_train_loader()
     _load_defaults()
     _load_base()
+    _warn_of_misspelt()
     _read_pretrained()
     _compare_saved()
     _add_transform()
@@ -172,6 +177,22 @@ def _load_base() -> None:
 
     configurator.Config._get_model_and_dataset = get_model_and_dataset
     configurator.Config._load_internal_config_dict = load_internal_config_dict
+
+
+def _warn_of_misspelt() -> None:
+    files = [properties_dir() / "overall_universal.yaml", *(properties_dir() / "model").glob("*.yaml")]
+    own = {key for file in files for key in yaml.safe_load(file.read_text(encoding="utf-8"))}
+    stock = configurator.Config._get_final_config_dict
+
+    @functools.wraps(stock)
+    def get_final_config_dict(self):
+        for key in self.external_config_dict.keys() - self.internal_config_dict.keys() - own:
+            near = difflib.get_close_matches(str(key), own, 1, cutoff=0.85)
+            if near:
+                warnings.warn(f"Nothing reads the config key [{key}]; did you mean [{near[0]}]?", stacklevel=2)
+        return stock(self)
+
+    configurator.Config._get_final_config_dict = get_final_config_dict
 
 
 def _take_over_checkpoint(given: dict) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import time
 from collections.abc import Sequence
@@ -272,6 +273,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         distributed = {name: getattr(known, name) for name in names}
     model = known.model or (None if "model" in named else "UniversalMLP")
     dataset = known.dataset or (None if "dataset" in named else "ml-100k")
+    try:
+        _run_named(model, dataset, files, distributed)
+    except (ValueError, OSError) as error:
+        if not _is_ours(error):
+            raise  # where it comes from matters
+        raise SystemExit(f"run_recbole_universal.py: {error}") from error
+
+
+def _run_named(model, dataset, files, distributed) -> None:
+    _check_names(model, dataset)
     config = Config(model, dataset, files)
     if config["model"] == "UniversalMLP" and config["train_stage"] == "pretrain":
         print(f"\nThe model is in [{pretrain(files)}]; give this folder to the key pretrained.")
@@ -279,6 +290,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results = run(model, dataset, files, **distributed)
     logging.getLogger().handlers.clear()  # the table is the last thing on the screen
     print("\n" + table(results))
+
+
+def _check_names(model: str | None, dataset: str | None) -> None:
+    from recbole.utils import get_model
+
+    try:
+        if model is not None:
+            get_model(model)
+    except (ImportError, ValueError, AttributeError) as error:
+        # RecBole looks a name that it does not know up among LightGBM's models, and misses that library.
+        near = difflib.get_close_matches(str(model), ["UniversalMLP", "UniversalInterpolation"], 1)
+        hint = f"; did you mean {near[0]}?" if near else ", or a library that it needs is not installed."
+        raise ValueError(f"--model: there is no RecBole model [{model}]{hint}") from error
+    if dataset is not None and Path(dataset).suffix in (".csv", ".tsv", ".txt", ".gz", ".parquet", ".inter"):
+        raise ValueError(
+            f"--dataset: [{dataset}] is a file; RecBole wants the name of a data set, a folder of atomic files in "
+            "data_path. A CSV file is what python -m recbole_universal recommend and analyze take."
+        )
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether an error was raised by this package, whose messages need no traceback."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    raised_in = "" if trace is None else trace.tb_frame.f_code.co_filename
+    return Path(raised_in).resolve().is_relative_to(Path(__file__).resolve().parent)
 
 
 def _named_in(files: Sequence[str] | None) -> set[str]:

@@ -29,6 +29,7 @@ def test_snippets_run_and_print_what_stands_below(code, tmp_path, capsys):
     likes = [(user, item) for user in range(30) for item in range(10) if (user + item) % 3]
     interactions = pd.DataFrame(likes, columns=["user", "item"])
     interactions["user"] = [{0: "alice", 1: "bob"}.get(user, str(user)) for user in interactions["user"]]
+    interactions.to_csv("ratings.csv", index=False)
     if "parquet" in code:
         pytest.importorskip("pyarrow")
         interactions.to_parquet(tmp_path / "ratings.parquet")

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import yaml
+from recbole.config import Config
 
 from recbole_universal import integration, quick_start
 
@@ -93,3 +94,25 @@ def test_doctor():
     for part in ("Python 3", "torch ", "cpu (", "applied", "passed"):
         assert part in result.stdout
     assert "universal-base: 32 sources" in result.stdout and "FAILED" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model=UniversalMPL"], "no RecBole model .UniversalMPL.; did you mean UniversalMLP"),
+        (["--dataset=shop.csv"], "is a file; RecBole wants the name"),
+        (["--train_stage=foo"], "train_stage: must be one of"),
+        (["--pretrained=foo"], "pretrained: .foo. is neither"),
+    ],
+)
+def test_mistakes_get_one_line(arguments, message, monkeypatch, tiny):
+    where = ["--dataset=tiny", f"--data_path={tiny['data_path']}", "--state=ERROR"]
+    given = [*where, *arguments] if not arguments[0].startswith("--dataset") else arguments
+    monkeypatch.setattr("sys.argv", ["run_recbole_universal.py", *given])
+    with pytest.raises(SystemExit, match=message):
+        quick_start.main()
+
+
+def test_a_misspelt_key_is_told(tiny):
+    with pytest.warns(UserWarning, match="interpolation_wieght.*did you mean .interpolation_weight"):
+        Config("UniversalInterpolation", "tiny", config_dict={**tiny, "base_model": "BPR", "interpolation_wieght": 1})

@@ -520,3 +520,10 @@ def test_the_command_line_in_a_process_of_its_own(tmp_path):
     written = pd.read_csv(tmp_path / "out.csv")
     assert written["user"].tolist() == ["u2", "u2", "new", "new"]
     assert set(written["item"][:2]) == {"b", "d"} and written["item"][2:].tolist() == ["a", "b"]
+
+
+def test_a_header_taken_for_data_is_told(tmp_path):
+    lines = ["bestellung,artikel,kunde", *(f"{k},A{k % 5},K{k % 7}" for k in range(35))]
+    (tmp_path / "orders.csv").write_text("\n".join(lines))
+    with pytest.warns(UserWarning, match=r"first row is counted as data: user \[kunde\], item \[artikel\]"):
+        recommend(tmp_path / "orders.csv", user_column=3, item_column=2, top_k=1, show_progress=False)

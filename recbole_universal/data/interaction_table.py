@@ -91,6 +91,11 @@ def read_interactions(
         report(note)
     users, items = pd.Index(text.users), pd.Index(text.items)
     user_codes, item_codes = (np.asarray(codes, dtype=np.int64) for codes in (text.user_codes, text.item_codes))
+    if len(users) > 1 and _like_a_header(users) and _like_a_header(items):
+        report(
+            f"{path}: the first row is counted as data: user [{users[0]}], item [{items[0]}]. If it is a header, name "
+            "the columns by it instead of by position."
+        )
     return _distinct(users, items, user_codes, item_codes, text.columns, str(path), text.n_rows, report)
 
 
@@ -269,6 +274,12 @@ def _factorized(values: pd.Series, where: str) -> tuple[np.ndarray, pd.Index]:
         if blank.any():
             codes = np.where(blank[codes] | (codes < 0), -1, codes)
     return np.asarray(codes, dtype=np.int64), ids
+
+
+def _like_a_header(ids: pd.Index) -> bool:
+    """Whether the first id is a word and most of the others have a digit."""
+    digits = [any(character.isdigit() for character in str(value)) for value in ids[:1000]]
+    return not digits[0] and sum(digits) > len(digits) / 2
 
 
 def _distinct(users, items, user_codes, item_codes, columns, where: str, n_rows: int, report: Report):
