@@ -190,21 +190,12 @@ class UniversalColumns(_Base):
         parts = super().build()
         if {self.config["eval_users"], self.config["eval_items"]} - {None, "all"}:
             parts[-1].inter_feat = parts[-1].inter_feat[rows_to_test(self.config, parts[-1])]
-        features = self._compute(training_matrix(parts[0]))
+        features = shared_features(self.universal_pipeline, training_matrix(parts[0]), self.config)
         for family, values in features.items():
             self._set_columns(family, torch.as_tensor(values.user), torch.as_tensor(values.item))
         for part in (self, *parts):
             part.universal = features
         return parts
-
-    def _compute(self, matrix: sp.csr_matrix) -> UniversalFeatures:
-        if self.config["single_spec"] or not self.config["universal_cache_dir"]:
-            return self.universal_pipeline(matrix)
-        # One rank computes, the others read what it stored.
-        if self.config["local_rank"] == 0:
-            self.universal_pipeline(matrix)
-        torch.distributed.barrier()
-        return self.universal_pipeline(matrix)
 
     def _set_columns(self, family: str, user: torch.Tensor, item: torch.Tensor) -> None:
         for side, feat, values in (("user", self.user_feat, user), ("item", self.item_feat, item)):
@@ -270,6 +261,22 @@ def pipeline_from_config(config) -> FeaturePipeline:
         cache_dir=config["universal_cache_dir"],
         show_progress=bool(config["show_progress"]),
     )
+
+
+def shared_features(pipeline: FeaturePipeline, matrix: sp.csr_matrix, config) -> UniversalFeatures:
+    """The features of a matrix; of several processes, the first on each machine computes and the others read its cache.
+
+    Args:
+        pipeline: What computes them.
+        matrix: Training interactions, the same in all processes.
+        config: RecBole ``Config``.
+    """
+    several = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if several and config["universal_cache_dir"]:
+        if config["local_rank"] == 0:
+            pipeline(matrix)
+        torch.distributed.barrier()
+    return pipeline(matrix)
 
 
 def training_matrix(part) -> sp.csr_matrix:

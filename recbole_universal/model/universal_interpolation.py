@@ -14,7 +14,7 @@ import torch
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import EvaluatorType, InputType, ModelType, get_model
 
-from recbole_universal.data.dataset import training_matrix
+from recbole_universal.data.dataset import shared_features, training_matrix
 from recbole_universal.model.interpolation import SCORE_SPACES, mix, to_space
 from recbole_universal.model.ranker import pipeline_of, scorer_of
 from recbole_universal.model.scorer import floored
@@ -96,7 +96,7 @@ class UniversalInterpolation(AbstractRecommender):
         for name in sorted(pretrained.state_dict):
             digest.update(pretrained.state_dict[name].numpy().tobytes())
         self.universal_digest = digest.hexdigest()
-        return scorer_of(pretrained, pipeline).to(config["device"]).attach(pipeline(matrix))
+        return scorer_of(pretrained, pipeline).to(config["device"]).attach(shared_features(pipeline, matrix, config))
 
     def universal_bins(self, users: torch.Tensor) -> torch.Tensor:
         """Bin of activity of each user id, int64 [n], 0 = least active."""
