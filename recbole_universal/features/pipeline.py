@@ -27,7 +27,7 @@ from recbole_universal.features.family import FamilyFeatures, FeatureFamily
 from recbole_universal.features.interaction import InteractionFeatures
 from recbole_universal.features.proximity import ProximityFeatures
 from recbole_universal.graph.interaction_graph import InteractionGraph
-from recbole_universal.graph.node2vec import node2vec
+from recbole_universal.graph.node2vec import OBJECTIVES, node2vec
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ FAMILIES: dict[str, type[FeatureFamily]] = {
     family.name: family for family in (ActivityFeatures, CooccurrenceFeatures, InteractionFeatures, ProximityFeatures)
 }
 
-_NODE2VEC_CHECKS: dict[str, tuple[Any, float]] = {
+_NODE2VEC_CHECKS: dict[str, tuple[Any, Any]] = {
     "embedding_dim": (arguments.integer, 1),
     "walk_length": (arguments.integer, 2),
     "context_size": (arguments.integer, 2),
@@ -52,6 +52,7 @@ _NODE2VEC_CHECKS: dict[str, tuple[Any, float]] = {
     "epochs": (arguments.integer, 1),
     "lr": (arguments.real, 0),
     "batch_size": (arguments.optional_integer, 1),
+    "objective": (arguments.choice, OBJECTIVES),
 }
 
 
@@ -174,7 +175,9 @@ class FeaturePipeline:
         families = [{"name": name, "args": family.args, "dims": family.dims} for name, family in self.families.items()]
         schema: dict[str, Any] = {"version": SCHEMA_VERSION, "families": families}
         if self._needs_embedding:
-            schema["node2vec"] = self.node2vec_args
+            # Models older than the choice of objective were trained on "skip_gram" and do not name it.
+            known = self.node2vec_args["objective"] == "skip_gram"
+            schema["node2vec"] = {k: v for k, v in self.node2vec_args.items() if not (known and k == "objective")}
         schema["schema_hash"] = hashlib.sha256(canonical_json(schema).encode()).hexdigest()
         return schema
 

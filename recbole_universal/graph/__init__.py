@@ -14,6 +14,7 @@ from recbole_universal.graph.interaction_graph import InteractionGraph
 from recbole_universal.graph.node2vec import embed_walks, node2vec, node2vec_loss
 from recbole_universal.graph.random_walk import RandomWalker, random_walks
 from recbole_universal.graph.scorers import SCORERS, GraphScorers
+from recbole_universal.graph.walk_factorization import factorize_walks
 
 __all__ = [
     "EDGE_OPERATORS",
@@ -27,6 +28,7 @@ __all__ = [
     "cluster_nodes",
     "edge_cluster_stats",
     "embed_walks",
+    "factorize_walks",
     "n_clusters_for",
     "nearest_center",
     "node2vec",

@@ -15,7 +15,10 @@ from tqdm.auto import tqdm
 
 from recbole_universal.graph.interaction_graph import InteractionGraph
 from recbole_universal.graph.random_walk import RandomWalker
+from recbole_universal.graph.walk_factorization import factorize_walks
 
+#: How `node2vec` embeds the walks.
+OBJECTIVES = ("skip_gram", "factorization")
 #: Batches in an epoch where no batch size is given: the number of steps, not the batch, is what training needs.
 BATCHES_PER_EPOCH = 320
 MIN_BATCH_SIZE = 16
@@ -36,6 +39,7 @@ def node2vec(
     epochs: int = 3,
     lr: float = 0.05,
     batch_size: int | None = None,
+    objective: str = "skip_gram",
     seed: int = 0,
     device: torch.device | str = "cpu",
     show_progress: bool = False,
@@ -60,6 +64,9 @@ def node2vec(
         epochs: passes, each over new walks, at least 1.
         lr: learning rate of Adam at the start, positive; it falls linearly to zero.
         batch_size: walks in a batch, at least 1; None makes `BATCHES_PER_EPOCH` batches of an epoch.
+        objective: one of `OBJECTIVES`. "skip_gram" takes gradient steps. "factorization" decomposes the matrix that
+            these steps approach (`factorize_walks`): faster, on the CPU, its last bits may vary with the number of
+            threads; of the arguments above it uses the walks' (one epoch of them) and the window's.
         seed: seed of walks, negatives and initial values.
         device: where to walk and to train.
         show_progress: whether to show a progress bar.
@@ -72,11 +79,23 @@ def node2vec(
 
     Source: Grover and Leskovec, node2vec (2016); objective and names as in ``torch_geometric.nn.Node2Vec``.
     """
-    _check_positive_int(walks_per_node=walks_per_node, epochs=epochs)
+    _check_positive_int(walks_per_node=walks_per_node, epochs=epochs, embedding_dim=embedding_dim)
+    if objective not in OBJECTIVES:
+        raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
     device = torch.device(device)
     generator = torch.Generator(device).manual_seed(seed)
     active = np.flatnonzero(graph.degree > 0)
     walker = RandomWalker(*_compact_adjacency(graph, active), device)
+    embedding = np.zeros((graph.n_nodes, embedding_dim), dtype=np.float32)
+    starts = torch.arange(len(active), device=device).repeat(walks_per_node)
+    if objective == "factorization":
+        if not 2 <= context_size <= walk_length:
+            raise ValueError(f"context_size must be from 2 to walk_length {walk_length}, got {context_size}")
+        n_users = int((graph.user_degree > 0).sum())
+        walks = walker.walk(starts, walk_length, p, q, generator=generator)
+        sizes = {"embedding_dim": embedding_dim, "context_size": context_size}
+        embedding[active] = factorize_walks(walks, n_users, len(active) - n_users, **sizes, seed=seed)
+        return embedding
     trainer = SkipGram(
         len(active),
         embedding_dim,
@@ -86,7 +105,6 @@ def node2vec(
         generator=generator,
         device=device,
     )
-    starts = torch.arange(len(active), device=device).repeat(walks_per_node)
     batch_size = _batch_size(batch_size, len(starts))
     n_steps = epochs * -(-len(starts) // batch_size)
 
@@ -99,7 +117,6 @@ def node2vec(
     trainer.fit(batches(), n_steps, show_progress)
     if not torch.isfinite(trainer.weight.square().sum()):
         raise ValueError(f"the embedding grew beyond all bounds: lr must be smaller than {lr!r}")
-    embedding = np.zeros((graph.n_nodes, embedding_dim), dtype=np.float32)
     embedding[active] = trainer.weight.cpu().numpy()
     return embedding
 

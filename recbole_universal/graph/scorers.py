@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import scipy.linalg
@@ -48,6 +49,8 @@ _MOST_USERS = 2**19
 _BLOCK_FLOATS = {"cpu": 2**23, "cuda": 2**27}
 # Matrices [n_sampled_users, n_users] that are in memory at once while scores are computed.
 _USER_MATRICES = 5
+# Counts of items' users in common that one thread holds at once, at most.
+_BLOCK_COUNTS = 2**22
 # A list of neighbours may be so many times as long as asked for.
 _MOST_TIED = 4
 # Below this size the whole spectrum is computed: exact, and as fast as a random projection.
@@ -309,25 +312,47 @@ def nearest_neighbors(matrix: sp.csr_matrix, n_neighbors: int) -> sp.csr_matrix:
     n_items = matrix.shape[1]
     scale = _inverse_power(np.bincount(matrix.indices, minlength=n_items).astype(np.float32), 0.5).numpy()
     by_item = matrix.T.tocsr()
-    data, indices, lengths = [], [], []
-    # Blocks of rows: the whole co-occurrence matrix of a large catalogue does not fit into memory.
-    block = max(1, 2**23 // max(1, n_items))
-    for start in range(0, n_items, block):
-        counts = (by_item[start : start + block] @ matrix).tocsr()
-        for row in range(counts.shape[0]):
-            part = slice(counts.indptr[row], counts.indptr[row + 1])
-            others = counts.indices[part]
-            values = counts.data[part] * scale[others] * scale[start + row]
-            values[others == start + row] = 0.0
-            least = np.partition(values, -n_neighbors)[-n_neighbors] if len(values) > n_neighbors else 0.0
-            kept = (values >= least) & (values > 0)
-            if kept.sum() > _MOST_TIED * n_neighbors:
-                kept &= values > least
-            data.append(values[kept])
-            indices.append(others[kept])
-            lengths.append(int(kept.sum()))
-    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    # Blocks of rows: the whole co-occurrence matrix of a large catalogue does not fit into memory. A block a thread:
+    # SciPy's products and most of NumPy leave the interpreter to others.
+    block = max(1, _BLOCK_COUNTS // max(1, n_items))
+    with ThreadPoolExecutor(torch.get_num_threads()) as executor:
+        parts = executor.map(
+            lambda start: _nearest(by_item[start : start + block] @ matrix, start, scale, n_neighbors),
+            range(0, n_items, block),
+        )
+        data, indices, lengths = zip(*parts, strict=True)
+    indptr = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
     return sp.csr_matrix((np.concatenate(data), np.concatenate(indices), indptr), shape=(n_items, n_items))
+
+
+def _nearest(
+    counts: sp.csr_matrix, first: int, scale: np.ndarray, n_neighbors: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cosines and items of the nearest neighbours of some items, row after row, and how many each has.
+
+    Args:
+        counts: users in common of the items from ``first`` on with all items, csr [n, n_items]; changed.
+        first: the number of the first of them.
+        scale: inverse square roots of the items' degrees.
+        n_neighbors: as in :func:`nearest_neighbors`.
+    """
+    rows = np.repeat(np.arange(first, first + counts.shape[0]), np.diff(counts.indptr))
+    cosines = counts.data
+    cosines *= scale[counts.indices]
+    cosines *= scale[rows]
+    cosines[counts.indices == rows] = 0.0
+    kept = cosines > 0
+    for start, stop in zip(counts.indptr, counts.indptr[1:], strict=False):
+        if stop - start <= n_neighbors:
+            continue
+        values = cosines[start:stop]
+        least = np.partition(values, -n_neighbors)[-n_neighbors]
+        near = kept[start:stop]
+        near &= values >= least
+        if np.count_nonzero(near) > _MOST_TIED * n_neighbors:
+            near &= values > least
+    lengths = np.bincount(rows[kept] - first, minlength=counts.shape[0])
+    return cosines[kept], counts.indices[kept], lengths
 
 
 def singular_vectors(matrix: sp.csr_matrix, max_rank: int) -> np.ndarray:

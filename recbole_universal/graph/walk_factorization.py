@@ -1,0 +1,59 @@
+"""node2vec embeddings without gradients: the matrix that the skip-gram objective factorises, factorised at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from sklearn.utils.extmath import randomized_svd
+
+# Walks whose pairs are counted at once; a walk of 20 nodes has some 90 of them, of 12 bytes.
+_WALKS_PER_BLOCK = 2**17
+
+
+def factorize_walks(
+    walks: torch.Tensor,
+    n_users: int,
+    n_items: int,
+    *,
+    embedding_dim: int = 64,
+    context_size: int = 10,
+    seed: int = 0,
+) -> np.ndarray:
+    """Embed the nodes of walks so that the product of a user and an item says how often they are met together.
+
+    With uniform negatives, the skip-gram objective of ``torch_geometric.nn.Node2Vec`` is at its optimum where
+    ``z_u . z_i = log(r_ui)``, r_ui being how much more often u and i share a window than under pure chance (Levy and
+    Goldberg, NeurIPS 2014; for walks Qiu et al., NetMF, WSDM 2018). Here it is ``log(1 + r_ui)``, which is 0 for a
+    pair that never meets, so that the matrix is sparse; a randomised singular value decomposition (scikit-learn) gives
+    its best approximation of rank ``embedding_dim``, half of each singular value going to each side. Walks of a
+    bipartite graph change sides with each step: pairs are those at odd distances below ``context_size``.
+
+    Args:
+        walks: int64 ``[n_walks, walk_length]`` of nodes, users before items.
+        n_users: number of users.
+        n_items: number of items.
+        embedding_dim: dimension of the embedding; columns beyond the smaller side are 0.
+        context_size: nodes in a window, at least 2.
+        seed: seed of the decomposition.
+
+    Returns:
+        float32 ``[n_users + n_items, embedding_dim]``; 0 for a node that no walk visits.
+    """
+    nodes = walks.cpu().numpy().astype(np.int32)
+    together = sp.csr_matrix((n_users, n_items), dtype=np.float32)
+    for start in range(0, len(nodes), _WALKS_PER_BLOCK):
+        block = nodes[start : start + _WALKS_PER_BLOCK]
+        pairs = [(block[:, :-k], block[:, k:]) for k in range(1, min(context_size, block.shape[1]), 2)]
+        users = np.concatenate([np.minimum(first, second).ravel() for first, second in pairs])
+        items = np.concatenate([np.maximum(first, second).ravel() for first, second in pairs]) - np.int32(n_users)
+        counts = sp.csr_matrix((np.ones(len(users), dtype=np.float32), (users, items)), shape=together.shape)
+        together = together + counts
+    together.data = np.log1p(together.data * (n_users * n_items / together.data.sum(dtype=np.float64)))
+    together = together.astype(np.float32)
+    rank = min(embedding_dim, n_users, n_items)
+    left, values, right = randomized_svd(together, rank, n_iter=2, random_state=seed)
+    embedding = np.zeros((n_users + n_items, embedding_dim), dtype=np.float32)
+    embedding[:n_users, :rank] = left * np.sqrt(values)
+    embedding[n_users:, :rank] = right.T * np.sqrt(values)
+    return embedding
