@@ -53,7 +53,10 @@ interpolation:  # of the bases that "trained" has kept
 
 speed:
 	$(PYTHON) benchmarks/speed.py --part yelp2018 --data-path $(DATA) --output $(OUT)/speed.jsonl
-	$(PYTHON) benchmarks/speed.py --part growth --sizes 1 4 16 64 100 --output $(OUT)/speed.jsonl
+	$(PYTHON) benchmarks/speed.py --part peer --data-path $(DATA) --output $(OUT)/speed.jsonl
+	$(PYTHON) benchmarks/speed.py --part update --data-path $(DATA) --output $(OUT)/speed.jsonl
+	$(PYTHON) benchmarks/speed.py --part growth --sizes 1 4 16 64 --output $(OUT)/speed.jsonl
+	$(PYTHON) benchmarks/speed.py --part growth --sizes 100 --sample 10000 --output $(OUT)/speed.jsonl
 	$(PYTHON) benchmarks/speed.py --part whole --output $(OUT)/speed.jsonl
 	$(PYTHON) benchmarks/speed.py --output $(OUT)/speed.jsonl --report docs/scale_results.md
 

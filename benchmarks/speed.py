@@ -1,14 +1,19 @@
 """Time and memory of zero-shot ranking: beside one epoch of LightGCN, and as the data grow.
 
     python benchmarks/speed.py --part yelp2018 --data-path DATA
+    python benchmarks/speed.py --part peer --data-path DATA
+    python benchmarks/speed.py --part update --data-path DATA
     python benchmarks/speed.py --part growth --sizes 1 4 16
     python benchmarks/speed.py --report docs/scale_results.md
 
 Each measurement runs in a process of its own, whose peak resident memory is that of the measurement. ``yelp2018``:
 from the published interactions in memory to Recall@20 and NDCG@20 of all users, and RecBole's LightGCN with its default
 batch (2048) and embedding size (64) on the same interactions, timed over the first batches of an epoch and scaled to
-all. ``growth``: generated interactions (benchmarks/generate.py) of so many million draws; features of the whole data
-set, and ranking of a sample of users. ``whole``: 20 million draws of 138,000 users and 27,000 items, all users ranked.
+all. ``peer`` (``pip install implicit``): item-item cosines and lists of 20 for all users by `implicit`'s
+CosineRecommender and by us, on the interactions of yelp2018 and ml-1m. ``update``: a twentieth of yelp2018's training
+interactions arrives later, taken in by `UniversalRanker.update` or by building anew. ``growth``: generated
+interactions (benchmarks/generate.py) of so many million draws; features of the whole data set, and ranking of a sample
+of users. ``whole``: 20 million draws of 138,000 users and 27,000 items, all users ranked.
 One result a line in ``speed.jsonl``, with the load of the machine (processes that want a core) before it.
 """
 
@@ -33,12 +38,15 @@ import recbole_universal
 # isort: split
 import generate
 import pandas as pd
+import scipy.sparse as sp
 from zero_shot import PublishedSplit
 
 from recbole_universal import UniversalRanker
+from recbole_universal.graph.scorers import nearest_neighbors
 
 N_BATCHES = 40
-N_SAMPLE = 2000
+# Neighbours of an item.
+K = 100
 # Users and items of one million draws; both grow with the square root of the draws, as in the data sets we know.
 USERS_1M, ITEMS_1M = 30_000, 12_000
 
@@ -101,15 +109,87 @@ def epoch(data_path: str) -> dict:
     return {"what": "yelp2018, one epoch of LightGCN", "batches": len(train), "timed": done, "seconds": seconds}
 
 
-def grown(millions: float) -> dict:
+def peer(argument: tuple[str, str]) -> dict:
+    """Item-item cosines of implicit and ours in turns, of which the best counts, and lists of both for all users."""
+    from implicit.nearest_neighbours import CosineRecommender
+
+    dataset, data_path = argument
+    split = PublishedSplit(dataset, data_path, 2020, 0)
+    threads = torch.get_num_threads()
+    users = split.test_users
+    cosines: dict[str, list[float]] = {"implicit": [], "ours": []}
+    for _ in range(3):
+        start = time.perf_counter()
+        model = CosineRecommender(K=K, num_threads=threads)
+        model.fit(split.train, show_progress=False)
+        cosines["implicit"].append(time.perf_counter() - start)
+        start = time.perf_counter()
+        nearest_neighbors(split.train, K)
+        cosines["ours"].append(time.perf_counter() - start)
+    start = time.perf_counter()
+    lists, _ = model.recommend(users, split.train[users], N=20)
+    theirs = time.perf_counter() - start
+    ranker = UniversalRanker(split.train, "universal-base")
+    start = time.perf_counter()
+    ours, _ = ranker.top_k(users, 20)
+    seconds = time.perf_counter() - start
+    return {
+        "what": f"{dataset}, beside implicit",
+        "users": len(users),
+        "cosine_s": min(cosines["ours"]),
+        "implicit_cosine_s": min(cosines["implicit"]),
+        "lists_s": seconds,
+        "implicit_lists_s": theirs,
+        "ndcg@20": ndcg_of_lists(split, users, ours),
+        "implicit_ndcg@20": ndcg_of_lists(split, users, lists),
+    }
+
+
+def ndcg_of_lists(split: PublishedSplit, users: np.ndarray, lists: np.ndarray) -> float:
+    """Mean NDCG of ranked lists, [n_users, k], on the test part."""
+    hits = np.stack([np.isin(found, split.test[user].indices) for user, found in zip(users, lists, strict=True)])
+    discount = 1 / np.log2(np.arange(2, lists.shape[1] + 2))
+    n_relevant = np.diff(split.test.indptr)[users]
+    return float(
+        ((hits * discount).sum(axis=1) / np.cumsum(discount)[np.minimum(n_relevant, len(discount)) - 1]).mean()
+    )
+
+
+def update(data_path: str) -> dict:
+    """A twentieth of yelp2018's training interactions arrives later."""
+    split = PublishedSplit("yelp2018", data_path, 2020, 4000)
+    users = split.test_users
+    rows, columns = split.train.nonzero()
+    late = np.random.default_rng(0).random(len(rows)) < 0.05
+    ones = np.ones(int((~late).sum()), dtype=np.float32)
+    early = sp.csr_matrix((ones, (rows[~late], columns[~late])), shape=split.train.shape)
+    ranker = UniversalRanker(early, "universal-base")
+    found = {"what": "yelp2018, update", "late": int(late.sum())}
+    found["before"] = ndcg_of_lists(split, users, ranker.top_k(users, 20)[0])
+    start = time.perf_counter()
+    ranker.update(rows[late], columns[late])
+    found["update_s"] = time.perf_counter() - start
+    found["updated"] = ndcg_of_lists(split, users, ranker.top_k(users, 20)[0])
+    start = time.perf_counter()
+    ranker.update(rows[late][:1], columns[late][:1])
+    found["one_s"] = time.perf_counter() - start
+    start = time.perf_counter()
+    ranker = UniversalRanker(split.train, "universal-base")
+    found["rebuild_s"] = time.perf_counter() - start
+    found["rebuilt"] = ndcg_of_lists(split, users, ranker.top_k(users, 20)[0])
+    return found
+
+
+def grown(argument: tuple[float, int]) -> dict:
     """Features and ranking on generated data."""
+    millions, n_sample = argument
     users, items = (int(number * millions**0.5) for number in (USERS_1M, ITEMS_1M))
     matrix = generate.matrix(users, items, int(millions * 1e6))
     start = time.perf_counter()
     ranker = UniversalRanker(matrix, "universal-base")
     fitted = time.perf_counter()
     able = np.flatnonzero(np.diff(matrix.indptr))
-    sample = np.sort(np.random.default_rng(0).permutation(able)[:N_SAMPLE])
+    sample = np.sort(np.random.default_rng(0).permutation(able)[:n_sample])
     ranker.top_k(sample, 20)
     end = time.perf_counter()
     return {
@@ -117,6 +197,7 @@ def grown(millions: float) -> dict:
         "users": users,
         "items": items,
         "interactions": int(matrix.nnz),
+        "ranked": len(sample),
         "features_s": fitted - start,
         "ms_a_user": (end - fitted) / len(sample) * 1e3,
         "seconds": end - start,
@@ -184,6 +265,23 @@ def report(results: list[dict]) -> str:
             f"{row['peak_gib']:.2f} GiB.",
             "",
         ]
+    beside = table[table["what"].str.endswith("beside implicit")].drop_duplicates("what", keep="last")
+    for _, row in beside.iterrows():
+        lines += [
+            f"{row['what'].split(',')[0]} beside `implicit`: item-item cosines to the {K} nearest "
+            f"{row['cosine_s']:.2f} s, implicit {row['implicit_cosine_s']:.2f} s (ratio "
+            f"{row['cosine_s'] / row['implicit_cosine_s']:.2f}). "
+            f"Lists of 20 for {int(row['users']):,} users: {row['lists_s']:.1f} s, NDCG@20 {row['ndcg@20']:.4f}; "
+            f"implicit {row['implicit_lists_s']:.1f} s, {row['implicit_ndcg@20']:.4f}.",
+            "",
+        ]
+    for _, row in table[table["what"].str.endswith(", update")].tail(1).iterrows():
+        lines += [
+            f"{int(row['late']):,} interactions of yelp2018 (a twentieth) that arrive later: `UniversalRanker.update` "
+            f"{row['update_s']:.1f} s (one interaction {row['one_s']:.1f} s), a new ranker {row['rebuild_s']:.1f} s. "
+            f"NDCG@20 without them {row['before']:.4f}, updated {row['updated']:.4f}, built anew {row['rebuilt']:.4f}.",
+            "",
+        ]
     growth = table[table["what"].str.startswith("generated")].drop_duplicates("what", keep="last")
     if len(growth):
         lines += [
@@ -215,19 +313,25 @@ def report(results: list[dict]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=["yelp2018", "growth", "whole"])
+    parser.add_argument("--part", choices=["yelp2018", "peer", "update", "growth", "whole"])
     parser.add_argument("--data-path", default="dataset/")
     parser.add_argument("--sizes", nargs="*", type=float, default=[1, 4, 16])
     parser.add_argument("--output", type=Path, default=Path("speed.jsonl"))
     parser.add_argument("--report", type=Path, help="write the Markdown page of what is there")
+    parser.add_argument("--sample", type=int, default=2000, help="users that growth ranks")
     arguments = parser.parse_args()
     sys.argv = sys.argv[:1]  # RecBole would read the rest as config
     if arguments.part == "yelp2018":
         measured(epoch, arguments.data_path, arguments.output)
         measured(ranking, arguments.data_path, arguments.output)
+    if arguments.part == "peer":
+        for dataset in ("yelp2018", "ml-1m"):
+            measured(peer, (dataset, arguments.data_path), arguments.output)
+    if arguments.part == "update":
+        measured(update, arguments.data_path, arguments.output)
     if arguments.part == "growth":
         for millions in arguments.sizes:
-            measured(grown, millions, arguments.output)
+            measured(grown, (millions, arguments.sample), arguments.output)
     if arguments.part == "whole":
         measured(whole, 20.0, arguments.output)
     if arguments.report:

@@ -51,3 +51,7 @@ class ActivityFeatures(FeatureFamily):
             user=self.binning.counts(graph.user_marginal, graph.user_degree > 0),
             item=self.binning.counts(graph.item_marginal, graph.item_degree > 0),
         )
+
+    def updated(self, features: FamilyFeatures, graph: InteractionGraph) -> FamilyFeatures:
+        """See :meth:`FeatureFamily.updated`: counting is all there is to do, so this equals computing anew."""
+        return self.compute(graph)

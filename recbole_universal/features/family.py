@@ -194,6 +194,20 @@ class FeatureFamily(ABC):
             ValueError: if the arguments do not fit the data, for example more clusters than nodes.
         """
 
+    def updated(self, features: FamilyFeatures, graph: InteractionGraph) -> FamilyFeatures:
+        """Features that interactions which arrived later change, without computing all anew.
+
+        Args:
+            features: those of the interactions before.
+            graph: all interactions by now; users and items that came since are further rows and columns.
+
+        Raises:
+            ValueError: if only computing them anew is possible.
+        """
+        raise ValueError(
+            f"{self.owner()}: cannot be updated, since one interaction may move every cluster; compute it anew"
+        )
+
     def _checked_embedding(self, graph: InteractionGraph, embedding: NDArray[np.float32] | None) -> NDArray[np.float32]:
         if embedding is None or embedding.ndim != 2 or len(embedding) != graph.n_nodes:
             shape = None if embedding is None else embedding.shape

@@ -204,6 +204,20 @@ class FeaturePipeline:
         graph = matrix if isinstance(matrix, InteractionGraph) else InteractionGraph(matrix)
         return _Run(self, graph, part).features()
 
+    def updated(self, features: UniversalFeatures, matrix: sp.spmatrix | sp.sparray) -> UniversalFeatures:
+        """Features of a data set that has grown, from those before; see :meth:`FeatureFamily.updated`.
+
+        Args:
+            features: what this pipeline computed before.
+            matrix: all interactions by now, at least as large.
+
+        Raises:
+            ValueError: as when called; or if a family can only be computed anew.
+        """
+        graph = InteractionGraph(matrix)
+        families = {name: family.updated(features[name], graph) for name, family in self.families.items()}
+        return UniversalFeatures(families, self.schema)
+
 
 def _checked_names(families: Sequence[str]) -> list[str]:
     valid = f"valid families: {', '.join(FAMILIES)}"

@@ -262,6 +262,22 @@ class ProximityPairs(PairFeatures):
             return self
         return ProximityPairs(self.scorers.to(device), self.trust, self.top_k, self.users, self.items)
 
+    def updated(self, matrix: sp.csr_matrix) -> ProximityPairs:
+        """The features of the interactions that there are by now.
+
+        Counts, percentiles, paths and neighbours are those of a rebuild; filters, regressions and trust stay those of
+        the last build, see :meth:`GraphScorers.updated`.
+
+        Args:
+            matrix: all interactions by id, csr [n_users, n_items], at least as large as before.
+        """
+        users = _numbered(self.users, np.diff(matrix.indptr), self.scorers.n_users)
+        items = _numbered(self.items, np.bincount(matrix.indices, minlength=matrix.shape[1]), self.scorers.n_items)
+        rows, columns = matrix.nonzero()
+        shape = (int(users.max()) + 1, int(items.max()) + 1)
+        numbered = sp.csr_matrix((np.ones(len(rows), dtype=np.float32), (users[rows], items[columns])), shape=shape)
+        return ProximityPairs(self.scorers.updated(numbered), self.trust, self.top_k, users, items)
+
     def reindexed(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> ProximityPairs:
         """See :meth:`PairFeatures.reindexed`."""
         new_users = np.where(users >= 0, self.users[users], -1)
@@ -340,6 +356,13 @@ class ProximityFeatures(FeatureFamily):
         empty = np.zeros((n_users, 0), dtype=np.float32), np.zeros((n_items, 0), dtype=np.float32)
         return FamilyFeatures(*empty, pairs)
 
+    def updated(self, features: FamilyFeatures, graph: InteractionGraph) -> FamilyFeatures:
+        """See :meth:`FeatureFamily.updated` and :meth:`ProximityPairs.updated`."""
+        assert isinstance(features.pair, ProximityPairs)
+        n_users, n_items = graph.user_item.shape
+        empty = np.zeros((n_users, 0), dtype=np.float32), np.zeros((n_items, 0), dtype=np.float32)
+        return FamilyFeatures(*empty, features.pair.updated(graph.user_item))
+
     def _scorers(self, matrix: sp.csr_matrix, device, show_progress: bool) -> GraphScorers:
         return GraphScorers(
             matrix,
@@ -371,6 +394,14 @@ class ProximityFeatures(FeatureFamily):
             hits = hidden.expand(len(top), -1, -1).gather(2, top).numpy()
             gain += _ndcg(hits, hidden.sum(dim=1).numpy()).sum(axis=1)
         return (gain / gain.max()).astype(np.float32) if gain.max() > 0 else np.ones(len(SCORERS), dtype=np.float32)
+
+
+def _numbered(numbers: NDArray[np.int64], degree: NDArray[np.int64], n_known: int) -> NDArray[np.int64]:
+    """Numbers by id, the ids that have come into use since counted on from ``n_known``."""
+    grown = np.concatenate([numbers, np.full(len(degree) - len(numbers), -1, dtype=np.int64)])
+    new = np.flatnonzero((grown < 0) & (degree > 0))
+    grown[new] = n_known + np.arange(len(new))
+    return grown
 
 
 def n_columns() -> int:

@@ -76,6 +76,7 @@ class GraphScorers:
         n_items: number of items.
         user_degree: float32 [n_users], interactions of each user.
         item_degree: float32 [n_items], interactions of each item.
+        n_neighbors: as given.
     """
 
     def __init__(
@@ -88,21 +89,18 @@ class GraphScorers:
         device: str | torch.device = "cpu",
         show_progress: bool = False,
     ) -> None:
-        binary = sp.csr_matrix(matrix, dtype=np.float32, copy=True)
-        binary.sum_duplicates()
-        binary.eliminate_zeros()
-        binary.data[:] = 1.0
+        binary = _binary(matrix)
         steps = ("neighbors", "filters", "regression")
         bar = tqdm(total=len(steps), desc="graph scorers", unit="part", disable=not show_progress)
         sample = sampled_users(binary, _MOST_INTERACTIONS, _MOST_USERS)
         base = binary if len(sample) == binary.shape[0] else binary[sample]
-        neighbors = nearest_neighbors(base, n_neighbors).T.tocsr()
+        neighbors = nearest_neighbors(base, n_neighbors)
         bar.update()
         vectors = singular_vectors(base, max_rank)
         bar.update()
         degree = np.bincount(binary.indices, minlength=binary.shape[1])
         popular = np.argsort(-degree, kind="stable")[:max_regression_items]
-        # Row = source item, here and in the neighbours: a user's scores are the sum of few rows.
+        # Row = source item, as in the neighbours.
         regressions = {
             f"regression.{k}": np.ascontiguousarray(weights.T)
             for k, weights in enumerate(ridge_weights(base[:, popular], _PENALTIES))
@@ -110,16 +108,15 @@ class GraphScorers:
         bar.update()
         bar.close()
         arrays = {"sample": sample, "vectors": vectors, "popular": popular, **regressions}
-        arrays["n_items"] = np.array(binary.shape[1])
-        for name, part in (("matrix", binary), ("neighbors", neighbors)):
-            arrays |= {f"{name}.indptr": part.indptr, f"{name}.indices": part.indices}
-        self._take({**arrays, "neighbors.data": neighbors.data}, torch.device(device))
+        arrays["n_neighbors"] = np.array(n_neighbors)
+        self._take({**arrays, **_matrix_arrays(binary, neighbors)}, torch.device(device))
 
     def _take(self, arrays: Mapping[str, np.ndarray], device: torch.device) -> None:
         def tensor(name: str) -> torch.Tensor:
             return torch.from_numpy(arrays[name]).to(device)
 
         self._arrays, self.device = dict(arrays), device
+        self.n_neighbors = int(arrays["n_neighbors"])
         indices, indptr, self.n_items = arrays["matrix.indices"], arrays["matrix.indptr"], int(arrays["n_items"])
         self.n_users = len(indptr) - 1
         ones = np.ones(len(indices), dtype=np.float32)
@@ -247,6 +244,53 @@ class GraphScorers:
             related = out[_NUMBER[name]].zero_()
             related[:, self._popular] = popular.sums(weights)
 
+    def updated(self, matrix: sp.spmatrix | sp.sparray) -> GraphScorers:
+        """Scorers of the interactions that there are by now, without what a rebuild would take longest for.
+
+        The scorers of degrees and of paths, and the nearest neighbours, are those that a rebuild with the same sample
+        gives; neighbours are computed again for the items alone whose neighbours may have changed. The filters and
+        regressions stay those of the last build: an item that came since has none.
+
+        Args:
+            matrix: all interactions, [n_users, n_items]; users and items that came since are further rows and columns.
+
+        Raises:
+            ValueError: if there are fewer users or items than before.
+        """
+        binary = _binary(matrix)
+        grown = binary.shape[0] - self.n_users, binary.shape[1] - self.n_items
+        if min(grown) < 0:
+            raise ValueError(
+                f"matrix: must have the users and items there were, at least [{self.n_users}, {self.n_items}], "
+                f"got [{binary.shape[0]}, {binary.shape[1]}]"
+            )
+        before = self.matrix.copy()
+        before.resize(binary.shape)
+        sample = self._arrays["sample"]
+        if len(sample) == self.n_users:
+            sample = np.arange(binary.shape[0])
+        before, base = before[sample], binary[sample]
+        # Cosines to an item that gained or lost a user change; so may the lists of all items that share a user with it.
+        changed = np.zeros(binary.shape[1], dtype=np.float32)
+        changed[(before != base).indices] = 1.0
+        touched = changed > 0
+        for part in (before, base):
+            touched |= part.T @ (part @ changed) > 0
+        items = np.flatnonzero(touched)
+        indptr, indices, data = (self._arrays[f"neighbors.{part}"] for part in ("indptr", "indices", "data"))
+        neighbors = sp.csr_matrix((data, indices, indptr), shape=(self.n_items, self.n_items)).T.tocsr()
+        neighbors.resize(binary.shape[1], binary.shape[1])
+        place = sp.csr_matrix(
+            (np.ones(len(items), dtype=np.float32), (items, np.arange(len(items)))), shape=(binary.shape[1], len(items))
+        )
+        neighbors = sp.diags((~touched).astype(np.float32)) @ neighbors + place @ nearest_neighbors(
+            base, self.n_neighbors, items
+        )
+        neighbors.eliminate_zeros()
+        vectors = np.pad(self._arrays["vectors"], ((0, grown[1]), (0, 0)))
+        arrays = {**self._arrays, "sample": sample, "vectors": vectors, **_matrix_arrays(binary, neighbors.tocsr())}
+        return self.from_arrays(arrays, self.device)
+
     def to(self, device: str | torch.device) -> GraphScorers:
         """The same scorers on another device."""
         return self.from_arrays(self._arrays, device)
@@ -298,45 +342,47 @@ def sampled_users(matrix: sp.csr_matrix, max_interactions: int, max_users: int) 
     return np.sort(order[: max(1, int(np.searchsorted(total, max_interactions, side="right")))])
 
 
-def nearest_neighbors(matrix: sp.csr_matrix, n_neighbors: int) -> sp.csr_matrix:
+def nearest_neighbors(matrix: sp.csr_matrix, n_neighbors: int, items: np.ndarray | None = None) -> sp.csr_matrix:
     """Item-item cosines, each item keeping those to its nearest neighbours.
 
     Args:
         matrix: binary csr [n_users, n_items].
         n_neighbors: neighbours kept; as many more as tie with the last, or none of these where they are too many (an
             item of one user is equally near to all that user has).
+        items: the items to give neighbours to, int64 [n]; None: all.
 
     Returns:
-        csr [n_items, n_items], row = target item; no diagonal.
+        csr [n, n_items], row = target item; not itself.
     """
     n_items = matrix.shape[1]
     scale = _inverse_power(np.bincount(matrix.indices, minlength=n_items).astype(np.float32), 0.5).numpy()
     by_item = matrix.T.tocsr()
+    targets = np.arange(n_items) if items is None else items
     # Blocks of rows: the whole co-occurrence matrix of a large catalogue does not fit into memory. A block a thread:
     # SciPy's products and most of NumPy leave the interpreter to others.
     block = max(1, _BLOCK_COUNTS // max(1, n_items))
     with ThreadPoolExecutor(torch.get_num_threads()) as executor:
         parts = executor.map(
-            lambda start: _nearest(by_item[start : start + block] @ matrix, start, scale, n_neighbors),
-            range(0, n_items, block),
+            lambda part: _nearest(by_item[part] @ matrix, part, scale, n_neighbors),
+            (targets[start : start + block] for start in range(0, max(1, len(targets)), block)),
         )
         data, indices, lengths = zip(*parts, strict=True)
     indptr = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
-    return sp.csr_matrix((np.concatenate(data), np.concatenate(indices), indptr), shape=(n_items, n_items))
+    return sp.csr_matrix((np.concatenate(data), np.concatenate(indices), indptr), shape=(len(targets), n_items))
 
 
 def _nearest(
-    counts: sp.csr_matrix, first: int, scale: np.ndarray, n_neighbors: int
+    counts: sp.csr_matrix, targets: np.ndarray, scale: np.ndarray, n_neighbors: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cosines and items of the nearest neighbours of some items, row after row, and how many each has.
 
     Args:
-        counts: users in common of the items from ``first`` on with all items, csr [n, n_items]; changed.
-        first: the number of the first of them.
+        counts: users in common of some items with all items, csr [n, n_items]; changed.
+        targets: the numbers of these items, [n].
         scale: inverse square roots of the items' degrees.
         n_neighbors: as in :func:`nearest_neighbors`.
     """
-    rows = np.repeat(np.arange(first, first + counts.shape[0]), np.diff(counts.indptr))
+    rows = np.repeat(targets, np.diff(counts.indptr))
     cosines = counts.data
     cosines *= scale[counts.indices]
     cosines *= scale[rows]
@@ -351,7 +397,7 @@ def _nearest(
         near &= values >= least
         if np.count_nonzero(near) > _MOST_TIED * n_neighbors:
             near &= values > least
-    lengths = np.bincount(rows[kept] - first, minlength=counts.shape[0])
+    lengths = np.diff(np.concatenate([[0], np.cumsum(kept)])[counts.indptr])
     return cosines[kept], counts.indices[kept], lengths
 
 
@@ -403,6 +449,25 @@ def ridge_weights(matrix: sp.csr_matrix, penalties: tuple[float, ...]) -> list[n
         solution = (inverse / -inverse.diagonal()[None, :]).fill_diagonal_(0.0)
         weights.append(solution.T.contiguous().numpy())
     return weights
+
+
+def _binary(matrix: sp.spmatrix | sp.sparray) -> sp.csr_matrix:
+    """A copy with 1 for each value but 0."""
+    binary = sp.csr_matrix(matrix, dtype=np.float32, copy=True)
+    binary.sum_duplicates()
+    binary.eliminate_zeros()
+    binary.data[:] = 1.0
+    return binary
+
+
+def _matrix_arrays(matrix: sp.csr_matrix, neighbors: sp.csr_matrix) -> dict[str, np.ndarray]:
+    """What is kept of the interactions and of the neighbours, whose rows are target items."""
+    # Row = source item: a user's scores are the sum of few rows.
+    by_source = neighbors.T.tocsr()
+    arrays = {"n_items": np.array(matrix.shape[1]), "neighbors.data": by_source.data}
+    for name, part in (("matrix", matrix), ("neighbors", by_source)):
+        arrays |= {f"{name}.indptr": part.indptr, f"{name}.indices": part.indices}
+    return arrays
 
 
 def _inverse_power(degree: np.ndarray, exponent: float) -> torch.Tensor:

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 import torch
 from tqdm import tqdm
 
-from recbole_universal.features import FeaturePipeline
+from recbole_universal.features import FeaturePipeline, UniversalFeatures
 from recbole_universal.model.scorer import UniversalScorer
 from recbole_universal.pretrained import Pretrained, load_pretrained
 
@@ -85,10 +85,49 @@ class UniversalRanker:
         self.matrix.data[:] = 1.0
         self.device = torch.device(device)
         self.show_progress = show_progress
-        self.features = pipeline(self.matrix)
-        self.scorer = scorer_of(pretrained, pipeline).to(self.device).attach(self.features)
+        self._pipeline = pipeline
+        self.scorer = scorer_of(pretrained, pipeline).to(self.device)
+        self._attach(pipeline(self.matrix))
+
+    def _attach(self, features: UniversalFeatures) -> None:
+        self.features = features
+        self.scorer.attach(features)
         degree = np.bincount(self.matrix.indices, minlength=self.matrix.shape[1])
         self._popularity = torch.from_numpy(degree / max(1, degree.max())).float().to(self.device)
+
+    def update(self, users: np.ndarray, items: np.ndarray) -> None:
+        """Take in interactions that arrived later, in much less time than a new ranker takes.
+
+        A user's own items, what is seen, popularity and all counts, paths and neighbours are then those of a new
+        ranker on all interactions. What takes it longest, the spectral filters, the regressions and the self-check of
+        trust, stays that of the interactions it was made of: make a new one when a few per cent are new
+        (docs/scale.md has figures).
+
+        Args:
+            users: row numbers, int [n]; one beyond the matrix is a new user.
+            items: column numbers, int [n], likewise.
+
+        Raises:
+            ValueError: if they are no numbers, negative or not equally many, or the model uses a family whose features
+                can only be computed anew.
+        """
+        users, items = np.asarray(users), np.asarray(items)
+        for name, numbers in (("users", users), ("items", items)):
+            if numbers.ndim != 1 or numbers.dtype.kind not in "iu" or (len(numbers) and numbers.min() < 0):
+                raise ValueError(f"{name}: must be integers from 0 on, [n], got {numbers!r}.")
+        if len(users) != len(items):
+            raise ValueError(f"users, items: must be equally many, got {len(users)} and {len(items)}.")
+        rows, columns = self.matrix.nonzero()
+        rows, columns = np.concatenate([rows, users]), np.concatenate([columns, items])
+        shape = (
+            max(self.matrix.shape[0], int(users.max(initial=-1)) + 1),
+            max(self.matrix.shape[1], int(items.max(initial=-1)) + 1),
+        )
+        merged = sp.csr_matrix((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=shape)
+        merged.data[:] = 1.0
+        features = self._pipeline.updated(self.features, merged)
+        self.matrix = merged
+        self._attach(features)
 
     @torch.no_grad()
     def top_k(self, users: np.ndarray, k: int, exclude_seen: bool = True) -> tuple[np.ndarray, np.ndarray]:

@@ -166,3 +166,52 @@ def test_scores_cost_a_fixed_number_of_products(n_users):
         found.scores(torch.arange(n_users))
     calls = {event.key: event.count for event in profile.key_averages()}
     assert calls["aten::matmul"] == 11
+
+
+OF_THE_LAST_BUILD = ("low_pass", "mid_pass", "full_pass", "regression", "middle_regression", "strong_regression")
+
+
+@pytest.mark.parametrize("grown", [(40, 25), (44, 28)])
+def test_updated_scorers_are_those_of_a_rebuild(grown):
+    """All that is counted; what is decomposed stays as it was built, and scores nothing that came since."""
+    before = random_matrix()
+    after = sp.lil_matrix(grown, dtype=np.float32)
+    after[:40, :25] = before
+    for user, item in ((0, 3), (5, 24), (39, 0), (grown[0] - 1, grown[1] - 1), (grown[0] - 1, 2)):
+        after[user, item] = 1.0
+    after = after.tocsr()
+    old = GraphScorers(before, n_neighbors=5)
+    updated = old.updated(after)
+    rebuilt = GraphScorers(after, n_neighbors=5)
+    for name, scores in by_name(updated).items():
+        if name not in OF_THE_LAST_BUILD:
+            np.testing.assert_allclose(scores, by_name(rebuilt)[name], rtol=1e-5, atol=1e-6, err_msg=name)
+        elif name not in ("low_pass", "mid_pass", "full_pass"):
+            assert not scores[:, 25:].any()
+    np.testing.assert_array_equal(updated.item_degree, rebuilt.item_degree)
+    np.testing.assert_array_equal(updated.user_degree, rebuilt.user_degree)
+    # Nothing new: nothing else.
+    for name, scores in by_name(old.updated(before)).items():
+        np.testing.assert_allclose(scores, by_name(old)[name], rtol=1e-6, atol=1e-7, err_msg=name)
+
+
+def test_only_lists_that_may_have_changed_are_made_again(monkeypatch):
+    halves = sp.block_diag([random_matrix(seed=1), random_matrix(seed=2)], format="csr")
+    old = GraphScorers(halves)
+    after = halves.tolil()
+    after[0, 1] = after[0, 2] = after[0, 3] = 1.0
+    made = []
+
+    def spied(matrix, n_neighbors, items=None):
+        made.extend(items)
+        return nearest_neighbors(matrix, n_neighbors, items)
+
+    monkeypatch.setattr(scorers, "nearest_neighbors", spied)
+    old.updated(after.tocsr())
+    assert 0 < len(made) <= 25
+    assert max(made) < 25
+
+
+def test_updating_to_fewer_users_is_refused():
+    with pytest.raises(ValueError, match=r"must have the users and items there were, at least \[40, 25\]"):
+        GraphScorers(random_matrix()).updated(random_matrix(39))

@@ -1,0 +1,101 @@
+"""UniversalRanker.update: what arrives later is taken in as a rebuild would, where that is promised."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from recbole_universal import FeaturePipeline, UniversalRanker
+from recbole_universal.features.proximity import column_groups
+from recbole_universal.graph import SCORERS
+
+DECOMPOSED = {"low_pass", "mid_pass", "full_pass", "regression", "middle_regression", "strong_regression"}
+
+
+def communities(seed: int = 0) -> sp.csr_matrix:
+    rng = np.random.default_rng(seed)
+    group = np.arange(60) % 3
+    dense = rng.random((60, 45)) < np.where(group[:, None] == np.arange(45) % 3, 0.35, 0.04)
+    dense[7], dense[:, 11] = False, False  # an id that is not in use yet, on each side
+    return sp.csr_matrix(dense.astype(np.float32))
+
+
+def arrived() -> tuple[np.ndarray, np.ndarray]:
+    """Of a known user, a user and an item not in use before, a repeated one, and of rows and columns beyond."""
+    matrix = communities()
+    users = np.array([0, 0, 7, 7, 7, 3, 61, 61, 3])
+    return users, np.array([11, 4, 0, 3, 6, matrix[3].indices[0], 1, 46, 46])
+
+
+def test_an_updated_ranker_has_the_counts_and_paths_of_a_new_one():
+    matrix, (users, items) = communities(), arrived()
+    ranker = UniversalRanker(matrix)
+    ranker.update(users, items)
+    merged = sp.lil_matrix((62, 47), dtype=np.float32)
+    merged[:60, :45] = matrix
+    merged[users, items] = 1.0
+    new = UniversalRanker(merged.tocsr())
+    assert (ranker.matrix != new.matrix).nnz == 0
+    pairs, expected = ranker.features["proximity"].pair, new.features["proximity"].pair
+    groups = column_groups()
+    share = [groups[name][0] for name in SCORERS if name not in DECOMPOSED]
+    compared = 0
+    for user in (0, 3, 7, 20, 61):
+        own, others = (p.candidates(torch.tensor([user])).items[0] for p in (pairs, expected))
+        both = torch.from_numpy(np.intersect1d(own, others))
+        both = both[both >= 0]
+        compared += len(both)
+        rows = torch.full_like(both, user)
+        torch.testing.assert_close(pairs(rows, both)[:, share], expected(rows, both)[:, share], rtol=1e-4, atol=1e-5)
+    assert compared > 50
+    lists, scores = ranker.top_k(np.array([0, 7, 61]), 5)
+    assert np.isfinite(scores).all()
+    for user, found in zip((0, 7, 61), lists, strict=True):
+        assert not set(found) & set(merged.tocsr()[user].indices)
+    # The user that came of group 0 is shown items of group 0.
+    assert (lists[1] % 3 == 0).mean() >= 0.8
+
+
+def test_an_update_with_nothing_new_changes_no_list():
+    matrix = communities()
+    ranker = UniversalRanker(matrix)
+    before, scores = ranker.top_k(np.arange(60), 10)
+    ranker.update(np.array([], dtype=int), np.array([], dtype=int))
+    after, updated = ranker.top_k(np.arange(60), 10)
+    np.testing.assert_array_equal(before, after)
+    np.testing.assert_allclose(scores, updated, rtol=1e-5)
+
+
+def test_activity_is_that_of_all_interactions():
+    matrix = communities()
+    pipeline = FeaturePipeline(["activity"])
+    merged = matrix.copy().tolil()
+    merged[7, 11] = 1.0
+    updated, rebuilt = pipeline.updated(pipeline(matrix), merged.tocsr()), pipeline(merged.tocsr())
+    np.testing.assert_array_equal(updated["activity"].user, rebuilt["activity"].user)
+    np.testing.assert_array_equal(updated["activity"].item, rebuilt["activity"].item)
+
+
+@pytest.mark.parametrize(
+    ("users", "items", "message"),
+    [
+        ([0.5], [1], "users: must be integers from 0 on"),
+        ([0], [-1], "items: must be integers from 0 on"),
+        ([0, 1], [1], "users, items: must be equally many, got 2 and 1"),
+        ([[0]], [1], "users: must be integers"),
+    ],
+)
+def test_bad_updates_change_nothing(users, items, message):
+    ranker = UniversalRanker(communities())
+    before = ranker.matrix
+    with pytest.raises(ValueError, match=message):
+        ranker.update(np.array(users), np.array(items))
+    assert ranker.matrix is before
+
+
+def test_families_that_need_a_rebuild_say_so():
+    ranker = UniversalRanker(communities(), "universal-paper")
+    with pytest.raises(ValueError, match="feature family 'cooccurrence': cannot be updated"):
+        ranker.update(np.array([0]), np.array([11]))
