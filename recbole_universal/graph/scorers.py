@@ -357,48 +357,50 @@ def nearest_neighbors(matrix: sp.csr_matrix, n_neighbors: int, items: np.ndarray
     n_items = matrix.shape[1]
     scale = _inverse_power(np.bincount(matrix.indices, minlength=n_items).astype(np.float32), 0.5).numpy()
     by_item = matrix.T.tocsr()
+    scaled = matrix @ sp.diags(scale, format="csr")
     targets = np.arange(n_items) if items is None else items
     # Blocks of rows: the whole co-occurrence matrix of a large catalogue does not fit into memory. A block a thread:
-    # SciPy's products and most of NumPy leave the interpreter to others.
+    # SciPy's product of sparse matrices and most of NumPy leave the interpreter to others.
     block = max(1, _BLOCK_COUNTS // max(1, n_items))
     with ThreadPoolExecutor(torch.get_num_threads()) as executor:
         parts = executor.map(
-            lambda part: _nearest(by_item[part] @ matrix, part, scale, n_neighbors),
+            lambda part: _nearest(by_item[part] @ scaled, part, n_neighbors),
             (targets[start : start + block] for start in range(0, max(1, len(targets)), block)),
         )
         data, indices, lengths = zip(*parts, strict=True)
-    indptr = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
-    return sp.csr_matrix((np.concatenate(data), np.concatenate(indices), indptr), shape=(len(targets), n_items))
+    lengths = np.concatenate(lengths)
+    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    data = np.concatenate(data) * np.repeat(scale[targets], lengths)
+    return sp.csr_matrix((data, np.concatenate(indices), indptr), shape=(len(targets), n_items))
 
 
 def _nearest(
-    counts: sp.csr_matrix, targets: np.ndarray, scale: np.ndarray, n_neighbors: int
+    products: sp.csr_matrix, targets: np.ndarray, n_neighbors: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cosines and items of the nearest neighbours of some items, row after row, and how many each has.
+    """Products and items of the nearest neighbours of some items, row after row, and how many each has.
 
     Args:
-        counts: users in common of some items with all items, csr [n, n_items]; changed.
-        targets: the numbers of these items, [n].
-        scale: inverse square roots of the items' degrees.
+        products: cosines of some items with all items, times the root of the degree of the former, csr [n, n_items].
+        targets: the numbers of the former, [n].
         n_neighbors: as in :func:`nearest_neighbors`.
     """
-    rows = np.repeat(targets, np.diff(counts.indptr))
-    cosines = counts.data
-    cosines *= scale[counts.indices]
-    cosines *= scale[rows]
-    cosines[counts.indices == rows] = 0.0
-    kept = cosines > 0
-    for start, stop in zip(counts.indptr, counts.indptr[1:], strict=False):
-        if stop - start <= n_neighbors:
-            continue
-        values = cosines[start:stop]
-        least = np.partition(values, -n_neighbors)[-n_neighbors]
-        near = kept[start:stop]
-        near &= values >= least
-        if np.count_nonzero(near) > _MOST_TIED * n_neighbors:
-            near &= values > least
-    lengths = np.diff(np.concatenate([[0], np.cumsum(kept)])[counts.indptr])
-    return cosines[kept], counts.indices[kept], lengths
+    places = []
+    for start, stop in zip(products.indptr, products.indptr[1:], strict=False):
+        values = products.data[start:stop]
+        # One more than asked for: an item is nearest to itself, and left out below.
+        if len(values) > n_neighbors + 1:
+            least = np.partition(values, -n_neighbors - 1)[-n_neighbors - 1]
+            near = np.flatnonzero(values >= least)
+            if len(near) > _MOST_TIED * n_neighbors + 1:
+                near = np.flatnonzero(values > least)
+            places.append(start + near)
+        else:
+            places.append(np.arange(start, stop))
+    lengths = np.fromiter(map(len, places), dtype=np.int64, count=len(places))
+    places, rows = np.concatenate([*places, np.zeros(0, dtype=np.int64)]), np.repeat(np.arange(len(places)), lengths)
+    others = products.indices[places] != targets[rows]
+    places, rows = places[others], rows[others]
+    return products.data[places], products.indices[places], np.bincount(rows, minlength=products.shape[0])
 
 
 def singular_vectors(matrix: sp.csr_matrix, max_rank: int) -> np.ndarray:
