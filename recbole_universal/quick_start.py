@@ -101,7 +101,7 @@ def pretrain(config_file_list: Sequence[str] | None = None, config_dict: dict[st
     bar = tqdm(sources.items(), desc="sources", unit="data set", disable=not config["show_progress"])
     for name, keys in bar:
         bar.set_postfix_str(name)
-        lists[name] = _source_lists(name, files, {**(config_dict or {}), **keys}, config, pipeline, store)
+        lists[name] = source_lists(name, files, {**(config_dict or {}), **keys}, config, pipeline, store)
     init_seed(config["seed"], config["reproducibility"])
     scorer = UniversalScorer(pipeline.dims, *(config[key] for key in NETWORK_KEYS))
     held_out = {name: ListBatches(lists[name]) for name in config["pretrain_held_out"] or ()}
@@ -158,7 +158,17 @@ def _checked_sources(config) -> dict[str, dict[str, Any]]:
     return sources
 
 
-def _source_lists(name, files, keys, config, pipeline, store) -> list[Interaction]:
+def source_lists(name, files, keys, config, pipeline, store) -> list[Interaction]:
+    """Blocks of candidate lists of one source data set, from ``store`` or made and put there.
+
+    Args:
+        name: The data set.
+        files: Paths of yaml files, as for RecBole.
+        keys: Config keys of the source.
+        config: RecBole ``Config`` of the pre-training, which says how many lists and how they are drawn.
+        pipeline: What computes the features.
+        store: ``ListStore`` that keeps them.
+    """
     # A model without universal columns: they are computed from support parts alone.
     source = Config("BPR", name, files, {**keys, "universal_features": None, "show_progress": False})
     init_seed(source["seed"], source["reproducibility"])  # RecBole splits by the global random state

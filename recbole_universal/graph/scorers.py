@@ -384,7 +384,7 @@ def _nearest(
         targets: the numbers of the former, [n].
         n_neighbors: as in :func:`nearest_neighbors`.
     """
-    places = []
+    by_row = []
     for start, stop in zip(products.indptr, products.indptr[1:], strict=False):
         values = products.data[start:stop]
         # One more than asked for: an item is nearest to itself, and left out below.
@@ -393,11 +393,11 @@ def _nearest(
             near = np.flatnonzero(values >= least)
             if len(near) > _MOST_TIED * n_neighbors + 1:
                 near = np.flatnonzero(values > least)
-            places.append(start + near)
+            by_row.append(start + near)
         else:
-            places.append(np.arange(start, stop))
-    lengths = np.fromiter(map(len, places), dtype=np.int64, count=len(places))
-    places, rows = np.concatenate([*places, np.zeros(0, dtype=np.int64)]), np.repeat(np.arange(len(places)), lengths)
+            by_row.append(np.arange(start, stop))
+    rows = np.repeat(np.arange(len(by_row)), [len(row) for row in by_row])
+    places = np.concatenate([*by_row, np.zeros(0, dtype=np.int64)])
     others = products.indices[places] != targets[rows]
     places, rows = places[others], rows[others]
     return products.data[places], products.indices[places], np.bincount(rows, minlength=products.shape[0])

@@ -1,0 +1,262 @@
+"""What the shipped model is good for: its columns, loss, size and number of sources, and which data set teaches which.
+
+    python benchmarks/ablation.py --data-path DATA --lists OUT/lists --output OUT/ablation.jsonl
+    python benchmarks/ablation.py --output OUT/ablation.jsonl --report docs/ablation.md
+
+Models are trained as `benchmarks/pretrain.py` trains them, on its candidate lists (made if they are not there), but
+with one network instead of four, and judged on lists of domains they saw nothing of: NDCG@10 of hidden training
+interactions among the candidates, divided by that of the single scorer which is best on that data set's lists, a choice
+that nobody could make before. One change a line; a run that is started again skips what is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+import recbole_universal  # noqa: F401  mends RecBole, so it comes before any import of it
+
+# isort: split
+from pretrain import DOMAINS, FOLDS, SETTINGS, sources
+from recbole.config import Config
+from zero_shot import markdown
+
+from recbole_universal.data.dataset import pipeline_from_config
+from recbole_universal.data.fields import LIST_LABEL, LIST_MASK, column
+from recbole_universal.data.support_query import ListBatches
+from recbole_universal.features.proximity import column_groups
+from recbole_universal.graph import SCORERS
+from recbole_universal.model.scorer import UniversalScorer
+from recbole_universal.quick_start import source_lists
+from recbole_universal.trainer import ListStore, Pretrainer
+
+#: Scorers of one kind, whose columns are left out together.
+KINDS = {
+    "item-item paths": ["cosine", "popular_cosine", "p3", "rp3", "linear_filter", "second_hop"],
+    "user-user": ["user_cosine", "user_squared"],
+    "neighbours": ["neighbors"],
+    "filters": ["low_pass", "mid_pass", "full_pass"],
+    "regressions": ["regression", "middle_regression", "strong_regression"],
+    "popularity": ["popularity"],
+    "trusted scorers": ["trusted scorers"],
+    "activity": ["activity"],
+}
+SIZES = {"linear": [], "one layer of 16": [16], "one layer of 64": [64], "two of 256": [256, 256]}
+#: The paper's data sets: ml-1m, epinions, douban-movie, Amazon and Yelp.
+FIVE = ["ml-1m", "epinions", "douban-movie", "amazon-sports", "yelp2018"]
+PAIR = column("pair", "proximity")
+
+
+class WithoutColumns(ListBatches):
+    """Lists in which some columns of the pairs are 0."""
+
+    def __init__(self, blocks, dropped: list[int]) -> None:
+        super().__init__(blocks)
+        self.dropped = dropped
+
+    def batch(self, index):
+        """See :class:`ListBatches`."""
+        batch = super().batch(index)
+        batch[PAIR][..., self.dropped] = 0.0
+        return batch
+
+
+def trained(blocks, settings: dict, dropped: list[int], seed: int) -> Pretrainer:
+    """A model trained on blocks of lists."""
+    torch.manual_seed(seed)
+    scorer = UniversalScorer(
+        {"proximity": {"user": 0, "item": 0, "pair": blocks[0][PAIR].shape[-1]}},
+        settings["mlp_hidden_size"],
+        64,
+        0.0,
+        "concatenation",
+        settings["n_networks"],
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Pretrainer(
+            scorer,
+            folder,
+            seed=seed,
+            learning_rate=settings["learning_rate"],
+            epochs=settings["epochs"],
+            stopping_step=settings["epochs"],
+            batch_size=settings["list_batch_size"],
+            loss=settings["list_loss"],
+        )
+        trainer.fit(WithoutColumns(blocks, dropped), {})
+    return trainer
+
+
+def best_scorer(lists: ListBatches) -> float:
+    """NDCG@10 of the best single scorer on some lists."""
+    gains = []
+    for start in range(0, len(lists), 256):
+        batch = lists.batch(range(start, min(start + 256, len(lists))))
+        shares = batch[PAIR][..., : len(SCORERS)].float().permute(2, 0, 1).masked_fill(~batch[LIST_MASK], -1.0)
+        top = shares.topk(min(10, shares.shape[2]), dim=2).indices
+        discount = 1 / torch.log2(torch.arange(2, top.shape[2] + 2))
+        label = batch[LIST_LABEL].expand(len(top), -1, -1)
+        found = (label.gather(2, top) * discount).sum(dim=2)
+        gains.append(found / discount.cumsum(0)[batch[LIST_LABEL].sum(dim=1).clamp(max=top.shape[2]) - 1])
+    return float(torch.cat(gains, dim=1).mean(dim=1).max())
+
+
+def variants(n_sources: int) -> dict[str, dict]:
+    """Changes by name: settings, kinds of columns left out, number of sources."""
+    changes: dict[str, dict] = {"as shipped, one network": {}, "another seed": {"seed": 1}}
+    changes |= {f"without {kind}": {"without": kind} for kind in KINDS}
+    changes["loss: BPR"] = {"list_loss": "BPR"}
+    changes |= {f"size: {name}": {"mlp_hidden_size": hidden} for name, hidden in SIZES.items()}
+    changes["size: four networks"] = {"n_networks": 4}
+    changes |= {f"sources: {n}": {"sources": n} for n in (1, 2, 4, 8, 16) if n < n_sources}
+    return changes
+
+
+def dropped_columns(kind: str | None) -> list[int]:
+    """Places of the columns of a kind."""
+    groups = column_groups()
+    return [place for name in KINDS.get(kind or "", []) for place in groups[name]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-path", default="dataset/")
+    parser.add_argument("--lists", type=Path, help="folder of candidate lists, as pretrain.py leaves them")
+    parser.add_argument("--folds", nargs="*", default=["movies", "reading"], choices=list(FOLDS))
+    parser.add_argument("--seed", type=int, default=2020)
+    parser.add_argument("--output", type=Path, required=True, help="file of results, one a line")
+    parser.add_argument("--report", type=Path, help="write the Markdown page of what is there, run nothing")
+    arguments = parser.parse_args()
+    sys.argv = sys.argv[:1]  # RecBole would read the rest as config
+    logging.disable(logging.WARNING)
+    results = (
+        [json.loads(line) for line in arguments.output.read_text().splitlines()] if arguments.output.is_file() else []
+    )
+    if arguments.report:
+        arguments.report.write_text(report(pd.DataFrame(results)), encoding="utf-8")
+        print(arguments.report.read_text())
+        return
+    settings = {**SETTINGS, "n_networks": 1, "list_loss": "softmax"}
+    lists = candidate_lists(arguments.data_path, arguments.lists)
+
+    def done(**key) -> bool:
+        return any(key.items() <= result.items() for result in results)
+
+    def keep(result: dict) -> None:
+        results.append(result)
+        with arguments.output.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(result) + "\n")
+        print(json.dumps(result), flush=True)
+
+    for source in FIVE:
+        if done(source=source, target=FIVE[-1], seed=arguments.seed):
+            continue
+        # The first half of each source's lists teaches, the second judges, so that source and target may be one.
+        trainer = trained(half(lists[source], 0), {**settings, "epochs": 8}, [], arguments.seed)
+        for target in FIVE:
+            judged = ListBatches(half(lists[target], 1))
+            ratio = trainer.evaluate(judged) / best_scorer(judged)
+            keep({"source": source, "target": target, "seed": arguments.seed, "ratio": ratio})
+    for fold in arguments.folds:
+        names = [source["dataset"] for source in sources(FOLDS[fold])]
+        held_out = {name for domain in FOLDS[fold] for name in DOMAINS[domain].split()}
+        order = np.random.default_rng(arguments.seed).permutation(names)
+        best = {name: best_scorer(ListBatches(lists[name])) for name in sorted(held_out)}
+        for name, change in variants(len(names)).items():
+            if done(fold=fold, variant=name, seed=arguments.seed):
+                continue
+            start = time.perf_counter()
+            dropped = dropped_columns(change.get("without"))
+            taught = [block for source in order[: change.get("sources")] for block in lists[source]]
+            trainer = trained(taught, {**settings, **change}, dropped, arguments.seed + change.get("seed", 0))
+            seconds = time.perf_counter() - start
+            ratios = {
+                target: trainer.evaluate(WithoutColumns(lists[target], dropped)) / best[target] for target in best
+            }
+            size = sum(parameter.numel() for parameter in trainer.scorer.parameters())
+            keep(
+                {
+                    "fold": fold,
+                    "variant": name,
+                    "seed": arguments.seed,
+                    "ratio": float(np.mean(list(ratios.values()))),
+                    "ratios": ratios,
+                    "weights": size,
+                    "seconds": seconds,
+                }
+            )
+
+
+def half(blocks: list, number: int) -> list:
+    """Every other block of lists, from the first (0) or the second (1) on."""
+    return blocks[number::2]
+
+
+def candidate_lists(data_path: str, folder: Path | None) -> dict[str, list]:
+    """Blocks of candidate lists by data set."""
+    keys = {**SETTINGS, "universal_features": ["proximity"], "data_path": data_path, "train_stage": "pretrain"}
+    config = Config("UniversalMLP", "ml-100k", config_dict={**keys, "show_progress": False})
+    pipeline, store = pipeline_from_config(config), ListStore(folder or "lists")
+    found = {}
+    for source in sources([]):
+        own = {key: value for key, value in source.items() if key != "dataset"}
+        found[source["dataset"]] = source_lists(source["dataset"], None, {**keys, **own}, config, pipeline, store)
+    return found
+
+
+def report(table: pd.DataFrame) -> str:
+    """Markdown page."""
+    lines = ["# Ablation", "", *(__doc__ or "").strip().splitlines()[5:], ""]
+    pairs = table[table["source"].notna()] if "source" in table else table[:0]
+    if len(pairs):
+        matrix = pairs.pivot_table(index="source", columns="target", values="ratio").loc[FIVE, FIVE]
+        lines += [
+            "## Which data set teaches which",
+            "",
+            "Row: the only source (600 lists); column: judged on the other",
+        ]
+        lines[-1] += " half of its lists. On the diagonal both are one data set."
+        lines += markdown(
+            ["source", *FIVE, "mean of others"],
+            [
+                [name, *(f"{value:.3f}" for value in row), f"{row.drop(name).mean():.3f}"]
+                for name, row in matrix.iterrows()
+            ],
+        )
+    changed = table[table["variant"].notna()]
+    folds = list(changed["fold"].unique())
+    judged = {fold: sum(len(DOMAINS[domain].split()) for domain in FOLDS[fold]) for fold in folds}
+    lines += ["", "## One change at a time", ""]
+    lines += ["Left-out domains: " + "; ".join(f"{f} ({', '.join(FOLDS[f])}: {judged[f]} data sets)" for f in folds)]
+    lines[-1] += ". Mean ratio over the data sets of each."
+    whole = changed[changed["variant"] == "as shipped, one network"].set_index("fold")["ratio"]
+    rows = []
+    for name, group in changed.groupby("variant", sort=False):
+        ratio = group.set_index("fold")["ratio"]
+        rows.append(
+            [
+                name,
+                *(f"{ratio[fold]:.3f}" if fold in ratio else "-" for fold in folds),
+                f"{(ratio - whole).mean():+.3f}",
+                f"{int(group['weights'].iloc[0]):,}",
+                f"{group['seconds'].mean():.0f}",
+            ]
+        )
+    lines += markdown(["", *folds, "against as shipped", "weights", "seconds"], rows)
+    lines += ["", f"Seed {', '.join(str(int(seed)) for seed in table['seed'].unique())}. Made by `python "]
+    lines[-1] += "benchmarks/ablation.py --data-path DATA --lists OUT/lists --output "
+    lines[-1] += "OUT/ablation.jsonl`, then `--report docs/ablation.md`."
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
