@@ -28,6 +28,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", default="analysis.html", metavar="HTML", help="report (default: analysis.html)")
     parser.add_argument("--data-path", default="dataset/", metavar="DIR", help="folder of named data sets")
     parser.add_argument("--users", type=int, default=1000, metavar="N", help="users evaluated (default: 1000)")
+    parser.add_argument(
+        "--in-domain", action="store_true", help="also train models of each family on each data set (minutes)"
+    )
     parser.add_argument("--seed", type=int, default=2020)
     parser.add_argument("--user-column", metavar="NAME", help="name of the user column; without header: 1, 2, ...")
     parser.add_argument("--item-column", metavar="NAME", help="name of the item column; without header: 1, 2, ...")
@@ -63,6 +66,7 @@ def main(arguments: Sequence[str]) -> int:
             options.output,
             pretrained=options.pretrained,
             n_users=options.users,
+            in_domain=options.in_domain,
             seed=options.seed,
             show_progress=not options.quiet,
         )

@@ -1,11 +1,13 @@
-"""What is measured about an interaction matrix, as tables; no plot and no RecBole here.
+"""What is measured about an interaction matrix, as tables; no plot here.
 
 A matrix is csr [n_users, n_items] without empty rows and columns; tables are pandas data frames.
 """
 
 from __future__ import annotations
 
+import tempfile
 import warnings
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -15,18 +17,23 @@ import torch
 from scipy.stats import wasserstein_distance
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from recbole_universal.features import UniversalFeatures
+from recbole_universal.data.support_query import ListBatches, query_lists
+from recbole_universal.features import FeaturePipeline, UniversalFeatures
 from recbole_universal.features.proximity import ProximityPairs, support_query_split
 from recbole_universal.graph.clusters import cluster_nodes, node_cluster_stats
 from recbole_universal.graph.interaction_graph import InteractionGraph
 from recbole_universal.graph.node2vec import node2vec
 from recbole_universal.graph.scorers import SCORERS, GraphScorers
 from recbole_universal.model.ranker import UniversalRanker
+from recbole_universal.model.scorer import UniversalScorer
+from recbole_universal.pretrained import Pretrained
+from recbole_universal.trainer import Pretrainer
 
 #: Scorers that are well-known recommenders by themselves.
 PEERS = {"MostPop": "popularity", "ItemKNN": "neighbors", "EASE": "middle_regression"}
 HIDDEN_SHARE = 0.2
 _SAMPLE = 2000
+_TRAINING_LISTS = 1000
 
 
 def k_core(matrix: sp.csr_matrix, k: int) -> sp.csr_matrix:
@@ -89,6 +96,27 @@ def scorer_lists(held_out: HeldOut, k: int) -> dict[str, np.ndarray]:
         best, items = scores.topk(min(k, scorers.n_items), dim=2)
         parts.append(torch.where(best > 0, items, -1).numpy())
     return dict(zip(SCORERS, np.concatenate(parts, axis=1), strict=True))
+
+
+def trained_lists(held_out: HeldOut, families: Sequence[str], k: int, seed: int) -> np.ndarray:
+    """The ``k`` best unseen items by a model of some families that is trained on this data set, int64 [n_users, k].
+
+    As with ``train_stage: in_domain``, some of the interactions that may be seen are hidden, and found again from
+    features of the others; lists are ranked with features of all that may be seen.
+    """
+    pipeline = FeaturePipeline(families, seed=seed)
+    blocks = query_lists(held_out.train, pipeline, n_users=_TRAINING_LISTS, share=HIDDEN_SHARE, seed=seed)
+    if not blocks:
+        return np.full((len(held_out.users), k), -1)
+    with torch.random.fork_rng(), tempfile.TemporaryDirectory() as folder:
+        torch.manual_seed(seed)
+        scorer = UniversalScorer(pipeline.dims, [64, 64], 64, 0.0, "concatenation")
+        trainer = Pretrainer(scorer, folder, seed=seed, learning_rate=0.003, epochs=10, stopping_step=10, batch_size=64)
+        trainer.fit(ListBatches(blocks), {})
+    schema = {"features": pipeline.schema, "network": scorer.network}
+    return UniversalRanker(held_out.train, Pretrained(scorer.state_dict(), schema, {}), seed=seed).top_k(
+        held_out.users, k
+    )[0]
 
 
 def marginals(matrix: sp.csr_matrix) -> pd.DataFrame:

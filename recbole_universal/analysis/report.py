@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from tqdm import tqdm
 
 from recbole_universal.analysis import measures
-from recbole_universal.features import FeaturePipeline
+from recbole_universal.features import FAMILIES, FeaturePipeline
 from recbole_universal.model.ranker import UniversalRanker
 from recbole_universal.pretrained import Pretrained, load_pretrained
 
@@ -50,6 +50,7 @@ def analyze(
     *,
     pretrained: str | os.PathLike[str] | Pretrained = "universal-base",
     n_users: int = 1000,
+    in_domain: bool = False,
     seed: int = 2020,
     show_progress: bool = True,
 ) -> pd.DataFrame:
@@ -60,6 +61,7 @@ def analyze(
         output: the HTML file; the CSV has its name with the ending ``.csv``.
         pretrained: model that ranks by candidates: name of a shipped one, folder of one, or a loaded one.
         n_users: users evaluated in each data set at most.
+        in_domain: whether models of each family, and of all, are trained on each data set beside the frozen ones.
         seed: seed of everything random.
         show_progress: whether to draw progress bars on stderr.
 
@@ -87,7 +89,7 @@ def analyze(
     found: dict[str, list[Section]] = {}
     features = {}
     for name, matrix in matrices.items():
-        study = _Study(name, matrix, model, n_users, seed, show_progress)
+        study = _Study(name, matrix, model, n_users, in_domain, seed, show_progress)
         found[name] = study.sections()
         features[name] = study.features
     if len(found) > 1:
@@ -101,16 +103,28 @@ def analyze(
 class _Study:
     """All sections of one data set; what several need is computed once."""
 
-    def __init__(self, name: str, matrix: sp.csr_matrix, model: Pretrained, n_users: int, seed: int, show: bool):
+    def __init__(
+        self, name: str, matrix: sp.csr_matrix, model: Pretrained, n_users: int, in_domain: bool, seed: int, show: bool
+    ) -> None:
         self.raw = measures.k_core(_binary(matrix), 1)
         if not (np.diff(self.raw.indptr) > 1).any():
             raise ValueError(f"Data set [{name}]: no user has two interactions, so nothing can be held out.")
         self.held_out = measures.HeldOut(self.raw, n_users, seed)
         self.name, self.model, self.n_users, self.seed, self.show = name, model, n_users, seed, show
+        self.in_domain = in_domain
 
     def sections(self) -> list[Section]:
         """Everything, in the order of the report."""
-        steps = (self._tails, self._lists, self._clusters, self._accuracy, self._popularity, self._cores, self._reasons)
+        steps = (
+            self._tails,
+            self._lists,
+            self._clusters,
+            self._accuracy,
+            *([self._families] if self.in_domain else []),
+            self._popularity,
+            self._cores,
+            self._reasons,
+        )
         sections = []
         for step in tqdm(steps, desc=f"analysis of {self.name}", unit="part", disable=not self.show):
             made = step()
@@ -168,12 +182,25 @@ class _Study:
             "hidden; all items are ranked, nothing is trained, no knob is chosen. The other rows are the graph scorers "
             "that the universal model weighs, each alone. A shipped model may have seen a public data set before."
         )
-        ordered = table.sort_values("NDCG@10")
-        figure = _figure("NDCG@10, with standard error")
-        error = {"type": "data", "array": 1.0 * ordered["standard error"]}
-        figure.add_bar(x=ordered["NDCG@10"], y=ordered["model"], error_x=error, orientation="h")
-        figure.update_layout(height=max(420, 24 * len(ordered)))
+        figure = _bars(table, "NDCG@10, with standard error")
         return Section("Which recommender does best here?", text, {"Accuracy": table}, [figure])
+
+    def _families(self) -> Section:
+        """Single families against all, trained here."""
+        groups = {name: [name] for name in FAMILIES}
+        groups |= {"the paper's three": list(_PAPER_FAMILIES), "all": list(FAMILIES)}
+        lists = {f"in-domain: {name}": self._trained(names) for name, names in groups.items()}
+        table = measures.accuracy(self.held_out, {**lists, **self.main})
+        text = (
+            "Models of single families and of several, trained on this data set: some of the interactions that may be "
+            "seen are hidden and found again from the others. Beside them the frozen models and three peers, as above. "
+            "One seed, fixed knobs."
+        )
+        figure = _bars(table, "NDCG@10, with standard error")
+        return Section("What do the families say when trained here?", text, {"Families": table}, [figure])
+
+    def _trained(self, families: list[str]) -> np.ndarray:
+        return measures.trained_lists(self.held_out, families, _LISTED, self.seed)
 
     def _popularity(self) -> Section:
         table = measures.popularity(self.held_out, self.main)
@@ -257,6 +284,16 @@ th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid var(
 th:first-child, td:first-child { text-align: left; }
 """
 _COLORS = ("#4c8dd6", "#e07b39", "#3fa66b", "#b265c9", "#c9a227", "#d65f7f", "#5fb3b3")
+
+
+def _bars(table: pd.DataFrame, title: str):
+    """Horizontal bars of a table of :func:`measures.accuracy`, the best on top."""
+    ordered = table.sort_values("NDCG@10")
+    figure = _figure(title)
+    error = {"type": "data", "array": 1.0 * ordered["standard error"]}
+    figure.add_bar(x=ordered["NDCG@10"], y=ordered["model"], error_x=error, orientation="h")
+    figure.update_layout(height=max(420, 24 * len(ordered)))
+    return figure
 
 
 def _figure(title: str):

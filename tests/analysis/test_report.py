@@ -12,6 +12,7 @@ from plotly.offline import get_plotlyjs
 
 from recbole_universal import __main__ as command_line
 from recbole_universal.analysis.report import analyze
+from recbole_universal.features import FAMILIES
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,17 @@ def test_report_of_two_data_sets(matrix, tmp_path):
     titles = set(figures["section"])
     assert len(titles) == 7 and all(title in page for title in {title.replace("'", "&#x27;") for title in titles})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.csv", "report.html"]
+
+
+def test_families_trained_on_the_data_set(matrix, tmp_path):
+    figures = analyze({"one": matrix}, tmp_path / "r.html", n_users=30, in_domain=True, show_progress=False)
+    found = figures[(figures["table"] == "Families") & (figures["measure"] == "NDCG@10")].set_index("row")["value"]
+    names = {f"in-domain: {name}" for name in (*FAMILIES, "the paper's three", "all")}
+    assert names < set(found.index)
+    # Two communities: what knows a user's own items must beat what knows everybody's.
+    assert found["in-domain: proximity"] > found["in-domain: activity"]
+    again = analyze({"one": matrix}, tmp_path / "s.html", n_users=30, in_domain=True, show_progress=False)
+    pd.testing.assert_frame_equal(figures, again)
 
 
 @pytest.mark.parametrize(
