@@ -10,13 +10,14 @@ SETS ?= yahoo-music-mgcnn frappe filmtrust ml-100k amazon-instruments msweb book
 TRAINED ?= ml-100k filmtrust amazon-instruments lastfm-2k citations-a yelp-hin
 ZERO_SHOT = $(PYTHON) benchmarks/zero_shot.py --data-path $(DATA) --output $(OUT) --models $(OUT)/models.json
 
-.PHONY: in-domain node2vec features models lodo zero-shot published trained unseen interpolation speed site
+.PHONY: in-domain node2vec features models lodo zero-shot published trained unseen interpolation \
+	ablation robustness speed site
 
 in-domain:
 	$(PYTHON) benchmarks/in_domain.py --dataset ml-100k --seeds 5 --output docs/in_domain.md
 
 node2vec:
-	$(PYTHON) benchmarks/node2vec.py --dataset ml-1m
+	$(PYTHON) benchmarks/node2vec.py --data-path $(DATA) --dataset ml-1m --output docs/node2vec.md
 
 features:
 	$(PYTHON) benchmarks/features.py --data-path $(DATA) --dataset yelp2018 --file yelp2018.train.inter
@@ -37,11 +38,13 @@ published:
 		--rows MostPop ItemKNN RP3beta GF-CF zero-shot
 
 trained:
-	$(ZERO_SHOT) --datasets $(TRAINED) --max-users 2000 --rows BPR NGCF LightGCN MultiVAE
+	$(ZERO_SHOT) --datasets $(TRAINED) --max-users 2000 --rows BPR NGCF LightGCN MultiVAE in-domain fine-tuned
+	for seed in 2021 2022; do $(ZERO_SHOT) --datasets amazon-instruments filmtrust --seed $$seed --max-users 2000 \
+		--rows BPR NGCF LightGCN MultiVAE; done
 	$(ZERO_SHOT) --datasets amazon-sports --max-users 2000 --rates 0.005 --rows LightGCN NGCF
 	for sample in ml-1m:2000 epinions:6000 douban-movie:3000; do \
 		$(ZERO_SHOT) --datasets $${sample%:*} --sample $${sample#*:} --max-users 2000 --rates 0.005 \
-			--rows peers LightGCN NGCF zero-shot; done
+			--rows peers BPR LightGCN NGCF MultiVAE zero-shot; done
 
 unseen:
 	$(PYTHON) benchmarks/unseen.py --data-path $(DATA) --datasets ml-100k lastfm-2k citations-a \
@@ -50,6 +53,14 @@ unseen:
 interpolation:  # of the bases that "trained" has kept
 	$(PYTHON) benchmarks/interpolation.py --data-path $(DATA) --models $(OUT)/models.json --output $(OUT)
 	$(PYTHON) benchmarks/interpolation.py --output $(OUT) --report docs/interpolation_results.md
+
+ablation:  # on the candidate lists that "lodo" has kept
+	$(PYTHON) benchmarks/ablation.py --data-path $(DATA) --lists $(OUT)/lists --output $(OUT)/ablation.jsonl
+	$(PYTHON) benchmarks/ablation.py --output $(OUT)/ablation.jsonl --report docs/ablation.md
+
+robustness:
+	$(PYTHON) benchmarks/robustness.py --data-path $(DATA) --models $(OUT)/models.json --output $(OUT)/robustness.jsonl
+	$(PYTHON) benchmarks/robustness.py --output $(OUT)/robustness.jsonl --report docs/robustness.md
 
 speed:
 	$(PYTHON) benchmarks/speed.py --part yelp2018 --data-path $(DATA) --output $(OUT)/speed.jsonl

@@ -456,7 +456,8 @@ def main() -> None:
         split.label = label
         for name in todo:
             shipped = "universal-paper" if "paper" in name else "universal-base"
-            model = models.get(name, {}).get(dataset, shipped)
+            # Fine-tuning starts from the frozen model that is judged beside it.
+            model = models.get("zero-shot" if name == "fine-tuned" else name, {}).get(dataset, shipped)
             result = {**setting, "row": name, **row(split, name, model, arguments.output, arguments.rates)}
             results.append(result)
             with file.open("a", encoding="utf-8") as stream:

@@ -40,6 +40,9 @@ def main() -> None:
 
         raise SystemExit(analyze(sys.argv[2:]))
     if sys.argv[1] == "doctor":
+        if len(sys.argv) > 2:
+            print(f"python -m recbole_universal doctor: takes no arguments, got {sys.argv[2:]}.", file=sys.stderr)
+            raise SystemExit(2)
         from recbole_universal.doctor import main as doctor
 
         raise SystemExit(doctor())

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from recbole.config import Config
 
+from recbole_universal import __main__ as command_line
 from recbole_universal import integration, quick_start
 
 
@@ -85,6 +86,14 @@ def test_peers_run_with_the_settings_of_the_model(tiny, small_config, extra):
     results = quick_start.run("UniversalMLP", "tiny", config_dict=settings, saved=False)
     assert [result["model"] for result in results] == ["UniversalMLP", "Pop"]
     assert all("ndcg@10" in result["test_result"] for result in results)
+
+
+def test_doctor_takes_no_arguments(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["python -m recbole_universal", "doctor", "foo"])
+    with pytest.raises(SystemExit) as stop:
+        command_line.main()
+    assert stop.value.code == 2
+    assert "takes no arguments, got ['foo']" in capsys.readouterr().err
 
 
 def test_doctor():
