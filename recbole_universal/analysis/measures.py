@@ -113,10 +113,9 @@ def trained_lists(held_out: HeldOut, families: Sequence[str], k: int, seed: int)
         scorer = UniversalScorer(pipeline.dims, [64, 64], 64, 0.0, "concatenation")
         trainer = Pretrainer(scorer, folder, seed=seed, learning_rate=0.003, epochs=10, stopping_step=10, batch_size=64)
         trainer.fit(ListBatches(blocks), {})
-    schema = {"features": pipeline.schema, "network": scorer.network}
-    return UniversalRanker(held_out.train, Pretrained(scorer.state_dict(), schema, {}), seed=seed).top_k(
-        held_out.users, k
-    )[0]
+        schema = {"features": pipeline.schema, "network": scorer.network}
+        ranker = UniversalRanker(held_out.train, Pretrained(scorer.state_dict(), schema, {}), seed=seed)
+    return ranker.top_k(held_out.users, k)[0]
 
 
 def marginals(matrix: sp.csr_matrix) -> pd.DataFrame:

@@ -192,3 +192,22 @@ def test_a_user_without_interactions_cannot_be_explained():
 def test_models_without_candidates_cannot_be_explained():
     with pytest.raises(ValueError, match="proximity"):
         UniversalRanker(communities(), "universal-paper").explain(0)
+
+
+def test_lists_of_a_trained_model_do_not_depend_on_the_global_random_state():
+    held_out = measures.HeldOut(communities(), 20, 0)
+    lists = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        before = torch.random.get_rng_state()
+        lists.append(measures.trained_lists(held_out, ["activity"], 5, 0))
+        assert torch.equal(before, torch.random.get_rng_state())
+    np.testing.assert_array_equal(*lists)
+    assert not held_out.train[held_out.users[:, None], lists[0]].sum()
+
+
+def test_a_trained_model_knows_more_by_a_users_own_items_than_by_everybodys():
+    held_out = measures.HeldOut(communities(), 40, 0)
+    found = {name: measures.trained_lists(held_out, [name], 10, 0) for name in ("activity", "proximity")}
+    gains = {name: held_out.gains(lists).mean() for name, lists in found.items()}
+    assert gains["proximity"] > 1.3 * gains["activity"]
