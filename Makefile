@@ -40,11 +40,11 @@ published:
 trained:
 	$(ZERO_SHOT) --datasets $(TRAINED) --max-users 2000 --rows BPR NGCF LightGCN MultiVAE in-domain fine-tuned
 	for seed in 2021 2022; do $(ZERO_SHOT) --datasets amazon-instruments filmtrust --seed $$seed --max-users 2000 \
-		--rows BPR NGCF LightGCN MultiVAE; done
+		--rows BPR NGCF LightGCN MultiVAE || exit 1; done
 	$(ZERO_SHOT) --datasets amazon-sports --max-users 2000 --rates 0.005 --rows LightGCN NGCF
 	for sample in ml-1m:2000 epinions:6000 douban-movie:3000; do \
 		$(ZERO_SHOT) --datasets $${sample%:*} --sample $${sample#*:} --max-users 2000 --rates 0.005 \
-			--rows peers BPR LightGCN NGCF MultiVAE zero-shot; done
+			--rows peers BPR LightGCN NGCF MultiVAE zero-shot || exit 1; done
 
 unseen:
 	$(PYTHON) benchmarks/unseen.py --data-path $(DATA) --datasets ml-100k lastfm-2k citations-a \

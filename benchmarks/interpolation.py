@@ -158,11 +158,15 @@ def report(results: list[dict]) -> str:
         lines.append(f"| {dataset} | {model} | {len(group)} | {shown} | {gain:+.0%} | {mean['weight']:.2f} |")
     lines += [
         "",
-        "| base | runs | gain over the base | lowest | over the better part | lowest | gain of base + MostPop ",
+        "Gains of each line above, seeds averaged before:",
+        "",
+        "| base | data sets | gain over the base | lowest | over the better part | lowest | gain of base + MostPop ",
     ]
     lines[-1] += "| gain of base + peer |"
     lines.append("|" + "---|" * 8)
-    for model, group in [*table.groupby("model", sort=False), ("all", table)]:
+    table = cells[[*ROWS, "better part"]].mean().reset_index()
+    both = table[table["model"].isin(["LightGCN", "NGCF"])]
+    for model, group in [*table.groupby("model", sort=False), ("LightGCN and NGCF", both), ("all", table)]:
         gain, over = group["interpolated"] / group["base"] - 1, group["interpolated"] / group["better part"] - 1
         controls = [(group[row] / group["base"] - 1).mean() for row in ("base + MostPop", "base + peer")]
         shown = (gain.mean(), gain.min(), over.mean(), over.min(), *controls)
@@ -176,7 +180,7 @@ def report(results: list[dict]) -> str:
     for space in SCORE_SPACES if all_spaces else ():
         valid, test = np.mean([spaces[space] for spaces in all_spaces], axis=0)
         lines.append(f"| {space} | {valid:.4f} | {test:.4f} |")
-    cost = table["cost"]
+    cost = pd.Series([result["cost"] for result in results])
     lines += [
         "",
         f"Scoring both models and mixing takes {cost.median():.2f} times (at most {cost.max():.2f} times) as ",
@@ -244,10 +248,12 @@ def main() -> None:
     models = json.loads(arguments.models.read_text())["zero-shot"] if arguments.models else {}
     done = {(found["dataset"], found["model"], found["seed"]) for found in results}
     splits: dict[tuple[str, int], tuple[Split, Opponents]] = {}
+    rows = [json.loads(line) for line in (arguments.output / "results.jsonl").read_text().splitlines()]
+    finished = {(row["dataset"], row["row"], row["seed"]) for row in rows}
     for base in sorted((arguments.output / "bases").glob("*.pth")):
         label, model, number = re.fullmatch(r"(.*)-(\w+)-(\d+)", base.stem).groups()
         seed = int(number)
-        if (label, model, seed) in done:
+        if (label, model, seed) in done or (label, model, seed) not in finished:
             continue
         if (label, seed) not in splits:
             splits.clear()  # one at a time in memory

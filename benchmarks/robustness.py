@@ -3,11 +3,13 @@
     python benchmarks/robustness.py --data-path DATA --models OUT/models.json --output OUT/robustness.jsonl
     python benchmarks/robustness.py --output OUT/robustness.jsonl --report docs/robustness.md
 
-Splits, users and metric are those of `benchmarks/zero_shot.py`: NDCG@10 on the same test users at every point of a
-curve. **Sparsity**: of each user's training interactions a random part is kept, rounded up. **Noise**: random pairs are
-added to the training interactions, users drawn by their number of interactions, items evenly. Knobs of the peers are
-chosen on validation at every point. The frozen model saw no data set of the domain. **Fine-tuning**: the frozen model
-trained on so many training interactions of the data set, learning rate chosen on validation.
+Splits, users, metric and what is masked are those of `benchmarks/zero_shot.py`, at every point of a curve.
+**Sparsity**: of each user's training interactions a random part is kept, rounded up. **Noise**: random pairs that are
+no interaction are added to the training part, users drawn by their number of interactions, items evenly; they are
+masked for every row. Knobs of the peers are chosen on validation at every point. The frozen model saw no data set of
+the domain. **Fine-tuning**: the frozen model trained to find so many hidden training interactions of the data set
+again; its features are those of the whole training part, and learning rate and epoch are chosen on the whole
+validation part.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import argparse
 import json
 import logging
 import sys
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -44,27 +47,45 @@ def thinned(train: sp.csr_matrix, share: float, generator: np.random.Generator) 
     return sp.csr_matrix((train.data[kept], (users[kept], train.indices[kept])), shape=train.shape)
 
 
-def noisy(train: sp.csr_matrix, share: float, generator: np.random.Generator) -> sp.csr_matrix:
-    """Random pairs added, as many as a share of what is there; those that are there already add nothing."""
+def noise(split: Split, share: float, generator: np.random.Generator) -> sp.csr_matrix:
+    """Random pairs that are no interaction in any part, as many as a share of the training interactions at most."""
+    train = split.train
     users = np.repeat(np.arange(train.shape[0]), np.diff(train.indptr))
     number = round(share * train.nnz)
     others = np.flatnonzero(np.bincount(train.indices, minlength=train.shape[1]))
     drawn = generator.choice(users, number), generator.choice(others, number)
-    mixed = (train + sp.csr_matrix((np.ones(number, dtype=np.float32), drawn), shape=train.shape)).tocsr()
-    mixed.data[:] = 1.0
-    return mixed
+    pairs = sp.csr_matrix((np.ones(number, dtype=np.float32), drawn), shape=train.shape)
+    pairs.data[:] = 1.0
+    real = train + split.valid + split.test
+    pairs = (pairs - pairs.multiply(real > 0)).tocsr()
+    pairs.eliminate_zeros()
+    return pairs
 
 
 def curves(split: Split, model: str, seed: int):
-    """Results of sparsity and noise."""
-    whole = split.train
-    points = [("kept", share, thinned) for share in KEPT] + [("added", share, noisy) for share in ADDED]
-    for kind, share, change in points:
-        split.train = split.search = change(whole, share, np.random.default_rng(seed))
-        for name in PEER_ROWS:
-            yield {"kind": kind, "x": share, "row": name, "ndcg@10": peer_row(split, name)["ndcg@10"]}
-        yield {"kind": kind, "x": share, "row": "zero-shot", "ndcg@10": zero_shot_row(split, model)["ndcg@10"]}
+    """Results of sparsity and noise.
+
+    What is masked stays the same at every point of the first curve; random pairs are masked too, for every row.
+    """
+    whole, seen = split.train, split.seen
+    for share in KEPT:
+        split.train = split.search = thinned(whole, share, np.random.default_rng(seed))
+        yield from point(split, model, "kept", share)
+    for share in ADDED:
+        split.train = whole
+        pairs = noise(split, share, np.random.default_rng(seed))
+        split.train = split.search = whole + pairs
+        split.seen = {part: matrix + pairs for part, matrix in seen.items()}
+        yield from point(split, model, "added", share)
     split.train = split.search = whole
+    split.seen = seen
+
+
+def point(split: Split, model: str, kind: str, share: float):
+    """Results of all rows at one point of a curve."""
+    for name in PEER_ROWS:
+        yield {"kind": kind, "x": share, "row": name, "ndcg@10": peer_row(split, name)["ndcg@10"]}
+    yield {"kind": kind, "x": share, "row": "zero-shot", "ndcg@10": zero_shot_row(split, model)["ndcg@10"]}
 
 
 def fine_tuned(split: Split, model: str):
@@ -97,6 +118,8 @@ def main() -> None:
         plot(pd.DataFrame(results), arguments.report.with_suffix(".html"))
         print(arguments.report.read_text())
         return
+    if not arguments.models:
+        parser.error("--models is needed to run")
     models = json.loads(arguments.models.read_text())["zero-shot"]
     for dataset in arguments.datasets:
         split = Split(dataset, arguments.data_path, arguments.seed, 2000)
@@ -106,7 +129,7 @@ def main() -> None:
         for part, run in parts.items():
             if part in found:
                 continue
-            for result in [*run(), {"kind": part, "last": True}]:
+            for result in chain(run(), [{"kind": part, "last": True}]):
                 with file.open("a", encoding="utf-8") as stream:
                     stream.write(json.dumps({"dataset": dataset, "seed": arguments.seed, **result}) + "\n")
                 print(dataset, json.dumps(result), flush=True)
@@ -145,7 +168,8 @@ def plot(table: pd.DataFrame, file: Path) -> None:
     """The curves of sparsity and noise."""
     import plotly.express
 
-    part = table[table["kind"].isin(["kept", "added"])].rename(columns={"x": "share of the training interactions"})
+    part = table[table["kind"].isin(["kept", "added"])].drop_duplicates(["dataset", "kind", "x", "row"], keep="last")
+    part = part.rename(columns={"x": "share of the training interactions"})
     figure = plotly.express.line(
         part,
         x="share of the training interactions",

@@ -66,7 +66,14 @@ N_VALID_USERS = 1000
 
 
 class Split:
-    """One data set as RecBole splits it."""
+    """One data set as RecBole splits it.
+
+    Attributes:
+        train, valid, test: csr [n_users, n_items] each.
+        search: what peers are fitted to while their knobs are chosen.
+        seen: what is masked when ``valid`` or ``test`` is judged.
+        valid_users, test_users: evaluated users.
+    """
 
     label = ""  # its name in the results
 
@@ -90,6 +97,7 @@ class Split:
         parts = create_dataset(Config("BPR", name, config_dict=dict(self.keys))).build()
         self.train, self.valid, self.test = (training_matrix(part) for part in parts)
         self.search = self.train  # what knobs are chosen with
+        self.seen = {"valid": self.train, "test": self.train + self.valid}
         generator = np.random.default_rng(seed)
         self.valid_users = self._some(self.valid, n_valid, generator)
         self.test_users = self._some(self.test, max_users, generator)
@@ -106,7 +114,7 @@ class Split:
     def gains(self, scores, part: str) -> dict[str, np.ndarray]:
         """The same metrics by user, float64 [n_users] each."""
         users, target = (self.valid_users, self.valid) if part == "valid" else (self.test_users, self.test)
-        known = self.search if part == "valid" else self.train + self.valid
+        known = self.seen[part]
         gains: dict[str, list[np.ndarray]] = {}
         block = max(1, 2**24 // self.train.shape[1])
         for start in range(0, len(users), block):
@@ -165,6 +173,7 @@ class PublishedSplit(Split):
         self.search = self.train - held_out
         self.search.eliminate_zeros()
         self.valid = held_out
+        self.seen = {"valid": self.search, "test": self.train}
         self.valid_users = self._some(self.valid, N_VALID_USERS, generator)
         self.test_users = self._some(self.test, max_users, generator)
 
@@ -204,19 +213,20 @@ def recbole_row(split: Split, model: str, trials: list[dict], kept: Path | None 
     """A model trained by RecBole, the trial chosen on validation; its checkpoint is moved to ``kept``."""
     best: tuple[float, dict] | None = None
     seconds = []
-    for trial in trials:
-        start = time.perf_counter()
-        with tempfile.TemporaryDirectory() as folder:
-            keys = {**split.keys, "checkpoint_dir": folder, "valid_metric": "NDCG@10", "eval_batch_size": 2**19}
+    with tempfile.TemporaryDirectory() as folder:
+        for number, trial in enumerate(trials):
+            start = time.perf_counter()
+            own = Path(folder) / str(number)
+            keys = {**split.keys, "checkpoint_dir": str(own), "valid_metric": "NDCG@10", "eval_batch_size": 2**19}
             result = run_recbole(model, split.name, config_dict={**keys, **trial})
             seconds.append(time.perf_counter() - start)
             if best is None or result["best_valid_score"] > best[0]:
-                (file,) = Path(folder).glob("*.pth")
+                (file,) = own.glob("*.pth")
                 metrics = split.evaluate(base_scores(file)["test"], "test")
                 best = float(result["best_valid_score"]), {**metrics, "knobs": trial, "seconds": seconds[-1]}
-                if kept:
-                    kept.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.move(file, kept)
+        if kept:  # when all were tried, so that what is kept has a row
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(file, kept)
     return {**best[1], "seconds_search": sum(seconds)}
 
 

@@ -66,7 +66,7 @@ def node2vec(
         batch_size: walks in a batch, at least 1; None makes `BATCHES_PER_EPOCH` batches of an epoch.
         objective: one of `OBJECTIVES`. "skip_gram" takes gradient steps. "factorization" decomposes the matrix that
             these steps approach (`factorize_walks`): faster, on the CPU, its last bits may vary with the number of
-            threads; of the arguments above it uses the walks' (one epoch of them) and the window's.
+            threads; it takes no notice of num_negative_samples, epochs, lr and batch_size.
         seed: seed of walks, negatives and initial values.
         device: where to walk and to train.
         show_progress: whether to show a progress bar.

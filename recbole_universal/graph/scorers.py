@@ -248,8 +248,9 @@ class GraphScorers:
         """Scorers of the interactions that there are by now, without what a rebuild would take longest for.
 
         The scorers of degrees and of paths, and the nearest neighbours, are those that a rebuild with the same sample
-        gives; neighbours are computed again for the items alone whose neighbours may have changed. The filters and
-        regressions stay those of the last build: an item that came since has none.
+        gives; users who came since are part of a sample. Neighbours are computed again for the items alone whose
+        neighbours may have changed. The filters and regressions stay those of the last build: an item that came since
+        has none.
 
         Args:
             matrix: all interactions, [n_users, n_items]; users and items that came since are further rows and columns.
@@ -266,9 +267,7 @@ class GraphScorers:
             )
         before = self.matrix.copy()
         before.resize(binary.shape)
-        sample = self._arrays["sample"]
-        if len(sample) == self.n_users:
-            sample = np.arange(binary.shape[0])
+        sample = np.concatenate([self._arrays["sample"], np.arange(self.n_users, binary.shape[0])])
         before, base = before[sample], binary[sample]
         # Cosines to an item that gained or lost a user change; so may the lists of all items that share a user with it.
         changed = np.zeros(binary.shape[1], dtype=np.float32)
@@ -357,14 +356,13 @@ def nearest_neighbors(matrix: sp.csr_matrix, n_neighbors: int, items: np.ndarray
     n_items = matrix.shape[1]
     scale = _inverse_power(np.bincount(matrix.indices, minlength=n_items).astype(np.float32), 0.5).numpy()
     by_item = matrix.T.tocsr()
-    scaled = matrix @ sp.diags(scale, format="csr")
     targets = np.arange(n_items) if items is None else items
     # Blocks of rows: the whole co-occurrence matrix of a large catalogue does not fit into memory. A block a thread:
     # SciPy's product of sparse matrices and most of NumPy leave the interpreter to others.
     block = max(1, _BLOCK_COUNTS // max(1, n_items))
     with ThreadPoolExecutor(torch.get_num_threads()) as executor:
         parts = executor.map(
-            lambda part: _nearest(by_item[part] @ scaled, part, n_neighbors),
+            lambda part: _nearest(by_item[part] @ matrix, part, scale, n_neighbors),
             (targets[start : start + block] for start in range(0, max(1, len(targets)), block)),
         )
         data, indices, lengths = zip(*parts, strict=True)
@@ -375,15 +373,21 @@ def nearest_neighbors(matrix: sp.csr_matrix, n_neighbors: int, items: np.ndarray
 
 
 def _nearest(
-    products: sp.csr_matrix, targets: np.ndarray, n_neighbors: int
+    products: sp.csr_matrix, targets: np.ndarray, scale: np.ndarray, n_neighbors: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Products and items of the nearest neighbours of some items, row after row, and how many each has.
+    """Nearest neighbours of some items, row after row.
 
     Args:
-        products: cosines of some items with all items, times the root of the degree of the former, csr [n, n_items].
-        targets: the numbers of the former, [n].
+        products: users in common of these items with all items, csr [n, n_items]; changed. Counts are exact in float32,
+            sums of scaled ones are not.
+        targets: the numbers of these items, [n].
+        scale: by item, inverse square root of the degree.
         n_neighbors: as in :func:`nearest_neighbors`.
+
+    Returns:
+        The neighbours' cosines times the root of the target's degree, their numbers, and how many each item has.
     """
+    products.data *= scale[products.indices]
     by_row = []
     for start, stop in zip(products.indptr, products.indptr[1:], strict=False):
         values = products.data[start:stop]

@@ -39,7 +39,14 @@ def factorize_walks(
 
     Returns:
         float32 ``[n_users + n_items, embedding_dim]``; 0 for a node that no walk visits.
+
+    Raises:
+        ValueError: if there is no walk of at least two nodes, or a window of less.
     """
+    if walks.ndim != 2 or not len(walks) or walks.shape[1] < 2:
+        raise ValueError(f"walks: must be at least one walk of at least two nodes, got shape {list(walks.shape)}")
+    if context_size < 2:
+        raise ValueError(f"context_size must be at least 2, got {context_size}")
     nodes = walks.cpu().numpy().astype(np.int32)
     together = sp.csr_matrix((n_users, n_items), dtype=np.float32)
     for start in range(0, len(nodes), _WALKS_PER_BLOCK):
@@ -52,7 +59,8 @@ def factorize_walks(
     together.data = np.log1p(together.data * (n_users * n_items / together.data.sum(dtype=np.float64)))
     together = together.astype(np.float32)
     rank = min(embedding_dim, n_users, n_items)
-    left, values, right = randomized_svd(together, rank, n_iter=2, random_state=seed)
+    state = np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))  # scikit-learn's own takes 32 bits
+    left, values, right = randomized_svd(together, rank, n_iter=2, random_state=state)
     embedding = np.zeros((n_users + n_items, embedding_dim), dtype=np.float32)
     embedding[:n_users, :rank] = left * np.sqrt(values)
     embedding[n_users:, :rank] = right.T * np.sqrt(values)

@@ -99,30 +99,36 @@ class UniversalRanker:
         """Take in interactions that arrived later, in much less time than a new ranker takes.
 
         A user's own items, what is seen, popularity and all counts, paths and neighbours are then those of a new
-        ranker on all interactions. What takes it longest, the spectral filters, the regressions and the self-check of
-        trust, stays that of the interactions it was made of: make a new one when a few per cent are new
-        (docs/scale.md has figures).
+        ranker on all interactions (on a large matrix: with the same sample of users, and those who came since). What
+        takes it longest, the spectral filters, the regressions and the self-check of trust, stays that of the
+        interactions it was made of: make a new one when a few per cent are new (docs/scale.md has figures).
 
         Args:
-            users: row numbers, int [n]; one beyond the matrix is a new user.
+            users: row numbers, int [n]; new users are numbered on from ``matrix.shape[0]``.
             items: column numbers, int [n], likewise.
 
         Raises:
-            ValueError: if they are no numbers, negative or not equally many, or the model uses a family whose features
-                can only be computed anew.
+            ValueError: if they are no numbers, negative, too high or not equally many, or the model uses a family whose
+                features can only be computed anew.
         """
         users, items = np.asarray(users), np.asarray(items)
-        for name, numbers in (("users", users), ("items", items)):
-            if numbers.ndim != 1 or numbers.dtype.kind not in "iu" or (len(numbers) and numbers.min() < 0):
-                raise ValueError(f"{name}: must be integers from 0 on, [n], got {numbers!r}.")
         if len(users) != len(items):
             raise ValueError(f"users, items: must be equally many, got {len(users)} and {len(items)}.")
+        if not len(users):
+            return
+        for name, numbers, size in (("users", users, self.matrix.shape[0]), ("items", items, self.matrix.shape[1])):
+            if numbers.ndim != 1 or numbers.dtype.kind not in "iu" or numbers.min() < 0:
+                raise ValueError(f"{name}: must be integers from 0 on, [n], got {numbers!r}.")
+            # Room is made for all numbers up to the highest.
+            if numbers.max() >= size + len(numbers):
+                raise ValueError(
+                    f"{name}: new ones must be numbered on from {size}; {numbers.max()} is too high for the "
+                    f"{len(numbers)} that are given."
+                )
+        users, items = users.astype(np.int64), items.astype(np.int64)
         rows, columns = self.matrix.nonzero()
         rows, columns = np.concatenate([rows, users]), np.concatenate([columns, items])
-        shape = (
-            max(self.matrix.shape[0], int(users.max(initial=-1)) + 1),
-            max(self.matrix.shape[1], int(items.max(initial=-1)) + 1),
-        )
+        shape = max(self.matrix.shape[0], users.max() + 1), max(self.matrix.shape[1], items.max() + 1)
         merged = sp.csr_matrix((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=shape)
         merged.data[:] = 1.0
         features = self._pipeline.updated(self.features, merged)

@@ -67,3 +67,15 @@ def test_unknown_objective(value):
 def test_window_longer_than_the_walk():
     with pytest.raises(ValueError, match="context_size must be from 2 to walk_length 5, got 10"):
         node2vec(InteractionGraph(sp.csr_matrix([[1.0]])), objective="factorization", walk_length=5)
+
+
+def test_walks_without_steps():
+    for walks in (torch.zeros(0, 4), torch.zeros(3, 1)):
+        with pytest.raises(ValueError, match="at least one walk of at least two nodes"):
+            factorize_walks(walks.long(), 2, 2)
+    with pytest.raises(ValueError, match="context_size must be at least 2, got 1"):
+        factorize_walks(torch.tensor([[0, 1]]), 1, 1, context_size=1)
+
+
+def test_any_seed_that_the_pipeline_takes():
+    factorize_walks(torch.tensor([[0, 1]]), 1, 1, seed=2**40)

@@ -25,7 +25,7 @@ def communities(seed: int = 0) -> sp.csr_matrix:
 def arrived() -> tuple[np.ndarray, np.ndarray]:
     """Of a known user, a user and an item not in use before, a repeated one, and of rows and columns beyond."""
     matrix = communities()
-    users = np.array([0, 0, 7, 7, 7, 3, 61, 61, 3])
+    users = np.array([0, 0, 7, 7, 7, 3, 61, 61, 3], dtype=np.uint32)
     return users, np.array([11, 4, 0, 3, 6, matrix[3].indices[0], 1, 46, 46])
 
 
@@ -62,7 +62,9 @@ def test_an_update_with_nothing_new_changes_no_list():
     matrix = communities()
     ranker = UniversalRanker(matrix)
     before, scores = ranker.top_k(np.arange(60), 10)
-    ranker.update(np.array([], dtype=int), np.array([], dtype=int))
+    ranker.update(np.array([]), np.array([]))
+    known = matrix.nonzero()
+    ranker.update(known[0][:5], known[1][:5])
     after, updated = ranker.top_k(np.arange(60), 10)
     np.testing.assert_array_equal(before, after)
     np.testing.assert_allclose(scores, updated, rtol=1e-5)
@@ -85,6 +87,8 @@ def test_activity_is_that_of_all_interactions():
         ([0], [-1], "items: must be integers from 0 on"),
         ([0, 1], [1], "users, items: must be equally many, got 2 and 1"),
         ([[0]], [1], "users: must be integers"),
+        ([0], [2**31 + 5], "items: new ones must be numbered on from 45; 2147483653 is too high"),
+        ([62, 0], [1, 1], "users: new ones must be numbered on from 60; 62 is too high for the 2 that are given"),
     ],
 )
 def test_bad_updates_change_nothing(users, items, message):
