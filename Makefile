@@ -23,7 +23,7 @@ features:
 	$(PYTHON) benchmarks/features.py --data-path $(DATA) --dataset yelp2018 --file yelp2018.train.inter
 
 models:  # RecBole's own models on today's stack
-	$(PYTHON) benchmarks/recbole_models.py
+	$(PYTHON) benchmarks/recbole_models.py  # prints a table
 
 lodo:  # models that are judged on domains they have not seen
 	$(PYTHON) benchmarks/pretrain.py --data-path $(DATA) --output $(OUT) --leave-out --models universal-base universal-paper
@@ -39,6 +39,8 @@ published:
 
 trained:
 	$(ZERO_SHOT) --datasets $(TRAINED) --max-users 2000 --rows BPR NGCF LightGCN MultiVAE in-domain fine-tuned
+	$(ZERO_SHOT) --datasets ml-100k filmtrust amazon-instruments --max-users 2000 --rows NeuMF
+	$(ZERO_SHOT) --datasets amazon-instruments --in-time-order --max-users 2000 --rows SASRec
 	for seed in 2021 2022; do $(ZERO_SHOT) --datasets amazon-instruments filmtrust --seed $$seed --max-users 2000 \
 		--rows BPR NGCF LightGCN MultiVAE || exit 1; done
 	$(ZERO_SHOT) --datasets amazon-sports --max-users 2000 --rates 0.005 --rows LightGCN NGCF

@@ -13,7 +13,7 @@ hook                      rests on                                              
                           stock yaml files, ``overall.yaml`` first
 ``_load_base``            ``Config._get_model_and_dataset``,                     a wrapped model keeps its own defaults,
                           ``Config._load_internal_config_dict``                  kind and input type
-``_warn_of_misspelt``     ``Config._get_final_config_dict`` merges all settings  RecBole takes any key without a word
+``_tell_of_misspelt``     ``Config._get_final_config_dict`` merges all settings  RecBole takes any key without a word
 ``_read_pretrained``      ``Config._get_final_config_dict`` merges all settings  features and network of a
                                                                                  pre-trained model are its own
 ``_add_trainer``          ``recbole.utils.get_trainer`` prefers                  zero-shot has no epoch to train
@@ -111,7 +111,7 @@ def register() -> None:
     _add_train_loader()
     _load_defaults()
     _load_base()
-    _warn_of_misspelt()
+    _tell_of_misspelt()
     _read_pretrained()
     _compare_saved()
     _add_transform()
@@ -179,7 +179,7 @@ def _load_base() -> None:
     configurator.Config._load_internal_config_dict = load_internal_config_dict
 
 
-def _warn_of_misspelt() -> None:
+def _tell_of_misspelt() -> None:
     files = [properties_dir() / "overall_universal.yaml", *(properties_dir() / "model").glob("*.yaml")]
     own = {key for file in files for key in yaml.safe_load(file.read_text(encoding="utf-8"))}
     stock = configurator.Config._get_final_config_dict
@@ -189,7 +189,10 @@ def _warn_of_misspelt() -> None:
         for key in self.external_config_dict.keys() - self.internal_config_dict.keys() - own:
             near = difflib.get_close_matches(str(key), own, 1, cutoff=0.85)
             if near:
-                warnings.warn(f"Nothing reads the config key [{key}]; did you mean [{near[0]}]?", stacklevel=2)
+                message = f"Nothing reads the config key [{key}]; did you mean [{near[0]}]?"
+                if str(self.model).startswith("Universal"):
+                    raise ValueError(message)  # the run would not be the one that was asked for
+                warnings.warn(message, stacklevel=2)
         return stock(self)
 
     configurator.Config._get_final_config_dict = get_final_config_dict

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -294,6 +295,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run_named(model, dataset, files, distributed) -> None:
     _check_names(model, dataset)
     config = Config(model, dataset, files)
+    _check_folder(config)
     if config["model"] == "UniversalMLP" and config["train_stage"] == "pretrain":
         print(f"\nThe model is in [{pretrain(files)}]; give this folder to the key pretrained.")
         return
@@ -310,13 +312,39 @@ def _check_names(model: str | None, dataset: str | None) -> None:
             get_model(model)
     except (ImportError, ValueError, AttributeError) as error:
         # RecBole looks a name that it does not know up among LightGBM's models, and misses that library.
-        near = difflib.get_close_matches(str(model), ["UniversalMLP", "UniversalInterpolation"], 1)
+        near = difflib.get_close_matches(str(model), _model_names(), 1)
         hint = f"; did you mean {near[0]}?" if near else ", or a library that it needs is not installed."
         raise ValueError(f"--model: there is no RecBole model [{model}]{hint}") from error
     if dataset is not None and Path(dataset).suffix in (".csv", ".tsv", ".txt", ".gz", ".parquet", ".inter"):
         raise ValueError(
             f"--dataset: [{dataset}] is a file; RecBole wants the name of a data set, a folder of atomic files in "
             "data_path. A CSV file is what python -m recbole_universal recommend and analyze take."
+        )
+
+
+def _model_names() -> list[str]:
+    """Names of RecBole's models and ours."""
+    import recbole.model
+
+    names = ["UniversalMLP", "UniversalInterpolation"]
+    for file in Path(recbole.model.__file__).parent.glob("*_recommender/*.py"):
+        found = re.findall(r"^class (\w+)\(", file.read_text(encoding="utf-8"), re.MULTILINE)
+        names += [name for name in found if name.lower() == file.stem]
+    return names
+
+
+def _check_folder(config) -> None:
+    """A data set that is neither on disk nor one that RecBole fetches is refused in one line."""
+    folder = Path(config["data_path"])
+    if config["train_stage"] == "pretrain" or folder.is_dir():
+        return
+    import yaml
+
+    urls = Path(recbole.__file__).parent / "properties" / "dataset" / "url.yaml"
+    if config["dataset"] not in yaml.safe_load(urls.read_text(encoding="utf-8")):
+        raise ValueError(
+            f"--dataset: there is no folder [{folder}] of RecBole atomic files (data_path/dataset). A CSV file is what "
+            "python -m recbole_universal recommend and analyze take; docs/stages.md makes atomic files of one."
         )
 
 

@@ -109,6 +109,8 @@ def test_doctor():
     ("arguments", "message"),
     [
         (["--model=UniversalMPL"], "no RecBole model .UniversalMPL.; did you mean UniversalMLP"),
+        (["--model=LightGNC"], "no RecBole model .LightGNC.; did you mean LightGCN"),
+        (["--dataset=nosuch"], "there is no folder .*nosuch. of RecBole atomic files"),
         (["--dataset=shop.csv"], "is a file; RecBole wants the name"),
         (["--train_stage=foo"], "train_stage: must be one of"),
         (["--pretrained=foo"], "pretrained: .foo. is neither"),
@@ -123,5 +125,10 @@ def test_mistakes_get_one_line(arguments, message, monkeypatch, tiny):
 
 
 def test_a_misspelt_key_is_told(tiny):
-    with pytest.warns(UserWarning, match="interpolation_wieght.*did you mean .interpolation_weight"):
-        Config("UniversalInterpolation", "tiny", config_dict={**tiny, "base_model": "BPR", "interpolation_wieght": 1})
+    """An error where the model is ours; a warning where another reader of the key may be about."""
+    message = "interpolation_wieght.*did you mean .interpolation_weight"
+    keys = {**tiny, "interpolation_wieght": 1}
+    with pytest.raises(ValueError, match=message):
+        Config("UniversalInterpolation", "tiny", config_dict={**keys, "base_model": "BPR"})
+    with pytest.warns(UserWarning, match=message):
+        Config("BPR", "tiny", config_dict=keys)

@@ -54,7 +54,7 @@ class UniversalRanker:
     """Ranks items for the users of an interaction matrix with a pre-trained model.
 
     Args:
-        matrix: interactions, csr [n_users, n_items]; any value but 0 counts as one.
+        matrix: interactions, any SciPy sparse matrix [n_users, n_items]; any value but 0 counts as one.
         pretrained: name of a shipped model, folder of one, or a loaded one.
         device: where features and scores are computed.
         seed: seed of the features that are random.
@@ -75,6 +75,11 @@ class UniversalRanker:
         cache_dir: str | None = None,
         show_progress: bool = False,
     ) -> None:
+        if not sp.issparse(matrix):
+            raise ValueError(
+                f"matrix: must be a SciPy sparse matrix [n_users, n_items], got {type(matrix).__name__}; for a file or "
+                "a data frame there is recbole_universal.recommend."
+            )
         if not isinstance(pretrained, Pretrained):
             pretrained = load_pretrained(pretrained)
         settings = {"seed": seed, "device": device, "cache_dir": cache_dir, "show_progress": show_progress}
@@ -112,18 +117,21 @@ class UniversalRanker:
                 features can only be computed anew.
         """
         users, items = np.asarray(users), np.asarray(items)
+        for name, numbers in (("users", users), ("items", items)):
+            if numbers.ndim != 1:
+                raise ValueError(f"{name}: must be a list of integers from 0 on, [n], got {numbers!r}.")
         if len(users) != len(items):
             raise ValueError(f"users, items: must be equally many, got {len(users)} and {len(items)}.")
         if not len(users):
             return
         for name, numbers, size in (("users", users, self.matrix.shape[0]), ("items", items, self.matrix.shape[1])):
-            if numbers.ndim != 1 or numbers.dtype.kind not in "iu" or numbers.min() < 0:
+            if numbers.dtype.kind not in "iu" or numbers.min() < 0:
                 raise ValueError(f"{name}: must be integers from 0 on, [n], got {numbers!r}.")
             # Room is made for all numbers up to the highest.
             if numbers.max() >= size + len(numbers):
                 raise ValueError(
-                    f"{name}: new ones must be numbered on from {size}; {numbers.max()} is too high for the "
-                    f"{len(numbers)} that are given."
+                    f"{name}: are row or column numbers, no ids; new ones must be numbered on from {size}, and "
+                    f"{numbers.max()} is too high for the {len(numbers)} that are given."
                 )
         users, items = users.astype(np.int64), items.astype(np.int64)
         rows, columns = self.matrix.nonzero()
@@ -177,7 +185,9 @@ class UniversalRanker:
 
     def _check(self, users: np.ndarray, k: int) -> None:
         n_users = self.matrix.shape[0]
-        if len(users) and (users.ndim > 1 or users.dtype.kind not in "iu" or users.min() < 0 or users.max() >= n_users):
+        if users.ndim != 1 or (
+            len(users) and (users.dtype.kind not in "iu" or users.min() < 0 or users.max() >= n_users)
+        ):
             raise ValueError(f"users: must be row numbers from 0 to {n_users - 1}, [n], got {users!r}.")
         if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
             raise ValueError(f"k: must be a positive integer, got {k!r}.")

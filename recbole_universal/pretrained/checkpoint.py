@@ -162,5 +162,10 @@ def model_card(schema: dict[str, Any], card: dict[str, Any]) -> str:
             lines += [", ".join(map(str, values)), ""]
     if card.get("command"):
         lines += [f"Made by `{card['command']}`, seed {card.get('seed')}.", ""]
+    if card.get("sources"):
+        lines += [
+            "It has seen these data sets, so its results on one of them show how it works, not how good it is.",
+            "",
+        ]
     lines += ["Load it with the config key `pretrained`, or `recbole_universal.pretrained.load_pretrained`.", ""]
     return "\n".join(lines)

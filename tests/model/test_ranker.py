@@ -86,9 +86,10 @@ def test_activity_is_that_of_all_interactions():
         ([0.5], [1], "users: must be integers from 0 on"),
         ([0], [-1], "items: must be integers from 0 on"),
         ([0, 1], [1], "users, items: must be equally many, got 2 and 1"),
-        ([[0]], [1], "users: must be integers"),
-        ([0], [2**31 + 5], "items: new ones must be numbered on from 45; 2147483653 is too high"),
-        ([62, 0], [1, 1], "users: new ones must be numbered on from 60; 62 is too high for the 2 that are given"),
+        ([[0]], [1], "users: must be a list of integers"),
+        (0, 1, "users: must be a list of integers"),
+        ([0], [2**31 + 5], "items: are row or column numbers, no ids; .* from 45, and 2147483653 is too high"),
+        ([62, 0], [1, 1], "users: .* from 60, and 62 is too high for the 2 that are given"),
     ],
 )
 def test_bad_updates_change_nothing(users, items, message):
@@ -103,3 +104,10 @@ def test_families_that_need_a_rebuild_say_so():
     ranker = UniversalRanker(communities(), "universal-paper")
     with pytest.raises(ValueError, match="feature family 'cooccurrence': cannot be updated"):
         ranker.update(np.array([0]), np.array([11]))
+
+
+def test_what_is_no_matrix_is_refused():
+    with pytest.raises(ValueError, match=r"must be a SciPy sparse matrix .* got str; for a file"):
+        UniversalRanker("ratings.csv")
+    with pytest.raises(ValueError, match="users: must be row numbers from 0 to 59"):
+        UniversalRanker(communities()).top_k(61, 5)
