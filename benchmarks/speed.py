@@ -252,9 +252,9 @@ def report(results: list[dict]) -> str:
     """Markdown page."""
     table = pd.DataFrame(results)
     lines = ["# Time and memory: measured", ""]
-    pair = table[table["what"].str.startswith("yelp2018")].drop_duplicates("what", keep="last").set_index("what")
-    if len(pair) == 2:
-        ours, theirs = pair.loc["yelp2018, zero-shot"], pair.loc["yelp2018, one epoch of LightGCN"]
+    last_of = table.drop_duplicates("what", keep="last").set_index("what")
+    if {"yelp2018, zero-shot", "yelp2018, one epoch of LightGCN"} <= set(last_of.index):
+        ours, theirs = last_of.loc["yelp2018, zero-shot"], last_of.loc["yelp2018, one epoch of LightGCN"]
         lines += [
             f"yelp2018, published split, {int(ours['users'])} users ranked over all items, from interactions "
             f"to metrics: {ours['seconds']:.0f} s (fit {ours['features_s']:.0f}, scores {ours['ranking_s']:.0f}), "
@@ -311,7 +311,7 @@ def report(results: list[dict]) -> str:
     if loads:
         lines += [
             "",
-            f"Load of the machine by other jobs before each measurement that recorded it: {', '.join(loads)}.",
+            f"Load average before each measurement that recorded it (the one before it counts too): {', '.join(loads)}.",
         ]
     last = results[-1]
     lines += ["", f"Made by `python benchmarks/speed.py`; {last['threads']} threads, PyTorch {last['torch']}."]
