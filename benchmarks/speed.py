@@ -311,7 +311,7 @@ def report(results: list[dict]) -> str:
     if loads:
         lines += [
             "",
-            f"Load average before each measurement that recorded it (the one before it counts too): {', '.join(loads)}.",
+            f"Load average before each measurement that recorded it, to which the one before adds: {', '.join(loads)}.",
         ]
     last = results[-1]
     lines += ["", f"Made by `python benchmarks/speed.py`; {last['threads']} threads, PyTorch {last['torch']}."]
