@@ -49,6 +49,8 @@ _MOST_USERS = 2**19
 _BLOCK_FLOATS = {"cpu": 2**23, "cuda": 2**27}
 # Matrices [n_sampled_users, n_users] that are in memory at once while scores are computed.
 _USER_MATRICES = 5
+# Arrays of one number a path (from a user by an item to a user) that are in memory at once, in floats.
+_PATH_ARRAYS = 12
 # Counts of items' users in common that one thread holds at once, at most.
 _BLOCK_COUNTS = 2**22
 # A list of neighbours may be so many times as long as asked for.
@@ -129,6 +131,7 @@ class GraphScorers:
         degree = np.bincount(base.indices, minlength=self.n_items).astype(np.float32)
         self._item_power = {p: _inverse_power(degree, p).to(device) for p in (0.3, 0.5, 0.7, 1.0)}
         self._user_power = {p: _inverse_power(self.user_degree[sample], p).to(device) for p in (0.5, 1.0)}
+        self._mean_paths = float(self.item_degree @ degree) / max(1, self.n_users)
         self._place = torch.full((self.n_users,), -1, device=device)
         self._place[tensor("sample")] = torch.arange(len(sample), device=device)
         self._user_item = _sparse_tensor(base, device)
@@ -144,7 +147,8 @@ class GraphScorers:
     def block_users(self) -> int:
         """Users to score at once, so that memory stays bounded whatever the numbers of users and items are."""
         floats = _BLOCK_FLOATS.get(self.device.type, _BLOCK_FLOATS["cuda"])
-        return max(1, floats // max(len(SCORERS) * self.n_items, _USER_MATRICES * self._user_item.shape[0]))
+        matrices = max(len(SCORERS) * self.n_items, _USER_MATRICES * self._user_item.shape[0])
+        return max(1, int(floats // max(matrices, _PATH_ARRAYS * self._mean_paths)))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All that these scorers are made of, for :meth:`from_arrays`."""

@@ -237,3 +237,12 @@ def test_cosines_of_many_users_are_exact():
 def test_updating_to_fewer_users_is_refused():
     with pytest.raises(ValueError, match=r"must have the users and items there were, at least \[40, 25\]"):
         GraphScorers(random_matrix()).updated(random_matrix(39))
+
+
+def test_blocks_are_small_where_many_paths_leave_a_user():
+    """Popular items join a user to many others; what is gathered along these paths must stay in bounds."""
+    sparse = GraphScorers(random_matrix(400, 25, 0.05))
+    dense = GraphScorers(random_matrix(400, 25, 0.95))
+    paths = 0.95**2 * 25 * 400  # of a user, about
+    assert dense.block_users < sparse.block_users
+    assert dense.block_users <= 2**23 / (12 * 0.9 * paths)
