@@ -7,8 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 import recbole_universal  # noqa: F401  mends RecBole, so it comes before any import of it
+
+# A busy machine is no defect: no law is timed.
+settings.register_profile("laws", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("laws")
 
 # Small and fast settings for tests that need features but not good ones.
 SMALL_FEATURES = {

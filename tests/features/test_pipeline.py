@@ -18,7 +18,7 @@ from recbole_universal.features import FeaturePipeline, UniversalFeatures, pipel
 from recbole_universal.features.pipeline import merge_twins, node2vec_args
 from recbole_universal.graph import InteractionGraph
 
-slow_law = settings(max_examples=25, deadline=None)
+slow_law = settings(max_examples=25)
 
 
 def permutation(n: int, seed: int) -> np.ndarray:

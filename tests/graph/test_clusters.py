@@ -145,7 +145,7 @@ def test_edge_statistics_by_hand():
         edge_cluster_stats(users, items[:4], users)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(matrices(weighted=False), st.integers(1, 5), st.integers(0, 99))
 def test_sizes_add_up_and_densities_are_shares(matrix, n_clusters, seed):
     graph = InteractionGraph(matrix)
@@ -164,7 +164,7 @@ def test_sizes_add_up_and_densities_are_shares(matrix, n_clusters, seed):
     assert whole.density[0] == pytest.approx(graph.n_edges / n_pairs)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(matrices(), st.integers(0, 9))
 def test_any_graph_can_be_clustered_with_the_automatic_number(matrix, seed):
     graph = InteractionGraph(matrix)

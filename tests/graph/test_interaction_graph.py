@@ -80,7 +80,7 @@ def test_bad_matrix(matrix, message):
         InteractionGraph(matrix)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(matrices(), st.floats(0.01, 0.99), st.integers(0, 1000))
 def test_split_is_a_partition_that_leaves_each_user_something(matrix, query_ratio, seed):
     graph = InteractionGraph(matrix)
@@ -121,21 +121,21 @@ def canonical_matrix(graph):
     return graph.permute(*graph.canonical_order()).user_item.toarray()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(matrices(), st.integers(0, 1000))
 def test_canonical_graph_does_not_depend_on_the_ids(matrix, seed):
     graph = InteractionGraph(matrix)
     np.testing.assert_array_equal(canonical_matrix(graph), canonical_matrix(relabelled(graph, seed)))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(matrices(max_users=4, max_items=4), st.integers(2, 4), st.integers(0, 1000))
 def test_canonical_graph_of_disjoint_copies_does_not_depend_on_the_ids(matrix, n_copies, seed):
     graph = InteractionGraph(sp.block_diag([matrix] * n_copies))
     np.testing.assert_array_equal(canonical_matrix(graph), canonical_matrix(relabelled(graph, seed)))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(matrices())
 def test_canonical_order_is_a_permutation_with_empty_nodes_last(matrix):
     graph = InteractionGraph(matrix)

@@ -93,7 +93,7 @@ def test_extreme_parameters_still_follow_the_rule():
     assert np.all(graph.degree[never_back[:, 1:-1]][returned] == 1)  # a leaf has no other neighbour
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(matrices(), st.sampled_from(PARAMETERS), st.integers(1, 8), st.integers(0, 99))
 def test_only_real_edges_are_walked_and_empty_nodes_stay_put(matrix, parameters, walk_length, seed):
     graph = InteractionGraph(matrix)

@@ -41,7 +41,7 @@ def test_weight_zero_is_the_base_and_one_the_universal_model(space):
     assert torch.equal(each[[0, 3]], base[[0, 3]]) and torch.equal(each[1], universal[1])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10**6), weight=st.floats(0.01, 0.99), space=st.sampled_from(SCORE_SPACES[1:]))
 def test_the_scale_of_a_model_does_not_matter(seed, weight, space):
     base, universal = matrices(seed)
@@ -49,7 +49,7 @@ def test_the_scale_of_a_model_does_not_matter(seed, weight, space):
     torch.testing.assert_close(interpolate(7 * base - 3, universal / 5, weight, space), expected, rtol=1e-3, atol=1e-4)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10**6), weight=st.floats(0, 1), space=st.sampled_from(SCORE_SPACES))
 def test_where_both_agree_the_order_is_kept(seed, weight, space):
     base, _ = matrices(seed)
