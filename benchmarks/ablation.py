@@ -35,7 +35,7 @@ from zero_shot import markdown
 from recbole_universal.data.dataset import pipeline_from_config
 from recbole_universal.data.fields import LIST_LABEL, LIST_MASK, column
 from recbole_universal.data.support_query import ListBatches
-from recbole_universal.features.proximity import column_groups
+from recbole_universal.features.proximity import column_groups, ndcg
 from recbole_universal.graph import SCORERS
 from recbole_universal.model.scorer import UniversalScorer
 from recbole_universal.quick_start import source_lists
@@ -105,11 +105,9 @@ def best_scorer(lists: ListBatches) -> float:
         batch = lists.batch(range(start, min(start + 256, len(lists))))
         shares = batch[PAIR][..., : len(SCORERS)].float().permute(2, 0, 1).masked_fill(~batch[LIST_MASK], -1.0)
         top = shares.topk(min(10, shares.shape[2]), dim=2).indices
-        discount = 1 / torch.log2(torch.arange(2, top.shape[2] + 2))
-        label = batch[LIST_LABEL].expand(len(top), -1, -1)
-        found = (label.gather(2, top) * discount).sum(dim=2)
-        gains.append(found / discount.cumsum(0)[batch[LIST_LABEL].sum(dim=1).clamp(max=top.shape[2]) - 1])
-    return float(torch.cat(gains, dim=1).mean(dim=1).max())
+        hits = batch[LIST_LABEL].expand(len(top), -1, -1).gather(2, top)
+        gains.append(ndcg(hits.numpy(), batch[LIST_LABEL].sum(dim=1).numpy()))
+    return float(np.concatenate(gains, axis=1).mean(axis=1).max())
 
 
 def variants(n_sources: int) -> dict[str, dict]:

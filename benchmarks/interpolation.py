@@ -31,10 +31,9 @@ import recbole_universal  # noqa: F401  mends RecBole, so it comes before any im
 from peers import PEERS
 from zero_shot import Split, base_scores, peer_row, sampled
 
+from recbole_universal import UniversalRanker
 from recbole_universal.model.interpolation import SCORE_SPACES, mix, to_space
-from recbole_universal.model.ranker import pipeline_of, scorer_of
 from recbole_universal.model.scorer import floored
-from recbole_universal.pretrained import load_pretrained
 from recbole_universal.trainer import WEIGHTS, one_standard_error
 
 DEFAULT_SPACE = "z-score"
@@ -97,9 +96,7 @@ def mixture(base: Scores, other: Scores, space: str) -> dict:
 
 def universal_scores(split: Split, model: str):
     """A function from users to scores of a frozen universal model."""
-    pretrained = load_pretrained(model)
-    pipeline = pipeline_of(pretrained.schema["features"], seed=split.keys["seed"])
-    scorer = scorer_of(pretrained, pipeline).attach(pipeline(split.train))
+    scorer = UniversalRanker(split.train, model, seed=split.keys["seed"]).scorer
     with torch.no_grad():
         return lambda users: floored(scorer.score_all(torch.from_numpy(users)).detach()).numpy()
 

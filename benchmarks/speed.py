@@ -42,6 +42,7 @@ import scipy.sparse as sp
 from zero_shot import PublishedSplit
 
 from recbole_universal import UniversalRanker
+from recbole_universal.features.proximity import ndcg
 from recbole_universal.graph.scorers import nearest_neighbors
 
 N_BATCHES = 40
@@ -150,11 +151,7 @@ def peer(argument: tuple[str, str]) -> dict:
 def ndcg_of_lists(split: PublishedSplit, users: np.ndarray, lists: np.ndarray) -> float:
     """Mean NDCG of ranked lists, [n_users, k], on the test part."""
     hits = np.stack([np.isin(found, split.test[user].indices) for user, found in zip(users, lists, strict=True)])
-    discount = 1 / np.log2(np.arange(2, lists.shape[1] + 2))
-    n_relevant = np.diff(split.test.indptr)[users]
-    return float(
-        ((hits * discount).sum(axis=1) / np.cumsum(discount)[np.minimum(n_relevant, len(discount)) - 1]).mean()
-    )
+    return float(ndcg(hits, np.diff(split.test.indptr)[users]).mean())
 
 
 def update(data_path: str) -> dict:

@@ -36,8 +36,9 @@ from recbole.data.interaction import Interaction
 from recbole.quick_start import load_data_and_model, run_recbole
 from recbole.utils import ModelType, init_seed
 
+from recbole_universal import UniversalRanker
 from recbole_universal.data.dataset import training_matrix
-from recbole_universal.model.ranker import pipeline_of, scorer_of
+from recbole_universal.features.proximity import ndcg
 from recbole_universal.pretrained import load_pretrained
 
 # Batches larger than RecBole's 2048, so that a graph model takes minutes; MultiVAE's are of users.
@@ -125,11 +126,8 @@ class Split:
             top = torch.from_numpy(values).topk(min(20, values.shape[1])).indices.numpy()
             hits = np.take_along_axis(target[group].toarray() > 0, top, axis=1)
             number = np.diff(target.indptr)[group]
-            discount = 1 / np.log2(np.arange(2, top.shape[1] + 2))
             for k in (10, 20):
-                found = (hits[:, :k] * discount[:k]).sum(axis=1)
-                ideal = np.cumsum(discount)[np.minimum(number, min(k, top.shape[1])) - 1]
-                gains.setdefault(f"ndcg@{k}", []).append(found / ideal)
+                gains.setdefault(f"ndcg@{k}", []).append(ndcg(hits[:, :k], number))
                 gains.setdefault(f"recall@{k}", []).append(hits[:, :k].sum(axis=1) / number)
         return {name: np.concatenate(values) for name, values in gains.items()}
 
@@ -202,8 +200,7 @@ def zero_shot_row(split: Split, model: str) -> dict:
     """A frozen pre-trained model."""
     start = time.perf_counter()
     pretrained = load_pretrained(model)
-    pipeline = pipeline_of(pretrained.schema["features"], seed=split.keys["seed"])
-    scorer = scorer_of(pretrained, pipeline).attach(pipeline(split.train))
+    scorer = UniversalRanker(split.train, pretrained, seed=split.keys["seed"]).scorer
     with torch.no_grad():
         metrics = split.evaluate(lambda users: scorer.score_all(torch.from_numpy(users)).numpy(), "test")
     return {**metrics, "seconds": time.perf_counter() - start, "sources": len(pretrained.card.get("sources", ()))}

@@ -179,15 +179,19 @@ def _load_base() -> None:
     configurator.Config._load_internal_config_dict = load_internal_config_dict
 
 
-def _tell_of_misspelt() -> None:
+@functools.cache  # read when first asked for, not on import
+def _own_keys() -> frozenset[str]:
     files = [properties_dir() / "overall_universal.yaml", *(properties_dir() / "model").glob("*.yaml")]
-    own = {key for file in files for key in yaml.safe_load(file.read_text(encoding="utf-8"))}
+    return frozenset(key for file in files for key in yaml.safe_load(file.read_text(encoding="utf-8")))
+
+
+def _tell_of_misspelt() -> None:
     stock = configurator.Config._get_final_config_dict
 
     @functools.wraps(stock)
     def get_final_config_dict(self):
-        for key in self.external_config_dict.keys() - self.internal_config_dict.keys() - own:
-            near = difflib.get_close_matches(str(key), own, 1, cutoff=0.85)
+        for key in self.external_config_dict.keys() - self.internal_config_dict.keys() - _own_keys():
+            near = difflib.get_close_matches(str(key), _own_keys(), 1, cutoff=0.85)
             if near:
                 message = f"Nothing reads the config key [{key}]; did you mean [{near[0]}]?"
                 if str(self.model).startswith("Universal"):

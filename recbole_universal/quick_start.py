@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import recbole
 import torch
+import yaml
 from recbole.config import Config
 from recbole.data import create_dataset
 from recbole.data.interaction import Interaction
@@ -338,8 +339,6 @@ def _check_folder(config) -> None:
     folder = Path(config["data_path"])
     if config["train_stage"] == "pretrain" or folder.is_dir():
         return
-    import yaml
-
     urls = Path(recbole.__file__).parent / "properties" / "dataset" / "url.yaml"
     if config["dataset"] not in yaml.safe_load(urls.read_text(encoding="utf-8")):
         raise ValueError(
@@ -359,8 +358,6 @@ def _is_ours(error: BaseException) -> bool:
 
 def _named_in(files: Sequence[str] | None) -> set[str]:
     """Keys of ``model`` and ``dataset`` that config files set."""
-    import yaml
-
     keys: set[str] = set()
     for file in files or ():
         try:

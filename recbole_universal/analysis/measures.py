@@ -19,7 +19,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from recbole_universal.data.support_query import ListBatches, query_lists
 from recbole_universal.features import FeaturePipeline, UniversalFeatures
-from recbole_universal.features.proximity import ProximityPairs, support_query_split
+from recbole_universal.features.proximity import ProximityPairs, ndcg, support_query_split
 from recbole_universal.graph.clusters import cluster_nodes, node_cluster_stats
 from recbole_universal.graph.interaction_graph import InteractionGraph
 from recbole_universal.graph.node2vec import node2vec
@@ -68,10 +68,7 @@ class HeldOut:
 
     def gains(self, lists: np.ndarray, k: int = 10) -> np.ndarray:
         """NDCG@k of lists [n_users, >= k] by user, float64 [n_users]; -1 in a list is no item."""
-        hits = self.hits(lists[:, :k])
-        discount = 1 / np.log2(np.arange(2, hits.shape[1] + 2))
-        number = np.minimum(np.diff(self.test.indptr)[self.users], hits.shape[1])
-        return (hits * discount).sum(axis=1) / np.cumsum(discount)[number - 1]
+        return ndcg(self.hits(lists[:, :k]), np.diff(self.test.indptr)[self.users])
 
     def hits(self, lists: np.ndarray) -> np.ndarray:
         """Whether each place of the lists holds a hidden item of the user, bool [n_users, k]."""
@@ -98,13 +95,16 @@ def scorer_lists(held_out: HeldOut, k: int) -> dict[str, np.ndarray]:
     return dict(zip(SCORERS, np.concatenate(parts, axis=1), strict=True))
 
 
-def trained_lists(held_out: HeldOut, families: Sequence[str], k: int, seed: int) -> np.ndarray:
+def trained_lists(
+    held_out: HeldOut, families: Sequence[str], k: int, seed: int, cache_dir: str | None = None
+) -> np.ndarray:
     """The ``k`` best unseen items by a model of some families that is trained on this data set, int64 [n_users, k].
 
     As with ``train_stage: in_domain``, some of the interactions that may be seen are hidden, and found again from
-    features of the others; lists are ranked with features of all that may be seen.
+    features of the others; lists are ranked with features of all that may be seen. Models of several families share
+    what ``cache_dir`` keeps.
     """
-    pipeline = FeaturePipeline(families, seed=seed)
+    pipeline = FeaturePipeline(families, seed=seed, cache_dir=cache_dir)
     blocks = query_lists(held_out.train, pipeline, n_users=_TRAINING_LISTS, share=HIDDEN_SHARE, seed=seed)
     if not blocks:
         return np.full((len(held_out.users), k), -1)
@@ -114,7 +114,8 @@ def trained_lists(held_out: HeldOut, families: Sequence[str], k: int, seed: int)
         trainer = Pretrainer(scorer, folder, seed=seed, learning_rate=0.003, epochs=10, stopping_step=10, batch_size=64)
         trainer.fit(ListBatches(blocks), {})
         schema = {"features": pipeline.schema, "network": scorer.network}
-        ranker = UniversalRanker(held_out.train, Pretrained(scorer.state_dict(), schema, {}), seed=seed)
+        pretrained = Pretrained(scorer.state_dict(), schema, {})
+        ranker = UniversalRanker(held_out.train, pretrained, seed=seed, cache_dir=cache_dir)
     return ranker.top_k(held_out.users, k)[0]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from tqdm import tqdm
 
 from recbole_universal.analysis import measures
 from recbole_universal.features import FAMILIES, FeaturePipeline
+from recbole_universal.graph import binary_matrix
 from recbole_universal.model.ranker import UniversalRanker
 from recbole_universal.pretrained import Pretrained, load_pretrained
 
@@ -106,7 +108,7 @@ class _Study:
     def __init__(
         self, name: str, matrix: sp.csr_matrix, model: Pretrained, n_users: int, in_domain: bool, seed: int, show: bool
     ) -> None:
-        self.raw = measures.k_core(_binary(matrix), 1)
+        self.raw = measures.k_core(binary_matrix(matrix), 1)
         if not (np.diff(self.raw.indptr) > 1).any():
             raise ValueError(f"Data set [{name}]: no user has two interactions, so nothing can be held out.")
         self.held_out = measures.HeldOut(self.raw, n_users, seed)
@@ -189,7 +191,11 @@ class _Study:
         """Single families against all, trained here."""
         groups = {name: [name] for name in FAMILIES}
         groups |= {"the paper's three": list(_PAPER_FAMILIES), "all": list(FAMILIES)}
-        lists = {f"in-domain: {name}": self._trained(names) for name, names in groups.items()}
+        with tempfile.TemporaryDirectory() as cache:  # node2vec and proximity are in several groups
+            lists = {
+                f"in-domain: {name}": measures.trained_lists(self.held_out, names, _LISTED, self.seed, cache)
+                for name, names in groups.items()
+            }
         table = measures.accuracy(self.held_out, {**lists, **self.main})
         text = (
             "Models of single families and of several, trained on this data set: some of the interactions that may be "
@@ -198,9 +204,6 @@ class _Study:
         )
         figure = _bars(table, "NDCG@10, with standard error")
         return Section("What do the families say when trained here?", text, {"Families": table}, [figure])
-
-    def _trained(self, families: list[str]) -> np.ndarray:
-        return measures.trained_lists(self.held_out, families, _LISTED, self.seed)
 
     def _popularity(self) -> Section:
         table = measures.popularity(self.held_out, self.main)
@@ -256,14 +259,6 @@ def _alikeness(features, seed: int) -> Section:
     for family, rows in table.groupby("family", sort=False):
         figure.add_bar(x=rows["one"] + " - " + rows["other"], y=rows["distance"], name=family)
     return Section("How alike are the data sets' features?", text, {"Distances": table}, [figure])
-
-
-def _binary(matrix: sp.csr_matrix) -> sp.csr_matrix:
-    binary = sp.csr_matrix(matrix, dtype=np.float32, copy=True)
-    binary.sum_duplicates()
-    binary.eliminate_zeros()
-    binary.data[:] = 1.0
-    return binary
 
 
 # -- The page ---------------------------------------------------------------------------------------------------------

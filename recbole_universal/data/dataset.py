@@ -272,10 +272,13 @@ def shared_features(pipeline: FeaturePipeline, matrix: sp.csr_matrix, config) ->
         config: RecBole ``Config``.
     """
     several = torch.distributed.is_available() and torch.distributed.is_initialized()
-    if several and config["universal_cache_dir"]:
-        if config["local_rank"] == 0:
-            pipeline(matrix)
+    if not (several and config["universal_cache_dir"]):
+        return pipeline(matrix)
+    if config["local_rank"] == 0:
+        features = pipeline(matrix)
         torch.distributed.barrier()
+        return features
+    torch.distributed.barrier()
     return pipeline(matrix)
 
 

@@ -175,9 +175,10 @@ class FeaturePipeline:
         families = [{"name": name, "args": family.args, "dims": family.dims} for name, family in self.families.items()]
         schema: dict[str, Any] = {"version": SCHEMA_VERSION, "families": families}
         if self._needs_embedding:
-            # Models older than the choice of objective were trained on "skip_gram" and do not name it.
-            known = self.node2vec_args["objective"] == "skip_gram"
-            schema["node2vec"] = {k: v for k, v in self.node2vec_args.items() if not (known and k == "objective")}
+            schema["node2vec"] = dict(self.node2vec_args)
+            if schema["node2vec"]["objective"] == "skip_gram":
+                # Models older than the choice of objective were trained on it and do not name it.
+                del schema["node2vec"]["objective"]
         schema["schema_hash"] = hashlib.sha256(canonical_json(schema).encode()).hexdigest()
         return schema
 

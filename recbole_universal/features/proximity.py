@@ -351,17 +351,12 @@ class ProximityFeatures(FeatureFamily):
         """Build the scorers and check them; see :meth:`FeatureFamily.compute`."""
         matrix = graph.user_item
         trust = self._trust(matrix, seed, device, show_progress)
-        pairs = ProximityPairs(self._scorers(matrix, device, show_progress), trust, self.top_k).to("cpu")
-        n_users, n_items = matrix.shape
-        empty = np.zeros((n_users, 0), dtype=np.float32), np.zeros((n_items, 0), dtype=np.float32)
-        return FamilyFeatures(*empty, pairs)
+        return _of_pairs(ProximityPairs(self._scorers(matrix, device, show_progress), trust, self.top_k).to("cpu"))
 
     def updated(self, features: FamilyFeatures, graph: InteractionGraph) -> FamilyFeatures:
         """See :meth:`FeatureFamily.updated` and :meth:`ProximityPairs.updated`."""
         assert isinstance(features.pair, ProximityPairs)
-        n_users, n_items = graph.user_item.shape
-        empty = np.zeros((n_users, 0), dtype=np.float32), np.zeros((n_items, 0), dtype=np.float32)
-        return FamilyFeatures(*empty, features.pair.updated(graph.user_item))
+        return _of_pairs(features.pair.updated(graph.user_item))
 
     def _scorers(self, matrix: sp.csr_matrix, device, show_progress: bool) -> GraphScorers:
         return GraphScorers(
@@ -392,8 +387,14 @@ class ProximityFeatures(FeatureFamily):
             top = scores.topk(min(10, scorers.n_items), dim=2).indices.cpu()
             hidden = torch.from_numpy(query[part].toarray() > 0)
             hits = hidden.expand(len(top), -1, -1).gather(2, top).numpy()
-            gain += _ndcg(hits, hidden.sum(dim=1).numpy()).sum(axis=1)
+            gain += ndcg(hits, hidden.sum(dim=1).numpy()).sum(axis=1)
         return (gain / gain.max()).astype(np.float32) if gain.max() > 0 else np.ones(len(SCORERS), dtype=np.float32)
+
+
+def _of_pairs(pairs: ProximityPairs) -> FamilyFeatures:
+    """Features of pairs alone: no column of a user or an item."""
+    user, item = (np.zeros((size, 0), dtype=np.float32) for size in (pairs.n_users, pairs.n_items))
+    return FamilyFeatures(user, item, pairs)
 
 
 def _numbered(numbers: NDArray[np.int64], degree: NDArray[np.int64], n_known: int) -> NDArray[np.int64]:
@@ -445,11 +446,19 @@ def support_query_split(
     return parts[0], parts[1]
 
 
-def _ndcg(hits: NDArray[np.bool_], n_relevant: NDArray[np.int64]) -> NDArray[np.float64]:
-    """NDCG of ranked lists, [n_scorers, n_users]; ``hits`` are [n_scorers, n_users, k]."""
-    discount = 1 / np.log2(np.arange(2, hits.shape[2] + 2))
-    ideal = np.cumsum(discount)[np.minimum(n_relevant, hits.shape[2]) - 1]
-    return (hits * discount).sum(axis=2) / ideal
+def ndcg(hits: NDArray[np.bool_], n_relevant: NDArray[np.int64]) -> NDArray[np.float64]:
+    """NDCG of ranked lists.
+
+    Args:
+        hits: whether each place of a list holds a relevant item, [..., n_users, k].
+        n_relevant: relevant items of each user, at least 1, [n_users].
+
+    Returns:
+        [..., n_users].
+    """
+    discount = 1 / np.log2(np.arange(2, hits.shape[-1] + 2))
+    ideal = np.cumsum(discount)[np.minimum(n_relevant, hits.shape[-1]) - 1]
+    return (hits * discount).sum(axis=-1) / ideal
 
 
 def _percentiles(degree: NDArray[np.float32]) -> NDArray[np.float32]:

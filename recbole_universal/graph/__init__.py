@@ -10,7 +10,7 @@ from recbole_universal.graph.clusters import (
     node_cluster_stats,
 )
 from recbole_universal.graph.edge_operators import EDGE_OPERATORS, EdgeFeatures
-from recbole_universal.graph.interaction_graph import InteractionGraph
+from recbole_universal.graph.interaction_graph import InteractionGraph, binary_matrix
 from recbole_universal.graph.node2vec import embed_walks, node2vec, node2vec_loss
 from recbole_universal.graph.random_walk import RandomWalker, random_walks
 from recbole_universal.graph.scorers import SCORERS, GraphScorers
@@ -24,6 +24,7 @@ __all__ = [
     "GraphScorers",
     "InteractionGraph",
     "RandomWalker",
+    "binary_matrix",
     "cluster_edges",
     "cluster_nodes",
     "edge_cluster_stats",

@@ -160,6 +160,15 @@ class InteractionGraph:
         return InteractionGraph(sp.csr_matrix((self.user_item.data, coordinates), shape=self.user_item.shape))
 
 
+def binary_matrix(matrix: sp.spmatrix | sp.sparray) -> sp.csr_matrix:
+    """A copy, csr float32, with 1 for each value but 0; duplicates are summed before."""
+    binary = sp.csr_matrix(matrix, dtype=np.float32, copy=True)
+    binary.sum_duplicates()
+    binary.eliminate_zeros()
+    binary.data[:] = 1.0
+    return binary
+
+
 def _checked_csr(matrix: sp.spmatrix | sp.sparray) -> sp.csr_matrix:
     if not sp.issparse(matrix):
         raise ValueError(f"matrix must be a SciPy sparse matrix [n_users, n_items], got {type(matrix).__name__}")

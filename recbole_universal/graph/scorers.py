@@ -19,6 +19,8 @@ import torch
 from sklearn.utils.extmath import randomized_svd
 from tqdm import tqdm
 
+from recbole_universal.graph.interaction_graph import binary_matrix
+
 #: Scorers in the order of the first axis of :meth:`GraphScorers.scores`, and where each comes from.
 SCORERS: dict[str, str] = {
     "cosine": "item-item cosine",
@@ -91,7 +93,7 @@ class GraphScorers:
         device: str | torch.device = "cpu",
         show_progress: bool = False,
     ) -> None:
-        binary = _binary(matrix)
+        binary = binary_matrix(matrix)
         steps = ("neighbors", "filters", "regression")
         bar = tqdm(total=len(steps), desc="graph scorers", unit="part", disable=not show_progress)
         sample = sampled_users(binary, _MOST_INTERACTIONS, _MOST_USERS)
@@ -262,7 +264,7 @@ class GraphScorers:
         Raises:
             ValueError: if there are fewer users or items than before.
         """
-        binary = _binary(matrix)
+        binary = binary_matrix(matrix)
         grown = binary.shape[0] - self.n_users, binary.shape[1] - self.n_items
         if min(grown) < 0:
             raise ValueError(
@@ -459,15 +461,6 @@ def ridge_weights(matrix: sp.csr_matrix, penalties: tuple[float, ...]) -> list[n
         solution = (inverse / -inverse.diagonal()[None, :]).fill_diagonal_(0.0)
         weights.append(solution.T.contiguous().numpy())
     return weights
-
-
-def _binary(matrix: sp.spmatrix | sp.sparray) -> sp.csr_matrix:
-    """A copy with 1 for each value but 0."""
-    binary = sp.csr_matrix(matrix, dtype=np.float32, copy=True)
-    binary.sum_duplicates()
-    binary.eliminate_zeros()
-    binary.data[:] = 1.0
-    return binary
 
 
 def _matrix_arrays(matrix: sp.csr_matrix, neighbors: sp.csr_matrix) -> dict[str, np.ndarray]:

@@ -10,6 +10,7 @@ import torch
 from tqdm import tqdm
 
 from recbole_universal.features import FeaturePipeline, UniversalFeatures
+from recbole_universal.graph import binary_matrix
 from recbole_universal.model.scorer import UniversalScorer
 from recbole_universal.pretrained import Pretrained, load_pretrained
 
@@ -84,10 +85,7 @@ class UniversalRanker:
             pretrained = load_pretrained(pretrained)
         settings = {"seed": seed, "device": device, "cache_dir": cache_dir, "show_progress": show_progress}
         pipeline = pipeline_of(pretrained.schema["features"], **settings)
-        self.matrix = sp.csr_matrix(matrix, dtype=np.float32, copy=True)
-        self.matrix.sum_duplicates()
-        self.matrix.eliminate_zeros()
-        self.matrix.data[:] = 1.0
+        self.matrix = binary_matrix(matrix)
         self.device = torch.device(device)
         self.show_progress = show_progress
         self._pipeline = pipeline
@@ -137,8 +135,7 @@ class UniversalRanker:
         rows, columns = self.matrix.nonzero()
         rows, columns = np.concatenate([rows, users]), np.concatenate([columns, items])
         shape = max(self.matrix.shape[0], users.max() + 1), max(self.matrix.shape[1], items.max() + 1)
-        merged = sp.csr_matrix((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=shape)
-        merged.data[:] = 1.0
+        merged = binary_matrix(sp.coo_matrix((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=shape))
         features = self._pipeline.updated(self.features, merged)
         self.matrix = merged
         self._attach(features)

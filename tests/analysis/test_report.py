@@ -42,7 +42,7 @@ def test_report_of_two_data_sets(matrix, tmp_path):
 def test_families_trained_on_the_data_set(matrix, tmp_path, monkeypatch):
     asked = []
 
-    def trained(held_out, families, k, seed):
+    def trained(held_out, families, k, seed, cache_dir):
         asked.append(tuple(families))
         return np.tile(np.arange(k), (len(held_out.users), 1))
 
