@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from scipy.stats import spearmanr
 
 import recbole_universal  # noqa: F401  mends RecBole, so it comes before any import of it
 
@@ -32,6 +33,7 @@ from pretrain import DOMAINS, FOLDS, SETTINGS, sources
 from recbole.config import Config
 from zero_shot import markdown
 
+from recbole_universal.analysis.measures import column_distances
 from recbole_universal.data.dataset import pipeline_from_config
 from recbole_universal.data.fields import LIST_LABEL, LIST_MASK, column
 from recbole_universal.data.support_query import ListBatches
@@ -159,15 +161,18 @@ def main() -> None:
             stream.write(json.dumps(result) + "\n")
         print(json.dumps(result), flush=True)
 
-    for source in FIVE:
-        if done(source=source, target=FIVE[-1], seed=arguments.seed):
+    # The first half of each source's lists teaches, the second judges, so that source and target may be one.
+    judged = {name: ListBatches(half(blocks, 1)) for name, blocks in lists.items()}
+    best = {name: best_scorer(target) for name, target in judged.items()}
+    columns = {name: candidate_columns(half(blocks, 1)) for name, blocks in lists.items()}
+    for source in lists:
+        if done(source=source, target=list(lists)[-1], seed=arguments.seed):
             continue
-        # The first half of each source's lists teaches, the second judges, so that source and target may be one.
         trainer = trained(half(lists[source], 0), {**settings, "epochs": 8}, [], arguments.seed)
-        for target in FIVE:
-            judged = ListBatches(half(lists[target], 1))
-            ratio = trainer.evaluate(judged) / best_scorer(judged)
-            keep({"source": source, "target": target, "seed": arguments.seed, "ratio": ratio})
+        for target in lists:
+            ratio = trainer.evaluate(judged[target]) / best[target]
+            distance = float(column_distances(columns[source], columns[target]).mean())
+            keep({"source": source, "target": target, "seed": arguments.seed, "ratio": ratio, "distance": distance})
     for fold in arguments.folds:
         names = [source["dataset"] for source in sources(FOLDS[fold])]
         held_out = {name for domain in FOLDS[fold] for name in DOMAINS[domain].split()}
@@ -198,6 +203,12 @@ def main() -> None:
             )
 
 
+def candidate_columns(blocks: list) -> np.ndarray:
+    """Columns of candidates drawn from lists, float32 [at most 2,000, dim]."""
+    rows = torch.cat([block[PAIR][block[LIST_MASK]] for block in blocks]).float().numpy()
+    return rows[np.random.default_rng(0).permutation(len(rows))[:2000]]
+
+
 def half(blocks: list, number: int) -> list:
     """Every other block of lists, from the first (0) or the second (1) on."""
     return blocks[number::2]
@@ -213,6 +224,51 @@ def candidate_lists(data_path: str, folder: Path | None) -> dict[str, list]:
         own = {key: value for key, value in source.items() if key != "dataset"}
         found[source["dataset"]] = source_lists(source["dataset"], None, {**keys, **own}, config, pipeline, store)
     return found
+
+
+def likeness(pairs: pd.DataFrame) -> list[str]:
+    """Whether a source teaches better the more its candidates' columns look like the target's."""
+    ratios, distances = (pairs.pivot_table(index="source", columns="target", values=v) for v in ("ratio", "distance"))
+    targets = list(ratios.columns)
+    found, own = [], []
+    for target in targets:
+        others = [name for name in targets if name != target]
+        found.append(spearmanr(distances.loc[others, target], ratios.loc[others, target]).statistic)
+        own.append(ratios.loc[others, target].rank(ascending=False)[distances.loc[others, target].idxmin()])
+    # By chance: the sources' distances in another order, the same for all targets since sources differ as a whole.
+    generator = np.random.default_rng(0)
+    ranks, apart = (frame.to_numpy(dtype=float) for frame in (ratios, distances))
+    chance = []
+    for _ in range(1000):
+        order = generator.permutation(len(targets))
+        shuffled = apart[np.ix_(order, order)]
+        kept = ~np.eye(len(targets), dtype=bool)
+        chance.append(
+            np.mean([spearmanr(shuffled[kept[:, k], k], ranks[kept[:, k], k]).statistic for k in range(len(targets))])
+        )
+    quality = ratios.mean(axis=1).sort_values()
+    typical = distances.mean(axis=1)
+    return [
+        "",
+        "### Does likeness predict transfer?",
+        "",
+        f"One source, one target, {len(targets)} data sets each way. How far apart two data sets are: the mean "
+        "over the columns of the Wasserstein distance between the values of 2,000 candidates of each, in standard "
+        "deviations.",
+        "",
+        f"- Rank correlation (Spearman) of distance and ratio over the other {len(targets) - 1} sources, mean over "
+        f"targets: {np.mean(found):+.2f} (negative on {sum(value < 0 for value in found)} of {len(found)}); by chance, "
+        "with the data sets' names exchanged 1,000 times, as low in "
+        f"{np.mean(np.array(chance) <= np.mean(found)):.1%}.",
+        f"- The nearest source is, in the mean, the {np.mean(own):.1f}th best of {len(targets) - 1} "
+        f"({len(targets) / 2:.1f} by chance).",
+        f"- Sources that are far from all others teach worse everywhere: rank correlation of a source's mean distance "
+        f"and its mean ratio {spearmanr(typical, ratios.mean(axis=1)).statistic:+.2f}. Worst teachers: "
+        + ", ".join(f"{name} {value:.2f}" for name, value in quality.head(3).items())
+        + "; best: "
+        + ", ".join(f"{name} {value:.2f}" for name, value in quality[::-1].head(3).items())
+        + ".",
+    ]
 
 
 def report(table: pd.DataFrame) -> str:
@@ -234,6 +290,7 @@ def report(table: pd.DataFrame) -> str:
                 for name, row in matrix.iterrows()
             ],
         )
+        lines += likeness(pairs)
     changed = table[table["variant"].notna()] if "variant" in table else table[:0]
     if changed.empty:
         return "\n".join(lines) + "\n"

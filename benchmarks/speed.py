@@ -7,13 +7,14 @@
     python benchmarks/speed.py --report docs/scale_results.md
 
 Each measurement runs in a process of its own, whose peak resident memory is that of the measurement. ``yelp2018``:
-from the published interactions in memory to Recall@20 and NDCG@20 of all users, and RecBole's LightGCN with its default
-batch (2048) and embedding size (64) on the same interactions, timed over the first batches of an epoch and scaled to
-all. ``peer`` (``pip install implicit``): item-item cosines and lists of 20 for all users by `implicit`'s
-CosineRecommender and by us, on the interactions of yelp2018 and ml-1m. ``update``: a twentieth of yelp2018's training
-interactions arrives later, taken in by `UniversalRanker.update` or by building anew. ``growth``: generated
-interactions (benchmarks/generate.py) of so many million draws; features of the whole data set, and ranking of a sample
-of users. ``whole``: 20 million draws of 138,000 users and 27,000 items, all users ranked.
+from the published interactions in memory to Recall@20 and NDCG@20 of all users, with and without ``fast``, and
+RecBole's LightGCN with its default batch (2048) and embedding size (64) on the same interactions, timed over the first
+batches of an epoch and scaled to all. ``peer`` (``pip install implicit``): item-item cosines and lists of 20 for all
+users by `implicit`'s CosineRecommender and by us, with and without ``fast``, on the interactions of yelp2018 and ml-1m.
+``update``: a twentieth of yelp2018's training interactions arrives later, taken in by `UniversalRanker.update` or by
+building anew. ``growth``: generated interactions (benchmarks/generate.py) of so many million draws; features of the
+whole data set, and ranking of a sample of users. ``whole``: 20 million draws of 138,000 users and 27,000 items, all
+users ranked.
 One result a line in ``speed.jsonl``, with the load of the machine (processes that want a core) before it.
 """
 
@@ -43,7 +44,7 @@ from zero_shot import PublishedSplit
 
 from recbole_universal import UniversalRanker
 from recbole_universal.features.proximity import ndcg
-from recbole_universal.graph.scorers import nearest_neighbors
+from recbole_universal.graph.item_models import nearest_neighbors
 
 N_BATCHES = 40
 # Neighbours of an item.
@@ -81,6 +82,16 @@ def ranking(data_path: str) -> dict:
         "recall@20": metrics["recall@20"],
         "ndcg@20": metrics["ndcg@20"],
     }
+
+
+def fast_ranking(data_path: str) -> dict:
+    """As :func:`ranking`, by the item-item matrix."""
+    split = PublishedSplit("yelp2018", data_path, 2020, 0)
+    start = time.perf_counter()
+    ranker = UniversalRanker(split.train, "universal-base")
+    lists, _ = ranker.top_k(split.test_users, 20, fast=True)
+    score = ndcg_of_lists(split, split.test_users, lists)
+    return {"what": "yelp2018, zero-shot, fast", "seconds": time.perf_counter() - start, "ndcg@20": score}
 
 
 def epoch(data_path: str) -> dict:
@@ -136,9 +147,17 @@ def peer(argument: tuple[str, str]) -> dict:
     start = time.perf_counter()
     ours, _ = ranker.top_k(users, 20)
     seconds = time.perf_counter() - start
+    start = time.perf_counter()
+    ranker.item_item()
+    related = time.perf_counter() - start
+    start = time.perf_counter()
+    fast, _ = ranker.top_k(users, 20, fast=True)
     return {
         "what": f"{dataset}, beside implicit",
         "users": len(users),
+        "fast_lists_s": time.perf_counter() - start,
+        "item_item_s": related,
+        "fast_ndcg@20": ndcg_of_lists(split, users, fast),
         "cosine_s": min(cosines["ours"]),
         "implicit_cosine_s": min(cosines["implicit"]),
         "lists_s": seconds,
@@ -217,7 +236,9 @@ def whole(millions: float) -> dict:
     able = np.flatnonzero(np.diff(matrix.indptr))
     ranker.top_k(able, 20)
     end = time.perf_counter()
+    ranker.top_k(able, 20, fast=True)
     return {
+        "fast_s": time.perf_counter() - end,
         "what": f"all users of {millions:g} M draws",
         "users": len(able),
         "items": items,
@@ -250,14 +271,17 @@ def report(results: list[dict]) -> str:
     table = pd.DataFrame(results)
     lines = ["# Time and memory: measured", ""]
     last_of = table.drop_duplicates("what", keep="last").set_index("what")
-    if {"yelp2018, zero-shot", "yelp2018, one epoch of LightGCN"} <= set(last_of.index):
-        ours, theirs = last_of.loc["yelp2018, zero-shot"], last_of.loc["yelp2018, one epoch of LightGCN"]
+    names = ["yelp2018, zero-shot", "yelp2018, zero-shot, fast", "yelp2018, one epoch of LightGCN"]
+    if set(names) <= set(last_of.index):
+        ours, fast, theirs = (last_of.loc[name] for name in names)
         lines += [
             f"yelp2018, published split, {int(ours['users'])} users ranked over all items, from interactions "
             f"to metrics: {ours['seconds']:.0f} s (fit {ours['features_s']:.0f}, scores {ours['ranking_s']:.0f}), "
             f"peak {ours['peak_gib']:.2f} GiB. One training epoch of RecBole's LightGCN in the same run: "
             f"{theirs['seconds']:.0f} s ({int(theirs['timed'])} of {int(theirs['batches'])} batches timed), peak "
-            f"{theirs['peak_gib']:.2f} GiB. Ratio {ours['seconds'] / theirs['seconds']:.2f}.",
+            f"{theirs['peak_gib']:.2f} GiB. Ratio {ours['seconds'] / theirs['seconds']:.2f}. With `fast`: "
+            f"{fast['seconds']:.0f} s, ratio {fast['seconds'] / theirs['seconds']:.2f}, peak "
+            f"{fast['peak_gib']:.2f} GiB, NDCG@20 {fast['ndcg@20']:.4f} instead of {ours['ndcg@20']:.4f}.",
             "",
         ]
     for _, row in table[table["what"].str.startswith("all users")].drop_duplicates("what", keep="last").iterrows():
@@ -265,7 +289,7 @@ def report(results: list[dict]) -> str:
             f"{int(row['interactions']):,} generated interactions of {int(row['users']):,} users with "
             f"{int(row['items']):,} items, lists of 20 for all users: {row['seconds'] / 60:.1f} min (fit "
             f"{row['features_s']:.0f} s, ranking {row['ranking_s'] / row['users'] * 1e3:.1f} ms a user), peak "
-            f"{row['peak_gib']:.2f} GiB.",
+            f"{row['peak_gib']:.2f} GiB; lists with `fast` in {row['fast_s']:.0f} s after the same fit.",
             "",
         ]
     beside = table[table["what"].str.endswith("beside implicit")].drop_duplicates("what", keep="last")
@@ -274,8 +298,9 @@ def report(results: list[dict]) -> str:
             f"{row['what'].split(',')[0]} beside `implicit`: item-item cosines to the {K} nearest "
             f"{row['cosine_s']:.2f} s, implicit {row['implicit_cosine_s']:.2f} s (ratio "
             f"{row['cosine_s'] / row['implicit_cosine_s']:.2f}). "
-            f"Lists of 20 for {int(row['users']):,} users: {row['lists_s']:.1f} s, NDCG@20 {row['ndcg@20']:.4f}; "
-            f"implicit {row['implicit_lists_s']:.1f} s, {row['implicit_ndcg@20']:.4f}.",
+            f"Lists of 20 for {int(row['users']):,} users: {row['lists_s']:.1f} s, NDCG@20 {row['ndcg@20']:.4f}; with "
+            f"`fast` {row['fast_lists_s']:.2f} s ({row['item_item_s']:.1f} s once before them), "
+            f"{row['fast_ndcg@20']:.4f}; implicit {row['implicit_lists_s']:.2f} s, {row['implicit_ndcg@20']:.4f}.",
             "",
         ]
     for _, row in table[table["what"].str.endswith(", update")].tail(1).iterrows():
@@ -328,6 +353,7 @@ def main() -> None:
     if arguments.part == "yelp2018":
         measured(epoch, arguments.data_path, arguments.output)
         measured(ranking, arguments.data_path, arguments.output)
+        measured(fast_ranking, arguments.data_path, arguments.output)
     if arguments.part == "peer":
         for dataset in ("yelp2018", "ml-1m"):
             measured(peer, (dataset, arguments.data_path), arguments.output)

@@ -35,7 +35,7 @@ class PopularityRanker:
         self.matrix = matrix
         self.made.append(SimpleNamespace(matrix=matrix, pretrained=pretrained, device=device))
 
-    def top_k(self, users, k, exclude_seen=True):
+    def top_k(self, users, k, exclude_seen=True, *, fast=False):
         scores = np.tile(np.bincount(self.matrix.indices, minlength=self.matrix.shape[1]), (len(users), 1)).astype(
             float
         )
@@ -92,6 +92,27 @@ def test_seen_items_when_asked_for():
     result = recommend(pd.DataFrame(ROWS, columns=["user", "item"]), top_k=4, include_seen=True, show_progress=False)
     assert lists(result) == {user: ["a", "b", "c", "d"] for user in ("u1", "u2", "u3")}
     assert result["rank"].tolist() == [1, 2, 3, 4] * 3
+
+
+def test_fast_lists(monkeypatch, tmp_path, capsys):
+    monkeypatch.undo()  # the ranker itself
+    rows = [(f"u{user}", f"i{item}") for user in range(20) for item in range(14) if (user + item) % 2 == 0]
+    rows = [(user, item) for user, item in rows if int(item[1:]) // 2 != int(user[1:]) % 7]
+    frame = pd.DataFrame(rows, columns=["user", "item"])
+    with pytest.warns(UserWarning, match="stranger"):
+        found = lists(recommend(frame, top_k=1, users=["u3", "u4", "stranger"], fast=True, show_progress=False))
+    # Users of odd numbers have all items of odd numbers but one, and those of even numbers all even ones but one.
+    assert found["u3"] == ["i7"] and found["u4"] == ["i8"]
+    assert len(found["stranger"]) == 1
+    path = write(tmp_path / "x.csv", frame.to_csv(index=False))
+    assert main([str(path), "--fast", "--top-k", "2", "--output", str(tmp_path / "out.csv"), "--quiet"]) == 0
+    written = pd.read_csv(tmp_path / "out.csv")
+    expected = recommend(path, top_k=2, fast=True, show_progress=False)
+    pd.testing.assert_frame_equal(written, expected, check_dtype=False, rtol=1e-5)
+    arguments = [str(path), "--fast", "--pretrained", "universal-paper", "--output", str(tmp_path / "no.csv")]
+    assert main(arguments) == 1
+    assert "--fast): needs a model with the family [proximity]" in capsys.readouterr().err
+    assert not (tmp_path / "no.csv").exists()
 
 
 def test_users_with_few_unseen_items_get_shorter_lists():
@@ -495,7 +516,7 @@ def test_errors_of_the_command_line(tmp_path, capsys, ranker, arguments, message
 
 
 def test_a_run_that_is_stopped_leaves_the_old_file(tmp_path, monkeypatch, capsys):
-    def stop(*_):
+    def stop(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(PopularityRanker, "top_k", stop)

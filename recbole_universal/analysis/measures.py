@@ -284,14 +284,26 @@ def feature_distances(features: dict[str, UniversalFeatures], seed: int) -> pd.D
     rows = []
     for one, other in combinations(tables, 2):
         for family in tables[one]:
-            distances = []
-            for left, right in zip(tables[one][family], tables[other][family], strict=True):
-                spread = np.concatenate([left, right]).std(axis=0)
-                distances += [
-                    wasserstein_distance(left[:, k], right[:, k]) / spread[k] for k in np.flatnonzero(spread > 1e-6)
-                ]
-            rows.append({"one": one, "other": other, "family": family, "distance": float(np.mean(distances or [0.0]))})
+            parts = zip(tables[one][family], tables[other][family], strict=True)
+            distances = np.concatenate([np.zeros(0), *(column_distances(left, right) for left, right in parts)])
+            mean = float(distances.mean()) if len(distances) else 0.0
+            rows.append({"one": one, "other": other, "family": family, "distance": mean})
     return pd.DataFrame(rows, columns=["one", "other", "family", "distance"])
+
+
+def column_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Wasserstein distance of each column's values in two tables, in units of its standard deviation over both.
+
+    Args:
+        left: [n, dim].
+        right: [m, dim].
+
+    Returns:
+        float64 [n_columns] of the columns that are not constant.
+    """
+    spread = np.concatenate([left, right]).std(axis=0)
+    varying = np.flatnonzero(spread > 1e-6)
+    return np.array([wasserstein_distance(left[:, k], right[:, k]) / spread[k] for k in varying])
 
 
 def _feature_rows(features: UniversalFeatures, seed: int) -> dict[str, list[np.ndarray]]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +23,8 @@ from scipy.stats import rankdata
 
 from recbole_universal.features import arguments
 from recbole_universal.features.family import FamilyFeatures, FeatureFamily, PairFeatures
-from recbole_universal.graph.scorers import SCORERS, GraphScorers
+from recbole_universal.graph.item_models import in_threads
+from recbole_universal.graph.scorers import LINEAR, SCORERS, GraphScorers
 
 if TYPE_CHECKING:
     from recbole_universal.graph.interaction_graph import InteractionGraph
@@ -41,6 +41,8 @@ _CONTEXT = (
 _N_TRUSTED = 2
 _SHARPNESS = 20.0
 _REFERENCE_RANK = 20
+# Users that a scorer's scale is estimated from.
+_N_SCALE_USERS = 300
 
 
 @dataclass(frozen=True)
@@ -138,14 +140,8 @@ class ProximityPairs(PairFeatures):
         """
         number = self._user_number[users.to(self.scorers.device)]
         numbers = number.split(self.scorers.block_users)
-        n_threads = min(torch.get_num_threads(), len(numbers)) if self.scorers.device.type == "cpu" else 1
-        # A block a thread: sums of few entries, which take much of the time, use one core each.
-        if n_threads > 1:
-            with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as executor:
-                parts = list(executor.map(lambda part: self._block(part, exclude_seen), numbers))
-            torch.set_num_threads(torch.get_num_threads())  # what new threads start with, which the pool has changed
-        else:
-            parts = [self._block(part, exclude_seen) for part in numbers]
+        in_turn = in_threads if self.scorers.device.type == "cpu" and len(numbers) > 1 else map
+        parts = list(in_turn(lambda part: self._block(part, exclude_seen), numbers))
         width = max(part.items.shape[1] for part in parts)
         return Candidates(
             torch.cat([_padded(part.items, width, -1) for part in parts]),
@@ -167,6 +163,12 @@ class ProximityPairs(PairFeatures):
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_memory": []}
+
+    def _own(self, users: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Places of the interactions of some user numbers: row among these, and item number."""
+        rows, columns = self.scorers.matrix[users.cpu().numpy()].nonzero()
+        device = self.scorers.device
+        return torch.from_numpy(rows.astype(np.int64)).to(device), torch.from_numpy(columns.astype(np.int64)).to(device)
 
     def _block(self, number: torch.Tensor, exclude_seen: bool) -> Candidates:
         inner = number.clamp(min=0)
@@ -261,6 +263,35 @@ class ProximityPairs(PairFeatures):
         if wanted.type == present.type and (wanted.index is None or wanted.index == present.index):
             return self
         return ProximityPairs(self.scorers.to(device), self.trust, self.top_k, self.users, self.items)
+
+    def item_item(self, n_kept: int, show_progress: bool = False) -> sp.csr_matrix:
+        """The trusted scorers as one matrix, :meth:`GraphScorers.item_item`.
+
+        A linear scorer weighs what its trust is worth, as in the columns of the trusted scorers, by what it says about
+        a user's best item, on average over some users.
+
+        Args:
+            n_kept: relations of an item that are kept.
+            show_progress: whether to draw a progress bar.
+
+        Returns:
+            csr float32 by item id, [n_items, n_items], row = item of the user.
+        """
+        drawn = np.random.default_rng(0).permutation(self.scorers.n_users)[:_N_SCALE_USERS]
+        best = torch.zeros(len(SCORERS), device=self.scorers.device)
+        for users in torch.from_numpy(drawn).split(self.scorers.block_users):
+            with self._scores(users) as values:
+                rows, columns = self._own(users)
+                values[:, rows, columns] = 0.0
+                best += values.amax(dim=2).sum(dim=1)
+        weights = torch.where(best > 0, self._weights[0] / best * len(drawn), 0.0).tolist()
+        named = {name: weight for name, weight in zip(SCORERS, weights, strict=True) if name in LINEAR}
+        relations = self.scorers.item_item(named, n_kept, show_progress).tocoo()
+        ids = self._item_id.cpu().numpy()
+        rows, columns = ids[relations.row], ids[relations.col]
+        known = (rows >= 0) & (columns >= 0)
+        by_id = (relations.data[known], (rows[known], columns[known]))
+        return sp.csr_matrix(by_id, shape=(self.n_items, self.n_items))
 
     def updated(self, matrix: sp.csr_matrix) -> ProximityPairs:
         """The features of the interactions that there are by now.

@@ -10,16 +10,23 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import scipy.linalg
 import scipy.sparse as sp
 import torch
-from sklearn.utils.extmath import randomized_svd
 from tqdm import tqdm
 
 from recbole_universal.graph.interaction_graph import binary_matrix
+from recbole_universal.graph.item_models import (
+    in_threads,
+    inverse_power,
+    item_blocks,
+    nearest_neighbors,
+    ridge_weights,
+    sampled_users,
+    singular_vectors,
+    strongest,
+)
 
 #: Scorers in the order of the first axis of :meth:`GraphScorers.scores`, and where each comes from.
 SCORERS: dict[str, str] = {
@@ -40,6 +47,10 @@ SCORERS: dict[str, str] = {
     "strong_regression": "EASE with ten times that penalty",
     "popularity": "number of interactions of the item (MostPop), for items within three steps of the user",
 }
+#: Scorers that are sums over a user's items of rows of an item-item matrix, with few entries that matter.
+LINEAR = tuple(name for name in SCORERS if name not in ("user_squared", "second_hop", "popularity"))
+_FILTERS = ("low_pass", "mid_pass", "full_pass")
+_REGRESSIONS = ("regression", "middle_regression", "strong_regression")
 _NUMBER = {name: number for number, name in enumerate(SCORERS)}
 _PENALTIES = (1.0, 3.0, 10.0)
 # Neighbourhoods, filters and regressions of more interactions than these come from a sample of the users: what the
@@ -53,12 +64,6 @@ _BLOCK_FLOATS = {"cpu": 2**23, "cuda": 2**27}
 _USER_MATRICES = 5
 # Arrays of one number a path (from a user by an item to a user) that are in memory at once, in floats.
 _PATH_ARRAYS = 12
-# Counts of items' users in common that one thread holds at once, at most.
-_BLOCK_COUNTS = 2**22
-# A list of neighbours may be so many times as long as asked for.
-_MOST_TIED = 4
-# Below this size the whole spectrum is computed: exact, and as fast as a random projection.
-_EXACT_SPECTRUM = 1024
 
 
 class GraphScorers:
@@ -131,8 +136,8 @@ class GraphScorers:
         sample = arrays["sample"]
         base = self.matrix if len(sample) == self.n_users else self.matrix[sample]
         degree = np.bincount(base.indices, minlength=self.n_items).astype(np.float32)
-        self._item_power = {p: _inverse_power(degree, p).to(device) for p in (0.3, 0.5, 0.7, 1.0)}
-        self._user_power = {p: _inverse_power(self.user_degree[sample], p).to(device) for p in (0.5, 1.0)}
+        self._item_power = {p: inverse_power(degree, p).to(device) for p in (0.3, 0.5, 0.7, 1.0)}
+        self._user_power = {p: inverse_power(self.user_degree[sample], p).to(device) for p in (0.5, 1.0)}
         self._mean_paths = float(self.item_degree @ degree) / max(1, self.n_users)
         self._place = torch.full((self.n_users,), -1, device=device)
         self._place[tensor("sample")] = torch.arange(len(sample), device=device)
@@ -235,20 +240,84 @@ class GraphScorers:
         half = self._item_power[0.5]
         back = torch.where(half > 0, 1 / half, half)
         spectrum = own.sums(self._vectors, half)
-        rank = spectrum.shape[1]
-        cuts = [0, max(1, rank // 4), max(1, rank // 2), rank]
+        cuts = _cuts(spectrum.shape[1])
         total = None
-        for name, start, stop in zip(("low_pass", "mid_pass", "full_pass"), cuts, cuts[1:], strict=False):
+        for name, start, stop in zip(_FILTERS, [0, *cuts], cuts, strict=False):
             part = spectrum[:, start:stop] @ self._vectors[:, start:stop].T
             total = part if total is None else total.add_(part)
             torch.mul(total, back, out=out[_NUMBER[name]])
 
     def _put_regressions(self, out: torch.Tensor, own: _Own) -> None:
         popular = own.among(self._popular_place)
-        names = ("regression", "middle_regression", "strong_regression")
-        for name, weights in zip(names, self._regressions, strict=True):
+        for name, weights in zip(_REGRESSIONS, self._regressions, strict=True):
             related = out[_NUMBER[name]].zero_()
             related[:, self._popular] = popular.sums(weights)
+
+    def item_item(self, weights: Mapping[str, float], n_kept: int, show_progress: bool = False) -> sp.csr_matrix:
+        """One item-item matrix for a weighted sum of linear scorers: a user's scores are the sum of the items' rows.
+
+        Exact, but for what is left out: items without a user in common, and all but an item's strongest relations.
+
+        Args:
+            weights: by scorer of :data:`LINEAR`; one that is missing counts nothing.
+            n_kept: relations of an item that are kept, those of the greatest size.
+            show_progress: whether to draw a progress bar.
+
+        Returns:
+            csr float32 [n_items, n_items], row = item of the user, zero diagonal.
+        """
+        weight = {name: float(weights.get(name, 0.0)) for name in LINEAR}
+        base = self.matrix[self._arrays["sample"]]
+        by_item = base.T.tocsr()
+        item = {power: part.cpu().numpy() for power, part in self._item_power.items()}
+
+        def counting(power: float) -> sp.csr_matrix:
+            """The sample's interactions, each counted as that power of its user's degree."""
+            data = np.repeat(self._user_power[power].cpu().numpy(), np.diff(base.indptr))
+            return sp.csr_matrix((data, base.indices, base.indptr), shape=base.shape)
+
+        by_half, by_one = counting(0.5), counting(1.0)
+        vectors = torch.from_numpy(self._arrays["vectors"])
+        half = torch.from_numpy(item[0.5])[:, None]
+        shares = torch.zeros(vectors.shape[1])
+        for name, cut in zip(_FILTERS, _cuts(len(shares)), strict=True):
+            shares[:cut] += weight[name]
+        sources, targets = vectors * half * shares, (vectors * torch.where(half > 0, 1 / half, half)).T.contiguous()
+        popular, popular_place = self._arrays["popular"], self._popular_place.cpu().numpy()
+        regression = np.zeros_like(self._arrays["regression.0"])
+        for k, name in enumerate(_REGRESSIONS):
+            regression += weight[name] * self._arrays[f"regression.{k}"]
+        indptr, indices, data = (self._arrays[f"neighbors.{part}"] for part in ("indptr", "indices", "data"))
+        neighbors = sp.csr_matrix((data * weight["neighbors"], indices, indptr), shape=(self.n_items, self.n_items))
+
+        def related(part: np.ndarray) -> sp.csr_matrix:
+            # Three sums over the same paths, so with their entries in the same order.
+            counts, halves, ones = (by_item[part] @ counted for counted in (base, by_half, by_one))
+            row = np.repeat(np.arange(len(part)), np.diff(counts.indptr))
+            source, target = part[row], counts.indices
+            symmetric = item[0.5][source] * item[0.5][target]
+            values = counts.data * (
+                weight["cosine"] * symmetric + weight["popular_cosine"] * item[0.7][source] * item[0.3][target]
+            )
+            values += halves.data * weight["user_cosine"]
+            values += ones.data * (
+                weight["linear_filter"] * symmetric
+                + item[1.0][source] * (weight["p3"] + weight["rp3"] * item[0.5][target])
+            )
+            dense = (sources[part] @ targets).numpy()
+            known = np.flatnonzero(popular_place[part] >= 0)
+            dense[np.ix_(known, popular)] += regression[popular_place[part[known]]]
+            near = neighbors[part].tocoo()
+            dense[near.row, near.col] += near.data
+            values += dense[row, target]
+            values[source == target] = 0.0
+            bar.update(len(part))
+            return strongest(sp.csr_matrix((values, target, counts.indptr), shape=counts.shape), n_kept)
+
+        with tqdm(total=self.n_items, desc="item-item", unit="item", disable=not show_progress) as bar:
+            kept = sp.vstack(in_threads(related, item_blocks(np.arange(self.n_items), self.n_items)), format="csr")
+        kept.eliminate_zeros()
+        return kept
 
     def updated(self, matrix: sp.spmatrix | sp.sparray) -> GraphScorers:
         """Scorers of the interactions that there are by now, without what a rebuild would take longest for.
@@ -329,138 +398,9 @@ class _Own:
         return torch.nn.functional.embedding_bag(self.items, table, starts, mode="sum", per_sample_weights=weights)
 
 
-def sampled_users(matrix: sp.csr_matrix, max_interactions: int, max_users: int) -> np.ndarray:
-    """Users drawn by a fixed seed until they have so many interactions or are so many; all where there are no more.
-
-    Args:
-        matrix: csr [n_users, n_items].
-        max_interactions: interactions of the drawn users at most (of one user, if that one has more).
-        max_users: drawn users at most.
-
-    Returns:
-        User numbers, sorted, int64 [n].
-    """
-    if matrix.nnz <= max_interactions and matrix.shape[0] <= max_users:
-        return np.arange(matrix.shape[0])
-    order = np.random.default_rng(0).permutation(matrix.shape[0])[:max_users]
-    total = np.cumsum(np.diff(matrix.indptr)[order].astype(np.int64))
-    return np.sort(order[: max(1, int(np.searchsorted(total, max_interactions, side="right")))])
-
-
-def nearest_neighbors(matrix: sp.csr_matrix, n_neighbors: int, items: np.ndarray | None = None) -> sp.csr_matrix:
-    """Item-item cosines, each item keeping those to its nearest neighbours.
-
-    Args:
-        matrix: binary csr [n_users, n_items].
-        n_neighbors: neighbours kept; as many more as tie with the last, or none of these where they are too many (an
-            item of one user is equally near to all that user has).
-        items: the items to give neighbours to, int64 [n]; None: all.
-
-    Returns:
-        csr [n, n_items], row = target item; not itself.
-    """
-    n_items = matrix.shape[1]
-    scale = _inverse_power(np.bincount(matrix.indices, minlength=n_items).astype(np.float32), 0.5).numpy()
-    by_item = matrix.T.tocsr()
-    targets = np.arange(n_items) if items is None else items
-    # Blocks of rows: the whole co-occurrence matrix of a large catalogue does not fit into memory. A block a thread:
-    # SciPy's product of sparse matrices and most of NumPy leave the interpreter to others.
-    block = max(1, _BLOCK_COUNTS // max(1, n_items))
-    with ThreadPoolExecutor(torch.get_num_threads()) as executor:
-        parts = executor.map(
-            lambda part: _nearest(by_item[part] @ matrix, part, scale, n_neighbors),
-            (targets[start : start + block] for start in range(0, max(1, len(targets)), block)),
-        )
-        data, indices, lengths = zip(*parts, strict=True)
-    lengths = np.concatenate(lengths)
-    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    data = np.concatenate(data) * np.repeat(scale[targets], lengths)
-    return sp.csr_matrix((data, np.concatenate(indices), indptr), shape=(len(targets), n_items))
-
-
-def _nearest(
-    products: sp.csr_matrix, targets: np.ndarray, scale: np.ndarray, n_neighbors: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Nearest neighbours of some items, row after row.
-
-    Args:
-        products: users in common of these items with all items, csr [n, n_items]; changed. Counts are exact in float32,
-            sums of scaled ones are not.
-        targets: the numbers of these items, [n].
-        scale: by item, inverse square root of the degree.
-        n_neighbors: as in :func:`nearest_neighbors`.
-
-    Returns:
-        The neighbours' cosines times the root of the target's degree, their numbers, and how many each item has.
-    """
-    products.data *= scale[products.indices]
-    by_row = []
-    for start, stop in zip(products.indptr, products.indptr[1:], strict=False):
-        values = products.data[start:stop]
-        # One more than asked for: an item is nearest to itself, and left out below.
-        if len(values) > n_neighbors + 1:
-            least = np.partition(values, -n_neighbors - 1)[-n_neighbors - 1]
-            near = np.flatnonzero(values >= least)
-            if len(near) > _MOST_TIED * n_neighbors + 1:
-                near = np.flatnonzero(values > least)
-            by_row.append(start + near)
-        else:
-            by_row.append(np.arange(start, stop))
-    rows = np.repeat(np.arange(len(by_row)), [len(row) for row in by_row])
-    places = np.concatenate([*by_row, np.zeros(0, dtype=np.int64)])
-    others = products.indices[places] != targets[rows]
-    places, rows = places[others], rows[others]
-    return products.data[places], products.indices[places], np.bincount(rows, minlength=products.shape[0])
-
-
-def singular_vectors(matrix: sp.csr_matrix, max_rank: int) -> np.ndarray:
-    """Right singular vectors of the normalised adjacency matrix D_u^-1/2 R D_i^-1/2, largest singular value first.
-
-    Args:
-        matrix: binary csr [n_users, n_items].
-        max_rank: most vectors; otherwise an eighth of the smaller side, at least 8 where there are as many.
-
-    Returns:
-        float32 [n_items, rank].
-    """
-    n_users, n_items = matrix.shape
-    user = _inverse_power(np.diff(matrix.indptr).astype(np.float32), 0.5).numpy()
-    item = _inverse_power(np.bincount(matrix.indices, minlength=n_items).astype(np.float32), 0.5).numpy()
-    normalised = (sp.diags(user) @ matrix @ sp.diags(item)).tocsr()
-    smaller = min(n_users, n_items)
-    rank = min(max_rank, max(8, smaller // 8), smaller)
-    if smaller <= _EXACT_SPECTRUM:
-        tall = n_users >= n_items
-        gram = (normalised.T @ normalised if tall else normalised @ normalised.T).toarray()
-        values, vectors = scipy.linalg.eigh(gram.astype(np.float64))
-        values, vectors = values[::-1][:rank], vectors[:, ::-1][:, :rank]
-        if not tall:
-            vectors = normalised.T @ vectors / np.sqrt(np.maximum(values, 1e-12))
-        return np.ascontiguousarray(vectors * (values > 1e-9), dtype=np.float32)
-    _, _, vectors = randomized_svd(normalised, rank, n_iter=4, random_state=0)
-    return np.ascontiguousarray(vectors.T, dtype=np.float32)
-
-
-def ridge_weights(matrix: sp.csr_matrix, penalties: tuple[float, ...]) -> list[np.ndarray]:
-    """EASE's item-item weights in closed form (Steck, WWW 2019, Eq. 8).
-
-    Args:
-        matrix: binary csr [n_users, n_items].
-        penalties: L2 penalties as multiples of the mean item degree.
-
-    Returns:
-        For each penalty float32 [n_items, n_items], row = target item, zero diagonal.
-    """
-    gram = (matrix.T @ matrix).toarray()
-    degree = gram.diagonal().copy()
-    mean = float(degree[degree > 0].mean()) if (degree > 0).any() else 1.0
-    weights = []
-    for penalty in penalties:
-        system = torch.from_numpy(gram + np.diag(np.full(len(gram), penalty * mean, dtype=np.float32)))
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky(system))
-        solution = (inverse / -inverse.diagonal()[None, :]).fill_diagonal_(0.0)
-        weights.append(solution.T.contiguous().numpy())
-    return weights
+def _cuts(rank: int) -> list[int]:
+    """Ranks of the three ideal low-pass filters."""
+    return [max(1, rank // 4), max(1, rank // 2), rank]
 
 
 def _matrix_arrays(matrix: sp.csr_matrix, neighbors: sp.csr_matrix) -> dict[str, np.ndarray]:
@@ -471,12 +411,6 @@ def _matrix_arrays(matrix: sp.csr_matrix, neighbors: sp.csr_matrix) -> dict[str,
     for name, part in (("matrix", matrix), ("neighbors", by_source)):
         arrays |= {f"{name}.indptr": part.indptr, f"{name}.indices": part.indices}
     return arrays
-
-
-def _inverse_power(degree: np.ndarray, exponent: float) -> torch.Tensor:
-    """degree^-exponent, 0 where the degree is 0."""
-    powers = np.where(degree > 0, np.maximum(degree, 1.0) ** -exponent, 0.0)
-    return torch.from_numpy(powers.astype(np.float32))
 
 
 def _sparse_tensor(matrix: sp.csr_matrix, device: torch.device) -> torch.Tensor:

@@ -13,3 +13,8 @@ def matrices(draw, weighted=True, max_users=12, max_items=10):
     dense = rng.random((n_users, n_items)) < draw(st.floats(0.05, 0.9))
     dense[rng.integers(n_users), rng.integers(n_items)] = True
     return sp.csr_matrix(dense * (rng.integers(1, 4, dense.shape) if weighted else 1.0))
+
+
+def random_matrix(n_users: int = 40, n_items: int = 25, density: float = 0.15, seed: int = 0) -> sp.csr_matrix:
+    rng = np.random.default_rng(seed)
+    return sp.csr_matrix((rng.random((n_users, n_items)) < density).astype(np.float32))

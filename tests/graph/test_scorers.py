@@ -6,21 +6,11 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from graph_data import random_matrix
 
-from recbole_universal.graph import scorers
-from recbole_universal.graph.scorers import (
-    SCORERS,
-    GraphScorers,
-    nearest_neighbors,
-    ridge_weights,
-    sampled_users,
-    singular_vectors,
-)
-
-
-def random_matrix(n_users: int = 40, n_items: int = 25, density: float = 0.15, seed: int = 0) -> sp.csr_matrix:
-    rng = np.random.default_rng(seed)
-    return sp.csr_matrix((rng.random((n_users, n_items)) < density).astype(np.float32))
+from recbole_universal.graph import item_models, scorers
+from recbole_universal.graph.item_models import nearest_neighbors, sampled_users
+from recbole_universal.graph.scorers import LINEAR, SCORERS, GraphScorers
 
 
 def by_name(scorers: GraphScorers) -> dict[str, np.ndarray]:
@@ -79,32 +69,6 @@ def test_disjoint_copies_change_nothing_within_a_copy():
         np.testing.assert_allclose(two[name][:64, 64:], 0, atol=1e-5, err_msg=name)
 
 
-def test_neighbors_keep_the_nearest_and_those_that_tie():
-    matrix = random_matrix(200, 30, 0.3)
-    cosines = nearest_neighbors(matrix, 30).toarray()
-    kept = nearest_neighbors(matrix, 5)
-    for row in range(30):
-        least = np.sort(cosines[row])[-5]
-        np.testing.assert_array_equal(kept[row].toarray()[0] > 0, (cosines[row] >= least) & (cosines[row] > 0))
-    assert kept.diagonal().sum() == 0
-
-
-def test_both_ways_to_the_spectrum_agree(monkeypatch):
-    from recbole_universal.graph import scorers
-
-    matrix = random_matrix(120, 90, 0.2)
-    exact = singular_vectors(matrix, 4)
-    monkeypatch.setattr(scorers, "_EXACT_SPECTRUM", 0)
-    projected = singular_vectors(matrix, 4)
-    np.testing.assert_allclose(exact @ exact.T, projected @ projected.T, atol=0.05)
-
-
-def test_a_heavier_penalty_shrinks_the_weights():
-    light, heavy = ridge_weights(random_matrix(), (0.1, 10.0))
-    assert np.abs(heavy).sum() < np.abs(light).sum()
-    assert light.diagonal().sum() == heavy.diagonal().sum() == 0
-
-
 @pytest.mark.parametrize(
     "dense", [np.ones((1, 1)), np.ones((1, 6)), np.ones((6, 1)), np.eye(5), np.ones((5, 5)), np.diag([1.0, 0, 0])]
 )
@@ -119,15 +83,6 @@ def test_weights_of_interactions_count_once():
     heavy.data[:] = 7.0
     for name, scores in by_name(GraphScorers(matrix)).items():
         np.testing.assert_array_equal(scores, by_name(GraphScorers(heavy))[name])
-
-
-def test_ties_do_not_fill_the_neighbour_graph():
-    """An item of one heavy user ties with everything that user has."""
-    matrix = sp.csr_matrix(np.vstack([np.ones((1, 50)), np.eye(2, 50)]).astype(np.float32))
-    neighbors = nearest_neighbors(matrix, 3)
-    assert np.diff(neighbors.indptr).max() <= 4 * 3
-    few = nearest_neighbors(matrix[:, :8], 3)  # seven ties fit
-    assert np.diff(few.indptr).min() >= 5
 
 
 def test_large_data_are_scored_by_a_sample_of_users(monkeypatch):
@@ -146,16 +101,6 @@ def test_large_data_are_scored_by_a_sample_of_users(monkeypatch):
     others = np.setdiff1d(np.arange(200), drawn)
     assert (values[:, others].amax(dim=2) > 0).all()
     assert torch.equal(GraphScorers.from_arrays(found.arrays()).scores(torch.arange(200)), values)
-
-
-def test_no_more_users_than_asked_for():
-    matrix = random_matrix(200, 40, 0.2)
-    assert len(sampled_users(matrix, matrix.nnz, 50)) == 50
-
-
-def test_one_heavy_user_is_a_sample():
-    matrix = sp.csr_matrix(np.ones((1, 5)))
-    assert sampled_users(matrix, 3, 10).tolist() == [0]
 
 
 @pytest.mark.parametrize("n_users", [1, 30])
@@ -228,12 +173,6 @@ def test_users_who_come_join_the_sample(monkeypatch):
         assert scores[name][0, 25] > 0, name
 
 
-def test_cosines_of_many_users_are_exact():
-    """Counts are summed before they are scaled: sums of scaled ones drift in float32."""
-    same = sp.csr_matrix(np.ones((400_000, 2), dtype=np.float32))
-    np.testing.assert_allclose(nearest_neighbors(same, 1).data, 1.0, rtol=1e-6)
-
-
 def test_updating_to_fewer_users_is_refused():
     with pytest.raises(ValueError, match=r"must have the users and items there were, at least \[40, 25\]"):
         GraphScorers(random_matrix()).updated(random_matrix(39))
@@ -246,3 +185,30 @@ def test_blocks_are_small_where_many_paths_leave_a_user():
     paths = 0.95**2 * 25 * 400  # of a user, about
     assert dense.block_users < sparse.block_users
     assert dense.block_users <= 2**23 / (12 * 0.9 * paths)
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_the_item_item_matrix_of_a_scorer_gives_its_scores(monkeypatch, name):
+    """For items that share a user with the user's, all of which are kept here; both kinds of block are crossed."""
+    monkeypatch.setattr(item_models, "BLOCK_COUNTS", 200)
+    matrix = random_matrix()
+    found = GraphScorers(matrix, max_regression_items=12, max_rank=8)
+    relations = found.item_item({name: 2.0}, 25)
+    assert not relations.diagonal().any()
+    joined = (matrix.T @ matrix).toarray() > 0
+    scores = by_name(found)[name]
+    summed = (matrix @ relations).toarray()
+    complete = ~((matrix @ (~joined).astype(np.float32)) > 0) & (matrix.toarray() == 0)
+    assert complete.sum() > 50
+    np.testing.assert_allclose(summed[complete], 2.0 * scores[complete], rtol=1e-3, atol=1e-5)
+
+
+def test_the_item_item_matrix_of_a_sum_is_the_sum():
+    found = GraphScorers(random_matrix())
+    both = found.item_item({"rp3": 1.0, "regression": 3.0}, 25)
+    parts = found.item_item({"rp3": 1.0}, 25) + 3.0 * found.item_item({"regression": 1.0}, 25)
+    np.testing.assert_allclose(both.toarray(), parts.toarray(), rtol=1e-4, atol=1e-6)
+    few = found.item_item({"rp3": 1.0, "regression": 3.0}, 4)
+    assert np.diff(few.indptr).max() == 4
+    kept = few.toarray() != 0
+    np.testing.assert_allclose(few.toarray()[kept], both.toarray()[kept], rtol=1e-6)

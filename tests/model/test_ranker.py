@@ -111,3 +111,59 @@ def test_what_is_no_matrix_is_refused():
         UniversalRanker("ratings.csv")
     with pytest.raises(ValueError, match="users: must be row numbers from 0 to 59"):
         UniversalRanker(communities()).top_k(61, 5)
+
+
+def test_fast_lists_are_near_the_lists_of_the_model():
+    matrix = communities()
+    ranker = UniversalRanker(matrix)
+    users = np.flatnonzero(np.diff(matrix.indptr))[::-1]
+    items, scores = ranker.top_k(users, 10, fast=True)
+    own, _ = ranker.top_k(users, 10)
+    assert np.mean([len(set(a) & set(b)) for a, b in zip(items, own, strict=True)]) > 8
+    assert (np.diff(scores, axis=1) <= 0).all() and np.isfinite(scores).all()
+    for user, found in zip(users, items, strict=True):
+        assert len(set(found)) == 10 and not set(found) & set(matrix[user].indices)
+    assert (items % 3 == (users % 3)[:, None]).mean() > 0.6  # of the user's group: a third by chance
+    seen, _ = ranker.top_k(users, 10, exclude_seen=False, fast=True)
+    assert set(seen[0]) & set(matrix[users[0]].indices)
+
+
+def test_fast_lists_end_with_the_most_popular():
+    matrix = communities()
+    ranker = UniversalRanker(matrix)
+    popular = np.argsort(-np.asarray(matrix.sum(axis=0))[0], kind="stable")
+    items, scores = ranker.top_k(np.array([7]), 45, fast=True)  # without interactions
+    np.testing.assert_array_equal(items[0], popular)
+    items, scores = ranker.top_k(np.array([3]), 60, fast=True)
+    n_unseen = 45 - matrix[3].nnz
+    assert (items[0] >= 0).sum() == n_unseen == len(set(items[0]) - {-1})
+    assert np.isneginf(scores[0, n_unseen:]).all() and np.isfinite(scores[0, :n_unseen]).all()
+    below = items[0, :n_unseen][scores[0, :n_unseen] <= 0]
+    expected = [item for item in popular if item in below]
+    degree = np.asarray(matrix.sum(axis=0))[0]
+    np.testing.assert_array_equal(degree[below], degree[expected])
+
+
+def test_an_update_renews_the_item_item_matrix():
+    ranker = UniversalRanker(communities())
+    before = ranker.item_item()
+    assert ranker.item_item() is before
+    users, items = arrived()
+    ranker.update(users, items)
+    assert ranker.item_item().shape == (47, 47)
+    found, _ = ranker.top_k(np.array([61]), 3, fast=True)
+    assert (found >= 0).all()
+
+
+def test_relations_are_by_the_items_of_the_matrix():
+    """Not by the order that the features are computed in: relabelled items have relabelled relations."""
+    matrix, order = communities(), np.random.default_rng(1).permutation(45)
+    relations = UniversalRanker(matrix).item_item().toarray()
+    relabelled = UniversalRanker(matrix[:, order].tocsr()).item_item().toarray()
+    np.testing.assert_allclose(relabelled, relations[np.ix_(order, order)], rtol=1e-3, atol=1e-5)
+
+
+def test_a_model_without_proximity_has_no_item_item_matrix():
+    ranker = UniversalRanker(communities(), "universal-paper")
+    with pytest.raises(ValueError, match=r"Only a model with the family \[proximity\]"):
+        ranker.top_k(np.array([0]), 3, fast=True)

@@ -1,0 +1,113 @@
+"""What relates items to items: known answers, bounds, and lists from an item-item matrix."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from graph_data import random_matrix
+
+from recbole_universal.graph import item_models
+from recbole_universal.graph.item_models import (
+    best_of_sums,
+    in_threads,
+    item_blocks,
+    nearest_neighbors,
+    ridge_weights,
+    sampled_users,
+    singular_vectors,
+    strongest,
+)
+
+
+def test_neighbors_keep_the_nearest_and_those_that_tie():
+    matrix = random_matrix(200, 30, 0.3)
+    cosines = nearest_neighbors(matrix, 30).toarray()
+    kept = nearest_neighbors(matrix, 5)
+    for row in range(30):
+        least = np.sort(cosines[row])[-5]
+        np.testing.assert_array_equal(kept[row].toarray()[0] > 0, (cosines[row] >= least) & (cosines[row] > 0))
+    assert kept.diagonal().sum() == 0
+
+
+def test_both_ways_to_the_spectrum_agree(monkeypatch):
+    matrix = random_matrix(120, 90, 0.2)
+    exact = singular_vectors(matrix, 4)
+    monkeypatch.setattr(item_models, "_EXACT_SPECTRUM", 0)
+    projected = singular_vectors(matrix, 4)
+    np.testing.assert_allclose(exact @ exact.T, projected @ projected.T, atol=0.05)
+
+
+def test_a_heavier_penalty_shrinks_the_weights():
+    light, heavy = ridge_weights(random_matrix(), (0.1, 10.0))
+    assert np.abs(heavy).sum() < np.abs(light).sum()
+    assert light.diagonal().sum() == heavy.diagonal().sum() == 0
+
+
+def test_ties_do_not_fill_the_neighbour_graph():
+    """An item of one heavy user ties with everything that user has."""
+    matrix = sp.csr_matrix(np.vstack([np.ones((1, 50)), np.eye(2, 50)]).astype(np.float32))
+    neighbors = nearest_neighbors(matrix, 3)
+    assert np.diff(neighbors.indptr).max() <= 4 * 3
+    few = nearest_neighbors(matrix[:, :8], 3)  # seven ties fit
+    assert np.diff(few.indptr).min() >= 5
+
+
+def test_no_more_users_than_asked_for():
+    matrix = random_matrix(200, 40, 0.2)
+    assert len(sampled_users(matrix, matrix.nnz, 50)) == 50
+
+
+def test_one_heavy_user_is_a_sample():
+    matrix = sp.csr_matrix(np.ones((1, 5)))
+    assert sampled_users(matrix, 3, 10).tolist() == [0]
+
+
+def test_cosines_of_many_users_are_exact():
+    """Counts are summed before they are scaled: sums of scaled ones drift in float32."""
+    same = sp.csr_matrix(np.ones((400_000, 2), dtype=np.float32))
+    np.testing.assert_allclose(nearest_neighbors(same, 1).data, 1.0, rtol=1e-6)
+
+
+def test_the_strongest_of_either_sign_stay():
+    matrix = sp.csr_matrix(np.array([[0.1, -3.0, 2.0, 0.5], [0, 0, 0, 0], [0, 1.0, 0, 0]], dtype=np.float32))
+    np.testing.assert_array_equal(strongest(matrix, 2).toarray(), [[0, -3.0, 2.0, 0], [0, 0, 0, 0], [0, 1.0, 0, 0]])
+
+
+@pytest.mark.parametrize("exclude_own", [True, False])
+def test_lists_are_the_best_of_the_sums(monkeypatch, exclude_own):
+    monkeypatch.setattr(item_models, "BLOCK_COUNTS", 100)  # four users a block
+    own = random_matrix()
+    relations = sp.random(25, 25, 0.4, "csr", np.float32, random_state=0)
+    relations.data -= 0.3
+    sums = (own @ relations).toarray()
+    if exclude_own:
+        sums[own.nonzero()] = 0.0
+    items, values = best_of_sums(own, relations, 6, exclude_own)
+    expected = np.sort(sums, axis=1)[:, :-7:-1]
+    np.testing.assert_allclose(values, np.maximum(expected, 0), rtol=1e-6)
+    np.testing.assert_array_equal(items >= 0, expected > 0)
+    found = items >= 0
+    np.testing.assert_allclose(np.take_along_axis(sums, np.maximum(items, 0), axis=1)[found], values[found], rtol=1e-6)
+    assert found.any() and not found.all()
+
+
+def test_nobody_and_nothing_to_rank():
+    items, values = best_of_sums(sp.csr_matrix((0, 5)), sp.csr_matrix((5, 5)), 3, True)
+    assert items.shape == values.shape == (0, 3)
+    items, _ = best_of_sums(sp.csr_matrix((2, 5)), sp.csr_matrix((5, 5)), 3, True)
+    assert (items == -1).all()
+
+
+def test_blocks_cover_all_items():
+    parts = item_blocks(np.arange(100_000), 1000)
+    np.testing.assert_array_equal(np.concatenate(parts), np.arange(100_000))
+    assert len(parts) > 1 and max(map(len, parts)) * 1000 <= item_models.BLOCK_COUNTS
+    assert [part.tolist() for part in item_blocks(np.arange(0), 0)] == [[]]
+
+
+def test_threads_leave_pytorch_as_it_was():
+    before = torch.get_num_threads()
+    assert in_threads(lambda part: (part, torch.get_num_threads()), [3, 1]) == [(3, 1), (1, 1)]
+    assert torch.get_num_threads() == before
