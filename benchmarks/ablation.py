@@ -229,23 +229,25 @@ def candidate_lists(data_path: str, folder: Path | None) -> dict[str, list]:
 def likeness(pairs: pd.DataFrame) -> list[str]:
     """Whether a source teaches better the more its candidates' columns look like the target's."""
     ratios, distances = (pairs.pivot_table(index="source", columns="target", values=v) for v in ("ratio", "distance"))
+    ratios = ratios.loc[ratios.columns]
     targets = list(ratios.columns)
-    found, own = [], []
-    for target in targets:
-        others = [name for name in targets if name != target]
-        found.append(spearmanr(distances.loc[others, target], ratios.loc[others, target]).statistic)
-        own.append(ratios.loc[others, target].rank(ascending=False)[distances.loc[others, target].idxmin()])
-    # By chance: the sources' distances in another order, the same for all targets since sources differ as a whole.
+    quality_of, apart = ratios.to_numpy(dtype=float), distances.loc[targets, targets].to_numpy(dtype=float)
+    others = ~np.eye(len(targets), dtype=bool)
+
+    def correlations(apart: np.ndarray) -> list[float]:
+        """By target, over the other sources."""
+        return [spearmanr(apart[rows, k], quality_of[rows, k]).statistic for k, rows in enumerate(others.T)]
+
+    found = correlations(apart)
+    # By chance: the names of the data sets exchanged, of sources and targets alike (Mantel's test).
     generator = np.random.default_rng(0)
-    ranks, apart = (frame.to_numpy(dtype=float) for frame in (ratios, distances))
-    chance = []
-    for _ in range(1000):
-        order = generator.permutation(len(targets))
-        shuffled = apart[np.ix_(order, order)]
-        kept = ~np.eye(len(targets), dtype=bool)
-        chance.append(
-            np.mean([spearmanr(shuffled[kept[:, k], k], ranks[kept[:, k], k]).statistic for k in range(len(targets))])
-        )
+    orders = [generator.permutation(len(targets)) for _ in range(999)]
+    chance = [np.mean(correlations(apart[np.ix_(order, order)])) for order in orders]
+    p_value = (1 + sum(value <= np.mean(found) for value in chance)) / (1 + len(chance))
+    place = []
+    for k, rows in enumerate(others.T):
+        nearest = np.argmin(apart[rows, k])
+        place.append(1 + (quality_of[rows, k] > quality_of[rows, k][nearest]).sum())
     quality = ratios.mean(axis=1).sort_values()
     typical = distances.mean(axis=1)
     return [
@@ -258,12 +260,12 @@ def likeness(pairs: pd.DataFrame) -> list[str]:
         "",
         f"- Rank correlation (Spearman) of distance and ratio over the other {len(targets) - 1} sources, mean over "
         f"targets: {np.mean(found):+.2f} (negative on {sum(value < 0 for value in found)} of {len(found)}); by chance, "
-        "with the data sets' names exchanged 1,000 times, as low in "
-        f"{np.mean(np.array(chance) <= np.mean(found)):.1%}.",
-        f"- The nearest source is, in the mean, the {np.mean(own):.1f}th best of {len(targets) - 1} "
+        "with the data sets' names exchanged (999 times), as low with probability "
+        f"{p_value:.3f}.",
+        f"- The nearest source is, in the mean, the {np.mean(place):.1f}th best of {len(targets) - 1} "
         f"({len(targets) / 2:.1f} by chance).",
-        f"- Sources that are far from all others teach worse everywhere: rank correlation of a source's mean distance "
-        f"and its mean ratio {spearmanr(typical, ratios.mean(axis=1)).statistic:+.2f}. Worst teachers: "
+        "- How far a source is from all others, and how well it teaches them, in the mean: rank correlation "
+        f"{spearmanr(typical, ratios.mean(axis=1)).statistic:+.2f}. Worst teachers: "
         + ", ".join(f"{name} {value:.2f}" for name, value in quality.head(3).items())
         + "; best: "
         + ", ".join(f"{name} {value:.2f}" for name, value in quality[::-1].head(3).items())

@@ -1,16 +1,17 @@
 """Single families, the paper's three and proximity, trained and tested on one data set, beside Pop and ItemKNN.
 
-    python benchmarks/in_domain.py --dataset ml-100k --seeds 5 --output docs/in_domain.md
+    python benchmarks/in_domain.py --data-path DATA --datasets ml-100k filmtrust --seeds 5 --output OUT/in_domain.jsonl
+    python benchmarks/in_domain.py --output OUT/in_domain.jsonl --report docs/in_domain.md
 
-RecBole's default split (random 80/10/10 for each user), full ranking. A seed draws the split, the features and the
-initial weights; all rows of a seed see the same split. The result file is written anew after every run.
+RecBole's default split (random 80/10/10 for each user), full ranking; ml-100k as RecBole ships it, other data sets with
+the filters of `benchmarks/zero_shot.py` (5-core). A seed draws the split, the features and the initial weights; all
+rows of a seed see the same split. One result a line; a run that is started again skips what is there.
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
-import statistics
+import json
 import sys
 import time
 from datetime import date
@@ -19,9 +20,11 @@ from pathlib import Path
 import recbole_universal  # mends RecBole, so it comes before any import of it
 
 # isort: split
+import pandas as pd
 import torch
 from recbole.config import Config
 from recbole.quick_start import run_recbole
+from zero_shot import CORE, SPECIAL, markdown
 
 FAMILIES = ["activity", "cooccurrence", "interaction"]
 METRICS = ("recall@10", "ndcg@10")
@@ -39,74 +42,70 @@ def variants() -> dict[str, tuple[str, dict]]:
     return rows
 
 
+def result(dataset: str, data_path: str, seed: int, model: str, keys: dict) -> dict:
+    """One run."""
+    settings = {"seed": seed, "show_progress": False, "state": "ERROR", "train_stage": "in_domain"}
+    if dataset != "ml-100k":
+        only = {"load_col": {"inter": ["user_id", "item_id"]}}
+        settings |= {"data_path": data_path, **only, **CORE, **SPECIAL.get(dataset, {})}
+    start = time.perf_counter()
+    outcome = run_recbole(model, dataset, config_dict={**settings, **keys}, saved=model == "UniversalMLP")
+    found = {metric: outcome["test_result"][metric] for metric in METRICS}
+    return {**found, "seconds": time.perf_counter() - start}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", default="ml-100k")
+    parser.add_argument("--datasets", nargs="*", default=["ml-100k"])
     parser.add_argument("--data-path", default="dataset/")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--rows", nargs="*", help="only rows whose name contains one of these")
-    parser.add_argument("--output", type=Path, help="Markdown file to write")
+    parser.add_argument("--output", type=Path, required=True, help="file of results, one a line")
+    parser.add_argument("--report", type=Path, help="write the Markdown page of what is there, run nothing")
     arguments = parser.parse_args()
-    command = " ".join(["python", f"benchmarks/{Path(__file__).name}", *sys.argv[1:]])
     sys.argv = sys.argv[:1]  # RecBole would read the rest as config
-
-    results: dict[str, list[dict]] = {}
-    for seed in range(2020, 2020 + arguments.seeds):
-        for name, (model, keys) in variants().items():
-            if arguments.rows and not any(part in name for part in arguments.rows):
-                continue
-            settings = {"data_path": arguments.data_path, "seed": seed, "show_progress": False, "state": "ERROR"}
-            settings["train_stage"] = "in_domain"
-            start = time.perf_counter()
-            config = {**settings, **keys}
-            outcome = run_recbole(model, arguments.dataset, config_dict=config, saved=model == "UniversalMLP")
-            row = {metric: outcome["test_result"][metric] for metric in METRICS}
-            row["seconds"] = time.perf_counter() - start
-            results.setdefault(name, []).append(row)
-            print(seed, name, row, flush=True)
-            if arguments.output:
-                arguments.output.write_text(page(results, arguments, command), encoding="utf-8")
-    print(table(results))
-
-
-def table(results: dict[str, list[dict]]) -> str:
-    """Mean and standard deviation over seeds, and NDCG@10 as a multiple of Pop's (mean over mean)."""
-    pop = results.get("Pop")
-    lines = ["| model | Recall@10 | NDCG@10 | NDCG@10 / Pop's | seconds |", "|---|---|---|---|---|"]
-    for name, rows in results.items():
-        cells = [spread([row[metric] for row in rows]) for metric in METRICS]
-        ratio = "-"
-        if pop and len(pop) == len(rows):
-            ratio = f"{mean(rows, 'ndcg@10') / mean(pop, 'ndcg@10'):.2f}"
-        lines.append(f"| {name} | {' | '.join(cells)} | {ratio} | {mean(rows, 'seconds'):.1f} |")
-    return "\n".join(lines)
+    lines = arguments.output.read_text().splitlines() if arguments.output.is_file() else []
+    results = [json.loads(line) for line in lines]
+    if arguments.report:
+        arguments.report.write_text(page(pd.DataFrame(results)), encoding="utf-8")
+        print(arguments.report.read_text())
+        return
+    for dataset in arguments.datasets:
+        for seed in range(2020, 2020 + arguments.seeds):
+            for name, (model, keys) in variants().items():
+                setting = {"dataset": dataset, "seed": seed, "row": name}
+                if any(setting.items() <= found.items() for found in results):
+                    continue
+                results.append({**setting, **result(dataset, arguments.data_path, seed, model, keys)})
+                results[-1] |= {"threads": torch.get_num_threads(), "date": date.today().isoformat()}
+                with arguments.output.open("a", encoding="utf-8") as stream:
+                    stream.write(json.dumps(results[-1]) + "\n")
+                print(results[-1], flush=True)
 
 
-def mean(rows: list[dict], key: str) -> float:
-    return statistics.fmean(row[key] for row in rows)
-
-
-def spread(values: list[float]) -> str:
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.fmean(values):.4f} ± {deviation:.4f}"
-
-
-def page(results: dict[str, list[dict]], arguments: argparse.Namespace, command: str) -> str:
+def page(table: pd.DataFrame) -> str:
+    """Markdown page."""
     defaults = Config("UniversalMLP", "ml-100k")
     keys = ("mlp_hidden_size", "embedding_size", "dropout_prob", "learning_rate", "train_batch_size", "stopping_step")
     settings = ", ".join(f"`{key}: {defaults[key]}`" for key in keys)
-    return f"""# In-domain: single families against all
-
-Trained and tested on {arguments.dataset}; RecBole's default split, full ranking, mean ± standard deviation over
-{arguments.seeds} seeds (split, features and weights). Defaults:
-{settings}.
-
-{table(results)}
-
-Made by `{command}`:
-recbole_universal {recbole_universal.__version__}, PyTorch {torch.__version__},
-{platform.machine()}, {torch.get_num_threads()} threads, {date.today().isoformat()}.
-"""
+    lines = ["# In-domain: single families against all", "", *(__doc__ or "").strip().splitlines()[5:], ""]
+    lines += [f"Mean ± standard deviation over seeds (split, features and weights). Defaults: {settings}."]
+    for dataset, rows in table.groupby("dataset", sort=False):
+        pop = rows.loc[rows["row"] == "Pop", "ndcg@10"].mean()
+        cells = []
+        for name, runs in rows.groupby("row", sort=False):
+            values = [
+                f"{runs[metric].mean():.4f} ± {runs[metric].std() if len(runs) > 1 else 0.0:.4f}" for metric in METRICS
+            ]
+            cells.append([name, *values, f"{runs['ndcg@10'].mean() / pop:.2f}", f"{runs['seconds'].mean():.1f}"])
+        lines += ["", f"## {dataset}, {rows['seed'].nunique()} seeds"]
+        lines += markdown(["model", "Recall@10", "NDCG@10", "NDCG@10 / Pop's", "seconds"], cells)
+    threads = ", ".join(str(number) for number in table["threads"].unique())
+    lines += [
+        "",
+        f"recbole_universal {recbole_universal.__version__}, PyTorch {torch.__version__}, threads: {threads}, ",
+    ]
+    lines[-1] += f"to {table['date'].max()}. Made by `make in-domain`."
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

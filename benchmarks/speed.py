@@ -323,12 +323,14 @@ def report(results: list[dict]) -> str:
                 f"{row['features_s']:.1f} | {row['ms_a_user']:.2f} | {row['peak_gib']:.2f} |"
             )
     if len(growth) > 1:
-        size = np.log(growth["interactions"].astype(float))
-        powers = {
-            name: np.polyfit(size, np.log(growth[name].astype(float)), 1)[0] for name in ("features_s", "peak_gib")
-        }
-        lines += ["", f"Exponent of growth: time of the features {powers['features_s']:.2f}, "]
-        lines[-1] += f"peak memory {powers['peak_gib']:.2f}."
+        growth = growth.sort_values("interactions")
+        size = np.log(growth["interactions"].astype(float).to_numpy())
+        said = []
+        for name, label in (("features_s", "time of the features"), ("peak_gib", "peak memory")):
+            value = np.log(growth[name].astype(float).to_numpy())
+            power, steps = np.polyfit(size, value, 1)[0], np.diff(value) / np.diff(size)
+            said.append(f"{label} {power:.2f} (from one size to the next at most {steps.max():.2f})")
+        lines += ["", f"Exponent of growth: {', '.join(said)}."]
     loads = [f"{result['load']:.1f}" for result in results if "load" in result]
     if loads:
         lines += [

@@ -23,7 +23,7 @@ from scipy.stats import rankdata
 
 from recbole_universal.features import arguments
 from recbole_universal.features.family import FamilyFeatures, FeatureFamily, PairFeatures
-from recbole_universal.graph.item_models import in_threads
+from recbole_universal.graph.item_models import in_torch_threads
 from recbole_universal.graph.scorers import LINEAR, SCORERS, GraphScorers
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class ProximityPairs(PairFeatures):
         """
         number = self._user_number[users.to(self.scorers.device)]
         numbers = number.split(self.scorers.block_users)
-        in_turn = in_threads if self.scorers.device.type == "cpu" and len(numbers) > 1 else map
+        in_turn = in_torch_threads if self.scorers.device.type == "cpu" and len(numbers) > 1 else map
         parts = list(in_turn(lambda part: self._block(part, exclude_seen), numbers))
         width = max(part.items.shape[1] for part in parts)
         return Candidates(
@@ -180,8 +180,7 @@ class ProximityPairs(PairFeatures):
         # Among equals the more popular item comes first, whatever its number.
         values *= 1 + 1e-5 * self._item_percentile
         values[:, ~known] = 0.0
-        own = self.scorers.matrix[inner.cpu().numpy()].nonzero()
-        rows, columns = (torch.from_numpy(part.astype(np.int64)).to(values.device) for part in own)
+        rows, columns = self._own(inner)
         unseen = values.clone() if not exclude_seen else values
         unseen[:, rows, columns] = 0.0
         top_values, top_items = unseen.topk(min(self.top_k, values.shape[2]), dim=2)
@@ -286,12 +285,11 @@ class ProximityPairs(PairFeatures):
                 best += values.amax(dim=2).sum(dim=1)
         weights = torch.where(best > 0, self._weights[0] / best * len(drawn), 0.0).tolist()
         named = {name: weight for name, weight in zip(SCORERS, weights, strict=True) if name in LINEAR}
-        relations = self.scorers.item_item(named, n_kept, show_progress).tocoo()
-        ids = self._item_id.cpu().numpy()
-        rows, columns = ids[relations.row], ids[relations.col]
-        known = (rows >= 0) & (columns >= 0)
-        by_id = (relations.data[known], (rows[known], columns[known]))
-        return sp.csr_matrix(by_id, shape=(self.n_items, self.n_items))
+        relations = self.scorers.item_item(named, n_kept, show_progress)
+        ids = np.flatnonzero(self.items >= 0)
+        place = (np.ones(len(ids), dtype=np.float32), (ids, self.items[ids]))
+        by_id = sp.csr_matrix(place, shape=(self.n_items, self.scorers.n_items))
+        return by_id @ relations @ by_id.T.tocsr()
 
     def updated(self, matrix: sp.csr_matrix) -> ProximityPairs:
         """The features of the interactions that there are by now.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -19,20 +20,33 @@ _MOST_TIED = 4
 # Below this size the whole spectrum is computed: exact, and as fast as a random projection.
 _EXACT_SPECTRUM = 1024
 
+_ONE_AT_A_TIME = threading.Lock()
+
 _Part = TypeVar("_Part")
 _Result = TypeVar("_Result")
 
 
 def in_threads(function: Callable[[_Part], _Result], parts: Iterable[_Part]) -> list[_Result]:
-    """Results of a function by part, a part a thread, PyTorch on one core in each.
+    """Results of a function by part, a part a thread.
 
-    Products of sparse matrices and sums of few entries use one core each, and leave the interpreter to others.
+    SciPy's products of sparse matrices use one core each, and leave the interpreter to others.
     """
-    n_threads = torch.get_num_threads()
-    with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as executor:
-        results = list(executor.map(function, parts))
-    torch.set_num_threads(n_threads)  # what new threads start with, which the pool has changed
-    return results
+    with ThreadPoolExecutor(torch.get_num_threads()) as executor:
+        return list(executor.map(function, parts))
+
+
+def in_torch_threads(function: Callable[[_Part], _Result], parts: Iterable[_Part]) -> list[_Result]:
+    """As :func:`in_threads`, PyTorch on one core in each: its sums of few entries use no more.
+
+    One call at a time: what the threads of a pool set is what new threads of the process start with.
+    """
+    with _ONE_AT_A_TIME:
+        n_threads = torch.get_num_threads()
+        try:
+            with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as executor:
+                return list(executor.map(function, parts))
+        finally:
+            torch.set_num_threads(n_threads)
 
 
 def sampled_users(matrix: sp.csr_matrix, max_interactions: int, max_users: int) -> np.ndarray:
@@ -217,9 +231,10 @@ def best_of_sums(
                 is_own[mine] = True
                 value[is_own[found]] = 0.0
                 is_own[mine] = False
-            best = np.argpartition(value, -k)[-k:] if len(value) > k else np.arange(len(value))
-            best = best[value[best] > 0]
-            best = best[np.lexsort((found[best], -value[best]))]
+            # All that tie with the k-th, so that a longer list starts with the shorter one.
+            least = np.partition(value, -k)[-k] if len(value) > k else 0.0
+            best = np.flatnonzero((value >= least) & (value > 0))
+            best = best[np.lexsort((found[best], -value[best]))][:k]
             items[user, : len(best)], values[user, : len(best)] = found[best], value[best]
 
     in_threads(put, item_blocks(np.arange(n_users), n_items))

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from recbole_universal.graph.interaction_graph import binary_matrix
 from recbole_universal.graph.item_models import (
-    in_threads,
+    in_torch_threads,
     inverse_power,
     item_blocks,
     nearest_neighbors,
@@ -282,8 +282,8 @@ class GraphScorers:
         shares = torch.zeros(vectors.shape[1])
         for name, cut in zip(_FILTERS, _cuts(len(shares)), strict=True):
             shares[:cut] += weight[name]
-        sources, targets = vectors * half * shares, (vectors * torch.where(half > 0, 1 / half, half)).T.contiguous()
-        popular, popular_place = self._arrays["popular"], self._popular_place.cpu().numpy()
+        sources, targets = vectors * half * shares, vectors * torch.where(half > 0, 1 / half, half)
+        popular_place = self._popular_place.cpu().numpy()
         regression = np.zeros_like(self._arrays["regression.0"])
         for k, name in enumerate(_REGRESSIONS):
             regression += weight[name] * self._arrays[f"regression.{k}"]
@@ -304,18 +304,26 @@ class GraphScorers:
                 weight["linear_filter"] * symmetric
                 + item[1.0][source] * (weight["p3"] + weight["rp3"] * item[0.5][target])
             )
-            dense = (sources[part] @ targets).numpy()
-            known = np.flatnonzero(popular_place[part] >= 0)
-            dense[np.ix_(known, popular)] += regression[popular_place[part[known]]]
+            # Dense among the items that share a user with one of these.
+            place = np.zeros(self.n_items, dtype=np.int64)
+            place[target] = 1
+            others = np.flatnonzero(place)
+            place[others] = np.arange(len(others))
+            dense = (sources[part] @ targets[others].T).numpy()
+            from_place, to_place = popular_place[part], popular_place[others]
+            known = np.ix_(from_place >= 0, to_place >= 0)
+            dense[known] += regression[np.ix_(from_place[from_place >= 0], to_place[to_place >= 0])]
             near = neighbors[part].tocoo()
-            dense[near.row, near.col] += near.data
-            values += dense[row, target]
+            dense[near.row, place[near.col]] += near.data
+            values += dense[row, place[target]]
             values[source == target] = 0.0
             bar.update(len(part))
             return strongest(sp.csr_matrix((values, target, counts.indptr), shape=counts.shape), n_kept)
 
         with tqdm(total=self.n_items, desc="item-item", unit="item", disable=not show_progress) as bar:
-            kept = sp.vstack(in_threads(related, item_blocks(np.arange(self.n_items), self.n_items)), format="csr")
+            # Some arrays of counts are in memory at once: smaller blocks than for neighbours.
+            blocks = item_blocks(np.arange(self.n_items), 4 * self.n_items)
+            kept = sp.vstack(in_torch_threads(related, blocks), format="csr")
         kept.eliminate_zeros()
         return kept
 

@@ -151,7 +151,7 @@ class UniversalRanker:
 
         The trust-weighted sum of the graph scorers that are linear in a user's items, the strongest 200 relations of
         an item; the network has no part in it. For :meth:`top_k` with ``fast``, and for any engine that serves
-        item-item models. Computed once, and again after :meth:`update`.
+        item-item models. Computed once, and again after :meth:`update`. It is the ranker's own: copy it to change it.
 
         Returns:
             csr float32 [n_items, n_items], row = item of the user, zero diagonal; relations may be negative.
@@ -162,8 +162,7 @@ class UniversalRanker:
         if self._item_item is None:
             if not self.scorer.ranks_candidates:
                 raise ValueError("Only a model with the family [proximity] has an item-item matrix.")
-            pairs = cast(ProximityPairs, self.features["proximity"].pair).to(self.device)
-            self._item_item = pairs.item_item(_N_KEPT, self.show_progress)
+            self._item_item = self._proximity.item_item(_N_KEPT, self.show_progress)
         return self._item_item
 
     @torch.no_grad()
@@ -177,7 +176,7 @@ class UniversalRanker:
             k: items of a list, at least 1.
             exclude_seen: whether a user's own interactions are left out.
             fast: whether to rank by :meth:`item_item` instead of the network: a good deal less time a user, for lists
-                somewhat less good (docs/scale.md has figures).
+                somewhat less good (docs/zero_shot.md, docs/scale_results.md), after the matrix is made.
 
         Returns:
             Column numbers int64 [n, k], best first, -1 where there are no more items, and their scores float32 [n, k].
@@ -187,8 +186,9 @@ class UniversalRanker:
             ValueError: if a user is no row of the matrix, ``k`` is not positive, or ``fast`` is asked of a model
                 without the family ``proximity``.
         """
-        users = np.ascontiguousarray(users)
+        users = np.asarray(users)
         self._check(users, k)
+        users = users.astype(np.int64)
         if fast:
             return self._fast_top_k(users, k, exclude_seen)
         n_items = self.matrix.shape[1]
@@ -198,7 +198,7 @@ class UniversalRanker:
         values = np.full((len(users), k), -np.inf, dtype=np.float32)
         with tqdm(total=len(users), desc="ranking", unit="user", disable=not self.show_progress) as bar:
             for start in range(0, len(users), block):
-                part = np.asarray(users[start : start + block], dtype=np.int64)
+                part = users[start : start + block]
                 scores = self.scorer.score_all(torch.from_numpy(part).to(self.device), exclude_seen)
                 unknown = torch.from_numpy(np.diff(self.matrix.indptr)[part] == 0).to(self.device)
                 if unknown.any() and not self.scorer.ranks_candidates:
@@ -213,9 +213,13 @@ class UniversalRanker:
                 bar.update(len(part))
         return items, values
 
+    @property
+    def _proximity(self) -> ProximityPairs:
+        return cast(ProximityPairs, self.scorer.pairs("proximity"))
+
     def _fast_top_k(self, users: np.ndarray, k: int, exclude_seen: bool) -> tuple[np.ndarray, np.ndarray]:
         items, values = best_of_sums(self.matrix[users], self.item_item(), k, exclude_seen)
-        order = cast(ProximityPairs, self.features["proximity"].pair).item_order.cpu().numpy()
+        order = self._proximity.item_order.cpu().numpy()
         popular = np.argsort(order, kind="stable")
         # As below the candidates of the network: what is left follows by popularity.
         for row in np.flatnonzero((items < 0).any(axis=1)):

@@ -160,12 +160,12 @@ class UniversalScorer(nn.Module):
         pair = {}
         for family in self._pairs:
             name = column("pair", family)
-            pair[family] = given[name] if name in given else self._pair(family)(users, items)
+            pair[family] = given[name] if name in given else self.pairs(family)(users, items)
         return self(user, item, pair)
 
     def _score_candidate_pairs(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
         distinct, row = users.unique(return_inverse=True)
-        block = max(1, _BLOCK_FLOATS // self._pair("proximity").n_items)
+        block = max(1, _BLOCK_FLOATS // self.pairs("proximity").n_items)
         scores = torch.empty(len(users), device=self.combination_logits.device)
         for start in range(0, len(distinct), block):
             here = (row >= start) & (row < start + block)
@@ -196,7 +196,7 @@ class UniversalScorer(nn.Module):
         return user @ item.T
 
     def _add_pair_scores(self, scores: torch.Tensor, scorer: _FamilyScorer, weight: torch.Tensor, users) -> None:
-        pairs = {family: self._pair(family) for family in scorer.pair_families}
+        pairs = {family: self.pairs(family) for family in scorer.pair_families}
         block = max(1, _BLOCK_FLOATS // (scores.shape[1] * scorer.widest))
         for start in range(0, len(users), block):
             part = users[start : start + block]
@@ -209,7 +209,7 @@ class UniversalScorer(nn.Module):
             scores[start : start + block] += weight * score
 
     def _score_candidates(self, users: torch.Tensor, exclude_seen: bool) -> torch.Tensor:
-        proximity = cast(ProximityPairs, self._pair("proximity"))
+        proximity = cast(ProximityPairs, self.pairs("proximity"))
         # Candidates have many columns: as many users at once as their columns fit a block.
         block = max(1, _BLOCK_FLOATS // (proximity.dim * proximity.most_candidates))
         if len(users) > block:
@@ -225,7 +225,7 @@ class UniversalScorer(nn.Module):
 
     def _candidate_columns(self, users: torch.Tensor, exclude_seen: bool) -> tuple[Candidates, list[dict]]:
         """Candidates of some users, and their columns by side and family."""
-        lists = cast(ProximityPairs, self._pair("proximity")).candidates(users, exclude_seen)
+        lists = cast(ProximityPairs, self.pairs("proximity")).candidates(users, exclude_seen)
         safe = lists.items.clamp(min=0)
         user = {f: getattr(self, column("user", f))[users][:, None] for f in self.families}
         item = {f: getattr(self, column("item", f))[safe] for f in self.families}
@@ -233,7 +233,7 @@ class UniversalScorer(nn.Module):
         for family in self._pairs:
             if family != "proximity":
                 repeated = users[:, None].expand_as(safe).flatten()
-                pair[family] = self._pair(family)(repeated, safe.flatten()).view(*safe.shape, -1)
+                pair[family] = self.pairs(family)(repeated, safe.flatten()).view(*safe.shape, -1)
         return lists, [user, item, pair]
 
     @torch.no_grad()
@@ -273,7 +273,8 @@ class UniversalScorer(nn.Module):
             found[name] = whole - self(*changed)
         return lists.items, whole, found
 
-    def _pair(self, family: str) -> PairFeatures:
+    def pairs(self, family: str) -> PairFeatures:
+        """The attached pair features of a family, on this network's device."""
         self._pairs[family] = self._pairs[family].to(self.combination_logits.device)
         return self._pairs[family]
 

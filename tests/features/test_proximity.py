@@ -26,6 +26,28 @@ def pairs_of(matrix: sp.csr_matrix, **args):
     return FeaturePipeline(["proximity"], {"proximity": args}, seed=0)(matrix)["proximity"].pair
 
 
+def test_the_item_item_matrix_is_that_of_the_trusted_scorers():
+    """Each by trust and scale: its best score of an item that the user has not seen, on average over users."""
+    matrix = random_matrix()
+    pairs = pairs_of(matrix)
+    names = list(SCORERS)
+    trust = np.zeros(len(SCORERS), dtype=np.float32)
+    trust[[names.index("rp3"), names.index("user_squared")]] = 1.0  # the second is no item-item matrix
+    trust[names.index("regression")] = 0.95
+    trusted = ProximityPairs(pairs.scorers, trust, 50, pairs.users, pairs.items)
+    scores = pairs.scorers.scores(torch.arange(pairs.scorers.n_users)).numpy()
+    scores[:, pairs.scorers.matrix.nonzero()[0], pairs.scorers.matrix.nonzero()[1]] = 0.0
+    best = dict(zip(names, scores.max(axis=2).mean(axis=1), strict=True))
+    share = {"rp3": 1.0, "regression": np.exp(20 * -0.05)}
+    expected = pairs.scorers.item_item({name: share[name] / best[name] for name in share}, 25).toarray()
+    found = trusted.item_item(25).toarray()
+    assert found.shape == (25, 25) and not found[0].any() and not found[:, 0].any()  # padding
+    found = found[1:, 1:]
+    order = pairs.items[1:]
+    expected = expected[np.ix_(order, order)]
+    np.testing.assert_allclose(found / found.max(), expected / expected.max(), rtol=1e-3, atol=1e-5)
+
+
 def test_one_by_one_equals_all_equals_candidates():
     matrix = random_matrix()
     pairs = pairs_of(matrix, top_k=4)

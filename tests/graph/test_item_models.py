@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -11,7 +14,7 @@ from graph_data import random_matrix
 from recbole_universal.graph import item_models
 from recbole_universal.graph.item_models import (
     best_of_sums,
-    in_threads,
+    in_torch_threads,
     item_blocks,
     nearest_neighbors,
     ridge_weights,
@@ -107,7 +110,30 @@ def test_blocks_cover_all_items():
     assert [part.tolist() for part in item_blocks(np.arange(0), 0)] == [[]]
 
 
+def threads_of_a_new_thread() -> int:
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(torch.get_num_threads).result()
+
+
 def test_threads_leave_pytorch_as_it_was():
     before = torch.get_num_threads()
-    assert in_threads(lambda part: (part, torch.get_num_threads()), [3, 1]) == [(3, 1), (1, 1)]
-    assert torch.get_num_threads() == before
+    torch.set_num_threads(2)
+    try:
+        assert in_torch_threads(lambda part: (part, torch.get_num_threads()), [3, 1]) == [(3, 1), (1, 1)]
+        with pytest.raises(MemoryError):
+            in_torch_threads(lambda _: (_ for _ in ()).throw(MemoryError), [1])
+        assert torch.get_num_threads() == threads_of_a_new_thread() == 2
+        with ThreadPoolExecutor(4) as service:  # calls of several threads at once
+            for _ in range(20):
+                service.submit(in_torch_threads, lambda part: time.sleep(0.001), range(4))
+        assert torch.get_num_threads() == threads_of_a_new_thread() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_longer_list_starts_with_the_shorter_one():
+    own = sp.eye(1, 30, format="csr")
+    tied = sp.csr_matrix((np.ones(25), (np.zeros(25, dtype=int), np.arange(29, 4, -1))), shape=(30, 30))
+    longer, _ = best_of_sums(own, tied, 10, True)
+    shorter, _ = best_of_sums(own, tied, 4, True)
+    np.testing.assert_array_equal(longer[:, :4], shorter)

@@ -188,14 +188,21 @@ def test_blocks_are_small_where_many_paths_leave_a_user():
 
 
 @pytest.mark.parametrize("name", LINEAR)
-def test_the_item_item_matrix_of_a_scorer_gives_its_scores(monkeypatch, name):
+@pytest.mark.parametrize("way", ["built", "of a sample", "updated"])
+def test_the_item_item_matrix_of_a_scorer_gives_its_scores(monkeypatch, name, way):
     """For items that share a user with the user's, all of which are kept here; both kinds of block are crossed."""
     monkeypatch.setattr(item_models, "BLOCK_COUNTS", 200)
-    matrix = random_matrix()
-    found = GraphScorers(matrix, max_regression_items=12, max_rank=8)
+    matrix = random_matrix(density=0.3)
+    if way == "of a sample":
+        monkeypatch.setattr(scorers, "_MOST_INTERACTIONS", 200)
+    found = GraphScorers(matrix[:38] if way == "updated" else matrix, max_regression_items=12, max_rank=8)
+    if way == "updated":
+        found = found.updated(matrix)
+    base = found.matrix[found.arrays()["sample"]]
+    assert (base.shape[0] < 40) == (way == "of a sample")
     relations = found.item_item({name: 2.0}, 25)
     assert not relations.diagonal().any()
-    joined = (matrix.T @ matrix).toarray() > 0
+    joined = (base.T @ base).toarray() > 0
     scores = by_name(found)[name]
     summed = (matrix @ relations).toarray()
     complete = ~((matrix @ (~joined).astype(np.float32)) > 0) & (matrix.toarray() == 0)
