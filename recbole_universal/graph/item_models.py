@@ -83,8 +83,10 @@ def nearest_neighbors(matrix: sp.csr_matrix, n_neighbors: int, items: np.ndarray
     scale = inverse_power(np.bincount(matrix.indices, minlength=n_items).astype(np.float32), 0.5).numpy()
     by_item = matrix.T.tocsr()
     targets = np.arange(n_items) if items is None else items
+    # The whole co-occurrence matrix of a large catalogue does not fit into memory.
+    blocks = row_blocks(paths_from_items(matrix)[targets], n_items)
     parts = in_threads(
-        lambda part: _nearest(by_item[part] @ matrix, part, scale, n_neighbors), item_blocks(targets, n_items)
+        lambda part: _nearest(by_item[targets[part]] @ matrix, targets[part], scale, n_neighbors), blocks
     )
     data, indices, lengths = zip(*parts, strict=True)
     lengths = np.concatenate(lengths)
@@ -93,9 +95,26 @@ def nearest_neighbors(matrix: sp.csr_matrix, n_neighbors: int, items: np.ndarray
     return sp.csr_matrix((data, np.concatenate(indices), indptr), shape=(len(targets), n_items))
 
 
-def item_blocks(items: np.ndarray, n_items: int) -> list[np.ndarray]:
-    """Parts of item numbers, at least one: counts of one part with all items fit the memory of a thread."""
-    return np.array_split(items, max(1, -(-len(items) * n_items // BLOCK_COUNTS)))
+def row_blocks(widths: np.ndarray, n_columns: int, n_arrays: int = 1) -> list[np.ndarray]:
+    """Row numbers in parts, at least one; the columns that a part touches, for each of its rows, fit a thread's memory.
+
+    Args:
+        widths: entries of each row at most, [n_rows].
+        n_columns: number of columns.
+        n_arrays: arrays of a part's size that are in memory at once.
+    """
+    starts, touched, most = [0], 0, BLOCK_COUNTS // n_arrays
+    for row, width in enumerate(widths.tolist()):
+        touched = min(n_columns, touched + width)
+        if row > starts[-1] and (row + 1 - starts[-1]) * touched > most:
+            starts.append(row)
+            touched = min(n_columns, width)
+    return [np.arange(start, stop) for start, stop in zip(starts, [*starts[1:], len(widths)], strict=True)]
+
+
+def paths_from_items(matrix: sp.csr_matrix) -> np.ndarray:
+    """Interactions of each item's users, [n_items]: with so many items it has a user in common at most."""
+    return matrix.T @ np.diff(matrix.indptr).astype(np.int64)
 
 
 def _nearest(
@@ -237,5 +256,6 @@ def best_of_sums(
             best = best[np.lexsort((found[best], -value[best]))][:k]
             items[user, : len(best)], values[user, : len(best)] = found[best], value[best]
 
-    in_threads(put, item_blocks(np.arange(n_users), n_items))
+    longest = int(np.diff(relations.indptr).max(initial=0))
+    in_threads(put, row_blocks(np.diff(own.indptr) * longest, n_items))
     return items, values

@@ -20,9 +20,10 @@ from recbole_universal.graph.interaction_graph import binary_matrix
 from recbole_universal.graph.item_models import (
     in_torch_threads,
     inverse_power,
-    item_blocks,
     nearest_neighbors,
+    paths_from_items,
     ridge_weights,
+    row_blocks,
     sampled_users,
     singular_vectors,
     strongest,
@@ -321,8 +322,7 @@ class GraphScorers:
             return strongest(sp.csr_matrix((values, target, counts.indptr), shape=counts.shape), n_kept)
 
         with tqdm(total=self.n_items, desc="item-item", unit="item", disable=not show_progress) as bar:
-            # Some arrays of counts are in memory at once: smaller blocks than for neighbours.
-            blocks = item_blocks(np.arange(self.n_items), 4 * self.n_items)
+            blocks = row_blocks(paths_from_items(base), self.n_items, n_arrays=4)
             kept = sp.vstack(in_torch_threads(related, blocks), format="csr")
         kept.eliminate_zeros()
         return kept

@@ -15,9 +15,9 @@ from recbole_universal.graph import item_models
 from recbole_universal.graph.item_models import (
     best_of_sums,
     in_torch_threads,
-    item_blocks,
     nearest_neighbors,
     ridge_weights,
+    row_blocks,
     sampled_users,
     singular_vectors,
     strongest,
@@ -104,10 +104,14 @@ def test_nobody_and_nothing_to_rank():
 
 
 def test_blocks_cover_all_items():
-    parts = item_blocks(np.arange(100_000), 1000)
+    widths = np.random.default_rng(0).integers(0, 2000, 100_000)
+    parts = row_blocks(widths, 1000)
     np.testing.assert_array_equal(np.concatenate(parts), np.arange(100_000))
     assert len(parts) > 1 and max(map(len, parts)) * 1000 <= item_models.BLOCK_COUNTS
-    assert [part.tolist() for part in item_blocks(np.arange(0), 0)] == [[]]
+    # Rows that touch little share a block, and one that touches all has one of its own.
+    assert [part.tolist() for part in row_blocks(np.array([1, 1, 1]), 10**8)] == [[0, 1, 2]]
+    assert [part.tolist() for part in row_blocks(np.array([10**7, 1, 1]), 10**8)] == [[0], [1, 2]]
+    assert [part.tolist() for part in row_blocks(np.zeros(0, dtype=int), 0)] == [[]]
 
 
 def threads_of_a_new_thread() -> int:
