@@ -14,7 +14,8 @@ ZERO_SHOT = $(PYTHON) benchmarks/zero_shot.py --data-path $(DATA) --output $(OUT
 	ablation robustness speed site
 
 in-domain:
-	$(PYTHON) benchmarks/in_domain.py --data-path $(DATA) --datasets ml-100k filmtrust amazon-instruments lastfm-2k \
+	$(PYTHON) benchmarks/in_domain.py --data-path $(DATA) --datasets ml-100k --seeds 5 --output $(OUT)/in_domain.jsonl
+	$(PYTHON) benchmarks/in_domain.py --data-path $(DATA) --datasets filmtrust amazon-instruments lastfm-2k --seeds 3 \
 		--output $(OUT)/in_domain.jsonl
 	$(PYTHON) benchmarks/in_domain.py --output $(OUT)/in_domain.jsonl --report docs/in_domain.md
 
