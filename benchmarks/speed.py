@@ -214,7 +214,12 @@ def grown(argument: tuple[float, int]) -> dict:
     sample = np.sort(np.random.default_rng(0).permutation(able)[:n_sample])
     ranker.top_k(sample, 20)
     end = time.perf_counter()
+    ranker.item_item()
+    related = time.perf_counter()
+    ranker.top_k(sample, 20, fast=True)
     return {
+        "fast_ms_a_user": (time.perf_counter() - related) / len(sample) * 1e3,
+        "item_item_s": related - end,
         "what": f"generated, {millions:g} M draws",
         "users": users,
         "items": items,
@@ -314,21 +319,26 @@ def report(results: list[dict]) -> str:
     growth = table[table["what"].str.startswith("generated")].drop_duplicates("what", keep="last")
     if len(growth):
         lines += [
-            "| interactions | users | items | features, s | ms a ranked user | peak GiB |",
-            "|---|---|---|---|---|---|",
+            "| interactions | users | items | features, s | ms a ranked user | item-item matrix, s | "
+            "ms a user with `fast` | peak GiB |",
+            "|---|---|---|---|---|---|---|---|",
         ]
         for _, row in growth.sort_values("interactions").iterrows():
             lines.append(
                 f"| {int(row['interactions']):,} | {int(row['users']):,} | {int(row['items']):,} | "
-                f"{row['features_s']:.1f} | {row['ms_a_user']:.2f} | {row['peak_gib']:.2f} |"
+                f"{row['features_s']:.1f} | {row['ms_a_user']:.2f} | {row['item_item_s']:.1f} | "
+                f"{row['fast_ms_a_user']:.2f} | {row['peak_gib']:.2f} |".replace(" nan ", " - ")
             )
     if len(growth) > 1:
         growth = growth.sort_values("interactions")
         size = np.log(growth["interactions"].astype(float).to_numpy())
         said = []
-        for name, label in (("features_s", "time of the features"), ("peak_gib", "peak memory")):
+        labels = {"features_s": "time of the features", "item_item_s": "of the item-item matrix", "peak_gib": "memory"}
+        for name, label in labels.items():
             value = np.log(growth[name].astype(float).to_numpy())
-            power, steps = np.polyfit(size, value, 1)[0], np.diff(value) / np.diff(size)
+            known = np.isfinite(value)
+            power = np.polyfit(size[known], value[known], 1)[0]
+            steps = np.diff(value[known]) / np.diff(size[known])
             said.append(f"{label} {power:.2f} (from one size to the next at most {steps.max():.2f})")
         lines += ["", f"Exponent of growth: {', '.join(said)}."]
     loads = [f"{result['load']:.1f}" for result in results if "load" in result]
@@ -338,7 +348,7 @@ def report(results: list[dict]) -> str:
             f"Load average before each measurement that recorded it, to which the one before adds: {', '.join(loads)}.",
         ]
     last = results[-1]
-    lines += ["", f"Made by `python benchmarks/speed.py`; {last['threads']} threads, PyTorch {last['torch']}."]
+    lines += ["", f"Made by `make speed`; {last['threads']} threads, PyTorch {last['torch']}."]
     return "\n".join(lines) + "\n"
 
 

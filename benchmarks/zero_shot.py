@@ -340,6 +340,18 @@ def report(results: list[dict]) -> str:
             f"Zero-shot by EASE, on the {len(over)} data sets that EASE was run on: mean {over.mean():.3f}, lowest ",
         ]
         lines[-1] += f"{over.min():.3f} ({over.idxmin()}), at least 1.0 on {(over >= 1).sum()}."
+    if "zero-shot" in values:
+        below = (values["zero-shot"] / best).sort_values()
+        below = below[below < 1]
+        lines += ["", f"Zero-shot is below the best peer on {len(below)}: "]
+        lines[-1] += ", ".join(f"{name} {value:.3f}" for name, value in below.items()) + "."
+    if {"zero-shot", "zero-shot, fast"} <= set(values):
+        lost = (values["zero-shot, fast"] / values["zero-shot"]).dropna().sort_values()
+        lines += [
+            "",
+            f"Fast by zero-shot: mean {lost.mean():.3f}, at least 1.0 on {(lost >= 1).sum()} of {len(lost)}; lowest ",
+        ]
+        lines[-1] += ", ".join(f"{name} {value:.3f}" for name, value in lost.head(7).items()) + "."
     lines += spread(every_seed)
     lines += domain_table(values, best)
     lines += published_table(table)
@@ -457,11 +469,10 @@ users, which is a sample of the users that all rows share, with 0.005.
 
 {table}
 
-Made by `python benchmarks/pretrain.py --data-path DATA --output OUT --leave-out` (with `--models universal-paper` for
-the paper's three families), then `python benchmarks/zero_shot.py --data-path DATA --datasets ... --rows peers zero-shot
-"zero-shot, universal-paper" --max-users 2000 --models OUT/models.json --output RESULTS` and `--report`. Each line with
-its knobs and seconds: [zero_shot.csv](zero_shot.csv); a plot of the ratios: [zero_shot.html](zero_shot.html). Seconds
-are of one thread of a machine that other jobs used at the same time.
+Made by `make zero-shot`, whose lines in the Makefile name every row, data set and seed
+([benchmarks.md](benchmarks.md)); a seed of the split is in a table as soon as it was run. Each line with its knobs and
+seconds: [zero_shot.csv](zero_shot.csv); a plot of the ratios: [zero_shot.html](zero_shot.html). Seconds are of one
+thread of a machine that other jobs used at the same time.
 
 The shipped models were trained on all of these data sets, so running them on one of them shows how they work, not how
 good they are.

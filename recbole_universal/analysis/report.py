@@ -140,6 +140,7 @@ class _Study:
         paper = UniversalRanker(self.held_out.train, "universal-paper", seed=self.seed)
         universal = {
             "universal model": self.ranker.top_k(self.held_out.users, _LISTED)[0],
+            "fast lists": self.ranker.top_k(self.held_out.users, _LISTED, fast=True)[0],
             "universal-paper": paper.top_k(self.held_out.users, _LISTED)[0],
         }
         self.features = FeaturePipeline([*_PAPER_FAMILIES], seed=self.seed)(self.held_out.train)

@@ -151,7 +151,7 @@ class UniversalRanker:
 
         The trust-weighted sum of the graph scorers that are linear in a user's items, the strongest 200 relations of
         an item; the network has no part in it. For :meth:`top_k` with ``fast``, and for any engine that serves
-        item-item models. Computed once, and again after :meth:`update`. It is the ranker's own: copy it to change it.
+        item-item models. Computed once, and again after :meth:`update`; its values cannot be changed, a copy's can.
 
         Returns:
             csr float32 [n_items, n_items], row = item of the user, zero diagonal; relations may be negative.
@@ -163,6 +163,7 @@ class UniversalRanker:
             if not self.scorer.ranks_candidates:
                 raise ValueError("Only a model with the family [proximity] has an item-item matrix.")
             self._item_item = self._proximity.item_item(_N_KEPT, self.show_progress)
+            self._item_item.data.flags.writeable = False
         return self._item_item
 
     @torch.no_grad()

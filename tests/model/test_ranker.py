@@ -9,7 +9,8 @@ import torch
 
 from recbole_universal import FeaturePipeline, UniversalRanker
 from recbole_universal.features.proximity import column_groups
-from recbole_universal.graph import SCORERS
+from recbole_universal.graph import SCORERS, GraphScorers
+from recbole_universal.model.scorer import UniversalScorer
 
 DECOMPOSED = {"low_pass", "mid_pass", "full_pass", "regression", "middle_regression", "strong_regression"}
 
@@ -148,6 +149,8 @@ def test_an_update_renews_the_item_item_matrix():
     ranker = UniversalRanker(communities())
     before = ranker.item_item()
     assert ranker.item_item() is before
+    with pytest.raises(ValueError, match="read-only"):
+        before.data *= 2
     users, items = arrived()
     ranker.update(users, items)
     assert ranker.item_item().shape == (47, 47)
@@ -166,3 +169,15 @@ def test_a_model_without_proximity_has_no_item_item_matrix():
     ranker = UniversalRanker(communities(), "universal-paper")
     with pytest.raises(ValueError, match=r"Only a model with the family \[proximity\]"):
         ranker.top_k(np.array([0]), 3, fast=True)
+
+
+def test_fast_lists_cost_neither_scorers_nor_network(monkeypatch):
+    ranker = UniversalRanker(communities())
+    before, _ = ranker.top_k(np.arange(60), 5, fast=True)
+    for part in (GraphScorers, UniversalScorer):
+        for name in ("scores", "score_all", "forward"):
+            monkeypatch.setattr(part, name, None, raising=False)
+    again, _ = ranker.top_k(np.arange(60), 5, fast=True)
+    np.testing.assert_array_equal(before, again)
+    with pytest.raises(TypeError):
+        ranker.top_k(np.arange(60), 5)
