@@ -14,7 +14,6 @@ are trained on for more epochs, so that the number of steps stays the same.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 import tempfile
@@ -31,6 +30,7 @@ import recbole_universal  # noqa: F401  mends RecBole, so it comes before any im
 # isort: split
 from pretrain import DOMAINS, FOLDS, SETTINGS, sources
 from recbole.config import Config
+from results import add_result, read_results
 from zero_shot import markdown
 
 from recbole_universal.analysis.measures import column_distances
@@ -142,9 +142,7 @@ def main() -> None:
     arguments = parser.parse_args()
     sys.argv = sys.argv[:1]  # RecBole would read the rest as config
     logging.disable(logging.WARNING)
-    results = (
-        [json.loads(line) for line in arguments.output.read_text().splitlines()] if arguments.output.is_file() else []
-    )
+    results = read_results(arguments.output)
     if arguments.report:
         arguments.report.write_text(report(pd.DataFrame(results)), encoding="utf-8")
         print(arguments.report.read_text())
@@ -157,9 +155,7 @@ def main() -> None:
 
     def keep(result: dict) -> None:
         results.append(result)
-        with arguments.output.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(result) + "\n")
-        print(json.dumps(result), flush=True)
+        add_result(arguments.output, result)
 
     # The first half of each source's lists teaches, the second judges, so that source and target may be one.
     judged = {name: ListBatches(half(blocks, 1)) for name, blocks in lists.items()}

@@ -13,7 +13,6 @@ by. One result a line; a run that is started again skips what is there.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from datetime import date
@@ -26,6 +25,7 @@ import pandas as pd
 import torch
 from recbole.config import Config
 from recbole.quick_start import run_recbole
+from results import add_result, read_results
 from zero_shot import CORE, SPECIAL, markdown
 
 FAMILIES = ["activity", "cooccurrence", "interaction"]
@@ -69,8 +69,7 @@ def main() -> None:
     parser.add_argument("--report", type=Path, help="write the Markdown page of what is there, run nothing")
     arguments = parser.parse_args()
     sys.argv = sys.argv[:1]  # RecBole would read the rest as config
-    lines = arguments.output.read_text().splitlines() if arguments.output.is_file() else []
-    results = [json.loads(line) for line in lines]
+    results = read_results(arguments.output)
     if arguments.report:
         arguments.report.write_text(page(pd.DataFrame(results)), encoding="utf-8")
         print(arguments.report.read_text())
@@ -83,9 +82,7 @@ def main() -> None:
                     continue
                 results.append({**setting, **result(dataset, arguments.data_path, seed, model, keys)})
                 results[-1] |= {"threads": torch.get_num_threads(), "date": date.today().isoformat()}
-                with arguments.output.open("a", encoding="utf-8") as stream:
-                    stream.write(json.dumps(results[-1]) + "\n")
-                print(results[-1], flush=True)
+                add_result(arguments.output, results[-1])
 
 
 def page(table: pd.DataFrame) -> str:

@@ -29,6 +29,7 @@ import recbole_universal  # noqa: F401  mends RecBole, so it comes before any im
 
 # isort: split
 from peers import PEERS
+from results import add_result, read_results
 from zero_shot import Split, base_scores, peer_row, sampled
 
 from recbole_universal import UniversalRanker
@@ -235,7 +236,7 @@ def main() -> None:
     sys.argv = sys.argv[:1]  # RecBole would read the rest as config
     logging.disable(logging.WARNING)
     file = arguments.output / "interpolation.jsonl"
-    results = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+    results = read_results(file)
     if arguments.report:
         arguments.report.write_text(PAGE.format(table=report(results)), encoding="utf-8")
         pd.DataFrame(results).to_csv(arguments.report.with_suffix(".csv"), index=False)
@@ -245,7 +246,7 @@ def main() -> None:
     models = json.loads(arguments.models.read_text())["zero-shot"] if arguments.models else {}
     done = {(found["dataset"], found["model"], found["seed"]) for found in results}
     splits: dict[tuple[str, int], tuple[Split, Opponents]] = {}
-    rows = [json.loads(line) for line in (arguments.output / "results.jsonl").read_text().splitlines()]
+    rows = read_results(arguments.output / "results.jsonl")
     finished = {(row["dataset"], row["row"], row["seed"]) for row in rows}
     for base in sorted((arguments.output / "bases").glob("*.pth")):
         label, model, number = re.fullmatch(r"(.*)-(\w+)-(\d+)", base.stem).groups()
@@ -267,9 +268,7 @@ def main() -> None:
             "seed": seed,
             **result(splits[label, seed][0], base, splits[label, seed][1]),
         }
-        with file.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(found) + "\n")
-        print(json.dumps(found), flush=True)
+        add_result(file, found)
 
 
 if __name__ == "__main__":

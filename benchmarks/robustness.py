@@ -28,6 +28,7 @@ import scipy.sparse as sp
 import recbole_universal  # noqa: F401  mends RecBole, so it comes before any import of it
 
 # isort: split
+from results import add_result, read_results
 from zero_shot import Split, markdown, peer_row, recbole_row, zero_shot_row
 
 KEPT = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -112,7 +113,7 @@ def main() -> None:
     sys.argv = sys.argv[:1]  # RecBole would read the rest as config
     logging.disable(logging.WARNING)
     file = arguments.output
-    results = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+    results = read_results(file)
     if arguments.report:
         arguments.report.write_text(report(pd.DataFrame(results)), encoding="utf-8")
         plot(pd.DataFrame(results), arguments.report.with_suffix(".html"))
@@ -130,9 +131,7 @@ def main() -> None:
             if part in found:
                 continue
             for result in chain(run(), [{"kind": part, "last": True}]):
-                with file.open("a", encoding="utf-8") as stream:
-                    stream.write(json.dumps({"dataset": dataset, "seed": arguments.seed, **result}) + "\n")
-                print(dataset, json.dumps(result), flush=True)
+                add_result(file, {"dataset": dataset, "seed": arguments.seed, **result})
 
 
 def report(table: pd.DataFrame) -> str:

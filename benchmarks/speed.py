@@ -21,7 +21,6 @@ One result a line in ``speed.jsonl``, with the load of the machine (processes th
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import multiprocessing
 import os
@@ -40,6 +39,7 @@ import recbole_universal
 import generate
 import pandas as pd
 import scipy.sparse as sp
+from results import add_result, read_results
 from zero_shot import PublishedSplit
 
 from recbole_universal import UniversalRanker
@@ -261,9 +261,7 @@ def measured(function, argument, output: Path) -> None:
         result = pool.apply(_with_peak, (function.__name__, argument))
     result |= {"threads": torch.get_num_threads(), "torch": torch.__version__, "load": load}
     result["version"] = recbole_universal.__version__
-    with output.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(result) + "\n")
-    print(json.dumps(result), flush=True)
+    add_result(output, result)
 
 
 def _with_peak(name: str, argument) -> dict:
@@ -377,7 +375,7 @@ def main() -> None:
     if arguments.part == "whole":
         measured(whole, 20.0, arguments.output)
     if arguments.report:
-        results = [json.loads(line) for line in arguments.output.read_text().splitlines()]
+        results = read_results(arguments.output)
         arguments.report.write_text(report(results), encoding="utf-8")
         print(report(results))
 

@@ -35,6 +35,7 @@ from recbole.data import create_dataset
 from recbole.data.interaction import Interaction
 from recbole.quick_start import load_data_and_model, run_recbole
 from recbole.utils import ModelType, init_seed
+from results import add_result, read_results
 
 from recbole_universal import UniversalRanker
 from recbole_universal.data.dataset import training_matrix
@@ -309,6 +310,11 @@ def whole(table: pd.DataFrame) -> pd.DataFrame:
     return rows.pivot_table(index="dataset", columns="row", values="ndcg@10", sort=False)
 
 
+def best_peer(values: pd.DataFrame) -> pd.Series:
+    """Of :func:`whole`, by data set, the best training-free peer's value."""
+    return values[[name for name in PEERS if name in values]].max(axis=1)
+
+
 def markdown(head: list[str], rows: list[list[str]]) -> list[str]:
     """Lines of a Markdown table."""
     return ["", *("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows))]
@@ -319,8 +325,8 @@ def report(results: list[dict]) -> str:
     every_seed = pd.DataFrame([result for result in results if "ndcg@10" in result])
     table = every_seed[every_seed["seed"] == every_seed["seed"].min()]
     values = whole(table)
+    best = best_peer(values)
     peers = [name for name in PEERS if name in values]
-    best = values[peers].max(axis=1)
     rows = [
         [name, *("-" if np.isnan(cell) else f"{cell:.4f}" for cell in cells), values.loc[name, peers].idxmax()]
         for name, cells in values.iterrows()
@@ -381,8 +387,7 @@ def spread(table: pd.DataFrame) -> list[str]:
         return []
     rows, ratios = [], []
     for seed, values in by_seed.items():
-        peers = [name for name in PEERS if name in values]
-        ratio = (values["zero-shot"] / values[peers].max(axis=1))[shared]
+        ratio = (values["zero-shot"] / best_peer(values))[shared]
         ratios.append(ratio)
         rows.append([str(seed), f"{ratio.mean():.3f}", f"{(ratio >= 1).mean():.0%}", f"{ratio.min():.3f}"])
     deviation = pd.concat(ratios, axis=1).std(axis=1).mean()
@@ -484,7 +489,7 @@ def plot(results: list[dict], file: Path) -> None:
     import plotly.express
 
     values = whole(pd.DataFrame([result for result in results if "ndcg@10" in result]))
-    ratio = values.div(values[[name for name in PEERS if name in values]].max(axis=1), axis=0)
+    ratio = values.div(best_peer(values), axis=0)
     long = ratio.reset_index().melt("dataset", value_name="NDCG@10 / best training-free peer's")
     figure = plotly.express.scatter(long, x="dataset", y=long.columns[-1], color="row")
     figure.add_hline(y=1)
@@ -530,7 +535,7 @@ def main() -> None:
     logging.disable(logging.WARNING)
     arguments.output.mkdir(parents=True, exist_ok=True)
     file = arguments.output / "results.jsonl"
-    results = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+    results = read_results(file)
     if arguments.report:
         arguments.report.write_text(PAGE.format(table=report(results)), encoding="utf-8")
         pd.DataFrame(results).to_csv(arguments.report.with_suffix(".csv"), index=False)
@@ -560,9 +565,7 @@ def main() -> None:
             model = models.get("zero-shot" if name == "fine-tuned" else name, {}).get(dataset, shipped)
             result = {**setting, "row": name, **row(split, name, model, arguments.output, arguments.rates)}
             results.append(result)
-            with file.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(result, default=str) + "\n")
-            print(json.dumps(result, default=str), flush=True)
+            add_result(file, result)
 
 
 if __name__ == "__main__":

@@ -115,10 +115,10 @@ class _Job:
         self._top_k = _checked_top_k(top_k)
         self._device = _checked_device(device)
         self._pretrained = pretrained if isinstance(pretrained, Pretrained) else load_pretrained(pretrained)
-        if fast:
-            families = [family["name"] for family in self._pretrained.schema["features"]["families"]]
-            if "proximity" not in families:
-                raise ValueError(f"fast (--fast): needs a model with the family [proximity]; this one has {families}.")
+        if fast and "proximity" not in self._pretrained.families:
+            raise ValueError(
+                f"fast (--fast): needs a model with the family [proximity]; this one has {self._pretrained.families}."
+            )
 
     def read(self, interactions, users, user_column: Hashable | None, item_column: Hashable | None) -> None:
         """Read the interactions, and who gets a list."""

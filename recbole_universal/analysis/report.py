@@ -86,7 +86,7 @@ def analyze(
     if not os.access(path.parent, os.W_OK):  # better now than after minutes
         raise ValueError(f"output (--output): the folder [{path.parent}] cannot be written.")
     model = pretrained if isinstance(pretrained, Pretrained) else load_pretrained(pretrained)
-    if "proximity" not in {family["name"] for family in model.schema["features"]["families"]}:
+    if "proximity" not in model.families:
         raise ValueError("pretrained (--pretrained): only a model with the family [proximity] can be analysed.")
     found: dict[str, list[Section]] = {}
     features = {}

@@ -135,9 +135,11 @@ class GraphScorers:
         self.item_degree = np.bincount(indices, minlength=self.n_items).astype(np.float32)
         # What follows is about the sample: its users' numbers, degrees and items.
         sample = arrays["sample"]
-        base = self.matrix if len(sample) == self.n_users else self.matrix[sample]
+        base = self._sampled_matrix()
         degree = np.bincount(base.indices, minlength=self.n_items).astype(np.float32)
         self._item_power = {p: inverse_power(degree, p).to(device) for p in (0.3, 0.5, 0.7, 1.0)}
+        half = self._item_power[0.5]
+        self._item_root = torch.where(half > 0, 1 / half, half)
         self._user_power = {p: inverse_power(self.user_degree[sample], p).to(device) for p in (0.5, 1.0)}
         self._mean_paths = float(self.item_degree @ degree) / max(1, self.n_users)
         self._place = torch.full((self.n_users,), -1, device=device)
@@ -150,6 +152,10 @@ class GraphScorers:
         self._popular_place[self._popular] = torch.arange(len(self._popular), device=device)
         self._regressions = [tensor(f"regression.{k}") for k in range(len(_PENALTIES))]
         self._degree = torch.from_numpy(self.item_degree).to(device)
+
+    def _sampled_matrix(self) -> sp.csr_matrix:
+        sample = self._arrays["sample"]
+        return self.matrix if len(sample) == self.n_users else self.matrix[sample]
 
     @property
     def block_users(self) -> int:
@@ -238,15 +244,13 @@ class GraphScorers:
         out.zero_().view(-1).index_add_(0, own.rows[source] * self.n_items + targets[index], cosines[index])
 
     def _put_passes(self, out: torch.Tensor, own: _Own) -> None:
-        half = self._item_power[0.5]
-        back = torch.where(half > 0, 1 / half, half)
-        spectrum = own.sums(self._vectors, half)
+        spectrum = own.sums(self._vectors, self._item_power[0.5])
         cuts = _cuts(spectrum.shape[1])
         total = None
         for name, start, stop in zip(_FILTERS, [0, *cuts], cuts, strict=False):
             part = spectrum[:, start:stop] @ self._vectors[:, start:stop].T
             total = part if total is None else total.add_(part)
-            torch.mul(total, back, out=out[_NUMBER[name]])
+            torch.mul(total, self._item_root, out=out[_NUMBER[name]])
 
     def _put_regressions(self, out: torch.Tensor, own: _Own) -> None:
         popular = own.among(self._popular_place)
@@ -268,7 +272,7 @@ class GraphScorers:
             csr float32 [n_items, n_items], row = item of the user, zero diagonal.
         """
         weight = {name: float(weights.get(name, 0.0)) for name in LINEAR}
-        base = self.matrix[self._arrays["sample"]]
+        base = self._sampled_matrix()
         by_item = base.T.tocsr()
         item = {power: part.cpu().numpy() for power, part in self._item_power.items()}
 
@@ -279,11 +283,11 @@ class GraphScorers:
 
         by_half, by_one = counting(0.5), counting(1.0)
         vectors = torch.from_numpy(self._arrays["vectors"])
-        half = torch.from_numpy(item[0.5])[:, None]
         shares = torch.zeros(vectors.shape[1])
         for name, cut in zip(_FILTERS, _cuts(len(shares)), strict=True):
             shares[:cut] += weight[name]
-        sources, targets = vectors * half * shares, vectors * torch.where(half > 0, 1 / half, half)
+        sources = vectors * torch.from_numpy(item[0.5])[:, None] * shares
+        targets = vectors * self._item_root.cpu()[:, None]
         popular_place = self._popular_place.cpu().numpy()
         regression = np.zeros_like(self._arrays["regression.0"])
         for k, name in enumerate(_REGRESSIONS):
@@ -312,8 +316,8 @@ class GraphScorers:
             place[others] = np.arange(len(others))
             dense = (sources[part] @ targets[others].T).numpy()
             from_place, to_place = popular_place[part], popular_place[others]
-            known = np.ix_(from_place >= 0, to_place >= 0)
-            dense[known] += regression[np.ix_(from_place[from_place >= 0], to_place[to_place >= 0])]
+            known, others_known = np.flatnonzero(from_place >= 0), np.flatnonzero(to_place >= 0)
+            dense[np.ix_(known, others_known)] += regression[np.ix_(from_place[known], to_place[others_known])]
             near = neighbors[part].tocoo()
             dense[near.row, place[near.col]] += near.data
             values += dense[row, place[target]]

@@ -220,10 +220,13 @@ class UniversalRanker:
 
     def _fast_top_k(self, users: np.ndarray, k: int, exclude_seen: bool) -> tuple[np.ndarray, np.ndarray]:
         items, values = best_of_sums(self.matrix[users], self.item_item(), k, exclude_seen)
+        short = np.flatnonzero((items < 0).any(axis=1))
+        if not len(short):
+            return items, values
         order = self._proximity.item_order.cpu().numpy()
         popular = np.argsort(order, kind="stable")
         # As below the candidates of the network: what is left follows by popularity.
-        for row in np.flatnonzero((items < 0).any(axis=1)):
+        for row in short:
             n_found = int((items[row] >= 0).sum())
             taken = items[row, :n_found]
             if exclude_seen:

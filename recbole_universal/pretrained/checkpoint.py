@@ -38,6 +38,11 @@ class Pretrained:
     schema: dict[str, Any]
     card: dict[str, Any]
 
+    @property
+    def families(self) -> list[str]:
+        """Names of the families of features that it reads."""
+        return [family["name"] for family in self.schema["features"]["families"]]
+
 
 def shipped() -> list[str]:
     """Names of the models in the package."""
