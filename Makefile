@@ -1,5 +1,5 @@
 # Every table of docs/, by the command that made it. DATA is a folder of RecBole atomic files, OUT where results are
-# collected; long runs go on where they stopped. Hours on two cores: see the seconds in the tables.
+# collected; long runs go on where they stopped. What each takes: docs/benchmarks.md.
 DATA ?= dataset/
 OUT ?= results
 PYTHON ?= python
@@ -8,10 +8,14 @@ SETS ?= yahoo-music-mgcnn frappe filmtrust ml-100k amazon-instruments msweb book
 	delicious-tags coco-mooc citeulike-a allrecipes ml-1m douban-movie tafeng amazon-toys amazon-video-games pinterest \
 	yelp-s3rec amazon-sports epinions amazon-book-kgat yelp2018
 TRAINED ?= ml-100k filmtrust amazon-instruments lastfm-2k citations-a yelp-hin
+# In an order in which each finds what it needs.
+TABLES = lodo in-domain ablation unseen robustness published seeds trained samples zero-shot interpolation \
+	node2vec features speed
 ZERO_SHOT = $(PYTHON) benchmarks/zero_shot.py --data-path $(DATA) --output $(OUT) --models $(OUT)/models.json
 
-.PHONY: in-domain node2vec features models lodo zero-shot published trained unseen interpolation \
-	ablation robustness speed site
+.PHONY: tables models site $(TABLES)
+
+tables: $(TABLES:%=%.timed)  # some 12 hours of one core; goes on where it stopped
 
 in-domain:
 	$(PYTHON) benchmarks/in_domain.py --data-path $(DATA) --datasets ml-100k --seeds 5 --output $(OUT)/in_domain.jsonl
@@ -28,44 +32,49 @@ features:
 models:  # RecBole's own models on today's stack
 	$(PYTHON) benchmarks/recbole_models.py  # prints a table
 
-lodo:  # models that are judged on domains they have not seen
+lodo: $(OUT)/models.json
+
+$(OUT)/models.json:  # models that are judged on domains they have not seen
 	$(PYTHON) benchmarks/pretrain.py --data-path $(DATA) --output $(OUT) --leave-out --models universal-base universal-paper
 
-zero-shot: lodo
+zero-shot: lodo seeds published trained samples
 	$(ZERO_SHOT) --datasets $(SETS) --max-users 2000 --rows peers zero-shot "zero-shot, universal-paper" \
 		"zero-shot, fast"
-	for seed in 2021 2022; do $(ZERO_SHOT) --datasets $(SETS) --seed $$seed --max-users 2000 --rows peers zero-shot || exit 1; done
-	$(MAKE) published trained
 	$(PYTHON) benchmarks/zero_shot.py --output $(OUT) --report docs/zero_shot.md
 
-published:
+seeds: lodo  # the frozen model on other splits
+	$(ZERO_SHOT) --datasets $(SETS) --seed 2021 --max-users 2000 --rows peers zero-shot
+
+published: lodo
 	$(ZERO_SHOT) --datasets yelp2018 ml-1m amazon-book-kgat --published --max-users 4000 \
 		--rows MostPop ItemKNN RP3beta GF-CF zero-shot "zero-shot, fast"
 
-trained:
+trained: lodo
 	$(ZERO_SHOT) --datasets $(TRAINED) --max-users 2000 --rows BPR NGCF LightGCN MultiVAE in-domain fine-tuned
 	$(ZERO_SHOT) --datasets ml-100k filmtrust amazon-instruments --max-users 2000 --rows NeuMF
 	$(ZERO_SHOT) --datasets amazon-instruments --in-time-order --max-users 2000 --rows SASRec
 	for seed in 2021 2022; do $(ZERO_SHOT) --datasets amazon-instruments filmtrust --seed $$seed --max-users 2000 \
 		--rows BPR NGCF LightGCN MultiVAE || exit 1; done
+
+samples: lodo  # models trained on larger data sets: on a sample of their users
 	$(ZERO_SHOT) --datasets amazon-sports --max-users 2000 --rates 0.005 --rows LightGCN NGCF
 	for sample in ml-1m:2000 epinions:6000 douban-movie:3000; do \
 		$(ZERO_SHOT) --datasets $${sample%:*} --sample $${sample#*:} --max-users 2000 --rates 0.005 \
 			--rows peers BPR LightGCN NGCF MultiVAE zero-shot || exit 1; done
 
-unseen:
+unseen: lodo
 	$(PYTHON) benchmarks/unseen.py --data-path $(DATA) --datasets ml-100k lastfm-2k citations-a \
 		--models $(OUT)/models.json --output docs/unseen.md
 
-interpolation:  # of the bases that "trained" has kept
+interpolation: trained samples  # of the bases that those two have kept
 	$(PYTHON) benchmarks/interpolation.py --data-path $(DATA) --models $(OUT)/models.json --output $(OUT)
 	$(PYTHON) benchmarks/interpolation.py --output $(OUT) --report docs/interpolation_results.md
 
-ablation:  # on the candidate lists that "lodo" has kept
+ablation: lodo  # on the candidate lists that "lodo" has kept
 	$(PYTHON) benchmarks/ablation.py --data-path $(DATA) --lists $(OUT)/lists --output $(OUT)/ablation.jsonl
 	$(PYTHON) benchmarks/ablation.py --output $(OUT)/ablation.jsonl --report docs/ablation.md
 
-robustness:
+robustness: lodo
 	$(PYTHON) benchmarks/robustness.py --data-path $(DATA) --models $(OUT)/models.json --output $(OUT)/robustness.jsonl
 	$(PYTHON) benchmarks/robustness.py --output $(OUT)/robustness.jsonl --report docs/robustness.md
 

@@ -65,6 +65,10 @@ IN_TIME_ORDER = {
     "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full"},
 }
 N_VALID_USERS = 1000
+# Fewest evaluated users of a data set that are a group of their own by activity.
+MIN_USERS = 100
+# Lower ends of the groups of users by their interactions in the training part.
+ACTIVITY = (1, 5, 10, 20, 50)
 
 
 class Split:
@@ -109,9 +113,18 @@ class Split:
         able = np.flatnonzero(np.diff(matrix.indptr))
         return np.sort(generator.permutation(able)[: number or None])
 
-    def evaluate(self, scores, part: str) -> dict[str, float]:
-        """Mean metrics of a function from users to float32 [n, n_items]; padding and known items masked."""
-        return {name: float(values.mean()) for name, values in self.gains(scores, part).items()}
+    def evaluate(self, scores, part: str) -> dict:
+        """Mean metrics of a function from users to float32 [n, n_items]; padding and known items masked.
+
+        For the test part also ``by_activity``: {lower end of the group: [users, their NDCG@10]}.
+        """
+        gains = self.gains(scores, part)
+        metrics = {name: float(values.mean()) for name, values in gains.items()}
+        if part == "test":
+            group = np.digitize(np.diff(self.train.indptr)[self.test_users], ACTIVITY[1:])
+            found = pd.Series(gains["ndcg@10"]).groupby(group).agg(["size", "mean"])
+            metrics["by_activity"] = {ACTIVITY[k]: [int(size), mean] for k, size, mean in found.itertuples()}
+        return metrics
 
     def gains(self, scores, part: str) -> dict[str, np.ndarray]:
         """The same metrics by user, float64 [n_users] each."""
@@ -360,6 +373,7 @@ def report(results: list[dict]) -> str:
         lines[-1] += ", ".join(f"{name} {value:.3f}" for name, value in lost.head(7).items()) + "."
     lines += spread(every_seed)
     lines += domain_table(values, best)
+    lines += activity_table(table)
     lines += published_table(table)
     lines += trained_table(table)
     seconds = table.pivot_table(index="row", values="seconds", aggfunc="median", sort=False)["seconds"]
@@ -415,6 +429,34 @@ def domain_table(values: pd.DataFrame, best: pd.Series) -> list[str]:
         "zero-shot had seen no data set of that domain:"
     )
     return ["", title, *markdown(["domain", "data sets", *shown], rows)]
+
+
+def activity_table(table: pd.DataFrame) -> list[str]:
+    """Ratios to the best training-free peer by the number of interactions a user has."""
+    shown = [name for name in (*PEERS, "zero-shot, fast", "zero-shot") if name in set(table["row"])]
+    table = table[table["row"].isin(shown) & ~table["dataset"].str.contains(", ")]
+    cells = [
+        {"from": int(low), "dataset": dataset, "row": row, "users": users, "ndcg@10": value}
+        for dataset, row, groups in table.reindex(columns=["dataset", "row", "by_activity"]).itertuples(index=False)
+        if isinstance(groups, dict)
+        for low, (users, value) in groups.items()
+        if users >= MIN_USERS
+    ]
+    if not cells:
+        return []
+    rows = []
+    for low, found in pd.DataFrame(cells).groupby("from"):
+        values = found.pivot(index="dataset", columns="row", values="ndcg@10")
+        ratio = values.div(best_peer(values), axis=0)
+        users = found.groupby("dataset")["users"].first().sum()
+        high = next((f" to {end - 1}" for end in ACTIVITY if end > low), " or more")
+        means = ["-" if name not in ratio else f"{ratio[name].mean():.3f}" for name in shown]
+        rows.append([f"{low}{high}", f"{len(ratio)}", f"{users:,}", *means])
+    title = (
+        "By a user's interactions in the training part, mean ratio to the best training-free peer of that group, on the "
+        f"data sets that have at least {MIN_USERS} evaluated users in it (EASE on fewer):"
+    )
+    return ["", title, *markdown(["interactions", "data sets", "users", *shown], rows)]
 
 
 def published_table(table: pd.DataFrame) -> list[str]:
