@@ -453,8 +453,8 @@ def activity_table(table: pd.DataFrame) -> list[str]:
         means = ["-" if name not in ratio else f"{ratio[name].mean():.3f}" for name in shown]
         rows.append([f"{low}{high}", f"{len(ratio)}", f"{users:,}", *means])
     title = (
-        "By a user's interactions in the training part, mean ratio to the best training-free peer of that group, on the "
-        f"data sets that have at least {MIN_USERS} evaluated users in it (EASE on fewer):"
+        "By a user's interactions in the training part, mean ratio to the best training-free peer of that group, on "
+        f"the data sets that have at least {MIN_USERS} evaluated users in it (EASE on fewer):"
     )
     return ["", title, *markdown(["interactions", "data sets", "users", *shown], rows)]
 
