@@ -39,6 +39,7 @@ def build(path, small_config, **extra):
         ({"universal_cache_dir": 3}, "universal_cache_dir"),
         ({"universal_weight_field": "stars"}, "universal_weight_field.*stars"),
         ({"transform": "universal", "universal_features": None}, "universal_features"),
+        ({"numerical_features": ["user_activty"]}, "numerical_features.*user_activty.*no loaded column.*item_activity"),
         ({"numerical_features": ["pair_interaction"]}, "numerical_features.*pair_interaction.*transform: universal"),
     ],
 )

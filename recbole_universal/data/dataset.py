@@ -154,7 +154,15 @@ class UniversalColumns(_Base):
 
     def field2feats(self, field: str) -> list:
         """As RecBole's; a universal column stands in no table while RecBole still prepares them."""
-        return [] if field in self._universal_fields() else super().field2feats(field)
+        universal = self._universal_fields()
+        if field in universal:
+            return []
+        if field not in self.field2type and field in (self.config["numerical_features"] or ()):
+            raise ValueError(
+                f"numerical_features: [{field}] is no loaded column of data set [{self.dataset_name}] and no universal "
+                f"column of this run, which has {sorted(universal)}."
+            )
+        return super().field2feats(field)
 
     def _universal_fields(self) -> dict[str, tuple[FeatureSource, int]]:
         """Universal column -> (source, number of values)."""
