@@ -208,19 +208,20 @@ class _Study:
 
     def _popularity(self) -> Section:
         table = measures.popularity(self.held_out, self.main)
-        tenths = measures.deciles(self.held_out, self.main)
+        tenths = measures.deciles(self.held_out, self.main).dropna(subset="value")
         text = (
             "Lists that are the same for everybody overlap with MostPop's, are few, and cover few items. Tenth 1 are "
-            "the least active users or least popular items."
+            "the least active users or least popular items; equal ones are in one tenth, and empty tenths are left out."
         )
         figures = []
-        for by, title in (("user activity", "NDCG@10"), ("item popularity", "Share of hidden items found among 20")):
-            figure = _figure(f"{title} by tenth of {by}")
+        for by, title in (("user activity", "NDCG@10"), ("item popularity", "Hidden items found among 20")):
+            figure = _figure(f"{title}, by {by}")
             for name, rows in tenths[tenths["by"] == by].groupby("model", sort=False):
                 figure.add_scatter(x=rows["tenth"], y=rows["value"], name=name, mode="lines+markers")
+            figure.update_xaxes(title="tenth")
             figures.append(figure)
-        tenths["tenth"] = tenths["tenth"].astype(str)
-        wide = tenths.pivot_table(index=["by", "tenth"], columns="model", values="value", sort=False, dropna=False)
+        tenths = tenths.sort_values(["by", "tenth"], ascending=[False, True], kind="stable").astype({"tenth": str})
+        wide = tenths.pivot_table(index=["by", "tenth"], columns="model", values="value", sort=False)
         return Section(
             "Is it just MostPop?",
             text,
@@ -281,13 +282,14 @@ th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid var(
 th:first-child, td:first-child { text-align: left; }
 """
 _COLORS = ("#4c8dd6", "#e07b39", "#3fa66b", "#b265c9", "#c9a227", "#d65f7f", "#5fb3b3")
+_GREY = "#808790"  # can be read on white and on black, as plots do not follow the page's colours
 
 
 def _bars(table: pd.DataFrame, title: str):
     """Horizontal bars of a table of :func:`measures.accuracy`, the best on top."""
     ordered = table.sort_values("NDCG@10")
     figure = _figure(title)
-    error = {"type": "data", "array": 1.0 * ordered["standard error"]}
+    error = {"type": "data", "array": 1.0 * ordered["standard error"], "color": _GREY}
     figure.add_bar(x=ordered["NDCG@10"], y=ordered["model"], error_x=error, orientation="h")
     figure.update_layout(height=max(420, 24 * len(ordered)))
     return figure
@@ -296,12 +298,11 @@ def _bars(table: pd.DataFrame, title: str):
 def _figure(title: str):
     import plotly.graph_objects as go
 
-    # One grey that can be read on white and on black, as plots do not follow the page's colours.
     figure = go.Figure()
     grid = "rgba(128, 128, 128, 0.25)"
     figure.update_layout(
         title={"text": title, "font": {"size": 14}, "x": 0, "automargin": True},
-        font={"color": "#808790"},
+        font={"color": _GREY},
         colorway=_COLORS,
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
