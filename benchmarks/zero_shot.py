@@ -92,11 +92,13 @@ class Split:
         sample: int = 0,
         n_valid: int = N_VALID_USERS,
         in_time_order: bool = False,
+        core: bool = True,
     ):
         self.name = name
         if sample:
             data_path = sampled(name, data_path, sample)
-        self.keys = {"data_path": data_path, "load_col": {"inter": ["user_id", "item_id"]}, "seed": seed, **CORE}
+        self.keys = {"data_path": data_path, "load_col": {"inter": ["user_id", "item_id"]}, "seed": seed}
+        self.keys |= CORE if core else {}
         self.keys |= {**SPECIAL.get(name, {}), "show_progress": False, "state": "ERROR"}
         self.keys |= IN_TIME_ORDER if in_time_order else {}
         init_seed(seed, True)  # RecBole splits by the global random state
@@ -374,6 +376,7 @@ def report(results: list[dict]) -> str:
     lines += spread(every_seed)
     lines += domain_table(values, best)
     lines += activity_table(table)
+    lines += unfiltered_table(table)
     lines += published_table(table)
     lines += trained_table(table)
     seconds = table.pivot_table(index="row", values="seconds", aggfunc="median", sort=False)["seconds"]
@@ -457,6 +460,26 @@ def activity_table(table: pd.DataFrame) -> list[str]:
         f"the data sets that have at least {MIN_USERS} evaluated users in it (EASE on fewer):"
     )
     return ["", title, *markdown(["interactions", "data sets", "users", *shown], rows)]
+
+
+def unfiltered_table(table: pd.DataFrame) -> list[str]:
+    """NDCG@10 where users and items with few interactions stay."""
+    table = table[table["dataset"].str.endswith(", unfiltered")]
+    if table.empty:
+        return []
+    values = table.pivot(index="dataset", columns="row", values="ndcg@10").reindex(table["dataset"].unique())
+    values = values[[name for name in (*PEERS, "zero-shot, fast", "zero-shot") if name in values]]
+    values.index = values.index.str.removesuffix(", unfiltered")
+    ratio = values.div(best_peer(values), axis=0)
+    shown = [(name, *("-" if np.isnan(cell) else f"{cell:.4f}" for cell in cells)) for name, cells in values.iterrows()]
+    rows = [[*cells, f"{ratio.loc[cells[0], 'zero-shot']:.3f}"] for cells in shown]
+    mean = ["-" if values[name].isna().any() else f"{ratio[name].mean():.3f}" for name in values]
+    rows.append(["mean ratio to the best peer", *mean, ""])
+    title = (
+        "Unfiltered: all users and items that a file has, as a practitioner's would have them (users with a single "
+        "interaction have no test part), NDCG@10:"
+    )
+    return ["", title, *markdown(["data set", *values.columns, "zero-shot / best peer"], rows)]
 
 
 def published_table(table: pd.DataFrame) -> list[str]:
@@ -568,6 +591,7 @@ def main() -> None:
     parser.add_argument("--published", action="store_true", help="the published split; trained rows are left out")
     parser.add_argument("--rates", nargs="*", type=float, default=RATES, help="learning rates of trained rows")
     parser.add_argument("--sample", type=int, default=0, help="users of the data set that all rows share; 0: all")
+    parser.add_argument("--unfiltered", action="store_true", help="all users and items, not the 5-core")
     parser.add_argument("--in-time-order", action="store_true", help="split each user in time, leave one out")
     parser.add_argument("--max-users", type=int, default=0, help="users evaluated; 0: all")
     parser.add_argument("--output", type=Path, required=True, help="folder of results.jsonl")
@@ -590,6 +614,7 @@ def main() -> None:
         label = f"{dataset}, published split" if arguments.published else dataset
         label = f"{dataset}, {arguments.sample} users" if arguments.sample else label
         label = f"{dataset}, in time order" if arguments.in_time_order else label
+        label = f"{dataset}, unfiltered" if arguments.unfiltered else label
         setting = {"dataset": label, "seed": arguments.seed, "max_users": arguments.max_users}
         todo = [name for name in names if not any({**setting, "row": name}.items() <= r.items() for r in results)]
         if not todo:
@@ -598,7 +623,9 @@ def main() -> None:
         split = (
             PublishedSplit(dataset, *drawn)
             if arguments.published
-            else Split(dataset, *drawn, arguments.sample, in_time_order=arguments.in_time_order)
+            else Split(
+                dataset, *drawn, arguments.sample, in_time_order=arguments.in_time_order, core=not arguments.unfiltered
+            )
         )
         split.label = label
         for name in todo:
