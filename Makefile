@@ -56,9 +56,11 @@ unfiltered: lodo  # without the 5-core filter
 published: lodo
 	$(ZERO_SHOT) --datasets yelp2018 ml-1m amazon-book-kgat --published --max-users 4000 \
 		--rows MostPop ItemKNN RP3beta GF-CF zero-shot "zero-shot, fast"
+	$(ZERO_SHOT) --datasets yelp2018 --published --rows GF-CF zero-shot
 
 trained: lodo
 	$(ZERO_SHOT) --datasets $(TRAINED) --max-users 2000 --rows BPR NGCF LightGCN MultiVAE in-domain fine-tuned
+	$(ZERO_SHOT) --datasets tenrec-article --max-users 2000 --rows in-domain fine-tuned
 	$(ZERO_SHOT) --datasets ml-100k filmtrust amazon-instruments --max-users 2000 --rows NeuMF
 	$(ZERO_SHOT) --datasets amazon-instruments --in-time-order --max-users 2000 --rows SASRec
 	for seed in 2021 2022; do $(ZERO_SHOT) --datasets amazon-instruments filmtrust --seed $$seed --max-users 2000 \
