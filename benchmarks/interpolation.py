@@ -98,8 +98,12 @@ def mixture(base: Scores, other: Scores, space: str) -> dict:
 def universal_scores(split: Split, model: str):
     """A function from users to scores of a frozen universal model."""
     scorer = UniversalRanker(split.train, model, seed=split.keys["seed"]).scorer
-    with torch.no_grad():
-        return lambda users: floored(scorer.score_all(torch.from_numpy(users)).detach()).numpy()
+
+    @torch.no_grad()
+    def scores(users: np.ndarray) -> np.ndarray:
+        return floored(scorer.score_all(torch.from_numpy(users))).numpy()
+
+    return scores
 
 
 class Opponents:

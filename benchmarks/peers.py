@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 import scipy.sparse as sp
-import torch
+from scipy.linalg import lapack
 from sklearn.utils.extmath import randomized_svd
 
 
@@ -53,6 +53,10 @@ class Peer:
         """Float32 [n, n_items], higher is better."""
         raise NotImplementedError
 
+    def _or_popularity(self, values: np.ndarray) -> np.ndarray:
+        """Items of score 0, of which nothing is known for a user, in the order of popularity below the scored ones."""
+        return np.where(values == 0, self.item_degree / self.train.nnz - 1, values).astype(np.float32)
+
 
 class MostPop(Peer):
     """Number of interactions."""
@@ -67,13 +71,13 @@ class _ItemToItem(Peer):
 
     def scores(self, users: np.ndarray) -> np.ndarray:
         """See Peer."""
-        return (self.train[users] @ self.weights).toarray()
+        return self._or_popularity((self.train[users] @ self.weights).toarray())
 
 
 class ItemKNN(_ItemToItem):
     """Cosine with shrinkage, the k nearest items of each."""
 
-    grid: ClassVar = [{"k": k, "shrink": s} for k in (50, 200) for s in (0.0, 20.0)]
+    grid: ClassVar = [{"k": k, "shrink": s} for k in (50, 200, 500) for s in (0.0, 20.0, 100.0)]
 
     def __init__(self, k: int, shrink: float):
         self.k, self.shrink = k, shrink
@@ -94,7 +98,7 @@ class ItemKNN(_ItemToItem):
 class UserKNN(Peer):
     """Cosine, the k nearest users."""
 
-    grid: ClassVar = [{"k": 50}, {"k": 200}]
+    grid: ClassVar = [{"k": 50}, {"k": 200}, {"k": 500}]
 
     def __init__(self, k: int):
         self.k = k
@@ -104,13 +108,13 @@ class UserKNN(Peer):
         scale = inverse_power(self.user_degree, 0.5)
         similar = (sp.diags(scale[users]) @ self.train[users] @ self.train.T @ sp.diags(scale)).tocsr()
         similar[np.arange(len(users)), users] = 0
-        return (keep_largest(similar, self.k) @ self.train).toarray().astype(np.float32)
+        return self._or_popularity((keep_largest(similar, self.k) @ self.train).toarray())
 
 
 class RP3beta(_ItemToItem):
     """Random walk of three steps, re-weighted by popularity^-beta (Paudel et al., TiiS 2017)."""
 
-    grid: ClassVar = [{"beta": b, "k": k} for b in (0.3, 0.6) for k in (100, 500)]
+    grid: ClassVar = [{"beta": b, "k": k} for b in (0.0, 0.15, 0.3, 0.6) for k in (100, 500)]
 
     def __init__(self, beta: float, k: int):
         self.beta, self.k = beta, k
@@ -127,11 +131,22 @@ class RP3beta(_ItemToItem):
         return self
 
 
+def inverted(matrix: np.ndarray) -> np.ndarray:
+    """The inverse of a symmetric, positive definite float32 matrix in Fortran order, written over it."""
+    factor, failed = lapack.spotrf(matrix, lower=1, overwrite_a=1)
+    inverse, failed_too = lapack.spotri(factor, lower=1, overwrite_c=1)
+    if failed or failed_too:
+        raise ArithmeticError("The matrix is not positive definite.")
+    for row in range(len(inverse)):  # LAPACK writes the lower triangle
+        inverse[row, row + 1 :] = inverse[row + 1 :, row]
+    return inverse.T  # the same numbers in C order, which products with sparse matrices want
+
+
 class EASE(Peer):
     """Steck, WWW 2019. Exact; in the space of the users where they are fewer (Woodbury identity)."""
 
-    grid: ClassVar = [{"reg": reg} for reg in (50.0, 250.0, 1000.0)]
-    largest = 12000
+    grid: ClassVar = [{"reg": reg} for reg in (10.0, 50.0, 250.0, 1000.0)]
+    largest = 32000  # 4 GB a matrix
 
     def __init__(self, reg: float):
         self.reg = reg
@@ -145,10 +160,10 @@ class EASE(Peer):
         """See Peer."""
         super().fit(train)
         n_users, n_items = train.shape
-        self.by_item = n_items <= max(n_users, EASE.largest // 2) and n_items <= EASE.largest
-        gram = (train.T @ train if self.by_item else train @ train.T).toarray().astype(np.float32)
+        self.by_item = n_items <= max(n_users, 6000)  # of small sides the items', which needs no second step
+        gram = (train.T @ train if self.by_item else train @ train.T).astype(np.float32).toarray(order="F")
         gram[np.diag_indices_from(gram)] += self.reg
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky(torch.from_numpy(gram))).numpy()
+        inverse = inverted(gram)
         if self.by_item:
             self.precision, self.diagonal = inverse, inverse.diagonal().copy()
         else:
@@ -173,7 +188,7 @@ class EASE(Peer):
 class GFCF(Peer):
     """Linear filter and ideal low-pass filter (Shen et al., CIKM 2021)."""
 
-    grid: ClassVar = [{"alpha": a, "rank": r} for a in (0.0, 0.3, 1.0) for r in (64, 256)]
+    grid: ClassVar = [{"alpha": a, "rank": r} for a in (0.0, 0.3, 1.0, 3.0) for r in (64, 256, 512)]
 
     def __init__(self, alpha: float, rank: int):
         self.alpha, self.rank = alpha, rank
@@ -193,7 +208,7 @@ class GFCF(Peer):
         linear = np.asarray((own @ self.normal.T @ self.normal).todense(), dtype=np.float32)
         back = np.where(self.item > 0, 1 / np.maximum(self.item, 1e-9), 0)
         ideal = ((own @ sp.diags(self.item)) @ self.vectors.T) @ self.vectors * back
-        return linear + self.alpha * np.asarray(ideal, dtype=np.float32)
+        return self._or_popularity(linear + self.alpha * np.asarray(ideal, dtype=np.float32))
 
 
 PEERS: dict[str, type[Peer]] = {

@@ -28,12 +28,12 @@ import scipy.sparse as sp
 import recbole_universal  # noqa: F401  mends RecBole, so it comes before any import of it
 
 # isort: split
+from peers import PEERS
 from results import add_result, read_results
 from zero_shot import Split, markdown, peer_row, recbole_row, zero_shot_row
 
 KEPT = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 ADDED = (0.1, 0.25, 0.5, 1.0)
-PEER_ROWS = ("MostPop", "ItemKNN", "EASE", "GF-CF")
 FEW = (100, 300, 1000, 3000, None)
 RATES = (0.0003, 0.001)
 
@@ -84,7 +84,7 @@ def curves(split: Split, model: str, seed: int):
 
 def point(split: Split, model: str, kind: str, share: float):
     """Results of all rows at one point of a curve."""
-    for name in PEER_ROWS:
+    for name in PEERS:
         yield {"kind": kind, "x": share, "row": name, "ndcg@10": peer_row(split, name)["ndcg@10"]}
     yield {"kind": kind, "x": share, "row": "zero-shot", "ndcg@10": zero_shot_row(split, model)["ndcg@10"]}
 
