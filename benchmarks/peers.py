@@ -147,6 +147,7 @@ class EASE(Peer):
 
     grid: ClassVar = [{"reg": reg} for reg in (10.0, 50.0, 250.0, 1000.0)]
     largest = 32000  # 4 GB a matrix
+    few_items = 6000  # up to which the users' side saves nothing
 
     def __init__(self, reg: float):
         self.reg = reg
@@ -160,7 +161,7 @@ class EASE(Peer):
         """See Peer."""
         super().fit(train)
         n_users, n_items = train.shape
-        self.by_item = n_items <= max(n_users, 6000)  # of small sides the items', which needs no second step
+        self.by_item = n_items <= max(n_users, EASE.few_items)
         gram = (train.T @ train if self.by_item else train @ train.T).astype(np.float32).toarray(order="F")
         gram[np.diag_indices_from(gram)] += self.reg
         inverse = inverted(gram)

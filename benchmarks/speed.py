@@ -3,18 +3,20 @@
     python benchmarks/speed.py --part yelp2018 --data-path DATA
     python benchmarks/speed.py --part peer --data-path DATA
     python benchmarks/speed.py --part update --data-path DATA
+    python benchmarks/speed.py --part sample --data-path DATA
     python benchmarks/speed.py --part growth --sizes 1 4 16
     python benchmarks/speed.py --report docs/scale_results.md
 
 Each measurement runs in a process of its own, whose peak resident memory is that of the measurement. ``yelp2018``:
 from the published interactions in memory to Recall@20 and NDCG@20 of all users, with and without ``fast``, and
-RecBole's LightGCN with its default batch (2048) and embedding size (64) on the same interactions, timed over the first
-batches of an epoch and scaled to all. ``peer`` (``pip install implicit``): item-item cosines and lists of 20 for all
-users by `implicit`'s CosineRecommender and by us, with and without ``fast``, on the interactions of yelp2018 and ml-1m.
-``update``: a twentieth of yelp2018's training interactions arrives later, taken in by `UniversalRanker.update` or by
-building anew. ``growth``: generated interactions (benchmarks/generate.py) of so many million draws; features of the
-whole data set, and ranking of a sample of users. ``whole``: 20 million draws of 138,000 users and 27,000 items, all
-users ranked.
+RecBole's LightGCN with its default embedding size (64) on the same interactions, in its default batches of 2048 and in
+those of 8192 that the accuracy tables train it in, timed over the first batches of an epoch and scaled to all. ``peer``
+(``pip install implicit``): item-item cosines and lists of 20 for all users by `implicit`'s CosineRecommender and by us,
+with and without ``fast``, on the interactions of yelp2018 and ml-1m. ``update``: a twentieth of yelp2018's training
+interactions arrives later, taken in by `UniversalRanker.update` or by building anew. ``sample``: what it costs that
+items are related by a sample of the users, forced where it is not needed. ``growth``: generated interactions
+(benchmarks/generate.py) of so many million draws; features of the whole data set, and ranking of a sample of users.
+``whole``: 20 million draws of 138,000 users and 27,000 items, all users ranked.
 One result a line in ``speed.jsonl``, with the load of the machine (processes that want a core) before it.
 """
 
@@ -44,9 +46,15 @@ from zero_shot import PublishedSplit
 
 from recbole_universal import UniversalRanker
 from recbole_universal.features.proximity import ndcg
+from recbole_universal.graph import scorers
 from recbole_universal.graph.item_models import nearest_neighbors
 
 N_BATCHES = 40
+EPOCH = "yelp2018, one epoch of LightGCN in batches of {}"
+# RecBole's default, and what the accuracy tables train LightGCN in.
+BATCHES = (2048, 8192)
+# Shares of the interactions that a sample has.
+SAMPLES = {"yelp2018": (1.0, 0.85, 0.42), "ml-1m": (1.0, 0.66, 0.33)}
 # Neighbours of an item.
 K = 100
 # Interactions that arrive one by one.
@@ -94,8 +102,9 @@ def fast_ranking(data_path: str) -> dict:
     return {"what": "yelp2018, zero-shot, fast", "seconds": time.perf_counter() - start, "ndcg@20": score}
 
 
-def epoch(data_path: str) -> dict:
-    """Part of an epoch of RecBole's LightGCN on the same interactions."""
+def epoch(argument: tuple[str, int]) -> dict:
+    """Part of an epoch of RecBole's LightGCN on the same interactions, in batches of a size."""
+    data_path, batch_size = argument
     from recbole.config import Config
     from recbole.data import create_dataset, data_preparation
     from recbole.utils import get_model, init_seed
@@ -105,6 +114,7 @@ def epoch(data_path: str) -> dict:
         source = Path(data_path) / "yelp2018" / "yelp2018.train.inter"
         (Path(folder) / "yelp2018" / "yelp2018.inter").write_bytes(source.read_bytes())
         keys = {"data_path": folder, "load_col": {"inter": ["user_id", "item_id"]}, "state": "ERROR"}
+        keys["train_batch_size"] = batch_size
         keys["eval_args"] = {"split": {"RS": [1.0, 0.0, 0.0]}, "order": "RO", "group_by": "user", "mode": "full"}
         config = Config("LightGCN", "yelp2018", config_dict=keys)
         init_seed(config["seed"], True)
@@ -120,7 +130,8 @@ def epoch(data_path: str) -> dict:
         if done == N_BATCHES:
             break
     seconds = (time.perf_counter() - start) / done * len(train)
-    return {"what": "yelp2018, one epoch of LightGCN", "batches": len(train), "timed": done, "seconds": seconds}
+    what = EPOCH.format(batch_size)
+    return {"what": what, "batches": len(train), "timed": done, "seconds": seconds}
 
 
 def peer(argument: tuple[str, str]) -> dict:
@@ -202,6 +213,16 @@ def update(data_path: str) -> dict:
     return found
 
 
+def sampled(argument: tuple[str, float, str]) -> dict:
+    """NDCG@20 of 2,000 users where items are related by a share of the interactions."""
+    dataset, share, data_path = argument
+    split = PublishedSplit(dataset, data_path, 2020, 2000)
+    scorers._MOST_INTERACTIONS = round(share * split.train.nnz)  # in this process alone
+    lists, _ = UniversalRanker(split.train, "universal-base").top_k(split.test_users, 20)
+    score = ndcg_of_lists(split, split.test_users, lists)
+    return {"what": f"{dataset}, sample of {share:.0%}", "dataset": dataset, "share": share, "ndcg@20": score}
+
+
 def grown(argument: tuple[float, int]) -> dict:
     """Features and ranking on generated data."""
     millions, n_sample = argument
@@ -274,19 +295,26 @@ def report(results: list[dict]) -> str:
     table = pd.DataFrame(results)
     lines = ["# Time and memory: measured", ""]
     last_of = table.drop_duplicates("what", keep="last").set_index("what")
-    names = ["yelp2018, zero-shot", "yelp2018, zero-shot, fast", "yelp2018, one epoch of LightGCN"]
+    names = ["yelp2018, zero-shot", "yelp2018, zero-shot, fast", *(EPOCH.format(size) for size in BATCHES)]
     if set(names) <= set(last_of.index):
-        ours, fast, theirs = (last_of.loc[name] for name in names)
+        ours, fast, *epochs = (last_of.loc[name] for name in names)
         lines += [
             f"yelp2018, published split, {int(ours['users'])} users ranked over all items, from interactions "
             f"to metrics: {ours['seconds']:.0f} s (fit {ours['features_s']:.0f}, scores {ours['ranking_s']:.0f}), "
-            f"peak {ours['peak_gib']:.2f} GiB. One training epoch of RecBole's LightGCN in the same run: "
-            f"{theirs['seconds']:.0f} s ({int(theirs['timed'])} of {int(theirs['batches'])} batches timed), peak "
-            f"{theirs['peak_gib']:.2f} GiB. Ratio {ours['seconds'] / theirs['seconds']:.2f}. With `fast`: "
-            f"{fast['seconds']:.0f} s, ratio {fast['seconds'] / theirs['seconds']:.2f}, peak "
-            f"{fast['peak_gib']:.2f} GiB, NDCG@20 {fast['ndcg@20']:.4f} instead of {ours['ndcg@20']:.4f}.",
+            f"peak {ours['peak_gib']:.2f} GiB. With `fast`: {fast['seconds']:.0f} s, peak {fast['peak_gib']:.2f} GiB, "
+            f"NDCG@20 {fast['ndcg@20']:.4f} instead of {ours['ndcg@20']:.4f}.",
             "",
+            "| beside one training epoch of RecBole's LightGCN, in batches of | s | batches timed | peak GiB | "
+            "zero-shot by it | `fast` by it |",
+            "|---|---|---|---|---|---|",
         ]
+        for size, theirs in zip(BATCHES, epochs, strict=True):
+            ratios = (f"{own['seconds'] / theirs['seconds']:.2f}" for own in (ours, fast))
+            lines.append(
+                f"| {size} | {theirs['seconds']:.0f} | {int(theirs['timed'])} of {int(theirs['batches'])} | "
+                f"{theirs['peak_gib']:.2f} | {' | '.join(ratios)} |"
+            )
+        lines.append("")
     for _, row in table[table["what"].str.startswith("all users")].drop_duplicates("what", keep="last").iterrows():
         lines += [
             f"{int(row['interactions']):,} generated interactions of {int(row['users']):,} users with "
@@ -314,6 +342,10 @@ def report(results: list[dict]) -> str:
             f"NDCG@20 without them {row['before']:.4f}, updated {row['updated']:.4f}, built anew {row['rebuilt']:.4f}.",
             "",
         ]
+    drawn = last_of[last_of.index.str.contains(", sample of ")]
+    for dataset, rows in drawn.groupby("dataset", sort=False) if len(drawn) else ():
+        said = ", ".join(f"{row['share']:.0%} {row['ndcg@20']:.4f}" for _, row in rows.iterrows())
+        lines += [f"{dataset}, items related by a share of the interactions, NDCG@20 of 2,000 users: {said}.", ""]
     growth = table[table["what"].str.startswith("generated")].drop_duplicates("what", keep="last")
     if len(growth):
         lines += [
@@ -352,7 +384,7 @@ def report(results: list[dict]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=["yelp2018", "peer", "update", "growth", "whole"])
+    parser.add_argument("--part", choices=["yelp2018", "peer", "update", "sample", "growth", "whole"])
     parser.add_argument("--data-path", default="dataset/")
     parser.add_argument("--sizes", nargs="*", type=float, default=[1, 4, 16])
     parser.add_argument("--output", type=Path, default=Path("speed.jsonl"))
@@ -361,7 +393,8 @@ def main() -> None:
     arguments = parser.parse_args()
     sys.argv = sys.argv[:1]  # RecBole would read the rest as config
     if arguments.part == "yelp2018":
-        measured(epoch, arguments.data_path, arguments.output)
+        for batch_size in BATCHES:
+            measured(epoch, (arguments.data_path, batch_size), arguments.output)
         measured(ranking, arguments.data_path, arguments.output)
         measured(fast_ranking, arguments.data_path, arguments.output)
     if arguments.part == "peer":
@@ -369,6 +402,10 @@ def main() -> None:
             measured(peer, (dataset, arguments.data_path), arguments.output)
     if arguments.part == "update":
         measured(update, arguments.data_path, arguments.output)
+    if arguments.part == "sample":
+        for dataset, shares in SAMPLES.items():
+            for share in shares:
+                measured(sampled, (dataset, share, arguments.data_path), arguments.output)
     if arguments.part == "growth":
         for millions in arguments.sizes:
             measured(grown, (millions, arguments.sample), arguments.output)
