@@ -26,7 +26,8 @@ def test_snippets_run_and_print_what_stands_below(code, tmp_path, capsys):
     if '"ml-100k"' in code:  # minutes of training; tests/test_integration.py runs these ways in on small data
         compile(code, "snippet", "exec")
         return
-    likes = [(user, item) for user in range(30) for item in range(10) if (user + item) % 3]
+    # Three groups of users, each of which likes most of a third of the items.
+    likes = [(user, item) for user in range(40) for item in range(30) if (user + item) % 3 == 0 and (user + 1) * item % 5]
     interactions = pd.DataFrame(likes, columns=["user", "item"])
     interactions["user"] = [{0: "alice", 1: "bob"}.get(user, str(user)) for user in interactions["user"]]
     interactions.to_csv("ratings.csv", index=False)

@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 #: Version of the meaning of the features; part of every schema.
 SCHEMA_VERSION = 1
 #: Version of the stored numbers; raise it with every change of code that changes any of them.
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 
 #: Every feature family by name.
 FAMILIES: dict[str, type[FeatureFamily]] = {

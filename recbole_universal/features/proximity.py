@@ -63,6 +63,33 @@ class Candidates:
         return self.items >= 0
 
 
+@dataclass(frozen=True)
+class SelfCheck:
+    """Lists of users some of whose interactions were hidden, by which a model can judge itself on the data set.
+
+    The trust in the columns of one half of the users was measured on the other half, so that no hidden interaction has
+    a part in what it is found by.
+
+    Attributes:
+        features: columns of the candidates, float16 [n_users, n_candidates, dim].
+        mask: whether a place holds a candidate, bool [n_users, n_candidates].
+        label: whether the candidate is a hidden interaction, bool [n_users, n_candidates].
+        n_hidden: hidden interactions of each user, at least 1, int64 [n_users].
+        popularity: what the same most popular items for everybody find of them, NDCG@10 by user, float64 [n_users].
+    """
+
+    features: torch.Tensor
+    mask: torch.Tensor
+    label: torch.Tensor
+    n_hidden: torch.Tensor
+    popularity: torch.Tensor
+
+    def ndcg(self, scores: torch.Tensor) -> torch.Tensor:
+        """NDCG@10 by user of an order of the candidates by ``scores``, [n_users, n_candidates]; float64 [n_users]."""
+        order = scores.cpu().masked_fill(~self.mask, -torch.inf).topk(min(10, scores.shape[1]), dim=1).indices
+        return torch.from_numpy(ndcg(self.label.gather(1, order).numpy(), self.n_hidden.numpy()))
+
+
 class ProximityPairs(PairFeatures):
     """Proximities of one data set, computed when asked for.
 
@@ -76,6 +103,7 @@ class ProximityPairs(PairFeatures):
         top_k: candidates of each scorer.
         users: for each user id the user number in the scorers, -1 without interactions, int64 [n_users].
         items: the same for items, int64 [n_items].
+        check: lists of the self-check that gave the trust; ``None`` if nothing could be hidden.
     """
 
     def __init__(
@@ -85,9 +113,11 @@ class ProximityPairs(PairFeatures):
         top_k: int,
         users: NDArray[np.int64] | None = None,
         items: NDArray[np.int64] | None = None,
+        check: SelfCheck | None = None,
     ) -> None:
         self.scorers = scorers
         self.trust = trust
+        self.check = check
         self.top_k = top_k
         self._memory: list[torch.Tensor] = []  # what threads write scores to
         self.users = np.arange(scorers.n_users) if users is None else users
@@ -247,6 +277,8 @@ class ProximityPairs(PairFeatures):
     def arrays(self) -> dict[str, NDArray]:
         """See :meth:`PairFeatures.arrays`; as large as the scorers are (three regressions take most of it)."""
         own = {"trust": self.trust, "top_k": np.array(self.top_k), "users": self.users, "items": self.items}
+        if self.check is not None:
+            own |= {f"check.{name}": tensor.numpy() for name, tensor in vars(self.check).items()}
         return own | {f"scorers.{name}": array for name, array in self.scorers.arrays().items()}
 
     @classmethod
@@ -254,14 +286,16 @@ class ProximityPairs(PairFeatures):
         """See :meth:`PairFeatures.from_arrays`."""
         parts = {name.removeprefix("scorers."): array for name, array in arrays.items()}
         scorers = GraphScorers.from_arrays(parts)
-        return cls(scorers, arrays["trust"], int(arrays["top_k"]), arrays["users"], arrays["items"])
+        kept = {name.removeprefix("check."): array for name, array in arrays.items() if name.startswith("check.")}
+        check = SelfCheck(**{name: torch.from_numpy(array) for name, array in kept.items()}) if kept else None
+        return cls(scorers, arrays["trust"], int(arrays["top_k"]), arrays["users"], arrays["items"], check)
 
     def to(self, device: str | torch.device) -> ProximityPairs:
         """The same features computed on another device."""
         wanted, present = torch.device(device), self.scorers.device
         if wanted.type == present.type and (wanted.index is None or wanted.index == present.index):
             return self
-        return ProximityPairs(self.scorers.to(device), self.trust, self.top_k, self.users, self.items)
+        return ProximityPairs(self.scorers.to(device), self.trust, self.top_k, self.users, self.items, self.check)
 
     def item_item(self, n_kept: int, show_progress: bool = False) -> sp.csr_matrix:
         """The trusted scorers as one matrix, :meth:`GraphScorers.item_item`.
@@ -305,13 +339,13 @@ class ProximityPairs(PairFeatures):
         rows, columns = matrix.nonzero()
         shape = (int(users.max()) + 1, int(items.max()) + 1)
         numbered = sp.csr_matrix((np.ones(len(rows), dtype=np.float32), (users[rows], items[columns])), shape=shape)
-        return ProximityPairs(self.scorers.updated(numbered), self.trust, self.top_k, users, items)
+        return ProximityPairs(self.scorers.updated(numbered), self.trust, self.top_k, users, items, self.check)
 
     def reindexed(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> ProximityPairs:
         """See :meth:`PairFeatures.reindexed`."""
         new_users = np.where(users >= 0, self.users[users], -1)
         new_items = np.where(items >= 0, self.items[items], -1)
-        return ProximityPairs(self.scorers, self.trust, self.top_k, new_users, new_items)
+        return ProximityPairs(self.scorers, self.trust, self.top_k, new_users, new_items, self.check)
 
 
 class ProximityFeatures(FeatureFamily):
@@ -379,8 +413,9 @@ class ProximityFeatures(FeatureFamily):
     ) -> FamilyFeatures:
         """Build the scorers and check them; see :meth:`FeatureFamily.compute`."""
         matrix = graph.user_item
-        trust = self._trust(matrix, seed, device, show_progress)
-        return _of_pairs(ProximityPairs(self._scorers(matrix, device, show_progress), trust, self.top_k).to("cpu"))
+        trust, check = self._self_check(matrix, seed, device, show_progress)
+        scorers = self._scorers(matrix, device, show_progress)
+        return _of_pairs(ProximityPairs(scorers, trust, self.top_k, check=check).to("cpu"))
 
     def updated(self, features: FamilyFeatures, graph: InteractionGraph) -> FamilyFeatures:
         """See :meth:`FeatureFamily.updated` and :meth:`ProximityPairs.updated`."""
@@ -397,27 +432,63 @@ class ProximityFeatures(FeatureFamily):
             show_progress=show_progress,
         )
 
-    def _trust(self, matrix: sp.csr_matrix, seed: int, device, show_progress: bool) -> NDArray[np.float32]:
-        """NDCG@10 of each scorer on hidden interactions, relative to the best; float32 [n_scorers]."""
+    def _self_check(
+        self, matrix: sp.csr_matrix, seed: int, device, show_progress: bool
+    ) -> tuple[NDArray[np.float32], SelfCheck | None]:
+        """Trust in each scorer by hidden interactions, float32 [n_scorers], and lists to judge a model by."""
         n_users = min(self.n_check_users, max(20, matrix.shape[0] // 4))
         support, query = support_query_split(matrix, n_users, self.check_share, np.random.default_rng(seed))
         users = np.flatnonzero(np.diff(query.indptr))
         if not len(users):
-            return np.ones(len(SCORERS), dtype=np.float32)  # nobody has two interactions: nothing can be hidden
+            return _relative(np.zeros(len(SCORERS))), None  # nobody has two interactions: nothing can be hidden
         scorers = self._scorers(support, device, show_progress)
-        gain = np.zeros(len(SCORERS))
+        degree = torch.from_numpy(scorers.item_degree).to(scorers.device)
+        gains: list[NDArray[np.float64]] = []
+        popularity: list[NDArray[np.float64]] = []
         block = scorers.block_users
         memory = torch.empty(len(SCORERS), block, scorers.n_items, device=scorers.device)
         for start in range(0, len(users), block):
             part = users[start : start + block]
-            scores = scorers.scores(torch.from_numpy(part), memory[:, : len(part)])
-            rows, columns = (torch.from_numpy(index.astype(np.int64)) for index in support[part].nonzero())
-            scores[:, rows.to(scores.device), columns.to(scores.device)] = -torch.inf
-            top = scores.topk(min(10, scorers.n_items), dim=2).indices.cpu()
+            rows, columns = (torch.from_numpy(i.astype(np.int64)).to(scorers.device) for i in support[part].nonzero())
             hidden = torch.from_numpy(query[part].toarray() > 0)
-            hits = hidden.expand(len(top), -1, -1).gather(2, top).numpy()
-            gain += ndcg(hits, hidden.sum(dim=1).numpy()).sum(axis=1)
-        return (gain / gain.max()).astype(np.float32) if gain.max() > 0 else np.ones(len(SCORERS), dtype=np.float32)
+            for found, scores in (
+                (gains, scorers.scores(torch.from_numpy(part), memory[:, : len(part)])),
+                (popularity, degree.repeat(1, len(part), 1)),
+            ):
+                scores[:, rows, columns] = -torch.inf
+                top = scores.topk(min(10, scorers.n_items), dim=2).indices.cpu()
+                hits = hidden.expand(len(top), -1, -1).gather(2, top).numpy()
+                found.append(ndcg(hits, hidden.sum(dim=1).numpy()))
+        gain = np.concatenate(gains, axis=1)
+        order = np.concatenate([np.arange(0, len(users), 2), np.arange(1, len(users), 2)])
+        halves = []
+        for half in (0, 1):
+            own = users[half::2]
+            if len(own):
+                pairs = ProximityPairs(scorers, _relative(gain[:, 1 - half :: 2].sum(axis=1)), self.top_k)
+                halves.append(_check_lists(pairs, own, query))
+        width = max(mask.shape[1] for _, mask, _, _ in halves)
+        features, mask, label = (
+            torch.cat([_padded(half[place], width, fill) for half in halves])
+            for place, fill in ((0, 0.0), (1, False), (2, False))
+        )
+        by_user = torch.from_numpy(np.concatenate(popularity, axis=1)[0, order])
+        check = SelfCheck(features, mask, label, torch.cat([half[3] for half in halves]), by_user)
+        return _relative(gain.sum(axis=1)), check
+
+
+def _relative(gain: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Values by the largest; ones if all are 0."""
+    return (gain / gain.max()).astype(np.float32) if gain.max() > 0 else np.ones(len(gain), dtype=np.float32)
+
+
+def _check_lists(pairs: ProximityPairs, users: NDArray[np.int64], query: sp.csr_matrix) -> tuple[torch.Tensor, ...]:
+    """The first four attributes of a :class:`SelfCheck` of users whose interactions in ``query`` are hidden."""
+    lists = pairs.candidates(torch.from_numpy(users))
+    items, mask = lists.items.cpu(), lists.mask.cpu()
+    hidden = torch.from_numpy(query[users].toarray() > 0)
+    label = hidden.gather(1, items.clamp(min=0)) & mask
+    return lists.features.half().cpu(), mask, label, hidden.sum(dim=1)
 
 
 def _of_pairs(pairs: ProximityPairs) -> FamilyFeatures:

@@ -190,7 +190,7 @@ class UniversalRanker:
         users = np.asarray(users)
         self._check(users, k)
         users = users.astype(np.int64)
-        if fast:
+        if fast and not (self.scorer.ranks_candidates and self.scorer.outdone_by_popularity()):
             return self._fast_top_k(users, k, exclude_seen)
         n_items = self.matrix.shape[1]
         k_found = min(k, n_items)
@@ -267,6 +267,10 @@ class UniversalRanker:
             raise ValueError(
                 f"user: {user} has no interaction in this matrix; nothing about this user explains a list."
             )
+        if self.scorer.ranks_candidates and self.scorer.outdone_by_popularity():
+            popular = self.top_k(np.asarray([user]), k)[0][0]
+            popular = popular[popular >= 0]
+            return popular, {"popularity": np.ones(len(popular), dtype=np.float32)}
         items, scores, found = self.scorer.contributions(torch.tensor([user], device=self.device))
         order = torch.where(items[0] >= 0, scores[0], -torch.inf).argsort(descending=True, stable=True)
         order = order[items[0][order] >= 0][:k]

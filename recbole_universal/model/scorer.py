@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any, cast
@@ -14,11 +15,19 @@ from recbole_universal.features import UniversalFeatures
 from recbole_universal.features.family import PairFeatures
 from recbole_universal.features.proximity import Candidates, ProximityPairs, column_groups
 
+logger = logging.getLogger(__name__)
+
 COMBINATIONS = ("concatenation", "interpolation")
 #: Scores of candidates lie in [-BOUND, 0]; every other item lies below.
 BOUND = 60.0
 # Upper bound on the floats of one block of pair features in full ranking (256 MB).
 _BLOCK_FLOATS = 2**26
+# Users of the self-check that are scored at once.
+_CHECK_USERS = 50
+
+
+def _forget_verdict(scorer: UniversalScorer, _) -> None:
+    scorer._outdone = None
 
 
 class UniversalScorer(nn.Module):
@@ -32,7 +41,8 @@ class UniversalScorer(nn.Module):
     and :math:`s = \sum_k w_k s_k` with learned weights w on the simplex (arXiv 2309.01188, Eq. 11).
 
     With the family ``proximity`` only a user's candidates are scored, by the logarithm of their share of a softmax over
-    the list; the other items follow in the order of their popularity, below every candidate.
+    the list; the other items follow in the order of their popularity, below every candidate. Where popularity does
+    better on the data set (:meth:`outdone_by_popularity`), nobody has candidates, and it alone ranks.
 
     Args:
         dims: ``FeaturePipeline.dims``, whose order is the order of the columns.
@@ -84,6 +94,8 @@ class UniversalScorer(nn.Module):
         )
         self.combination_logits = nn.Parameter(torch.zeros(len(groups)))
         self._pairs: dict[str, PairFeatures] = {}
+        self._outdone: bool | None = None  # not known for these weights and features
+        self.register_load_state_dict_post_hook(_forget_verdict)
 
     @property
     def combination_weights(self) -> torch.Tensor:
@@ -112,7 +124,49 @@ class UniversalScorer(nn.Module):
                 tensor = torch.as_tensor(table).float().to(device)
                 self.register_buffer(column(side, family), tensor, persistent=False)
         self._pairs = {family: values.pair for family, values in features.items() if values.pair is not None}
+        self._outdone = None
         return self
+
+    def train(self, mode: bool = True) -> UniversalScorer:
+        """See PyTorch; training changes what the network is worth."""
+        if mode:
+            self._outdone = None
+        return super().train(mode)
+
+    @torch.no_grad()
+    def outdone_by_popularity(self) -> bool:
+        """Whether the self-check speaks against the network on the attached data set.
+
+        So it does where the same popular items for everybody find more of its hidden interactions (NDCG@10) than the
+        network does, by more than one standard error over the users; or where nobody has two interactions. Such data
+        look like nothing that a model was trained on, and its lists can be several times worse there than popularity.
+        ``False`` of a model that also reads other families, of which the self-check has no columns.
+        """
+        if self._outdone is None:
+            self._outdone = self.families == ["proximity"] and self._fails_check()
+        return self._outdone
+
+    def _fails_check(self) -> bool:
+        check = cast(ProximityPairs, self.pairs("proximity")).check
+        if check is None:
+            logger.warning("Nobody has two interactions, so nothing tells who likes what: popularity ranks.")
+            return True
+        device = self.combination_logits.device
+        none = torch.zeros(1, 1, 0, device=device)
+        scores = [
+            self({"proximity": none}, {"proximity": none}, {"proximity": part.to(device).float()})
+            for part in check.features.split(_CHECK_USERS)
+        ]
+        ours = check.ndcg(torch.cat(scores))
+        lost = check.popularity - ours
+        fails = bool(lost.mean() > lost.std(unbiased=False) / len(lost) ** 0.5)
+        if fails:
+            logger.warning(
+                "Of interactions that were hidden as a check, of %d users, the same popular items for everybody find "
+                "more (NDCG@10 %.4f) than the model does (%.4f): popularity ranks.",
+                *(len(lost), float(check.popularity.mean()), float(ours.mean())),
+            )
+        return fails
 
     def forward(
         self, user: Mapping[str, torch.Tensor], item: Mapping[str, torch.Tensor], pair: Mapping[str, torch.Tensor]
@@ -210,6 +264,9 @@ class UniversalScorer(nn.Module):
 
     def _score_candidates(self, users: torch.Tensor, exclude_seen: bool) -> torch.Tensor:
         proximity = cast(ProximityPairs, self.pairs("proximity"))
+        below = -BOUND - 1 - proximity.item_order
+        if self.outdone_by_popularity():
+            return below.repeat(len(users), 1)
         # Candidates have many columns: as many users at once as their columns fit a block.
         block = max(1, _BLOCK_FLOATS // (proximity.dim * proximity.most_candidates))
         if len(users) > block:
@@ -217,7 +274,6 @@ class UniversalScorer(nn.Module):
         lists, columns = self._candidate_columns(users, exclude_seen)
         # The loss leaves the level of a list's scores open; as shares of the list they have one.
         values = self(*columns).masked_fill(~lists.mask, -torch.inf).log_softmax(dim=1).clamp(min=-BOUND)
-        below = -BOUND - 1 - proximity.item_order
         scores = torch.cat([below, below.new_zeros(1)]).repeat(len(users), 1)
         # The last column takes what pads the lists.
         scores.scatter_(1, torch.where(lists.mask, lists.items, len(below)), values)

@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from recbole_universal.features import FeaturePipeline
+from recbole_universal.features import FeaturePipeline, proximity
 from recbole_universal.features.proximity import ProximityFeatures, ProximityPairs, n_columns, support_query_split
 from recbole_universal.graph import scorers
 from recbole_universal.graph.scorers import SCORERS, GraphScorers
@@ -197,3 +197,58 @@ def test_many_users_make_small_blocks():
     """A block also holds matrices of all sampled users."""
     few, many = (GraphScorers(random_matrix(n_users, 20)) for n_users in (40, 20000))
     assert many.block_users * 20000 * 5 <= 2**23 < few.block_users * 20 * len(SCORERS) * 2
+
+
+def test_the_self_check_hides_what_it_asks_for(monkeypatch):
+    """Its lists are those of users whose hidden interactions had no part in scorers, trust or popularity."""
+    matrix = random_matrix(200, 50, 0.1)
+    splits, trusts = [], []
+
+    def split(*arguments):
+        splits.append(support_query_split(*arguments))
+        return splits[-1]
+
+    class Seen(ProximityPairs):
+        def __init__(self, scorers, trust, *arguments, **keywords):
+            super().__init__(scorers, trust, *arguments, **keywords)
+            trusts.append((scorers.matrix, trust))
+
+    monkeypatch.setattr(proximity, "support_query_split", split)
+    monkeypatch.setattr(proximity, "ProximityPairs", Seen)
+    check = pairs_of(matrix).check
+    ((support, query),) = splits
+    assert support.multiply(query).nnz == 0
+    users = np.flatnonzero(np.diff(query.indptr))
+    order = np.concatenate([users[::2], users[1::2]])
+    np.testing.assert_array_equal(check.n_hidden, np.diff(query.indptr)[order])
+    for (own, trust), half in zip(trusts[:2], (users[1::2], users[::2]), strict=True):
+        assert (own != support).nnz == 0
+        gain = np.zeros(len(SCORERS))
+        scores = GraphScorers(support, n_neighbors=100, max_rank=256, max_regression_items=6000).scores(
+            torch.from_numpy(half)
+        )
+        rows, columns = support[half].nonzero()
+        scores[:, rows, columns] = -torch.inf
+        top = scores.topk(10, dim=2).indices.numpy()
+        for number in range(len(SCORERS)):
+            hits = np.take_along_axis(query[half].toarray() > 0, top[number], axis=1)
+            gain[number] = proximity.ndcg(hits, np.diff(query.indptr)[half]).sum()
+        np.testing.assert_allclose(trust, gain / gain.max(), rtol=1e-5)  # measured on the other half alone
+    degree = np.where(support[order].toarray() > 0, -1.0, support.sum(axis=0).A1)
+    hidden = query[order].toarray() > 0
+    bounds = []
+    for first in (-0.5, 0.5):  # of equals the hidden ones last, then first
+        top = np.argsort(-(degree + first * hidden), axis=1, kind="stable")[:, :10]
+        bounds.append(proximity.ndcg(np.take_along_axis(hidden, top, axis=1), hidden.sum(axis=1)))
+    assert (bounds[0] <= check.popularity.numpy() + 1e-9).all() and (check.popularity.numpy() <= bounds[1] + 1e-9).all()
+    assert check.popularity.mean() > 0
+
+
+def test_the_self_check_judges_an_order_of_its_candidates():
+    check = pairs_of(random_matrix(200, 50, 0.1)).check
+    assert check.features.shape[:2] == check.mask.shape == check.label.shape
+    assert not (check.label & ~check.mask).any()
+    found = check.label.sum(dim=1)
+    best = check.ndcg(check.label.float())
+    assert (best[found == check.n_hidden] == 1).all() and (best[found == 0] == 0).all()
+    assert check.ndcg(-check.label.float()).mean() < best.mean()

@@ -181,3 +181,43 @@ def test_fast_lists_cost_neither_scorers_nor_network(monkeypatch):
     np.testing.assert_array_equal(before, again)
     with pytest.raises(TypeError):
         ranker.top_k(np.arange(60), 5)
+
+
+def turned(ranker: UniversalRanker) -> UniversalRanker:
+    """With a network that ranks the best last."""
+    state = ranker.scorer.state_dict()
+    turned = {name: -value if name.endswith("pair_head.7.weight") else value for name, value in state.items()}
+    ranker.scorer.load_state_dict(turned)
+    return ranker
+
+
+def test_popularity_ranks_where_it_outdoes_the_network(caplog):
+    ranker = UniversalRanker(communities())
+    assert not ranker.scorer.outdone_by_popularity()
+    before, _ = ranker.top_k(np.arange(60), 5)
+    state = {name: value.clone() for name, value in ranker.scorer.state_dict().items()}
+    turned(ranker)  # other weights, another verdict
+    assert ranker.scorer.outdone_by_popularity() and "popularity ranks" in caplog.text
+    degree = np.bincount(ranker.matrix.indices, minlength=45).astype(float)
+    for fast in (False, True):
+        lists, _ = ranker.top_k(np.arange(60), 5, fast=fast)
+        for user in range(60):
+            own = np.delete(degree, ranker.matrix[user].indices)
+            np.testing.assert_array_equal(degree[lists[user]], np.sort(own)[::-1][:5])
+            assert not set(lists[user]) & set(ranker.matrix[user].indices)
+    items, shares = ranker.explain(3, 5)
+    np.testing.assert_array_equal(items, lists[3])
+    assert list(shares) == ["popularity"] and (shares["popularity"] == 1).all()
+    ranker.scorer.load_state_dict(state)
+    np.testing.assert_array_equal(ranker.top_k(np.arange(60), 5)[0], before)
+    turned(ranker).scorer.train()  # training may change the verdict
+    ranker.scorer.load_state_dict(state)
+    assert not ranker.scorer.eval().outdone_by_popularity()
+
+
+def test_popularity_ranks_where_nobody_has_two_interactions():
+    matrix = sp.csr_matrix((np.ones(30, dtype=np.float32), (np.arange(30), np.arange(30) % 7 % 4)), shape=(30, 6))
+    ranker = UniversalRanker(matrix)
+    degree = np.bincount(matrix.indices, minlength=6)
+    lists, _ = ranker.top_k(np.array([0]), 3)
+    assert [*degree[lists[0]]] == sorted(np.delete(degree, matrix[0].indices))[::-1][:3]

@@ -141,7 +141,8 @@ def test_predict_equals_full_sort(keys, base, weight):
     assert full.isfinite().all()
 
 
-def test_scores_are_the_mixture_of_both_models(keys):
+def test_scores_are_the_mixture_of_both_models(keys, monkeypatch):
+    monkeypatch.setattr(scorer.UniversalScorer, "outdone_by_popularity", lambda self: False)
     trainer, (train, valid, test) = built(keys, "BPR", interpolation_weight=0.25)
     trainer.fit(train, valid, saved=False)
     model, batch = trainer.model.eval(), users_of(test)
@@ -154,6 +155,18 @@ def test_scores_are_the_mixture_of_both_models(keys):
     lowest = torch.where(universal >= -scorer.BOUND, universal, torch.inf).amin(dim=1, keepdim=True)
     expected = 0.75 * to_space(base, "z-score") + 0.25 * to_space(universal.maximum(lowest), "z-score")
     torch.testing.assert_close(mixed, expected)
+
+
+def test_a_universal_model_that_popularity_outdoes_adds_nothing(keys, monkeypatch):
+    monkeypatch.setattr(scorer.UniversalScorer, "outdone_by_popularity", lambda self: True)
+    trainer, (train, valid, test) = built(keys, "BPR", interpolation_weight=0.25)
+    trainer.fit(train, valid, saved=False)
+    model, batch = trainer.model.eval(), users_of(test)
+    with torch.no_grad():
+        mixed = model.full_sort_predict(batch).view(len(batch), -1)[:, 1:]
+        model.universal_weights = torch.tensor([0.0])
+        base = model.full_sort_predict(batch).view(len(batch), -1)[:, 1:]
+    torch.testing.assert_close(mixed, 0.75 * to_space(base, "z-score"))
 
 
 def test_the_base_is_trained_as_it_would_be_alone(keys, one_thread):
