@@ -27,7 +27,8 @@ def test_snippets_run_and_print_what_stands_below(code, tmp_path, capsys):
         compile(code, "snippet", "exec")
         return
     # Three groups of users, each of which likes most of a third of the items.
-    likes = [(user, item) for user in range(40) for item in range(30) if (user + item) % 3 == 0 and (user + 1) * item % 5]
+    pairs = [(user, item) for user in range(40) for item in range(30)]
+    likes = [(user, item) for user, item in pairs if (user + item) % 3 == 0 and (user + 1) * item % 5]
     interactions = pd.DataFrame(likes, columns=["user", "item"])
     interactions["user"] = [{0: "alice", 1: "bob"}.get(user, str(user)) for user in interactions["user"]]
     interactions.to_csv("ratings.csv", index=False)
