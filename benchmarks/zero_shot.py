@@ -573,7 +573,7 @@ def published_table(table: pd.DataFrame) -> list[str]:
         "ml-1m: see [data.md](data.md)). Quoted for yelp2018, all users, from their papers: LightGCN 0.0649 / 0.0530 "
         "(He et al., SIGIR 2020), GF-CF 0.0697 / 0.0571 (Shen et al., CIKM 2021), SimpleX 0.0701 / 0.0575 (Mao et al., "
         "CIKM 2021), SimGCL 0.0721 / 0.0601 (Yu et al., SIGIR 2022), XSimGCL 0.0723 / 0.0604 (Yu et al., TKDE 2023); "
-        "the last two, which train for hours on a GPU, are above what is measured here."
+        "the last two are above what is measured here."
     )
     return ["", title, *markdown(["data set", "evaluated users", *names], rows)]
 

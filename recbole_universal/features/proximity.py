@@ -41,6 +41,8 @@ _CONTEXT = (
 _N_TRUSTED = 2
 _SHARPNESS = 20.0
 _REFERENCE_RANK = 20
+# Places of a list that a self-check looks at.
+_LENGTH = 10
 # Users that a scorer's scale is estimated from.
 _N_SCALE_USERS = 300
 
@@ -68,26 +70,37 @@ class SelfCheck:
     """Lists of users some of whose interactions were hidden, by which a model can judge itself on the data set.
 
     The trust in the columns of one half of the users was measured on the other half, so that no hidden interaction has
-    a part in what it is found by.
+    a part in what it is found by. (A network that was trained on this data set may have been trained to find it.)
 
     Attributes:
         features: columns of the candidates, float16 [n_users, n_candidates, dim].
         mask: whether a place holds a candidate, bool [n_users, n_candidates].
         label: whether the candidate is a hidden interaction, bool [n_users, n_candidates].
         n_hidden: hidden interactions of each user, at least 1, int64 [n_users].
-        popularity: what the same most popular items for everybody find of them, NDCG@10 by user, float64 [n_users].
+        below: what the popular items find that follow a list of fewer than ten candidates, as a part of the NDCG@10,
+            float64 [n_users].
+        popularity: what the same most popular items for everybody find, NDCG@10 by user, float64 [n_users].
     """
 
     features: torch.Tensor
     mask: torch.Tensor
     label: torch.Tensor
     n_hidden: torch.Tensor
+    below: torch.Tensor
     popularity: torch.Tensor
 
     def ndcg(self, scores: torch.Tensor) -> torch.Tensor:
         """NDCG@10 by user of an order of the candidates by ``scores``, [n_users, n_candidates]; float64 [n_users]."""
-        order = scores.cpu().masked_fill(~self.mask, -torch.inf).topk(min(10, scores.shape[1]), dim=1).indices
-        return torch.from_numpy(ndcg(self.label.gather(1, order).numpy(), self.n_hidden.numpy()))
+        scores = torch.nn.functional.pad(scores.float().cpu().masked_fill(~self.mask, -torch.inf), (0, _LENGTH))
+        label = torch.nn.functional.pad(self.label, (0, _LENGTH))
+        scores[:, self.mask.shape[1] :] = -torch.inf
+        hits = label.gather(1, scores.topk(_LENGTH, dim=1).indices).numpy()
+        return torch.from_numpy(ndcg(hits, self.n_hidden.numpy())) + self.below
+
+    def prefers_popularity(self, scores: torch.Tensor) -> bool:
+        """Whether popularity finds more than an order by ``scores``, by more than one standard error over the users."""
+        lost = self.popularity - self.ndcg(scores)
+        return bool(lost.mean() > lost.std() / len(lost) ** 0.5)  # of one user the error is not known: no
 
 
 class ProximityPairs(PairFeatures):
@@ -152,6 +165,13 @@ class ProximityPairs(PairFeatures):
         rank = rankdata(-degree, method="dense") - 1
         with torch.inference_mode(False):  # kept
             return torch.from_numpy((rank / (rank.max() + 1)).astype(np.float32)).to(self.scorers.device)
+
+    @cached_property
+    def outdone_by_popularity(self) -> bool:
+        """Whether the self-check speaks against the trusted scorers, or there is none."""
+        if self.check is None:
+            return True
+        return self.check.prefers_popularity(self.check.features[..., column_groups()["trusted scorers"][0]])
 
     @property
     def most_candidates(self) -> int:
@@ -420,7 +440,12 @@ class ProximityFeatures(FeatureFamily):
     def updated(self, features: FamilyFeatures, graph: InteractionGraph) -> FamilyFeatures:
         """See :meth:`FeatureFamily.updated` and :meth:`ProximityPairs.updated`."""
         assert isinstance(features.pair, ProximityPairs)
-        return _of_pairs(features.pair.updated(graph.user_item))
+        pair = features.pair.updated(graph.user_item)
+        if pair.check is None:  # what could not be hidden before may now be
+            users, items = (np.flatnonzero(numbers >= 0) for numbers in (pair.users, pair.items))
+            trust, check = self._self_check(graph.user_item[users][:, items].tocsr(), 0, pair.scorers.device, False)
+            pair = ProximityPairs(pair.scorers, trust, pair.top_k, pair.users, pair.items, check)
+        return _of_pairs(pair)
 
     def _scorers(self, matrix: sp.csr_matrix, device, show_progress: bool) -> GraphScorers:
         return GraphScorers(
@@ -442,39 +467,26 @@ class ProximityFeatures(FeatureFamily):
         if not len(users):
             return _relative(np.zeros(len(SCORERS))), None  # nobody has two interactions: nothing can be hidden
         scorers = self._scorers(support, device, show_progress)
-        degree = torch.from_numpy(scorers.item_degree).to(scorers.device)
         gains: list[NDArray[np.float64]] = []
-        popularity: list[NDArray[np.float64]] = []
         block = scorers.block_users
         memory = torch.empty(len(SCORERS), block, scorers.n_items, device=scorers.device)
         for start in range(0, len(users), block):
             part = users[start : start + block]
-            rows, columns = (torch.from_numpy(i.astype(np.int64)).to(scorers.device) for i in support[part].nonzero())
+            scores = scorers.scores(torch.from_numpy(part), memory[:, : len(part)])
+            rows, columns = (torch.from_numpy(index.astype(np.int64)) for index in support[part].nonzero())
+            scores[:, rows.to(scores.device), columns.to(scores.device)] = -torch.inf
+            top = scores.topk(min(_LENGTH, scorers.n_items), dim=2).indices.cpu()
             hidden = torch.from_numpy(query[part].toarray() > 0)
-            for found, scores in (
-                (gains, scorers.scores(torch.from_numpy(part), memory[:, : len(part)])),
-                (popularity, degree.repeat(1, len(part), 1)),
-            ):
-                scores[:, rows, columns] = -torch.inf
-                top = scores.topk(min(10, scorers.n_items), dim=2).indices.cpu()
-                hits = hidden.expand(len(top), -1, -1).gather(2, top).numpy()
-                found.append(ndcg(hits, hidden.sum(dim=1).numpy()))
+            hits = hidden.expand(len(top), -1, -1).gather(2, top).numpy()
+            gains.append(ndcg(hits, hidden.sum(dim=1).numpy()))
+        del memory
         gain = np.concatenate(gains, axis=1)
-        order = np.concatenate([np.arange(0, len(users), 2), np.arange(1, len(users), 2)])
         halves = []
         for half in (0, 1):
-            own = users[half::2]
-            if len(own):
-                pairs = ProximityPairs(scorers, _relative(gain[:, 1 - half :: 2].sum(axis=1)), self.top_k)
-                halves.append(_check_lists(pairs, own, query))
-        width = max(mask.shape[1] for _, mask, _, _ in halves)
-        features, mask, label = (
-            torch.cat([_padded(half[place], width, fill) for half in halves])
-            for place, fill in ((0, 0.0), (1, False), (2, False))
-        )
-        by_user = torch.from_numpy(np.concatenate(popularity, axis=1)[0, order])
-        check = SelfCheck(features, mask, label, torch.cat([half[3] for half in halves]), by_user)
-        return _relative(gain.sum(axis=1)), check
+            if len(users[half::2]):
+                trust = _relative(gain[:, 1 - half :: 2].sum(axis=1))
+                halves.append(_checked(ProximityPairs(scorers, trust, self.top_k), users[half::2], query))
+        return _relative(gain.sum(axis=1)), _joined(halves)
 
 
 def _relative(gain: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -482,13 +494,36 @@ def _relative(gain: NDArray[np.float64]) -> NDArray[np.float32]:
     return (gain / gain.max()).astype(np.float32) if gain.max() > 0 else np.ones(len(gain), dtype=np.float32)
 
 
-def _check_lists(pairs: ProximityPairs, users: NDArray[np.int64], query: sp.csr_matrix) -> tuple[torch.Tensor, ...]:
-    """The first four attributes of a :class:`SelfCheck` of users whose interactions in ``query`` are hidden."""
+def _checked(pairs: ProximityPairs, users: NDArray[np.int64], query: sp.csr_matrix) -> SelfCheck:
+    """The self-check of users whose interactions in ``query`` are hidden from ``pairs``."""
     lists = pairs.candidates(torch.from_numpy(users))
-    items, mask = lists.items.cpu(), lists.mask.cpu()
-    hidden = torch.from_numpy(query[users].toarray() > 0)
-    label = hidden.gather(1, items.clamp(min=0)) & mask
-    return lists.features.half().cpu(), mask, label, hidden.sum(dim=1)
+    items, mask = lists.items.cpu().numpy(), lists.mask.cpu()
+    n_items = query.shape[1]
+    rows, columns = query[users].nonzero()
+    label = np.isin(np.arange(len(users))[:, None] * n_items + items, rows * n_items + columns) & mask.numpy()
+    n_hidden = np.diff(query.indptr)[users]
+    popular = np.argsort(-pairs.scorers.item_degree, kind="stable")
+    below, popularity = np.zeros((2, len(users)))
+    for row, user in enumerate(users):
+        own, hidden = pairs.scorers.matrix[user].indices, query[user].indices
+        found = items[row][items[row] >= 0]
+        for values, before in ((popularity, found[:0]), (below, found[:_LENGTH])):
+            first = popular[: _LENGTH + len(own) + len(before)]
+            follow = first[~np.isin(first, own) & ~np.isin(first, before)][: _LENGTH - len(before)]
+            hits = np.isin(np.concatenate([np.full(len(before), -1), follow]), hidden)
+            values[row] = ndcg(np.pad(hits, (0, _LENGTH - len(hits)))[None], n_hidden[[row]])[0]
+    tensors = (torch.from_numpy(array) for array in (label, n_hidden.astype(np.int64), below, popularity))
+    return SelfCheck(lists.features.half().cpu(), mask, *tensors)
+
+
+def _joined(checks: list[SelfCheck]) -> SelfCheck:
+    width = max(check.mask.shape[1] for check in checks)
+    lists = (
+        torch.cat([_padded(getattr(check, name), width, 0) for check in checks])
+        for name in ("features", "mask", "label")
+    )
+    values = (torch.cat([getattr(check, name) for check in checks]) for name in ("n_hidden", "below", "popularity"))
+    return SelfCheck(*lists, *values)
 
 
 def _of_pairs(pairs: ProximityPairs) -> FamilyFeatures:

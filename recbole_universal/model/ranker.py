@@ -190,7 +190,7 @@ class UniversalRanker:
         users = np.asarray(users)
         self._check(users, k)
         users = users.astype(np.int64)
-        if fast and not (self.scorer.ranks_candidates and self.scorer.outdone_by_popularity()):
+        if fast:
             return self._fast_top_k(users, k, exclude_seen)
         n_items = self.matrix.shape[1]
         k_found = min(k, n_items)
@@ -219,7 +219,10 @@ class UniversalRanker:
         return cast(ProximityPairs, self.scorer.pairs("proximity"))
 
     def _fast_top_k(self, users: np.ndarray, k: int, exclude_seen: bool) -> tuple[np.ndarray, np.ndarray]:
-        items, values = best_of_sums(self.matrix[users], self.item_item(), k, exclude_seen)
+        relations = self.item_item()
+        if self._proximity.outdone_by_popularity:
+            relations = sp.csr_matrix(relations.shape, dtype=relations.dtype)
+        items, values = best_of_sums(self.matrix[users], relations, k, exclude_seen)
         short = np.flatnonzero((items < 0).any(axis=1))
         if not len(short):
             return items, values
@@ -257,7 +260,7 @@ class UniversalRanker:
         Returns:
             Column numbers int64 [n <= k], best first, and by scorer or family the share in [-1, 1] that it has in each
             item's score: its contribution (:meth:`UniversalScorer.contributions`) by the sum of all contributions'
-            sizes. Negative where it speaks against the item.
+            sizes. Negative where it speaks against the item. ``{"popularity": ones}`` where popularity ranks.
 
         Raises:
             ValueError: if the model has no family ``proximity`` or the user no interaction.
@@ -267,7 +270,7 @@ class UniversalRanker:
             raise ValueError(
                 f"user: {user} has no interaction in this matrix; nothing about this user explains a list."
             )
-        if self.scorer.ranks_candidates and self.scorer.outdone_by_popularity():
+        if self.scorer.outdone_by_popularity():
             popular = self.top_k(np.asarray([user]), k)[0][0]
             popular = popular[popular >= 0]
             return popular, {"popularity": np.ones(len(popular), dtype=np.float32)}

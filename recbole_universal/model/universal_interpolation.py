@@ -154,11 +154,14 @@ class UniversalInterpolation(AbstractRecommender):
             fields = self._universal_fields(interaction)
             key = tuple(interaction[field].cpu().numpy().tobytes() for field in fields)
             parts = held[key] if key in held else held.setdefault(key, self._universal_parts(interaction))
+        base, universal, alone = parts
         weights = self.universal_weights[self.universal_bins(interaction[self.universal_user])]
-        mixed = mix(*parts, weights[:, None].to(parts[0].device))
+        weights = weights[:, None].to(base.device)
+        # As where all weights are 1, the order below the candidates counts too.
+        mixed = torch.where(weights == 1, alone, mix(base, universal, weights))
         return torch.cat([mixed.amin(dim=1, keepdim=True), mixed], dim=1)
 
-    def _universal_parts(self, interaction) -> tuple[torch.Tensor, torch.Tensor]:
+    def _universal_parts(self, interaction) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         base = self._base_rows(interaction)[:, 1:]
         finite = base.isfinite()
         if not finite.all():
@@ -167,8 +170,8 @@ class UniversalInterpolation(AbstractRecommender):
                 f"The base model {type(self).__name__} scores an item of user {user} (internal id) with NaN or "
                 "infinity, so its scores cannot be interpolated. Check its training (learning rate, loss)."
             )
-        universal = floored(self._universal_rows(interaction[self.universal_user])[:, 1:])
-        return to_space(base, self.universal_space), to_space(universal, self.universal_space)
+        alone = self._universal_rows(interaction[self.universal_user])[:, 1:]
+        return to_space(base, self.universal_space), to_space(floored(alone), self.universal_space), alone
 
     @contextlib.contextmanager
     def universal_scores_held(self) -> Iterator[None]:

@@ -10,7 +10,13 @@ import scipy.sparse as sp
 import torch
 
 from recbole_universal.features import FeaturePipeline, proximity
-from recbole_universal.features.proximity import ProximityFeatures, ProximityPairs, n_columns, support_query_split
+from recbole_universal.features.proximity import (
+    ProximityFeatures,
+    ProximityPairs,
+    SelfCheck,
+    n_columns,
+    support_query_split,
+)
 from recbole_universal.graph import scorers
 from recbole_universal.graph.scorers import SCORERS, GraphScorers
 
@@ -221,6 +227,8 @@ def test_the_self_check_hides_what_it_asks_for(monkeypatch):
     users = np.flatnonzero(np.diff(query.indptr))
     order = np.concatenate([users[::2], users[1::2]])
     np.testing.assert_array_equal(check.n_hidden, np.diff(query.indptr)[order])
+    left = torch.from_numpy(np.log1p(np.diff(support.indptr)[order]) / 5).float()
+    torch.testing.assert_close(check.features[..., -1].float().amax(dim=1), left, atol=1e-3, rtol=1e-3)
     for (own, trust), half in zip(trusts[:2], (users[1::2], users[::2]), strict=True):
         assert (own != support).nnz == 0
         gain = np.zeros(len(SCORERS))
@@ -249,6 +257,38 @@ def test_the_self_check_judges_an_order_of_its_candidates():
     assert check.features.shape[:2] == check.mask.shape == check.label.shape
     assert not (check.label & ~check.mask).any()
     found = check.label.sum(dim=1)
+    assert (found <= check.n_hidden).all()
     best = check.ndcg(check.label.float())
-    assert (best[found == check.n_hidden] == 1).all() and (best[found == 0] == 0).all()
+    assert (best[found == check.n_hidden] == 1).all() and (best[found == 0] == check.below[found == 0]).all()
     assert check.ndcg(-check.label.float()).mean() < best.mean()
+
+
+def test_popularity_must_find_more_by_a_standard_error():
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal(400)
+    noise = torch.from_numpy((noise - noise.mean()) / noise.std(ddof=1))
+    lists = torch.zeros(400, 3, 1), torch.ones(400, 3).bool(), torch.zeros(400, 3).bool()
+    nothing = torch.zeros(400, dtype=torch.float64)
+    for errors, expected in ((0.9, False), (1.1, True), (-5.0, False)):
+        check = SelfCheck(*lists, torch.ones(400).long(), nothing, noise + errors / 20)
+        assert check.prefers_popularity(torch.zeros(400, 3)) == expected
+    one = [values[:1] for values in (*lists, torch.ones(400).long(), nothing, nothing + 1)]
+    assert not SelfCheck(*one).prefers_popularity(torch.zeros(1, 3))  # one user tells nothing
+
+
+def test_what_follows_a_short_list_counts():
+    """A user without candidates is shown the popular items, and so as good as popularity is."""
+    check = pairs_of(sp.block_diag([np.ones((2, 2))] * 30).tocsr()).check
+    short = ~check.mask.any(dim=1)
+    torch.testing.assert_close(check.below[short], check.popularity[short])
+    assert (check.ndcg(torch.zeros(check.mask.shape)) <= 1).all() and check.mask.sum(dim=1).min() < 10
+
+
+def test_a_stored_self_check_is_the_same():
+    pairs = pairs_of(random_matrix(200, 50, 0.1))
+    again = ProximityPairs.from_arrays(pairs.arrays())
+    for kept in (again, pairs.reindexed(pairs.users, pairs.items)):
+        for name, values in vars(pairs.check).items():
+            torch.testing.assert_close(getattr(kept.check, name), values, rtol=0, atol=0)
+    alone = pairs_of(sp.csr_matrix(np.eye(5)))
+    assert alone.check is None and ProximityPairs.from_arrays(alone.arrays()).check is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -191,33 +193,62 @@ def turned(ranker: UniversalRanker) -> UniversalRanker:
     return ranker
 
 
+def assert_popular(ranker: UniversalRanker, lists: np.ndarray) -> None:
+    degree = np.bincount(ranker.matrix.indices, minlength=ranker.matrix.shape[1])
+    for user, found in enumerate(lists):
+        own = ranker.matrix[user].indices
+        np.testing.assert_array_equal(degree[found], np.sort(np.delete(degree, own))[::-1][: len(found)])
+        assert not set(found) & set(own)
+
+
 def test_popularity_ranks_where_it_outdoes_the_network(caplog):
     ranker = UniversalRanker(communities())
     assert not ranker.scorer.outdone_by_popularity()
-    before, _ = ranker.top_k(np.arange(60), 5)
+    before, fast = (ranker.top_k(np.arange(60), 5, fast=fast)[0] for fast in (False, True))
     state = {name: value.clone() for name, value in ranker.scorer.state_dict().items()}
     turned(ranker)  # other weights, another verdict
-    assert ranker.scorer.outdone_by_popularity() and "popularity ranks" in caplog.text
-    degree = np.bincount(ranker.matrix.indices, minlength=45).astype(float)
-    for fast in (False, True):
-        lists, _ = ranker.top_k(np.arange(60), 5, fast=fast)
-        for user in range(60):
-            own = np.delete(degree, ranker.matrix[user].indices)
-            np.testing.assert_array_equal(degree[lists[user]], np.sort(own)[::-1][:5])
-            assert not set(lists[user]) & set(ranker.matrix[user].indices)
+    assert ranker.scorer.outdone_by_popularity() and "Popularity ranks" in caplog.text
+    lists, _ = ranker.top_k(np.arange(60), 5)
+    assert_popular(ranker, lists)
+    np.testing.assert_array_equal(ranker.top_k(np.arange(60), 5, fast=True)[0], fast)  # made without the network
     items, shares = ranker.explain(3, 5)
     np.testing.assert_array_equal(items, lists[3])
     assert list(shares) == ["popularity"] and (shares["popularity"] == 1).all()
-    ranker.scorer.load_state_dict(state)
+    assert not ranker.scorer.train().outdone_by_popularity()  # a network that is being trained ranks
+    with torch.no_grad():
+        for name, parameter in ranker.scorer.named_parameters():
+            parameter.copy_(state[name])
+    ranker.scorer.eval()
     np.testing.assert_array_equal(ranker.top_k(np.arange(60), 5)[0], before)
-    turned(ranker).scorer.train()  # training may change the verdict
-    ranker.scorer.load_state_dict(state)
-    assert not ranker.scorer.eval().outdone_by_popularity()
 
 
-def test_popularity_ranks_where_nobody_has_two_interactions():
-    matrix = sp.csr_matrix((np.ones(30, dtype=np.float32), (np.arange(30), np.arange(30) % 7 % 4)), shape=(30, 6))
+def test_popularity_ranks_where_it_outdoes_the_fast_lists():
+    ranker = UniversalRanker(communities())
+    check = ranker._proximity.check
+    ranker._proximity.check = replace(check, popularity=torch.ones_like(check.popularity))
+    assert_popular(ranker, ranker.top_k(np.arange(60), 5, fast=True)[0])
+
+
+def test_other_features_have_another_verdict():
+    ranker = UniversalRanker(communities())
+    other = UniversalRanker(communities(1))
+    other._proximity.check = replace(other._proximity.check, popularity=torch.ones(20, dtype=torch.float64))
+    assert not ranker.scorer.outdone_by_popularity()
+    assert ranker.scorer.attach(other.features).outdone_by_popularity()
+
+
+def test_popularity_ranks_until_somebody_has_two_interactions():
+    users, items = np.arange(60), np.arange(60) % 45
+    matrix = sp.csr_matrix((np.ones(60, dtype=np.float32), (users, items)), shape=(60, 45))
     ranker = UniversalRanker(matrix)
-    degree = np.bincount(matrix.indices, minlength=6)
-    lists, _ = ranker.top_k(np.array([0]), 3)
-    assert [*degree[lists[0]]] == sorted(np.delete(degree, matrix[0].indices))[::-1][:3]
+    assert ranker.scorer.outdone_by_popularity()
+    assert_popular(ranker, ranker.top_k(users, 5)[0])
+    ranker.update(*communities().nonzero())
+    assert not ranker.scorer.outdone_by_popularity()
+    assert (ranker.top_k(np.array([0]), 5)[0] % 3 == 0).mean() >= 0.6
+
+
+def test_the_self_check_is_of_proximity_alone():
+    pipeline = FeaturePipeline(["activity", "proximity"], seed=0)
+    scorer = UniversalScorer(pipeline.dims, [8], 4, 0.0, "concatenation").eval()
+    assert not scorer.attach(pipeline(sp.eye(20).tocsr())).outdone_by_popularity()

@@ -169,6 +169,23 @@ def test_a_universal_model_that_popularity_outdoes_adds_nothing(keys, monkeypatc
     torch.testing.assert_close(mixed, 0.75 * to_space(base, "z-score"))
 
 
+@pytest.mark.parametrize("outdone", [False, True])
+def test_a_user_of_weight_one_sees_the_universal_lists(keys, monkeypatch, outdone):
+    monkeypatch.setattr(scorer.UniversalScorer, "outdone_by_popularity", lambda self: outdone)
+    trainer, (train, valid, test) = built(keys, "BPR", interpolation_weight="by_activity")
+    trainer.fit(train, valid, saved=False)
+    model, batch = trainer.model.eval(), users_of(test)
+    monkeypatch.setattr(model, "universal_bins", lambda users: users % 5)  # here all users are equally active
+    bins = model.universal_bins(batch[model.USER_ID])
+    with torch.no_grad():
+        model.universal_weights = torch.ones(5)
+        universal = model.full_sort_predict(batch).view(len(batch), -1)[:, 1:]
+        model.universal_weights = torch.tensor([1.0, 0.5, 0.5, 0.5, 0.5])
+        mixed = model.full_sort_predict(batch).view(len(batch), -1)[:, 1:]
+    assert (bins == 0).any() and (bins > 0).any()
+    torch.testing.assert_close(mixed[bins == 0], universal[bins == 0])
+
+
 def test_the_base_is_trained_as_it_would_be_alone(keys, one_thread):
     """Same random numbers, same loss, same weights: nothing of the universal side takes part."""
     trainer, loaders = built(keys, "NGCF", interpolation_weight=0.5)
