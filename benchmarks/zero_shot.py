@@ -344,6 +344,11 @@ def mean_of(ratio: pd.DataFrame, row: str) -> str:
     return "-" if row not in ratio or ratio[row].isna().any() else f"{ratio[row].mean():.3f}"
 
 
+def cells_of(values: pd.Series) -> list[str]:
+    """Metrics as cells; "-" where a row was not run."""
+    return ["-" if np.isnan(value) else f"{value:.4f}" for value in values]
+
+
 def markdown(head: list[str], rows: list[list[str]]) -> list[str]:
     """Lines of a Markdown table."""
     return ["", *("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows))]
@@ -364,19 +369,15 @@ def report(results: list[dict], output: Path) -> str:
     values = whole(table)
     best = best_peer(values)
     peers = [name for name in PEERS if name in values]
-    rows = [
-        [name, *("-" if np.isnan(cell) else f"{cell:.4f}" for cell in cells), values.loc[name, peers].idxmax()]
-        for name, cells in values.iterrows()
-    ]
+    rows = [[name, *cells_of(found), found[peers].idxmax()] for name, found in values.iterrows()]
     lines = markdown(["data set", *values.columns, "best peer"], rows)
     lines += ["", "NDCG@10 divided by the best training-free peer's (the best on the test part itself):"]
     rows = []
+    ratios = values.div(best, axis=0)
     for column in [name for name in values if name not in PEERS]:
-        ratio = (values[column] / best).dropna()
+        ratio = ratios[column].dropna()
         above = (values[column] > values["MostPop"])[ratio.index].mean()
-        frozen = "-"
-        if "zero-shot" in values:
-            frozen = f"{(values['zero-shot'] / best)[ratio.index].mean():.3f}"
+        frozen = mean_of(ratios.loc[ratio.index], "zero-shot")
         share, mean = (ratio >= 1).mean(), ratio.mean()
         rows.append([column, f"{len(ratio)}", f"{mean:.3f}", f"{share:.0%}", f"{above:.0%}", frozen])
     head = ["row", "data sets", "mean", "at least 1.0", "above MostPop", "mean of zero-shot on the same"]
@@ -386,7 +387,7 @@ def report(results: list[dict], output: Path) -> str:
         lines += ["", f"Zero-shot by EASE alone, {len(over)} data sets: mean {over.mean():.3f}, lowest "]
         lines[-1] += f"{over.min():.3f} ({over.idxmin()}), at least 1.0 on {(over >= 1).sum()}."
     if "zero-shot" in values:
-        below = (values["zero-shot"] / best).sort_values()
+        below = ratios["zero-shot"].sort_values()
         below = below[below < 1]
         lines += ["", f"Zero-shot is below the best peer on {len(below)}: "]
         lines[-1] += ", ".join(f"{name} {value:.3f}" for name, value in below.items()) + "."
@@ -543,8 +544,7 @@ def unfiltered_table(table: pd.DataFrame) -> list[str]:
     values = values[[name for name in (*PEERS, "zero-shot, fast", "zero-shot") if name in values]]
     values.index = values.index.str.removesuffix(", unfiltered")
     ratio = values.div(best_peer(values), axis=0)
-    shown = [(name, *("-" if np.isnan(cell) else f"{cell:.4f}" for cell in cells)) for name, cells in values.iterrows()]
-    rows = [[*cells, f"{ratio.loc[cells[0], 'zero-shot']:.3f}"] for cells in shown]
+    rows = [[name, *cells_of(found), f"{ratio.loc[name, 'zero-shot']:.3f}"] for name, found in values.iterrows()]
     rows.append(["mean ratio to the best peer", *(mean_of(ratio, name) for name in values), ""])
     title = (
         "Without our 5-core filter, NDCG@10 (users with a single interaction have no test part), on the data sets of "

@@ -91,9 +91,9 @@ class SelfCheck:
 
     def ndcg(self, scores: torch.Tensor) -> torch.Tensor:
         """NDCG@10 by user of an order of the candidates by ``scores``, [n_users, n_candidates]; float64 [n_users]."""
-        scores = torch.nn.functional.pad(scores.float().cpu().masked_fill(~self.mask, -torch.inf), (0, _LENGTH))
+        scores = scores.float().cpu().masked_fill(~self.mask, -torch.inf)
+        scores = torch.nn.functional.pad(scores, (0, _LENGTH), value=-torch.inf)
         label = torch.nn.functional.pad(self.label, (0, _LENGTH))
-        scores[:, self.mask.shape[1] :] = -torch.inf
         hits = label.gather(1, scores.topk(_LENGTH, dim=1).indices).numpy()
         return torch.from_numpy(ndcg(hits, self.n_hidden.numpy())) + self.below
 
@@ -508,8 +508,7 @@ def _checked(pairs: ProximityPairs, users: NDArray[np.int64], query: sp.csr_matr
         own, hidden = pairs.scorers.matrix[user].indices, query[user].indices
         found = items[row][items[row] >= 0]
         for values, before in ((popularity, found[:0]), (below, found[:_LENGTH])):
-            first = popular[: _LENGTH + len(own) + len(before)]
-            follow = first[~np.isin(first, own) & ~np.isin(first, before)][: _LENGTH - len(before)]
+            follow = next_popular(popular, np.concatenate([own, before]), _LENGTH - len(before))
             hits = np.isin(np.concatenate([np.full(len(before), -1), follow]), hidden)
             values[row] = ndcg(np.pad(hits, (0, _LENGTH - len(hits)))[None], n_hidden[[row]])[0]
     tensors = (torch.from_numpy(array) for array in (label, n_hidden.astype(np.int64), below, popularity))
@@ -524,6 +523,12 @@ def _joined(checks: list[SelfCheck]) -> SelfCheck:
     )
     values = (torch.cat([getattr(check, name) for check in checks]) for name in ("n_hidden", "below", "popularity"))
     return SelfCheck(*lists, *values)
+
+
+def next_popular(popular: NDArray[np.int64], taken: NDArray[np.integer], n: int) -> NDArray[np.int64]:
+    """The first n of some items, most popular first, that are not taken; fewer if there are no more."""
+    first = popular[: n + len(taken)]
+    return first[~np.isin(first, taken)][:n]
 
 
 def _of_pairs(pairs: ProximityPairs) -> FamilyFeatures:

@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from recbole_universal.features import FeaturePipeline, UniversalFeatures
-from recbole_universal.features.proximity import ProximityPairs
+from recbole_universal.features.proximity import ProximityPairs, next_popular
 from recbole_universal.graph import binary_matrix
 from recbole_universal.graph.item_models import best_of_sums
 from recbole_universal.model.scorer import UniversalScorer
@@ -219,9 +219,11 @@ class UniversalRanker:
         return cast(ProximityPairs, self.scorer.pairs("proximity"))
 
     def _fast_top_k(self, users: np.ndarray, k: int, exclude_seen: bool) -> tuple[np.ndarray, np.ndarray]:
-        relations = self.item_item()
-        if self._proximity.outdone_by_popularity:
-            relations = sp.csr_matrix(relations.shape, dtype=relations.dtype)
+        if self.scorer.ranks_candidates and self._proximity.outdone_by_popularity:
+            n_items = self.matrix.shape[1]
+            relations = sp.csr_matrix((n_items, n_items), dtype=np.float32)
+        else:
+            relations = self.item_item()
         items, values = best_of_sums(self.matrix[users], relations, k, exclude_seen)
         short = np.flatnonzero((items < 0).any(axis=1))
         if not len(short):
@@ -234,8 +236,7 @@ class UniversalRanker:
             taken = items[row, :n_found]
             if exclude_seen:
                 taken = np.concatenate([taken, self.matrix[users[row]].indices])
-            first = popular[: k + len(taken)]
-            rest = first[~np.isin(first, taken)][: k - n_found]
+            rest = next_popular(popular, taken, k - n_found)
             items[row, n_found : n_found + len(rest)] = rest
             values[row, n_found:] = -np.inf
             values[row, n_found : n_found + len(rest)] = 0.0 - order[rest]

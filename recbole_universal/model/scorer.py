@@ -13,7 +13,7 @@ from torch import nn
 from recbole_universal.data.fields import column
 from recbole_universal.features import UniversalFeatures
 from recbole_universal.features.family import PairFeatures
-from recbole_universal.features.proximity import Candidates, ProximityPairs, column_groups
+from recbole_universal.features.proximity import Candidates, ProximityPairs, SelfCheck, column_groups
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ _CHECK_USERS = 50
 
 
 def _forget_verdict(scorer: UniversalScorer, _) -> None:
-    scorer._outdone = None
+    scorer._verdict = None
 
 
 class UniversalScorer(nn.Module):
@@ -94,7 +94,7 @@ class UniversalScorer(nn.Module):
         )
         self.combination_logits = nn.Parameter(torch.zeros(len(groups)))
         self._pairs: dict[str, PairFeatures] = {}
-        self._outdone: bool | None = None  # not known for these weights and features
+        self._verdict: tuple[SelfCheck | None, bool] | None = None  # of these weights, by that check
         self._told = False
         self.register_load_state_dict_post_hook(_forget_verdict)
 
@@ -124,15 +124,12 @@ class UniversalScorer(nn.Module):
             for side, table in (("user", values.user), ("item", values.item)):
                 tensor = torch.as_tensor(table).float().to(device)
                 self.register_buffer(column(side, family), tensor, persistent=False)
-        before = getattr(self._pairs.get("proximity"), "check", None)
         self._pairs = {family: values.pair for family, values in features.items() if values.pair is not None}
-        if before is None or getattr(self._pairs.get("proximity"), "check", None) is not before:
-            self._outdone = None
         return self
 
     def train(self, mode: bool = True) -> UniversalScorer:
         """See PyTorch; training changes what the network is worth."""
-        self._outdone = None
+        self._verdict = None
         return super().train(mode)
 
     def outdone_by_popularity(self) -> bool:
@@ -146,31 +143,30 @@ class UniversalScorer(nn.Module):
         """
         if self.training or self.families != ["proximity"]:
             return False
-        if self._outdone is None:
-            self._outdone = self._fails_check()
-        return self._outdone
+        check = cast(ProximityPairs, self.pairs("proximity")).check
+        if self._verdict is None or self._verdict[0] is not check:
+            reason = self._why_popularity(check)
+            if reason and not self._told:
+                logger.warning("Popularity ranks: %s.", reason)
+            self._told = bool(reason)
+            self._verdict = check, self._told
+        return self._verdict[1]
 
     @torch.no_grad()
-    def _fails_check(self) -> bool:
-        check = cast(ProximityPairs, self.pairs("proximity")).check
+    def _why_popularity(self, check: SelfCheck | None) -> str:
+        """What speaks against the network; nothing if empty."""
         if check is None:
-            fails, reason = True, "nobody has two interactions, so that nothing tells who likes what"
-        else:
-            device = self.combination_logits.device
-            none = torch.zeros(1, 1, 0, device=device)
-            columns = (part.to(device).float() for part in check.features.split(_CHECK_USERS))
-            none_of = {"proximity": none}
-            scores = torch.cat([self(none_of, none_of, {"proximity": part}) for part in columns])
-            fails = check.prefers_popularity(scores)
-            reason = (
-                f"of interactions of {len(scores)} users that were hidden as a check, the same popular items for "
-                f"everybody find more (NDCG@10 {check.popularity.mean():.4f}) than the model does "
-                f"({check.ndcg(scores).mean():.4f})"
-            )
-        if fails and not self._told:
-            logger.warning("Popularity ranks: %s.", reason)
-        self._told = fails
-        return fails
+            return "nobody has two interactions, so that nothing tells who likes what"
+        device = self.combination_logits.device
+        no_columns = {"proximity": torch.zeros(1, 1, 0, device=device)}
+        columns = (part.to(device).float() for part in check.features.split(_CHECK_USERS))
+        scores = torch.cat([self(no_columns, no_columns, {"proximity": part}) for part in columns])
+        if not check.prefers_popularity(scores):
+            return ""
+        return (
+            f"of interactions of {len(scores)} users that were hidden as a check, the same popular items for everybody "
+            f"find more (NDCG@10 {check.popularity.mean():.4f}) than the model does ({check.ndcg(scores).mean():.4f})"
+        )
 
     def forward(
         self, user: Mapping[str, torch.Tensor], item: Mapping[str, torch.Tensor], pair: Mapping[str, torch.Tensor]

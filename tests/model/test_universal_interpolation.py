@@ -141,47 +141,42 @@ def test_predict_equals_full_sort(keys, base, weight):
     assert full.isfinite().all()
 
 
-def test_scores_are_the_mixture_of_both_models(keys, monkeypatch):
-    monkeypatch.setattr(scorer.UniversalScorer, "outdone_by_popularity", lambda self: False)
-    trainer, (train, valid, test) = built(keys, "BPR", interpolation_weight=0.25)
+def trained(keys, monkeypatch, outdone: bool, weight):
+    """A fitted model whose universal part popularity outdoes, or not, and a batch of users."""
+    monkeypatch.setattr(scorer.UniversalScorer, "outdone_by_popularity", lambda self: outdone)
+    trainer, (train, valid, test) = built(keys, "BPR", interpolation_weight=weight)
     trainer.fit(train, valid, saved=False)
-    model, batch = trainer.model.eval(), users_of(test)
-    with torch.no_grad():
-        mixed = model.full_sort_predict(batch).view(len(batch), -1)[:, 1:]
-        model.universal_weights = torch.tensor([0.0])
-        base = model.full_sort_predict(batch).view(len(batch), -1)[:, 1:]
-        model.universal_weights = torch.tensor([1.0])
-        universal = model.full_sort_predict(batch).view(len(batch), -1)[:, 1:]
+    return trainer.model.eval(), users_of(test)
+
+
+@torch.no_grad()
+def scores_of(model, batch, *weights: float) -> torch.Tensor:
+    """Scores of the items without padding, by the model's own weights or others, [n_users, n_items - 1]."""
+    if weights:
+        model.universal_weights = torch.tensor(weights)
+    return model.full_sort_predict(batch).view(len(batch), -1)[:, 1:]
+
+
+def test_scores_are_the_mixture_of_both_models(keys, monkeypatch):
+    model, batch = trained(keys, monkeypatch, False, 0.25)
+    mixed, base, universal = (scores_of(model, batch, *weights) for weights in ((), (0.0,), (1.0,)))
     lowest = torch.where(universal >= -scorer.BOUND, universal, torch.inf).amin(dim=1, keepdim=True)
     expected = 0.75 * to_space(base, "z-score") + 0.25 * to_space(universal.maximum(lowest), "z-score")
     torch.testing.assert_close(mixed, expected)
 
 
 def test_a_universal_model_that_popularity_outdoes_adds_nothing(keys, monkeypatch):
-    monkeypatch.setattr(scorer.UniversalScorer, "outdone_by_popularity", lambda self: True)
-    trainer, (train, valid, test) = built(keys, "BPR", interpolation_weight=0.25)
-    trainer.fit(train, valid, saved=False)
-    model, batch = trainer.model.eval(), users_of(test)
-    with torch.no_grad():
-        mixed = model.full_sort_predict(batch).view(len(batch), -1)[:, 1:]
-        model.universal_weights = torch.tensor([0.0])
-        base = model.full_sort_predict(batch).view(len(batch), -1)[:, 1:]
+    model, batch = trained(keys, monkeypatch, True, 0.25)
+    mixed, base = scores_of(model, batch), scores_of(model, batch, 0.0)
     torch.testing.assert_close(mixed, 0.75 * to_space(base, "z-score"))
 
 
 @pytest.mark.parametrize("outdone", [False, True])
 def test_a_user_of_weight_one_sees_the_universal_lists(keys, monkeypatch, outdone):
-    monkeypatch.setattr(scorer.UniversalScorer, "outdone_by_popularity", lambda self: outdone)
-    trainer, (train, valid, test) = built(keys, "BPR", interpolation_weight="by_activity")
-    trainer.fit(train, valid, saved=False)
-    model, batch = trainer.model.eval(), users_of(test)
+    model, batch = trained(keys, monkeypatch, outdone, "by_activity")
     monkeypatch.setattr(model, "universal_bins", lambda users: users % 5)  # here all users are equally active
     bins = model.universal_bins(batch[model.USER_ID])
-    with torch.no_grad():
-        model.universal_weights = torch.ones(5)
-        universal = model.full_sort_predict(batch).view(len(batch), -1)[:, 1:]
-        model.universal_weights = torch.tensor([1.0, 0.5, 0.5, 0.5, 0.5])
-        mixed = model.full_sort_predict(batch).view(len(batch), -1)[:, 1:]
+    universal, mixed = (scores_of(model, batch, 1.0, *[weight] * 4) for weight in (1.0, 0.5))
     assert (bins == 0).any() and (bins > 0).any()
     torch.testing.assert_close(mixed[bins == 0], universal[bins == 0])
 
