@@ -59,6 +59,7 @@ from recbole.utils.argument_list import dataset_arguments
 from recbole_universal.data.dataset import UniversalDataset, universal_dataset_class
 from recbole_universal.data.support_query import SupportQueryDataLoader
 from recbole_universal.data.transform import UniversalTransform
+from recbole_universal.model.ranker import features_of
 from recbole_universal.model.universal_interpolation import UniversalInterpolation, base_class, read_base_checkpoint
 from recbole_universal.model.universal_mlp import UniversalMLP
 from recbole_universal.pretrained import load_pretrained
@@ -234,15 +235,8 @@ def _read_pretrained() -> None:
 def _pretrained_settings(config: dict, given: dict) -> dict:
     """Features and network of the pre-trained model; a different setting of the user's is a contradiction."""
     schema = load_pretrained(config["pretrained"]).schema
-    features = schema["features"]
-    arguments = {family["name"]: family["args"] for family in features["families"]}
-    if "node2vec" in features:
-        arguments["node2vec"] = features["node2vec"]
-    settings = {
-        "universal_features": [family["name"] for family in features["families"]],
-        "universal_feature_args": arguments,
-        **schema["network"],
-    }
+    names, arguments = features_of(schema["features"])
+    settings = {"universal_features": names, "universal_feature_args": arguments, **schema["network"]}
     for key, value in settings.items():
         if key in given and given[key] != value and not (key == "universal_feature_args" and not given[key]):
             raise ValueError(

@@ -23,6 +23,15 @@ _BLOCK_FLOATS = 2**24
 _N_KEPT = 200
 
 
+def features_of(schema: dict) -> tuple[list[str], dict[str, dict]]:
+    """What a saved ``FeaturePipeline.schema`` was made with: the families and their arguments."""
+    arguments = {family["name"]: family["args"] for family in schema["families"]}
+    names = list(arguments)
+    if "node2vec" in schema:
+        arguments["node2vec"] = schema["node2vec"]
+    return names, arguments
+
+
 def pipeline_of(schema: dict, **settings) -> FeaturePipeline:
     """The feature pipeline of a checkpoint's feature schema.
 
@@ -33,11 +42,7 @@ def pipeline_of(schema: dict, **settings) -> FeaturePipeline:
     Raises:
         ValueError: if this version of the package gives the schema another meaning.
     """
-    arguments = {family["name"]: family["args"] for family in schema["families"]}
-    names = list(arguments)
-    if "node2vec" in schema:
-        arguments["node2vec"] = schema["node2vec"]
-    pipeline = FeaturePipeline(names, arguments, **settings)
+    pipeline = FeaturePipeline(*features_of(schema), **settings)
     if pipeline.schema["schema_hash"] != schema["schema_hash"]:
         raise ValueError(
             "The model was trained on universal features of another version of recbole_universal "
