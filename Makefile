@@ -67,7 +67,7 @@ trained: lodo
 	$(ZERO_SHOT) --datasets ml-100k filmtrust amazon-instruments --max-users 2000 --rows NeuMF
 	$(ZERO_SHOT) --datasets amazon-instruments --in-time-order --max-users 2000 --rows peers zero-shot SASRec
 	for seed in 2021 2022; do $(ZERO_SHOT) --datasets amazon-instruments filmtrust --seed $$seed --max-users 2000 \
-		--rows BPR NGCF LightGCN MultiVAE || exit 1; done
+		--rows peers BPR NGCF LightGCN MultiVAE in-domain fine-tuned zero-shot || exit 1; done
 
 samples: lodo  # models trained on larger data sets: on a sample of their users
 	$(ZERO_SHOT) --datasets amazon-sports --max-users 2000 --rates 0.005 --rows LightGCN NGCF

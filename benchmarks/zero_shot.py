@@ -404,7 +404,7 @@ def report(results: list[dict], output: Path) -> str:
     lines += activity_table(table)
     lines += unfiltered_table(table)
     lines += published_table(table)
-    lines += trained_table(table)
+    lines += trained_table(every_seed)
     lines += knobs_table(table)
     timed = table[~table["dataset"].str.contains(", ") & table["row"].isin([*PEERS, "zero-shot", "zero-shot, fast"])]
     seconds = timed.pivot_table(index="row", values="seconds", aggfunc="median", sort=False)["seconds"]
@@ -455,35 +455,29 @@ def knobs_table(table: pd.DataFrame) -> list[str]:
 
 
 def spread(table: pd.DataFrame) -> list[str]:
-    """The ratios of the frozen model for each seed of the split, on the data sets that have all seeds."""
-    by_seed = {seed: whole(rows) for seed, rows in table.groupby("seed")}
-    by_seed = {seed: values for seed, values in by_seed.items() if "zero-shot" in values}
-    if len(by_seed) < 2:
-        return []
-    # The same peers for each seed: fewer would make a lower best.
+    """The ratios of the frozen model for other seeds of the split, and for the first on the same data sets."""
+    (_, first), *others = [(seed, whole(rows)) for seed, rows in table.groupby("seed")]
     names = ["zero-shot", *PEERS]
-    there = [values.reindex(columns=names).notna() for values in by_seed.values()]
-    shared = [
-        name
-        for name in there[0].index
-        if there[0].loc[name, "zero-shot"]
-        and all(name in other.index and (other.loc[name] == there[0].loc[name]).all() for other in there)
-    ]
-    if not shared:
-        return []
-    rows, ratios = [], []
-    for seed, values in by_seed.items():
-        ratio = (values["zero-shot"] / best_peer(values))[shared]
-        ratios.append(ratio)
-        above = (values["zero-shot"] > values["MostPop"])[shared]
+    rows = []
+    for seed, values in others:
+        both = [part.reindex(columns=names) for part in (first, values)]
+        shared = both[0].index.intersection(both[1].index)
+        # The same peers for each seed: fewer would make a lower best.
+        same = (both[0].loc[shared].notna() == both[1].loc[shared].notna()).all(axis=1)
+        shared = shared[same & both[0].loc[shared, "zero-shot"].notna()]
+        if len(shared) == 0:
+            continue
+        before, ratio = (part.loc[shared, "zero-shot"] / best_peer(part.loc[shared]) for part in both)
+        moved = (ratio - before).abs().mean()
+        above = (both[1]["zero-shot"] > both[1]["MostPop"])[shared].mean()
         lowest = f"{ratio.min():.3f} ({ratio.idxmin()})"
-        rows.append([str(seed), f"{ratio.mean():.3f}", f"{(ratio >= 1).mean():.0%}", lowest, f"{above.mean():.0%}"])
-    deviation = pd.concat(ratios, axis=1).std(axis=1).mean()
-    title = (
-        f"Other splits: zero-shot by the best training-free peer on the {len(shared)} data sets that were split anew "
-        f"(standard deviation of a data set's ratio over seeds, in the mean: {deviation:.3f}):"
-    )
-    return ["", title, *markdown(["seed of the split", "mean", "at least 1.0", "lowest", "above MostPop"], rows)]
+        means = [f"{value:.3f}" for value in (ratio.mean(), before.mean(), moved)]
+        rows.append([str(seed), f"{len(shared)}", *means, f"{(ratio >= 1).mean():.0%}", lowest, f"{above:.0%}"])
+    if not rows:
+        return []
+    title = "Other splits: zero-shot by the best training-free peer on data sets that were split anew:"
+    head = ["seed of the split", "data sets", "mean", "mean with the first seed", "mean change of a data set's"]
+    return ["", title, *markdown([*head, "at least 1.0", "lowest", "above MostPop"], rows)]
 
 
 def domain_table(values: pd.DataFrame, best: pd.Series) -> list[str]:
@@ -583,15 +577,16 @@ def trained_table(table: pd.DataFrame) -> list[str]:
     names = [name for name in (*TRAINED, "in-domain", "fine-tuned", "zero-shot") if name in set(table["row"])]
     table = table[~table["dataset"].str.endswith(("published split", "unfiltered"))]
     rows = []
-    for dataset, group in table.groupby("dataset", sort=False):
+    for (dataset, seed), group in table.groupby(["dataset", "seed"], sort=False):
         found = group.drop_duplicates("row").set_index("row")
         if set(found.index) & set(names[:-1]):
+            label = dataset if seed == table["seed"].min() else f"{dataset}, seed {seed}"
             cells = [
                 f"{found.loc[name, 'ndcg@10']:.4f} ({found.loc[name, 'seconds']:.0f} s)" if name in found.index else "-"
                 for name in names
             ]
             peer = found.loc[[name for name in PEERS if name in found.index], "ndcg@10"]
-            rows.append([dataset, *cells, f"{peer.max():.4f} ({peer.idxmax()})" if len(peer) else "-"])
+            rows.append([label, *cells, f"{peer.max():.4f} ({peer.idxmax()})" if len(peer) else "-"])
     if not rows:
         return []
     title = "Beside models trained on the data set (seconds of the chosen training, evaluation included):"

@@ -81,6 +81,23 @@ def test_table_by_activity():
     ]
 
 
+def test_other_seeds_are_compared_on_the_same_data_sets_with_the_same_peers():
+    import pandas as pd
+
+    first = [result(name, row, value) for name in "abc" for row, value in {"MostPop": 0.2, "zero-shot": 0.3}.items()]
+    again = [
+        result("a", "MostPop", 0.2),
+        result("a", "zero-shot", 0.2),
+        result("b", "MostPop", 0.2),
+        result("b", "EASE", 0.2),  # the first seed's best was of fewer
+        result("b", "zero-shot", 0.2),
+        result("c", "MostPop", 0.2),
+    ]
+    table = zero_shot.spread(pd.DataFrame([*first, *({**found, "seed": 2021} for found in again)]))
+    assert table[-1] == "| 2021 | 1 | 1.000 | 1.500 | 0.500 | 100% | 1.000 (a) | 0% |"
+    assert zero_shot.spread(pd.DataFrame(first)) == []
+
+
 def test_report_takes_one_number_of_users_and_pairs_them(tmp_path):
     rng = np.random.default_rng(0)
     base = rng.random(400) * 0.5
