@@ -609,9 +609,9 @@ settings of the networks were chosen on held-out folds of these same data sets (
 BPR, NGCF, LightGCN, NeuMF and MultiVAE are RecBole's, trained with early stopping on validation (every second epoch,
 stopped after 20 epochs without a better one, at most 400) in batches of 8192 interactions (MultiVAE: 512 users) with a
 learning rate chosen on validation from 0.001 and 0.005; on amazon-sports and on data sets marked with a number of
-users, which is a sample of the users that all rows share, with 0.005; all else is RecBole's default. On the data set
-that is split in time, RecBole gives SASRec a user's validation item as the last of the sequence when the test item is
-ranked; no other row knows it.
+users, which is a sample of the users that all rows share, with 0.005; all else is RecBole's default. A trained row is
+one training; the lines of other seeds show how much that says. On the data set that is split in time, RecBole gives
+SASRec a user's validation item as the last of the sequence when the test item is ranked; no other row knows it.
 
 {table}
 
