@@ -50,7 +50,7 @@ frozen: lodo
 	$(ZERO_SHOT) --datasets $(SETS) --max-users 2000 --rows peers zero-shot "zero-shot, universal-paper" \
 		"zero-shot, fast"
 
-seeds: lodo  # the frozen model on another split, of all but those on which EASE takes half an hour
+seeds: lodo  # the frozen model on another split, of all but those on which EASE takes longest
 	$(ZERO_SHOT) --datasets $(filter-out epinions amazon-book-kgat yelp2018, $(SETS)) --seed 2021 --max-users 2000 \
 		--rows peers zero-shot
 

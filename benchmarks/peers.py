@@ -178,12 +178,13 @@ class EASE(Peer):
     def scores(self, users: np.ndarray) -> np.ndarray:
         """See Peer."""
         own = self.train[users]
+        dense = own.toarray()
         if self.by_item:
             projected = own @ self.precision
         else:
             inside = (own @ self.train.T).toarray() @ self.inverse
-            projected = (own.toarray() - (self.train.T @ inside.T).T) / self.reg
-        return (own.toarray() - np.asarray(projected) / self.diagonal).astype(np.float32)
+            projected = (dense - (self.train.T @ inside.T).T) / self.reg
+        return (dense - projected / self.diagonal).astype(np.float32)
 
 
 class GFCF(Peer):

@@ -464,15 +464,15 @@ def spread(table: pd.DataFrame) -> list[str]:
         shared = both[0].index.intersection(both[1].index)
         # The same peers for each seed: fewer would make a lower best.
         same = (both[0].loc[shared].notna() == both[1].loc[shared].notna()).all(axis=1)
-        shared = shared[same & both[0].loc[shared, "zero-shot"].notna()]
-        if len(shared) == 0:
+        both = [part.loc[shared[same & both[0].loc[shared, "zero-shot"].notna()]] for part in both]
+        if both[0].empty:
             continue
-        before, ratio = (part.loc[shared, "zero-shot"] / best_peer(part.loc[shared]) for part in both)
+        before, ratio = (part["zero-shot"] / best_peer(part) for part in both)
         moved = (ratio - before).abs().mean()
-        above = (both[1]["zero-shot"] > both[1]["MostPop"])[shared].mean()
+        above = (both[1]["zero-shot"] > both[1]["MostPop"]).mean()
         lowest = f"{ratio.min():.3f} ({ratio.idxmin()})"
         means = [f"{value:.3f}" for value in (ratio.mean(), before.mean(), moved)]
-        rows.append([str(seed), f"{len(shared)}", *means, f"{(ratio >= 1).mean():.0%}", lowest, f"{above:.0%}"])
+        rows.append([str(seed), f"{len(ratio)}", *means, f"{(ratio >= 1).mean():.0%}", lowest, f"{above:.0%}"])
     if not rows:
         return []
     title = "Other splits: zero-shot by the best training-free peer on data sets that were split anew:"
