@@ -141,7 +141,7 @@ class _Job:
         rows = np.where(self._places < 0, -1, rows[self._places])
         ranker = UniversalRanker(matrix, self._pretrained, device=self._device, show_progress=self._show_progress)
         if self._fast:
-            ranker.item_item()  # here, with its own progress bar
+            ranker.prepare_fast()  # here, with its own progress bar
         ranker.show_progress = False  # one bar over all blocks, not one for each
         # A user without interactions is no row of the matrix: who is asked for changes nobody else's list.
         popularity = np.bincount(matrix.indices, minlength=matrix.shape[1])

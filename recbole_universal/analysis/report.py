@@ -359,7 +359,7 @@ def _long(found: Mapping[str, list[Section]]) -> pd.DataFrame:
     for name, sections in found.items():
         for section in sections:
             for caption, table in {**section.tables, **section.plotted}.items():
-                texts = [table[column].map(lambda value: isinstance(value, str)).all() for column in table]
+                texts = [bool(table[column].map(lambda value: isinstance(value, str)).all()) for column in table]
                 n_names = texts.index(False) if False in texts else 1
                 for record in table.itertuples(index=False):
                     row = {"data set": name, "section": section.title, "table": caption}

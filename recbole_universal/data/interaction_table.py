@@ -262,9 +262,7 @@ def _factorized(values: pd.Series, where: str) -> tuple[np.ndarray, pd.Index]:
     except (TypeError, NotImplementedError) as error:
         message = f"{where}: column [{values.name}] holds values that are no ids: {error}"
         raise ValueError(message) from error
-    if isinstance(values.dtype, pd.ArrowDtype):
-        found = found.to_numpy()
-    ids = pd.Index(found)
+    ids = pd.Index(found.to_numpy() if isinstance(values.dtype, pd.ArrowDtype) else found)
     if isinstance(ids, pd.CategoricalIndex):
         ids = ids.astype(ids.categories.dtype)
     if pd.api.types.is_float_dtype(ids) and np.all(np.mod(ids, 1) == 0) and np.all(np.abs(ids) < 2**53):

@@ -194,12 +194,15 @@ class FeatureFamily(ABC):
             ValueError: if the arguments do not fit the data, for example more clusters than nodes.
         """
 
-    def updated(self, features: FamilyFeatures, graph: InteractionGraph) -> FamilyFeatures:
+    def updated(self, features: FamilyFeatures, graph: InteractionGraph) -> FamilyFeatures | None:
         """Features that interactions which arrived later change, without computing all anew.
 
         Args:
             features: those of the interactions before.
             graph: all interactions by now; users and items that came since are further rows and columns.
+
+        Returns:
+            The features; ``None`` where it is time to compute them anew.
 
         Raises:
             ValueError: if only computing them anew is possible.

@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 #: Version of the meaning of the features; part of every schema.
 SCHEMA_VERSION = 1
 #: Version of the stored numbers; raise it with every change of code that changes any of them.
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 
 #: Every feature family by name.
 FAMILIES: dict[str, type[FeatureFamily]] = {
@@ -216,7 +216,12 @@ class FeaturePipeline:
             ValueError: as when called; or if a family can only be computed anew.
         """
         graph = InteractionGraph(matrix)
-        families = {name: family.updated(features[name], graph) for name, family in self.families.items()}
+        families: dict[str, FamilyFeatures] = {}
+        for name, family in self.families.items():
+            updated = family.updated(features[name], graph)
+            if updated is None:
+                return self(graph)
+            families[name] = updated
         return UniversalFeatures(families, self.schema)
 
 

@@ -41,6 +41,8 @@ _CONTEXT = (
 _N_TRUSTED = 2
 _SHARPNESS = 20.0
 _REFERENCE_RANK = 20
+# Numbers of the scorers of the item-item matrix; their first columns are those that `SelfCheck.linear` sums.
+_LINEAR = [number for number, name in enumerate(SCORERS) if name in LINEAR]
 # Places of a list that a self-check looks at.
 _LENGTH = 10
 # Users that a scorer's scale is estimated from.
@@ -80,6 +82,8 @@ class SelfCheck:
         below: what the popular items find that follow a list of fewer than ten candidates, as a part of the NDCG@10,
             float64 [n_users].
         popularity: what the same most popular items for everybody find, NDCG@10 by user, float64 [n_users].
+        linear: scores of the candidates by the scorers of :meth:`ProximityPairs.item_item`, as these are trusted,
+            float16 [n_users, n_candidates].
     """
 
     features: torch.Tensor
@@ -88,6 +92,7 @@ class SelfCheck:
     n_hidden: torch.Tensor
     below: torch.Tensor
     popularity: torch.Tensor
+    linear: torch.Tensor
 
     def ndcg(self, scores: torch.Tensor) -> torch.Tensor:
         """NDCG@10 by user of an order of the candidates by ``scores``, [n_users, n_candidates]; float64 [n_users]."""
@@ -97,10 +102,15 @@ class SelfCheck:
         hits = label.gather(1, scores.topk(_LENGTH, dim=1).indices).numpy()
         return torch.from_numpy(ndcg(hits, self.n_hidden.numpy())) + self.below
 
-    def prefers_popularity(self, scores: torch.Tensor) -> bool:
-        """Whether popularity finds more than an order by ``scores``, by more than one standard error over the users."""
-        lost = self.popularity - self.ndcg(scores)
-        return bool(lost.mean() > lost.std() / len(lost) ** 0.5)  # of one user the error is not known: no
+    def lead(self, scores: torch.Tensor) -> float:
+        """How much more than popularity an order by ``scores`` finds, in standard errors over the users; 0 of one."""
+        gain = self.ndcg(scores) - self.popularity
+        mean = float(gain.mean())
+        if len(gain) < 2 or not mean:
+            return 0.0
+        error = float(gain.std()) / len(gain) ** 0.5
+        # Rounded, since one user's gain alone leads by exactly one error.
+        return round(mean / error, 6) if error else math.copysign(math.inf, mean)
 
 
 class ProximityPairs(PairFeatures):
@@ -166,12 +176,20 @@ class ProximityPairs(PairFeatures):
         with torch.inference_mode(False):  # kept
             return torch.from_numpy((rank / (rank.max() + 1)).astype(np.float32)).to(self.scorers.device)
 
+    def popularity_outdoes(self, lead: float) -> bool:
+        """Whether popularity should rank instead of something that has a :meth:`SelfCheck.lead`.
+
+        Where most users can be checked, popularity must be ahead by more than one standard error. Where most have a
+        single interaction, those that can be checked are not those that are served, and to rank by what looks like
+        nothing a model was trained on can be several times worse: there popularity must be behind by more than one.
+        """
+        degree = self.scorers.user_degree
+        return lead <= 1 if np.median(degree[degree > 0]) < 2 else lead < -1
+
     @cached_property
-    def outdone_by_popularity(self) -> bool:
-        """Whether the self-check speaks against the trusted scorers, or there is none."""
-        if self.check is None:
-            return True
-        return self.check.prefers_popularity(self.check.features[..., column_groups()["trusted scorers"][0]])
+    def linear_outdone(self) -> bool:
+        """Whether :meth:`popularity_outdoes` the scorers of :meth:`item_item`, or there is no self-check."""
+        return self.check is None or self.popularity_outdoes(self.check.lead(self.check.linear))
 
     @property
     def most_candidates(self) -> int:
@@ -437,15 +455,21 @@ class ProximityFeatures(FeatureFamily):
         scorers = self._scorers(matrix, device, show_progress)
         return _of_pairs(ProximityPairs(scorers, trust, self.top_k, check=check).to("cpu"))
 
-    def updated(self, features: FamilyFeatures, graph: InteractionGraph) -> FamilyFeatures:
-        """See :meth:`FeatureFamily.updated` and :meth:`ProximityPairs.updated`."""
+    def updated(self, features: FamilyFeatures, graph: InteractionGraph) -> FamilyFeatures | None:
+        """See :meth:`FeatureFamily.updated` and :meth:`ProximityPairs.updated`.
+
+        ``None`` where the self-check, on which the trust and the verdicts rest, could be of twice as many users.
+        """
         assert isinstance(features.pair, ProximityPairs)
         pair = features.pair.updated(graph.user_item)
-        if pair.check is None:  # what could not be hidden before may now be
-            users, items = (np.flatnonzero(numbers >= 0) for numbers in (pair.users, pair.items))
-            trust, check = self._self_check(graph.user_item[users][:, items].tocsr(), 0, pair.scorers.device, False)
-            pair = ProximityPairs(pair.scorers, trust, pair.top_k, pair.users, pair.items, check)
-        return _of_pairs(pair)
+        n_checked = 0 if pair.check is None else len(pair.check.n_hidden)
+        n_able = int((pair.scorers.user_degree >= 2).sum())
+        could_be = min(n_able, self._most_checked(pair.scorers.n_users))
+        return None if could_be >= max(1, 2 * n_checked) else _of_pairs(pair)
+
+    def _most_checked(self, n_users: int) -> int:
+        """Users of the self-check of a data set."""
+        return min(self.n_check_users, max(20, n_users // 4))
 
     def _scorers(self, matrix: sp.csr_matrix, device, show_progress: bool) -> GraphScorers:
         return GraphScorers(
@@ -461,7 +485,7 @@ class ProximityFeatures(FeatureFamily):
         self, matrix: sp.csr_matrix, seed: int, device, show_progress: bool
     ) -> tuple[NDArray[np.float32], SelfCheck | None]:
         """Trust in each scorer by hidden interactions, float32 [n_scorers], and lists to judge a model by."""
-        n_users = min(self.n_check_users, max(20, matrix.shape[0] // 4))
+        n_users = self._most_checked(matrix.shape[0])
         support, query = support_query_split(matrix, n_users, self.check_share, np.random.default_rng(seed))
         users = np.flatnonzero(np.diff(query.indptr))
         if not len(users):
@@ -497,9 +521,10 @@ def _relative(gain: NDArray[np.float64]) -> NDArray[np.float32]:
 def _checked(pairs: ProximityPairs, users: NDArray[np.int64], query: sp.csr_matrix) -> SelfCheck:
     """The self-check of users whose interactions in ``query`` are hidden from ``pairs``."""
     lists = pairs.candidates(torch.from_numpy(users))
+    linear = lists.features[..., _LINEAR] @ pairs._weights[0][_LINEAR]
     items, mask = lists.items.cpu().numpy(), lists.mask.cpu()
     n_items = query.shape[1]
-    rows, columns = query[users].nonzero()
+    rows, columns = (numbers.astype(np.int64) for numbers in query[users].nonzero())
     label = np.isin(np.arange(len(users))[:, None] * n_items + items, rows * n_items + columns) & mask.numpy()
     n_hidden = np.diff(query.indptr)[users]
     popular = np.argsort(-pairs.scorers.item_degree, kind="stable")
@@ -511,18 +536,24 @@ def _checked(pairs: ProximityPairs, users: NDArray[np.int64], query: sp.csr_matr
             follow = next_popular(popular, np.concatenate([own, before]), _LENGTH - len(before))
             hits = np.isin(np.concatenate([np.full(len(before), -1), follow]), hidden)
             values[row] = ndcg(np.pad(hits, (0, _LENGTH - len(hits)))[None], n_hidden[[row]])[0]
-    tensors = (torch.from_numpy(array) for array in (label, n_hidden.astype(np.int64), below, popularity))
-    return SelfCheck(lists.features.half().cpu(), mask, *tensors)
+    return SelfCheck(
+        features=lists.features.half().cpu(),
+        mask=mask,
+        label=torch.from_numpy(label),
+        n_hidden=torch.from_numpy(n_hidden.astype(np.int64)),
+        below=torch.from_numpy(below),
+        popularity=torch.from_numpy(popularity),
+        linear=linear.half().cpu(),
+    )
 
 
 def _joined(checks: list[SelfCheck]) -> SelfCheck:
     width = max(check.mask.shape[1] for check in checks)
-    lists = (
-        torch.cat([_padded(getattr(check, name), width, 0) for check in checks])
-        for name in ("features", "mask", "label")
-    )
-    values = (torch.cat([getattr(check, name) for check in checks]) for name in ("n_hidden", "below", "popularity"))
-    return SelfCheck(*lists, *values)
+    joined = {
+        name: torch.cat([_padded(part, width, 0) if part.ndim > 1 else part for part in parts])
+        for name, parts in ((name, [getattr(check, name) for check in checks]) for name in vars(checks[0]))
+    }
+    return SelfCheck(**joined)
 
 
 def next_popular(popular: NDArray[np.int64], taken: NDArray[np.integer], n: int) -> NDArray[np.int64]:

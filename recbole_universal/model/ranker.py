@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import cast
 
@@ -16,6 +17,8 @@ from recbole_universal.graph import binary_matrix
 from recbole_universal.graph.item_models import best_of_sums
 from recbole_universal.model.scorer import UniversalScorer
 from recbole_universal.pretrained import Pretrained, load_pretrained
+
+logger = logging.getLogger(__name__)
 
 # Floats of the scores of one block of users (64 MB).
 _BLOCK_FLOATS = 2**24
@@ -106,6 +109,7 @@ class UniversalRanker:
         self.features = features
         self.scorer.attach(features)
         self._item_item: sp.csr_matrix | None = None
+        self._summed: sp.csr_matrix | None = None
         degree = np.bincount(self.matrix.indices, minlength=self.matrix.shape[1])
         self._popularity = torch.from_numpy(degree / max(1, degree.max())).float().to(self.device)
 
@@ -115,7 +119,8 @@ class UniversalRanker:
         A user's own items, what is seen, popularity and all counts, paths and neighbours are then those of a new
         ranker on all interactions (on a large matrix: with the same sample of users, and those who came since). What
         takes it longest, the spectral filters, the regressions and the self-check of trust, stays that of the
-        interactions it was made of: make a new one when a few per cent are new (docs/scale.md has figures).
+        interactions it was made of: make a new one when a few per cent are new (docs/scale.md has figures). Small data
+        of few users with two interactions are computed anew when twice as many of these can be checked.
 
         Args:
             users: row numbers, int [n]; new users are numbered on from ``matrix.shape[0]``.
@@ -157,6 +162,7 @@ class UniversalRanker:
         The trust-weighted sum of the graph scorers that are linear in a user's items, the strongest 200 relations of
         an item; the network has no part in it. For :meth:`top_k` with ``fast``, and for any engine that serves
         item-item models. Computed once, and again after :meth:`update`; its values cannot be changed, a copy's can.
+        Whether popularity finds more, by which ``fast`` lists are popularity's then, is no part of it.
 
         Returns:
             csr float32 [n_items, n_items], row = item of the user, zero diagonal; relations may be negative.
@@ -170,6 +176,28 @@ class UniversalRanker:
             self._item_item = self._proximity.item_item(_N_KEPT, self.show_progress)
             self._item_item.data.flags.writeable = False
         return self._item_item
+
+    def prepare_fast(self) -> None:
+        """Compute now what the first :meth:`top_k` with ``fast`` would wait for.
+
+        Raises:
+            ValueError: if the model has no family ``proximity``.
+        """
+        self._fast_relations()
+
+    def _fast_relations(self) -> sp.csr_matrix:
+        """What ``fast`` lists are sums of: :meth:`item_item`, or no relation where popularity finds more."""
+        if self._summed is None:
+            if self.scorer.ranks_candidates and self._proximity.linear_outdone:
+                logger.warning(
+                    "Popularity ranks: of interactions that were hidden as a check, the same popular items for "
+                    "everybody find more than fast lists do, or nobody has two interactions that could be hidden."
+                )
+                n_items = self.matrix.shape[1]
+                self._summed = sp.csr_matrix((n_items, n_items), dtype=np.float32)
+            else:
+                self._summed = self.item_item()
+        return self._summed
 
     @torch.no_grad()
     def top_k(
@@ -224,12 +252,7 @@ class UniversalRanker:
         return cast(ProximityPairs, self.scorer.pairs("proximity"))
 
     def _fast_top_k(self, users: np.ndarray, k: int, exclude_seen: bool) -> tuple[np.ndarray, np.ndarray]:
-        if self.scorer.ranks_candidates and self._proximity.outdone_by_popularity:
-            n_items = self.matrix.shape[1]
-            relations = sp.csr_matrix((n_items, n_items), dtype=np.float32)
-        else:
-            relations = self.item_item()
-        items, values = best_of_sums(self.matrix[users], relations, k, exclude_seen)
+        items, values = best_of_sums(self.matrix[users], self._fast_relations(), k, exclude_seen)
         short = np.flatnonzero((items < 0).any(axis=1))
         if not len(short):
             return items, values

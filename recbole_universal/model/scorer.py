@@ -26,8 +26,8 @@ _BLOCK_FLOATS = 2**26
 _CHECK_USERS = 50
 
 
-def _forget_verdict(scorer: UniversalScorer, _) -> None:
-    scorer._verdict = None
+def _forget_judged(scorer: UniversalScorer, _) -> None:
+    scorer._judged = None
 
 
 class UniversalScorer(nn.Module):
@@ -94,9 +94,10 @@ class UniversalScorer(nn.Module):
         )
         self.combination_logits = nn.Parameter(torch.zeros(len(groups)))
         self._pairs: dict[str, PairFeatures] = {}
-        self._verdict: tuple[SelfCheck | None, bool] | None = None  # of these weights, by that check
-        self._told = False
-        self.register_load_state_dict_post_hook(_forget_verdict)
+        # Of these weights, by that check: the lead over popularity and the NDCG@10.
+        self._judged: tuple[SelfCheck, float, float] | None = None
+        self._told: list[SelfCheck | None] = []  # the check that popularity was said to rank by
+        self.register_load_state_dict_post_hook(_forget_judged)
 
     @property
     def combination_weights(self) -> torch.Tensor:
@@ -129,44 +130,52 @@ class UniversalScorer(nn.Module):
 
     def train(self, mode: bool = True) -> UniversalScorer:
         """See PyTorch; training changes what the network is worth."""
-        self._verdict = None
+        self._judged = None
         return super().train(mode)
 
     def outdone_by_popularity(self) -> bool:
         """Whether the self-check speaks against the network on the attached data set.
 
         So it does where the same popular items for everybody find more of its hidden interactions (NDCG@10) than the
-        network does, by more than one standard error over the users; or where nobody has two interactions. Such data
-        look like nothing that a model was trained on, and its lists can be several times worse there than popularity.
-        ``False`` in training mode, and of a model that also reads other families, of which the self-check has no
-        columns. Kept until other weights are loaded, other features attached or the mode set.
+        network does, by more than one standard error over the users; where most users have a single interaction and
+        the network does not find more by as much (:meth:`ProximityPairs.popularity_outdoes`); and where nobody has
+        two. Such data look like nothing that a model was trained on, and its lists can be several times worse there
+        than popularity. ``False`` in training mode, and of a model that also reads other families, of which the
+        self-check has no columns. What the network finds is kept until other weights are loaded, features with another
+        self-check attached or the mode set.
         """
         if self.training or self.families != ["proximity"]:
             return False
-        check = cast(ProximityPairs, self.pairs("proximity")).check
-        if self._verdict is None or self._verdict[0] is not check:
-            reason = self._why_popularity(check)
-            if reason and not self._told:
-                logger.warning("Popularity ranks: %s.", reason)
-            self._told = bool(reason)
-            self._verdict = check, self._told
-        return self._verdict[1]
+        pairs = cast(ProximityPairs, self.pairs("proximity"))
+        if pairs.check is None:
+            return self._say("nobody has two interactions, so that nothing tells who likes what", None)
+        if self._judged is None or self._judged[0] is not pairs.check:
+            scores = self._check_scores(pairs.check)
+            self._judged = pairs.check, pairs.check.lead(scores), float(pairs.check.ndcg(scores).mean())
+        check, lead, found = self._judged
+        if not pairs.popularity_outdoes(lead):
+            return False
+        popular = float(check.popularity.mean())
+        return self._say(
+            f"of interactions of {len(check.n_hidden)} users that were hidden as a check, the same popular items for "
+            f"everybody find NDCG@10 {popular:.4f}, the model {found:.4f}"
+            + ("" if lead < -1 else ", which is not enough where most users have a single interaction"),
+            check,
+        )
+
+    def _say(self, reason: str, check: SelfCheck | None) -> bool:
+        """Warn once of each self-check that popularity ranks."""
+        if not (self._told and self._told[0] is check):
+            logger.warning("Popularity ranks: %s.", reason)
+            self._told = [check]
+        return True
 
     @torch.no_grad()
-    def _why_popularity(self, check: SelfCheck | None) -> str:
-        """What speaks against the network; nothing if empty."""
-        if check is None:
-            return "nobody has two interactions, so that nothing tells who likes what"
+    def _check_scores(self, check: SelfCheck) -> torch.Tensor:
         device = self.combination_logits.device
         no_columns = {"proximity": torch.zeros(1, 1, 0, device=device)}
         columns = (part.to(device).float() for part in check.features.split(_CHECK_USERS))
-        scores = torch.cat([self(no_columns, no_columns, {"proximity": part}) for part in columns])
-        if not check.prefers_popularity(scores):
-            return ""
-        return (
-            f"of interactions of {len(scores)} users that were hidden as a check, the same popular items for everybody "
-            f"find more (NDCG@10 {check.popularity.mean():.4f}) than the model does ({check.ndcg(scores).mean():.4f})"
-        )
+        return torch.cat([self(no_columns, no_columns, {"proximity": part}) for part in columns])
 
     def forward(
         self, user: Mapping[str, torch.Tensor], item: Mapping[str, torch.Tensor], pair: Mapping[str, torch.Tensor]

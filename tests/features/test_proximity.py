@@ -263,25 +263,70 @@ def test_the_self_check_judges_an_order_of_its_candidates():
     assert check.ndcg(-check.label.float()).mean() < best.mean()
 
 
-def test_popularity_must_find_more_by_a_standard_error():
-    rng = np.random.default_rng(0)
-    noise = rng.standard_normal(400)
-    noise = torch.from_numpy((noise - noise.mean()) / noise.std(ddof=1))
-    lists = torch.zeros(400, 3, 1), torch.ones(400, 3).bool(), torch.zeros(400, 3).bool()
-    nothing = torch.zeros(400, dtype=torch.float64)
-    for errors, expected in ((0.9, False), (1.1, True), (-5.0, False)):
-        check = SelfCheck(*lists, torch.ones(400).long(), nothing, noise + errors / 20)
-        assert check.prefers_popularity(torch.zeros(400, 3)) == expected
-    one = [values[:1] for values in (*lists, torch.ones(400).long(), nothing, nothing + 1)]
-    assert not SelfCheck(*one).prefers_popularity(torch.zeros(1, 3))  # one user tells nothing
+def checked_by(gain) -> SelfCheck:
+    """A check of users of whom popularity finds so much more than a list without a hit."""
+    n = len(gain)
+    nothing = torch.zeros(n, dtype=torch.float64)
+    lists = torch.zeros(n, 3, 1), torch.ones(n, 3).bool(), torch.zeros(n, 3).bool()
+    return SelfCheck(*lists, torch.ones(n).long(), nothing, torch.as_tensor(gain).double(), torch.zeros(n, 3))
+
+
+def test_the_lead_is_in_standard_errors():
+    noise = np.random.default_rng(0).standard_normal(400)
+    noise = (noise - noise.mean()) / noise.std(ddof=1)
+    no_hits = torch.zeros(400, 3)
+    for errors in (-5.0, 0.9, 1.1):
+        assert checked_by(noise - errors / 20).lead(no_hits) == pytest.approx(errors, abs=1e-5)
+    assert checked_by([1.0]).lead(no_hits[:1]) == 0  # one user tells nothing
+    assert checked_by([0.0, 0.0]).lead(no_hits[:2]) == 0
+    assert checked_by([1.0, 1.0]).lead(no_hits[:2]) == -np.inf
+    for n in range(2, 100):  # one of several users leads by one error, however that is rounded
+        assert checked_by([1 / 3] + [0.0] * (n - 1)).lead(no_hits[:n]) == -1
+
+
+def test_who_must_be_ahead_depends_on_what_most_users_have():
+    two = pairs_of(sp.block_diag([np.ones((2, 2))] * 10).tocsr())
+    assert not two.popularity_outdoes(-1.0) and two.popularity_outdoes(-1.1)
+    one = sp.vstack([np.ones((1, 5)), sp.eye(5)]).tocsr()
+    assert pairs_of(one).popularity_outdoes(1.0) and not pairs_of(one).popularity_outdoes(1.1)
+    none = sp.vstack([one, sp.csr_matrix((20, 5))]).tocsr()  # of users without interactions nothing is known
+    assert pairs_of(none).popularity_outdoes(1.0)
+    half = sp.csr_matrix(np.vstack([np.ones((4, 5)), np.eye(4, 5)]))
+    assert pairs_of(half).popularity_outdoes(-1.1) and not pairs_of(half).popularity_outdoes(1.1)
 
 
 def test_what_follows_a_short_list_counts():
-    """A user without candidates is shown the popular items, and so as good as popularity is."""
-    check = pairs_of(sp.block_diag([np.ones((2, 2))] * 30).tocsr()).check
-    short = ~check.mask.any(dim=1)
-    torch.testing.assert_close(check.below[short], check.popularity[short])
-    assert (check.ndcg(torch.zeros(check.mask.shape)) <= 1).all() and check.mask.sum(dim=1).min() < 10
+    """Below one candidate comes the most popular item: second; for a user without a candidate it is first."""
+    support = np.zeros((8, 6), dtype=np.float32)
+    support[0, 0] = support[1, 0] = support[1, 1] = 1  # item 1 is user 0's only candidate
+    support[2:7, 4] = 1  # the most popular item, that nothing relates to the others
+    support[7, 5] = 1
+    query = np.zeros_like(support)
+    query[0, 4] = query[7, 4] = 1
+    built = GraphScorers(sp.csr_matrix(support), n_neighbors=10, max_rank=4, max_regression_items=10)
+    pairs = ProximityPairs(built, np.ones(len(SCORERS), dtype=np.float32), 5)
+    check = proximity._checked(pairs, np.array([0, 7]), sp.csr_matrix(query))
+    np.testing.assert_array_equal(check.mask.sum(dim=1), [1, 0])
+    np.testing.assert_allclose(check.below, [1 / np.log2(3), 1])
+    np.testing.assert_allclose(check.popularity, [1, 1])
+    np.testing.assert_allclose(check.ndcg(torch.zeros(check.mask.shape)), check.below)
+
+
+def test_the_fast_lists_are_judged_by_the_scorers_that_make_them():
+    matrix = random_matrix(200, 50, 0.1)
+    pairs = pairs_of(matrix)
+    check = pairs.check
+    assert pairs.linear_outdone == pairs.popularity_outdoes(check.lead(check.linear))
+    places = [number for number, name in enumerate(SCORERS) if name not in ("user_squared", "second_hop", "popularity")]
+    assert (check.linear[~check.mask] == 0).all() and (check.linear[check.mask] > 0).any()
+    shares = check.features[..., places].float()
+    nothing = check.mask & (shares == 0).all(dim=-1)
+    assert (check.linear[nothing] == 0).all()
+    # Popularity's own scorer has no part in it: were it alone trusted, nothing would be left to judge.
+    alone = np.array([float(name == "popularity") for name in SCORERS], dtype=np.float32)
+    query = sp.csr_matrix(np.eye(*matrix.shape, k=1, dtype=np.float32))
+    judged = proximity._checked(ProximityPairs(pairs.scorers, alone, 50), np.arange(3), query)
+    assert judged.linear.abs().max() < 1e-6 < judged.features[..., list(SCORERS).index("popularity")].max()
 
 
 def test_a_stored_self_check_is_the_same():

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 import torch
 
 from recbole_universal import FeaturePipeline, UniversalRanker
-from recbole_universal.features.proximity import column_groups
+from recbole_universal.features.proximity import ProximityPairs, column_groups
 from recbole_universal.graph import SCORERS, GraphScorers
 from recbole_universal.model.scorer import UniversalScorer
 
@@ -222,19 +222,47 @@ def test_popularity_ranks_where_it_outdoes_the_network(caplog):
     np.testing.assert_array_equal(ranker.top_k(np.arange(60), 5)[0], before)
 
 
-def test_popularity_ranks_where_it_outdoes_the_fast_lists():
+def test_popularity_ranks_where_it_outdoes_the_fast_lists(caplog, monkeypatch):
     ranker = UniversalRanker(communities())
     check = ranker._proximity.check
     ranker._proximity.check = replace(check, popularity=torch.ones_like(check.popularity))
+    monkeypatch.setattr(ProximityPairs, "item_item", None)  # what popularity replaces is not made
+    ranker.prepare_fast()
+    assert "Popularity ranks" in caplog.text
+    caplog.clear()
     assert_popular(ranker, ranker.top_k(np.arange(60), 5, fast=True)[0])
+    assert not caplog.text  # said once
 
 
-def test_other_features_have_another_verdict():
+def test_few_checked_users_are_checked_anew_when_there_are_twice_as_many():
+    """As a new ranker checks them, so that what came first decides nothing."""
+    users, items = np.arange(60), np.arange(60) % 45
+    ranker = UniversalRanker(sp.csr_matrix((np.ones(60, dtype=np.float32), (users, items)), shape=(60, 45)))
+    checked = []
+    for user in range(20):
+        ranker.update([user], [(user + 3) % 45])
+        checked.append(len(ranker._proximity.check.n_hidden))
+    assert checked == [1, 2, 2, 4, 4, 4, 4, *[8] * 8, *[16] * 5]
+    again = UniversalRanker(communities()[:, np.random.default_rng(2).permutation(45)].tocsr())
+    few = communities().tolil()
+    few[1:] = 0
+    grown = UniversalRanker(few.tocsr())
+    left = (communities() - few.tocsr()).tocsr()
+    left.eliminate_zeros()
+    grown.update(*left.nonzero())
+    np.testing.assert_allclose(grown._proximity.trust, again._proximity.trust, atol=1e-6)  # whatever the numbering
+
+
+def test_other_features_have_another_verdict(caplog):
     ranker = UniversalRanker(communities())
     other = UniversalRanker(communities(1))
     other._proximity.check = replace(other._proximity.check, popularity=torch.ones(20, dtype=torch.float64))
     assert not ranker.scorer.outdone_by_popularity()
-    assert ranker.scorer.attach(other.features).outdone_by_popularity()
+    for _ in range(2):
+        assert ranker.scorer.attach(other.features).outdone_by_popularity()
+    assert caplog.text.count("Popularity ranks") == 1
+    assert ranker.scorer.attach(UniversalRanker(sp.eye(20).tocsr()).features).outdone_by_popularity()
+    assert caplog.text.count("Popularity ranks") == 2  # once of each data set
 
 
 def test_popularity_ranks_until_somebody_has_two_interactions():
