@@ -193,7 +193,8 @@ def report(results: list[dict]) -> str:
 
 PAGE = """# Interpolation: what it brings
 
-NDCG@10 under full ranking, 5-core, random 80/10/10 split of each user, at most 2,000 evaluated users a data set, the
+NDCG@10 under full ranking, 5-core, random 80/10/10 split of each user ("in time order": the last two interactions of
+each, of which SASRec alone knows the first when the second is tested), at most 2,000 evaluated users a data set, the
 same for all rows. How to use it: [interpolation.md](interpolation.md).
 
 Bases: trained by RecBole with early stopping on validation (`benchmarks/zero_shot.py --rows LightGCN NGCF ...`:

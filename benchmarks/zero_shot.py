@@ -254,7 +254,8 @@ def recbole_row(split: Split, model: str, trials: list[dict], kept: Path | None 
             if best is None or result["best_valid_score"] > best[0]:
                 (file,) = own.glob("*.pth")
                 metrics = split.evaluate(base_scores(file)["test"], "test")
-                best = float(result["best_valid_score"]), {**metrics, "knobs": trial, "seconds": seconds[-1]}
+                knobs = {key: value for key, value in trial.items() if key != "pretrained"}  # a path of this machine
+                best = float(result["best_valid_score"]), {**metrics, "knobs": knobs, "seconds": seconds[-1]}
         if kept:  # when all were tried, so that what is kept has a row
             kept.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(file, kept)
@@ -327,11 +328,19 @@ def row(split: Split, name: str, model: str, output: Path, rates: list[float]) -
     return fast_row(split) if name == "zero-shot, fast" else zero_shot_row(split, model)
 
 
+def comparable(results: list[dict]) -> pd.DataFrame:
+    """Results, of a data set those of one number of evaluated users; of published splits all, each in its own line."""
+    table = pd.DataFrame([result for result in results if "ndcg@10" in result])
+    first = table.groupby("dataset")["max_users"].transform("first")
+    return table[table["dataset"].str.endswith("published split") | (table["max_users"] == first)]
+
+
 def whole(table: pd.DataFrame) -> pd.DataFrame:
     """NDCG@10 of [data set, row] of the first seed, for whole data sets with RecBole's split, without trained rows."""
     table = table[table["seed"] == table["seed"].min()]
     rows = table[~table["dataset"].str.contains(", ") & ~table["row"].isin(TRAINED)]
-    return rows.pivot_table(index="dataset", columns="row", values="ndcg@10", sort=False)
+    values = rows.pivot(index="dataset", columns="row", values="ndcg@10")  # refuses two results of one cell
+    return values.loc[rows["dataset"].unique(), rows["row"].unique()].rename_axis(index="dataset", columns="row")
 
 
 def best_peer(values: pd.DataFrame) -> pd.Series:
@@ -361,10 +370,7 @@ def report(results: list[dict], output: Path) -> str:
         results: lines of ``output / "results.jsonl"``.
         output: the folder, which also has the values by user.
     """
-    every_seed = pd.DataFrame([result for result in results if "ndcg@10" in result])
-    # One number of evaluated users a data set, or rows would not be comparable.
-    first = every_seed.groupby("dataset")["max_users"].transform("first")
-    every_seed = every_seed[every_seed["dataset"].str.endswith("published split") | (every_seed["max_users"] == first)]
+    every_seed = comparable(results)
     table = every_seed[every_seed["seed"] == every_seed["seed"].min()]
     values = whole(table)
     best = best_peer(values)
@@ -476,7 +482,7 @@ def spread(table: pd.DataFrame) -> list[str]:
     if not rows:
         return []
     title = "Other splits: zero-shot by the best training-free peer on data sets that were split anew:"
-    head = ["seed of the split", "data sets", "mean", "mean with the first seed", "mean change of a data set's"]
+    head = ["seed of the split", "data sets", "mean", "mean with the first seed", "mean absolute change of a ratio"]
     return ["", title, *markdown([*head, "at least 1.0", "lowest", "above MostPop"], rows)]
 
 
@@ -567,7 +573,7 @@ def published_table(table: pd.DataFrame) -> list[str]:
         "ml-1m: see [data.md](data.md)). Quoted for yelp2018, all users, from their papers: LightGCN 0.0649 / 0.0530 "
         "(He et al., SIGIR 2020), GF-CF 0.0697 / 0.0571 (Shen et al., CIKM 2021), SimpleX 0.0701 / 0.0575 (Mao et al., "
         "CIKM 2021), SimGCL 0.0721 / 0.0601 (Yu et al., SIGIR 2022), XSimGCL 0.0723 / 0.0604 (Yu et al., TKDE 2023); "
-        "the last two are above what is measured here."
+        "of all users, the last two are above what is measured here."
     )
     return ["", title, *markdown(["data set", "evaluated users", *names], rows)]
 
@@ -601,7 +607,7 @@ training-free peers are chosen on the validation part of each data set, from the
 nothing of an item for a user, popularity decides. The rows called zero-shot are frozen and have no knob. Each was
 pre-trained without any data set of the domain it is judged on (leave-one-domain-out, four folds of
 `benchmarks/pretrain.py`; groups and folds: [data.md](data.md)), but for "zero-shot, fast", the item-item matrix of
-`recommend --fast`, in which no network has a part. "-": not run.
+`recommend --fast`, in which no network has a part; by itself, whatever its self-check says. "-": not run.
 
 What the weights have not seen, their designers have: which scorers and columns there are, the size and the training
 settings of the networks were chosen on held-out folds of these same data sets ([method.md](method.md)).
@@ -609,8 +615,10 @@ settings of the networks were chosen on held-out folds of these same data sets (
 BPR, NGCF, LightGCN, NeuMF and MultiVAE are RecBole's, trained with early stopping on validation (every second epoch,
 stopped after 20 epochs without a better one, at most 400) in batches of 8192 interactions (MultiVAE: 512 users) with a
 learning rate chosen on validation from 0.001 and 0.005; on amazon-sports and on data sets marked with a number of
-users, which is a sample of the users that all rows share, with 0.005; all else is RecBole's default. A trained row is
-one training; the lines of other seeds show how much that says. On the data set that is split in time, RecBole gives
+users, which is a sample of the users that all rows share, with 0.005; all else is RecBole's default. "In-domain" is
+UniversalMLP trained on the data set from zero, "fine-tuned" the frozen model trained further on it, both on hidden
+interactions of the training part, stopped on validation. A trained row is one training run; the lines of other seeds
+(another split, another initialisation) show how much it varies. On the data set that is split in time, RecBole gives
 SASRec a user's validation item as the last of the sequence when the test item is ranked; no other row knows it.
 
 {table}
@@ -629,7 +637,7 @@ def plot(results: list[dict], file: Path) -> None:
     """Ratios to the best training-free peer as an HTML plot, and as the README's picture where matplotlib is there."""
     import plotly.express
 
-    values = whole(pd.DataFrame([result for result in results if "ndcg@10" in result]))
+    values = whole(comparable(results))
     ratio = values.div(best_peer(values), axis=0)
     long = ratio.reset_index().melt("dataset", value_name="NDCG@10 / best training-free peer's")
     figure = plotly.express.scatter(long, x="dataset", y=long.columns[-1], color="row")

@@ -148,7 +148,7 @@ class InterpolationTrainer(Trainer):
 
     @torch.no_grad()
     def _choose_weights(self, train_data, valid_data, verbose, show_progress) -> None:
-        """Score the validation part once and try all weights on it."""
+        """Try all weights on the validation part, which the universal model scores once."""
         by_activity = self.config["interpolation_weight"] == "by_activity"
         config = copy.copy(self.config)
         config.final_config_dict = {**self.config.final_config_dict, "metrics": [self.valid_metric.partition("@")[0]]}

@@ -112,6 +112,37 @@ def test_report_takes_one_number_of_users_and_pairs_them(tmp_path):
     assert "above the best peer by more than two standard errors on 1, below it by more than two on 0" in page
 
 
+@pytest.mark.parametrize(("shift", "verdict"), [(0.02, (1, 0, 0)), (0.0, (0, 0, 1)), (-0.02, (0, 1, 0))])
+def test_differences_within_chance_are_told_from_others(tmp_path, shift, verdict):
+    import pandas as pd
+
+    base = np.random.default_rng(0).random(400) * 0.5
+    noise = np.random.default_rng(1).standard_normal(400)
+    kept = {"EASE": base, "zero-shot": base + shift + 0.1 * (noise - noise.mean())}  # an error of .005
+    results = [result("a", row, float(values.mean())) for row, values in kept.items()]
+    for one, values in zip(results, kept.values(), strict=True):
+        file = zero_shot.gains_file(tmp_path, one)
+        file.parent.mkdir(exist_ok=True)
+        np.save(file, values)
+    line = zero_shot.paired(pd.DataFrame(results), pd.Series({"a": "EASE"}), tmp_path)[-1]
+    above, below, near = verdict
+    assert f"standard errors on {above}, below it by more than two on {below}" in line
+    assert f"within two on {near}." in line and ("(a)" in line) == bool(below)
+
+
+def test_trained_rows_of_other_seeds_are_lines_of_their_own():
+    import pandas as pd
+
+    results = [
+        result("a", "EASE", 0.25),
+        result("a", "BPR", 0.2),
+        result("a", "BPR", 0.3, seed=2021, seconds=7),
+        result("b", "zero-shot", 0.4),  # nothing was trained there
+    ]
+    table = zero_shot.trained_table(pd.DataFrame(results))
+    assert table[-2:] == ["| a | 0.2000 (1 s) | - | 0.2500 (EASE) |", "| a, seed 2021 | 0.3000 (7 s) | - | - |"]
+
+
 def test_fingerprints_know_pairs_and_files(tmp_path):
     def described(*rows: str) -> dict:
         file = tmp_path / "x.inter"

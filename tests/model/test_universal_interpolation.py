@@ -459,3 +459,16 @@ def test_held_scores_are_of_the_rows_they_are_asked_for(keys, base):
                 held = [model.full_sort_predict(piece) for piece in pieces]
     for one, other in zip(plain, held, strict=True):
         assert torch.equal(one, other)
+
+
+def test_the_universal_model_scores_validation_once_for_all_weights(keys, monkeypatch):
+    trainer, (train, valid, _) = built(keys, "BPR", interpolation_weight="auto", eval_batch_size=600)
+    calls = []
+    score_all = scorer.UniversalScorer.score_all
+    monkeypatch.setattr(
+        scorer.UniversalScorer, "score_all", lambda self, users: calls.append(len(users)) or score_all(self, users)
+    )
+    # Which scores it by the weight that was chosen.
+    monkeypatch.setattr(type(trainer), "_valid_epoch", lambda *_, **__: (0.0, {}))
+    trainer.fit(train, valid, saved=False)
+    assert len(valid) > 1 and len(calls) == len(valid)
