@@ -13,7 +13,7 @@ UNFILTERED ?= yahoo-music-mgcnn frappe filmtrust msweb flixster-mgcnn lastfm-2k 
 	ml-latest-small amazon-digital-music yelp-hin coco-mooc citeulike-a delicious-tags
 # In an order in which each finds what it needs.
 TABLES = lodo in-domain ablation unseen robustness frozen unfiltered published seeds trained samples zero-shot \
-	interpolation node2vec features speed
+	wide-grids interpolation node2vec features speed
 ZERO_SHOT = $(PYTHON) benchmarks/zero_shot.py --data-path $(DATA) --output $(OUT) --models $(OUT)/models.json
 
 .PHONY: tables data models site $(TABLES)
@@ -45,6 +45,10 @@ $(OUT)/models.json:  # models that are judged on domains they have not seen
 
 zero-shot: frozen seeds unfiltered published trained samples
 	$(PYTHON) benchmarks/zero_shot.py --output $(OUT) --report docs/zero_shot.md
+
+wide-grids:  # of the peers in docs/zero_shot.csv
+	$(PYTHON) benchmarks/wide_grids.py --data-path $(DATA) --output $(OUT)/wide_grids.jsonl
+	$(PYTHON) benchmarks/wide_grids.py --output $(OUT)/wide_grids.jsonl --report docs/wide_grids.md
 
 frozen: lodo
 	$(ZERO_SHOT) --datasets $(SETS) --max-users 2000 --rows peers zero-shot "zero-shot, universal-paper" \

@@ -72,6 +72,14 @@ class Scores:
         return {part: to_space(values, space) for part, values in self.parts.items()}
 
 
+class UniversalScores(Scores):
+    """Of a universal model: what is below a user's candidates has an order in its own list, and ties in a mixture."""
+
+    def in_space(self, space: str) -> dict[str, torch.Tensor]:
+        """See :meth:`Scores.in_space`."""
+        return {part: to_space(floored(values), space) for part, values in self.parts.items()}
+
+
 def judged(split: Split, rows: torch.Tensor, part: str) -> np.ndarray:
     """NDCG@10 by user of rows of scores, [n_users, n_items - 1]."""
     users = split.valid_users if part == "valid" else split.test_users
@@ -101,7 +109,7 @@ def universal_scores(split: Split, model: str):
 
     @torch.no_grad()
     def scores(users: np.ndarray) -> np.ndarray:
-        return floored(scorer.score_all(torch.from_numpy(users))).numpy()
+        return scorer.score_all(torch.from_numpy(users)).numpy()
 
     return scores
 
@@ -110,7 +118,7 @@ class Opponents:
     """What a base of one split is mixed with; computed once."""
 
     def __init__(self, split: Split, model: str) -> None:
-        self.universal = Scores(split, universal_scores(split, model))
+        self.universal = UniversalScores(split, universal_scores(split, model))
         self.most_pop = Scores(split, PEERS["MostPop"]().fit(split.train).scores)
         found = {}
         for name, peer in PEERS.items():

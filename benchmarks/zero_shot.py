@@ -603,11 +603,12 @@ PAGE = """# Zero-shot
 
 NDCG@10 under full ranking on 5-core data, RecBole's random 80/10/10 split of each user (seed 2020), training and
 validation items masked, at most 2,000 evaluated users a data set, drawn once and the same for every row. Knobs of the
-training-free peers are chosen on the validation part of each data set, from the values below; where a KNN peer knows
-nothing of an item for a user, popularity decides. The rows called zero-shot are frozen and have no knob. Each was
-pre-trained without any data set of the domain it is judged on (leave-one-domain-out, four folds of
-`benchmarks/pretrain.py`; groups and folds: [data.md](data.md)), but for "zero-shot, fast", the item-item matrix of
-`recommend --fast`, in which no network has a part; by itself, whatever its self-check says. "-": not run.
+training-free peers are chosen on the validation part of each data set, from the values below (values beyond these:
+[wide_grids.md](wide_grids.md)); where a KNN peer knows nothing of an item for a user, popularity decides. The rows
+called zero-shot are frozen and have no knob. Each was pre-trained without any data set of the domain it is judged on
+(leave-one-domain-out, four folds of `benchmarks/pretrain.py`; groups and folds: [data.md](data.md)), but for
+"zero-shot, fast", the item-item matrix of `recommend --fast`, in which no network has a part; by itself, whatever its
+self-check says. "-": not run.
 
 What the weights have not seen, their designers have: which scorers and columns there are, the size and the training
 settings of the networks were chosen on held-out folds of these same data sets ([method.md](method.md)).

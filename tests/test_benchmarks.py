@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
 import data
 import peers
+import wide_grids
 import zero_shot
 
 sys.path.pop(0)
@@ -61,6 +62,32 @@ def result(dataset: str, row: str, value: float, groups: dict | None = None, **o
         "knobs": {},
     }
     return setting | ({"by_activity": groups} if groups else {}) | other
+
+
+def test_knobs_at_an_end_are_followed_while_validation_grows(monkeypatch):
+    assert wide_grids.factors("ItemKNN", {"k": 500, "shrink": 0.0}) == {"k": 2.0}
+    assert wide_grids.factors("EASE", {"reg": 10.0}) == {"reg": 0.5}
+    assert wide_grids.factors("EASE", {"reg": 50.0}) == {}
+
+    class Peer:
+        grid = peers.ItemKNN.grid
+
+        def __init__(self, k, shrink):
+            self.scores = k, shrink
+
+        def fit(self, train):
+            return self
+
+    class Split:
+        train = None
+
+        def evaluate(self, scores, part):
+            best = {"valid": 2000, "test": 1000}[part]
+            return {"ndcg@10": 1 - abs(scores[0] - best) / 1e4 - scores[1] / 1e4}
+
+    monkeypatch.setitem(peers.PEERS, "ItemKNN", Peer)
+    found, value = wide_grids.followed(Split(), "ItemKNN", {"k": 500, "shrink": 100.0})
+    assert found == {"k": 2000, "shrink": 100.0} and value == pytest.approx(0.89)  # chosen by validation alone
 
 
 def test_table_by_activity():
