@@ -140,6 +140,7 @@ class _Job:
         matrix, rows, item_order = self.table.matrix()
         rows = np.where(self._places < 0, -1, rows[self._places])
         ranker = UniversalRanker(matrix, self._pretrained, device=self._device, show_progress=self._show_progress)
+        ranker.tell = self._report
         if self._fast:
             ranker.prepare_fast()  # here, with its own progress bar
         ranker.show_progress = False  # one bar over all blocks, not one for each

@@ -86,7 +86,7 @@ class UniversalMLPTrainer(Trainer):
 
     def _validate_only(self, train_data, valid_data, verbose, saved, show_progress):
         self.eval_collector.data_collect(train_data)
-        if valid_data is None:
+        if not valid_data:  # none, or empty
             if saved:
                 self._save_checkpoint(-1, verbose=verbose)
             return -1, None

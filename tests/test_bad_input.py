@@ -102,6 +102,34 @@ def test_degenerate_data_gets_defined_scores(tmp_path, small_config, rows):
     assert torch.isfinite(scores).all()
 
 
+def test_data_of_single_interactions_are_ranked_by_popularity(tmp_path, small_config, caplog):
+    """What train_stage: zero_shot promises needs nothing to train on."""
+    rng = np.random.default_rng(0)
+    pairs = {(f"u{u}", f"i{min(19, rng.geometric(0.2))}") for u in range(200) for _ in range(2)}
+    path = write_atomic(tmp_path, "odd", sorted(pairs))
+    split = {"split": {"LS": "test_only"}, "order": "RO", "group_by": "user", "mode": "full"}
+    settings = {**small_config, "data_path": path, "train_stage": "zero_shot", "eval_args": split}
+    settings = {key: value for key, value in settings.items() if not key.startswith("universal_")}
+    result = run_recbole("UniversalMLP", "odd", config_dict=settings, saved=False)
+    popular = run_recbole("Pop", "odd", config_dict={**settings, "train_batch_size": 1}, saved=False)
+    assert "All users get the same popular items: nobody has two interactions" in caplog.text
+    ours, theirs = (found["test_result"]["ndcg@10"] for found in (result, popular))
+    assert ours == pytest.approx(theirs, abs=0.05) and ours > 0.2
+    with pytest.raises(ValueError, match="no user with two training interactions"):
+        run_recbole("UniversalMLP", "odd", config_dict={**settings, "train_stage": "finetune"}, saved=False)
+
+
+def test_repeated_pairs_that_are_split_are_told(tmp_path, small_config, caplog):
+    rng = np.random.default_rng(0)
+    pairs = [(f"u{u}", f"i{i}") for u in range(20) for i in rng.choice(15, 8, replace=False)]
+    path = write_atomic(tmp_path, "odd", pairs * 2)
+    build(path, small_config)
+    assert "are in the training part and in another one" in caplog.text and "rm_dup_inter: first" in caplog.text
+    caplog.clear()
+    build(path, small_config, rm_dup_inter="first")
+    assert "another one" not in caplog.text
+
+
 def test_ids_that_occur_in_no_training_interaction(tmp_path, small_config):
     rng = np.random.default_rng(0)
     train = [(f"u{u}", f"i{i}") for u in range(12) for i in rng.choice(10, 5, replace=False)]

@@ -32,6 +32,8 @@ from recbole_universal.trainer import Pretrainer
 #: Scorers that are well-known recommenders by themselves.
 PEERS = {"MostPop": "popularity", "ItemKNN": "neighbors", "EASE": "middle_regression"}
 HIDDEN_SHARE = 0.2
+# Fewer interactions than these lose so much by one hidden one that half of the users keep theirs.
+_FEW = 5
 _SAMPLE = 2000
 _TRAINING_LISTS = 1000
 
@@ -47,11 +49,11 @@ def k_core(matrix: sp.csr_matrix, k: int) -> sp.csr_matrix:
 
 
 class HeldOut:
-    """A matrix with a share of each user's interactions hidden, and some users to rank for.
+    """A matrix with a share of some users' interactions hidden, whom to rank for.
 
     Args:
         matrix: interactions.
-        n_users: users to evaluate at most.
+        n_users: users to evaluate at most; of those with few interactions not all, or nothing would relate items.
         seed: seed of what is hidden and who is evaluated.
 
     Attributes:
@@ -62,9 +64,12 @@ class HeldOut:
 
     def __init__(self, matrix: sp.csr_matrix, n_users: int, seed: int) -> None:
         generator = np.random.default_rng(seed)
-        self.train, self.test = support_query_split(matrix, matrix.shape[0], HIDDEN_SHARE, generator)
-        able = np.flatnonzero(np.diff(self.test.indptr))
-        self.users = np.sort(generator.permutation(able)[:n_users])
+        degree = np.diff(matrix.indptr)
+        able = degree[degree >= 2]
+        if len(able) and np.median(able) < _FEW:
+            n_users = min(n_users, max(1, len(able) // 2))
+        self.train, self.test = support_query_split(matrix, n_users, HIDDEN_SHARE, generator)
+        self.users = np.flatnonzero(np.diff(self.test.indptr))
 
     def gains(self, lists: np.ndarray, k: int = 10) -> np.ndarray:
         """NDCG@k of lists [n_users, >= k] by user, float64 [n_users]; -1 in a list is no item."""
@@ -284,6 +289,8 @@ def feature_distances(features: dict[str, UniversalFeatures], seed: int) -> pd.D
     rows = []
     for one, other in combinations(tables, 2):
         for family in tables[one]:
+            if not all(len(part) for part in (*tables[one][family], *tables[other][family])):
+                continue  # a data set of which this family says nothing
             parts = zip(tables[one][family], tables[other][family], strict=True)
             distances = np.concatenate([np.zeros(0), *(column_distances(left, right) for left, right in parts)])
             mean = float(distances.mean()) if len(distances) else 0.0

@@ -91,10 +91,18 @@ def analyze(
     found: dict[str, list[Section]] = {}
     features = {}
     for name, matrix in matrices.items():
-        study = _Study(name, matrix, model, n_users, in_domain, seed, show_progress)
+        try:
+            study = _Study(name, matrix, model, n_users, in_domain, seed, show_progress)
+        except ValueError as error:
+            if len(matrices) == 1:
+                raise
+            found[name] = [Section("Not analysed", str(error), {})]  # what is known of the others is not lost
+            continue
         found[name] = study.sections()
         features[name] = study.features
-    if len(found) > 1:
+    if not features:
+        raise ValueError("analyze: none of the data sets has a user with two interactions.")
+    if len(features) > 1:
         found[_TOGETHER] = [_alikeness(features, seed)]
     figures = _long(found)
     _write(path, _page(found))
@@ -185,6 +193,10 @@ class _Study:
             "hidden; all items are ranked, nothing is trained, no knob is chosen. The other rows are the graph scorers "
             "that the universal model weighs, each alone. A shipped model may have seen a public data set before."
         )
+        for lists, fast in (("The universal model's lists", False), ("Fast lists", True)):
+            reason = self.ranker.why_popularity(fast)
+            if reason:
+                text += f" {lists} are the same popular items for everybody here: {reason}."
         figure = _bars(table, "NDCG@10, with standard error")
         return Section("Which recommender does best here?", text, {"Accuracy": table}, [figure])
 

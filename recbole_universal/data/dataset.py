@@ -8,6 +8,7 @@ the training interactions). The parts of the split share ``user_feat`` and ``ite
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -24,6 +25,8 @@ from recbole_universal.data.fields import column
 from recbole_universal.data.support_query import rows_to_test
 from recbole_universal.data.transform import PairInteraction, pair_field_names
 from recbole_universal.features import FeaturePipeline, UniversalFeatures
+
+logger = logging.getLogger(__name__)
 
 WEIGHT_FIELD = "universal_weight"
 _SOURCES = {"user": FeatureSource.USER, "item": FeatureSource.ITEM, "pair": FeatureSource.INTERACTION}
@@ -196,6 +199,7 @@ class UniversalColumns(_Base):
     def build(self) -> list:
         """Split as RecBole does, then compute the features of the training part and fill the columns."""
         parts = super().build()
+        self._tell_of_repeated(parts)
         if {self.config["eval_users"], self.config["eval_items"]} - {None, "all"}:
             parts[-1].inter_feat = parts[-1].inter_feat[rows_to_test(self.config, parts[-1])]
         features = shared_features(self.universal_pipeline, training_matrix(parts[0]), self.config)
@@ -204,6 +208,20 @@ class UniversalColumns(_Base):
         for part in (self, *parts):
             part.universal = features
         return parts
+
+    def _tell_of_repeated(self, parts) -> None:
+        """A pair that is seen and held out would count as missed, where the stock models may find it."""
+        if self.config["model"] != "UniversalMLP" or self.config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
+            return
+        seen = training_matrix(parts[0])
+        n_repeated = sum(int(seen.multiply(training_matrix(part)).count_nonzero()) for part in parts[1:])
+        if n_repeated:
+            logger.warning(
+                "%d pairs of user and item of data set [%s] are in the training part and in another one. UniversalMLP "
+                "recommends nothing that a user has had, so it misses them all; rm_dup_inter: first keeps one of each.",
+                n_repeated,
+                self.dataset_name,
+            )
 
     def _set_columns(self, family: str, user: torch.Tensor, item: torch.Tensor) -> None:
         for side, feat, values in (("user", self.user_feat, user), ("item", self.item_feat, item)):

@@ -163,13 +163,13 @@ class SupportQueryDataLoader(AbstractDataLoader):
 
         self.matrix = seen_part(training_matrix(dataset), *unseen_groups(config, dataset))
         n_able = int((np.diff(self.matrix.indptr) >= 2).sum())
-        if not n_able:
+        if not n_able and config["train_stage"] != "zero_shot":  # which trains on none
             raise ValueError(
                 f"Data set [{dataset.dataset_name}] has no user with two training interactions, so none can be hidden "
                 "to train on; use train_stage: zero_shot, or families other than proximity."
             )
         self._lists: ListBatches | None = None
-        self.sample_size = min(n_able, _number_of_users(config, self.matrix))
+        self.sample_size = max(1, min(n_able, _number_of_users(config, self.matrix)))
         super().__init__(config, dataset, sampler, shuffle)
 
     def _init_batch_size_and_step(self) -> None:

@@ -186,10 +186,31 @@ class ProximityPairs(PairFeatures):
         degree = self.scorers.user_degree
         return lead <= 1 if np.median(degree[degree > 0]) < 2 else lead < -1
 
+    def why_popularity(self, name: str, lead: float = 0.0, found: float = 0.0) -> str:
+        """The reason for which :meth:`popularity_outdoes` something, for people; empty if it does not.
+
+        Args:
+            name: what is judged.
+            lead: its :meth:`SelfCheck.lead`; not read if there is no self-check.
+            found: its mean :meth:`SelfCheck.ndcg`.
+        """
+        if self.check is None:
+            return "nobody has two interactions, so that nothing tells who likes what"
+        if not self.popularity_outdoes(lead):
+            return ""
+        return (
+            f"of interactions of {len(self.check.n_hidden)} users that were hidden as a check, they find NDCG@10 "
+            f"{float(self.check.popularity.mean()):.4f}, {name} {found:.4f}"
+            + ("" if lead < -1 else ", which tells too little where most users have a single interaction")
+        )
+
     @cached_property
-    def linear_outdone(self) -> bool:
-        """Whether :meth:`popularity_outdoes` the scorers of :meth:`item_item`, or there is no self-check."""
-        return self.check is None or self.popularity_outdoes(self.check.lead(self.check.linear))
+    def why_not_linear(self) -> str:
+        """:meth:`why_popularity` of the scorers of :meth:`item_item`."""
+        if self.check is None:
+            return self.why_popularity("")
+        lead, found = self.check.lead(self.check.linear), float(self.check.ndcg(self.check.linear).mean())
+        return self.why_popularity("fast lists", lead, found)
 
     @property
     def most_candidates(self) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
+import warnings
+from collections.abc import Callable
 from typing import cast
 
 import numpy as np
@@ -18,12 +19,14 @@ from recbole_universal.graph.item_models import best_of_sums
 from recbole_universal.model.scorer import UniversalScorer
 from recbole_universal.pretrained import Pretrained, load_pretrained
 
-logger = logging.getLogger(__name__)
-
 # Floats of the scores of one block of users (64 MB).
 _BLOCK_FLOATS = 2**24
 # Relations of an item in the item-item matrix.
 _N_KEPT = 200
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, UserWarning, stacklevel=2)
 
 
 def features_of(schema: dict) -> tuple[list[str], dict[str, dict]]:
@@ -103,6 +106,9 @@ class UniversalRanker:
         self.show_progress = show_progress
         self._pipeline = pipeline
         self.scorer = scorer_of(pretrained, pipeline).to(self.device)
+        #: Takes the message that popularity ranks; warns by default.
+        self.tell: Callable[[str], object] = _warn
+        self.scorer.tell = self._tell
         self._attach(pipeline(self.matrix))
 
     def _attach(self, features: UniversalFeatures) -> None:
@@ -177,6 +183,22 @@ class UniversalRanker:
             self._item_item.data.flags.writeable = False
         return self._item_item
 
+    def _tell(self, message: str) -> None:
+        self.tell(message)
+
+    def why_popularity(self, fast: bool = False) -> str:
+        """Why all users get the same popular items, for people; empty if lists are personal.
+
+        Where a self-check on hidden interactions speaks against the model, or against ``fast`` lists, popularity ranks,
+        and the first list warns (``UserWarning``) with this reason.
+
+        Args:
+            fast: whether fast lists are meant.
+        """
+        if not fast:
+            return self.scorer.why_popularity()
+        return self._proximity.why_not_linear if self.scorer.ranks_candidates else ""
+
     def prepare_fast(self) -> None:
         """Compute now what the first :meth:`top_k` with ``fast`` would wait for.
 
@@ -188,11 +210,9 @@ class UniversalRanker:
     def _fast_relations(self) -> sp.csr_matrix:
         """What ``fast`` lists are sums of: :meth:`item_item`, or no relation where popularity finds more."""
         if self._summed is None:
-            if self.scorer.ranks_candidates and self._proximity.linear_outdone:
-                logger.warning(
-                    "Popularity ranks: of interactions that were hidden as a check, the same popular items for "
-                    "everybody find more than fast lists do, or nobody has two interactions that could be hidden."
-                )
+            reason = self.why_popularity(fast=True)
+            if reason:
+                self._tell(f"All users get the same popular items: {reason}. Lists that are not fast may differ.")
                 n_items = self.matrix.shape[1]
                 self._summed = sp.csr_matrix((n_items, n_items), dtype=np.float32)
             else:

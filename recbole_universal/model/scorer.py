@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any, cast
 
@@ -97,6 +97,8 @@ class UniversalScorer(nn.Module):
         # Of these weights, by that check: the lead over popularity and the NDCG@10.
         self._judged: tuple[SelfCheck, float, float] | None = None
         self._told: list[SelfCheck | None] = []  # the check that popularity was said to rank by
+        #: Takes the message that popularity ranks.
+        self.tell: Callable[[str], Any] = logger.warning
         self.register_load_state_dict_post_hook(_forget_judged)
 
     @property
@@ -144,31 +146,26 @@ class UniversalScorer(nn.Module):
         self-check has no columns. What the network finds is kept until other weights are loaded, features with another
         self-check attached or the mode set.
         """
-        if self.training or self.families != ["proximity"]:
-            return False
-        pairs = cast(ProximityPairs, self.pairs("proximity"))
-        if pairs.check is None:
-            return self._say("nobody has two interactions, so that nothing tells who likes what", None)
-        if self._judged is None or self._judged[0] is not pairs.check:
-            scores = self._check_scores(pairs.check)
-            self._judged = pairs.check, pairs.check.lead(scores), float(pairs.check.ndcg(scores).mean())
-        check, lead, found = self._judged
-        if not pairs.popularity_outdoes(lead):
-            return False
-        popular = float(check.popularity.mean())
-        return self._say(
-            f"of interactions of {len(check.n_hidden)} users that were hidden as a check, the same popular items for "
-            f"everybody find NDCG@10 {popular:.4f}, the model {found:.4f}"
-            + ("" if lead < -1 else ", which is not enough where most users have a single interaction"),
-            check,
-        )
+        reason = self.why_popularity()
+        if reason:
+            check = cast(ProximityPairs, self.pairs("proximity")).check
+            if not (self._told and self._told[0] is check):  # once of each self-check
+                self.tell(f"All users get the same popular items: {reason}.")
+                self._told = [check]
+        return bool(reason)
 
-    def _say(self, reason: str, check: SelfCheck | None) -> bool:
-        """Warn once of each self-check that popularity ranks."""
-        if not (self._told and self._told[0] is check):
-            logger.warning("Popularity ranks: %s.", reason)
-            self._told = [check]
-        return True
+    def why_popularity(self) -> str:
+        """The reason for :meth:`outdone_by_popularity`, for people; empty if the network ranks."""
+        if self.training or self.families != ["proximity"]:
+            return ""
+        pairs = cast(ProximityPairs, self.pairs("proximity"))
+        check = pairs.check
+        if check is None:
+            return pairs.why_popularity("")
+        if self._judged is None or self._judged[0] is not check:
+            scores = self._check_scores(check)
+            self._judged = check, check.lead(scores), float(check.ndcg(scores).mean())
+        return pairs.why_popularity("the model", *self._judged[1:])
 
     @torch.no_grad()
     def _check_scores(self, check: SelfCheck) -> torch.Tensor:

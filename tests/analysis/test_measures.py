@@ -46,6 +46,23 @@ def test_held_out_parts_make_the_matrix():
     assert len(held_out.users) == 30
 
 
+def test_few_interactions_are_hidden_of_half_of_the_users():
+    """Were the second of two hidden from everybody, nothing would relate items."""
+    two = sp.csr_matrix(np.tile(np.eye(10), (1, 2))[np.arange(40) % 10])
+    held_out = measures.HeldOut(two, 1000, 1)
+    assert len(held_out.users) == 20 and (np.diff(held_out.train.indptr) == 2).sum() == 20
+    many = measures.HeldOut(communities(), 1000, 1)
+    assert (np.diff(many.test.indptr) > 0).sum() == len(many.users) == communities().shape[0]
+    some = measures.HeldOut(communities(), 7, 1)
+    np.testing.assert_array_equal(np.flatnonzero(np.diff(some.test.indptr)), some.users)  # nobody loses for nothing
+
+
+def test_a_family_that_says_nothing_of_a_data_set_has_no_distance():
+    pipeline = FeaturePipeline(["activity", "proximity"], seed=0)
+    features = {"one": pipeline(communities()), "none": pipeline(sp.eye(12).tocsr())}
+    assert list(measures.feature_distances(features, 0)["family"]) == ["activity"]
+
+
 def test_gains_are_ndcg():
     held_out = measures.HeldOut(communities(), 5, 1)
     ideal = np.full((5, 20), -1)

@@ -39,6 +39,17 @@ def test_report_of_two_data_sets(matrix, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.csv", "report.html"]
 
 
+def test_a_data_set_without_enough_does_not_lose_the_others(matrix, tmp_path):
+    lonely = sp.csr_matrix(np.eye(30))
+    sparse = sp.csr_matrix(np.eye(30) + np.eye(30, k=29))  # of the one user who has two, one is hidden
+    file = tmp_path / "report.html"
+    figures = analyze({"one": matrix, "lonely": lonely, "sparse": sparse}, file, n_users=20, show_progress=False)
+    assert set(figures["data set"]) == {"one", "sparse", "All data sets"}
+    page = file.read_text()
+    assert "Data set [lonely]: no user has two interactions" in page
+    assert "universal model&#x27;s lists are the same popular items for everybody here" in page
+
+
 def test_families_trained_on_the_data_set(matrix, tmp_path, monkeypatch):
     asked = []
 

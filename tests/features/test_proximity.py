@@ -316,7 +316,7 @@ def test_the_fast_lists_are_judged_by_the_scorers_that_make_them():
     matrix = random_matrix(200, 50, 0.1)
     pairs = pairs_of(matrix)
     check = pairs.check
-    assert pairs.linear_outdone == pairs.popularity_outdoes(check.lead(check.linear))
+    assert bool(pairs.why_not_linear) == pairs.popularity_outdoes(check.lead(check.linear))
     places = [number for number, name in enumerate(SCORERS) if name not in ("user_squared", "second_hop", "popularity")]
     assert (check.linear[~check.mask] == 0).all() and (check.linear[check.mask] > 0).any()
     shares = check.features[..., places].float()

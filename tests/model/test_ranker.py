@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -201,13 +202,16 @@ def assert_popular(ranker: UniversalRanker, lists: np.ndarray) -> None:
         assert not set(found) & set(own)
 
 
-def test_popularity_ranks_where_it_outdoes_the_network(caplog):
+def test_popularity_ranks_where_it_outdoes_the_network():
     ranker = UniversalRanker(communities())
     assert not ranker.scorer.outdone_by_popularity()
     before, fast = (ranker.top_k(np.arange(60), 5, fast=fast)[0] for fast in (False, True))
     state = {name: value.clone() for name, value in ranker.scorer.state_dict().items()}
     turned(ranker)  # other weights, another verdict
-    assert ranker.scorer.outdone_by_popularity() and "Popularity ranks" in caplog.text
+    assert re.search(r"20 users .* they find NDCG@10 0\.\d+, the model 0\.\d+$", ranker.why_popularity())
+    with pytest.warns(UserWarning, match="All users get the same popular items: of interactions of 20 users"):
+        assert ranker.scorer.outdone_by_popularity()
+    assert not ranker.why_popularity(fast=True)
     lists, _ = ranker.top_k(np.arange(60), 5)
     assert_popular(ranker, lists)
     np.testing.assert_array_equal(ranker.top_k(np.arange(60), 5, fast=True)[0], fast)  # made without the network
@@ -222,16 +226,16 @@ def test_popularity_ranks_where_it_outdoes_the_network(caplog):
     np.testing.assert_array_equal(ranker.top_k(np.arange(60), 5)[0], before)
 
 
-def test_popularity_ranks_where_it_outdoes_the_fast_lists(caplog, monkeypatch):
+def test_popularity_ranks_where_it_outdoes_the_fast_lists(recwarn, monkeypatch):
     ranker = UniversalRanker(communities())
     check = ranker._proximity.check
     ranker._proximity.check = replace(check, popularity=torch.ones_like(check.popularity))
     monkeypatch.setattr(ProximityPairs, "item_item", None)  # what popularity replaces is not made
     ranker.prepare_fast()
-    assert "Popularity ranks" in caplog.text
-    caplog.clear()
+    assert "fast lists" in ranker.why_popularity(fast=True)
+    assert ranker.why_popularity(fast=True) in str(recwarn.pop(UserWarning).message)
     assert_popular(ranker, ranker.top_k(np.arange(60), 5, fast=True)[0])
-    assert not caplog.text  # said once
+    assert not len(recwarn)  # said once
 
 
 def test_few_checked_users_are_checked_anew_when_there_are_twice_as_many():
@@ -253,16 +257,18 @@ def test_few_checked_users_are_checked_anew_when_there_are_twice_as_many():
     np.testing.assert_allclose(grown._proximity.trust, again._proximity.trust, atol=1e-6)  # whatever the numbering
 
 
-def test_other_features_have_another_verdict(caplog):
+def test_other_features_have_another_verdict():
     ranker = UniversalRanker(communities())
+    told = []
+    ranker.scorer.tell = told.append
     other = UniversalRanker(communities(1))
     other._proximity.check = replace(other._proximity.check, popularity=torch.ones(20, dtype=torch.float64))
     assert not ranker.scorer.outdone_by_popularity()
     for _ in range(2):
         assert ranker.scorer.attach(other.features).outdone_by_popularity()
-    assert caplog.text.count("Popularity ranks") == 1
+    assert len(told) == 1
     assert ranker.scorer.attach(UniversalRanker(sp.eye(20).tocsr()).features).outdone_by_popularity()
-    assert caplog.text.count("Popularity ranks") == 2  # once of each data set
+    assert len(told) == 2 and "nobody has two" in told[1]  # once of each data set
 
 
 def test_popularity_ranks_until_somebody_has_two_interactions():
