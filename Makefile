@@ -16,7 +16,11 @@ TABLES = lodo in-domain ablation unseen robustness frozen unfiltered published s
 	wide-grids interpolation node2vec features speed
 ZERO_SHOT = $(PYTHON) benchmarks/zero_shot.py --data-path $(DATA) --output $(OUT) --models $(OUT)/models.json
 
-.PHONY: tables data models site $(TABLES)
+.PHONY: help tables data models site $(TABLES)
+
+help:
+	@echo "make DATA=FOLDER OUT=FOLDER TARGET, with one of the targets" data $(TABLES) models tables site
+	@echo "What each makes, needs and takes: docs/benchmarks.md"
 
 tables: $(TABLES:%=%.timed)  # some 12 hours of one core; goes on where it stopped
 

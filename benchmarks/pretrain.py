@@ -72,13 +72,16 @@ def sources(left_out: list[str]) -> list[dict]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-path", required=True)
+    parser.add_argument("--data-path", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--models", nargs="*", default=["universal-base"], choices=list(MODELS))
     parser.add_argument("--leave-out", action="store_true", help="one model a fold of left-out domains")
     parser.add_argument("--set", default="{}", help="JSON: other settings, for experiments")
     arguments = parser.parse_args()
     command = "python benchmarks/pretrain.py --data-path DATA --output OUT" + " --leave-out" * arguments.leave_out
+    missing = [source["dataset"] for source in sources([]) if not (arguments.data_path / source["dataset"]).is_dir()]
+    if missing:
+        parser.error(f"--data-path: [{arguments.data_path}] has no folders {', '.join(missing)}; see docs/data.md")
     sys.argv = sys.argv[:1]  # RecBole would read the rest as config
     logging.disable(logging.WARNING)
     judged: dict[str, dict[str, str]] = {}
@@ -91,7 +94,7 @@ def main() -> None:
                     **SETTINGS,
                     **MODELS[model],
                     **json.loads(arguments.set),
-                    "data_path": arguments.data_path,
+                    "data_path": str(arguments.data_path),
                     "pretrain_sources": sources(left_out),
                     "pretrain_dir": str(arguments.output / f"{model}-{fold}"),
                     "pretrain_lists": str(arguments.output / "lists"),
