@@ -287,8 +287,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     dataset = known.dataset or (None if "dataset" in named else "ml-100k")
     try:
         _run_named(model, dataset, files, distributed)
-    except (ValueError, OSError) as error:
-        if not _is_ours(error):
+    except (ValueError, OSError, NotImplementedError) as error:
+        if not _explains_itself(error):
             raise  # where it comes from matters
         raise SystemExit(f"run_recbole_universal.py: {error}") from error
 
@@ -335,9 +335,13 @@ def _model_names() -> list[str]:
 
 
 def _check_folder(config) -> None:
-    """A data set that is neither on disk nor one that RecBole fetches is refused in one line."""
+    """A data set that is no RecBole atomic file on disk, nor one that RecBole fetches, is refused in one line."""
     folder = Path(config["data_path"])
-    if config["train_stage"] == "pretrain" or folder.is_dir():
+    if config["train_stage"] == "pretrain":
+        return
+    if folder.is_dir():
+        for file in sorted(folder.glob(f"{config['dataset']}*.inter")):
+            _check_header(file, config["field_separator"])
         return
     urls = Path(recbole.__file__).parent / "properties" / "dataset" / "url.yaml"
     if config["dataset"] not in yaml.safe_load(urls.read_text(encoding="utf-8")):
@@ -347,13 +351,25 @@ def _check_folder(config) -> None:
         )
 
 
-def _is_ours(error: BaseException) -> bool:
-    """Whether an error was raised by this package, whose messages need no traceback."""
+def _check_header(file: Path, separator: str) -> None:
+    """RecBole takes the first row of an atomic file apart without looking."""
+    with file.open(encoding="utf-8", errors="replace") as stream:
+        header = stream.readline().strip()
+    if any(field.count(":") != 1 for field in header.split(separator)):
+        raise ValueError(
+            f"[{file}], row 1: must name the columns and their types, such as user_id:token{separator}item_id:token "
+            f"(field_separator: {separator!r}), got {header[:100]!r}. docs/stages.md makes such a file of a CSV file."
+        )
+
+
+def _explains_itself(error: BaseException) -> bool:
+    """Whether an error needs no traceback: raised by this package, or by RecBole's look at the settings."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     raised_in = "" if trace is None else trace.tb_frame.f_code.co_filename
-    return Path(raised_in).resolve().is_relative_to(Path(__file__).resolve().parent)
+    places = Path(__file__).parent, Path(recbole.__file__).parent / "config"
+    return any(Path(raised_in).resolve().is_relative_to(place.resolve()) for place in places)
 
 
 def _named_in(files: Sequence[str] | None) -> set[str]:

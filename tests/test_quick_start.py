@@ -114,6 +114,8 @@ def test_doctor():
         (["--dataset=shop.csv"], "is a file; RecBole wants the name"),
         (["--train_stage=foo"], "train_stage: must be one of"),
         (["--pretrained=foo"], "pretrained: .foo. is neither"),
+        (["--topk=0"], "topk must be a positive integer"),
+        (["--metrics=Foo"], "no metric named"),
     ],
 )
 def test_mistakes_get_one_line(arguments, message, monkeypatch, tiny):
@@ -121,6 +123,15 @@ def test_mistakes_get_one_line(arguments, message, monkeypatch, tiny):
     given = [*where, *arguments] if not arguments[0].startswith("--dataset") else arguments
     monkeypatch.setattr("sys.argv", ["run_recbole_universal.py", *given])
     with pytest.raises(SystemExit, match=message):
+        quick_start.main()
+
+
+@pytest.mark.parametrize("header", ["", "u1\ti1", "user_id\titem_id", "user_id:token,item_id:token:x"])
+def test_a_file_without_a_header_is_named_with_its_row(header, monkeypatch, tmp_path):
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "odd.inter").write_text(header + "\n")
+    monkeypatch.setattr("sys.argv", ["run_recbole_universal.py", "--dataset=odd", f"--data_path={tmp_path}"])
+    with pytest.raises(SystemExit, match=r"odd.inter\], row 1: must name the columns and their types"):
         quick_start.main()
 
 
