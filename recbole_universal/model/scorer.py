@@ -140,7 +140,7 @@ class UniversalScorer(nn.Module):
 
         So it does where the same popular items for everybody find more of its hidden interactions (NDCG@10) than the
         network does, by more than one standard error over the users; where most users have a single interaction and
-        the network does not find more by as much (:meth:`ProximityPairs.popularity_outdoes`); and where nobody has
+        the network does not clearly find more (:meth:`ProximityPairs.popularity_outdoes`); and where nobody has
         two. Such data look like nothing that a model was trained on, and its lists can be several times worse there
         than popularity. ``False`` in training mode, and of a model that also reads other families, of which the
         self-check has no columns. What the network finds is kept until other weights are loaded, features with another

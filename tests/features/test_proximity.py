@@ -288,9 +288,9 @@ def test_who_must_be_ahead_depends_on_what_most_users_have():
     two = pairs_of(sp.block_diag([np.ones((2, 2))] * 10).tocsr())
     assert not two.popularity_outdoes(-1.0) and two.popularity_outdoes(-1.1)
     one = sp.vstack([np.ones((1, 5)), sp.eye(5)]).tocsr()
-    assert pairs_of(one).popularity_outdoes(1.0) and not pairs_of(one).popularity_outdoes(1.1)
+    assert pairs_of(one).popularity_outdoes(0.5) and not pairs_of(one).popularity_outdoes(0.6)
     none = sp.vstack([one, sp.csr_matrix((20, 5))]).tocsr()  # of users without interactions nothing is known
-    assert pairs_of(none).popularity_outdoes(1.0)
+    assert pairs_of(none).popularity_outdoes(0.5)
     half = sp.csr_matrix(np.vstack([np.ones((4, 5)), np.eye(4, 5)]))
     assert pairs_of(half).popularity_outdoes(-1.1) and not pairs_of(half).popularity_outdoes(1.1)
 
