@@ -212,7 +212,8 @@ class UniversalRanker:
         if self._summed is None:
             reason = self.why_popularity(fast=True)
             if reason:
-                self._tell(f"All users get the same popular items: {reason}. Lists that are not fast may differ.")
+                slower = "" if self.why_popularity() else " Lists that are not fast are personal."
+                self._tell(f"All users get the same popular items: {reason}.{slower}")
                 n_items = self.matrix.shape[1]
                 self._summed = sp.csr_matrix((n_items, n_items), dtype=np.float32)
             else:
