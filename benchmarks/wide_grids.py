@@ -4,8 +4,8 @@
     python benchmarks/wide_grids.py --output OUT/wide_grids.jsonl --report docs/wide_grids.md
 
 Of every training-free peer in `docs/zero_shot.csv` that reaches 95 % of the frozen model's NDCG@10 on a data set with a
-knob at the end of its grid, that knob is followed beyond the end: doubled (at the lower end halved), the others as
-chosen, as long as NDCG@10 on the validation part grows. Data sets, splits and users are those of the table.
+knob at the end of its grid, that knob is followed beyond the end: doubled (at the lower end halved), one knob after the
+other, as long as NDCG@10 on the validation part grows. Data sets, splits and users are those of the table.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from results import add_result, read_results
 from zero_shot import Split, best_peer, comparable, markdown, whole
 
 NEAR = 0.95
+# What a result must share with a line of the table to be of it.
+SAME = ("dataset", "row", "seed", "max_users", "knobs")
 TABLE = Path(__file__).parent.parent / "docs" / "zero_shot.csv"
 
 
@@ -52,6 +54,12 @@ def at_an_end(table: pd.DataFrame) -> pd.DataFrame:
     return table[[bool(factors(name, knobs)) for name, knobs in zip(table["row"], table["knobs"], strict=True)]]
 
 
+def result_of(line: dict, results: list[dict]) -> dict | None:
+    """The last result that was begun at a line of the table as it is now."""
+    same = (found for found in reversed(results) if all(found.get(name) == line[name] for name in SAME))
+    return next(same, None)
+
+
 def followed(split: Split, name: str, knobs: dict) -> tuple[dict, float]:
     """The knobs that validation leads to from ``knobs``, and their NDCG@10 on the test part."""
 
@@ -76,11 +84,14 @@ def report(table: pd.DataFrame, results: list[dict]) -> str:
     before, rows = best_peer(values), []
     frozen = values["zero-shot"]
     wide = values.copy()
-    for found in results:
-        dataset, name = found["dataset"], found["row"]
-        line = table[(table["dataset"] == dataset) & (table["row"] == name)].iloc[0]
+    for line in at_an_end(table).to_dict("records"):
+        found = result_of(line, results)
+        if found is None:
+            continue
+        dataset, name = line["dataset"], line["row"]
         shown = [
-            ", ".join(f"{knob} {value:g}" for knob, value in knobs.items()) for knobs in (line["knobs"], found["knobs"])
+            ", ".join(f"{knob} {value:g}" for knob, value in knobs.items())
+            for knobs in (line["knobs"], found["followed to"])
         ]
         old, new = values.loc[dataset, name], found["ndcg@10"]
         wide.loc[dataset, name] = new
@@ -110,15 +121,15 @@ def main() -> None:
         arguments.report.write_text(report(table, results), encoding="utf-8")
         print(arguments.report.read_text(encoding="utf-8"))
         return
-    done = {(found["dataset"], found["row"]) for found in results}
     for dataset, lines in at_an_end(table).groupby("dataset", sort=False):
-        lines = lines[[(dataset, name) not in done for name in lines["row"]]]
+        lines = lines[[result_of(line, results) is None for line in lines.to_dict("records")]]
         if lines.empty:
             continue
         split = Split(dataset, arguments.data_path, int(lines["seed"].iloc[0]), int(lines["max_users"].iloc[0]))
-        for name, knobs in zip(lines["row"], lines["knobs"], strict=True):
-            found, value = followed(split, name, knobs)
-            add_result(arguments.output, {"dataset": dataset, "row": name, "knobs": found, "ndcg@10": value})
+        for line in lines.to_dict("records"):
+            found, value = followed(split, line["row"], line["knobs"])
+            result = {name: line[name] for name in SAME} | {"followed to": found, "ndcg@10": value}
+            add_result(arguments.output, result)
 
 
 if __name__ == "__main__":

@@ -340,8 +340,10 @@ def _check_folder(config) -> None:
     if config["train_stage"] == "pretrain":
         return
     if folder.is_dir():
-        for file in sorted(folder.glob(f"{config['dataset']}*.inter")):
-            _check_header(file, config["field_separator"])
+        parts = [f".{part}" for part in config["benchmark_filename"] or [""] if part] or [""]
+        for file in (folder / f"{config['dataset']}{part}.inter" for part in parts):
+            if file.is_file():
+                _check_header(file, config["field_separator"])
         return
     urls = Path(recbole.__file__).parent / "properties" / "dataset" / "url.yaml"
     if config["dataset"] not in yaml.safe_load(urls.read_text(encoding="utf-8")):

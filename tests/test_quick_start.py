@@ -135,6 +135,18 @@ def test_a_file_without_a_header_is_named_with_its_row(header, monkeypatch, tmp_
         quick_start.main()
 
 
+def test_files_that_recbole_does_not_read_are_no_matter(tmp_path):
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "odd.inter").write_text("user_id:token\titem_id:token\n")
+    (tmp_path / "odd" / "odd-old.inter").write_text("u1\ti1\n")
+    config = Config("Pop", "odd", config_dict={"data_path": str(tmp_path)})
+    quick_start._check_folder(config)
+    (tmp_path / "odd" / "odd.one.inter").write_text("u1\ti1\n")
+    config["benchmark_filename"] = ["one", "two"]
+    with pytest.raises(ValueError, match=r"odd\.one\.inter"):
+        quick_start._check_folder(config)
+
+
 def test_a_misspelt_key_is_told(tiny):
     """An error where the model is ours; a warning where another reader of the key may be about."""
     message = "interpolation_wieght.*did you mean .interpolation_weight"

@@ -210,17 +210,23 @@ class UniversalColumns(_Base):
         return parts
 
     def _tell_of_repeated(self, parts) -> None:
-        """A pair that is seen and held out would count as missed, where the stock models may find it."""
-        if self.config["model"] != "UniversalMLP" or self.config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
+        """A pair that is seen and held out counts as missed where no candidate is what a user has had."""
+        if "proximity" not in self.universal_pipeline.families:
             return
         seen = training_matrix(parts[0])
         n_repeated = sum(int(seen.multiply(training_matrix(part)).count_nonzero()) for part in parts[1:])
         if n_repeated:
+            mended = (
+                "take them out of the files"
+                if self.benchmark_filename_list
+                else "rm_dup_inter: first keeps one of each"
+            )
             logger.warning(
-                "%d pairs of user and item of data set [%s] are in the training part and in another one. UniversalMLP "
-                "recommends nothing that a user has had, so it misses them all; rm_dup_inter: first keeps one of each.",
+                "%d pairs of user and item of data set [%s] are in the training part and in another one. With "
+                "proximity what a user has had comes after all candidates, so nearly all of them are missed; %s.",
                 n_repeated,
                 self.dataset_name,
+                mended,
             )
 
     def _set_columns(self, family: str, user: torch.Tensor, item: torch.Tensor) -> None:

@@ -184,8 +184,13 @@ class ProximityPairs(PairFeatures):
         nothing a model was trained on can be several times worse: there the model must be ahead, by more than half of
         one (which is right in seven of ten cases).
         """
+        return lead <= 0.5 if self._mostly_single else lead < -1
+
+    @cached_property
+    def _mostly_single(self) -> bool:
+        """Whether most users with interactions have one."""
         degree = self.scorers.user_degree
-        return lead <= 0.5 if np.median(degree[degree > 0]) < 2 else lead < -1
+        return bool(np.mean(degree[degree > 0] == 1) > 0.5)
 
     def why_popularity(self, name: str, lead: float = 0.0, found: float = 0.0) -> str:
         """The reason for which :meth:`popularity_outdoes` something, for people; empty if it does not.

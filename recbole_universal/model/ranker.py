@@ -106,9 +106,7 @@ class UniversalRanker:
         self.show_progress = show_progress
         self._pipeline = pipeline
         self.scorer = scorer_of(pretrained, pipeline).to(self.device)
-        #: Takes the message that popularity ranks; warns by default.
-        self.tell: Callable[[str], object] = _warn
-        self.scorer.tell = self._tell
+        self.tell = _warn
         self._attach(pipeline(self.matrix))
 
     def _attach(self, features: UniversalFeatures) -> None:
@@ -183,8 +181,14 @@ class UniversalRanker:
             self._item_item.data.flags.writeable = False
         return self._item_item
 
-    def _tell(self, message: str) -> None:
-        self.tell(message)
+    @property
+    def tell(self) -> Callable[[str], object]:
+        """What takes the message that popularity ranks; a ``UserWarning`` by default."""
+        return self.scorer.tell
+
+    @tell.setter
+    def tell(self, tell: Callable[[str], object]) -> None:
+        self.scorer.tell = tell
 
     def why_popularity(self, fast: bool = False) -> str:
         """Why all users get the same popular items, for people; empty if lists are personal.
@@ -213,7 +217,7 @@ class UniversalRanker:
             reason = self.why_popularity(fast=True)
             if reason:
                 slower = "" if self.why_popularity() else " Lists that are not fast are personal."
-                self._tell(f"All users get the same popular items: {reason}.{slower}")
+                self.tell(f"All users get the same popular items: {reason}.{slower}")
                 n_items = self.matrix.shape[1]
                 self._summed = sp.csr_matrix((n_items, n_items), dtype=np.float32)
             else:

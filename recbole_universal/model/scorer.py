@@ -96,7 +96,7 @@ class UniversalScorer(nn.Module):
         self._pairs: dict[str, PairFeatures] = {}
         # Of these weights, by that check: the lead over popularity and the NDCG@10.
         self._judged: tuple[SelfCheck, float, float] | None = None
-        self._told: list[SelfCheck | None] = []  # the check that popularity was said to rank by
+        self._told: tuple[SelfCheck | ProximityPairs, str] | None = None  # what it was said of that popularity ranks
         #: Takes the message that popularity ranks.
         self.tell: Callable[[str], Any] = logger.warning
         self.register_load_state_dict_post_hook(_forget_judged)
@@ -147,12 +147,15 @@ class UniversalScorer(nn.Module):
         self-check attached or the mode set.
         """
         reason = self.why_popularity()
-        if reason:
-            check = cast(ProximityPairs, self.pairs("proximity")).check
-            if not (self._told and self._told[0] is check):  # once of each self-check
-                self.tell(f"All users get the same popular items: {reason}.")
-                self._told = [check]
-        return bool(reason)
+        if not reason:
+            self._told = None
+            return False
+        pairs = cast(ProximityPairs, self.pairs("proximity"))
+        of = pairs if pairs.check is None else pairs.check  # an update keeps its check
+        if self._told is None or self._told[0] is not of or self._told[1] != reason:
+            self.tell(f"All users get the same popular items: {reason}.")
+            self._told = of, reason
+        return True
 
     def why_popularity(self) -> str:
         """The reason for :meth:`outdone_by_popularity`, for people; empty if the network ranks."""

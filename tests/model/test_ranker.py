@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import re
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -238,6 +240,19 @@ def test_popularity_ranks_where_it_outdoes_the_fast_lists(recwarn, monkeypatch):
     assert not len(recwarn)  # said once
 
 
+def test_a_ranker_that_is_replaced_frees_its_memory():
+    """At once, without the garbage collector: services hold one ranker and swap in the next."""
+    ranker = UniversalRanker(communities())
+    ranker.top_k(np.arange(3), 5)
+    gone = weakref.ref(ranker), weakref.ref(ranker.features)
+    gc.disable()
+    try:
+        del ranker
+        assert all(reference() is None for reference in gone)
+    finally:
+        gc.enable()
+
+
 def test_few_checked_users_are_checked_anew_when_there_are_twice_as_many():
     """As a new ranker checks them, so that what came first decides nothing."""
     users, items = np.arange(60), np.arange(60) % 45
@@ -269,6 +284,8 @@ def test_other_features_have_another_verdict():
     assert len(told) == 1
     assert ranker.scorer.attach(UniversalRanker(sp.eye(20).tocsr()).features).outdone_by_popularity()
     assert len(told) == 2 and "nobody has two" in told[1]  # once of each data set
+    assert ranker.scorer.attach(UniversalRanker(sp.eye(30).tocsr()).features).outdone_by_popularity()
+    assert len(told) == 3
 
 
 def test_popularity_ranks_until_somebody_has_two_interactions():
