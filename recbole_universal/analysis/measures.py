@@ -211,6 +211,21 @@ def accuracy(held_out: HeldOut, lists: dict[str, np.ndarray]) -> pd.DataFrame:
     return table.rename_axis("model").reset_index()
 
 
+def verdict(held_out: HeldOut, lists: dict[str, np.ndarray]) -> str:
+    """One sentence: the universal model against the best of the simple recommenders, paired over the users."""
+    peer = max(PEERS, key=lambda name: held_out.gains(lists[name]).mean())
+    ours, theirs = held_out.gains(lists["universal model"]), held_out.gains(lists[peer])
+    difference = ours - theirs
+    error = difference.std() / np.sqrt(len(difference))
+    found = (
+        "no difference to tell from chance"
+        if abs(difference.mean()) <= 2 * error
+        else f"{'better' if difference.mean() > 0 else 'worse'} by more than two standard errors of the difference"
+    )
+    names = ", ".join(PEERS)
+    return f"The universal model reaches {ours.mean():.4f}, the best of {names} ({peer}) {theirs.mean():.4f}: {found}."
+
+
 def popularity(held_out: HeldOut, lists: dict[str, np.ndarray]) -> pd.DataFrame:
     """How far the lists are MostPop's: overlap with it, distinct lists, coverage and Gini of the items shown."""
     n_items = held_out.train.shape[1]

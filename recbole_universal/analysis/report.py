@@ -189,9 +189,11 @@ class _Study:
     def _accuracy(self) -> Section:
         table = measures.accuracy(self.held_out, {**self.main, **self.scorers})
         text = (
+            f"{measures.verdict(self.held_out, self.main)} "
             f"NDCG@10 on {len(self.held_out.users):,} users, {measures.HIDDEN_SHARE:.0%} of whose interactions were "
             "hidden; all items are ranked, nothing is trained, no knob is chosen. The other rows are the graph scorers "
-            "that the universal model weighs, each alone. A shipped model may have seen a public data set before."
+            "that the universal model weighs, each alone; MostPop, ItemKNN and EASE are three of them. A shipped "
+            "model may have seen a public data set before."
         )
         for lists, fast in (("The universal model's lists", False), ("Fast lists", True)):
             reason = self.ranker.why_popularity(fast)

@@ -63,6 +63,23 @@ def test_a_family_that_says_nothing_of_a_data_set_has_no_distance():
     assert list(measures.feature_distances(features, 0)["family"]) == ["activity"]
 
 
+def test_the_verdict_tells_differences_from_chance():
+    held_out = measures.HeldOut(communities(), 40, 1)
+    nothing = np.full((40, 10), -1)
+    ideal = nothing.copy()
+    for row, user in enumerate(held_out.users):
+        hidden = held_out.test[user].indices[:10]
+        ideal[row, : len(hidden)] = hidden
+    lists = dict.fromkeys(("MostPop", "ItemKNN", "EASE"), nothing)
+    said = measures.verdict(held_out, {**lists, "universal model": ideal})
+    assert "reaches 1.0000" in said and "0.0000: better by more than two" in said
+    said = measures.verdict(held_out, {**lists, "EASE": ideal, "universal model": nothing})
+    assert "(EASE) 1.0000: worse by more than two" in said
+    one = nothing.copy()
+    one[0] = ideal[0]
+    assert "no difference to tell" in measures.verdict(held_out, {**lists, "universal model": one})
+
+
 def test_gains_are_ndcg():
     held_out = measures.HeldOut(communities(), 5, 1)
     ideal = np.full((5, 20), -1)
