@@ -617,11 +617,11 @@ BPR, NGCF, LightGCN, NeuMF and MultiVAE are RecBole's, trained with early stoppi
 stopped after 20 epochs without a better one, at most 400) in batches of 8192 interactions (MultiVAE: 512 users) with a
 learning rate chosen on validation (NDCG@10, as for stopping) from 0.001 and 0.005; on amazon-sports and on data sets
 marked with a number of users, which is a sample of the users that all rows share, with 0.005; all else is RecBole's
-default. "In-domain" is
-UniversalMLP trained on the data set from zero, "fine-tuned" the frozen model trained further on it, both on hidden
-interactions of the training part, stopped on validation. A trained row is one training run; the lines of other seeds
-(another split, another initialisation) show how much it varies. On the data set that is split in time, RecBole gives
-SASRec a user's validation item as the last of the sequence when the test item is ranked; no other row knows it.
+default. "In-domain" is UniversalMLP trained on the data set from zero, "fine-tuned" the frozen model trained further on
+it, both on hidden interactions of the training part, stopped on validation. A trained row is one training run; the
+lines of other seeds (another split, another initialisation) show how much it varies. On the data set that is split in
+time, RecBole gives SASRec a user's validation item as the last of the sequence when the test item is ranked; no other
+row knows it.
 
 {table}
 

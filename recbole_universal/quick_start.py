@@ -340,8 +340,9 @@ def _check_folder(config) -> None:
     if config["train_stage"] == "pretrain":
         return
     if folder.is_dir():
-        parts = [f".{part}" for part in config["benchmark_filename"] or [""] if part] or [""]
-        for file in (folder / f"{config['dataset']}{part}.inter" for part in parts):
+        parts = [f"{config['dataset']}.{part}" for part in config["benchmark_filename"] or ()]
+        for name in parts or [config["dataset"]]:
+            file = folder / f"{name}.inter"
             if file.is_file():
                 _check_header(file, config["field_separator"])
         return

@@ -213,8 +213,9 @@ def accuracy(held_out: HeldOut, lists: dict[str, np.ndarray]) -> pd.DataFrame:
 
 def verdict(held_out: HeldOut, lists: dict[str, np.ndarray]) -> str:
     """One sentence: the universal model against the best of the simple recommenders, paired over the users."""
-    peer = max(PEERS, key=lambda name: held_out.gains(lists[name]).mean())
-    ours, theirs = held_out.gains(lists["universal model"]), held_out.gains(lists[peer])
+    gains = {name: held_out.gains(lists[name]) for name in ("universal model", *PEERS)}
+    peer = max(PEERS, key=lambda name: gains[name].mean())
+    ours, theirs = gains["universal model"], gains[peer]
     difference = ours - theirs
     error = difference.std() / np.sqrt(len(difference))
     found = (

@@ -199,22 +199,22 @@ class UniversalColumns(_Base):
     def build(self) -> list:
         """Split as RecBole does, then compute the features of the training part and fill the columns."""
         parts = super().build()
-        self._tell_of_repeated(parts)
+        matrix = training_matrix(parts[0])
+        self._tell_of_repeated(matrix, parts[1:])
         if {self.config["eval_users"], self.config["eval_items"]} - {None, "all"}:
             parts[-1].inter_feat = parts[-1].inter_feat[rows_to_test(self.config, parts[-1])]
-        features = shared_features(self.universal_pipeline, training_matrix(parts[0]), self.config)
+        features = shared_features(self.universal_pipeline, matrix, self.config)
         for family, values in features.items():
             self._set_columns(family, torch.as_tensor(values.user), torch.as_tensor(values.item))
         for part in (self, *parts):
             part.universal = features
         return parts
 
-    def _tell_of_repeated(self, parts) -> None:
+    def _tell_of_repeated(self, seen: sp.csr_matrix, held_out) -> None:
         """A pair that is seen and held out counts as missed where no candidate is what a user has had."""
         if "proximity" not in self.universal_pipeline.families:
             return
-        seen = training_matrix(parts[0])
-        n_repeated = sum(int(seen.multiply(training_matrix(part)).count_nonzero()) for part in parts[1:])
+        n_repeated = sum(int(seen.multiply(training_matrix(part)).count_nonzero()) for part in held_out)
         if n_repeated:
             mended = (
                 "take them out of the files"

@@ -488,11 +488,10 @@ class ProximityFeatures(FeatureFamily):
         ``None`` where the self-check, on which the trust and the verdicts rest, could be of twice as many users.
         """
         assert isinstance(features.pair, ProximityPairs)
-        pair = features.pair.updated(graph.user_item)
-        n_checked = 0 if pair.check is None else len(pair.check.n_hidden)
-        n_able = int((pair.scorers.user_degree >= 2).sum())
-        could_be = min(n_able, self._most_checked(pair.scorers.n_users))
-        return None if could_be >= max(1, 2 * n_checked) else _of_pairs(pair)
+        check, degree = features.pair.check, np.diff(graph.user_item.indptr)
+        n_checked = 0 if check is None else len(check.n_hidden)
+        could_be = min(int((degree >= 2).sum()), self._most_checked(int((degree > 0).sum())))
+        return None if could_be >= max(1, 2 * n_checked) else _of_pairs(features.pair.updated(graph.user_item))
 
     def _most_checked(self, n_users: int) -> int:
         """Users of the self-check of a data set."""

@@ -110,7 +110,7 @@ class UniversalInterpolation(AbstractRecommender):
         """
         if not self.universal_mixing or self._universal_weighs(0.0):
             return super().full_sort_predict(interaction)
-        if self._universal_weighs(1.0) and self._universal_held is None:
+        if self._universal_ranks_alone():
             return self._universal_rows(interaction[self.universal_user]).reshape(-1)
         return self._universal_mixed(interaction).reshape(-1)
 
@@ -125,7 +125,7 @@ class UniversalInterpolation(AbstractRecommender):
         first = torch.full((int(row.max()) + 1,), len(row), device=row.device)
         first = first.scatter_reduce(0, row, torch.arange(len(row), device=row.device), "amin")
         distinct = interaction[first.cpu()]
-        if self._universal_weighs(1.0) and self._universal_held is None:
+        if self._universal_ranks_alone():
             rows = self._universal_rows(distinct[self.universal_user])
         else:
             rows = self._universal_mixed(distinct)
@@ -144,6 +144,10 @@ class UniversalInterpolation(AbstractRecommender):
 
     def _universal_weighs(self, weight: float) -> bool:
         return bool((self.universal_weights == weight).all())
+
+    def _universal_ranks_alone(self) -> bool:
+        """Whether the base is not asked; where scores are held for other weights it has been."""
+        return self._universal_held is None and self._universal_weighs(1.0)
 
     def _universal_mixed(self, interaction) -> torch.Tensor:
         """Mixed scores, float32 [batch_size, n_items]; item 0 (padding) gets the lowest of its row."""
