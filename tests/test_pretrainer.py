@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import write_atomic
+from conftest import write_atomic, write_planted
 from recbole.data.interaction import Interaction
 
 import recbole_universal
@@ -295,18 +295,6 @@ def test_damaged_lists_are_noticed_and_made_anew(tmp_path, monkeypatch, damage):
 
 
 # Whole runs
-
-
-def write_planted(folder, name: str, seed: int, n_users: int = 60, n_items: int = 30) -> None:
-    """Users of three tastes who take 8 of the 10 items of their taste and 2 others; every item is about as popular."""
-    rng = np.random.default_rng(seed)
-    rows = []
-    for user in range(n_users):
-        own = np.arange(user % 3, n_items, 3)
-        other = np.setdiff1d(np.arange(n_items), own)
-        items = [*rng.choice(own, 8, replace=False), *rng.choice(other, 2, replace=False)]
-        rows += [(f"u{user}", f"i{item}") for item in rng.permutation(items)]
-    write_atomic(folder, name, rows)
 
 
 @pytest.fixture
