@@ -294,6 +294,25 @@ def test_damaged_lists_are_noticed_and_made_anew(tmp_path, monkeypatch, damage):
     assert made == [1, 1, 1]
 
 
+def test_kept_lists_under_the_name_of_others_are_made_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer.logger, "warning", lambda *_: None)
+    store = ListStore(tmp_path)
+    store.get("red", {"seed": 1}, lambda: random_lists(1).blocks)
+    (first,) = tmp_path.iterdir()
+    store.get("red", {"seed": 2}, lambda: random_lists(2).blocks)
+    (second,) = set(tmp_path.iterdir()) - {first}
+    second.write_bytes(first.read_bytes())
+    found = store.get("red", {"seed": 2}, lambda: random_lists(2).blocks)
+    assert ListBatches(found).digest() == random_lists(2).digest()
+
+
+def test_the_digest_of_lists_is_of_their_content_in_order():
+    first, second = random_lists(1).blocks, random_lists(2).blocks
+    digests = [ListBatches(blocks).digest() for blocks in ([*first, *second], [*second, *first], first, second)]
+    assert len(set(digests)) == 4
+    assert digests[0] == ListBatches([*random_lists(1).blocks, *random_lists(2).blocks]).digest()
+
+
 # Whole runs
 
 

@@ -294,6 +294,19 @@ def test_an_epoch_has_each_list_once(sources, tmp_path, monkeypatch, stage):
     assert epochs[0] != epochs[1] != epochs[2]
 
 
+def test_a_loader_that_is_iterated_at_once_has_each_list_once(sources):
+    extra = {
+        "train_stage": "in_domain",
+        "list_batch_size": 7,
+        **FEATURES,
+        "universal_feature_args": {"proximity": {"top_k": 2}},
+    }
+    config = Config("UniversalMLP", "target", config_dict=target_keys(sources, "", **extra))
+    train, _, _ = data_preparation(config, create_dataset(config))
+    n_rows = sum(len(batch) for batch in train)
+    assert n_rows == len(train.lists) < train.sample_size
+
+
 def test_processes_share_the_lists():
     samplers = [DistributedSampler(list(range(50)), num_replicas=2, rank=rank) for rank in (0, 1)]
     for sampler in samplers:
@@ -304,7 +317,13 @@ def test_processes_share_the_lists():
 
 def test_a_mistake_in_making_lists_is_not_swallowed(sources, monkeypatch):
     keys = target_keys(sources, "", train_stage="in_domain", epochs=1, **FEATURES)
-    monkeypatch.setattr(support_query, "query_lists", lambda *_: None.missing)
+    calls: list[int] = []
+
+    def mistaken_once(*given):
+        calls.append(1)
+        return query_lists(*given) if len(calls) > 1 else None.missing
+
+    monkeypatch.setattr(support_query, "query_lists", mistaken_once)
     with pytest.raises(AttributeError, match="missing"):
         run_recbole("UniversalMLP", "target", config_dict=keys, saved=False)
 
