@@ -59,7 +59,7 @@ from recbole.utils.argument_list import dataset_arguments
 from recbole_universal.data.dataset import UniversalDataset, universal_dataset_class
 from recbole_universal.data.support_query import SupportQueryDataLoader
 from recbole_universal.data.transform import UniversalTransform
-from recbole_universal.model.ranker import features_of
+from recbole_universal.features.pipeline import features_of
 from recbole_universal.model.universal_interpolation import UniversalInterpolation, base_class, read_base_checkpoint
 from recbole_universal.model.universal_mlp import UniversalMLP
 from recbole_universal.pretrained import load_pretrained

@@ -25,7 +25,7 @@ from recbole_universal import __version__
 from recbole_universal.data.dataset import pipeline_from_config, training_matrix
 from recbole_universal.data.support_query import ListBatches, query_lists
 from recbole_universal.features.cache import array_digest
-from recbole_universal.features.pipeline import CACHE_VERSION
+from recbole_universal.features.pipeline import CACHE_VERSION, library_versions
 from recbole_universal.model.scorer import UniversalScorer
 from recbole_universal.model.universal_mlp import NETWORK_KEYS
 from recbole_universal.pretrained import save_pretrained
@@ -95,15 +95,24 @@ def pretrain(config_file_list: Sequence[str] | None = None, config_dict: dict[st
     config = Config("UniversalMLP", "ml-100k", files, {**(config_dict or {}), "train_stage": "pretrain"})
     init_logger(config)
     sources = _checked_sources(config)
-    folder = Path(config["pretrain_dir"])
-    store = ListStore(config["pretrain_lists"])
-    folder.mkdir(parents=True, exist_ok=True)
+    _check_folders({n: _source_config(n, files, {**(config_dict or {}), **keys}) for n, keys in sources.items()})
+    folder, store = Path(config["pretrain_dir"]), ListStore(config["pretrain_lists"])
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        store.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"pretrain_dir, pretrain_lists: cannot make the folder ({error}).") from error
     pipeline = pipeline_from_config(config)
     lists = {}
     bar = tqdm(sources.items(), desc="sources", unit="data set", disable=not config["show_progress"])
     for name, keys in bar:
         bar.set_postfix_str(name)
         lists[name] = source_lists(name, files, {**(config_dict or {}), **keys}, config, pipeline, store)
+        if not lists[name]:
+            raise ValueError(
+                f"pretrain_sources: data set [{name}] is too small, no hidden interaction is among any user's "
+                "candidates; leave it out."
+            )
     init_seed(config["seed"], config["reproducibility"])
     scorer = UniversalScorer(pipeline.dims, *(config[key] for key in NETWORK_KEYS))
     held_out = {name: ListBatches(lists[name]) for name in config["pretrain_held_out"] or ()}
@@ -119,6 +128,7 @@ def pretrain(config_file_list: Sequence[str] | None = None, config_dict: dict[st
         device=config["device"],
         show_progress=config["show_progress"],
         tensorboard=get_tensorboard(logging.getLogger()),
+        described={"package": __version__, "features": pipeline.schema, "sources": list(lists)},
     )
     metrics = trainer.fit(ListBatches([b for name in lists if name not in held_out for b in lists[name]]), held_out)
     card = {
@@ -152,12 +162,31 @@ def _checked_sources(config) -> dict[str, dict[str, Any]]:
         if name in sources:
             raise ValueError(f"pretrain_sources: data set [{name}] is named twice.")
         sources[name] = {key: value for key, value in keys.items() if key != "dataset"}
-    strangers = [name for name in config["pretrain_held_out"] or () if name not in sources]
+    held_out = config["pretrain_held_out"] or []
+    if not isinstance(held_out, (list, tuple)) or not all(isinstance(name, str) for name in held_out):
+        raise ValueError(f"pretrain_held_out: must be a list of names among pretrain_sources, got {held_out!r}.")
+    strangers = [name for name in held_out if name not in sources]
     if strangers:
         raise ValueError(f"pretrain_held_out: {strangers} are not among pretrain_sources {list(sources)}.")
-    if len(sources) == len(config["pretrain_held_out"] or ()):
+    if set(sources) == set(held_out):
         raise ValueError("pretrain_held_out: holds out every source; at least one must be left to train on.")
     return sources
+
+
+def _source_config(name: str, files, keys: dict[str, Any]) -> Config:
+    """RecBole's ``Config`` of a source: of a model without universal columns, as its lists need none."""
+    return Config("BPR", name, files, {**keys, "universal_features": None, "show_progress": False})
+
+
+def _check_folders(configs: dict[str, Config]) -> None:
+    """Refuse sources that are neither on disk nor fetched by RecBole, before any is read."""
+    missing = [name for name, config in configs.items() if not (Path(config["data_path"]).is_dir() or _fetched(name))]
+    if missing:
+        folders = ", ".join(f"[{configs[name]['data_path']}]" for name in missing)
+        raise ValueError(
+            f"pretrain_sources: there are no folders {folders} of RecBole atomic files (data_path/dataset); set "
+            "data_path to the folder that holds the data sets, or leave these sources out."
+        )
 
 
 def source_lists(name, files, keys, config, pipeline, store) -> list[Interaction]:
@@ -171,13 +200,20 @@ def source_lists(name, files, keys, config, pipeline, store) -> list[Interaction
         pipeline: What computes the features.
         store: ``ListStore`` that keeps them.
     """
-    # A model without universal columns: they are computed from support parts alone.
-    source = Config("BPR", name, files, {**keys, "universal_features": None, "show_progress": False})
+    source = _source_config(name, files, keys)
     init_seed(source["seed"], source["reproducibility"])  # RecBole splits by the global random state
     matrix = training_matrix(create_dataset(source).build()[0])
     settings = {"n_users": config["query_users"], "share": config["query_share"], "seed": config["seed"]}
     arrays = {"indptr": matrix.indptr.astype(np.int64), "indices": matrix.indices.astype(np.int64)}
-    key = {"matrix": array_digest(arrays), "schema": pipeline.schema, "version": CACHE_VERSION, **settings}
+    key = {
+        "matrix": array_digest(arrays),
+        "schema": pipeline.schema,
+        "version": CACHE_VERSION,
+        "pipeline_seed": pipeline.seed,
+        "device": pipeline.device.type,
+        "libraries": library_versions(),
+        **settings,
+    }
     return store.get(name, key, lambda: query_lists(matrix, pipeline, **settings))
 
 
@@ -346,12 +382,17 @@ def _check_folder(config) -> None:
             if file.is_file():
                 _check_header(file, config["field_separator"])
         return
-    urls = Path(recbole.__file__).parent / "properties" / "dataset" / "url.yaml"
-    if config["dataset"] not in yaml.safe_load(urls.read_text(encoding="utf-8")):
+    if not _fetched(config["dataset"]):
         raise ValueError(
             f"--dataset: there is no folder [{folder}] of RecBole atomic files (data_path/dataset). A CSV file is what "
             "python -m recbole_universal recommend and analyze take; docs/stages.md makes atomic files of one."
         )
+
+
+def _fetched(dataset: str) -> bool:
+    """Whether RecBole fetches a data set from the network."""
+    urls = Path(recbole.__file__).parent / "properties" / "dataset" / "url.yaml"
+    return dataset in yaml.safe_load(urls.read_text(encoding="utf-8"))
 
 
 def _check_header(file: Path, separator: str) -> None:

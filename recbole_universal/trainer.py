@@ -9,8 +9,10 @@ import logging
 import math
 import os
 import random
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import recbole
@@ -21,18 +23,17 @@ from recbole.data.interaction import Interaction
 from recbole.evaluator import Collector, Evaluator
 from recbole.trainer import Trainer
 from recbole.utils import calculate_valid_score, get_trainer, init_seed
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
 from recbole_universal.data.dataset import training_matrix
 from recbole_universal.data.fields import LIST_LABEL, LIST_MASK
-from recbole_universal.data.support_query import ListBatches
+from recbole_universal.data.support_query import ListBatches, SupportQueryDataLoader
 from recbole_universal.features.cache import canonical_json
 from recbole_universal.model.scorer import UniversalScorer
 from recbole_universal.model.universal_interpolation import base_class, read_base_checkpoint
 from recbole_universal.model.universal_mlp import list_loss, list_scores
 from recbole_universal.pretrained import load_pretrained, save_pretrained
+from recbole_universal.tensor_file import read_tensors, write_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -53,14 +54,16 @@ class UniversalMLPTrainer(Trainer):
         """See RecBole; before training from zero the pair columns are standardised."""
         if self.config["train_stage"] == "zero_shot":
             return self._validate_only(train_data, valid_data, verbose, saved, show_progress)
-        lists = getattr(train_data, "lists", None)
-        if lists is not None and self.config["train_stage"] == "in_domain":
-            sample = lists.sample(seed=self.config["seed"])
+        if isinstance(train_data, SupportQueryDataLoader) and self.config["train_stage"] == "in_domain":
+            sample = train_data.lists.sample(seed=self.config["seed"])
             self.model.scorer.standardise({family: rows.to(self.device) for family, rows in sample.items()})
         result = super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
         if saved and self.config["local_rank"] == 0:
             self._export(verbose)
         return result
+
+    def _check_nan(self, loss) -> None:
+        _refuse_divergence(loss.item(), self.config["learning_rate"])
 
     def _export(self, verbose) -> None:
         """Write the best epoch beside RecBole's checkpoint as a folder that the key ``pretrained`` takes."""
@@ -328,8 +331,9 @@ class Pretrainer:
 
     Adam with a learning rate that rises over the first tenth of all steps and falls along a cosine. After each epoch
     the state is replaced in one step, so that a killed run resumes to the same weights: everything random in an epoch
-    comes from ``seed`` and the number of the epoch. The best epoch is the one with the highest mean NDCG@10 over the
-    lists of held-out sources; training stops when ``stopping_step`` epochs brought none.
+    comes from ``seed`` and the number of the epoch. A state is resumed only by a run of the same settings, network,
+    lists and ``described``; any other, and a damaged one, is replaced. The best epoch is the one with the highest mean
+    NDCG@10 over the lists of held-out sources; training stops when ``stopping_step`` epochs brought none.
 
     Args:
         scorer: The network, untrained.
@@ -343,6 +347,7 @@ class Pretrainer:
         device: Where to train.
         show_progress: Whether to draw progress bars.
         tensorboard: A ``SummaryWriter``, or ``None``.
+        described: What else the run is made of, as JSON, such as the names of the sources.
     """
 
     def __init__(
@@ -359,13 +364,14 @@ class Pretrainer:
         device: str | torch.device = "cpu",
         show_progress: bool = False,
         tensorboard=None,
+        described: Any = None,
     ) -> None:
         self.device = torch.device(device)
         self.scorer = scorer.to(self.device)
-        self.file = Path(folder) / "pretrain-state.pt"
+        self.file = Path(folder) / "pretrain-state.safetensors"
         self.seed, self.learning_rate, self.epochs = seed, learning_rate, epochs
         self.stopping_step, self.batch_size, self.loss = stopping_step, batch_size, loss
-        self.show_progress, self.tensorboard = show_progress, tensorboard
+        self.show_progress, self.tensorboard, self.described = show_progress, tensorboard, described
 
     def fit(self, train: ListBatches, held_out: dict[str, ListBatches]) -> dict[str, float]:
         """Train, or go on where a killed run stopped, and leave the best weights in the scorer.
@@ -376,6 +382,9 @@ class Pretrainer:
 
         Returns:
             NDCG@10 of the best epoch by held-out source.
+
+        Raises:
+            ValueError: If the training diverges, so that the loss or weights become NaN or infinite.
         """
         n_batches = math.ceil(len(train) / self.batch_size)
         optimizer = torch.optim.Adam(self.scorer.parameters(), lr=self.learning_rate)
@@ -420,6 +429,7 @@ class Pretrainer:
                 loss.backward()
                 optimizer.step()
                 total += loss.item()
+        _refuse_divergence(total, self.learning_rate, self.scorer.parameters())
         self.scorer.eval()
         return total / n_batches
 
@@ -444,40 +454,63 @@ class Pretrainer:
         return float(torch.cat(gains).mean())
 
     def _key(self, train: ListBatches, held_out: dict[str, ListBatches]) -> str:
-        """What a state must agree with to be gone on from."""
+        """What a state must agree with to be resumed."""
         settings = [self.seed, self.learning_rate, self.epochs, self.stopping_step, self.batch_size, self.loss]
-        sizes = {name: len(lists) for name, lists in held_out.items()}
+        lists = [train.digest(), [[name, lists.digest()] for name, lists in held_out.items()]]
         weights = {name: list(value.shape) for name, value in self.scorer.state_dict().items()}
-        return hashlib.sha256(canonical_json([settings, len(train), sizes, weights]).encode()).hexdigest()
+        content = [settings, lists, self.scorer.families, self.scorer.network, weights, self.described]
+        return hashlib.sha256(canonical_json(content).encode()).hexdigest()
 
     def _save(self, state: dict, optimizer) -> None:
-        beside = self.file.with_suffix(f".{os.getpid()}")
-        torch.save({**state, "scorer": self.scorer.state_dict(), "optimizer": optimizer.state_dict()}, beside)
-        os.replace(beside, self.file)
+        tensors = {f"best/{name}": value for name, value in state["best"].items()}
+        tensors |= {f"scorer/{name}": value for name, value in self.scorer.state_dict().items()}
+        for number, moments in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{number}/{name}": value for name, value in moments.items()}
+        write_tensors(self.file, tensors, {name: value for name, value in state.items() if name != "best"})
 
     def _resume(self, optimizer, run: str) -> dict | None:
         if not self.file.is_file():
             return None
-        state = torch.load(self.file, map_location=self.device, weights_only=True)
+        try:
+            tensors, state = read_tensors(self.file)
+        except ValueError as error:
+            logger.warning("[%s] is damaged (%s); pre-training begins anew.", self.file, error)
+            return None
         if state["run"] != run:
             logger.warning("[%s] is of another run; pre-training begins anew.", self.file)
             return None
-        self.scorer.load_state_dict(state.pop("scorer"))
-        optimizer.load_state_dict(state.pop("optimizer"))
+        parts: dict[str, dict[str, torch.Tensor]] = {"best": {}, "scorer": {}, "optimizer": {}}
+        for name, value in tensors.items():
+            part, _, name = name.partition("/")
+            parts[part][name] = value.to(self.device)
+        self.scorer.load_state_dict(parts["scorer"])
+        moments: dict[int, dict[str, torch.Tensor]] = {}
+        for name, value in parts["optimizer"].items():
+            number, _, name = name.partition("/")
+            moments.setdefault(int(number), {})[name] = value
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
         logger.info("Pre-training goes on after epoch %d of [%s].", state["epoch"], self.file)
-        return state
+        return {**state, "best": parts["best"]}
+
+
+def _refuse_divergence(loss: float, learning_rate: float, parameters: Iterable[torch.Tensor] = ()) -> None:
+    """Raise ValueError if the loss or a weight is NaN or infinite."""
+    if not math.isfinite(loss) or not all(bool(weights.isfinite().all()) for weights in parameters):
+        raise ValueError(
+            f"learning_rate: the training diverged with {learning_rate}, its loss or weights are NaN or infinite; try "
+            "a smaller one. Nothing is saved."
+        )
 
 
 class ListStore:
     """Candidate lists of source data sets on disk, so that a killed run, or another one, need not make them again.
 
     Args:
-        folder: Made if missing.
+        folder: Made if missing, when the first lists are stored.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
 
     def get(self, name: str, key: dict, make) -> list[Interaction]:
         """The blocks stored under a name and key, made and stored if there are none.
@@ -488,21 +521,24 @@ class ListStore:
             make: Function without arguments that returns the blocks.
         """
         digest = hashlib.sha256(canonical_json(key).encode()).hexdigest()[:16]
-        file = self.folder / f"{name}-{digest}.safetensors"
+        readable = re.sub(r"[^\w.-]", "_", name)
+        file = self.folder / f"{readable}-{digest}.safetensors"
         if file.is_file():
             try:
-                return self._blocks(load_file(file))
-            except (SafetensorError, ValueError) as error:
+                tensors, described = read_tensors(file)
+                if described != json.loads(canonical_json(key)):
+                    raise ValueError("it is of another key")
+                return self._blocks(tensors)
+            except ValueError as error:
                 logger.warning("[%s] is damaged (%s); made anew.", file, error)
         blocks: Sequence[Interaction] = make()
         tensors = {
-            f"{number}/{column}": values.contiguous()
+            f"{number}/{column}": values
             for number, block in enumerate(blocks)
             for column, values in block.interaction.items()
         }
-        beside = file.with_suffix(f".{os.getpid()}")
-        save_file(tensors, beside, metadata={"key": json.dumps(key, sort_keys=True)})
-        os.replace(beside, file)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_tensors(file, tensors, key)
         return list(blocks)
 
     @staticmethod

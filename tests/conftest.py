@@ -59,6 +59,21 @@ def write_atomic(folder: Path, name: str, rows: list[tuple], fields: str = "user
     return str(folder)
 
 
+def write_planted(folder: Path, name: str, seed: int, n_users: int = 60, n_items: int = 30) -> None:
+    """A data set on which only a personal recommender is good: all items are about as popular.
+
+    Users have one of three tastes, and take 8 of the 10 items of their taste and 2 others.
+    """
+    rng = np.random.default_rng(seed)
+    rows = []
+    for user in range(n_users):
+        own = np.arange(user % 3, n_items, 3)
+        other = np.setdiff1d(np.arange(n_items), own)
+        items = [*rng.choice(own, 8, replace=False), *rng.choice(other, 2, replace=False)]
+        rows += [(f"u{user}", f"i{item}") for item in rng.permutation(items)]
+    write_atomic(folder, name, rows)
+
+
 @pytest.fixture
 def tiny(tmp_path) -> dict:
     """Config keys of a data set of 40 users and 30 items, ratings and timestamps, 12 interactions a user."""

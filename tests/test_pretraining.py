@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from conftest import write_atomic
+from conftest import write_atomic, write_planted
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.data.interaction import Interaction
 from recbole.quick_start import run_recbole
+from torch.utils.data.distributed import DistributedSampler
 
 import recbole_universal
 from recbole_universal import FeaturePipeline, UniversalRanker
+from recbole_universal.data import support_query
 from recbole_universal.data.dataset import training_matrix
 from recbole_universal.data.fields import LIST_LABEL, LIST_MASK
-from recbole_universal.data.support_query import ListBatches, query_lists, unseen_groups
+from recbole_universal.data.support_query import ListBatches, SupportQueryDataLoader, query_lists, unseen_groups
 from recbole_universal.features.proximity import support_query_split
 from recbole_universal.model.scorer import BOUND, UniversalScorer
-from recbole_universal.pretrained import load_pretrained
+from recbole_universal.pretrained import Pretrained, load_pretrained
 from recbole_universal.trainer import Pretrainer
 
 FEATURES = {"universal_features": ["proximity"], "universal_feature_args": {"proximity": {"top_k": 10}}}
@@ -62,6 +66,15 @@ def sources(tmp_path) -> dict:
         "state": "ERROR",
         **FEATURES,
     }
+
+
+@pytest.fixture
+def planted(sources, tmp_path) -> float:
+    """NDCG@10 that a model which learns must reach on the data set "planted": far above what Random and Pop reach."""
+    write_planted(tmp_path / "data", "planted", 5)
+    shared = {key: sources[key] for key in ("data_path", "show_progress", "gpu_id", "state")}
+    simple = [run_recbole(model, "planted", config_dict=shared, saved=False) for model in ("Random", "Pop")]
+    return 1.5 * max(result["test_result"]["ndcg@10"] for result in simple)
 
 
 def target_keys(sources: dict, folder, **extra) -> dict:
@@ -106,8 +119,6 @@ def test_pretrain_zero_shot_and_fresh_ranker_agree(sources):
     assert (folder / "README.md").read_text().startswith("# my-universal")
 
     keys = target_keys(sources, folder)
-    result = run_recbole("UniversalMLP", "target", config_dict=keys)
-    assert result["test_result"]["ndcg@10"] > 0.2
 
     config = Config("UniversalMLP", "target", config_dict=keys)
     torch.manual_seed(0)
@@ -130,6 +141,24 @@ def test_pretrain_zero_shot_and_fresh_ranker_agree(sources):
     best = masked[1:6].topk(5)
     np.testing.assert_array_equal(items + 1, best.indices.numpy())
     np.testing.assert_allclose(values, best.values.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_every_candidate_is_above_every_other_item(sources):
+    folder = recbole_universal.pretrain(config_dict=sources)
+    pretrained = load_pretrained(folder)
+    last = "scorers.0.pair_head.4.weight"
+    sure = Pretrained({**pretrained.state_dict, last: pretrained.state_dict[last] * 1e4}, pretrained.schema, {})
+    matrix = sp.csr_matrix((np.random.default_rng(0).random((40, 30)) < 0.2).astype(np.float32))
+    scorer = UniversalRanker(matrix, sure).scorer
+    scorer.outdone_by_popularity = lambda: False
+    users = torch.arange(40)
+    scores = scorer.score_all(users)
+    candidate = torch.zeros(40, 31, dtype=torch.bool)
+    items = scorer.pairs("proximity").candidates(users).items
+    candidate = candidate.scatter(1, torch.where(items < 0, 30, items), True)[:, :30]
+    lowest = torch.where(candidate, scores, torch.inf).amin(dim=1)
+    highest = torch.where(candidate, -torch.inf, scores).amax(dim=1)
+    assert (lowest == -BOUND).any() and (lowest > highest).all()  # some shares are below any that could be told apart
 
 
 def test_items_outside_the_candidates_follow_by_popularity(sources):
@@ -225,10 +254,85 @@ def test_a_trained_model_is_saved_as_a_pretrained_one_too(sources, tmp_path, sta
 
 
 @pytest.mark.parametrize("loss", ["softmax", "BPR"])
-def test_in_domain_training_learns(sources, loss):
+def test_in_domain_training_learns(sources, planted, loss):
     keys = target_keys(sources, "", train_stage="in_domain", list_loss=loss, epochs=5, **FEATURES)
-    result = run_recbole("UniversalMLP", "target", config_dict={**keys, "mlp_hidden_size": [8]}, saved=False)
-    assert result["test_result"]["ndcg@10"] > 0.2
+    result = run_recbole("UniversalMLP", "planted", config_dict={**keys, "mlp_hidden_size": [8]}, saved=False)
+    assert result["test_result"]["ndcg@10"] > planted
+
+
+def test_pre_training_learns_what_holds_on_another_data_set(sources, planted, monkeypatch):
+    folder = recbole_universal.pretrain(config_dict=sources)
+    result = run_recbole("UniversalMLP", "planted", config_dict=target_keys(sources, folder), saved=False)
+    assert result["test_result"]["ndcg@10"] > planted
+
+
+@pytest.mark.parametrize("stage", ["in_domain", "finetune"])
+def test_an_epoch_has_each_list_once(sources, tmp_path, monkeypatch, stage):
+    # With two candidates a scorer, many users' hidden items are no candidates.
+    narrow = {"proximity": {"top_k": 2}}
+    folder = recbole_universal.pretrain(config_dict={**sources, "universal_feature_args": narrow})
+    extra = {"train_stage": stage, "epochs": 3, "list_batch_size": 7, "query_users": 50}
+    if stage == "in_domain":
+        extra |= {"universal_features": ["proximity"], "universal_feature_args": narrow}
+    config = Config("UniversalMLP", "target", config_dict=target_keys(sources, folder, **extra))
+    train, valid, _ = data_preparation(config, create_dataset(config))
+    taken: list[int] = []
+    batch = ListBatches.batch
+
+    def recorded(self, index):
+        taken.extend(int(number) for number in index)
+        return batch(self, index)
+
+    n_lists, n_batches = len(train.lists), len(train)
+    assert 7 < n_lists < train.sample_size == 50 and n_batches == math.ceil(n_lists / 7)
+    model = recbole_universal.UniversalMLP(config, train._dataset)
+    monkeypatch.setattr(ListBatches, "batch", recorded)
+    recbole_universal.trainer.UniversalMLPTrainer(config, model).fit(train, valid, saved=False)
+    taken = taken[-3 * n_lists :]  # before them come those that the columns are standardised by
+    epochs = [taken[start : start + n_lists] for start in range(0, len(taken), n_lists)]
+    assert len(epochs) == 3 and all(sorted(epoch) == list(range(n_lists)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_a_loader_that_is_iterated_at_once_has_each_list_once(sources):
+    extra = {
+        "train_stage": "in_domain",
+        "list_batch_size": 7,
+        **FEATURES,
+        "universal_feature_args": {"proximity": {"top_k": 2}},
+    }
+    config = Config("UniversalMLP", "target", config_dict=target_keys(sources, "", **extra))
+    train, _, _ = data_preparation(config, create_dataset(config))
+    n_rows = sum(len(batch) for batch in train)
+    assert n_rows == len(train.lists) < train.sample_size
+
+
+def test_processes_share_the_lists():
+    samplers = [DistributedSampler(list(range(50)), num_replicas=2, rank=rank) for rank in (0, 1)]
+    for sampler in samplers:
+        SupportQueryDataLoader._cut_to(SimpleNamespace(sampler=sampler), 20)
+    assert [len(sampler) for sampler in samplers] == [10, 10]
+    assert sorted([*samplers[0], *samplers[1]]) == list(range(20))
+
+
+def test_a_mistake_in_making_lists_is_not_swallowed(sources, monkeypatch):
+    keys = target_keys(sources, "", train_stage="in_domain", epochs=1, **FEATURES)
+    calls: list[int] = []
+
+    def mistaken_once(*given):
+        calls.append(1)
+        return query_lists(*given) if len(calls) > 1 else None.missing
+
+    monkeypatch.setattr(support_query, "query_lists", mistaken_once)
+    with pytest.raises(AttributeError, match="missing"):
+        run_recbole("UniversalMLP", "target", config_dict=keys, saved=False)
+
+
+def test_in_domain_training_that_diverges_names_the_learning_rate_and_exports_nothing(sources, tmp_path):
+    keys = target_keys(sources, "", train_stage="in_domain", epochs=3, learning_rate=1e30, **FEATURES)
+    with pytest.raises(ValueError, match="learning_rate"):
+        run_recbole("UniversalMLP", "target", config_dict=keys)
+    assert not list((tmp_path / "saved").glob("**/model.json"))
 
 
 def test_errors_of_stages(sources, tmp_path):

@@ -7,16 +7,21 @@ and which of them are hidden interactions. The same lists serve in-domain traini
 
 from __future__ import annotations
 
+import hashlib
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
 from recbole.data.interaction import Interaction
+from torch.utils.data.distributed import DistributedSampler
 
 from recbole_universal.data.fields import LIST_LABEL, LIST_MASK, column
 from recbole_universal.features import FeaturePipeline
+from recbole_universal.features.cache import array_digest
 from recbole_universal.features.proximity import support_query_split
 
 # Candidates of a list where the families rank the whole catalogue: the hidden items and so many random ones.
@@ -38,20 +43,21 @@ def query_lists(
 ) -> list[Interaction]:
     """Candidate lists of hidden interactions.
 
-    Users are drawn anew, with another part hidden, until there are ``n_users`` lists or ``max_draws`` draws.
+    Users are drawn, again and with another part hidden where the data set has few, until ``n_users`` have been drawn
+    or after ``max_draws`` draws. A drawn user none of whose hidden items is a candidate gives no list, so there are
+    often fewer lists than users.
 
     Args:
         matrix: training interactions, csr [n_users, n_items].
         pipeline: what computes the features of a support part.
-        n_users: number of lists wanted.
+        n_users: number of users drawn, over all draws; the number of lists is at most this.
         share: share of a drawn user's interactions that is hidden.
         seed: seed of the draws.
         max_draws: draws at most; each computes the features of a support part.
 
     Returns:
         One ``Interaction`` a block of up to 200 users, on the CPU: float16 columns ``user_<family>`` [n, dim],
-        ``item_<family>`` and ``pair_<family>`` [n, n_candidates, dim], bool label and mask [n, n_candidates]. Users
-        none of whose hidden items is a candidate are left out.
+        ``item_<family>`` and ``pair_<family>`` [n, n_candidates, dim], bool label and mask [n, n_candidates].
     """
     matrix = matrix[np.diff(matrix.indptr) > 0].tocsr()
     matrix = matrix[:, np.bincount(matrix.indices, minlength=matrix.shape[1]) > 0].tocsr()  # no padding
@@ -127,6 +133,14 @@ class ListBatches:
         """Number of lists."""
         return len(self._place)
 
+    def digest(self) -> str:
+        """SHA-256 of the content of all lists in their order, in hexadecimal."""
+        parts = [
+            array_digest({name: values.cpu().numpy() for name, values in block.interaction.items()})
+            for block in self.blocks
+        ]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
     def batch(self, index: Sequence[int] | np.ndarray) -> Interaction:
         """The lists of these numbers, padded to the longest of them."""
         rows = [
@@ -153,9 +167,9 @@ class ListBatches:
 
 
 class SupportQueryDataLoader(AbstractDataLoader):
-    """RecBole training loader of candidate lists of hidden training interactions.
+    """RecBole training loader of candidate lists of hidden training interactions; an epoch has each list once.
 
-    The lists are made when first iterated, so that a run without training never pays for them.
+    The lists are made when first needed, so that a run without training never pays for them.
     """
 
     def __init__(self, config, dataset, sampler, shuffle=False):
@@ -194,12 +208,31 @@ class SupportQueryDataLoader(AbstractDataLoader):
                     "candidates; it is too small to train on. Use train_stage: zero_shot."
                 )
             self._lists = ListBatches(blocks)
+            self._cut_to(len(self._lists))
         return self._lists
+
+    def _cut_to(self, n_lists: int) -> None:
+        """Let the sampler, made for all drawn users, draw from the lists that these gave."""
+        sampler: Any = self.sampler
+        indices: Any = sampler.dataset if isinstance(sampler, DistributedSampler) else sampler.data_source
+        del indices[n_lists:]
+        if isinstance(sampler, DistributedSampler):
+            sampler.num_samples = math.ceil(n_lists / sampler.num_replicas)
+            sampler.total_size = sampler.num_samples * sampler.num_replicas
+
+    def __iter__(self):
+        """See RecBole; before the sampler starts the number of lists must be known."""
+        self.lists  # noqa: B018  made when first asked for
+        return super().__iter__()
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        self.lists  # noqa: B018
+        return super().__len__()
 
     def collate_fn(self, index) -> Interaction:
         """A batch of lists."""
-        lists = self.lists
-        return lists.batch([int(i) % len(lists) for i in index])
+        return self.lists.batch(index)
 
 
 def unseen_groups(config, dataset) -> tuple[np.ndarray, np.ndarray]:

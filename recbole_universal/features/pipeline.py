@@ -225,6 +225,39 @@ class FeaturePipeline:
         return UniversalFeatures(families, self.schema)
 
 
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries whose numbers may differ from version to version."""
+    return {module.__name__: str(module.__version__) for module in (np, scipy, sklearn, torch)}
+
+
+def features_of(schema: Mapping[str, Any]) -> tuple[list[str], dict[str, dict]]:
+    """What a saved ``FeaturePipeline.schema`` was made with: the families and their arguments."""
+    arguments = {family["name"]: family["args"] for family in schema["families"]}
+    names = list(arguments)
+    if "node2vec" in schema:
+        arguments["node2vec"] = schema["node2vec"]
+    return names, arguments
+
+
+def pipeline_of(schema: Mapping[str, Any], **settings) -> FeaturePipeline:
+    """The feature pipeline of a pre-trained model's feature schema.
+
+    Args:
+        schema: ``FeaturePipeline.schema`` as saved.
+        **settings: other arguments of :class:`FeaturePipeline`, such as seed and device.
+
+    Raises:
+        ValueError: if this version of the package gives the schema another meaning.
+    """
+    pipeline = FeaturePipeline(*features_of(schema), **settings)
+    if pipeline.schema["schema_hash"] != schema["schema_hash"]:
+        raise ValueError(
+            "The model was trained on universal features of another version of recbole_universal "
+            f"(schema version {schema.get('version')}, here {pipeline.schema['version']}); install that version."
+        )
+    return pipeline
+
+
 def _checked_names(families: Sequence[str]) -> list[str]:
     valid = f"valid families: {', '.join(FAMILIES)}"
     if isinstance(families, str) or not isinstance(families, Sequence) or not families:
@@ -277,8 +310,7 @@ class _Run:
         if embedding or seeded:
             key["seed"] = self.pipeline.seed
             key["device"] = self.pipeline.device.type
-            modules = (np, scipy, sklearn, torch)
-            key["libraries"] = {module.__name__: str(module.__version__) for module in modules}
+            key["libraries"] = library_versions()
         return key
 
     def _family(self, family: FeatureFamily) -> FamilyFeatures:

@@ -13,6 +13,7 @@ import torch
 from tqdm import tqdm
 
 from recbole_universal.features import FeaturePipeline, UniversalFeatures
+from recbole_universal.features.pipeline import pipeline_of
 from recbole_universal.features.proximity import ProximityPairs, next_popular
 from recbole_universal.graph import binary_matrix
 from recbole_universal.graph.item_models import best_of_sums
@@ -27,34 +28,6 @@ _N_KEPT = 200
 
 def _warn(message: str) -> None:
     warnings.warn(message, UserWarning, stacklevel=2)
-
-
-def features_of(schema: dict) -> tuple[list[str], dict[str, dict]]:
-    """What a saved ``FeaturePipeline.schema`` was made with: the families and their arguments."""
-    arguments = {family["name"]: family["args"] for family in schema["families"]}
-    names = list(arguments)
-    if "node2vec" in schema:
-        arguments["node2vec"] = schema["node2vec"]
-    return names, arguments
-
-
-def pipeline_of(schema: dict, **settings) -> FeaturePipeline:
-    """The feature pipeline of a checkpoint's feature schema.
-
-    Args:
-        schema: ``FeaturePipeline.schema`` as saved.
-        **settings: other arguments of :class:`FeaturePipeline`, such as seed and device.
-
-    Raises:
-        ValueError: if this version of the package gives the schema another meaning.
-    """
-    pipeline = FeaturePipeline(*features_of(schema), **settings)
-    if pipeline.schema["schema_hash"] != schema["schema_hash"]:
-        raise ValueError(
-            "The model was trained on universal features of another version of recbole_universal "
-            f"(schema version {schema.get('version')}, here {pipeline.schema['version']}); install that version."
-        )
-    return pipeline
 
 
 def scorer_of(pretrained: Pretrained, pipeline: FeaturePipeline) -> UniversalScorer:

@@ -22,6 +22,9 @@ COMBINATIONS = ("concatenation", "interpolation")
 BOUND = 60.0
 # Upper bound on the floats of one block of pair features in full ranking (256 MB).
 _BLOCK_FLOATS = 2**26
+# A network of more weights is a mistake (128 MB; the shipped ones have 30,000), and so are more layers or networks.
+_MOST_WEIGHTS = 2**25
+_MOST_LAYERS = 100
 # Users of the self-check that are scored at once.
 _CHECK_USERS = 50
 
@@ -70,12 +73,21 @@ class UniversalScorer(nn.Module):
         hidden = _checked_sizes(mlp_hidden_size)
         if isinstance(embedding_size, bool) or not isinstance(embedding_size, int) or embedding_size < 1:
             raise ValueError(f"embedding_size: must be a positive integer, got {embedding_size!r}.")
-        if not isinstance(dropout_prob, (int, float)) or not 0 <= dropout_prob < 1:
+        real = isinstance(dropout_prob, (int, float)) and not isinstance(dropout_prob, bool)
+        if not real or not 0 <= dropout_prob < 1:
             raise ValueError(f"dropout_prob: must be a number in [0, 1), got {dropout_prob!r}.")
         if feature_combination not in COMBINATIONS:
             raise ValueError(f"feature_combination: must be one of {list(COMBINATIONS)}, got {feature_combination!r}.")
-        if isinstance(n_networks, bool) or not isinstance(n_networks, int) or n_networks < 1:
-            raise ValueError(f"n_networks: must be a positive integer, got {n_networks!r}.")
+        if isinstance(n_networks, bool) or not isinstance(n_networks, int) or not 1 <= n_networks <= _MOST_LAYERS:
+            raise ValueError(f"n_networks: must be an integer from 1 to {_MOST_LAYERS}, got {n_networks!r}.")
+        widest = sum(width for sides in dims.values() for width in sides.values())
+        n_scorers = n_networks * (len(dims) if feature_combination == "interpolation" else 1)
+        n_weights = 3 * n_scorers * sum((a + 1) * b for a, b in pairwise([widest, *hidden, embedding_size]))
+        if n_weights > _MOST_WEIGHTS:
+            raise ValueError(
+                f"mlp_hidden_size, embedding_size, n_networks: {hidden}, {embedding_size} and {n_networks} make a "
+                f"network of up to {n_weights} weights; at most {_MOST_WEIGHTS} are possible."
+            )
         #: What rebuilds the network, as JSON.
         self.network: dict[str, Any] = {
             "mlp_hidden_size": hidden,
@@ -189,8 +201,19 @@ class UniversalScorer(nn.Module):
 
         Returns:
             float32 [...].
+
+        Raises:
+            ValueError: outside of training, if a score is NaN or infinite.
         """
-        return self.each_network(user, item, pair).mean(dim=-1)
+        return self._finite(self.each_network(user, item, pair).mean(dim=-1))
+
+    def _finite(self, scores: torch.Tensor) -> torch.Tensor:
+        if not self.training and not bool(scores.isfinite().all()):
+            raise ValueError(
+                "The scores of the model are NaN or infinite: its training diverged (a smaller learning_rate helps) or "
+                "its weights are damaged."
+            )
+        return scores
 
     def each_network(self, user, item, pair) -> torch.Tensor:
         """As :meth:`forward`, one score a network: float32 [..., n_networks]."""
@@ -251,7 +274,7 @@ class UniversalScorer(nn.Module):
             scores = scores + weight * self._towers(scorer, users)
             if scorer.pair_families:
                 self._add_pair_scores(scores, scorer, weight, users)
-        return scores
+        return self._finite(scores)
 
     def _towers(self, scorer: _FamilyScorer, users: torch.Tensor) -> torch.Tensor:
         user = scorer.user({family: getattr(self, column("user", family))[users] for family in scorer.families})
@@ -418,8 +441,13 @@ def mlp(sizes: list[int], dropout_prob: float) -> nn.Sequential:
 
 
 def _checked_sizes(hidden) -> list[int]:
-    if isinstance(hidden, int):
-        hidden = [hidden]
-    if not isinstance(hidden, (list, tuple)) or any(not isinstance(size, int) or size < 1 for size in hidden):
-        raise ValueError(f"mlp_hidden_size: must be a list of positive integers, e.g. [64], got {hidden!r}.")
-    return list(hidden)
+    sizes = [hidden] if isinstance(hidden, int) else hidden
+    if (
+        not isinstance(sizes, (list, tuple))
+        or len(sizes) > _MOST_LAYERS
+        or any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in sizes)
+    ):
+        raise ValueError(
+            f"mlp_hidden_size: must be a list of at most {_MOST_LAYERS} positive integers, e.g. [64], got {hidden!r}."
+        )
+    return list(sizes)

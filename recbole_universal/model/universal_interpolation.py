@@ -15,8 +15,9 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import EvaluatorType, InputType, ModelType, get_model
 
 from recbole_universal.data.dataset import shared_features, training_matrix
+from recbole_universal.features.pipeline import pipeline_of
 from recbole_universal.model.interpolation import SCORE_SPACES, mix, to_space
-from recbole_universal.model.ranker import pipeline_of, scorer_of
+from recbole_universal.model.ranker import scorer_of
 from recbole_universal.model.scorer import floored
 from recbole_universal.pretrained import load_pretrained
 

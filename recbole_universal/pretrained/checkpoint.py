@@ -1,8 +1,9 @@
 """A pre-trained model on disk: weights as safetensors, their meaning as JSON, a model card. Nothing is executable.
 
 A model is a folder with ``model.json`` (format, schema, card, and name and sha256 of the weights file), the weights
-file and ``README.md`` (the card for people). The weights file is named by its hash and ``model.json`` is replaced last,
-in one step: a reader sees the old model or the new one, never half of each.
+file and ``README.md`` (the card for people). The sha256 covers the weights alone. The schema is compared with them:
+every shape that it declares must be the shape of a tensor. The weights file is named by its hash and ``model.json`` is
+replaced last, in one step: a reader sees the old model or the new one, never half of each.
 """
 
 from __future__ import annotations
@@ -10,18 +11,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, deserialize
 from safetensors.torch import load, save
 
-FORMAT = 1
+from recbole_universal.pretrained.description import FORMAT, read_description, weight_shapes
+
 _JSON, _CARD = "model.json", "README.md"
 _SHIPPED = Path(__file__).resolve().parent
+# A model of the most weights that UniversalScorer builds is smaller.
+_MOST_BYTES, _MOST_HEADER_BYTES = 2**28, 2**24
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,14 @@ def save_pretrained(
 
     Returns:
         The folder.
+
+    Raises:
+        ValueError: if the weights can rank nothing, for example after a training that diverged; nothing is written.
     """
+    try:
+        refuse_useless(state_dict)
+    except ValueError as error:
+        raise ValueError(f"Nothing is saved in [{folder}]: {error}") from error
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()})
@@ -87,39 +99,83 @@ def load_pretrained(name_or_path: str | os.PathLike[str]) -> Pretrained:
 
     Raises:
         FileNotFoundError: if there is no such model.
-        ValueError: if its files are damaged, do not belong together, or are of another format.
+        ValueError: if its files are damaged, do not belong together, are of another format or another version of the
+            features, or its weights can rank nothing.
     """
     folder = _folder(name_or_path)
     try:
-        content = json.loads((folder / _JSON).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"Pre-trained model [{folder}]: {_JSON} is no JSON ({error}).") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        found = content.get("format") if isinstance(content, dict) else content
-        raise ValueError(
-            f"Pre-trained model [{folder}]: {_JSON} is of format {found!r}, this version of recbole_universal reads "
-            f"format {FORMAT}."
-        )
+        described = read_description(folder / _JSON)
+        shapes = weight_shapes(described["schema"])
+    except ValueError as error:
+        raise ValueError(f"Pre-trained model [{folder}]: {_JSON} {error}") from error
     try:
-        file, digest = content["weights"]["file"], content["weights"]["sha256"]
-        schema, card = content["schema"], content["card"]
-        schema["features"]["schema_hash"], schema["network"]
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"Pre-trained model [{folder}]: {_JSON} has no entry {error}.") from error
-    if Path(file).name != file:
-        raise ValueError(f"Pre-trained model [{folder}]: the weights file must stand in the folder, not at {file!r}.")
-    if not (folder / file).is_file():
+        state_dict = _read_weights(folder, shapes, **described["weights"])
+    except ValueError as error:
+        raise ValueError(f"Pre-trained model [{folder}]: {error}") from error
+    return Pretrained(state_dict, described["schema"], described["card"])
+
+
+def _read_weights(folder: Path, shapes: dict[str, list[int]], file: str, sha256: str) -> dict[str, torch.Tensor]:
+    """Weights by name, float32 of the shapes that are given.
+
+    Raises:
+        ValueError: what is wrong with the file.
+    """
+    if not re.fullmatch(r"\w[\w.-]{0,199}", file):
+        raise ValueError(f"the weights file must stand in the folder, not at {file[:200]!r}.")
+    path = folder / file
+    if not path.is_file():
         raise FileNotFoundError(f"Pre-trained model [{folder}]: its weights file {file} is missing.")
-    weights = (folder / file).read_bytes()
-    if hashlib.sha256(weights).hexdigest() != digest:
+    if path.resolve().parent != folder.resolve():
+        raise ValueError(f"the weights file must stand in the folder; {file} is a link to another place.")
+    with open(path, "rb") as stream:
+        content = stream.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise ValueError(f"{file} is larger than {_MOST_BYTES} bytes, which no universal model is.")
+    if hashlib.sha256(content).hexdigest() != sha256:
         raise ValueError(
-            f"Pre-trained model [{folder}]: {file} is not the file that {_JSON} describes (sha256 differs): it is "
-            "damaged or was exchanged. Copy the model again."
+            f"{file} is not the file that {_JSON} describes (sha256 differs): it is damaged or was exchanged. Copy the "
+            "model again."
         )
     try:
-        return Pretrained(load(weights), schema, card)
+        if int.from_bytes(content[:8], "little") > _MOST_HEADER_BYTES:
+            raise SafetensorError("its header is too long")
+        tensors = dict(deserialize(content))
     except SafetensorError as error:
-        raise ValueError(f"Pre-trained model [{folder}]: {file} is no safetensors file ({error}).") from error
+        raise ValueError(f"{file} is no safetensors file ({error}).") from error
+    found = {name: (tensor["dtype"], list(tensor["shape"])) for name, tensor in tensors.items()}
+    expected = {name: ("F32", shape) for name, shape in shapes.items()}
+    for name in sorted(found.keys() | expected.keys()):
+        if found.get(name) != expected.get(name):
+            raise ValueError(
+                f"{file} does not hold the weights of the network that {_JSON} describes: {name[:200]} is "
+                f"{_described(found.get(name))}, not {_described(expected.get(name))}."
+            )
+    weights = load(content)
+    refuse_useless(weights)
+    return weights
+
+
+def refuse_useless(weights: dict[str, torch.Tensor]) -> None:
+    """Check that weights can rank.
+
+    Raises:
+        ValueError: if any is NaN or infinite, a scale is not positive, or all are zero.
+    """
+    for name, tensor in weights.items():
+        if not bool(tensor.isfinite().all()):
+            raise ValueError(
+                f"the weights {name} hold NaN or infinite numbers: they are damaged, or the training diverged (a "
+                "smaller learning_rate helps)."
+            )
+        if name.endswith("pair_scale") and not bool((tensor > 0).all()):
+            raise ValueError(f"the weights {name} must be greater than 0.")
+    if not any(bool(tensor.any()) for name, tensor in weights.items() if name.endswith(".weight")):
+        raise ValueError("all weights are 0, so the model ranks nothing.")
+
+
+def _described(tensor: tuple[str, list[int]] | None) -> str:
+    return "missing" if tensor is None else f"{tensor[0]} {tensor[1]}"
 
 
 def _folder(name_or_path: str | os.PathLike[str]) -> Path:
