@@ -42,8 +42,12 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         OSError: if the folder is missing or cannot be written, or the path is no regular file.
     """
     target = Path(os.path.realpath(os.path.expanduser(path)))
-    old = _replaceable(target)
-    handle, temporary = _open_temporary(target, 0o666 if old is None else 0o600)
+    try:
+        old = _replaceable(target)
+        handle, temporary = _open_temporary(target, 0o666 if old is None else 0o600)
+    except OSError as error:
+        error.filename = str(path)  # the one that the user knows
+        raise
     try:
         with os.fdopen(handle, "wb") as file:
             yield file

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 import logging
 import math
 import os
@@ -21,14 +20,13 @@ from recbole.data.interaction import Interaction
 from recbole.evaluator import Collector, Evaluator
 from recbole.trainer import Trainer
 from recbole.utils import calculate_valid_score, get_trainer, init_seed
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
 from recbole_universal.data.dataset import training_matrix
 from recbole_universal.data.fields import LIST_LABEL, LIST_MASK
 from recbole_universal.data.support_query import ListBatches
-from recbole_universal.features.cache import canonical_json
+from recbole_universal.features.cache import ArrayCache, canonical_json
+from recbole_universal.files import atomic_write
 from recbole_universal.model.scorer import UniversalScorer
 from recbole_universal.model.universal_interpolation import base_class, read_base_checkpoint
 from recbole_universal.model.universal_mlp import list_loss, list_scores
@@ -451,9 +449,8 @@ class Pretrainer:
         return hashlib.sha256(canonical_json([settings, len(train), sizes, weights]).encode()).hexdigest()
 
     def _save(self, state: dict, optimizer) -> None:
-        beside = self.file.with_suffix(f".{os.getpid()}")
-        torch.save({**state, "scorer": self.scorer.state_dict(), "optimizer": optimizer.state_dict()}, beside)
-        os.replace(beside, self.file)
+        with atomic_write(self.file) as file:
+            torch.save({**state, "scorer": self.scorer.state_dict(), "optimizer": optimizer.state_dict()}, file)
 
     def _resume(self, optimizer, run: str) -> dict | None:
         if not self.file.is_file():
@@ -471,13 +468,14 @@ class Pretrainer:
 class ListStore:
     """Candidate lists of source data sets on disk, so that a killed run, or another one, need not make them again.
 
+    Every list is needed again in each pre-training, so nothing is removed.
+
     Args:
         folder: Made if missing.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._cache = ArrayCache(folder, "pretrain_lists", limit_gb=None)
 
     def get(self, name: str, key: dict, make) -> list[Interaction]:
         """The blocks stored under a name and key, made and stored if there are none.
@@ -487,28 +485,22 @@ class ListStore:
             key: All that the lists depend on, as JSON.
             make: Function without arguments that returns the blocks.
         """
-        digest = hashlib.sha256(canonical_json(key).encode()).hexdigest()[:16]
-        file = self.folder / f"{name}-{digest}.safetensors"
-        if file.is_file():
-            try:
-                return self._blocks(load_file(file))
-            except (SafetensorError, ValueError) as error:
-                logger.warning("[%s] is damaged (%s); made anew.", file, error)
+        arrays = self._cache.load(name, key)
+        if arrays is not None:
+            return self._blocks(arrays)
         blocks: Sequence[Interaction] = make()
-        tensors = {
-            f"{number}/{column}": values.contiguous()
+        arrays = {
+            f"{number}/{column}": values.cpu().numpy()
             for number, block in enumerate(blocks)
             for column, values in block.interaction.items()
         }
-        beside = file.with_suffix(f".{os.getpid()}")
-        save_file(tensors, beside, metadata={"key": json.dumps(key, sort_keys=True)})
-        os.replace(beside, file)
+        self._cache.store(name, key, arrays)
         return list(blocks)
 
     @staticmethod
-    def _blocks(tensors: dict[str, torch.Tensor]) -> list[Interaction]:
+    def _blocks(arrays: dict[str, np.ndarray]) -> list[Interaction]:
         blocks: dict[int, dict[str, torch.Tensor]] = {}
-        for name, values in tensors.items():
-            number, column = name.split("/")
-            blocks.setdefault(int(number), {})[column] = values
+        for name, values in arrays.items():
+            number, column = name.split("/", 1)
+            blocks.setdefault(int(number), {})[column] = torch.from_numpy(values)
         return [Interaction(blocks[number]) for number in sorted(blocks)]
