@@ -38,6 +38,7 @@ from recbole_universal.data.dataset import pipeline_from_config
 from recbole_universal.data.fields import LIST_LABEL, LIST_MASK, column
 from recbole_universal.data.support_query import ListBatches
 from recbole_universal.features.proximity import column_groups, ndcg
+from recbole_universal.files import write_text
 from recbole_universal.graph import SCORERS
 from recbole_universal.model.scorer import UniversalScorer
 from recbole_universal.quick_start import source_lists
@@ -144,7 +145,7 @@ def main() -> None:
     logging.disable(logging.WARNING)
     results = read_results(arguments.output)
     if arguments.report:
-        arguments.report.write_text(report(pd.DataFrame(results)), encoding="utf-8")
+        write_text(arguments.report, report(pd.DataFrame(results)))
         print(arguments.report.read_text())
         return
     settings = {**SETTINGS, "n_networks": 1, "list_loss": "softmax"}

@@ -19,6 +19,8 @@ import pandas as pd
 import recbole
 from pretrain import DOMAINS
 
+from recbole_universal.files import write_text
+
 FILE = Path(__file__).resolve().parent.parent / "docs" / "data.csv"
 EXAMPLES = Path(recbole.__file__).parent / "dataset_example"
 
@@ -57,7 +59,7 @@ def main() -> None:
         for file in sorted(folders[0].glob(f"{name}*.inter")) if folders else ():
             found[file.name] = described(file)
     if arguments.write:
-        pd.DataFrame.from_dict(found, orient="index").to_csv(FILE, index_label="file")
+        write_text(FILE, pd.DataFrame.from_dict(found, orient="index").to_csv(index_label="file"))
         return
     expected = pd.read_csv(FILE, index_col="file").to_dict(orient="index")
     said = {name: compared(found[name], ours) if name in found else "not there" for name, ours in expected.items()}

@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 
+from recbole_universal.files import atomic_write
+
 N_COMMUNITIES = 50
 INSIDE = 0.7
 POPULARITY_EXPONENT = 0.6
@@ -78,14 +80,12 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     file = arguments.output / f"{arguments.output.name}.inter"
-    beside = file.with_suffix(".part")
     rows = 0
-    with beside.open("w", encoding="utf-8") as stream:
-        stream.write("user_id:token\titem_id:token\n")
+    with atomic_write(file) as stream:
+        stream.write(b"user_id:token\titem_id:token\n")
         for users, items in chunks(arguments.users, arguments.items, arguments.interactions, arguments.seed):
-            stream.writelines(f"u{user}\ti{item}\n" for user, item in zip(users, items, strict=True))
+            stream.writelines(f"u{user}\ti{item}\n".encode() for user, item in zip(users, items, strict=True))
             rows += len(users)
-    beside.rename(file)
     print(f"{file}: {rows} interactions")
 
 

@@ -20,6 +20,7 @@ from datetime import date
 from pathlib import Path
 
 import recbole_universal  # mends RecBole, so it comes before any import of it
+from recbole_universal.files import write_text
 
 # isort: split
 import pandas as pd
@@ -72,7 +73,7 @@ def main() -> None:
     sys.argv = sys.argv[:1]  # RecBole would read the rest as config
     results = read_results(arguments.output)
     if arguments.report:
-        arguments.report.write_text(page(pd.DataFrame(results)), encoding="utf-8")
+        write_text(arguments.report, page(pd.DataFrame(results)))
         print(arguments.report.read_text())
         return
     for dataset in arguments.datasets:

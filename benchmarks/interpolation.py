@@ -33,6 +33,7 @@ from results import add_result, read_results
 from zero_shot import Split, base_scores, peer_row, sampled
 
 from recbole_universal import UniversalRanker
+from recbole_universal.files import write_text
 from recbole_universal.model.interpolation import SCORE_SPACES, mix, to_space
 from recbole_universal.model.scorer import floored
 from recbole_universal.trainer import WEIGHTS, one_standard_error
@@ -235,7 +236,7 @@ def plot(results: list[dict], file: Path) -> None:
     ]
     figure = plotly.express.line(pd.DataFrame(rows), x="weight", y="NDCG@10 / the base's", color="run")
     figure.update_layout(title="Validation NDCG@10 by weight of the universal model")
-    figure.write_html(file, include_plotlyjs="cdn")
+    write_text(file, figure.to_html(include_plotlyjs="cdn"))
 
 
 def main() -> None:
@@ -251,8 +252,8 @@ def main() -> None:
     file = arguments.output / "interpolation.jsonl"
     results = read_results(file)
     if arguments.report:
-        arguments.report.write_text(PAGE.format(table=report(results)), encoding="utf-8")
-        pd.DataFrame(results).to_csv(arguments.report.with_suffix(".csv"), index=False)
+        write_text(arguments.report, PAGE.format(table=report(results)))
+        write_text(arguments.report.with_suffix(".csv"), pd.DataFrame(results).to_csv(index=False))
         plot(results, arguments.report.with_suffix(".html"))
         print(report(results))
         return

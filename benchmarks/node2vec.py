@@ -34,6 +34,7 @@ import scipy.sparse as sp
 import torch
 from sklearn.metrics import roc_auc_score
 
+from recbole_universal.files import write_text
 from recbole_universal.graph import InteractionGraph, RandomWalker, embed_walks, factorize_walks, node2vec
 
 PARAMETERS = ((1.0, 1.0), (4.0, 0.25), (0.25, 4.0))
@@ -408,7 +409,7 @@ def main() -> None:
     text = "\n\n".join(parts) + "\n"
     print(text)
     if options.output:
-        options.output.write_text(text, encoding="utf-8")
+        write_text(options.output, text)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import recbole_universal
+from recbole_universal.files import write_text
 
 # isort: split
 from zero_shot import CORE, SPECIAL
@@ -106,7 +107,7 @@ def main() -> None:
             for name in {name for domain in left_out for name in DOMAINS[domain].split()}:
                 judged.setdefault(row, {})[name] = str(folder)
     if arguments.leave_out:
-        (arguments.output / "models.json").write_text(json.dumps(judged, indent=1, sort_keys=True))
+        write_text(arguments.output / "models.json", json.dumps(judged, indent=1, sort_keys=True))
 
 
 if __name__ == "__main__":

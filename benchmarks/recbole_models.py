@@ -20,6 +20,8 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from recbole_universal.files import write_text
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("recbole", "numpy", "pandas", "scipy", "torch", "scikit-learn", "setuptools")
 # RecBole demands it of models that draw no negative items.
@@ -144,7 +146,7 @@ def main() -> int:
     args = parser.parse_args()
     if args.step:
         metrics = {"train": train, "reload": reload}[args.step](args.models[0], args.epochs)
-        args.output.write_text(json.dumps({name: float(value) for name, value in metrics.items()}))
+        write_text(args.output, json.dumps({name: float(value) for name, value in metrics.items()}))
         return 0
     rows = []
     for model in args.models:
@@ -153,7 +155,7 @@ def main() -> int:
     text = f"{versions()}; {args.epochs} epochs, CPU\n\n{table(rows)}\n"
     print(text)
     if args.output:
-        args.output.write_text(text, encoding="utf-8")
+        write_text(args.output, text)
     return 0 if all(row["reloaded"].startswith("yes") for row in rows) else 1
 
 

@@ -26,6 +26,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 import recbole_universal  # noqa: F401  mends RecBole, so it comes before any import of it
+from recbole_universal.files import write_text
 
 # isort: split
 from peers import PEERS
@@ -115,7 +116,7 @@ def main() -> None:
     file = arguments.output
     results = read_results(file)
     if arguments.report:
-        arguments.report.write_text(report(pd.DataFrame(results)), encoding="utf-8")
+        write_text(arguments.report, report(pd.DataFrame(results)))
         plot(pd.DataFrame(results), arguments.report.with_suffix(".html"))
         print(arguments.report.read_text())
         return
@@ -179,7 +180,7 @@ def plot(table: pd.DataFrame, file: Path) -> None:
         markers=True,
     )
     figure.update_yaxes(matches=None, rangemode="tozero").update_xaxes(matches=None)
-    figure.write_html(file, include_plotlyjs="cdn")
+    write_text(file, figure.to_html(include_plotlyjs="cdn"))
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ from zero_shot import PublishedSplit
 
 from recbole_universal import UniversalRanker
 from recbole_universal.features.proximity import ndcg
+from recbole_universal.files import write_text
 from recbole_universal.graph import scorers
 from recbole_universal.graph.item_models import nearest_neighbors
 
@@ -413,7 +414,7 @@ def main() -> None:
         measured(whole, 20.0, arguments.output)
     if arguments.report:
         results = read_results(arguments.output)
-        arguments.report.write_text(report(results), encoding="utf-8")
+        write_text(arguments.report, report(results))
         print(report(results))
 
 

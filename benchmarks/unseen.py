@@ -30,6 +30,7 @@ from recbole.quick_start import load_data_and_model, run_recbole
 from zero_shot import Split, base_scores
 
 from recbole_universal.data.support_query import unseen_groups
+from recbole_universal.files import write_text
 
 SETTINGS = {
     "train_stage": "in_domain",
@@ -112,7 +113,7 @@ def main() -> None:
     for name in arguments.datasets:
         rows.append(groups_of(name, arguments.data_path, models[name], arguments.seed))
         print(json.dumps(rows[-1]), flush=True)
-        arguments.output.write_text(report(pd.DataFrame(rows)), encoding="utf-8")
+        write_text(arguments.output, report(pd.DataFrame(rows)))
 
 
 if __name__ == "__main__":

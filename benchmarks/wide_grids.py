@@ -19,6 +19,7 @@ from pathlib import Path
 import pandas as pd
 
 import recbole_universal  # noqa: F401  mends RecBole, so it comes before any import of it
+from recbole_universal.files import write_text
 
 # isort: split
 from peers import PEERS
@@ -118,7 +119,7 @@ def main() -> None:
     logging.disable(logging.WARNING)
     table, results = zero_shot_table(), read_results(arguments.output)
     if arguments.report:
-        arguments.report.write_text(report(table, results), encoding="utf-8")
+        write_text(arguments.report, report(table, results))
         print(arguments.report.read_text(encoding="utf-8"))
         return
     for dataset, lines in at_an_end(table).groupby("dataset", sort=False):

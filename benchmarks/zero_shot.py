@@ -41,6 +41,7 @@ from results import add_result, read_results
 from recbole_universal import UniversalRanker
 from recbole_universal.data.dataset import training_matrix
 from recbole_universal.features.proximity import ndcg
+from recbole_universal.files import atomic_write, write_text
 from recbole_universal.pretrained import load_pretrained
 
 # Batches larger than RecBole's 2048, so that a graph model takes minutes; MultiVAE's are of users.
@@ -161,9 +162,7 @@ def sampled(name: str, data_path: str, n_users: int) -> str:
         users = np.sort(rows["user_id:token"].unique())
         drawn = np.random.default_rng(0).permutation(users)[:n_users]
         file.parent.mkdir(parents=True, exist_ok=True)
-        beside = file.with_suffix(".part")
-        rows[rows["user_id:token"].isin(drawn)].to_csv(beside, sep="\t", index=False)
-        beside.rename(file)
+        write_text(file, rows[rows["user_id:token"].isin(drawn)].to_csv(sep="\t", index=False))
     return str(folder)
 
 
@@ -644,7 +643,7 @@ def plot(results: list[dict], file: Path) -> None:
     long = ratio.reset_index().melt("dataset", value_name="NDCG@10 / best training-free peer's")
     figure = plotly.express.scatter(long, x="dataset", y=long.columns[-1], color="row")
     figure.add_hline(y=1)
-    figure.write_html(file, include_plotlyjs="cdn")
+    write_text(file, figure.to_html(include_plotlyjs="cdn"))
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -664,7 +663,8 @@ def plot(results: list[dict], file: Path) -> None:
     import matplotlib
 
     matplotlib.rcParams["svg.hashsalt"] = "recbole_universal"
-    picture.savefig(file.with_suffix(".svg"), metadata={"Date": None}, facecolor="white")
+    with atomic_write(file.with_suffix(".svg")) as stream:
+        picture.savefig(stream, format="svg", metadata={"Date": None}, facecolor="white")
 
 
 def main() -> None:
@@ -689,8 +689,8 @@ def main() -> None:
     file = arguments.output / "results.jsonl"
     results = read_results(file)
     if arguments.report:
-        arguments.report.write_text(PAGE.format(table=report(results, arguments.output)), encoding="utf-8")
-        pd.DataFrame(results).to_csv(arguments.report.with_suffix(".csv"), index=False)
+        write_text(arguments.report, PAGE.format(table=report(results, arguments.output)))
+        write_text(arguments.report.with_suffix(".csv"), pd.DataFrame(results).to_csv(index=False))
         plot(results, arguments.report.with_suffix(".html"))
         print(arguments.report.read_text(encoding="utf-8"))
         return
@@ -722,7 +722,8 @@ def main() -> None:
             if "gains" in result:  # not of a peer that could not be run
                 kept = gains_file(arguments.output, result)
                 kept.parent.mkdir(parents=True, exist_ok=True)
-                np.save(kept, result.pop("gains"))
+                with atomic_write(kept) as stream:
+                    np.save(stream, result.pop("gains"))
             results.append(result)
             add_result(file, result)
 

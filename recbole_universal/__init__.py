@@ -5,8 +5,9 @@ Importing the package registers the plugin with RecBole; nothing else is needed.
 
 import importlib
 
-from recbole_universal import compat
+from recbole_universal import compat, signals
 
+signals.stop_while_importing()
 compat.apply()  # before anything of RecBole is imported
 
 from recbole_universal import integration  # noqa: E402

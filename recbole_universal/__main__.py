@@ -6,6 +6,8 @@ import runpy
 import sys
 from pathlib import Path
 
+from recbole_universal.signals import default_signals, one_line_when_stopped
+
 _USAGE = """usage: python -m recbole_universal recommend INTERACTIONS --output RECS [options]
        python -m recbole_universal analyze DATASET [DATASET...] [options]
        python -m recbole_universal doctor
@@ -31,27 +33,41 @@ def main() -> None:
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
         print(_USAGE)
         raise SystemExit(0 if len(sys.argv) > 1 else 2)
-    if sys.argv[1] == "recommend":  # a script of that name is run as ./recommend
-        from recbole_universal.recommend import main as recommend
-
-        raise SystemExit(recommend(sys.argv[2:]))
-    if sys.argv[1] == "analyze":
-        from recbole_universal.analysis.command import main as analyze
-
-        raise SystemExit(analyze(sys.argv[2:]))
-    if sys.argv[1] == "doctor":
-        if len(sys.argv) > 2:
-            print(f"python -m recbole_universal doctor: takes no arguments, got {sys.argv[2:]}.", file=sys.stderr)
-            raise SystemExit(2)
-        from recbole_universal.doctor import main as doctor
-
-        raise SystemExit(doctor())
+    if sys.argv[1] in ("recommend", "analyze", "doctor"):  # a script of that name is run as ./recommend
+        with one_line_when_stopped(sys.argv[1]):
+            raise SystemExit(_command(sys.argv[1], sys.argv[2:]))
     script = Path(sys.argv[1])
     if not script.is_file():
         raise SystemExit(f"python -m recbole_universal: there is no script [{script}].\n\n{_USAGE}")
     sys.argv = sys.argv[1:]
     sys.path[0] = str(script.resolve().parent)
-    runpy.run_path(str(script), run_name="__main__")
+    default_signals()  # the script's own from here on
+    try:
+        runpy.run_path(str(script), run_name="__main__")
+    except OSError as error:
+        from recbole_universal.quick_start import explain_file_error
+
+        explanation = explain_file_error(error)
+        if explanation is None:
+            raise  # the script's own
+        raise SystemExit(f"{script.name}: {explanation}") from error
+
+
+def _command(name: str, arguments: list[str]) -> int:
+    if name == "recommend":
+        from recbole_universal.recommend import main as recommend
+
+        return recommend(arguments)
+    if name == "analyze":
+        from recbole_universal.analysis.command import main as analyze
+
+        return analyze(arguments)
+    if arguments:
+        print(f"python -m recbole_universal doctor: takes no arguments, got {arguments}.", file=sys.stderr)
+        return 2
+    from recbole_universal.doctor import main as doctor
+
+    return doctor()
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import importlib
 import importlib.util
 import inspect
 import re
+import secrets
 import sys
 import textwrap
 import types
@@ -295,6 +296,35 @@ def _checkpoint_edits() -> Iterable[Edit]:
     yield Edit("recbole.trainer.trainer", "Trainer.evaluate", read, f"{wait}; {read}")
 
 
+def _own_name_edits() -> Iterable[Edit]:
+    """RecBole names checkpoints, logs and event folders by the second."""
+    own = f"__import__({__name__!r}, fromlist=['time_of_run']).time_of_run()"
+    for module, function in (
+        ("recbole.trainer.trainer", "Trainer.__init__"),
+        ("recbole.trainer.trainer", "DecisionTreeTrainer.__init__"),
+        ("recbole.utils.logger", "init_logger"),
+        ("recbole.utils.utils", "get_tensorboard"),
+    ):
+        yield Edit(module, function, "get_local_time()", own)
+    # The folder's name is the log's up to the first dot, and a data set's name may hold one.
+    yield Edit("recbole.utils.utils", "get_tensorboard", '.split(".")[0]', '.removesuffix(".log")')
+
+
+def _whole_file_edits() -> Iterable[Edit]:
+    """Files that RecBole finds again by a fixed name, or that a killed run leaves in part."""
+    trainer, data = "recbole.trainer.trainer", "recbole.data"
+    save = f"__import__({__name__!r}, fromlist=['save_whole']).save_whole("
+    for function in (
+        "Trainer._save_checkpoint",
+        "PretrainTrainer.save_pretrained_model",
+        "DecisionTreeTrainer._save_checkpoint",
+    ):
+        yield Edit(trainer, function, "torch.save(", save)
+    write = "__import__('recbole_universal.files', fromlist=['atomic_write']).atomic_write("
+    yield Edit(f"{data}.dataset.dataset", "Dataset.save", 'open(file, "wb")', f"{write}file)")
+    yield Edit(f"{data}.utils", "save_split_dataloaders", 'open(file_path, "wb")', f"{write}file_path)")
+
+
 _QUICK_START = "recbole.quick_start.quick_start"
 
 PATCHES: tuple[Patch, ...] = (
@@ -406,6 +436,20 @@ PATCHES: tuple[Patch, ...] = (
         "Several processes: each rank names the checkpoint by its own clock, and reads it while rank 0 writes.",
         ("#1811", "#2173"),
         tuple(_checkpoint_edits()),
+    ),
+    Patch(
+        "own_names",
+        "Two runs that start in one second share a checkpoint, a log and a folder of TensorBoard events: one of the "
+        "models is lost, and each run tests the one that is there. Each run's names end at random.",
+        (),
+        tuple(_own_name_edits()),
+    ),
+    Patch(
+        "whole_files",
+        "A checkpoint, a saved data set or saved data loaders can be read by another run while they are written, and "
+        "a killed run leaves a part. They take their place when they are complete.",
+        (),
+        tuple(_whole_file_edits()),
     ),
     Patch(
         "ensure_dir",
@@ -526,6 +570,22 @@ def one_name_a_node(path: str, config: Any) -> str:
     names: list[Any] = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(names, (config["offset"], config["local_rank"], path))
     return next(name for offset, rank, name in names if offset == config["offset"] and rank == 0)
+
+
+def time_of_run() -> str:
+    """RecBole's local time, which it names files by, with an ending of this call's own."""
+    utils = importlib.import_module("recbole.utils.utils")
+    return f"{utils.get_local_time()}-{secrets.token_hex(4)}"
+
+
+def save_whole(state: Any, path: str, **options: Any) -> None:
+    """``torch.save`` into a file that takes its place when it is complete."""
+    import torch
+
+    from recbole_universal.files import atomic_write
+
+    with atomic_write(path) as file:
+        torch.save(state, file, **options)
 
 
 _stock: dict[str, Callable[..., Any]] = {}

@@ -63,6 +63,7 @@ from recbole_universal.features.pipeline import features_of
 from recbole_universal.model.universal_interpolation import UniversalInterpolation, base_class, read_base_checkpoint
 from recbole_universal.model.universal_mlp import UniversalMLP
 from recbole_universal.pretrained import load_pretrained
+from recbole_universal.text_keys import TEXT_KEYS, text_value
 from recbole_universal.trainer import UniversalMLPTrainer, interpolation_trainer
 
 # Keys that change what a saved data set or saved data loaders hold.
@@ -111,6 +112,7 @@ def register() -> None:
     _add_trainer(UniversalInterpolation, interpolation_trainer)
     _add_train_loader()
     _load_defaults()
+    _keep_text()
     _load_base()
     _tell_of_misspelt()
     _read_pretrained()
@@ -152,6 +154,19 @@ def _load_defaults() -> None:
         return loaded
 
     configurator.Config._update_internal_config_dict = update
+
+
+def _keep_text() -> None:
+    stock = configurator.Config._convert_config_dict  # evaluates every text
+
+    @functools.wraps(stock)
+    def convert_config_dict(self, given):
+        text = {key: text_value(given[key]) for key in TEXT_KEYS & given.keys() if isinstance(given[key], str)}
+        given.update(stock(self, {key: value for key, value in given.items() if key not in text}))
+        given.update(text)
+        return given
+
+    configurator.Config._convert_config_dict = convert_config_dict
 
 
 def _load_base() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import logging
+import os
 import re
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,9 +28,12 @@ from recbole_universal.data.dataset import pipeline_from_config, training_matrix
 from recbole_universal.data.support_query import ListBatches, query_lists
 from recbole_universal.features.cache import array_digest
 from recbole_universal.features.pipeline import CACHE_VERSION, library_versions
+from recbole_universal.files import locked_folder
 from recbole_universal.model.scorer import UniversalScorer
 from recbole_universal.model.universal_mlp import NETWORK_KEYS
 from recbole_universal.pretrained import save_pretrained
+from recbole_universal.pretrained.checkpoint import check_model_folder
+from recbole_universal.signals import one_line_when_stopped
 from recbole_universal.trainer import ListStore, Pretrainer
 
 # A comparison nobody configured: RecBole's defaults have these two among their metrics.
@@ -89,19 +94,32 @@ def pretrain(config_file_list: Sequence[str] | None = None, config_dict: dict[st
         Folder of the model, which the key ``pretrained`` of other runs takes.
 
     Raises:
-        ValueError: If no source is named, a source is named twice, or a held-out one is no source.
+        ValueError: If no source is named, a source is named twice, a held-out one is no source, or another
+            pre-training works in ``pretrain_dir``.
+        FileExistsError: If ``pretrain_dir/model`` is a model of another program.
     """
     files = list(config_file_list) if config_file_list else None
     config = Config("UniversalMLP", "ml-100k", files, {**(config_dict or {}), "train_stage": "pretrain"})
     init_logger(config)
     sources = _checked_sources(config)
     _check_folders({n: _source_config(n, files, {**(config_dict or {}), **keys}) for n, keys in sources.items()})
-    folder, store = Path(config["pretrain_dir"]), ListStore(config["pretrain_lists"])
+    folder = Path(os.path.expanduser(config["pretrain_dir"]))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        store.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"pretrain_dir, pretrain_lists: cannot make the folder ({error}).") from error
+        raise ValueError(f"pretrain_dir: cannot make the folder ({error}).") from error
+    check_model_folder(folder / "model")
+    try:
+        with locked_folder(folder):
+            return _pretrain(config, files, config_dict, sources, folder)
+    except BlockingIOError as error:
+        raise ValueError(
+            f"pretrain_dir: another pre-training works in [{folder}]; name another folder, or wait for its end."
+        ) from error
+
+
+def _pretrain(config, files, config_dict, sources: dict[str, dict[str, Any]], folder: Path) -> Path:
+    store = ListStore(os.path.expanduser(config["pretrain_lists"]))
     pipeline = pipeline_from_config(config)
     lists = {}
     bar = tqdm(sources.items(), desc="sources", unit="data set", disable=not config["show_progress"])
@@ -322,11 +340,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = known.model or (None if "model" in named else "UniversalMLP")
     dataset = known.dataset or (None if "dataset" in named else "ml-100k")
     try:
-        _run_named(model, dataset, files, distributed)
+        with one_line_when_stopped("run_recbole_universal.py"):
+            _run_named(model, dataset, files, distributed)
     except (ValueError, OSError, NotImplementedError) as error:
-        if not _explains_itself(error):
+        explanation = str(error) if _explains_itself(error) else explain_file_error(error)
+        if explanation is None:
             raise  # where it comes from matters
-        raise SystemExit(f"run_recbole_universal.py: {error}") from error
+        raise SystemExit(f"run_recbole_universal.py: {explanation}") from error
 
 
 def _run_named(model, dataset, files, distributed) -> None:
@@ -414,6 +434,27 @@ def _explains_itself(error: BaseException) -> bool:
     raised_in = "" if trace is None else trace.tb_frame.f_code.co_filename
     places = Path(__file__).parent, Path(recbole.__file__).parent / "config"
     return any(Path(raised_in).resolve().is_relative_to(place.resolve()) for place in places)
+
+
+def explain_file_error(error: BaseException) -> str | None:
+    """One sentence about a file or folder that RecBole or this package could not use; ``None`` for other errors."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return None
+    packages = [Path(package).resolve().parent for package in (__file__, recbole.__file__)]
+    command = Path(__file__).with_name("__main__.py").resolve()  # it runs the scripts of others
+    files = (Path(frame.f_code.co_filename).resolve() for frame, _ in traceback.walk_tb(error.__traceback__))
+    if not any(file != command and file.is_relative_to(package) for file in files for package in packages):
+        return None
+    if error.filename is None:
+        return f"{error.strerror}."
+    file = os.fsdecode(error.filename)
+    text = f"cannot use [{file}]: {error.strerror}."
+    if Path(os.path.relpath(file)).parts[0] in ("log", "log_tensorboard", "saved"):
+        text += (
+            " RecBole writes log/ and log_tensorboard/ into the current folder, and checkpoints into checkpoint_dir "
+            "(default: saved): start it in a folder that can be written."
+        )
+    return text
 
 
 def _named_in(files: Sequence[str] | None) -> set[str]:

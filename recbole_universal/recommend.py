@@ -11,7 +11,7 @@ import sys
 import time
 import warnings
 from collections.abc import Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from recbole_universal.data.interaction_table import Report, import_pyarrow, read_interactions, read_users
+from recbole_universal.files import atomic_write, would_replace
 
 if TYPE_CHECKING:
     from recbole_universal.pretrained import Pretrained
@@ -291,26 +292,20 @@ class _ParquetSink:
 @contextmanager
 def _output(path: str | os.PathLike[str]) -> Iterator[_TextSink | _ParquetSink]:
     """Where rows are written; opened before the work, so that what cannot be written is known before it."""
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     name = path.name.lower()
     if not name.endswith(_ENDINGS):
         raise ValueError(f"output: the name of [{path}] must end in one of {', '.join(_ENDINGS)}.")
     if path.is_dir():
         raise IsADirectoryError(f"output: [{path}] is a folder; give the name of a file.")
-    path = path.resolve()  # a link stays one
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        file = open(beside, "wb")
-    except OSError as error:
-        raise OSError(f"output: cannot write in the folder [{path.parent}]: {error.strerror}.") from error
-    try:
-        with file:
-            sink = (_ParquetSink if name.endswith((".parquet", ".pq")) else _TextSink)(file, name)
-            yield sink
-            sink.close()
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(atomic_write(path))
+        except OSError as error:
+            raise OSError(f"output: cannot write [{path}]: {error.strerror}.") from error
+        sink = (_ParquetSink if name.endswith((".parquet", ".pq")) else _TextSink)(file, name)
+        yield sink
+        sink.close()
 
 
 # -- The command line -------------------------------------------------------------------------------------------------
@@ -347,9 +342,6 @@ def main(arguments: Sequence[str]) -> int:
     except (ValueError, OSError, ImportError) as error:
         print(f"recommend: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("recommend: stopped; nothing was written.", file=sys.stderr)
-        return 130
     seconds = time.perf_counter() - start
     print(f"Wrote {n_rows} recommendations for {n_users} users to {options.output} in {seconds:.1f} s.")
     return 0
@@ -360,13 +352,8 @@ def _run(options: argparse.Namespace) -> tuple[int, int]:
         print(f"recommend: {message}", file=sys.stderr)
 
     for given in (options.interactions, options.users):
-        if (
-            given
-            and os.path.exists(given)
-            and os.path.exists(options.output)
-            and os.path.samefile(given, options.output)
-        ):
-            raise ValueError(f"--output: [{options.output}] is an input file and would be overwritten.")
+        if given and would_replace(options.output, given):
+            raise ValueError(f"--output: [{options.output}] is an input file, or in an input folder; name another.")
     show = not options.quiet
     with _output(options.output) as sink:
         job = _Job(report, show, options.top_k, options.include_seen, options.fast, options.pretrained, options.device)

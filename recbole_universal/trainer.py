@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 import logging
 import math
 import os
@@ -28,7 +27,7 @@ from tqdm import tqdm
 from recbole_universal.data.dataset import training_matrix
 from recbole_universal.data.fields import LIST_LABEL, LIST_MASK
 from recbole_universal.data.support_query import ListBatches, SupportQueryDataLoader
-from recbole_universal.features.cache import canonical_json
+from recbole_universal.features.cache import ArrayCache, canonical_json
 from recbole_universal.model.scorer import UniversalScorer
 from recbole_universal.model.universal_interpolation import base_class, read_base_checkpoint
 from recbole_universal.model.universal_mlp import list_loss, list_scores
@@ -505,12 +504,14 @@ def _refuse_divergence(loss: float, learning_rate: float, parameters: Iterable[t
 class ListStore:
     """Candidate lists of source data sets on disk, so that a killed run, or another one, need not make them again.
 
+    Every list is needed again in each pre-training, so nothing is removed.
+
     Args:
         folder: Made if missing, when the first lists are stored.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
+        self._cache = ArrayCache(folder, "pretrain_lists", limit_gb=None)
 
     def get(self, name: str, key: dict, make) -> list[Interaction]:
         """The blocks stored under a name and key, made and stored if there are none.
@@ -520,31 +521,23 @@ class ListStore:
             key: All that the lists depend on, as JSON.
             make: Function without arguments that returns the blocks.
         """
-        digest = hashlib.sha256(canonical_json(key).encode()).hexdigest()[:16]
         readable = re.sub(r"[^\w.-]", "_", name)
-        file = self.folder / f"{readable}-{digest}.safetensors"
-        if file.is_file():
-            try:
-                tensors, described = read_tensors(file)
-                if described != json.loads(canonical_json(key)):
-                    raise ValueError("it is of another key")
-                return self._blocks(tensors)
-            except ValueError as error:
-                logger.warning("[%s] is damaged (%s); made anew.", file, error)
+        arrays = self._cache.load(readable, key)
+        if arrays is not None:
+            return self._blocks(arrays)
         blocks: Sequence[Interaction] = make()
-        tensors = {
-            f"{number}/{column}": values
+        arrays = {
+            f"{number}/{column}": values.cpu().numpy()
             for number, block in enumerate(blocks)
             for column, values in block.interaction.items()
         }
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_tensors(file, tensors, key)
+        self._cache.store(readable, key, arrays)
         return list(blocks)
 
     @staticmethod
-    def _blocks(tensors: dict[str, torch.Tensor]) -> list[Interaction]:
+    def _blocks(arrays: dict[str, np.ndarray]) -> list[Interaction]:
         blocks: dict[int, dict[str, torch.Tensor]] = {}
-        for name, values in tensors.items():
-            number, column = name.split("/")
-            blocks.setdefault(int(number), {})[column] = values
+        for name, values in arrays.items():
+            number, column = name.split("/", 1)
+            blocks.setdefault(int(number), {})[column] = torch.from_numpy(values)
         return [Interaction(blocks[number]) for number in sorted(blocks)]

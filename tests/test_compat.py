@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib
 import inspect
+import logging
 import os
 import pickle
 import socket
@@ -423,6 +426,70 @@ class TestProcesses:
 
     def test_one_process_names_its_own_checkpoint(self):
         assert compat.one_name_a_node("a.pth", {"single_spec": True}) == "a.pth"
+
+    def test_runs_of_one_second_share_no_name(self, gappy, tmp_path, monkeypatch):
+        """The clock stands still: checkpoints, logs and folders of events must differ all the same."""
+        import recbole.trainer.trainer as trainer_module
+        import recbole.utils.logger as logger_module
+        import recbole.utils.utils as utils_module
+
+        for module in (trainer_module, logger_module, utils_module):
+            monkeypatch.setattr(module, "get_local_time", lambda: "Jan-01-2026_00-00-00")
+        config, _, (train_data, _, _) = _prepared("BPR", gappy)
+        model = get_model("BPR")(config, train_data.dataset)
+        config["dataset"] = "ml-1.0"  # a dot is no end of a name
+        files = []
+        for _ in range(2):
+            root = logging.getLogger()
+            monkeypatch.setattr(root, "handlers", [])
+            logger_module.init_logger(config)
+            files.append(get_trainer(config["MODEL_TYPE"], "BPR")(config, model).saved_model_file)
+            trees = object.__new__(trainer_module.DecisionTreeTrainer)
+            with contextlib.suppress(AttributeError, KeyError):  # further down it wants a tree model
+                trainer_module.DecisionTreeTrainer.__init__(trees, config, model)
+            files += [trees.saved_model_file, trees.temp_file, trees.temp_best_file]
+            for handler in root.handlers:
+                handler.close()
+        assert len(set(files)) == 8
+        assert all("Jan-01-2026_00-00-00-" in file for file in files)
+        for folder in ("log/BPR", "log_tensorboard"):
+            assert len(list((tmp_path / folder).iterdir())) == 2, folder
+
+    @pytest.mark.parametrize("what", ["checkpoint", "pre-trained model", "tree model", "data set", "data loaders"])
+    def test_a_file_that_is_half_written_is_not_seen(self, gappy, tmp_path, monkeypatch, what):
+        import recbole.data.dataset.dataset as dataset_module
+        import recbole.data.utils as data_module
+        from recbole.trainer.trainer import DecisionTreeTrainer, PretrainTrainer
+
+        config, data, loaders = _prepared("BPR", gappy)
+        model = get_model("BPR")(config, loaders[0].dataset)
+        trainer = get_trainer(config["MODEL_TYPE"], "BPR")(config, model)
+        trainer.temp_best_file = ""
+        file = Path(trainer.saved_model_file)
+        if what == "data set":
+            file, write = file.with_name("tiny-Dataset.pth"), data.save
+        elif what == "data loaders":
+            file = file.with_name("tiny-for-BPR-dataloader.pth")
+            write = functools.partial(data_module.save_split_dataloaders, config, loaders)
+        elif what == "pre-trained model":
+            write = functools.partial(PretrainTrainer.save_pretrained_model, trainer, 0, str(file))
+        else:
+            kind = DecisionTreeTrainer if what == "tree model" else type(trainer)
+            write = functools.partial(kind._save_checkpoint, trainer, 0)
+
+        def broken(content, stream, *_, **__):
+            stream = open(stream, "wb") if isinstance(stream, str) else stream
+            stream.write(b"half")
+            stream.flush()
+            raise OSError("full")
+
+        for module, name in ((torch, "save"), (dataset_module.pickle, "dump"), (data_module.pickle, "dump")):
+            monkeypatch.setattr(module, name, broken)
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"old")
+        with pytest.raises(OSError, match="full"):
+            write()
+        assert file.read_bytes() == b"old" and len(list(file.parent.iterdir())) == 1
 
     def test_folder_made_by_another_rank(self, tmp_path, monkeypatch):
         from recbole.utils import ensure_dir

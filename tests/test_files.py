@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import struct
 import subprocess
 import sys
 
 import pytest
 
 from recbole_universal import files
-from recbole_universal.files import atomic_write
+from recbole_universal.files import atomic_write, locked_folder, would_replace, write_text
 
 
 @pytest.fixture(params=["nameless", "named"])
@@ -65,6 +66,63 @@ def test_permissions_are_the_umask_s_or_the_old_file_s(tmp_path):
         assert mode(tmp_path / "mine") == permissions
 
 
+@pytest.mark.usefixtures("temporary_kind")
+def test_the_content_is_private_while_a_private_file_is_replaced(tmp_path):
+    (tmp_path / "a").touch(0o600)
+    with atomic_write(tmp_path / "a") as file:
+        assert stat.S_IMODE(os.fstat(file.fileno()).st_mode) == 0o600
+
+
+@pytest.mark.usefixtures("temporary_kind")
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
+def test_owner_and_group_stay(tmp_path, monkeypatch):
+    path = tmp_path / "a"
+    path.touch()
+    os.chown(path, 1234, 4321)
+    os.chmod(path, 0o640)
+    with atomic_write(path) as file:
+        file.write(b"new")
+    assert (path.stat().st_uid, path.stat().st_gid, mode(path)) == (1234, 4321, 0o640)
+
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "fchown", refuse)
+    with atomic_write(path) as file:
+        file.write(b"newer")
+    assert mode(path) == 0o600  # the group is another one now
+
+
+def access_list(*entries: tuple[int, int, int]) -> bytes:
+    """An access list as Linux keeps it: entries of (tag, permissions, id)."""
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+@pytest.mark.usefixtures("temporary_kind")
+@pytest.mark.skipif(not hasattr(os, "setxattr"), reason="needs access lists")
+def test_an_access_list_stays(tmp_path):
+    nobody = 2**32 - 1
+    # Its owner and the user 1234 read the file, the group does not; the mode, 640, does not tell.
+    only_1234 = access_list((1, 6, nobody), (2, 4, 1234), (4, 0, nobody), (16, 4, nobody), (32, 0, nobody))
+    name, path = "system.posix_acl_access", tmp_path / "a"
+    path.touch()
+    try:
+        os.setxattr(path, name, only_1234)
+    except OSError:
+        pytest.skip("this file system has no access lists")
+    with atomic_write(path) as file:
+        file.write(b"new")
+    assert os.getxattr(path, name) == only_1234
+    # What a folder gives to its new files is no right on a file that had none.
+    os.setxattr(tmp_path, "system.posix_acl_default", only_1234)
+    (tmp_path / "b").touch()
+    os.removexattr(tmp_path / "b", name)
+    os.chmod(tmp_path / "b", 0o640)
+    with atomic_write(tmp_path / "b") as file:
+        file.write(b"new")
+    assert name not in os.listxattr(tmp_path / "b") and mode(tmp_path / "b") == 0o640
+
+
 def test_a_write_protected_file_is_kept(tmp_path):
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
@@ -111,3 +169,31 @@ def test_a_killed_process_leaves_nothing(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert os.listdir(tmp_path) == []
+
+
+def test_text_is_utf_8(tmp_path):
+    write_text(tmp_path / "a", "é\n")
+    assert (tmp_path / "a").read_bytes() == "é\n".encode()
+
+
+def test_what_would_be_replaced(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a").touch()
+    (tmp_path / "b").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    assert would_replace(tmp_path / "in" / "new", tmp_path / "in")
+    assert would_replace(tmp_path / "in" / "a", tmp_path / "in" / "a")
+    assert not would_replace(tmp_path / "b", tmp_path / "in")
+    assert not would_replace(tmp_path / "in" / "a", tmp_path / "b")
+    for missing in ("nowhere", "loop", "x" * 5000, "~nobody/x", "a\0b"):  # a list of users may look like anything
+        assert not would_replace(tmp_path / "b", missing)
+
+
+@pytest.mark.skipif(files.fcntl is None, reason="needs locks")
+def test_a_folder_is_held_by_one(tmp_path):
+    with locked_folder(tmp_path):
+        with pytest.raises(BlockingIOError, match="another process works in this folder"), locked_folder(tmp_path):
+            pass
+        assert os.listdir(tmp_path) == []
+    with locked_folder(tmp_path), locked_folder(tmp_path.parent):
+        pass

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
-import subprocess
-import sys
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,12 +18,13 @@ from recbole.quick_start import run_recbole
 from torch.utils.data.distributed import DistributedSampler
 
 import recbole_universal
-from recbole_universal import FeaturePipeline, UniversalRanker
+from recbole_universal import FeaturePipeline, UniversalRanker, quick_start
 from recbole_universal.data import support_query
 from recbole_universal.data.dataset import training_matrix
 from recbole_universal.data.fields import LIST_LABEL, LIST_MASK
 from recbole_universal.data.support_query import ListBatches, SupportQueryDataLoader, query_lists, unseen_groups
 from recbole_universal.features.proximity import support_query_split
+from recbole_universal.files import locked_folder
 from recbole_universal.model.scorer import BOUND, UniversalScorer
 from recbole_universal.pretrained import Pretrained, load_pretrained
 from recbole_universal.trainer import Pretrainer
@@ -193,34 +190,36 @@ def test_a_killed_run_resumes_to_the_same_weights(sources, tmp_path, monkeypatch
         torch.testing.assert_close(resumed.state_dict[name], value, rtol=0, atol=0)
 
 
-@pytest.mark.slow
-def test_ten_kills_at_random_moments_change_no_weight(sources, tmp_path):
-    script = "import json, sys; keys = json.loads(sys.argv.pop()); import recbole_universal\n"
-    script += "recbole_universal.pretrain(config_dict=keys)"
-    more = {**sources, "epochs": 40, "query_users": 200, "pretrain_lists": str(tmp_path / "other lists")}
-    whole = load_pretrained(recbole_universal.pretrain(config_dict={**sources, "epochs": 40, "query_users": 200}))
-    more["pretrain_dir"] = str(tmp_path / "killed")
-    command = [sys.executable, "-c", script, json.dumps(more)]
-    start = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True)
-    took = time.perf_counter() - start
-    shutil.rmtree(more["pretrain_dir"])
-    shutil.rmtree(more["pretrain_lists"])
-    generator = np.random.default_rng()
-    kills = 0
-    while kills < 10:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            process.wait(generator.uniform(0.3, 1.0) * took)
-            shutil.rmtree(more["pretrain_dir"])  # it had ended: begin anew
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            kills += 1
-    subprocess.run(command, check=True, capture_output=True)
-    resumed = load_pretrained(more["pretrain_dir"] + "/model")
+def test_kept_lists_that_are_damaged_are_made_anew(sources, tmp_path):
+    whole = load_pretrained(recbole_universal.pretrain(config_dict=sources))
+    kept = sorted((tmp_path / "lists").iterdir())
+    assert [path.name.split("-")[0] for path in kept] == ["blue", "green", "red"]
+    intact = [path.read_bytes() for path in kept]
+    for path in kept:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    again = load_pretrained(
+        recbole_universal.pretrain(config_dict={**sources, "pretrain_dir": str(tmp_path / "again")})
+    )
     for name, value in whole.state_dict.items():
-        torch.testing.assert_close(resumed.state_dict[name], value, rtol=0, atol=0)
+        torch.testing.assert_close(again.state_dict[name], value, rtol=0, atol=0)
+    assert [path.read_bytes() for path in kept] == intact
+
+
+def test_two_trainings_do_not_share_a_folder(sources, tmp_path):
+    (tmp_path / "model").mkdir()
+    with locked_folder(tmp_path / "model"), pytest.raises(ValueError, match="pretrain_dir: another pre-training works"):
+        recbole_universal.pretrain(config_dict=sources)
+    assert list((tmp_path / "model").iterdir()) == []
+
+
+def test_a_model_of_another_program_is_refused_before_the_work(sources, tmp_path, monkeypatch):
+    (tmp_path / "model" / "model").mkdir(parents=True)
+    (tmp_path / "model" / "model" / "model.json").write_text("{}")
+    monkeypatch.setattr(quick_start, "source_lists", None)
+    with pytest.raises(FileExistsError, match="is not a model of recbole_universal"):
+        recbole_universal.pretrain(config_dict=sources)
 
 
 @pytest.mark.parametrize("parameters", ["all", "head"])
@@ -246,6 +245,7 @@ def test_a_trained_model_is_saved_as_a_pretrained_one_too(sources, tmp_path, sta
         extra = {"train_stage": "in_domain", "mlp_hidden_size": [8], "epochs": 2, **FEATURES}
     trained = run_recbole("UniversalMLP", "target", config_dict=target_keys(sources, folder, **extra))
     (saved,) = (path for path in (tmp_path / "saved").iterdir() if path.is_dir() and path.name.startswith("Universal"))
+    assert saved.with_suffix(".pth").is_file()  # one name, which is this run's own
     again = run_recbole("UniversalMLP", "target", config_dict=target_keys(sources, saved), saved=False)
     assert again["test_result"] == trained["test_result"]
     sources_of = load_pretrained(saved).card["sources"]

@@ -126,6 +126,33 @@ def test_mistakes_get_one_line(arguments, message, monkeypatch, tiny):
         quick_start.main()
 
 
+@pytest.mark.parametrize("taken", ["log", "log_tensorboard", "saved"])
+def test_a_folder_that_cannot_be_written_gets_one_line(taken, monkeypatch, tiny, tmp_path):
+    (tmp_path / taken).write_text("in the way")  # what a write-protected folder is to others, this is to root too
+    arguments = ["--dataset=tiny", f"--data_path={tiny['data_path']}", "--state=ERROR", "--model=Pop"]
+    monkeypatch.setattr("sys.argv", ["run_recbole_universal.py", *arguments])
+    line = rf"run_recbole_universal.py: cannot use \[\.?/?{taken}.*RecBole writes log/ and log_tensorboard/ into the"
+    with pytest.raises(SystemExit, match=line):
+        quick_start.main()
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_script_in_such_a_folder(own, monkeypatch, tmp_path):
+    (tmp_path / "log").write_text("in the way")
+    body = "open('log/x', 'w')" if own else "init_logger(Config('Pop', 'ml-100k'))"
+    (tmp_path / "mine.py").write_text(
+        f"from recbole.config import Config\nfrom recbole.utils import init_logger\n{body}\n"
+    )
+    monkeypatch.setattr("sys.argv", ["python -m recbole_universal", "mine.py"])
+    monkeypatch.setattr("sys.path", list(sys.path))
+    if own:  # an error of the script itself keeps its traceback
+        with pytest.raises(NotADirectoryError):
+            command_line.main()
+    else:
+        with pytest.raises(SystemExit, match=r"mine.py: cannot use \[.*log.*Not a directory"):
+            command_line.main()
+
+
 @pytest.mark.parametrize("header", ["", "u1\ti1", "user_id\titem_id", "user_id:token,item_id:token:x"])
 def test_a_file_without_a_header_is_named_with_its_row(header, monkeypatch, tmp_path):
     (tmp_path / "odd").mkdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import stat
 import subprocess
 import sys
 import warnings
@@ -498,7 +499,7 @@ def test_files_of_users(tmp_path, content, expected):
     [
         (["none.csv", "--output", "out.csv"], "There is no file [none.csv]"),
         (["x.csv", "--output", "out.xlsx"], "must end in one of .csv"),
-        (["x.csv", "--output", "none/out.csv"], "cannot write in the folder"),
+        (["x.csv", "--output", "none/out.csv"], "cannot write [none/out.csv]: No such file"),
         (["x.csv", "--output", "folder.csv"], "is a folder"),
         (["x.csv", "--output", "x.csv"], "is an input file"),
         (["x.csv", "--output", "out.csv", "--top-k", "0"], "at least 1"),
@@ -515,13 +516,69 @@ def test_errors_of_the_command_line(tmp_path, capsys, ranker, arguments, message
     assert not ranker.made and sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize(
+    ("interactions", "output"),
+    [
+        ("~/in.csv", "~/in.csv"),
+        ("in.csv", "~/in.csv"),
+        ("in.csv", "folder/../in.csv"),
+        ("in.csv", "soft.csv"),
+        ("soft.csv", "in.csv"),
+        ("in.csv", "hard.csv"),
+        ("parts", "parts/0.parquet"),
+        ("parts", "parts/new.parquet"),
+        ("parts", "parts/day=1/new.parquet"),
+        ("linked_parts", "parts/new.parquet"),
+        ("parts", "linked_parts/new.parquet"),
+        ("parts", "elsewhere.parquet"),
+    ],
+)
+@pytest.mark.parametrize("option", ["INTERACTIONS", "--users"])
+def test_no_form_of_a_path_overwrites_the_input(tmp_path, monkeypatch, capsys, interactions, output, option):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path / "in.csv", lines())
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "soft.csv").symlink_to("in.csv")
+    (tmp_path / "hard.csv").hardlink_to(tmp_path / "in.csv")
+    (tmp_path / "parts" / "day=1").mkdir(parents=True)
+    (tmp_path / "linked_parts").symlink_to("parts")
+    frame = pd.DataFrame(ROWS, columns=["user", "item"])
+    frame.to_parquet(tmp_path / "parts" / "0.parquet")
+    frame.to_parquet(tmp_path / "elsewhere.parquet")
+    (tmp_path / "parts" / "1.parquet").symlink_to(tmp_path / "elsewhere.parquet")
+
+    def contents():
+        return {str(path): path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()}
+
+    before = contents()
+    other = str(write(tmp_path / "other.csv", lines())) if option == "--users" else None
+    arguments = [other, "--users", interactions] if other else [interactions]
+    assert main([*arguments, "--output", output, "--top-k", "1", "--quiet"]) == 1
+    assert f"--output: [{output}] is an input file, or in an input folder" in capsys.readouterr().err
+    assert contents() == before | ({other: (tmp_path / "other.csv").read_bytes()} if other else {})
+
+
+def test_the_output_is_for_no_more_eyes_than_the_file_before_it(tmp_path):
+    write(tmp_path / "x.csv", lines())
+    for mode in (0o600, 0o640):
+        (tmp_path / "out.csv").touch()
+        (tmp_path / "out.csv").chmod(mode)
+        assert main(["x.csv", "--output", "out.csv", "--top-k", "1", "--quiet"]) == 0
+        assert stat.S_IMODE((tmp_path / "out.csv").stat().st_mode) == mode
+    (tmp_path / "out.csv").chmod(0o444)
+    before = (tmp_path / "out.csv").read_bytes()
+    assert main(["x.csv", "--output", "out.csv", "--top-k", "2", "--quiet"]) == 1
+    assert (tmp_path / "out.csv").read_bytes() == before
+
+
 def test_a_run_that_is_stopped_leaves_the_old_file(tmp_path, monkeypatch, capsys):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(PopularityRanker, "top_k", stop)
     write(tmp_path / "out.csv", "old")
-    assert main([str(write(tmp_path / "x.csv", lines())), "--output", "out.csv", "--top-k", "1"]) == 130
+    with pytest.raises(KeyboardInterrupt):
+        main([str(write(tmp_path / "x.csv", lines())), "--output", "out.csv", "--top-k", "1"])
     assert (tmp_path / "out.csv").read_text() == "old" and len(list(tmp_path.iterdir())) == 2
 
 

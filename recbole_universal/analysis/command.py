@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -11,6 +12,9 @@ from pathlib import Path
 import scipy.sparse as sp
 
 from recbole_universal.data.interaction_table import read_interactions
+from recbole_universal.files import would_replace
+
+_DEFAULT_OUTPUT = "analysis.html"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -25,7 +29,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DATASET",
         help="a CSV, TSV, Parquet or RecBole atomic file, or the name of a RecBole data set",
     )
-    parser.add_argument("--output", default="analysis.html", metavar="HTML", help="report (default: analysis.html)")
+    parser.add_argument("--output", metavar="HTML", help=f"report (default: {_DEFAULT_OUTPUT})")
     parser.add_argument("--data-path", default="dataset/", metavar="DIR", help="folder of named data sets")
     parser.add_argument("--users", type=int, default=1000, metavar="N", help="users evaluated (default: 1000)")
     parser.add_argument(
@@ -44,26 +48,29 @@ def main(arguments: Sequence[str]) -> int:
     start = time.perf_counter()
     options = _parser().parse_args(arguments)
 
+    from recbole_universal.analysis.report import analyze, is_report
+
     def report(message: str) -> None:
         print(f"analyze: {message}", file=sys.stderr)
 
+    output = Path(os.path.expanduser(options.output or _DEFAULT_OUTPUT))
     try:
+        if options.output is None and output.exists() and not is_report(output):
+            raise ValueError(f"[{output}] is there and is no report of analyze: name another file with --output.")
         matrices: dict[str, sp.csr_matrix] = {}
         for given in options.datasets:
             file = _file_of(given, options.data_path)
             name = file.name.split(".")[0]
             if name in matrices:
                 raise ValueError(f"Two data sets have the name [{name}]; rename one of the files.")
+            for written in (output, output.with_suffix(".csv")):
+                if would_replace(written, file):
+                    raise ValueError(f"--output: [{written}] is an input file, or in an input folder; name another.")
             table = read_interactions(file, options.user_column, options.item_column, report, not options.quiet)
             matrices[name] = table.matrix()[0]
-            for written in (Path(options.output), Path(options.output).with_suffix(".csv")):
-                if written.exists() and written.samefile(file):
-                    raise ValueError(f"--output: [{written}] is an input file and would be overwritten.")
-        from recbole_universal.analysis.report import analyze
-
         analyze(
             matrices,
-            options.output,
+            output,
             pretrained=options.pretrained,
             n_users=options.users,
             in_domain=options.in_domain,
@@ -73,11 +80,7 @@ def main(arguments: Sequence[str]) -> int:
     except (ValueError, OSError, ImportError) as error:
         report(str(error))
         return 1
-    except KeyboardInterrupt:
-        report("stopped; nothing was written.")
-        return 130
-    table_file = Path(options.output).with_suffix(".csv")
-    print(f"Wrote {options.output} and {table_file} in {time.perf_counter() - start:.0f} s.")
+    print(f"Wrote {output} and {output.with_suffix('.csv')} in {time.perf_counter() - start:.0f} s.")
     return 0
 
 

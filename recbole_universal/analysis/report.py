@@ -6,6 +6,7 @@ import html
 import os
 import tempfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,10 +17,12 @@ from tqdm import tqdm
 
 from recbole_universal.analysis import measures
 from recbole_universal.features import FAMILIES, FeaturePipeline
+from recbole_universal.files import atomic_write
 from recbole_universal.graph import binary_matrix
 from recbole_universal.model.ranker import UniversalRanker
 from recbole_universal.pretrained import Pretrained, load_pretrained
 
+_COLUMNS = ["data set", "section", "table", "row", "measure", "value"]
 _LISTED = 20
 _EXPLAINED_USERS = 50
 _STABILITY_SEEDS = range(3)
@@ -60,7 +63,8 @@ def analyze(
 
     Args:
         matrices: interactions by name of the data set, csr [n_users, n_items]; any value but 0 counts as one.
-        output: the HTML file; the CSV has its name with the ending ``.csv``.
+        output: the HTML file, which is replaced; the CSV has its name with the ending ``.csv``. A file of that name
+            which is no table of this function is kept, and an error.
         pretrained: model that ranks by candidates: name of a shipped one, folder of one, or a loaded one.
         n_users: users evaluated in each data set at most.
         in_domain: whether models of each family, and of all, are trained on each data set beside the frozen ones.
@@ -78,21 +82,41 @@ def analyze(
         raise ValueError(f"analyze: there is no data set, or one named [{_TOGETHER}], which is a part of the report.")
     if isinstance(n_users, bool) or not isinstance(n_users, int) or n_users < 1:
         raise ValueError(f"n_users (--users): must be a positive integer, got {n_users!r}.")
-    path = Path(output)
+    path = Path(os.path.expanduser(output))
     if path.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"output (--output): [{path}] must end in .html.")
     if not path.parent.is_dir():
         raise ValueError(f"output (--output): there is no folder [{path.parent}].")
-    if not os.access(path.parent, os.W_OK):  # better now than after minutes
-        raise ValueError(f"output (--output): the folder [{path.parent}] cannot be written.")
+    table = path.with_suffix(".csv")
+    if table.exists() and not _begins(table, ",".join(_COLUMNS)):
+        raise ValueError(
+            f"output (--output): [{table}], where the figures of [{path}] go, is there and is no table of analyze; "
+            "name another file."
+        )
     model = pretrained if isinstance(pretrained, Pretrained) else load_pretrained(pretrained)
     if "proximity" not in model.families:
         raise ValueError("pretrained (--pretrained): only a model with the family [proximity] can be analysed.")
+    with ExitStack() as stack:
+        try:  # better now than after minutes
+            page_file, table_file = (stack.enter_context(atomic_write(file)) for file in (path, table))
+        except OSError as error:
+            raise OSError(f"output (--output): cannot write [{path}] and [{table}]: {error.strerror}.") from error
+        found = _studied(matrices, model, n_users, in_domain, seed, show_progress)
+        figures = _long(found)
+        page_file.write(_page(found).encode())
+        table_file.write(figures.to_csv(index=False).encode())
+    return figures
+
+
+def _studied(
+    matrices: Mapping[str, sp.csr_matrix], model: Pretrained, n_users: int, in_domain: bool, seed: int, show: bool
+) -> dict[str, list[Section]]:
+    """The sections of each data set, and of all together."""
     found: dict[str, list[Section]] = {}
     features = {}
     for name, matrix in matrices.items():
         try:
-            study = _Study(name, matrix, model, n_users, in_domain, seed, show_progress)
+            study = _Study(name, matrix, model, n_users, in_domain, seed, show)
         except ValueError as error:
             if len(matrices) == 1:
                 raise
@@ -104,10 +128,17 @@ def analyze(
         raise ValueError("analyze: none of the data sets has a user with two interactions.")
     if len(features) > 1:
         found[_TOGETHER] = [_alikeness(features, seed)]
-    figures = _long(found)
-    _write(path, _page(found))
-    _write(path.with_suffix(".csv"), figures.to_csv(index=False))
-    return figures
+    return found
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file is a page that :func:`analyze` wrote."""
+    return _begins(path, _HEAD)
+
+
+def _begins(path: Path, text: str) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(text)) == text.encode()
 
 
 class _Study:
@@ -295,6 +326,12 @@ caption { text-align: left; color: var(--quiet); }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
 """
+_HEAD = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Universal statistics: """
 _COLORS = ("#4c8dd6", "#e07b39", "#3fa66b", "#b265c9", "#c9a227", "#d65f7f", "#5fb3b3")
 _GREY = "#808790"  # can be read on white and on black, as plots do not follow the page's colours
 
@@ -338,12 +375,7 @@ def _page(found: Mapping[str, list[Section]]) -> str:
     for k, name in enumerate(names):
         body.append(f'<h2 id="d{k}">{html.escape(name)}</h2>')
         body += [_section_html(section) for section in found[name]]
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Universal statistics: {html.escape(", ".join(names))}</title>
+    return f"""{_HEAD}{html.escape(", ".join(names))}</title>
 <style>{_STYLE}</style>
 <script>{get_plotlyjs()}</script>
 </head>
@@ -380,13 +412,4 @@ def _long(found: Mapping[str, list[Section]]) -> pd.DataFrame:
                     row["row"] = ", ".join(record[:n_names])
                     values = zip(table.columns[n_names:], record[n_names:], strict=True)
                     rows += [row | {"measure": measure, "value": value} for measure, value in values]
-    return pd.DataFrame(rows)
-
-
-def _write(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    return pd.DataFrame(rows, columns=_COLUMNS)

@@ -291,6 +291,7 @@ def pipeline_from_config(config) -> FeaturePipeline:
         seed=config["seed"],
         device=config["device"],
         cache_dir=config["universal_cache_dir"],
+        cache_gb=config["universal_cache_gb"],
         show_progress=bool(config["show_progress"]),
     )
 

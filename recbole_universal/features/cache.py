@@ -10,18 +10,29 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
+import re
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recbole_universal.files import atomic_write
+
 logger = logging.getLogger(__name__)
 
 #: Name of the metadata among the arrays of a file.
 METADATA = "metadata"
+#: Bytes of a folder by default, in units of 10^9.
+DEFAULT_GB = 4.0
+
+_ENTRY = re.compile(r"[^.].*-[0-9a-f]{32}\.npz")
+# What a killed process has left: of version 0.1.0, and of atomic_write where files must have a name.
+_TEMPORARY = re.compile(r"\..+-[0-9a-f]{32}(-[a-z0-9_]{8}|\.npz\.[0-9a-f]{16})\.tmp")
+_DAY = 24 * 60 * 60
 
 
 def canonical_json(value: Any) -> str:
@@ -42,16 +53,25 @@ def array_digest(arrays: Mapping[str, NDArray]) -> str:
 class ArrayCache:
     """Reads and writes named groups of arrays in one folder.
 
-    A folder that cannot be written costs one warning and the time to compute, nothing else.
+    A folder that cannot be written costs one warning and the time to compute, nothing else. When an entry is stored,
+    those that were not used for the longest time are removed until all fit into the limit, and so are temporary files
+    that are older than a day. Whoever misses a removed entry computes it again.
 
     Args:
         folder: the folder, made when first needed; None: no cache.
         config_key: configuration key that sets the folder, named in the warning.
+        limit_gb: size of all entries at most, in 10^9 bytes; None: no limit.
     """
 
-    def __init__(self, folder: str | os.PathLike[str] | None, config_key: str = "universal_cache_dir") -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str] | None,
+        config_key: str = "universal_cache_dir",
+        limit_gb: float | None = DEFAULT_GB,
+    ) -> None:
         self.folder = None if folder is None else Path(folder)
         self.config_key = config_key
+        self._limit = None if limit_gb is None else limit_gb * 10**9
         self._writable = True
 
     def path(self, kind: str, key: Mapping[str, Any]) -> Path:
@@ -70,7 +90,12 @@ class ArrayCache:
             return None
         path = self.path(kind, key)
         try:
-            return _read(path, key) if path.is_file() else None
+            arrays = _read(path, key)
+            with suppress(OSError):  # the time of use, which eviction goes by, whatever the mount options say
+                os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
+            return arrays
+        except (FileNotFoundError, NotADirectoryError):
+            return None
         except Exception as error:  # the bytes of a damaged file may raise anything on their way through NumPy
             logger.warning("Cache file %s cannot be used (%s); its content is computed anew.", path, error)
             return None
@@ -79,9 +104,15 @@ class ArrayCache:
         """Store arrays under a key; readers see the whole file or none of it."""
         if self.folder is None or not self._writable:
             return
+        size = sum(array.nbytes for array in arrays.values())
+        if self._limit is not None and size > self._limit:
+            logger.info("An entry of %.1f GB is above the limit of %s and is not stored.", size / 10**9, self.folder)
+            return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            _write(self.path(kind, key), key, arrays)
+            path = self.path(kind, key)
+            _write(path, key, arrays)
+            self._tidy(path)
         except OSError as error:
             self._writable = False
             logger.warning(
@@ -91,6 +122,26 @@ class ArrayCache:
                 error,
                 self.config_key,
             )
+
+    def _tidy(self, new: Path) -> None:
+        """Remove old temporary files, and the entries that are too many; other processes may do the same."""
+        assert self.folder is not None
+        entries: list[tuple[int, int, Path]] = []
+        for path in self.folder.iterdir():
+            with suppress(OSError):  # it is gone already, or in use (Windows)
+                if _TEMPORARY.fullmatch(path.name) and time.time() - path.stat().st_mtime > _DAY:
+                    path.unlink()
+                elif path != new and _ENTRY.fullmatch(path.name):
+                    found = path.stat()
+                    entries.append((found.st_atime_ns, found.st_size, path))
+        if self._limit is None:
+            return
+        total = new.stat().st_size
+        for _, size, path in sorted(entries, reverse=True):  # the newest first
+            total += size
+            if total > self._limit:
+                with suppress(OSError):
+                    path.unlink()
 
 
 def _read(path: Path, key: Mapping[str, Any]) -> dict[str, NDArray]:
@@ -111,15 +162,5 @@ def _read(path: Path, key: Mapping[str, Any]) -> dict[str, NDArray]:
 def _write(path: Path, key: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> None:
     metadata = canonical_json({"key": key, "checksum": array_digest(arrays)})
     entries: dict[str, Any] = {METADATA: np.array(metadata), **arrays}
-    # In the same folder, so that the replacement is one atomic rename.
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **entries)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # a temporary file is its owner's alone; a cache may be shared
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with atomic_write(path) as file:
+        np.savez(file, **entries)

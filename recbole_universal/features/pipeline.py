@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from recbole_universal.features import arguments
 from recbole_universal.features.activity import ActivityFeatures
-from recbole_universal.features.cache import ArrayCache, array_digest, canonical_json
+from recbole_universal.features.cache import DEFAULT_GB, ArrayCache, array_digest, canonical_json
 from recbole_universal.features.cooccurrence import CooccurrenceFeatures
 from recbole_universal.features.family import FamilyFeatures, FeatureFamily
 from recbole_universal.features.interaction import InteractionFeatures
@@ -125,6 +125,7 @@ class FeaturePipeline:
         seed: seed of walks, embeddings and clusters.
         device: device of the long computations; the results are on the CPU.
         cache_dir: folder for computed features; None or "": no cache.
+        cache_gb: size of that folder at most, in 10^9 bytes; None: no limit.
         show_progress: whether to draw progress bars.
 
     Attributes:
@@ -144,6 +145,7 @@ class FeaturePipeline:
         seed: int = 2020,
         device: str | torch.device = "cpu",
         cache_dir: str | os.PathLike[str] | None = None,
+        cache_gb: float | None = DEFAULT_GB,
         show_progress: bool = False,
     ) -> None:
         names = _checked_names(families)
@@ -163,7 +165,12 @@ class FeaturePipeline:
             raise ValueError(
                 f"universal_cache_dir: must be the path of a folder, or empty for no cache, not {cache_dir!r}"
             )
-        self.cache = ArrayCache(cache_dir or None)
+        number = isinstance(cache_gb, (int, float)) and not isinstance(cache_gb, bool)
+        if cache_gb is not None and not (number and cache_gb >= 0):
+            raise ValueError(
+                f"universal_cache_gb: must be a number of at least 0, or empty for no limit, not {cache_gb!r}"
+            )
+        self.cache = ArrayCache(cache_dir or None, limit_gb=cache_gb)
         self.dims = {name: family.dims for name, family in self.families.items()}
         self.schema = self._make_schema()
 

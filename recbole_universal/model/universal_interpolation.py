@@ -91,6 +91,7 @@ class UniversalInterpolation(AbstractRecommender):
             seed=config["seed"],
             device=config["device"],
             cache_dir=config["universal_cache_dir"],
+            cache_gb=config["universal_cache_gb"],
             show_progress=bool(config["show_progress"]),
         )
         digest = hashlib.sha256()

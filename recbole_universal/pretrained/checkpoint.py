@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import re
-import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import torch
 from safetensors import SafetensorError, deserialize
 from safetensors.torch import load, save
 
+from recbole_universal.files import atomic_write, locked_folder, write_text
 from recbole_universal.pretrained.description import FORMAT, read_description, weight_shapes
 
 _JSON, _CARD = "model.json", "README.md"
@@ -59,6 +60,9 @@ def save_pretrained(
 ) -> Path:
     """Write a model into a folder, replacing the one that is there.
 
+    Of the files in the folder, only those of the old model are replaced or removed. A ``README.md`` that is not the old
+    model's card is kept, and a warning says so.
+
     Args:
         folder: made if missing.
         state_dict: weights by name.
@@ -70,25 +74,69 @@ def save_pretrained(
 
     Raises:
         ValueError: if the weights can rank nothing, for example after a training that diverged; nothing is written.
+        FileExistsError: if the folder holds a ``model.json`` of another program.
+        OSError: if a file cannot be written.
     """
     try:
         refuse_useless(state_dict)
     except ValueError as error:
         raise ValueError(f"Nothing is saved in [{folder}]: {error}") from error
-    folder = Path(folder)
+    folder = Path(os.path.expanduser(folder))
     folder.mkdir(parents=True, exist_ok=True)
     weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()})
     digest = hashlib.sha256(weights).hexdigest()
     name = f"model-{digest[:12]}.safetensors"
     content = {"format": FORMAT, "weights": {"file": name, "sha256": digest}, "schema": schema, "card": card}
     text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
-    _replace(folder / name, weights)
-    _replace(folder / _JSON, text.encode())
-    _replace(folder / _CARD, model_card(schema, card).encode())
-    for other in folder.glob("model-*.safetensors"):
-        if other.name != name:
-            other.unlink()
+    content = json.loads(text)
+    readme = model_card(content["schema"], content["card"])  # in the order of the file, which the next save compares
+    with locked_folder(folder, wait=True):
+        old = check_model_folder(folder)
+        own_readme = _is_card(folder / _CARD, old)
+        with atomic_write(folder / name) as file:
+            file.write(weights)
+        write_text(folder / _JSON, text)
+        if own_readme:
+            write_text(folder / _CARD, readme)
+        else:
+            warnings.warn(
+                f"[{folder / _CARD}] is not the card of the model that was there; it is kept. The new model's card is "
+                f"in {_JSON}.",
+                stacklevel=2,
+            )
+        old_name = old["weights"]["file"] if old else name
+        if old_name != name and re.fullmatch(r"model-[0-9a-f]{12}\.safetensors", old_name):
+            (folder / old_name).unlink(missing_ok=True)
     return folder
+
+
+def check_model_folder(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """The content of the ``model.json`` of a folder that a model is to be saved in; ``None`` if there is none.
+
+    Raises:
+        FileExistsError: if it is not a model of this package, which would be lost.
+    """
+    file = Path(os.path.expanduser(folder)) / _JSON
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        content["format"], content["schema"], content["card"], Path(content["weights"]["file"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise FileExistsError(
+            f"[{file}] is not a model of recbole_universal and would be replaced; name another folder."
+        ) from error
+    return content
+
+
+def _is_card(file: Path, model: dict[str, Any] | None) -> bool:
+    """Whether a file is missing, or the card of a model."""
+    if not file.exists():
+        return True
+    try:
+        return model is not None and file.read_text(encoding="utf-8") == model_card(model["schema"], model["card"])
+    except (ValueError, KeyError, TypeError, AttributeError):  # no text, or a card of another form
+        return False
 
 
 def load_pretrained(name_or_path: str | os.PathLike[str]) -> Pretrained:
@@ -190,18 +238,6 @@ def _folder(name_or_path: str | os.PathLike[str]) -> Path:
             f"nor a folder with a {_JSON}."
         )
     return folder
-
-
-def _replace(path: Path, content: bytes) -> None:
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        os.chmod(beside, 0o644)
-        os.replace(beside, path)
-    except BaseException:
-        os.unlink(beside)
-        raise
 
 
 def model_card(schema: dict[str, Any], card: dict[str, Any]) -> str:

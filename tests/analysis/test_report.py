@@ -99,11 +99,42 @@ def test_command_line(matrix, tmp_path, monkeypatch, capsys):
     frame.to_csv(tmp_path / "shop.csv", index=False)
     arguments = (str(tmp_path / "shop.csv"), "--users", "10", "--quiet", "--output")
     assert run(monkeypatch, *arguments, "shop.html") == 1  # its figures would be shop.csv
-    assert "would be overwritten" in capsys.readouterr().err
+    assert "is an input file" in capsys.readouterr().err
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "shop.csv"), frame, check_dtype=False)
     assert run(monkeypatch, *arguments, "report.html") == 0
     assert "report.html" in capsys.readouterr().out
     assert set(pd.read_csv(tmp_path / "report.csv")["data set"]) == {"shop"}
+
+
+def test_files_that_nobody_named_are_kept(matrix, tmp_path, monkeypatch, capsys):
+    users, items = matrix.nonzero()
+    pd.DataFrame({"user": users, "item": items}).to_csv(tmp_path / "in.csv", index=False)
+    arguments = (str(tmp_path / "in.csv"), "--users", "10", "--quiet")
+    (tmp_path / "shop.csv").write_text("precious,data\n")
+    assert run(monkeypatch, *arguments, "--output", "shop.html") == 1
+    assert "[shop.csv], where the figures of [shop.html] go" in capsys.readouterr().err
+    (tmp_path / "analysis.html").write_text("<html>mine</html>")
+    assert run(monkeypatch, *arguments) == 1
+    assert "[analysis.html] is there and is no report of analyze" in capsys.readouterr().err
+    assert (tmp_path / "shop.csv").read_text() == "precious,data\n"
+    assert (tmp_path / "analysis.html").read_text() == "<html>mine</html>"
+    assert len(list(tmp_path.iterdir())) == 3
+    (tmp_path / "analysis.html").unlink()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for again in range(2):  # its own files are replaced
+        assert run(monkeypatch, *arguments) == 0, again
+        assert run(monkeypatch, *arguments, "--output", "~/own.html") == 0, again
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("in.csv", "shop.csv", "analysis.html", "analysis.csv", "own.html", "own.csv")
+    }
+
+
+def test_what_cannot_be_written_is_said_before_the_work(matrix, tmp_path, monkeypatch):
+    monkeypatch.setattr(measures, "HeldOut", None)
+    (tmp_path / "r.html").touch(0o444)
+    with pytest.raises(OSError, match=r"output \(--output\): cannot write .*write-protected"):
+        analyze({"one": matrix}, tmp_path / "r.html", show_progress=False)
+    assert (tmp_path / "r.html").read_text() == ""
 
 
 def test_command_line_finds_named_data_sets_and_names_what_it_did_not(tmp_path, monkeypatch, capsys):

@@ -7,11 +7,15 @@ import json
 import multiprocessing
 import os
 import pickle
+import time
 
 import numpy as np
 import pytest
 from features_data import ALL, ARGS, FAST, assert_equal, random_matrix
+from recbole.config import Config
 
+from recbole_universal import files as files_module
+from recbole_universal.data.dataset import pipeline_from_config
 from recbole_universal.features import FeaturePipeline, cache
 from recbole_universal.features.cache import ArrayCache, array_digest
 
@@ -169,12 +173,15 @@ def test_a_file_in_place_of_the_folder(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
-@pytest.mark.parametrize("call", ["replace", "mkstemp"])
+@pytest.mark.parametrize("call", ["replace", "open"])
 def test_full_or_read_only_folder(tmp_path, monkeypatch, caplog, code, call):
     def refuse(*args, **kwargs):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(cache.os if call == "replace" else cache.tempfile, call, refuse)
+    if call == "open":
+        monkeypatch.setattr(files_module, "_open_temporary", refuse)
+    else:
+        monkeypatch.setattr(files_module.os, "replace", refuse)
     pipeline = FeaturePipeline(ALL, ARGS, cache_dir=tmp_path)
     with caplog.at_level("WARNING"):
         assert_equal(pipeline(random_matrix()), FeaturePipeline(ALL, ARGS)(random_matrix()))
@@ -237,3 +244,82 @@ def test_digest_covers_names_types_shapes_and_values():
     variants = [{"a": one}, {"b": one}, {"a": one.reshape(2, 3)}, {"a": one.astype(np.uint64)}, {"a": one + 1}, {}]
     assert len({array_digest(variant) for variant in variants}) == len(variants)
     assert array_digest({"a": one.reshape(2, 3).T}) == array_digest({"a": one.reshape(2, 3).T.copy()})
+
+
+def entry(store: ArrayCache, number: int, size: int = 1000) -> dict:
+    key = {"number": number}
+    store.store("x", key, {"a": np.full(size, number, dtype=np.uint8)})
+    return key
+
+
+def test_what_was_not_used_for_the_longest_time_goes_first(tmp_path):
+    measured = ArrayCache(tmp_path / "one")
+    size = measured.path("x", entry(measured, 0)).stat().st_size
+    store = ArrayCache(tmp_path, limit_gb=3.5 * size / 10**9)
+    (tmp_path / "mine.npz").write_bytes(b"x" * 10**5)
+    keys = []
+    for number in range(3):
+        keys.append(entry(store, number))
+        old = time.time_ns() - 10**10 * (10 - number)
+        os.utime(store.path("x", keys[-1]), ns=(old, old))
+    assert store.load("x", keys[0]) is not None  # now the newest
+    keys.append(entry(store, 3))
+    assert [store.load("x", key) is not None for key in keys] == [True, False, True, True]
+    assert (tmp_path / "mine.npz").exists()
+
+
+def test_limits(tmp_path, caplog):
+    for limit, n_kept in ((None, 20), (0.5e-6, 0)):
+        store = ArrayCache(tmp_path / str(limit), limit_gb=limit)
+        keys = [entry(store, number) for number in range(20)]
+        assert sum(store.load("x", key) is not None for key in keys) == n_kept
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    for bad in (-1, "many", True, float("nan"), [4]):
+        with pytest.raises(ValueError, match="universal_cache_gb: must be a number of at least 0"):
+            FeaturePipeline(ALL, ARGS, cache_gb=bad)
+
+
+def test_the_limit_is_a_config_key(tiny, small_config):
+    config = Config("UniversalMLP", "tiny", config_dict={**tiny, **small_config, "universal_cache_gb": 0})
+    assert pipeline_from_config(config).cache._limit == 0
+    config = Config("UniversalMLP", "tiny", config_dict={**tiny, **small_config})
+    assert pipeline_from_config(config).cache._limit == 4 * 10**9
+
+
+def test_an_entry_that_another_process_removes(tmp_path, monkeypatch, caplog):
+    expected = compute(tmp_path)
+    read = cache._read
+
+    def removed(path, key):
+        path.unlink()
+        return read(path, key)
+
+    monkeypatch.setattr(cache, "_read", removed)
+    assert_equal(compute(tmp_path), expected)
+    assert not caplog.records
+    monkeypatch.setattr(cache, "_read", read)
+    unlink = type(tmp_path).unlink
+
+    def gone(path, missing_ok=False):
+        unlink(path)
+        return unlink(path, missing_ok)
+
+    monkeypatch.setattr(type(tmp_path), "unlink", gone)
+    store = ArrayCache(tmp_path / "other", limit_gb=1e-6)  # room for one, not for its metadata too
+    keys = [entry(store, number) for number in range(3)]
+    assert [store.load("x", key) is not None for key in keys] == [False, False, True] and not caplog.records
+
+
+def test_old_temporary_files_are_removed(tmp_path):
+    store = ArrayCache(tmp_path)
+    stem = store.path("proximity", KEY).stem
+    left = [f".{stem}-abc_1234.tmp", f".{stem}.npz.0123456789abcdef.tmp"]
+    others = [f".{stem}-abc.tmp", ".mine-abcd1234.tmp", f"{stem}-abcd1234.tmp", ".out.csv.77.tmp"]
+    for name in (*left, *others):
+        (tmp_path / name).touch()
+    entry(store, 0)
+    assert set(left) < set(files(tmp_path))  # a process may still be writing
+    for name in (*left, *others):
+        os.utime(tmp_path / name, (0, time.time() - 25 * 60 * 60))
+    entry(store, 1)
+    assert set(files(tmp_path)) & {*left, *others} == set(others)

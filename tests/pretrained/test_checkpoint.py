@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +68,54 @@ def test_saving_again_replaces_the_model(folder):
     assert not first.exists()
     assert torch.equal(load_pretrained(folder).state_dict[FIRST], weights_of(1)[FIRST])
     assert {path.name for path in folder.iterdir()} == {"model.json", "README.md", weights_file(folder).name}
+
+
+def test_files_of_others_are_kept(folder):
+    others = ("README.md", "model-00001-of-00002.safetensors", "model-0123456789ab.safetensors")
+    for name in others:
+        (folder / name).write_text("mine")
+    first = json.loads((folder / "model.json").read_text())["weights"]["file"]
+    with pytest.warns(UserWarning, match=r"README.md\] is not the card of the model that was there; it is kept"):
+        save_pretrained(folder, weights_of(1), SCHEMA, CARD)
+    second = json.loads((folder / "model.json").read_text())["weights"]["file"]
+    assert {path.name for path in folder.iterdir()} == {*others, "model.json", second} and first != second
+    assert all((folder / name).read_text() == "mine" for name in others)
+
+
+def test_a_folder_that_held_no_model(tmp_path):
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.warns(UserWarning, match="it is kept"):
+        save_pretrained(tmp_path, weights_of(1), SCHEMA, CARD)
+    assert (tmp_path / "README.md").read_text() == "mine" and load_pretrained(tmp_path).card == CARD
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "half", '{"weights": 3}', b"\xff\x00"])
+def test_a_model_json_of_another_program_is_refused(tmp_path, content):
+    content = content if isinstance(content, bytes) else content.encode()
+    (tmp_path / "model.json").write_bytes(content)
+    with pytest.raises(FileExistsError, match=r"model.json\] is not a model of recbole_universal"):
+        save_pretrained(tmp_path, weights_of(1), SCHEMA, CARD)
+    assert (tmp_path / "model.json").read_bytes() == content and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["README.md", "../victim", "model-00001-of-00002.safetensors"])
+def test_no_file_but_weights_is_removed(folder, name):
+    (folder / name).write_text("precious")
+    content = json.loads((folder / "model.json").read_text())
+    change(folder, weights=content["weights"] | {"file": name})
+    if name == "README.md":
+        (folder / name).unlink()
+    save_pretrained(folder, weights_of(1), SCHEMA, CARD)
+    assert (folder / name).exists()
+
+
+def test_a_model_for_the_user_alone_stays_so(folder):
+    old = os.umask(0o077)
+    try:
+        private = save_pretrained(folder.parent / "private", weights_of(1), SCHEMA, CARD)
+    finally:
+        os.umask(old)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in private.iterdir()} == {0o600}
 
 
 def test_the_same_weights_give_the_same_files(folder, tmp_path):

@@ -1,0 +1,109 @@
+"""Ctrl-C, SIGTERM and SIGHUP end a command with one line and its exit status; imports nothing that takes time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+_PACKAGE, _SCRIPT = "recbole_universal", "run_recbole_universal.py"
+
+
+class Stopped(KeyboardInterrupt):
+    """One of the signals has come; an exception, so that what is open is closed and removed.
+
+    Attributes:
+        number: the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def stop_while_importing() -> None:
+    """Let the signals end the process at once, with one line, if this process is a command of the package.
+
+    PyTorch and RecBole take seconds to import, and a traceback from their inside tells nobody anything. There is
+    nothing to clean up yet.
+    """
+    name = _command()
+    if name is None:
+        return
+
+    def end(number: int, frame: Any) -> None:
+        with suppress(OSError):
+            os.write(2, f"{name}: stopped.\n".encode())
+        os._exit(128 + number)
+
+    _install(end)
+
+
+def default_signals() -> None:
+    """Undo :func:`stop_while_importing`, before somebody else's script runs."""
+    for number in _SIGNALS:
+        if getattr(signal.getsignal(number), "__module__", None) == __name__:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
+@contextmanager
+def one_line_when_stopped(name: str) -> Iterator[None]:
+    """End the process with one line and the status 128 + signal when a signal comes in the ``with`` block.
+
+    The first signal raises :class:`Stopped`, a second one of the same kind has its usual effect.
+
+    Args:
+        name: the command, which begins the line.
+
+    Raises:
+        SystemExit: with the status, when a signal came.
+    """
+
+    def stop(number: int, frame: Any) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise Stopped(number)
+
+    before = _install(stop)
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        _end_children()
+        print(f"{name}: stopped.", file=sys.stderr)
+        raise SystemExit(128 + getattr(error, "number", signal.SIGINT)) from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _command() -> str | None:
+    """Name of the command of this package that the process runs; ``None`` if it runs something else."""
+    words = sys.orig_argv
+    if "-m" in words and words[words.index("-m") + 1 :][:1] == [_PACKAGE]:
+        return (words[words.index("-m") + 2 :] or [_PACKAGE])[0]
+    if sys.argv and Path(sys.argv[0]).name == _SCRIPT:
+        return _SCRIPT
+    return None
+
+
+def _install(handler: Callable[[int, Any], None]) -> dict[int, Any]:
+    """Install a handler for each signal that is not ignored (nohup); returns the handlers before."""
+    before = {}
+    with suppress(ValueError):  # only the main thread may
+        for number in _SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, handler)
+    return before
+
+
+def _end_children() -> None:
+    """End the processes of ``--nproc``: Python waits for them at its end, and they would train on."""
+    if "multiprocessing" in sys.modules:
+        import multiprocessing
+
+        for child in multiprocessing.active_children():
+            child.terminate()
