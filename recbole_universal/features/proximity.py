@@ -21,10 +21,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from recbole_universal.features import arguments
+from recbole_universal import arguments
 from recbole_universal.features.family import FamilyFeatures, FeatureFamily, PairFeatures
-from recbole_universal.graph.item_models import in_torch_threads
 from recbole_universal.graph.scorers import LINEAR, SCORERS, GraphScorers
+from recbole_universal.graph.threads import in_torch_threads
 
 if TYPE_CHECKING:
     from recbole_universal.graph.interaction_graph import InteractionGraph
@@ -235,8 +235,10 @@ class ProximityPairs(PairFeatures):
         """
         number = self._user_number[users.to(self.scorers.device)]
         numbers = number.split(self.scorers.block_users)
-        in_turn = in_torch_threads if self.scorers.device.type == "cpu" and len(numbers) > 1 else map
-        parts = list(in_turn(lambda part: self._block(part, exclude_seen), numbers))
+        if self.scorers.device.type == "cpu":
+            parts = in_torch_threads(lambda part: self._block(part, exclude_seen), numbers)
+        else:
+            parts = [self._block(part, exclude_seen) for part in numbers]
         width = max(part.items.shape[1] for part in parts)
         return Candidates(
             torch.cat([_padded(part.items, width, -1) for part in parts]),

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 from sklearn.cluster import MiniBatchKMeans
-from threadpoolctl import threadpool_limits
 
 from recbole_universal.graph.interaction_graph import InteractionGraph
+from recbole_universal.graph.threads import one_thread
 
 MAX_CLUSTERS = 256
 #: k-means is fitted to at most this many points; all points are then assigned to the nearest centre.
@@ -165,7 +165,7 @@ def _cluster(features: Any, n_clusters: int | None, seed: int, what: str) -> tup
         return np.zeros(n, dtype=np.int64), sample.mean(axis=0, keepdims=True)
     k_means = MiniBatchKMeans(k, random_state=seed, n_init=3, batch_size=max(1024, 4 * k), compute_labels=False)
     # One thread: a sum over several ends in an order that depends on their timing.
-    with threadpool_limits(1):
+    with one_thread():
         centers = k_means.fit(sample).cluster_centers_.astype(np.float32)
     return nearest_center(features, centers), centers
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
-
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 import torch
 from sklearn.utils.extmath import randomized_svd
+
+from recbole_universal.graph.threads import in_threads
 
 # Counts of items' users in common that one thread holds at once, at most.
 BLOCK_COUNTS = 2**22
@@ -19,34 +16,6 @@ BLOCK_COUNTS = 2**22
 _MOST_TIED = 4
 # Below this size the whole spectrum is computed: exact, and as fast as a random projection.
 _EXACT_SPECTRUM = 1024
-
-_ONE_AT_A_TIME = threading.Lock()
-
-_Part = TypeVar("_Part")
-_Result = TypeVar("_Result")
-
-
-def in_threads(function: Callable[[_Part], _Result], parts: Iterable[_Part]) -> list[_Result]:
-    """Results of a function by part, a part a thread.
-
-    SciPy's products of sparse matrices use one core each, and leave the interpreter to others.
-    """
-    with ThreadPoolExecutor(torch.get_num_threads()) as executor:
-        return list(executor.map(function, parts))
-
-
-def in_torch_threads(function: Callable[[_Part], _Result], parts: Iterable[_Part]) -> list[_Result]:
-    """As :func:`in_threads`, PyTorch on one core in each: its sums of few entries use no more.
-
-    One call at a time: what the threads of a pool set is what new threads of the process start with.
-    """
-    with _ONE_AT_A_TIME:
-        n_threads = torch.get_num_threads()
-        try:
-            with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as executor:
-                return list(executor.map(function, parts))
-        finally:
-            torch.set_num_threads(n_threads)
 
 
 def sampled_users(matrix: sp.csr_matrix, max_interactions: int, max_users: int) -> np.ndarray:

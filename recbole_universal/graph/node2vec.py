@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from recbole_universal.graph.interaction_graph import InteractionGraph
 from recbole_universal.graph.random_walk import RandomWalker
+from recbole_universal.graph.threads import one_thread, stay_on_one_thread
 from recbole_universal.graph.walk_factorization import factorize_walks
 
 #: How `node2vec` embeds the walks.
@@ -359,16 +360,11 @@ def _two_threads(device: torch.device) -> Iterator[Executor]:
     a batch cost more than they bring where other jobs run (measured on two busy cores: five times the time of
     one thread).
     """
-    n_threads = torch.get_num_threads()
-    if device.type != "cpu" or n_threads == 1:
+    if device.type != "cpu" or torch.get_num_threads() == 1:
         yield _SameThread()
         return
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as executor:
-            yield executor
-    finally:
-        torch.set_num_threads(n_threads)
+    with one_thread(), ThreadPoolExecutor(1, initializer=stay_on_one_thread) as executor:
+        yield executor
 
 
 class _SameThread(Executor):

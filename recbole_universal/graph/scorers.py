@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from recbole_universal.graph.interaction_graph import binary_matrix
 from recbole_universal.graph.item_models import (
-    in_torch_threads,
     inverse_power,
     nearest_neighbors,
     paths_from_items,
@@ -28,6 +27,7 @@ from recbole_universal.graph.item_models import (
     singular_vectors,
     strongest,
 )
+from recbole_universal.graph.threads import in_torch_threads
 
 #: Scorers in the order of the first axis of :meth:`GraphScorers.scores`, and where each comes from.
 SCORERS: dict[str, str] = {
@@ -431,8 +431,11 @@ def _sparse_tensor(matrix: sp.csr_matrix, device: torch.device) -> torch.Tensor:
     # Where they suffice, 32 bits: half the memory, and what MKL computes with.
     index = np.int32 if matrix.nnz < 2**31 else np.int64
     parts = (matrix.indptr.astype(index), matrix.indices.astype(index), matrix.data)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
-        warnings.filterwarnings("ignore", message="Sparse invariant checks are implicitly disabled")
-        indptr, indices, data = (torch.from_numpy(part) for part in parts)
-        return torch.sparse_csr_tensor(indptr, indices, data, size=matrix.shape, device=device)
+    indptr, indices, data = (torch.from_numpy(part) for part in parts)
+    return torch.sparse_csr_tensor(indptr, indices, data, size=matrix.shape, device=device, check_invariants=False)
+
+
+# PyTorch says once that sparse tensors are in beta state. Here, since filters of warnings are those of all threads.
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
+    _sparse_tensor(sp.csr_matrix((1, 1)), torch.device("cpu"))

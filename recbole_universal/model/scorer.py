@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
@@ -129,6 +130,17 @@ class UniversalScorer(nn.Module):
                 self.register_buffer(column(side, family), tensor, persistent=False)
         self._pairs = {family: values.pair for family, values in features.items() if values.pair is not None}
         return self
+
+    def with_features(self, features: UniversalFeatures) -> UniversalScorer:
+        """A scorer with these weights, shared, and the features of another data set; this one keeps its own."""
+        other = copy.copy(self)
+        other._buffers = dict(self._buffers)
+        return other.attach(features)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.combination_logits.device
 
     def train(self, mode: bool = True) -> UniversalScorer:
         """See PyTorch; training changes what the network is worth."""

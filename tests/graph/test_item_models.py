@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 import scipy.sparse as sp
-import torch
 from graph_data import random_matrix
 
 from recbole_universal.graph import item_models
 from recbole_universal.graph.item_models import (
     best_of_sums,
-    in_torch_threads,
     nearest_neighbors,
     ridge_weights,
     row_blocks,
@@ -112,27 +107,6 @@ def test_blocks_cover_all_items():
     assert [part.tolist() for part in row_blocks(np.array([1, 1, 1]), 10**8)] == [[0, 1, 2]]
     assert [part.tolist() for part in row_blocks(np.array([10**7, 1, 1]), 10**8)] == [[0], [1, 2]]
     assert [part.tolist() for part in row_blocks(np.zeros(0, dtype=int), 0)] == [[]]
-
-
-def threads_of_a_new_thread() -> int:
-    with ThreadPoolExecutor(1) as executor:
-        return executor.submit(torch.get_num_threads).result()
-
-
-def test_threads_leave_pytorch_as_it_was():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        assert in_torch_threads(lambda part: (part, torch.get_num_threads()), [3, 1]) == [(3, 1), (1, 1)]
-        with pytest.raises(MemoryError):
-            in_torch_threads(lambda _: (_ for _ in ()).throw(MemoryError), [1])
-        assert torch.get_num_threads() == threads_of_a_new_thread() == 2
-        with ThreadPoolExecutor(4) as service:  # calls of several threads at once
-            for _ in range(20):
-                service.submit(in_torch_threads, lambda part: time.sleep(0.001), range(4))
-        assert torch.get_num_threads() == threads_of_a_new_thread() == 2
-    finally:
-        torch.set_num_threads(before)
 
 
 def test_a_longer_list_starts_with_the_shorter_one():

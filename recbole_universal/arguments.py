@@ -1,4 +1,4 @@
-"""Checks of user-given arguments, with one wording for every family.
+"""Checks of user-given arguments, with one wording for all.
 
 Each error names the owner ("feature family 'activity'"), the argument, the value given and what is valid.
 """
@@ -11,6 +11,17 @@ from collections.abc import Callable, Collection, Mapping
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
+
+# The largest seed of `torch.Generator`.
+_MOST_SEED = 2**64 - 1
+
+
+def shown(value: Any) -> str:
+    """A value in one line of an error, shortened."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 100 else text[:97] + "..."
+
 
 def integer(owner: str, name: str, value: Any, minimum: int) -> int:
     """Return ``value`` as an int, at least ``minimum``.
@@ -21,6 +32,21 @@ def integer(owner: str, name: str, value: Any, minimum: int) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
         raise ValueError(f"{owner}: argument {name} must be an integer >= {minimum}, not {value!r}")
     return int(value)
+
+
+def array(name: str, value: Any) -> np.ndarray:
+    """Return ``value`` as an array.
+
+    Raises:
+        ValueError: if it is a list of lists of different lengths, or some of its values are masked.
+    """
+    try:
+        found = np.asarray(value)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ValueError(f"{name}: must be an array or a list of numbers, got {shown(value)}.") from error
+    if np.ma.is_masked(value):
+        raise ValueError(f"{name}: must be an array without masked values, got {shown(value)}.")
+    return found
 
 
 def optional_integer(owner: str, name: str, value: Any, minimum: int) -> int | None:
@@ -37,6 +63,48 @@ def optional_integer(owner: str, name: str, value: Any, minimum: int) -> int | N
             f"data), not {value!r}"
         )
     return int(value)
+
+
+def seed(owner: str, value: Any, name: str = "seed") -> int:
+    """Return ``value`` as an int that every source of randomness takes, from 0 to 2**64 - 1.
+
+    Raises:
+        ValueError: if it is not such an integer.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or not 0 <= int(value) <= _MOST_SEED:
+        raise ValueError(f"{owner}: argument {name} must be an integer from 0 to 2**64 - 1, not {shown(value)}")
+    return int(value)
+
+
+def flag(owner: str, name: str, value: Any) -> bool:
+    """Return ``value`` as a bool.
+
+    Raises:
+        ValueError: if it is not True or False.
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{owner}: argument {name} must be True or False, not {shown(value)}")
+    return bool(value)
+
+
+def device(value: Any) -> Any:
+    """Return ``value`` as a ``torch.device`` that is there.
+
+    Raises:
+        ValueError: if PyTorch does not know it or does not find it.
+    """
+    import torch  # here, since other checks need no PyTorch, which takes seconds to load
+
+    try:
+        found = torch.device(value)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"device: PyTorch knows no device {shown(value)}; try cpu or cuda.") from error
+    try:
+        torch.empty(1, device=found).tolist()
+    except Exception as error:  # each kind of device has its own
+        kind = "GPU" if found.type == "cuda" else "such device"
+        raise ValueError(f"device: {found} is asked for, but PyTorch finds no {kind} here; use cpu.") from error
+    return found
 
 
 def real(owner: str, name: str, value: Any, above: float) -> float:
