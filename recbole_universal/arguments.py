@@ -34,6 +34,11 @@ def integer(owner: str, name: str, value: Any, minimum: int) -> int:
     return int(value)
 
 
+def is_real(value: Any) -> bool:
+    """Whether a value is a real number, and no bool."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def array(name: str, value: Any) -> np.ndarray:
     """Return ``value`` as an array.
 
@@ -72,7 +77,7 @@ def seed(owner: str, value: Any, name: str = "seed") -> int:
         ValueError: if it is not such an integer.
     """
     if isinstance(value, bool) or not isinstance(value, Integral) or not 0 <= int(value) <= _MOST_SEED:
-        raise ValueError(f"{owner}: argument {name} must be an integer from 0 to 2**64 - 1, not {shown(value)}")
+        raise ValueError(f"{owner}: argument {name} must be an integer >= 0 and below 2**64, not {shown(value)}")
     return int(value)
 
 
@@ -113,7 +118,7 @@ def real(owner: str, name: str, value: Any, above: float) -> float:
     Raises:
         ValueError: if it is not a finite number, or too small.
     """
-    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    number = float(value) if is_real(value) else math.nan
     if not (math.isfinite(number) and number > above):
         raise ValueError(f"{owner}: argument {name} must be a finite number > {above:g}, not {value!r}")
     return number

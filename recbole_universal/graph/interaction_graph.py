@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cached_property
-from numbers import Real
 
 import numpy as np
 import scipy.sparse as sp
@@ -118,7 +117,7 @@ class InteractionGraph:
         Raises:
             ValueError: if ``query_ratio`` is not between 0 and 1, or ``seed`` is no seed.
         """
-        if isinstance(query_ratio, bool) or not isinstance(query_ratio, Real) or not 0.0 < query_ratio < 1.0:
+        if not arguments.is_real(query_ratio) or not 0.0 < query_ratio < 1.0:
             raise ValueError(f"query_ratio must be above 0 and below 1, got {arguments.shown(query_ratio)}")
         rng = np.random.default_rng(arguments.seed("split", seed))
         users, items = self.edges()

@@ -16,6 +16,7 @@ import scipy.sparse as sp
 import torch
 from tqdm import tqdm
 
+from recbole_universal import arguments
 from recbole_universal.graph.interaction_graph import binary_matrix
 from recbole_universal.graph.item_models import (
     inverse_power,
@@ -78,7 +79,7 @@ class GraphScorers:
         n_neighbors: neighbours of an item in the nearest-neighbour graph.
         max_rank: most singular vectors of the filters; the rank follows the data, an eighth of the smaller side.
         max_regression_items: the regression is among that many most popular items, since its cost is cubic.
-        device: where the scores are computed.
+        device: where the scores are computed. Experimental: not tried on CUDA.
         show_progress: whether to draw progress bars.
 
     Attributes:
@@ -100,6 +101,13 @@ class GraphScorers:
         show_progress: bool = False,
     ) -> None:
         binary = binary_matrix(matrix)
+        for name, value in (
+            ("n_neighbors", n_neighbors),
+            ("max_rank", max_rank),
+            ("max_regression_items", max_regression_items),
+        ):
+            arguments.integer("graph scorers", name, value, 1)
+        place = arguments.device(device)
         steps = ("neighbors", "filters", "regression")
         bar = tqdm(total=len(steps), desc="graph scorers", unit="part", disable=not show_progress)
         sample = sampled_users(binary, _MOST_INTERACTIONS, _MOST_USERS)
@@ -119,7 +127,7 @@ class GraphScorers:
         bar.close()
         arrays = {"sample": sample, "vectors": vectors, "popular": popular, **regressions}
         arrays["n_neighbors"] = np.array(n_neighbors)
-        self._take({**arrays, **_matrix_arrays(binary, neighbors)}, torch.device(device))
+        self._take({**arrays, **_matrix_arrays(binary, neighbors)}, place)
 
     def _take(self, arrays: Mapping[str, np.ndarray], device: torch.device) -> None:
         def tensor(name: str) -> torch.Tensor:
