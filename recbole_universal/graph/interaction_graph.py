@@ -200,11 +200,10 @@ def _entries(matrix: sp.spmatrix | sp.sparray) -> sp.coo_matrix:
         if len(matrix.indices) != matrix.indptr[-1]:  # room that is not in use
             matrix = matrix.copy()
             matrix.prune()
-    coo = sp.coo_matrix(matrix)
-    for name, index, size in (("row", coo.row, n_users), ("column", coo.col, n_items)):
-        if index.size and not 0 <= index.min() <= index.max() < size:
-            raise ValueError(f"matrix is damaged: {name} indices must be from 0 to {size - 1}, got {index.max()}")
-    return coo
+    try:
+        return sp.coo_matrix(matrix)
+    except ValueError as error:  # a place that does not exist
+        raise ValueError(f"matrix is damaged: {error}") from error
 
 
 def _with_interactions(csr: sp.csr_matrix) -> sp.csr_matrix:

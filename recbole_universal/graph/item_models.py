@@ -8,6 +8,7 @@ import scipy.sparse as sp
 import torch
 from sklearn.utils.extmath import randomized_svd
 
+from recbole_universal.graph.canonical_order import hashed
 from recbole_universal.graph.threads import in_threads
 
 # Counts of items' users in common that one thread holds at once, at most.
@@ -34,6 +35,27 @@ def sampled_users(matrix: sp.csr_matrix, max_interactions: int, max_users: int) 
     order = np.random.default_rng(0).permutation(matrix.shape[0])[:max_users]
     total = np.cumsum(np.diff(matrix.indptr)[order].astype(np.int64))
     return np.sort(order[: max(1, int(np.searchsorted(total, max_interactions, side="right")))])
+
+
+def thinned(matrix: sp.csr_matrix, max_items: int) -> sp.csr_matrix:
+    """A matrix without some of the items of users with more than so many; unchanged where there is no such user.
+
+    A user of n items relates n^2 pairs of items, and says less about each the more they are. Which items stay depends
+    on their numbers alone, so that one more item changes one other.
+
+    Args:
+        matrix: csr [n_users, n_items].
+        max_items: items of a user that stay.
+    """
+    kept = np.ones(matrix.nnz, dtype=bool)
+    for user in np.flatnonzero(np.diff(matrix.indptr) > max_items):
+        start, stop = matrix.indptr[user : user + 2]
+        order = np.argpartition(hashed(matrix.indices[start:stop].astype(np.uint64)), max_items)
+        kept[start + order[max_items:]] = False
+    if kept.all():
+        return matrix
+    indptr = np.concatenate([[0], np.cumsum(kept)])[matrix.indptr]
+    return sp.csr_matrix((matrix.data[kept], matrix.indices[kept], indptr), shape=matrix.shape)
 
 
 def nearest_neighbors(matrix: sp.csr_matrix, n_neighbors: int, items: np.ndarray | None = None) -> sp.csr_matrix:

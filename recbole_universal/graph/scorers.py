@@ -27,6 +27,7 @@ from recbole_universal.graph.item_models import (
     sampled_users,
     singular_vectors,
     strongest,
+    thinned,
 )
 from recbole_universal.graph.threads import in_torch_threads
 
@@ -59,6 +60,8 @@ _PENALTIES = (1.0, 3.0, 10.0)
 # ranking of one user costs grows with them. So with more users than these, for the memory of filters and scores.
 _MOST_INTERACTIONS = 2**22
 _MOST_USERS = 2**19
+# Items of a user that relate items to items, in neighbours and in `item_item`: their cost is the square of these.
+_MOST_ITEMS = 10_000
 # Floats of one block of scores, [n_scorers, n_users, n_items], by device: on a CPU small enough (32 MB a thread) that a
 # few users' columns stay in the processor's cache.
 _BLOCK_FLOATS = {"cpu": 2**23, "cuda": 2**27}
@@ -72,7 +75,8 @@ class GraphScorers:
     """The scorers of one interaction matrix.
 
     Beyond 2**22 (four million) interactions or 2**19 users they are those of a sample of the users, drawn by a fixed
-    seed; every user's own items, and the degrees, are those of the whole matrix.
+    seed; every user's own items, and the degrees, are those of the whole matrix. Of a user with more than 10,000 items,
+    10,000 relate items to items (nearest neighbours, and :meth:`item_item`).
 
     Args:
         matrix: interactions, sparse [n_users, n_items]; any value but 0 counts as one interaction.
@@ -112,7 +116,7 @@ class GraphScorers:
         bar = tqdm(total=len(steps), desc="graph scorers", unit="part", disable=not show_progress)
         sample = sampled_users(binary, _MOST_INTERACTIONS, _MOST_USERS)
         base = binary if len(sample) == binary.shape[0] else binary[sample]
-        neighbors = nearest_neighbors(base, n_neighbors)
+        neighbors = nearest_neighbors(thinned(base, _MOST_ITEMS), n_neighbors)
         bar.update()
         vectors = singular_vectors(base, max_rank)
         bar.update()
@@ -280,7 +284,7 @@ class GraphScorers:
             csr float32 [n_items, n_items], row = item of the user, zero diagonal.
         """
         weight = {name: float(weights.get(name, 0.0)) for name in LINEAR}
-        base = self._sampled_matrix()
+        base = thinned(self._sampled_matrix(), _MOST_ITEMS)
         by_item = base.T.tocsr()
         item = {power: part.cpu().numpy() for power, part in self._item_power.items()}
 
@@ -363,7 +367,7 @@ class GraphScorers:
         before = self.matrix.copy()
         before.resize(binary.shape)
         sample = np.concatenate([self._arrays["sample"], np.arange(self.n_users, binary.shape[0])])
-        before, base = before[sample], binary[sample]
+        before, base = (thinned(part[sample], _MOST_ITEMS) for part in (before, binary))
         # Cosines to an item that gained or lost a user change; so may the lists of all items that share a user with it.
         changed = np.zeros(binary.shape[1], dtype=np.float32)
         changed[(before != base).indices] = 1.0
