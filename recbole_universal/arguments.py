@@ -30,7 +30,7 @@ def integer(owner: str, name: str, value: Any, minimum: int) -> int:
         ValueError: if it is not an integer, or too small.
     """
     if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
-        raise ValueError(f"{owner}: argument {name} must be an integer >= {minimum}, not {value!r}")
+        raise ValueError(f"{owner}: argument {name} must be an integer >= {minimum}, not {shown(value)}")
     return int(value)
 
 
@@ -65,7 +65,7 @@ def optional_integer(owner: str, name: str, value: Any, minimum: int) -> int | N
     if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
         raise ValueError(
             f"{owner}: argument {name} must be an integer >= {minimum}, or None (chosen from the size of the "
-            f"data), not {value!r}"
+            f"data), not {shown(value)}"
         )
     return int(value)
 
@@ -120,7 +120,7 @@ def real(owner: str, name: str, value: Any, above: float) -> float:
     """
     number = float(value) if is_real(value) else math.nan
     if not (math.isfinite(number) and number > above):
-        raise ValueError(f"{owner}: argument {name} must be a finite number > {above:g}, not {value!r}")
+        raise ValueError(f"{owner}: argument {name} must be a finite number > {above:g}, not {shown(value)}")
     return number
 
 
@@ -131,7 +131,7 @@ def choice(owner: str, name: str, value: Any, choices: Collection[str]) -> str:
         ValueError: if it is none of them.
     """
     if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{owner}: argument {name} must be one of {', '.join(choices)}, not {value!r}")
+        raise ValueError(f"{owner}: argument {name} must be one of {', '.join(choices)}, not {shown(value)}")
     return value
 
 
@@ -150,7 +150,7 @@ def mapping(owner: str, value: Any) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise ValueError(f"{owner}: arguments must be a mapping from argument name to value, not {value!r}")
+        raise ValueError(f"{owner}: arguments must be a mapping from argument name to value, not {shown(value)}")
     return dict(value)
 
 

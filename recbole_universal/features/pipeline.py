@@ -159,10 +159,9 @@ class FeaturePipeline:
         self.seed = arguments.seed("feature pipeline", seed)
         self.device = arguments.device(device)
         self.show_progress = arguments.flag("feature pipeline", "show_progress", show_progress)
-        if cache_dir and not isinstance(cache_dir, (str, os.PathLike)):
-            raise ValueError(
-                f"universal_cache_dir: must be the path of a folder, or empty for no cache, not {cache_dir!r}"
-            )
+        if cache_dir is not None and not isinstance(cache_dir, (str, os.PathLike)):
+            given = arguments.shown(cache_dir)
+            raise ValueError(f"universal_cache_dir: must be the path of a folder, or empty for no cache, not {given}")
         self.cache = ArrayCache(cache_dir or None)
         self.dims = {name: family.dims for name, family in self.families.items()}
         self.schema = self._make_schema()
@@ -231,7 +230,9 @@ class FeaturePipeline:
 def _checked_names(families: Sequence[str]) -> list[str]:
     valid = f"valid families: {', '.join(FAMILIES)}"
     if isinstance(families, str) or not isinstance(families, Sequence) or not families:
-        raise ValueError(f"feature families must be a non-empty list of names, not {families!r}; {valid}")
+        raise ValueError(
+            f"feature families must be a non-empty list of names, not {arguments.shown(families)}; {valid}"
+        )
     unknown = [repr(name) for name in families if not isinstance(name, str) or name not in FAMILIES]
     if unknown:
         raise ValueError(f"unknown feature family {', '.join(unknown)}; {valid}")

@@ -83,6 +83,7 @@ def node2vec(
     Source: Grover and Leskovec, node2vec (2016); objective and names as in ``torch_geometric.nn.Node2Vec``.
     """
     _check_positive_int(walks_per_node=walks_per_node, epochs=epochs, embedding_dim=embedding_dim)
+    _check_positive_int(walk_length=walk_length, context_size=context_size)
     if not isinstance(objective, str) or objective not in OBJECTIVES:
         raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {arguments.shown(objective)}")
     device = arguments.device(device)
@@ -92,7 +93,6 @@ def node2vec(
     embedding = np.zeros((graph.n_nodes, embedding_dim), dtype=np.float32)
     starts = torch.arange(len(active), device=device).repeat(walks_per_node)
     if objective == "factorization":
-        _check_positive_int(context_size=context_size, walk_length=walk_length)
         if not 2 <= context_size <= walk_length:
             raise ValueError(f"context_size must be from 2 to walk_length {walk_length}, got {context_size}")
         n_users = int((graph.user_degree > 0).sum())
@@ -223,8 +223,8 @@ class SkipGram:
         _check_positive_int(context_size=context_size)
         if context_size < 2:
             raise ValueError(f"context_size must be at least 2, got {context_size}")
-        if not arguments.is_real(lr) or not (math.isfinite(lr) and lr > 0):
-            raise ValueError(f"lr must be positive and finite, got {arguments.shown(lr)}")
+        if not arguments.is_real(lr) or not 0 < lr < 1e30:
+            raise ValueError(f"lr must be positive and finite (below 1e30), got {arguments.shown(lr)}")
         self.context_size, self.num_negative_samples, self.lr = context_size, num_negative_samples, lr
         self.generator = generator
         weight = torch.randn(n_nodes, embedding_dim, generator=generator, device=device)
@@ -389,8 +389,8 @@ def _batch_size(batch_size: int | None, n_walks: int) -> int:
 
 def _check_positive_int(**given: Any) -> None:
     for name, value in given.items():
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {arguments.shown(value)}")
+        if isinstance(value, bool) or not isinstance(value, Integral) or not 1 <= value < 2**31:
+            raise ValueError(f"{name} must be a whole number of at least 1, below 2**31, got {arguments.shown(value)}")
 
 
 def _compact_adjacency(graph: InteractionGraph, active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -47,7 +47,7 @@ def interpolate(
         weights = torch.as_tensor(weight, device=base.device)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"The weight must be one number or one a user, got {shown(weight)}.") from error
-    if weights.is_complex() or not ((weights >= 0) & (weights <= 1)).all():
+    if weights.is_complex() or weights.layout is not torch.strided or not ((weights >= 0) & (weights <= 1)).all():
         raise ValueError(f"The weight must lie in [0, 1], got {shown(weight)}.")
     weights = weights.float()
     if weights.dim() > 1 or (weights.dim() == 1 and len(weights) != len(base)):

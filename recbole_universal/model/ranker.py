@@ -221,7 +221,7 @@ class UniversalRanker:
         Args:
             fast: whether fast lists are meant.
         """
-        return self._state.why_popularity(fast)
+        return self._state.why_popularity(arguments.flag("why_popularity", "fast", fast))
 
     def prepare_fast(self) -> None:
         """Compute now what the first :meth:`top_k` with ``fast`` would wait for.
