@@ -525,9 +525,7 @@ class ProximityFeatures(FeatureFamily):
         for start in range(0, len(users), block):
             part = users[start : start + block]
             scores = scorers.scores(torch.from_numpy(part), memory[:, : len(part)])
-            rows, columns = (torch.from_numpy(index.astype(np.int64)) for index in support[part].nonzero())
-            scores[:, rows.to(scores.device), columns.to(scores.device)] = -torch.inf
-            top = scores.topk(min(_LENGTH, scorers.n_items), dim=2).indices.cpu()
+            top = best_unseen(scores, support[part], _LENGTH)[1].cpu()
             hidden = torch.from_numpy(query[part].toarray() > 0)
             hits = hidden.expand(len(top), -1, -1).gather(2, top).numpy()
             gains.append(ndcg(hits, hidden.sum(dim=1).numpy()))
@@ -643,6 +641,23 @@ def support_query_split(
         indptr = np.concatenate([[0], np.cumsum(kept)])[matrix.indptr]
         parts.append(sp.csr_matrix((matrix.data[kept], matrix.indices[kept], indptr), shape=matrix.shape))
     return parts[0], parts[1]
+
+
+def best_unseen(scores: torch.Tensor, seen: sp.csr_matrix, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The best items of each scorer for some users; items of equal score, also of score 0, in no particular order.
+
+    Args:
+        scores: float32 [n_scorers, n_users, n_items]; changed.
+        seen: the users' interactions, csr [n_users, n_items].
+        k: items of a list.
+
+    Returns:
+        Scores and item numbers, [n_scorers, n_users, at most k]; a score of minus infinity is of an item seen.
+    """
+    rows, columns = (torch.from_numpy(index.astype(np.int64)).to(scores.device) for index in seen.nonzero())
+    scores[:, rows, columns] = -torch.inf
+    best, items = scores.topk(min(k, scores.shape[2]), dim=2)
+    return best, items
 
 
 def ndcg(hits: NDArray[np.bool_], n_relevant: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -389,7 +389,7 @@ def _batch_size(batch_size: int | None, n_walks: int) -> int:
 
 def _check_positive_int(**given: Any) -> None:
     for name, value in given.items():
-        if isinstance(value, bool) or not isinstance(value, Integral) or not 1 <= value < 2**31:
+        if isinstance(value, bool) or not isinstance(value, Integral) or not 1 <= int(value) < 2**31:
             raise ValueError(f"{name} must be a whole number of at least 1, below 2**31, got {arguments.shown(value)}")
 
 
