@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from recbole_universal import arguments
 from recbole_universal.data.interaction_table import Report, import_pyarrow, read_interactions, read_users
 from recbole_universal.files import atomic_write, would_replace
 
@@ -73,7 +74,8 @@ def recommend(
         fast: whether to rank by one item-item matrix instead of the network (:meth:`UniversalRanker.item_item`): for
             many users, much sooner done, with lists somewhat less good.
         pretrained: name of a shipped model, folder of one, or a loaded one.
-        device: where to compute, such as ``cpu`` or ``cuda``; ``None``: a GPU if there is one.
+        device: where to compute, such as ``cpu`` or ``cuda``; ``None``: a GPU if there is one. Experimental: not
+            tried on CUDA.
         show_progress: whether to draw progress bars on stderr.
 
     Returns:
@@ -110,9 +112,9 @@ class _Job:
         from recbole_universal.pretrained import Pretrained, load_pretrained
 
         self._report = report
-        self._show_progress = show_progress
-        self._include_seen = include_seen
-        self._fast = fast
+        self._show_progress = arguments.flag("recommend", "show_progress", show_progress)
+        self._include_seen = arguments.flag("recommend", "include_seen", include_seen)
+        self._fast = arguments.flag("recommend", "fast", fast)
         self._top_k = _checked_top_k(top_k)
         self._device = _checked_device(device)
         self._pretrained = pretrained if isinstance(pretrained, Pretrained) else load_pretrained(pretrained)
@@ -184,7 +186,7 @@ class _Job:
 
 def _checked_top_k(top_k: Any) -> int:
     if isinstance(top_k, bool) or not isinstance(top_k, (int, np.integer)) or top_k < 1:
-        raise ValueError(f"top_k (--top-k): must be a whole number of at least 1, got {top_k!r}.")
+        raise ValueError(f"top_k (--top-k): must be a whole number of at least 1, got {arguments.shown(top_k)}.")
     return int(top_k)
 
 
@@ -193,13 +195,7 @@ def _checked_device(device: Any) -> str:
 
     if device is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        kind = torch.device(device).type
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(f"device: PyTorch knows no device {device!r}; try cpu or cuda.") from error
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device: {device} is asked for, but PyTorch finds no GPU here; use cpu.")
-    return str(device)
+    return str(arguments.device(device))
 
 
 def _found(asked: Sequence, users: pd.Index) -> tuple[pd.Index, np.ndarray]:

@@ -17,11 +17,12 @@ import torch
 from scipy.stats import wasserstein_distance
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
+from recbole_universal import arguments
 from recbole_universal.data.support_query import ListBatches, query_lists
 from recbole_universal.features import FeaturePipeline, UniversalFeatures
-from recbole_universal.features.proximity import ProximityPairs, ndcg, support_query_split
+from recbole_universal.features.proximity import ProximityPairs, best_unseen, ndcg, support_query_split
 from recbole_universal.graph.clusters import cluster_nodes, node_cluster_stats
-from recbole_universal.graph.interaction_graph import InteractionGraph
+from recbole_universal.graph.interaction_graph import InteractionGraph, binary_matrix
 from recbole_universal.graph.node2vec import node2vec
 from recbole_universal.graph.scorers import SCORERS, GraphScorers
 from recbole_universal.model.ranker import UniversalRanker
@@ -40,6 +41,8 @@ _TRAINING_LISTS = 1000
 
 def k_core(matrix: sp.csr_matrix, k: int) -> sp.csr_matrix:
     """The largest part of a matrix in which every user and every item has at least ``k`` interactions."""
+    arguments.integer("k-core", "k", k, 0)
+    matrix = binary_matrix(matrix)
     while True:
         users = np.diff(matrix.indptr) >= k
         items = np.bincount(matrix.indices, minlength=matrix.shape[1]) >= k
@@ -63,7 +66,9 @@ class HeldOut:
     """
 
     def __init__(self, matrix: sp.csr_matrix, n_users: int, seed: int) -> None:
-        generator = np.random.default_rng(seed)
+        matrix = binary_matrix(matrix)
+        arguments.integer("held-out part", "n_users", n_users, 1)
+        generator = np.random.default_rng(arguments.seed("held-out part", seed))
         degree = np.diff(matrix.indptr)
         able = degree[degree >= 2]
         if len(able) and np.median(able) < _FEW:
@@ -84,7 +89,10 @@ class HeldOut:
 
 
 def scorer_lists(held_out: HeldOut, k: int) -> dict[str, np.ndarray]:
-    """The ``k`` best unseen items by each graph scorer alone, int64 [n_users, k]; -1 where it knows no more."""
+    """The ``k`` best unseen items by each graph scorer alone, int64 [n_users, k]; -1 where there are no more.
+
+    As in the self-check of the family ``proximity``, items of which a scorer knows nothing follow those that it knows.
+    """
     scorers = GraphScorers(held_out.train)
     block = scorers.block_users
     parts = []
@@ -93,10 +101,8 @@ def scorer_lists(held_out: HeldOut, k: int) -> dict[str, np.ndarray]:
         scores = scorers.scores(torch.from_numpy(users))
         # MostPop needs no path from the user to the item.
         scores[list(SCORERS).index("popularity")] = torch.from_numpy(scorers.item_degree)
-        rows, columns = (torch.from_numpy(part.astype(np.int64)) for part in held_out.train[users].nonzero())
-        scores[:, rows, columns] = 0.0
-        best, items = scores.topk(min(k, scorers.n_items), dim=2)
-        parts.append(torch.where(best > 0, items, -1).numpy())
+        best, items = best_unseen(scores, held_out.train[users], k)
+        parts.append(torch.where(best > -torch.inf, items, -1).numpy())
     return dict(zip(SCORERS, np.concatenate(parts, axis=1), strict=True))
 
 
@@ -330,7 +336,7 @@ def column_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def _feature_rows(features: UniversalFeatures, seed: int) -> dict[str, list[np.ndarray]]:
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(arguments.seed("feature distances", seed))
     rows: dict[str, list[np.ndarray]] = {}
     for family, values in features.items():
         parts = [table[generator.permutation(len(table))[:_SAMPLE]] for table in (values.user, values.item)]

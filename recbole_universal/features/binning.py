@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_universal.features import arguments
+from recbole_universal import arguments
 
 BINNINGS = ("soft", "hard", "log")
 

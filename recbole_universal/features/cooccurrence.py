@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recbole_universal.features import arguments
+from recbole_universal import arguments
 from recbole_universal.features.binning import Binning
 from recbole_universal.features.family import FamilyFeatures, FeatureFamily, take_rows
 from recbole_universal.graph.clusters import cluster_nodes, node_cluster_stats

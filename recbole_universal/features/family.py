@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recbole_universal.features import arguments
+from recbole_universal import arguments
 
 if TYPE_CHECKING:
     from recbole_universal.graph.interaction_graph import InteractionGraph

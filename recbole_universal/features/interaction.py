@@ -10,7 +10,7 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
-from recbole_universal.features import arguments
+from recbole_universal import arguments
 from recbole_universal.features.binning import Binning
 from recbole_universal.features.cooccurrence import cluster_bins
 from recbole_universal.features.family import FamilyFeatures, FeatureFamily, PairFeatures, take_rows

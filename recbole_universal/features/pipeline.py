@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from recbole_universal.features import arguments
+from recbole_universal import arguments
 from recbole_universal.features.activity import ActivityFeatures
 from recbole_universal.features.cache import DEFAULT_GB, ArrayCache, array_digest, canonical_json
 from recbole_universal.features.cooccurrence import CooccurrenceFeatures
@@ -123,7 +123,7 @@ class FeaturePipeline:
         families: names of families, see :data:`FAMILIES`.
         args: arguments by family name; the entry "node2vec" holds those of the embedding that families share.
         seed: seed of walks, embeddings and clusters.
-        device: device of the long computations; the results are on the CPU.
+        device: device of the long computations; the results are on the CPU. Experimental: not tried on CUDA.
         cache_dir: folder for computed features; None or "": no cache.
         cache_gb: size of that folder at most, in 10^9 bytes; None: no limit.
         show_progress: whether to draw progress bars.
@@ -158,18 +158,16 @@ class FeaturePipeline:
         built = {name: FAMILIES[name].from_args(given.get(name)) for name in FAMILIES if name in {*names, *given}}
         self.families = {name: built[name] for name in names}
         self.node2vec_args = node2vec_args(given.get("node2vec"))
-        self.seed = arguments.integer("feature pipeline", "seed", seed, 0)
-        self.device = torch.device(device)
-        self.show_progress = bool(show_progress)
+        self.seed = arguments.seed("feature pipeline", seed)
+        self.device = arguments.device(device)
+        self.show_progress = arguments.flag("feature pipeline", "show_progress", show_progress)
         if cache_dir and not isinstance(cache_dir, (str, os.PathLike)):
-            raise ValueError(
-                f"universal_cache_dir: must be the path of a folder, or empty for no cache, not {cache_dir!r}"
-            )
+            given = arguments.shown(cache_dir)
+            raise ValueError(f"universal_cache_dir: must be the path of a folder, or empty for no cache, not {given}")
         number = isinstance(cache_gb, (int, float)) and not isinstance(cache_gb, bool)
         if cache_gb is not None and not (number and cache_gb >= 0):
-            raise ValueError(
-                f"universal_cache_gb: must be a number of at least 0, or empty for no limit, not {cache_gb!r}"
-            )
+            given = arguments.shown(cache_gb)
+            raise ValueError(f"universal_cache_gb: must be a number of at least 0, or empty for no limit, not {given}")
         self.cache = ArrayCache(cache_dir or None, limit_gb=cache_gb)
         self.dims = {name: family.dims for name, family in self.families.items()}
         self.schema = self._make_schema()
@@ -209,6 +207,7 @@ class FeaturePipeline:
             ValueError: if the matrix has no interaction or a weight that is NaN, infinite or negative, or if an
                 argument does not fit the data.
         """
+        arguments.flag("feature pipeline", "part", part)
         graph = matrix if isinstance(matrix, InteractionGraph) else InteractionGraph(matrix)
         return _Run(self, graph, part).features()
 
@@ -223,6 +222,8 @@ class FeaturePipeline:
             ValueError: as when called; or if a family can only be computed anew.
         """
         graph = InteractionGraph(matrix)
+        if not isinstance(features, UniversalFeatures) or list(features) != list(self.families):
+            raise ValueError(f"features: must be what this pipeline computed before, got {arguments.shown(features)}.")
         families: dict[str, FamilyFeatures] = {}
         for name, family in self.families.items():
             updated = family.updated(features[name], graph)
@@ -268,7 +269,9 @@ def pipeline_of(schema: Mapping[str, Any], **settings) -> FeaturePipeline:
 def _checked_names(families: Sequence[str]) -> list[str]:
     valid = f"valid families: {', '.join(FAMILIES)}"
     if isinstance(families, str) or not isinstance(families, Sequence) or not families:
-        raise ValueError(f"feature families must be a non-empty list of names, not {families!r}; {valid}")
+        raise ValueError(
+            f"feature families must be a non-empty list of names, not {arguments.shown(families)}; {valid}"
+        )
     unknown = [repr(name) for name in families if not isinstance(name, str) or name not in FAMILIES]
     if unknown:
         raise ValueError(f"unknown feature family {', '.join(unknown)}; {valid}")

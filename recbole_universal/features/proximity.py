@@ -21,10 +21,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from recbole_universal.features import arguments
+from recbole_universal import arguments
 from recbole_universal.features.family import FamilyFeatures, FeatureFamily, PairFeatures
-from recbole_universal.graph.item_models import in_torch_threads
 from recbole_universal.graph.scorers import LINEAR, SCORERS, GraphScorers
+from recbole_universal.graph.threads import in_torch_threads
 
 if TYPE_CHECKING:
     from recbole_universal.graph.interaction_graph import InteractionGraph
@@ -235,8 +235,10 @@ class ProximityPairs(PairFeatures):
         """
         number = self._user_number[users.to(self.scorers.device)]
         numbers = number.split(self.scorers.block_users)
-        in_turn = in_torch_threads if self.scorers.device.type == "cpu" and len(numbers) > 1 else map
-        parts = list(in_turn(lambda part: self._block(part, exclude_seen), numbers))
+        if self.scorers.device.type == "cpu":
+            parts = in_torch_threads(lambda part: self._block(part, exclude_seen), numbers)
+        else:
+            parts = [self._block(part, exclude_seen) for part in numbers]
         width = max(part.items.shape[1] for part in parts)
         return Candidates(
             torch.cat([_padded(part.items, width, -1) for part in parts]),
@@ -523,9 +525,7 @@ class ProximityFeatures(FeatureFamily):
         for start in range(0, len(users), block):
             part = users[start : start + block]
             scores = scorers.scores(torch.from_numpy(part), memory[:, : len(part)])
-            rows, columns = (torch.from_numpy(index.astype(np.int64)) for index in support[part].nonzero())
-            scores[:, rows.to(scores.device), columns.to(scores.device)] = -torch.inf
-            top = scores.topk(min(_LENGTH, scorers.n_items), dim=2).indices.cpu()
+            top = best_unseen(scores, support[part], _LENGTH)[1].cpu()
             hidden = torch.from_numpy(query[part].toarray() > 0)
             hits = hidden.expand(len(top), -1, -1).gather(2, top).numpy()
             gains.append(ndcg(hits, hidden.sum(dim=1).numpy()))
@@ -641,6 +641,23 @@ def support_query_split(
         indptr = np.concatenate([[0], np.cumsum(kept)])[matrix.indptr]
         parts.append(sp.csr_matrix((matrix.data[kept], matrix.indices[kept], indptr), shape=matrix.shape))
     return parts[0], parts[1]
+
+
+def best_unseen(scores: torch.Tensor, seen: sp.csr_matrix, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The best items of each scorer for some users; items of equal score, also of score 0, in no particular order.
+
+    Args:
+        scores: float32 [n_scorers, n_users, n_items]; changed.
+        seen: the users' interactions, csr [n_users, n_items].
+        k: items of a list.
+
+    Returns:
+        Scores and item numbers, [n_scorers, n_users, at most k]; a score of minus infinity is of an item seen.
+    """
+    rows, columns = (torch.from_numpy(index.astype(np.int64)).to(scores.device) for index in seen.nonzero())
+    scores[:, rows, columns] = -torch.inf
+    best, items = scores.topk(min(k, scores.shape[2]), dim=2)
+    return best, items
 
 
 def ndcg(hits: NDArray[np.bool_], n_relevant: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -37,19 +37,19 @@ def canonical_order(user_item: sp.csr_matrix, item_user: sp.csr_matrix) -> tuple
     indptr = np.concatenate([[0], np.cumsum(degree)])
     neighbours = np.concatenate([user_item.indices.astype(np.int64) + n_users, item_user.indices])
     weights = np.concatenate([user_item.data, item_user.data]).astype(np.float32, copy=False)
-    weight_hash = _mix(weights.view(np.uint32).astype(np.uint64))
+    weight_hash = hashed(weights.view(np.uint32).astype(np.uint64))
     active = degree > 0
     side = (np.arange(n_users + n_items) >= n_users).astype(np.uint64)
-    colour = _mix(degree.astype(np.uint64) * np.uint64(2) + side)
+    colour = hashed(degree.astype(np.uint64) * np.uint64(2) + side)
     colour = _refine(colour, neighbours, weight_hash, indptr, active)
     for split in range(1, MAX_SPLITS + 1):
         tied = _tied_nodes(colour, active)
         if not tied.size:
             break
         part = _parts(tied, neighbours, indptr)
-        colour[tied] = _mix(colour[tied] + _mix(_rank_among_equals(colour[tied], part)))
+        colour[tied] = hashed(colour[tied] + hashed(_rank_among_equals(colour[tied], part)))
         single = _one_tied_node_each(colour[tied], part)
-        colour[tied[single]] = _mix(colour[tied[single]] + np.uint64(split))
+        colour[tied[single]] = hashed(colour[tied[single]] + np.uint64(split))
         colour = _refine(colour, neighbours, weight_hash, indptr, active)
 
     user_perm = np.lexsort((colour[:n_users], ~active[:n_users]))
@@ -66,8 +66,8 @@ def _refine(
 ) -> np.ndarray:
     n_classes = np.unique(colour).size
     for _ in range(MAX_ROUNDS):
-        message = _sum_by_node(_mix(colour[neighbours] + weight_hash), indptr, active)
-        refined = _mix(colour * np.uint64(3) + message)
+        message = _sum_by_node(hashed(colour[neighbours] + weight_hash), indptr, active)
+        refined = hashed(colour * np.uint64(3) + message)
         n_refined = np.unique(refined).size
         if n_refined == n_classes:
             break  # the partition is stable: keep the colours that made it
@@ -101,7 +101,7 @@ def _rank_among_equals(colour: np.ndarray, part: np.ndarray) -> np.ndarray:
     """For each node the number of its part among the parts with the same colours, uint64 ``[n_tied]``."""
     order = np.argsort(part, kind="stable")
     starts = np.flatnonzero(np.diff(part[order], prepend=-1))
-    sums = np.add.reduceat(_mix(colour)[order], starts)
+    sums = np.add.reduceat(hashed(colour)[order], starts)
     by_sum = np.argsort(sums, kind="stable")
     new = np.diff(sums[by_sum], prepend=~sums[by_sum[:1]]) != 0
     position = np.arange(len(sums))
@@ -126,7 +126,7 @@ def _sum_by_node(values: np.ndarray, indptr: np.ndarray, active: np.ndarray) -> 
     return sums
 
 
-def _mix(values: np.ndarray) -> np.ndarray:
+def hashed(values: np.ndarray) -> np.ndarray:
     """The finaliser of SplitMix64: a bijection on uint64 that spreads every bit (Steele, Lea, Flood 2014)."""
     with np.errstate(over="ignore"):
         values = values + np.uint64(0x9E3779B97F4A7C15)

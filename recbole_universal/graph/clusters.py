@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from sklearn.cluster import MiniBatchKMeans
-from threadpoolctl import threadpool_limits
 
+from recbole_universal import arguments
 from recbole_universal.graph.interaction_graph import InteractionGraph
+from recbole_universal.graph.threads import one_thread
 
 MAX_CLUSTERS = 256
 #: k-means is fitted to at most this many points; all points are then assigned to the nearest centre.
@@ -39,8 +41,8 @@ def n_clusters_for(n: int) -> int:
     Raises:
         ValueError: if n is below 1.
     """
-    if n < 1:
-        raise ValueError(f"n must be at least 1, got {n}")
+    if isinstance(n, bool) or not isinstance(n, Integral) or n < 1:
+        raise ValueError(f"n must be at least 1, and an integer, got {arguments.shown(n)}")
     return min(n, max(2, min(MAX_CLUSTERS, round((n / 2) ** 0.5))))
 
 
@@ -155,19 +157,29 @@ def _cluster(features: Any, n_clusters: int | None, seed: int, what: str) -> tup
     n = len(features)
     if n == 0:
         raise ValueError(f"there are no {what} to cluster")
-    if n_clusters is not None and not 2 <= n_clusters <= n:
-        raise ValueError(f"n_clusters must be at least 2 and at most the number of {what}, {n}; got {n_clusters}")
+    whole = isinstance(n_clusters, Integral) and not isinstance(n_clusters, bool)
+    if n_clusters is not None and not (whole and 2 <= n_clusters <= n):
+        raise ValueError(
+            f"n_clusters must be at least 2 and at most the number of {what}, {n}; got {arguments.shown(n_clusters)}"
+        )
+    seed = arguments.seed("clusters", seed)
     sample = np.asarray(features[_sample(n, max(FIT_SAMPLE, n_clusters or 0), seed)], dtype=np.float32)
     k = n_clusters
     if k is None:
         k = min(n_clusters_for(n), len(np.unique(sample, axis=0)))
     if k == 1:
         return np.zeros(n, dtype=np.int64), sample.mean(axis=0, keepdims=True)
-    k_means = MiniBatchKMeans(k, random_state=seed, n_init=3, batch_size=max(1024, 4 * k), compute_labels=False)
+    state = random_state(seed)
+    k_means = MiniBatchKMeans(k, random_state=state, n_init=3, batch_size=max(1024, 4 * k), compute_labels=False)
     # One thread: a sum over several ends in an order that depends on their timing.
-    with threadpool_limits(1):
+    with one_thread():
         centers = k_means.fit(sample).cluster_centers_.astype(np.float32)
     return nearest_center(features, centers), centers
+
+
+def random_state(seed: int) -> int | np.random.RandomState:
+    """A seed for scikit-learn, whose own has 32 bits."""
+    return seed if seed < 2**32 else np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))
 
 
 def _sample(n: int, size: int, seed: int) -> slice | np.ndarray:

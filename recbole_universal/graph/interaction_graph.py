@@ -7,7 +7,11 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse as sp
 
+from recbole_universal import arguments
 from recbole_universal.graph.canonical_order import canonical_order
+
+# Users and items are numbered in 32 bits.
+_MOST_NODES = 2**31 - 1
 
 
 class InteractionGraph:
@@ -31,7 +35,7 @@ class InteractionGraph:
 
     Raises:
         ValueError: if the matrix is not sparse, numeric and two-dimensional, has no user, no item or no
-            interaction, or holds a weight that is negative, NaN or infinite (as float32).
+            interaction, or holds a weight that is negative, NaN, infinite or too small (as float32).
     """
 
     def __init__(self, matrix: sp.spmatrix | sp.sparray) -> None:
@@ -111,11 +115,11 @@ class InteractionGraph:
             exactly one of the two.
 
         Raises:
-            ValueError: if ``query_ratio`` is not between 0 and 1.
+            ValueError: if ``query_ratio`` is not between 0 and 1, or ``seed`` is no seed.
         """
-        if not 0.0 < query_ratio < 1.0:
-            raise ValueError(f"query_ratio must be above 0 and below 1, got {query_ratio!r}")
-        rng = np.random.default_rng(seed)
+        if not arguments.is_real(query_ratio) or not 0.0 < query_ratio < 1.0:
+            raise ValueError(f"query_ratio must be above 0 and below 1, got {arguments.shown(query_ratio)}")
+        rng = np.random.default_rng(arguments.seed("split", seed))
         users, items = self.edges()
         n_query = np.floor(query_ratio * self.user_degree + rng.random(self.n_users)).astype(np.int64)
         n_query = np.minimum(n_query, np.maximum(self.user_degree - 1, 0))
@@ -161,15 +165,24 @@ class InteractionGraph:
 
 
 def binary_matrix(matrix: sp.spmatrix | sp.sparray) -> sp.csr_matrix:
-    """A copy, csr float32, with 1 for each value but 0; duplicates are summed before."""
-    binary = sp.csr_matrix(matrix, dtype=np.float32, copy=True)
-    binary.sum_duplicates()
-    binary.eliminate_zeros()
-    binary.data[:] = 1.0
-    return binary
+    """A new csr float32 [n_users, n_items] with 1 for each pair that has a value but 0, in whatever type it is stored.
+
+    Raises:
+        ValueError: if the matrix is not sparse, numeric and two-dimensional, has no interaction, or holds a NaN.
+    """
+    coo = _entries(matrix)
+    wrong = np.flatnonzero(~np.isfinite(coo.data)) if coo.dtype.kind == "f" else np.zeros(0, dtype=np.int64)
+    if wrong.size:
+        raise _weight_error(coo.row[wrong], coo.col[wrong], coo.data[wrong], "NaN and infinity are no interactions")
+    kept = coo.data != 0
+    ones = np.ones(np.count_nonzero(kept), dtype=np.float32)
+    binary = sp.csr_matrix((ones, (coo.row[kept], coo.col[kept])), shape=coo.shape)
+    binary.data[:] = 1.0  # of a pair that occurred several times too
+    return _with_interactions(binary)
 
 
-def _checked_csr(matrix: sp.spmatrix | sp.sparray) -> sp.csr_matrix:
+def _entries(matrix: sp.spmatrix | sp.sparray) -> sp.coo_matrix:
+    """The stored values of an interaction matrix, duplicates not summed, with real numbers in places that exist."""
     if not sp.issparse(matrix):
         raise ValueError(f"matrix must be a SciPy sparse matrix [n_users, n_items], got {type(matrix).__name__}")
     if matrix.ndim != 2:
@@ -179,35 +192,63 @@ def _checked_csr(matrix: sp.spmatrix | sp.sparray) -> sp.csr_matrix:
     n_users, n_items = matrix.shape
     if n_users == 0 or n_items == 0:
         raise ValueError(f"matrix must have at least one user and one item, got shape {matrix.shape}")
-    coo = sp.coo_matrix(matrix)
-    with np.errstate(over="ignore"):  # an overflow is reported below, with its place
-        _check_weights(coo.row, coo.col, coo.data.astype(np.float32))
-        # Duplicates are summed here.
-        csr = sp.csr_matrix((coo.data.astype(np.float64), (coo.row, coo.col)), shape=coo.shape)
-        csr = csr.astype(np.float32)
-    csr.eliminate_zeros()
+    if max(matrix.shape) > _MOST_NODES:
+        raise ValueError(f"matrix must have at most 2**31 - 1 users and items, got shape {matrix.shape}")
+    if matrix.format in ("csr", "csc", "bsr"):
+        if (np.diff(matrix.indptr) < 0).any():
+            raise ValueError("matrix is damaged: its indptr must not decrease")
+        if len(matrix.indices) != matrix.indptr[-1]:  # room that is not in use
+            matrix = matrix.copy()
+            matrix.prune()
+    try:
+        return sp.coo_matrix(matrix)
+    except ValueError as error:  # a place that does not exist
+        raise ValueError(f"matrix is damaged: {error}") from error
+
+
+def _with_interactions(csr: sp.csr_matrix) -> sp.csr_matrix:
     csr.sort_indices()
     if csr.nnz == 0:
+        n_users, n_items = csr.shape
         raise ValueError(f"matrix [{n_users}, {n_items}] holds no interaction: every weight is zero or missing")
-    rows = np.repeat(np.arange(n_users), np.diff(csr.indptr))
-    _check_weights(rows, csr.indices, csr.data)
     return csr
 
 
+def _checked_csr(matrix: sp.spmatrix | sp.sparray) -> sp.csr_matrix:
+    coo = _entries(matrix)
+    weights = coo.data.astype(np.float64)
+    _check_weights(coo.row, coo.col, weights)
+    # Duplicates are summed here.
+    csr = sp.csr_matrix((weights, (coo.row, coo.col)), shape=coo.shape)
+    _check_weights(np.repeat(np.arange(csr.shape[0]), np.diff(csr.indptr)), csr.indices, csr.data)
+    csr = csr.astype(np.float32)
+    csr.eliminate_zeros()
+    return _with_interactions(csr)
+
+
 def _check_weights(rows: np.ndarray, cols: np.ndarray, weights: np.ndarray) -> None:
-    wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    with np.errstate(over="ignore", under="ignore"):  # reported below, with its place
+        stored = weights.astype(np.float32)
+    wrong = np.flatnonzero(~(np.isfinite(stored) & (stored >= 0)) | ((stored == 0) & (weights != 0)))
     if wrong.size:
-        first = wrong[np.lexsort((cols[wrong], rows[wrong]))[0]]
-        raise ValueError(
-            f"matrix holds the weight {weights[first]} at row {rows[first]}, column {cols[first]} "
-            f"({wrong.size} such weights); weights must be finite in float32 and not negative"
-        )
+        valid = "weights must be finite in float32 and not negative, and not so small that float32 holds 0"
+        raise _weight_error(rows[wrong], cols[wrong], weights[wrong], valid)
+
+
+def _weight_error(rows: np.ndarray, cols: np.ndarray, weights: np.ndarray, valid: str) -> ValueError:
+    first = np.lexsort((cols, rows))[0]
+    return ValueError(
+        f"matrix holds the weight {weights[first]} at row {rows[first]}, column {cols[first]} "
+        f"({len(weights)} such weights); {valid}"
+    )
 
 
 def _inverse_permutation(name: str, permutation: np.ndarray, size: int) -> np.ndarray:
-    permutation = np.asarray(permutation)
-    if permutation.shape != (size,) or not np.array_equal(np.sort(permutation), np.arange(size)):
-        raise ValueError(f"{name} must hold each of 0..{size - 1} exactly once, got shape {permutation.shape}")
+    given = arguments.array(name, permutation)
+    whole = given.shape == (size,) and given.dtype.kind in "iu"
+    if not whole or not np.array_equal(np.sort(given), np.arange(size)):
+        raise ValueError(f"{name} must hold each of 0..{size - 1} exactly once, got {arguments.shown(permutation)}")
+    permutation = given
     inverse = np.empty(size, dtype=np.int64)
     inverse[permutation] = np.arange(size)
     return inverse

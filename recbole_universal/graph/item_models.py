@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
-
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 import torch
 from sklearn.utils.extmath import randomized_svd
+
+from recbole_universal.graph.canonical_order import hashed
+from recbole_universal.graph.threads import in_threads
 
 # Counts of items' users in common that one thread holds at once, at most.
 BLOCK_COUNTS = 2**22
@@ -19,34 +17,6 @@ BLOCK_COUNTS = 2**22
 _MOST_TIED = 4
 # Below this size the whole spectrum is computed: exact, and as fast as a random projection.
 _EXACT_SPECTRUM = 1024
-
-_ONE_AT_A_TIME = threading.Lock()
-
-_Part = TypeVar("_Part")
-_Result = TypeVar("_Result")
-
-
-def in_threads(function: Callable[[_Part], _Result], parts: Iterable[_Part]) -> list[_Result]:
-    """Results of a function by part, a part a thread.
-
-    SciPy's products of sparse matrices use one core each, and leave the interpreter to others.
-    """
-    with ThreadPoolExecutor(torch.get_num_threads()) as executor:
-        return list(executor.map(function, parts))
-
-
-def in_torch_threads(function: Callable[[_Part], _Result], parts: Iterable[_Part]) -> list[_Result]:
-    """As :func:`in_threads`, PyTorch on one core in each: its sums of few entries use no more.
-
-    One call at a time: what the threads of a pool set is what new threads of the process start with.
-    """
-    with _ONE_AT_A_TIME:
-        n_threads = torch.get_num_threads()
-        try:
-            with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as executor:
-                return list(executor.map(function, parts))
-        finally:
-            torch.set_num_threads(n_threads)
 
 
 def sampled_users(matrix: sp.csr_matrix, max_interactions: int, max_users: int) -> np.ndarray:
@@ -65,6 +35,27 @@ def sampled_users(matrix: sp.csr_matrix, max_interactions: int, max_users: int) 
     order = np.random.default_rng(0).permutation(matrix.shape[0])[:max_users]
     total = np.cumsum(np.diff(matrix.indptr)[order].astype(np.int64))
     return np.sort(order[: max(1, int(np.searchsorted(total, max_interactions, side="right")))])
+
+
+def thinned(matrix: sp.csr_matrix, max_items: int) -> sp.csr_matrix:
+    """A matrix without some of the items of users with more than so many; unchanged where there is no such user.
+
+    A user of n items relates n^2 pairs of items, and says less about each the more they are. Which items stay depends
+    on their numbers alone, so that one more item changes one other.
+
+    Args:
+        matrix: csr [n_users, n_items].
+        max_items: items of a user that stay.
+    """
+    kept = np.ones(matrix.nnz, dtype=bool)
+    for user in np.flatnonzero(np.diff(matrix.indptr) > max_items):
+        start, stop = matrix.indptr[user : user + 2]
+        order = np.argpartition(hashed(matrix.indices[start:stop].astype(np.uint64)), max_items)
+        kept[start + order[max_items:]] = False
+    if kept.all():
+        return matrix
+    indptr = np.concatenate([[0], np.cumsum(kept)])[matrix.indptr]
+    return sp.csr_matrix((matrix.data[kept], matrix.indices[kept], indptr), shape=matrix.shape)
 
 
 def nearest_neighbors(matrix: sp.csr_matrix, n_neighbors: int, items: np.ndarray | None = None) -> sp.csr_matrix:

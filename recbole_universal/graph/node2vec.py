@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ import torch
 from torch.nn import functional
 from tqdm.auto import tqdm
 
+from recbole_universal import arguments
 from recbole_universal.graph.interaction_graph import InteractionGraph
 from recbole_universal.graph.random_walk import RandomWalker
+from recbole_universal.graph.threads import one_thread, stay_on_one_thread
 from recbole_universal.graph.walk_factorization import factorize_walks
 
 #: How `node2vec` embeds the walks.
@@ -68,7 +71,7 @@ def node2vec(
             these steps approach (`factorize_walks`): faster, on the CPU, its last bits may vary with the number of
             threads; it takes no notice of num_negative_samples, epochs, lr and batch_size.
         seed: seed of walks, negatives and initial values.
-        device: where to walk and to train.
+        device: where to walk and to train. Experimental: not tried on CUDA.
         show_progress: whether to show a progress bar.
 
     Returns:
@@ -80,10 +83,11 @@ def node2vec(
     Source: Grover and Leskovec, node2vec (2016); objective and names as in ``torch_geometric.nn.Node2Vec``.
     """
     _check_positive_int(walks_per_node=walks_per_node, epochs=epochs, embedding_dim=embedding_dim)
-    if objective not in OBJECTIVES:
-        raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
-    device = torch.device(device)
-    generator = torch.Generator(device).manual_seed(seed)
+    _check_positive_int(walk_length=walk_length, context_size=context_size)
+    if not isinstance(objective, str) or objective not in OBJECTIVES:
+        raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {arguments.shown(objective)}")
+    device = arguments.device(device)
+    generator = torch.Generator(device).manual_seed(arguments.seed("node2vec", seed))
     active = np.flatnonzero(graph.degree > 0)
     walker = RandomWalker(*_compact_adjacency(graph, active), device)
     embedding = np.zeros((graph.n_nodes, embedding_dim), dtype=np.float32)
@@ -155,7 +159,7 @@ def embed_walks(
         ValueError: if an argument is out of range.
     """
     _check_positive_int(epochs=epochs)
-    generator = torch.Generator(walks.device).manual_seed(seed)
+    generator = torch.Generator(walks.device).manual_seed(arguments.seed("node2vec", seed))
     trainer = SkipGram(
         n_nodes,
         embedding_dim,
@@ -216,10 +220,11 @@ class SkipGram:
         device: torch.device | str = "cpu",
     ) -> None:
         _check_positive_int(n_nodes=n_nodes, embedding_dim=embedding_dim, num_negative_samples=num_negative_samples)
+        _check_positive_int(context_size=context_size)
         if context_size < 2:
             raise ValueError(f"context_size must be at least 2, got {context_size}")
-        if not (math.isfinite(lr) and lr > 0):
-            raise ValueError(f"lr must be positive and finite, got {lr!r}")
+        if not arguments.is_real(lr) or not 0 < lr < 1e30:
+            raise ValueError(f"lr must be positive and finite (below 1e30), got {arguments.shown(lr)}")
         self.context_size, self.num_negative_samples, self.lr = context_size, num_negative_samples, lr
         self.generator = generator
         weight = torch.randn(n_nodes, embedding_dim, generator=generator, device=device)
@@ -359,16 +364,11 @@ def _two_threads(device: torch.device) -> Iterator[Executor]:
     a batch cost more than they bring where other jobs run (measured on two busy cores: five times the time of
     one thread).
     """
-    n_threads = torch.get_num_threads()
-    if device.type != "cpu" or n_threads == 1:
+    if device.type != "cpu" or torch.get_num_threads() == 1:
         yield _SameThread()
         return
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as executor:
-            yield executor
-    finally:
-        torch.set_num_threads(n_threads)
+    with one_thread(), ThreadPoolExecutor(1, initializer=stay_on_one_thread) as executor:
+        yield executor
 
 
 class _SameThread(Executor):
@@ -387,10 +387,10 @@ def _batch_size(batch_size: int | None, n_walks: int) -> int:
     return batch_size
 
 
-def _check_positive_int(**arguments: int) -> None:
-    for name, value in arguments.items():
-        if int(value) != value or value < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+def _check_positive_int(**given: Any) -> None:
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, Integral) or not 1 <= int(value) < 2**31:
+            raise ValueError(f"{name} must be a whole number of at least 1, below 2**31, got {arguments.shown(value)}")
 
 
 def _compact_adjacency(graph: InteractionGraph, active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

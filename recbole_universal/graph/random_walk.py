@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from numbers import Integral
 
 import numpy as np
 import scipy.sparse as sp
 import torch
+
+from recbole_universal.arguments import is_real, shown
 
 ArrayLike = np.ndarray | torch.Tensor
 
@@ -32,7 +35,7 @@ class RandomWalker:
     Args:
         indptr: int ``[n_nodes + 1]``, offsets of the adjacency lists.
         indices: int ``[2 * n_edges]``, neighbours in ascending order for each node; symmetric and bipartite.
-        device: where to walk.
+        device: where to walk. Experimental: not tried on CUDA.
 
     Raises:
         ValueError: if the adjacency is not symmetric with ascending lists.
@@ -166,11 +169,11 @@ def random_walks(
 
 
 def _check_parameters(walk_length: int, p: float, q: float) -> None:
-    if walk_length < 1:
-        raise ValueError(f"walk_length must be at least 1, got {walk_length}")
+    if isinstance(walk_length, bool) or not isinstance(walk_length, Integral) or walk_length < 1:
+        raise ValueError(f"walk_length must be at least 1, and an integer, got {shown(walk_length)}")
     for name, value in (("p", p), ("q", q)):
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{name} must be positive and finite, got {value!r}")
+        if not is_real(value) or not (math.isfinite(value) and value > 0):
+            raise ValueError(f"{name} must be positive and finite, got {shown(value)}")
 
 
 def _reverse_edges(indptr: np.ndarray, indices: np.ndarray) -> np.ndarray:

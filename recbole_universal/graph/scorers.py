@@ -16,9 +16,9 @@ import scipy.sparse as sp
 import torch
 from tqdm import tqdm
 
+from recbole_universal import arguments
 from recbole_universal.graph.interaction_graph import binary_matrix
 from recbole_universal.graph.item_models import (
-    in_torch_threads,
     inverse_power,
     nearest_neighbors,
     paths_from_items,
@@ -27,7 +27,9 @@ from recbole_universal.graph.item_models import (
     sampled_users,
     singular_vectors,
     strongest,
+    thinned,
 )
+from recbole_universal.graph.threads import in_torch_threads
 
 #: Scorers in the order of the first axis of :meth:`GraphScorers.scores`, and where each comes from.
 SCORERS: dict[str, str] = {
@@ -58,6 +60,8 @@ _PENALTIES = (1.0, 3.0, 10.0)
 # ranking of one user costs grows with them. So with more users than these, for the memory of filters and scores.
 _MOST_INTERACTIONS = 2**22
 _MOST_USERS = 2**19
+# Items of a user that relate items to items, in neighbours and in `item_item`: their cost is the square of these.
+_MOST_ITEMS = 10_000
 # Floats of one block of scores, [n_scorers, n_users, n_items], by device: on a CPU small enough (32 MB a thread) that a
 # few users' columns stay in the processor's cache.
 _BLOCK_FLOATS = {"cpu": 2**23, "cuda": 2**27}
@@ -71,14 +75,15 @@ class GraphScorers:
     """The scorers of one interaction matrix.
 
     Beyond 2**22 (four million) interactions or 2**19 users they are those of a sample of the users, drawn by a fixed
-    seed; every user's own items, and the degrees, are those of the whole matrix.
+    seed; every user's own items, and the degrees, are those of the whole matrix. Of a user with more than 10,000 items,
+    10,000 relate items to items (nearest neighbours, and :meth:`item_item`).
 
     Args:
         matrix: interactions, sparse [n_users, n_items]; any value but 0 counts as one interaction.
         n_neighbors: neighbours of an item in the nearest-neighbour graph.
         max_rank: most singular vectors of the filters; the rank follows the data, an eighth of the smaller side.
         max_regression_items: the regression is among that many most popular items, since its cost is cubic.
-        device: where the scores are computed.
+        device: where the scores are computed. Experimental: not tried on CUDA.
         show_progress: whether to draw progress bars.
 
     Attributes:
@@ -100,11 +105,18 @@ class GraphScorers:
         show_progress: bool = False,
     ) -> None:
         binary = binary_matrix(matrix)
+        for name, value in (
+            ("n_neighbors", n_neighbors),
+            ("max_rank", max_rank),
+            ("max_regression_items", max_regression_items),
+        ):
+            arguments.integer("graph scorers", name, value, 1)
+        place = arguments.device(device)
         steps = ("neighbors", "filters", "regression")
         bar = tqdm(total=len(steps), desc="graph scorers", unit="part", disable=not show_progress)
         sample = sampled_users(binary, _MOST_INTERACTIONS, _MOST_USERS)
         base = binary if len(sample) == binary.shape[0] else binary[sample]
-        neighbors = nearest_neighbors(base, n_neighbors)
+        neighbors = nearest_neighbors(thinned(base, _MOST_ITEMS), n_neighbors)
         bar.update()
         vectors = singular_vectors(base, max_rank)
         bar.update()
@@ -119,7 +131,7 @@ class GraphScorers:
         bar.close()
         arrays = {"sample": sample, "vectors": vectors, "popular": popular, **regressions}
         arrays["n_neighbors"] = np.array(n_neighbors)
-        self._take({**arrays, **_matrix_arrays(binary, neighbors)}, torch.device(device))
+        self._take({**arrays, **_matrix_arrays(binary, neighbors)}, place)
 
     def _take(self, arrays: Mapping[str, np.ndarray], device: torch.device) -> None:
         def tensor(name: str) -> torch.Tensor:
@@ -272,7 +284,7 @@ class GraphScorers:
             csr float32 [n_items, n_items], row = item of the user, zero diagonal.
         """
         weight = {name: float(weights.get(name, 0.0)) for name in LINEAR}
-        base = self._sampled_matrix()
+        base = thinned(self._sampled_matrix(), _MOST_ITEMS)
         by_item = base.T.tocsr()
         item = {power: part.cpu().numpy() for power, part in self._item_power.items()}
 
@@ -355,7 +367,7 @@ class GraphScorers:
         before = self.matrix.copy()
         before.resize(binary.shape)
         sample = np.concatenate([self._arrays["sample"], np.arange(self.n_users, binary.shape[0])])
-        before, base = before[sample], binary[sample]
+        before, base = (thinned(part[sample], _MOST_ITEMS) for part in (before, binary))
         # Cosines to an item that gained or lost a user change; so may the lists of all items that share a user with it.
         changed = np.zeros(binary.shape[1], dtype=np.float32)
         changed[(before != base).indices] = 1.0
@@ -431,8 +443,11 @@ def _sparse_tensor(matrix: sp.csr_matrix, device: torch.device) -> torch.Tensor:
     # Where they suffice, 32 bits: half the memory, and what MKL computes with.
     index = np.int32 if matrix.nnz < 2**31 else np.int64
     parts = (matrix.indptr.astype(index), matrix.indices.astype(index), matrix.data)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
-        warnings.filterwarnings("ignore", message="Sparse invariant checks are implicitly disabled")
-        indptr, indices, data = (torch.from_numpy(part) for part in parts)
-        return torch.sparse_csr_tensor(indptr, indices, data, size=matrix.shape, device=device)
+    indptr, indices, data = (torch.from_numpy(part) for part in parts)
+    return torch.sparse_csr_tensor(indptr, indices, data, size=matrix.shape, device=device, check_invariants=False)
+
+
+# PyTorch says once that sparse tensors are in beta state. Here, since filters of warnings are those of all threads.
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
+    _sparse_tensor(sp.csr_matrix((1, 1)), torch.device("cpu"))

@@ -7,6 +7,8 @@ import scipy.sparse as sp
 import torch
 from sklearn.utils.extmath import randomized_svd
 
+from recbole_universal import arguments
+
 # Walks whose pairs are counted at once; a walk of 20 nodes has some 90 of them, of 12 bytes.
 _WALKS_PER_BLOCK = 2**17
 
@@ -59,6 +61,7 @@ def factorize_walks(
     together.data = np.log1p(together.data * (n_users * n_items / together.data.sum(dtype=np.float64)))
     together = together.astype(np.float32)
     rank = min(embedding_dim, n_users, n_items)
+    seed = arguments.seed("walks", seed)
     state = np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))  # scikit-learn's own takes 32 bits
     left, values, right = randomized_svd(together, rank, n_iter=2, random_state=state)
     embedding = np.zeros((n_users + n_items, embedding_dim), dtype=np.float32)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from recbole_universal.arguments import shown
+
 #: Ways to put two models' scores on one scale, per user.
 SCORE_SPACES = ("raw", "min-max", "z-score", "rank")
 
@@ -26,9 +28,13 @@ def interpolate(
     Raises:
         ValueError: if a score is not finite, the shapes differ, or an argument is out of range.
     """
-    if base.dim() != 2 or base.shape != universal.shape:
+    for name, scores in (("base", base), ("universal", universal)):
+        if not isinstance(scores, torch.Tensor) or scores.is_complex() or scores.layout is not torch.strided:
+            raise ValueError(f"{name}: must be a dense tensor of real scores [n_users, n_items], got {shown(scores)}.")
+    if base.dim() != 2 or base.shape != universal.shape or base.device != universal.device:
         raise ValueError(
-            f"Two matrices [n_users, n_items] of one shape are needed, got {[*base.shape]}, {[*universal.shape]}."
+            "base, universal: two matrices [n_users, n_items] of one shape on one device are needed, got "
+            f"{[*base.shape]} on {base.device}, {[*universal.shape]} on {universal.device}."
         )
     base, universal = base.float(), universal.float()
     for name, scores in (("base", base), ("universal", universal)):
@@ -37,9 +43,13 @@ def interpolate(
             raise ValueError(
                 f"The {name} scores of row {user} are NaN or infinite (as float32); every score must be a number."
             )
-    weights = torch.as_tensor(weight, dtype=torch.float32, device=base.device)
-    if not ((weights >= 0) & (weights <= 1)).all():
-        raise ValueError(f"The weight must lie in [0, 1], got {weight}.")
+    try:
+        weights = torch.as_tensor(weight, device=base.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"The weight must be one number or one a user, got {shown(weight)}.") from error
+    if weights.is_complex() or weights.layout is not torch.strided or not ((weights >= 0) & (weights <= 1)).all():
+        raise ValueError(f"The weight must lie in [0, 1], got {shown(weight)}.")
+    weights = weights.float()
     if weights.dim() > 1 or (weights.dim() == 1 and len(weights) != len(base)):
         raise ValueError(f"The weight must be one number or one a user, got shape {[*weights.shape]}.")
     weights = weights.expand(len(base))[:, None]
@@ -70,8 +80,8 @@ def to_space(scores: torch.Tensor, space: str) -> torch.Tensor:
     Raises:
         ValueError: if the space is unknown.
     """
-    if space not in SCORE_SPACES:
-        raise ValueError(f"interpolation_space: must be one of {list(SCORE_SPACES)}, got {space!r}.")
+    if not isinstance(space, str) or space not in SCORE_SPACES:
+        raise ValueError(f"interpolation_space: must be one of {list(SCORE_SPACES)}, got {shown(space)}.")
     scores = scores.float()
     if space == "raw":
         return scores

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
@@ -142,6 +143,17 @@ class UniversalScorer(nn.Module):
         self._pairs = {family: values.pair for family, values in features.items() if values.pair is not None}
         return self
 
+    def with_features(self, features: UniversalFeatures) -> UniversalScorer:
+        """A scorer with these weights, shared, and the features of another data set; this one keeps its own."""
+        other = copy.copy(self)
+        other._buffers = dict(self._buffers)
+        return other.attach(features)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.combination_logits.device
+
     def train(self, mode: bool = True) -> UniversalScorer:
         """See PyTorch; training changes what the network is worth."""
         self._judged = None
@@ -236,9 +248,15 @@ class UniversalScorer(nn.Module):
         Args:
             users: user ids, int64 [n].
             items: item ids, int64 [n].
-            given: columns that replace the attached ones, by name, float32 [n, dim].
+            given: columns that replace the attached ones, by name, float32 [n, dim]. A model with the family
+                ``proximity`` scores a pair by its share of the user's whole list, so that they may not differ there.
+
+        Raises:
+            ValueError: if a given column is none of this model's, has another shape, or differs where it may not.
         """
-        given = given or {}
+        given = dict(given or {})
+        for name, values in given.items():
+            self._check_given(name, values, users, items)
         if self.ranks_candidates:
             return self._score_candidate_pairs(users, items)
         user = {f: given.get(column("user", f), getattr(self, column("user", f))[users]) for f in self.families}
@@ -248,6 +266,22 @@ class UniversalScorer(nn.Module):
             name = column("pair", family)
             pair[family] = given[name] if name in given else self.pairs(family)(users, items)
         return self(user, item, pair)
+
+    def _check_given(self, name: str, values: torch.Tensor, users: torch.Tensor, items: torch.Tensor) -> None:
+        sides = {column(side, family): (side, family) for family in self.families for side in ("user", "item")}
+        sides |= {column("pair", family): ("pair", family) for family in self._pairs}
+        if name not in sides:
+            raise ValueError(f"given: this model reads {list(sides)}, and no column [{name}].")
+        if not self.ranks_candidates:
+            return
+        side, family = sides[name]
+        ids = {"user": users, "item": items}
+        own = self.pairs(family)(users, items) if side == "pair" else getattr(self, name)[ids[side]]
+        if values.shape != own.shape or not torch.allclose(values.to(own), own):
+            raise ValueError(
+                f"given: [{name}] differs from the attached column; a model with the family [proximity] scores whole "
+                "lists, so it takes no other columns for single pairs."
+            )
 
     def _score_candidate_pairs(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
         distinct, row = users.unique(return_inverse=True)

@@ -9,8 +9,8 @@ import torch
 
 from recbole_universal import UniversalRanker
 from recbole_universal.analysis import measures
-from recbole_universal.features import FeaturePipeline
-from recbole_universal.features.proximity import column_groups, n_columns
+from recbole_universal.features import FeaturePipeline, proximity
+from recbole_universal.features.proximity import ProximityFeatures, column_groups, n_columns
 
 
 def communities(n_users: int = 120, n_items: int = 50, seed: int = 0) -> sp.csr_matrix:
@@ -245,3 +245,27 @@ def test_a_trained_model_knows_more_by_a_users_own_items_than_by_everybodys():
     found = {name: measures.trained_lists(held_out, [name], 10, 0) for name in ("activity", "proximity")}
     gains = {name: held_out.gains(lists).mean() for name, lists in found.items()}
     assert gains["proximity"] > 1.3 * gains["activity"]
+
+
+def test_the_analysis_credits_scorers_as_the_self_check_does(monkeypatch):
+    """Where scorers know few items, too: the same hidden items, the same NDCG."""
+    rng = np.random.default_rng(3)
+    matrix = sp.csr_matrix((rng.random((80, 60)) < 0.03).astype(np.float32))
+    matrix = measures.k_core(matrix, 1)
+    family = ProximityFeatures(n_check_users=1000, check_share=measures.HIDDEN_SHARE)
+    gains = []
+    relative = proximity._relative
+    monkeypatch.setattr(proximity, "_relative", lambda gain: gains.append(gain) or relative(gain))
+    split = proximity.support_query_split
+    parts = []
+    monkeypatch.setattr(proximity, "support_query_split", lambda *args: parts.append(split(*args)) or parts[-1])
+    family._self_check(matrix, 5, "cpu", False)
+    held_out = measures.HeldOut(matrix, 10, 0)
+    held_out.train, held_out.test = parts[0]
+    held_out.users = np.flatnonzero(np.diff(held_out.test.indptr))
+    lists = measures.scorer_lists(held_out, 10)
+    del lists["popularity"]
+    own = [held_out.gains(lists[name]).sum() for name in lists]
+    np.testing.assert_allclose(own, gains[-1][:-1], rtol=1e-12)
+    scores = measures.GraphScorers(held_out.train).scores(torch.from_numpy(held_out.users))[:-1]
+    assert ((scores > 0).sum(dim=2) < 10).any()  # some lists end with items of score 0

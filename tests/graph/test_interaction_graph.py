@@ -1,13 +1,26 @@
 """InteractionGraph: known answers on a small graph, bad input, and the laws of splits and orders."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
+import torch
 from graph_data import matrices
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_universal.graph import InteractionGraph
+from recbole_universal import FeaturePipeline, UniversalRanker
+from recbole_universal.analysis.measures import HeldOut
+from recbole_universal.graph import (
+    GraphScorers,
+    InteractionGraph,
+    binary_matrix,
+    cluster_edges,
+    cluster_nodes,
+    embed_walks,
+    factorize_walks,
+    node2vec,
+)
 
 # user 0 and item 0 are padding; user 1 has items 1, 3; user 2 has item 3
 DENSE = np.array([[0, 0, 0, 0], [0, 2, 0, 0.5], [0, 0, 0, 1]])
@@ -167,3 +180,156 @@ def test_permute_names_new_from_old_and_refuses_what_is_no_permutation():
         graph.permute(np.array([0, 0, 1]), item_perm)
     with pytest.raises(ValueError, match="item_perm"):
         graph.permute(user_perm, item_perm[:3])
+
+
+PAIRS = [(0, 1), (0, 3), (1, 0), (2, 2), (2, 3)]
+
+
+def stored(dtype="float32", form="csr", repeats=1, values=1):
+    rows, columns = np.array(PAIRS * repeats).T
+    data = np.full(len(rows), values, dtype=dtype)
+    matrix = sp.coo_array((data, (rows, columns)), shape=(3, 4))
+    if form == "unsummed csr":
+        order = np.argsort(rows, kind="stable")
+        indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=3))])
+        return sp.csr_matrix((data[order], columns[order], indptr), shape=(3, 4))
+    return matrix if form == "coo" else getattr(matrix, "to" + form)()
+
+
+BINARY = np.zeros((3, 4), dtype=np.float32)
+BINARY[tuple(np.array(PAIRS).T)] = 1.0
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "coo", "bsr", "lil", "dok", "dia"])
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint8", "int64", "uint64", "float32", "float64"])
+def test_any_type_and_format_counts_the_same(dtype, form):
+    matrix = stored(dtype, form)
+    binary = binary_matrix(matrix)
+    assert type(binary) is sp.csr_matrix and binary.dtype == np.float32 and binary.has_canonical_format
+    np.testing.assert_array_equal(binary.toarray(), BINARY)
+    np.testing.assert_array_equal(InteractionGraph(matrix).user_item.toarray(), BINARY)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "repeats", "values"),
+    [
+        ("uint8", 256, 1),
+        ("int8", 256, 1),
+        ("bool", 2, True),
+        ("uint8", 2, 128),
+        ("int64", 2, 2**62),
+    ],
+)
+@pytest.mark.parametrize("form", ["coo", "unsummed csr"])
+def test_repeated_pairs_do_not_overflow(dtype, repeats, values, form):
+    matrix = stored(dtype, form, repeats, values)
+    before = matrix.data.copy()
+    np.testing.assert_array_equal(binary_matrix(matrix).toarray(), BINARY)
+    total = float(np.array(values, dtype=dtype)) * repeats
+    np.testing.assert_allclose(InteractionGraph(matrix).user_item.toarray(), BINARY * total, rtol=1e-6)
+    assert matrix.nnz == len(PAIRS) * repeats
+    np.testing.assert_array_equal(matrix.data, before)
+
+
+def test_what_counts_as_an_interaction():
+    values = np.array([1e-50, -1.0, 0.0, 1e300, 1.0])
+    matrix = sp.coo_matrix((values, np.array(PAIRS).T), shape=(3, 4))
+    expected = BINARY.copy()
+    expected[PAIRS[2]] = 0.0  # an explicit zero is none
+    np.testing.assert_array_equal(binary_matrix(matrix).toarray(), expected)
+    opposite = sp.coo_matrix(([1.0, -1.0, 0.0], ([0, 0, 0], [1, 1, 1])), shape=(1, 2))
+    assert binary_matrix(opposite).toarray().tolist() == [[0, 1]]
+    with pytest.raises(ValueError, match=r"weight 1e-50 at row 0, column 1 \(1 such weights\).* so small"):
+        InteractionGraph(sp.coo_matrix(([1e-50], ([0], [1])), shape=(2, 2)))
+
+
+def damaged(**parts):
+    matrix = sp.csr_matrix(BINARY)
+    for name, value in parts.items():
+        setattr(matrix, name, np.array(value, dtype=np.int32))
+    return matrix
+
+
+def misplaced():
+    matrix = sp.coo_matrix(BINARY)
+    matrix.row[0] = 5
+    return matrix
+
+
+@pytest.mark.parametrize(
+    "check", [binary_matrix, InteractionGraph, GraphScorers, UniversalRanker, FeaturePipeline(["activity"])]
+)
+@pytest.mark.parametrize(
+    ("matrix", "message"),
+    [
+        (sp.csr_matrix([[1.0, np.nan], [np.nan, 4.0]]), r"weight nan at row 0, column 1 \(2 such weights\)"),
+        (sp.csr_array([[1.0, 0.0], [0.0, np.inf]]), "weight inf at row 1, column 1"),
+        (BINARY, "SciPy sparse matrix.*ndarray"),
+        (pd.DataFrame(BINARY), "SciPy sparse matrix.*DataFrame"),
+        (BINARY.tolist(), "SciPy sparse matrix.*list"),
+        (np.asmatrix(BINARY), "SciPy sparse matrix.*matrix"),
+        (None, "SciPy sparse matrix.*NoneType"),
+        (sp.coo_array(np.ones(3)), "two dimensions"),
+        (sp.coo_array(np.ones((2, 2, 2))), "two dimensions"),
+        (sp.csr_matrix(BINARY * 1j), "real numbers, got dtype complex"),
+        (sp.csr_matrix((0, 3)), "at least one user"),
+        (sp.csr_matrix((3, 0)), "at least one user"),
+        (sp.csr_matrix((3, 2)), "holds no interaction"),
+        (sp.coo_matrix(([0.0], ([1], [1])), shape=(2, 2)), "holds no interaction"),
+        (sp.coo_matrix(([1.0], ([0], [2**33])), shape=(2, 2**40)), "at most"),
+        (damaged(indices=[1, 3, 0, 2, 9]), "damaged: .*9"),
+        (damaged(indices=[1, 3, 0, -2, 3]), "damaged: .*-2"),
+        (misplaced(), "damaged: .*5"),
+        (damaged(indptr=[0, 4, 2, 5]), "damaged: its indptr"),
+    ],
+)  # fmt: skip
+def test_what_is_no_interaction_matrix_is_refused_everywhere(check, matrix, message):
+    with pytest.raises(ValueError, match=message) as error:
+        check(matrix)
+    assert "matrix" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_room_that_is_not_in_use_is_no_interaction():
+    matrix = sp.csr_matrix(BINARY)
+    matrix.indices, matrix.data = np.append(matrix.indices, [99, 99]), np.append(matrix.data, [np.nan, 1])
+    np.testing.assert_array_equal(binary_matrix(matrix).toarray(), BINARY)
+    np.testing.assert_array_equal(InteractionGraph(matrix).user_item.toarray(), BINARY)
+    assert len(matrix.indices) == 7
+
+
+@pytest.mark.parametrize("seed", [0, 2**32 - 1, 2**32, 2**64 - 1, np.int64(5), np.uint64(2**63)])
+def test_every_seed_of_64_bits_passes_everywhere(seed):
+    matrix = sp.random(20, 15, 0.3, random_state=0, format="csr", data_rvs=np.ones)
+    graph = InteractionGraph(matrix)
+    small = {"embedding_dim": 4, "walk_length": 4, "context_size": 2, "walks_per_node": 1}
+    embedding = node2vec(graph, **small, epochs=1, seed=seed)
+    node2vec(graph, **small, objective="factorization", seed=seed)
+    np.testing.assert_array_equal(
+        cluster_nodes(embedding, graph.degree > 0, seed=seed),
+        cluster_nodes(embedding, graph.degree > 0, seed=int(seed)),
+    )
+    cluster_edges(np.random.default_rng(0).random((50, 3)), seed=seed)
+    graph.split_support_query(0.5, seed)
+    HeldOut(matrix, 5, seed)
+    arguments = {"cooccurrence": {"n_clusters": 3}, "node2vec": {**small, "epochs": 1}}
+    FeaturePipeline(["cooccurrence", "interaction", "proximity"], arguments, seed=seed)(matrix)
+    assert UniversalRanker(matrix, seed=seed).top_k([0], 3)[0].shape == (1, 3)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64, True, 1.0, "1", None, np.nan])
+def test_what_is_no_seed_is_refused_everywhere(seed):
+    matrix = sp.csr_matrix(BINARY)
+    graph, embedding = InteractionGraph(matrix), np.random.default_rng(0).random((7, 3))
+    for call in (
+        lambda: node2vec(graph, seed=seed),
+        lambda: embed_walks(torch.zeros(4, 20, dtype=torch.int64), 2, seed=seed),
+        lambda: cluster_nodes(embedding, graph.degree > 0, seed=seed),
+        lambda: cluster_edges(embedding, seed=seed),
+        lambda: graph.split_support_query(0.5, seed),
+        lambda: factorize_walks(torch.tensor([[0, 4]]), 3, 4, embedding_dim=2, seed=seed),
+        lambda: HeldOut(matrix, 5, seed),
+        lambda: FeaturePipeline(["activity"], seed=seed),
+        lambda: UniversalRanker(matrix, seed=seed),
+    ):
+        with pytest.raises(ValueError, match=r"seed must be an integer >= 0 and below 2\*\*64, not"):
+            call()

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import time
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
 from graph_data import random_matrix
 
-from recbole_universal.graph import item_models
+from recbole_universal.graph import SCORERS, GraphScorers, item_models, scorers
 from recbole_universal.graph.item_models import (
     best_of_sums,
-    in_torch_threads,
     nearest_neighbors,
+    paths_from_items,
     ridge_weights,
     row_blocks,
     sampled_users,
     singular_vectors,
     strongest,
+    thinned,
 )
 
 
@@ -114,30 +112,48 @@ def test_blocks_cover_all_items():
     assert [part.tolist() for part in row_blocks(np.zeros(0, dtype=int), 0)] == [[]]
 
 
-def threads_of_a_new_thread() -> int:
-    with ThreadPoolExecutor(1) as executor:
-        return executor.submit(torch.get_num_threads).result()
-
-
-def test_threads_leave_pytorch_as_it_was():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        assert in_torch_threads(lambda part: (part, torch.get_num_threads()), [3, 1]) == [(3, 1), (1, 1)]
-        with pytest.raises(MemoryError):
-            in_torch_threads(lambda _: (_ for _ in ()).throw(MemoryError), [1])
-        assert torch.get_num_threads() == threads_of_a_new_thread() == 2
-        with ThreadPoolExecutor(4) as service:  # calls of several threads at once
-            for _ in range(20):
-                service.submit(in_torch_threads, lambda part: time.sleep(0.001), range(4))
-        assert torch.get_num_threads() == threads_of_a_new_thread() == 2
-    finally:
-        torch.set_num_threads(before)
-
-
 def test_a_longer_list_starts_with_the_shorter_one():
     own = sp.eye(1, 30, format="csr")
     tied = sp.csr_matrix((np.ones(25), (np.zeros(25, dtype=int), np.arange(29, 4, -1))), shape=(30, 30))
     longer, _ = best_of_sums(own, tied, 10, True)
     shorter, _ = best_of_sums(own, tied, 4, True)
     np.testing.assert_array_equal(longer[:, :4], shorter)
+
+
+def test_a_user_of_many_items_relates_no_more_than_so_many():
+    matrix = random_matrix(30, 200, 0.05)
+    assert thinned(matrix, 200) is matrix
+    heavy = matrix.tolil()
+    heavy[3], heavy[7] = 1.0, 0.0
+    heavy = heavy.tocsr()
+    kept = thinned(heavy, 40)
+    degree = np.diff(heavy.indptr)
+    np.testing.assert_array_equal(np.diff(kept.indptr), np.minimum(degree, 40))
+    assert ((heavy - kept) < 0).nnz == 0
+    others = np.flatnonzero(degree <= 40)
+    assert (kept[others] != heavy[others]).nnz == 0
+    assert paths_from_items(kept).sum() <= 40**2 + (degree[others].astype(int) ** 2).sum()
+    # One item less changes one other at most, wherever it was.
+    for gone in (0, 100, 199):
+        less = heavy.tolil()
+        less[3, gone] = 0.0
+        assert len(set(kept[3].indices) - set(thinned(less.tocsr(), 40)[3].indices)) <= 1
+
+
+def test_many_items_of_a_user_are_bounded_in_neighbors_and_relations(monkeypatch):
+    monkeypatch.setattr(scorers, "_MOST_ITEMS", 20)
+    dense = random_matrix(30, 60, 0.1).toarray()
+    dense[3] = 1.0
+    matrix = sp.csr_matrix(dense)
+    few = thinned(matrix, 20)
+    built = GraphScorers(matrix, n_neighbors=5)
+    found = built.scores(torch.arange(30))[list(SCORERS).index("neighbors")].numpy()
+    expected = (matrix @ nearest_neighbors(few, 5).T).toarray()
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    relations = built.item_item(dict.fromkeys(SCORERS, 1.0), 60)
+    assert ((few.T @ few).toarray()[relations.nonzero()] > 0).all() and relations.nnz
+    grown = matrix.tolil()
+    grown[5, 59] = grown[7, 0] = 1.0
+    updated, rebuilt = built.updated(grown.tocsr()), GraphScorers(grown.tocsr(), n_neighbors=5)
+    for part in ("neighbors.indptr", "neighbors.indices", "neighbors.data"):
+        np.testing.assert_allclose(updated.arrays()[part], rebuilt.arrays()[part], rtol=1e-6)

@@ -303,3 +303,58 @@ def test_the_self_check_is_of_proximity_alone():
     pipeline = FeaturePipeline(["activity", "proximity"], seed=0)
     scorer = UniversalScorer(pipeline.dims, [8], 4, 0.0, "concatenation").eval()
     assert not scorer.attach(pipeline(sp.eye(20).tocsr())).outdone_by_popularity()
+
+
+def test_columns_given_to_a_model_of_lists_are_refused_where_they_differ():
+    pipeline = FeaturePipeline(["activity", "proximity"], seed=0)
+    scorer = UniversalScorer(pipeline.dims, [8], 4, 0.0, "concatenation").eval().attach(pipeline(communities()))
+    users, items = torch.arange(5), torch.arange(5) + 3
+    scores = scorer.score_pairs(users, items)
+    own = {"user_activity": scorer.user_activity[users], "item_activity": scorer.item_activity[items]}
+    torch.testing.assert_close(scorer.score_pairs(users, items, own), scores, rtol=0, atol=0)
+    for name in own:
+        with pytest.raises(ValueError, match=rf"given: \[{name}\] differs from the attached column"):
+            scorer.score_pairs(users, items, {**own, name: own[name].flip(1)})
+    with pytest.raises(ValueError, match=r"given: \[user_activity\] differs"):
+        scorer.score_pairs(users, items, {"user_activity": own["user_activity"][:1]})
+    with pytest.raises(ValueError, match=r"given: \[pair_proximity\] differs"):
+        scorer.score_pairs(users, items, {"pair_proximity": torch.ones(5, pipeline.dims["proximity"]["pair"])})
+    with pytest.raises(ValueError, match=r"given: this model reads .* and no column \[user_cooccurrence\]"):
+        scorer.score_pairs(users, items, {"user_cooccurrence": own["user_activity"]})
+
+
+def test_columns_given_to_a_model_of_pairs_replace_the_attached():
+    pipeline = FeaturePipeline(["activity"], seed=0)
+    scorer = UniversalScorer(pipeline.dims, [8], 4, 0.0, "concatenation").eval().attach(pipeline(communities()))
+    users, items = torch.arange(5), torch.arange(5) + 3
+    given = {"user_activity": scorer.user_activity[users + 10]}
+    expected = scorer.score_pairs(users + 10, items)
+    torch.testing.assert_close(scorer.score_pairs(users, items, given), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "users",
+    [[2, 5, 2], np.array([2, 5, 2], np.int32), np.array([2, 5, 2], np.uint64), (2, 5, 2), torch.tensor([2, 5, 2])],
+)
+def test_users_of_any_whole_numbers_get_the_same_lists(users):
+    ranker = UniversalRanker(communities())
+    for fast in (False, True):
+        items, scores = ranker.top_k(users, 4, fast=fast)
+        expected = ranker.top_k(np.arange(60), 4, fast=fast)
+        np.testing.assert_array_equal(items, expected[0][[2, 5, 2]])
+        np.testing.assert_allclose(scores, expected[1][[2, 5, 2]], rtol=1e-6)
+
+
+def test_no_users_and_more_items_than_there_are():
+    ranker = UniversalRanker(communities())
+    for fast in (False, True):
+        for nobody in ([], range(0), np.array([], dtype=np.uint8)):
+            items, scores = ranker.top_k(nobody, 4, fast=fast)
+            assert items.shape == scores.shape == (0, 4) and items.dtype == np.int64 and scores.dtype == np.float32
+        items, scores = ranker.top_k(range(3), 70, fast=fast)
+        shorter, _ = ranker.top_k(range(3), 45, fast=fast)
+        np.testing.assert_array_equal(items[:, :45], shorter)
+        assert (items[:, 45:] == -1).all() and np.isneginf(scores[items < 0]).all()
+        for row, found in enumerate(items):
+            unseen = set(range(45)) - set(ranker.matrix[row].indices)
+            assert set(found[found >= 0]) == unseen

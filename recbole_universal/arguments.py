@@ -1,0 +1,165 @@
+"""Checks of user-given arguments, with one wording for all.
+
+Each error names the owner ("feature family 'activity'"), the argument, the value given and what is valid.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Collection, Mapping
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+# The largest seed of `torch.Generator`.
+_MOST_SEED = 2**64 - 1
+
+
+def shown(value: Any) -> str:
+    """A value in one line of an error, shortened."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 100 else text[:97] + "..."
+
+
+def integer(owner: str, name: str, value: Any, minimum: int) -> int:
+    """Return ``value`` as an int, at least ``minimum``.
+
+    Raises:
+        ValueError: if it is not an integer, or too small.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
+        raise ValueError(f"{owner}: argument {name} must be an integer >= {minimum}, not {shown(value)}")
+    return int(value)
+
+
+def is_real(value: Any) -> bool:
+    """Whether a value is a real number, and no bool."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def array(name: str, value: Any) -> np.ndarray:
+    """Return ``value`` as an array.
+
+    Raises:
+        ValueError: if it is a list of lists of different lengths, or some of its values are masked.
+    """
+    try:
+        found = np.asarray(value)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ValueError(f"{name}: must be an array or a list of numbers, got {shown(value)}.") from error
+    if np.ma.is_masked(value):
+        raise ValueError(f"{name}: must be an array without masked values, got {shown(value)}.")
+    return found
+
+
+def optional_integer(owner: str, name: str, value: Any, minimum: int) -> int | None:
+    """Return ``value`` as an int, at least ``minimum``, or None (chosen from the size of the data).
+
+    Raises:
+        ValueError: if it is neither None nor an integer, or too small.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
+        raise ValueError(
+            f"{owner}: argument {name} must be an integer >= {minimum}, or None (chosen from the size of the "
+            f"data), not {shown(value)}"
+        )
+    return int(value)
+
+
+def seed(owner: str, value: Any, name: str = "seed") -> int:
+    """Return ``value`` as an int that every source of randomness takes, from 0 to 2**64 - 1.
+
+    Raises:
+        ValueError: if it is not such an integer.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or not 0 <= int(value) <= _MOST_SEED:
+        raise ValueError(f"{owner}: argument {name} must be an integer >= 0 and below 2**64, not {shown(value)}")
+    return int(value)
+
+
+def flag(owner: str, name: str, value: Any) -> bool:
+    """Return ``value`` as a bool.
+
+    Raises:
+        ValueError: if it is not True or False.
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{owner}: argument {name} must be True or False, not {shown(value)}")
+    return bool(value)
+
+
+def device(value: Any) -> Any:
+    """Return ``value`` as a ``torch.device`` that is there.
+
+    Raises:
+        ValueError: if PyTorch does not know it or does not find it.
+    """
+    import torch  # here, since other checks need no PyTorch, which takes seconds to load
+
+    try:
+        found = torch.device(value)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"device: PyTorch knows no device {shown(value)}; try cpu or cuda.") from error
+    try:
+        torch.empty(1, device=found).tolist()
+    except Exception as error:  # each kind of device has its own
+        kind = "GPU" if found.type == "cuda" else "such device"
+        raise ValueError(f"device: {found} is asked for, but PyTorch finds no {kind} here; use cpu.") from error
+    return found
+
+
+def real(owner: str, name: str, value: Any, above: float) -> float:
+    """Return ``value`` as a finite float greater than ``above``.
+
+    Raises:
+        ValueError: if it is not a finite number, or too small.
+    """
+    number = float(value) if is_real(value) else math.nan
+    if not (math.isfinite(number) and number > above):
+        raise ValueError(f"{owner}: argument {name} must be a finite number > {above:g}, not {shown(value)}")
+    return number
+
+
+def choice(owner: str, name: str, value: Any, choices: Collection[str]) -> str:
+    """Return ``value``, one of ``choices``.
+
+    Raises:
+        ValueError: if it is none of them.
+    """
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{owner}: argument {name} must be one of {', '.join(choices)}, not {shown(value)}")
+    return value
+
+
+def defaults(function: Callable[..., Any], exclude: Collection[str] = ("self",)) -> dict[str, Any]:
+    """Return the arguments of a function that a user may set, with their default values."""
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.name not in exclude and p.default is not p.empty}
+
+
+def mapping(owner: str, value: Any) -> dict[str, Any]:
+    """Return ``value`` as a dict; None is an empty one.
+
+    Raises:
+        ValueError: if it is not a mapping with strings as keys.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ValueError(f"{owner}: arguments must be a mapping from argument name to value, not {shown(value)}")
+    return dict(value)
+
+
+def known(owner: str, given: Collection[str], valid: Collection[str]) -> None:
+    """Check that every given argument exists.
+
+    Raises:
+        ValueError: naming the unknown ones and listing the valid ones.
+    """
+    unknown = sorted(set(given) - set(valid))
+    if unknown:
+        raise ValueError(f"{owner}: unknown argument {', '.join(unknown)}; valid arguments: {', '.join(valid)}")

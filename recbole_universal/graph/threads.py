@@ -1,0 +1,94 @@
+"""Threads: parts of a computation side by side, without a change to what any other thread uses.
+
+``torch.set_num_threads`` also sets what every later thread of the process starts with. Here the limits are those of the
+calling thread alone: OpenMP and MKL, on which PyTorch runs, keep one for each thread.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from threadpoolctl import ThreadpoolController
+
+_Part = TypeVar("_Part")
+_Result = TypeVar("_Result")
+
+
+@functools.cache
+def _openmp() -> ThreadpoolController:
+    """The OpenMP libraries of this process."""
+    return ThreadpoolController().select(user_api="openmp")
+
+
+@functools.cache
+def _set_mkl() -> Callable[[int], int]:
+    """MKL's setter of the calling thread's limit, 0 for none, which returns the limit before."""
+    for path in sorted(Path(torch.__file__).with_name("lib").glob("*torch_cpu.*")):
+        try:
+            return ctypes.CDLL(str(path)).MKL_Set_Num_Threads_Local
+        except (OSError, AttributeError):
+            continue
+    return lambda n_threads: 0  # PyTorch without MKL
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch's operations on the CPU run in the calling thread alone; those of other threads run as before."""
+    torch.get_num_threads()  # PyTorch sets up a new thread at its first use, which may not come later
+    with _openmp().limit(limits=1):
+        before = _set_mkl()(1)
+        try:
+            yield
+        finally:
+            _set_mkl()(before)
+
+
+def stay_on_one_thread() -> None:
+    """As :func:`one_thread`, until the calling thread ends: the initializer of a pool."""
+    torch.get_num_threads()
+    _openmp().limit(limits=1)
+    _set_mkl()(1)
+
+
+def in_threads(
+    function: Callable[[_Part], _Result],
+    parts: Iterable[_Part],
+    initializer: Callable[[], None] | None = None,
+) -> list[_Result]:
+    """Results of a function by part, a part a thread; without another thread where there is one part.
+
+    SciPy's products of sparse matrices use one core each, and leave the interpreter to others.
+    """
+    parts = list(parts)
+    n_threads = min(len(parts), torch.get_num_threads())
+    if n_threads <= 1:
+        return [function(part) for part in parts]
+    with ThreadPoolExecutor(n_threads, initializer=initializer) as executor:
+        return list(executor.map(function, parts))
+
+
+def in_torch_threads(function: Callable[[_Part], _Result], parts: Iterable[_Part]) -> list[_Result]:
+    """As :func:`in_threads`, PyTorch on one core in each: its sums of few entries use no more."""
+    parts = list(parts)
+    if len(parts) > 1:
+        return in_threads(function, parts, stay_on_one_thread)
+    with one_thread():
+        return [function(part) for part in parts]
+
+
+def _after_fork() -> None:
+    """A forked process has none of the threads that its parent's OpenMP would wait for."""
+    if torch.get_num_threads() > 1:
+        torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

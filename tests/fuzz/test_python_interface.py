@@ -1,0 +1,259 @@
+"""Wrong values of every kind for every argument of the Python interface: a sentence that names it, or the right result.
+
+A value that an argument takes is listed as such; any other one must be refused. Slow: some 900 calls.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import torch
+
+from recbole_universal import FeaturePipeline, InteractionGraph, UniversalRanker, interpolate, recommend
+from recbole_universal.analysis import measures
+from recbole_universal.graph import GraphScorers, cluster_nodes, node2vec
+
+MATRIX = sp.csr_matrix((np.random.default_rng(0).random((20, 15)) < 0.3).astype(np.float32))
+WRONG: dict[str, Any] = {
+    "None": None,
+    "True": True,
+    "-1": -1,
+    "0": 0,
+    "1": 1,
+    "1.5": 1.5,
+    "NaN": float("nan"),
+    "infinity": float("inf"),
+    "2**70": 2**70,
+    "1e300": 1e300,
+    "complex": 1j,
+    "empty text": "",
+    "text": "no such thing",
+    "bytes": b"\x00",
+    "empty list": [],
+    "ragged list": [[1], [2, 3]],
+    "list of texts": ["a", "b"],
+    "list of NaN": [float("nan")],
+    "list of None": [None],
+    "list of -1": [-1],
+    "list of 99": [99],
+    "list of 2**70": [2**70],
+    "list of True": [True, False],
+    "empty dict": {},
+    "dict": {"a": 1},
+    "dict of 1": {1: 1},
+    "set": {1, 2},
+    "object": object(),
+    "function": len,
+    "type": int,
+    "array 0-d": np.array(5),
+    "array 2-d": np.ones((2, 2)),
+    "array 3-d": np.ones((2, 2, 2), dtype=np.int64),
+    "array of objects": np.array([None, "a"], dtype=object),
+    "array of times": np.array(["2020-01-01"], dtype="datetime64[D]"),
+    "array of complex": np.array([1j]),
+    "masked array": np.ma.masked_array([1, 2], [True, False]),
+    "long array": np.arange(10**5) - 1,
+    "tensor": torch.ones(2, 2),
+    "sparse tensor": torch.eye(3).to_sparse(),
+    "frame": pd.DataFrame({"a": [1]}),
+    "empty frame": pd.DataFrame(),
+    "sparse 1-d": sp.coo_array(np.ones(3)),
+    "sparse NaN": sp.csr_matrix([[np.nan, 1.0]]),
+    "sparse empty": sp.csr_matrix((0, 0)),
+    "sparse zeros": sp.csr_matrix((3, 3)),
+    "sparse complex": sp.csr_matrix([[1j]]),
+}
+
+
+@dataclass
+class Call:
+    """A function, right values of all its arguments, and which of the wrong values an argument takes after all."""
+
+    function: Callable
+    right: dict[str, Any]
+    takes: dict[str, set[str]] = field(default_factory=dict)
+    errors: tuple[type[Exception], ...] = (ValueError, TypeError)
+    names: dict[str, str] = field(default_factory=dict)  # how a message calls the argument
+
+
+@functools.cache
+def ranker() -> UniversalRanker:
+    return UniversalRanker(MATRIX)
+
+
+@functools.cache
+def features():
+    return FeaturePipeline(["activity"])(MATRIX)
+
+
+def updated(**arguments) -> None:
+    made = UniversalRanker(MATRIX, "universal-base")
+    before = made.matrix
+    try:
+        made.update(**arguments)
+    except Exception:
+        assert made.matrix is before
+        raise
+
+
+FRAME = pd.DataFrame(dict(zip(("user", "item"), MATRIX.nonzero(), strict=True)))
+FLAG = {"True"}
+SEED = {"0", "1"}
+SMALL = {"embedding_dim": 2, "walk_length": 4, "context_size": 2, "walks_per_node": 1, "epochs": 1}
+GRAPH = InteractionGraph(MATRIX)
+
+CALLS: dict[str, Call] = {
+    "UniversalRanker": Call(
+        UniversalRanker,
+        {
+            "matrix": MATRIX,
+            "device": "cpu",
+            "seed": 1,
+            "cache_dir": None,
+            "show_progress": False,
+        },
+        {
+            "seed": SEED,
+            "cache_dir": {"None", "empty text", "text"},
+            "show_progress": FLAG,
+        },
+    ),
+    "top_k": Call(
+        lambda **arguments: ranker().top_k(**arguments),
+        {"users": [0, 1], "k": 3, "exclude_seen": True, "fast": False},
+        {"users": {"empty list"}, "k": {"1"}, "exclude_seen": FLAG, "fast": FLAG},
+    ),
+    "explain": Call(
+        lambda **arguments: ranker().explain(**arguments),
+        {"user": 0, "k": 3},
+        {"user": {"0", "1"}, "k": {"1"}},
+    ),
+    "why_popularity": Call(lambda **arguments: ranker().why_popularity(**arguments), {"fast": False}, {"fast": FLAG}),
+    "update": Call(updated, {"users": [0], "items": [1]}, {}),
+    "interpolate": Call(
+        interpolate,
+        {"base": torch.ones(2, 3), "universal": torch.ones(2, 3), "weight": 0.5, "space": "rank"},
+        {"weight": {"True", "0", "1", "list of True"}},
+    ),
+    "FeaturePipeline": Call(
+        FeaturePipeline,
+        {
+            "families": ["activity"],
+            "args": None,
+            "seed": 1,
+            "device": "cpu",
+            "cache_dir": None,
+            "show_progress": False,
+        },
+        {
+            "args": {"None", "empty dict"},
+            "seed": SEED,
+            "cache_dir": {"None", "empty text", "text"},
+            "show_progress": FLAG,
+        },
+        names={"families": "famil", "args": "feature arguments"},
+    ),
+    "pipeline": Call(
+        lambda **arguments: FeaturePipeline(["activity"])(**arguments),
+        {"matrix": MATRIX, "part": False},
+        {"part": FLAG},
+    ),
+    "updated": Call(
+        lambda **arguments: FeaturePipeline(["activity"]).updated(**arguments),
+        {"features": features, "matrix": MATRIX},
+    ),
+    "InteractionGraph": Call(InteractionGraph, {"matrix": MATRIX}),
+    "GraphScorers": Call(
+        GraphScorers,
+        {"matrix": MATRIX, "n_neighbors": 2, "max_rank": 2, "max_regression_items": 2, "device": "cpu"},
+        {"n_neighbors": {"1", "2**70"}, "max_rank": {"1", "2**70"}, "max_regression_items": {"1", "2**70"}},
+    ),
+    "split_support_query": Call(GRAPH.split_support_query, {"query_ratio": 0.5, "seed": 1}, {"seed": SEED}),
+    "permute": Call(GRAPH.permute, {"user_perm": np.arange(20), "item_perm": np.arange(15)}),
+    "node2vec": Call(
+        functools.partial(node2vec, GRAPH),
+        {**SMALL, "p": 1.0, "q": 1.0, "lr": 0.1, "objective": "skip_gram", "seed": 1, "device": "cpu"},
+        {
+            **{name: {"1"} for name in ("embedding_dim", "walks_per_node", "epochs")},
+            "p": {"1", "1.5", "1e300", "2**70"},
+            "q": {"1", "1.5", "1e300", "2**70"},
+            "lr": {"1", "1.5"},
+            "seed": SEED,
+        },
+    ),
+    "cluster_nodes": Call(
+        functools.partial(cluster_nodes, np.random.default_rng(0).random((30, 3)), np.ones(30, dtype=bool)),
+        {"n_clusters": 3, "seed": 1},
+        {"n_clusters": {"None"}, "seed": SEED},
+    ),
+    "HeldOut": Call(
+        measures.HeldOut,
+        {"matrix": MATRIX, "n_users": 5, "seed": 1},
+        {"n_users": {"1", "2**70"}, "seed": SEED},
+    ),
+    "k_core": Call(measures.k_core, {"matrix": MATRIX, "k": 1}, {"k": {"0", "1", "2**70"}}),
+    "recommend": Call(
+        functools.partial(recommend, FRAME),
+        {"top_k": 2, "include_seen": False, "fast": False, "device": "cpu", "show_progress": False},
+        {
+            "top_k": {"1"},
+            "include_seen": FLAG,
+            "fast": FLAG,
+            "device": {"None"},
+            "show_progress": FLAG,
+        },
+    ),
+}
+CASES = [(call, argument) for call in CALLS for argument in CALLS[call].right]
+
+
+def outcome(call: Call, argument: str, kind: str) -> str:
+    """What is wrong with how a wrong value ends; empty: nothing."""
+    right = {name: value() if callable(value) else value for name, value in call.right.items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            call.function(**{**right, argument: WRONG[kind]})
+        except call.errors as error:
+            text = str(error)
+            if kind in call.takes.get(argument, ()):
+                return f"{kind}: refused, {text}"
+            if "\n" in text or len(text) > 600:
+                return f"{kind}: no sentence, {text[:100]!r}"
+            return "" if call.names.get(argument, argument) in text else f"{kind}: not named, {type(error)} {text}"
+        except Exception as error:
+            return f"{kind}: {type(error).__name__}: {error}"
+    return "" if kind in call.takes.get(argument, ()) else f"{kind}: taken"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "argument"), CASES)
+def test_wrong_values_are_refused_by_name(name, argument):
+    found = [outcome(CALLS[name], argument, kind) for kind in WRONG]
+    assert not [problem for problem in found if problem]
+
+
+# Of each kind of argument one, and of each kind of value some.
+REPRESENTATIVE = ["NaN", "2**70", "text", "ragged list", "array of objects", "sparse NaN"]
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [(name, argument) for name, argument in CASES if name in ("top_k", "explain", "interpolate", "FeaturePipeline")],
+)
+def test_some_wrong_values_are_refused_by_name(name, argument):
+    taken = {("FeaturePipeline", "cache_dir"): {"text"}}.get((name, argument), set())
+    found = [outcome(CALLS[name], argument, kind) for kind in REPRESENTATIVE if kind not in taken]
+    assert not [problem for problem in found if problem]
+
+
+def test_there_are_enough_calls():
+    assert len(CASES) * len(WRONG) >= 250

@@ -1,0 +1,118 @@
+"""Threads: limits of one thread are no other's, and a forked process does not wait for threads that it has not."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import numpy as np
+import pytest
+import torch
+from graph_data import random_matrix
+from sklearn.cluster import MiniBatchKMeans
+
+from recbole_universal.graph import InteractionGraph, cluster_nodes, node2vec, threads
+from recbole_universal.graph.node2vec import SkipGram
+from recbole_universal.graph.threads import in_threads, in_torch_threads, one_thread
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def threads_of_a_new_thread() -> int:
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(torch.get_num_threads).result()
+
+
+def mkl_limit() -> int:
+    """MKL's limit of this thread, 0 for none."""
+    limit = threads._set_mkl()(1)
+    threads._set_mkl()(limit)
+    return limit
+
+
+def test_one_thread_is_the_calling_thread_s_alone(two_threads):
+    outside = mkl_limit()
+    with one_thread():
+        assert torch.get_num_threads() == 1
+        assert mkl_limit() == (1 if outside else 0)
+        assert threads_of_a_new_thread() == 2
+        with one_thread():
+            pass
+        assert torch.get_num_threads() == 1
+    assert (torch.get_num_threads(), mkl_limit()) == (2, outside)
+    with pytest.raises(MemoryError), one_thread():
+        raise MemoryError
+    assert (torch.get_num_threads(), mkl_limit()) == (2, outside)
+
+
+def test_parts_side_by_side_change_no_other_thread(two_threads):
+    together = Barrier(2, timeout=60)
+
+    def job(part: int) -> tuple[int, int, int, int]:
+        together.wait()
+        return part, torch.get_num_threads(), mkl_limit() and 1, threads_of_a_new_thread()
+
+    has_mkl = min(1, mkl_limit())
+    assert in_torch_threads(job, [3, 1]) == [(3, 1, has_mkl, 2), (1, 1, has_mkl, 2)]
+    assert in_threads(lambda part: (together.wait() >= 0, part, torch.get_num_threads()), [3, 1]) == [
+        (True, 3, 2),
+        (True, 1, 2),
+    ]
+    with pytest.raises(MemoryError):
+        in_torch_threads(lambda _: (_ for _ in ()).throw(MemoryError), [1, 2])
+    assert torch.get_num_threads() == threads_of_a_new_thread() == 2
+
+
+def test_one_part_needs_no_other_thread(two_threads, monkeypatch):
+    monkeypatch.setattr(threads, "ThreadPoolExecutor", None)
+    assert in_torch_threads(lambda part: (part, torch.get_num_threads()), [3]) == [(3, 1)]
+    assert in_threads(lambda part: (part, torch.get_num_threads()), [3]) == [(3, 2)]
+    assert in_torch_threads(str, []) == []
+    with one_thread():
+        assert in_threads(str, [1, 2]) == ["1", "2"]
+    assert torch.get_num_threads() == 2
+
+
+def test_calls_from_several_threads_run_side_by_side(two_threads):
+    """A call that waited for another one would never meet it."""
+    together = Barrier(2, timeout=60)
+
+    def call(_) -> list[int]:
+        def job(part: int) -> int:
+            if part == 0:
+                together.wait()
+            return torch.get_num_threads()
+
+        return in_torch_threads(job, range(3))
+
+    with ThreadPoolExecutor(2) as service:
+        assert list(service.map(call, range(2))) == [[1, 1, 1]] * 2
+    assert torch.get_num_threads() == threads_of_a_new_thread() == 2
+
+
+def test_embeddings_and_clusters_change_no_other_thread(two_threads, monkeypatch):
+    graph, seen = InteractionGraph(random_matrix()), []
+
+    def spy(owner: type, name: str) -> None:
+        function = getattr(owner, name)
+
+        def spied(*args, **kwargs):
+            seen.append((name, torch.get_num_threads(), threads_of_a_new_thread()))
+            return function(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, spied)
+
+    spy(SkipGram, "_adam_step")
+    spy(SkipGram, "_negative_gradient")
+    spy(MiniBatchKMeans, "fit")
+    node2vec(graph, embedding_dim=4, walk_length=4, context_size=2, walks_per_node=1, epochs=1)
+    cluster_nodes(np.random.default_rng(0).random((graph.n_nodes, 3)), graph.degree > 0)
+    assert {name for name, *_ in seen} == {"_adam_step", "_negative_gradient", "fit"}
+    assert {tuple(rest) for _, *rest in seen} == {(1, 2)}
+    assert torch.get_num_threads() == threads_of_a_new_thread() == 2
