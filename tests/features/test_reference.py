@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import dense_reference as dense
 import numpy as np
 import pytest
@@ -34,7 +36,7 @@ def built(request):
 
 def test_there_are_sixty_columns():
     assert n_columns() == 60
-    assert sorted(sum(column_groups().values(), [])) == list(range(60))
+    assert sorted(itertools.chain(*column_groups().values())) == list(range(60))
     assert column_groups()["p3"] == [2, 18, 34]  # as dense_reference.Columns puts them
     assert column_groups()["trusted scorers"] == [*range(48, 54)] and column_groups()["activity"] == [*range(54, 60)]
 
@@ -55,7 +57,7 @@ def test_candidates_and_their_columns(built, exclude_seen):
         seen = set() if exclude_seen else set(np.flatnonzero(own[user]))
         assert sure <= set(items) - seen <= possible and seen <= set(items)
         columns, least, largest = expected.of(user, items)
-        scored = np.array([number < 32 or 48 <= number and number not in (50, 53) for number in range(60)])
+        scored = np.array([number < 32 or (48 <= number and number not in (50, 53)) for number in range(60)])
         np.testing.assert_allclose(found[:, scored], columns[:, scored], rtol=1e-3, atol=1e-4)
         # Ranks of equals may be in any order.
         assert (found >= np.minimum(least, largest) - 1e-3).all() and (found <= np.maximum(least, largest) + 1e-3).all()
