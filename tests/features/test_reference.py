@@ -26,7 +26,11 @@ TRUST = np.array([0.9 - 0.013 * ((7 * number) % 16) for number in range(16)], dt
 TRUST[12] = 1.0
 
 
-@pytest.fixture(scope="module", params=[("small", 50), ("small", 5), ("large", 50), ("large", 22)], ids=str)
+@pytest.fixture(
+    scope="module",
+    params=[("small", 50), ("small", 5), ("large", 50), ("large", 22)],
+    ids=lambda setting: "-".join(map(str, setting)),
+)
 def built(request):
     name, top_k = request.param
     own = dense.MATRICES[name]
