@@ -1,7 +1,7 @@
 """Which wrong lines the tests notice: one-line mutants of the package, and the tests that should fail on each.
 
-A mutant is a text that stands once in a file and what replaces it; ``mutations.tsv`` lists them. The tree is copied to a
-temporary folder, and for each mutant the related tests run there until the first fails. A mutation library (mutmut,
+A mutant is a text that stands once in a file and what replaces it; ``mutations.tsv`` lists them. The tree is copied to
+a temporary folder, and for each mutant the related tests run there until the first fails. A mutation library (mutmut,
 cosmic-ray) is not used: it mutates every line, at some minutes of tests a mutant that is days, and most of what it
 changes are messages and bounds of memory. These mutants are wrong in what a number means.
 
