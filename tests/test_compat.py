@@ -13,6 +13,7 @@ import types
 from pathlib import Path
 
 import by_hand
+import fresh
 import numpy as np
 import pandas as pd
 import pytest
@@ -305,10 +306,10 @@ class TestModels:
         labels = {"threshold": {"rating": 3}, "eval_args": {"mode": "labeled"}, "train_neg_sample_args": None}
         scores = {"metrics": ["AUC"], "valid_metric": "AUC"}
         result = run_recbole("FM", "tiny", config_dict={**gappy, **labels, **scores})
-        out = _run_python(
-            """
+        done = fresh.run(
+            "-c",
+            """if True:
             import pathlib, sys
-            import recbole_universal
             from recbole.quick_start import load_data_and_model
             from recbole.utils import get_trainer
             sys.argv = ["x"]
@@ -317,9 +318,9 @@ class TestModels:
             trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
             print("AUC", trainer.evaluate(test_data, load_best_model=False)["auc"])
             """,
-            tmp_path,
         )
-        assert float(out.split("AUC")[-1]) == result["test_result"]["auc"]
+        assert done.returncode == 0, done.stderr
+        assert float(done.stdout.split("AUC")[-1]) == result["test_result"]["auc"]
 
     @pytest.mark.parametrize("name", ["LightGCN", "NGCF", "GCMC", "SpectralCF"])
     def test_graph_models_know_every_interaction(self, gappy, name):

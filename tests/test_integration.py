@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 
+import fresh
 import pytest
 import torch
 import yaml
@@ -19,10 +20,8 @@ import recbole_universal
 from recbole_universal import UniversalMLP, integration
 
 
-def python(code: str, *arguments: str, **kwargs) -> subprocess.CompletedProcess:
-    result = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), *arguments], capture_output=True, text=True, **kwargs
-    )
+def python(code: str, *arguments: str, **settings) -> subprocess.CompletedProcess:
+    result = fresh.run("-c", textwrap.dedent(code), *arguments, **settings)
     assert result.returncode == 0, result.stdout + result.stderr
     return result
 
@@ -70,17 +69,13 @@ def test_module_runs_a_stock_script(tiny, small_config, tmp_path):
         "if __name__ == '__main__':\n"
         "    print(run(args.model, 'tiny', config_file_list=[args.config_files], saved=False)['test_result'])\n"
     )
-    result = subprocess.run(
-        [sys.executable, "-m", "recbole_universal", str(script), "--model=UniversalMLP", f"--config_files={file}"],
-        capture_output=True,
-        text=True,
-    )
+    result = fresh.run("-m", "recbole_universal", script, "--model=UniversalMLP", f"--config_files={file}")
     assert result.returncode == 0, result.stderr
     assert "ndcg@10" in result.stdout
 
 
 def test_module_without_a_script_says_so(tmp_path):
-    result = subprocess.run([sys.executable, "-m", "recbole_universal", "nowhere.py"], capture_output=True, text=True)
+    result = fresh.run("-m", "recbole_universal", "nowhere.py")
     assert result.returncode == 1 and "there is no script [nowhere.py]" in result.stderr
 
 
@@ -159,20 +154,19 @@ def test_hyper_tuning(tiny, small_config, tmp_path):
 @pytest.mark.parametrize("model", ["BPR", "LightGCN", "SASRec", "FM"])
 def test_stock_results_are_equal_to_the_last_bit(model, tiny, tmp_path):
     """The stock side gets the repairs of compat.py and no registration: without them RecBole does not even import."""
+    package = integration.properties_dir().parent / "recbole_universal"
+    without = textwrap.dedent(f"""
+        import sys, types
+        package = types.ModuleType("recbole_universal")
+        package.__path__ = [{str(package)!r}]
+        sys.modules["recbole_universal"] = package
+        from recbole_universal import compat
+        compat.apply()
+        assert "recbole_universal.integration" not in sys.modules
+    """)
     code = """
         import sys
-        register, model = sys.argv[1:]
-        sys.argv = sys.argv[:1]
-        if register == "yes":
-            import recbole_universal
-        else:
-            import types
-            package = types.ModuleType("recbole_universal")
-            package.__path__ = [PACKAGE]
-            sys.modules["recbole_universal"] = package
-            from recbole_universal import compat
-            compat.apply()
-            assert "recbole_universal.integration" not in sys.modules
+        model, sys.argv = sys.argv[1], sys.argv[:1]
         from recbole.config import Config
         from recbole.data import create_dataset, data_preparation
         from recbole.utils import get_model, get_trainer, init_seed
@@ -192,10 +186,11 @@ def test_stock_results_are_equal_to_the_last_bit(model, tiny, tmp_path):
         result = trainer.evaluate(test, load_best_model=False)
         weights = sum(float(p.double().abs().sum()) for p in net.parameters())
         print(dict(result), weights.hex())
-    """.replace("TINY", repr(tiny)).replace(
-        "PACKAGE", repr(str(integration.properties_dir().parent / "recbole_universal"))
-    )
-    outputs = [python(code, register, model, cwd=tmp_path).stdout.splitlines()[-1] for register in ("yes", "no")]
+    """.replace("TINY", repr(tiny))
+    outputs = [
+        python(code, model, cwd=tmp_path, preamble=preamble).stdout.splitlines()[-1]
+        for preamble in (fresh.PLUGIN, without)
+    ]
     assert outputs[0] == outputs[1]
 
 

@@ -304,6 +304,8 @@ def test_interaction(operator, kind, base):
             np.testing.assert_allclose(row, mine.mean(axis=0) if len(mine) else 0.0, atol=1e-6, err_msg=side)
     able = np.flatnonzero(size)
     pairs = found.pair.full(torch.arange(n_users)).numpy()
+    single = found.pair(torch.arange(n_users).repeat_interleave(n_items), torch.arange(n_items).repeat(n_users))
+    np.testing.assert_array_equal(single.view(n_users, n_items, -1), pairs)
     for user in range(n_users):
         for item in range(n_items):
             edge = OPERATORS[operator](embedding[user].astype(float), embedding[n_users + item].astype(float))

@@ -157,6 +157,17 @@ def test_the_weight_is_chosen_for_the_model_that_knows(uneven, monkeypatch, weig
     assert WEIGHTS[0] == 0 and WEIGHTS[-1] == 1
 
 
+def test_of_some_metrics_less_is_better(uneven, monkeypatch):
+    keys = {**uneven, "metrics": ["AveragePopularity"], "valid_metric": "AveragePopularity@10"}
+    trainer, (train, valid, _) = built(keys)
+    popular = torch.from_numpy(np.bincount(train._dataset.inter_feat["item_id"].numpy(), minlength=51)).float()
+    model = trainer.model
+    monkeypatch.setattr(model, "_universal_rows", lambda users: -popular.repeat(len(users), 1))
+    monkeypatch.setattr(model, "_base_rows", lambda interaction: popular.repeat(len(interaction), 1))
+    trainer.fit(train, valid, saved=False)
+    assert model.universal_weights.item() > 0.5
+
+
 def network(state: dict, columns: np.ndarray) -> np.ndarray:
     """The mean over the networks of a checkpoint of their pair heads, from the weights, [...]."""
     found = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import fresh
 import numpy as np
 import pytest
 import torch
@@ -292,7 +293,7 @@ def test_a_checkpoint_reloads_in_a_fresh_process(keys, tmp_path):
         trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
         print(dict(trainer.evaluate(test, load_best_model=False))["ndcg@10"])
     """
-    done = subprocess.run([sys.executable, "-c", script, str(checkpoint)], capture_output=True, text=True)
+    done = fresh.run("-c", script, checkpoint)
     assert done.returncode == 0, done.stderr
     assert float(done.stdout.split()[-1]) == pytest.approx(result["test_result"]["ndcg@10"], abs=1e-9)
 
