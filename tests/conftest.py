@@ -51,6 +51,16 @@ def small_config() -> dict:
     }
 
 
+def meet_in_a_file(folder: Path) -> str:
+    """Python code after which RecBole's processes meet by a file: a port that is free now may be taken when they do."""
+    return (
+        "import torch.distributed\n"
+        "_init = torch.distributed.init_process_group\n"
+        f"_place = {{'init_method': {(folder / 'meeting').as_uri()!r}}}\n"
+        "torch.distributed.init_process_group = lambda **settings: _init(**{**settings, **_place})\n"
+    )
+
+
 def write_atomic(folder: Path, name: str, rows: list[tuple], fields: str = "user_id:token\titem_id:token") -> str:
     """Write an atomic file ``folder/name/name.inter``; return the ``data_path`` to give to RecBole."""
     (folder / name).mkdir(parents=True, exist_ok=True)

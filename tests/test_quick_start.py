@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
+import fresh
 import pytest
 import yaml
 from recbole.config import Config
@@ -24,7 +24,7 @@ def run_script(*arguments):
     script = integration.properties_dir().parent / "run_recbole_universal.py"
     if not script.is_file():
         pytest.skip("the script is part of the checkout, not of the wheel")
-    return subprocess.run([sys.executable, str(script), *arguments], capture_output=True, text=True, timeout=300)
+    return fresh.run(script, *arguments)
 
 
 def test_table_of_the_model_and_its_peers(config_file):
@@ -97,8 +97,7 @@ def test_doctor_takes_no_arguments(monkeypatch, capsys):
 
 
 def test_doctor():
-    command = [sys.executable, "-m", "recbole_universal", "doctor"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    result = fresh.run("-m", "recbole_universal", "doctor")
     assert result.returncode == 0, result.stdout + result.stderr
     for part in ("Python 3", "torch ", "cpu (", "applied", "passed"):
         assert part in result.stdout

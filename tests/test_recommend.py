@@ -591,7 +591,7 @@ def test_the_command_line_in_a_process_of_its_own(tmp_path):
     write(tmp_path / "x.csv", lines([*ROWS, ("", "a")]))
     command = [sys.executable, "-m", "recbole_universal", "recommend", "x.csv", "--output", "out.csv", "--top-k", "2"]
     command += ["--pretrained", "model", "--device", "cpu", "--users", "u2,new"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "1 of 8 row is unreadable and left out: line 9 (no user id)" in result.stderr
     assert "[new]" in result.stderr and "Wrote 4 recommendations for 2 users" in result.stdout

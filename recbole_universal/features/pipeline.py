@@ -162,12 +162,12 @@ class FeaturePipeline:
         self.device = arguments.device(device)
         self.show_progress = arguments.flag("feature pipeline", "show_progress", show_progress)
         if cache_dir and not isinstance(cache_dir, (str, os.PathLike)):
-            given = arguments.shown(cache_dir)
-            raise ValueError(f"universal_cache_dir: must be the path of a folder, or empty for no cache, not {given}")
+            shown = arguments.shown(cache_dir)
+            raise ValueError(f"universal_cache_dir: must be the path of a folder, or empty for no cache, not {shown}")
         number = isinstance(cache_gb, (int, float)) and not isinstance(cache_gb, bool)
         if cache_gb is not None and not (number and cache_gb >= 0):
-            given = arguments.shown(cache_gb)
-            raise ValueError(f"universal_cache_gb: must be a number of at least 0, or empty for no limit, not {given}")
+            shown = arguments.shown(cache_gb)
+            raise ValueError(f"universal_cache_gb: must be a number of at least 0, or empty for no limit, not {shown}")
         self.cache = ArrayCache(cache_dir or None, limit_gb=cache_gb)
         self.dims = {name: family.dims for name, family in self.families.items()}
         self.schema = self._make_schema()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -316,7 +318,18 @@ def test_the_fast_lists_are_judged_by_the_scorers_that_make_them():
     matrix = random_matrix(200, 50, 0.1)
     pairs = pairs_of(matrix)
     check = pairs.check
-    assert bool(pairs.why_not_linear) == pairs.popularity_outdoes(check.lead(check.linear))
+    n_users = len(check.n_hidden)
+    # Lists that find all of what is hidden, or nothing, against popularity that finds a tenth, for all but one user.
+    some = torch.full((n_users,), 0.1, dtype=torch.float64)
+    some[0] = 0.0
+    whole = torch.zeros_like(check.label)
+    whole[:, 0] = True
+    known = {"label": whole, "mask": torch.ones_like(whole), "below": torch.zeros(n_users).double(), "popularity": some}
+    known["n_hidden"] = torch.ones(n_users, dtype=torch.int64)
+    worse = f"{n_users} users .* NDCG@10 0.0980, fast lists 0.0000"
+    for linear, reason in ((whole.half(), ""), (-whole.half(), worse)):
+        judged = ProximityPairs(pairs.scorers, pairs.trust, 50, check=replace(check, linear=linear, **known))
+        assert re.search(reason, judged.why_not_linear) and bool(judged.why_not_linear) == bool(reason)
     places = [number for number, name in enumerate(SCORERS) if name not in ("user_squared", "second_hop", "popularity")]
     assert (check.linear[~check.mask] == 0).all() and (check.linear[check.mask] > 0).any()
     shares = check.features[..., places].float()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import fresh
 import numpy as np
 import pytest
 import torch
 import yaml
+from conftest import meet_in_a_file
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.data.interaction import Interaction
@@ -291,25 +293,22 @@ def test_a_checkpoint_reloads_in_a_fresh_process(keys, tmp_path):
         trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
         print(dict(trainer.evaluate(test, load_best_model=False))["ndcg@10"])
     """
-    done = subprocess.run([sys.executable, "-c", script, str(checkpoint)], capture_output=True, text=True, timeout=300)
+    done = fresh.run("-c", script, checkpoint)
     assert done.returncode == 0, done.stderr
     assert float(done.stdout.split()[-1]) == pytest.approx(result["test_result"]["ndcg@10"], abs=1e-9)
 
 
 def test_two_spawned_processes(keys, tmp_path):
-    import socket
-
-    with socket.socket() as listener:
-        listener.bind(("localhost", 0))
-        port = listener.getsockname()[1]
     file = tmp_path / "two.yaml"
     file.write_text(yaml.safe_dump({**keys, "base_model": "BPR"}))
     script = tmp_path / "two.py"
     script.write_text(
-        "import recbole_universal\nfrom recbole.quick_start import run\nif __name__ == '__main__':\n"
-        f"    print(run('UniversalInterpolation', 'tiny', [{str(file)!r}], nproc=2, port='{port}')['test_result'])\n"
+        "import recbole_universal\nfrom recbole.quick_start import run\n"
+        + meet_in_a_file(tmp_path)
+        + "if __name__ == '__main__':\n"
+        f"    print(run('UniversalInterpolation', 'tiny', [{str(file)!r}], nproc=2)['test_result'])\n"
     )
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "ndcg@10" in done.stdout
 

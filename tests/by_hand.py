@@ -1,0 +1,46 @@
+"""Metrics of a model on one of RecBole's loaders, counted from its scores without RecBole's collector and metrics."""
+
+from __future__ import annotations
+
+import dense_reference as dense
+import numpy as np
+import torch
+from recbole.data.dataloader import FullSortEvalDataLoader
+
+
+@torch.no_grad()
+def ndcg(model, loader, k: int = 10) -> float:
+    """Mean NDCG@k over the rows of a loader, of full ranking or of sampled negatives."""
+    model.eval()
+    n_items = loader._dataset.item_num
+    found = []
+    for batch in loader:
+        interaction, where, *positive = batch
+        if isinstance(loader, FullSortEvalDataLoader):
+            scores = model.full_sort_predict(interaction).view(-1, n_items).numpy().astype(float)
+            if where is not None:
+                scores[where] = -np.inf
+        else:
+            scores = np.full((int(positive[0][-1]) + 1, n_items), -np.inf)
+            scores[where.numpy(), interaction[model.ITEM_ID].numpy()] = model.predict(interaction).numpy()
+        scores[:, 0] = -np.inf
+        relevant: dict[int, set[int]] = {}
+        for row, item in zip(*(part.tolist() for part in positive), strict=True):
+            relevant.setdefault(row, set()).add(item)
+        for row, items in relevant.items():
+            order = np.argsort(-scores[row], kind="stable")[:k]
+            found.append(dense.ndcg(np.isin(order, list(items)), len(items), k))
+    return float(np.mean(found))
+
+
+@torch.no_grad()
+def auc(model, loader) -> float:
+    """Share of the pairs of a positive and a negative row of a loader that a model orders rightly, equals by half."""
+    model.eval()
+    labels, scores = [], []
+    for batch in loader:
+        labels += batch[0][model.LABEL].tolist()
+        scores += model.predict(batch[0]).tolist()
+    labels, scores = np.array(labels) > 0, np.array(scores)
+    difference = scores[labels][:, None] - scores[~labels]
+    return float(((difference > 0) + 0.5 * (difference == 0)).mean())

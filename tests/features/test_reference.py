@@ -1,0 +1,314 @@
+"""Every column of every family, the trust and the self-check against a dense reference (tests/dense_reference.py)."""
+
+from __future__ import annotations
+
+import itertools
+
+import dense_reference as dense
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from recbole_universal.features import ActivityFeatures, CooccurrenceFeatures, InteractionFeatures, proximity
+from recbole_universal.features.proximity import (
+    ProximityFeatures,
+    ProximityPairs,
+    column_groups,
+    n_columns,
+    support_query_split,
+)
+from recbole_universal.graph import InteractionGraph
+from recbole_universal.graph.scorers import LINEAR, SCORERS, GraphScorers
+
+# No two alike, the best not the first, and differences of which the weights (of sharpness 20) make much.
+TRUST = np.array([0.9 - 0.013 * ((7 * number) % 16) for number in range(16)], dtype=np.float32)
+TRUST[12] = 1.0
+
+
+@pytest.fixture(
+    scope="module",
+    params=[("small", 50), ("small", 5), ("large", 50), ("large", 22)],
+    ids=lambda setting: "-".join(map(str, setting)),
+)
+def built(request):
+    name, top_k = request.param
+    own = dense.MATRICES[name]
+    pairs = ProximityPairs(GraphScorers(sp.csr_matrix(own)), TRUST, top_k)
+    return own, pairs, dense.Columns(own, dense.scores(own), TRUST.astype(np.float64), top_k)
+
+
+def test_there_are_sixty_columns():
+    assert n_columns() == 60
+    assert sorted(itertools.chain(*column_groups().values())) == list(range(60))
+    assert column_groups()["p3"] == [2, 18, 34]  # as dense_reference.Columns puts them
+    assert column_groups()["trusted scorers"] == [*range(48, 54)] and column_groups()["activity"] == [*range(54, 60)]
+
+
+@pytest.mark.parametrize("exclude_seen", [True, False])
+def test_candidates_and_their_columns(built, exclude_seen):
+    own, pairs, expected = built
+    lists = pairs.candidates(torch.arange(len(own)), exclude_seen)
+    exact = total = 0
+    for user in range(len(own)):
+        mask = lists.mask[user].numpy()
+        items, found = lists.items[user].numpy()[mask], lists.features[user].numpy()[mask]
+        assert not lists.features[user].numpy()[~mask].any()
+        if not own[user].any():
+            assert not len(items)
+            continue
+        sure, possible = expected.candidates(user)
+        seen = set() if exclude_seen else set(np.flatnonzero(own[user]))
+        assert sure <= set(items) - seen <= possible and seen <= set(items)
+        columns, least, largest = expected.of(user, items)
+        scored = np.array([number < 32 or (48 <= number and number not in (50, 53)) for number in range(60)])
+        np.testing.assert_allclose(found[:, scored], columns[:, scored], rtol=1e-3, atol=1e-4)
+        # Ranks of equals may be in any order.
+        assert (found >= np.minimum(least, largest) - 1e-3).all() and (found <= np.maximum(least, largest) + 1e-3).all()
+        exact += np.isclose(found[:, 32:48], columns[:, 32:48], atol=1e-4).sum()
+        total += found[:, 32:48].size
+    assert exact > 0.9 * total
+
+
+def test_equals_are_ranked_by_popularity_whatever_their_numbers():
+    """Items 1 and 3 are equally near to user 0 by user-user cosine, and item 3 has more users; likewise 4 and 2."""
+    own = np.zeros((9, 6))
+    own[0, 0] = 1
+    own[1, [0, 1, 3]] = own[2, [0, 4, 2]] = 1
+    own[3:6, 3] = 1
+    own[6:9, 2] = own[6, 5] = 1
+    pairs = ProximityPairs(GraphScorers(sp.csr_matrix(own)), TRUST, 50)
+    lists = pairs.candidates(torch.tensor([0]))
+    ranks = lists.features[0, :, 32 + list(SCORERS).index("user_cosine")]
+    order = lists.items[0][ranks.argsort(descending=True)].tolist()
+    assert order.index(3) < order.index(1) and order.index(2) < order.index(4)
+    assert len(set(ranks.tolist())) == len(order)  # one place each
+
+
+def test_the_order_of_what_is_no_candidate_is_by_popularity():
+    own = np.array([[1, 0, 1, 1, 0], [0, 0, 1, 1, 0], [0, 0, 1, 0, 0]])
+    scorers = GraphScorers(sp.csr_matrix(own[:, [0, 2, 3]]))
+    pairs = ProximityPairs(scorers, TRUST, 5, items=np.array([0, -1, 1, 2, -1]))
+    # Degrees 1, 3, 2, and 0 of two items without a number: four ranks.
+    np.testing.assert_allclose(pairs.item_order, [0.5, 0.75, 0.0, 0.25, 0.75])
+    order = proximity.next_popular(np.array([4, 2, 0, 1, 3]), np.array([2, 3]), 2)
+    np.testing.assert_array_equal(order, [4, 0])
+
+
+def checked(own: np.ndarray, n_users: int, share: float, seed: int):
+    """The family's trust and self-check, and the split that they are made of."""
+    family = ProximityFeatures(n_check_users=n_users, check_share=share, top_k=9)
+    pair = family.compute(InteractionGraph(sp.csr_matrix(own)), seed=seed).pair
+    most = min(n_users, max(20, len(own) // 4))
+    parts = support_query_split(sp.csr_matrix(own), most, share, np.random.default_rng(seed))
+    return pair, *(part.toarray() for part in parts)
+
+
+def bounds(values: np.ndarray, hidden: np.ndarray) -> tuple[float, float]:
+    """NDCG@10 of an order by ``values``, hidden items last and first among near equals."""
+    found = []
+    for first in (-1, 1):
+        order = np.lexsort((np.arange(len(values)), -first * hidden, -np.round(values, 4)))
+        found.append(dense.ndcg(hidden[order[:10]], int(hidden.sum())))
+    return min(found), max(found)
+
+
+@pytest.fixture(scope="module")
+def self_check():
+    pair, support, query = checked(dense.large(), 500, 0.3, 3)
+    return pair, support, query, dense.scores(support)
+
+
+def test_hidden_interactions_are_a_share_of_the_drawn_users(self_check):
+    _, support, query, _ = self_check
+    drawn = np.flatnonzero(query.sum(axis=1))
+    degree = (support + query).sum(axis=1)[drawn]
+    assert len(drawn) == 104 // 4
+    np.testing.assert_array_equal(
+        query.sum(axis=1)[drawn], np.minimum(np.maximum(np.round(0.3 * degree), 1), degree - 1)
+    )
+
+
+def gains(support: np.ndarray, query: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Least and largest NDCG@10 of each scorer on each drawn user, [2, n_scorers, n_drawn]."""
+    drawn = np.flatnonzero(query.sum(axis=1))
+    unseen = np.where(support > 0, -1e9, scores)
+    found = [[bounds(values[user], query[user] > 0) for user in drawn] for values in unseen]
+    return np.moveaxis(np.array(found), 2, 0)
+
+
+def assert_relative(trust: np.ndarray, gain: np.ndarray) -> None:
+    """``trust`` is the sum of gains over users by the largest such sum, for gains between two bounds."""
+    low, high = gain.sum(axis=2)
+    best = low.max(), high.max()
+    assert (trust >= low / best[1] - 1e-5).all() and (trust <= high / best[0] + 1e-5).all()
+    assert (high / best[0] - low / best[1]).mean() < 0.12  # else the bounds say little
+
+
+def test_trust_is_the_ndcg_on_hidden_interactions_relative_to_the_best(self_check):
+    pair, support, query, scores = self_check
+    assert_relative(pair.trust, gains(support, query, scores))
+    assert pair.trust.max() == 1 and len(np.unique(pair.trust)) > 8
+
+
+def test_the_self_check_is_made_of_the_other_halfs_trust(self_check, monkeypatch):
+    pair, support, query, scores = self_check
+    check = pair.check
+    drawn = np.flatnonzero(query.sum(axis=1))
+    gain = gains(support, query, scores)
+    popular = dense.most_popular(support)
+    seen = []
+
+    class Seen(ProximityPairs):
+        def __init__(self, scorers, trust, *arguments, **keywords):
+            super().__init__(scorers, trust, *arguments, **keywords)
+            seen.append(trust)
+
+    monkeypatch.setattr(proximity, "ProximityPairs", Seen)
+    checked(dense.large(), 500, 0.3, 3)
+    row = 0
+    for half in (0, 1):
+        assert_relative(seen[half], gain[:, :, 1 - half :: 2])
+        expected = dense.Columns(support, scores, seen[half].astype(np.float64), 9)
+        linear = [number for number, name in enumerate(SCORERS) if name in LINEAR]
+        for user in drawn[half::2]:
+            hidden = query[user] > 0
+            mask = check.mask[row].numpy()
+            features = check.features[row].float().numpy()[mask]
+            sure, possible = expected.candidates(user)
+            assert len(sure) <= mask.sum() <= len(possible)
+            assert check.label[row].sum() >= len(sure & set(np.flatnonzero(hidden)))
+            assert check.label[row].sum() <= len(possible & set(np.flatnonzero(hidden)))
+            assert check.n_hidden[row] == hidden.sum()
+            if sure == possible:  # the lists are sorted by item
+                items = np.array(sorted(sure))
+                np.testing.assert_array_equal(check.label[row].numpy()[mask], hidden[items])
+                columns, *_ = expected.of(user, items)
+                np.testing.assert_allclose(features[:, :32], columns[:, :32], atol=4e-3)
+                np.testing.assert_allclose(features[:, 54:], columns[:, 54:], atol=4e-3)
+                np.testing.assert_allclose(
+                    check.linear[row].float().numpy()[mask], columns[:, linear] @ expected.ways[0][linear], atol=4e-3
+                )
+            order = [item for item in popular if not support[user, item]]
+            assert check.popularity[row] == pytest.approx(dense.ndcg(hidden[order[:10]], hidden.sum()))
+            row += 1
+    assert row == len(check.n_hidden) == len(drawn)
+
+
+def test_the_ndcg_and_the_lead_of_an_order(self_check):
+    check = self_check[0].check
+    scores = torch.from_numpy(np.random.default_rng(0).random(check.mask.shape))
+    gain = []
+    for row, values in enumerate(scores.numpy()):
+        order = [place for place in np.argsort(-values) if check.mask[row, place]]
+        gain.append(
+            dense.ndcg(check.label[row].numpy()[order[:10]], int(check.n_hidden[row])) + float(check.below[row])
+        )
+    np.testing.assert_allclose(check.ndcg(scores), gain, rtol=1e-9)
+    more = np.array(gain) - check.popularity.numpy()
+    assert check.lead(scores) == pytest.approx(more.mean() / (more.std(ddof=1) / len(more) ** 0.5), abs=1e-5)
+
+
+def test_the_item_item_matrix_weighs_by_trust_and_scale(built):
+    own, pairs, expected = built
+    best = np.where(own > 0, 0.0, dense.scores(own)).max(axis=2).mean(axis=1)
+    related = dense.item_relations(own, 100, 6000)
+    weight = dict(zip(SCORERS, expected.ways[0] / best, strict=True))
+    whole = sum(weight[name] * related[name] for name in LINEAR) * (own.T @ own > 0)
+    np.fill_diagonal(whole, 0.0)
+    np.testing.assert_allclose(pairs.item_item(own.shape[1]).toarray(), whole, rtol=2e-3, atol=1e-4 * whole.max())
+
+
+# Families of nodes and edges, given embedding and clusters.
+
+
+def weighted(name: str) -> np.ndarray:
+    own = dense.MATRICES[name]
+    return own * np.random.default_rng(1).integers(1, 6, own.shape)
+
+
+KINDS = [("soft", 4.0), ("hard", 4.0), ("log", 2.0), ("log", 4.0)]
+
+
+@pytest.mark.parametrize("name", dense.MATRICES)
+@pytest.mark.parametrize(("kind", "base"), KINDS)
+def test_activity(name, kind, base):
+    matrix = weighted(name)
+    found = ActivityFeatures(n_bins=7, binning=kind, log_base=base).compute(InteractionGraph(sp.csr_matrix(matrix)))
+    for side, sums in (("user", matrix.sum(axis=1)), ("item", matrix.sum(axis=0))):
+        expected = dense.bins(sums, sums > 0, 7, kind, base, 1.0)
+        np.testing.assert_allclose(getattr(found, side), expected, atol=1e-6)
+        assert (expected.sum(axis=0) > 0).sum() > 2
+
+
+def cluster_rows(size: np.ndarray, density: np.ndarray, n_bins: int, kind: str, base: float) -> np.ndarray:
+    return np.hstack(
+        [
+            dense.bins(size, size > 0, n_bins, kind, base, 1.0),
+            dense.bins(density, size > 0, n_bins, kind, base, base**-n_bins),
+        ]
+    )
+
+
+@pytest.mark.parametrize(("kind", "base"), KINDS)
+def test_cooccurrence(kind, base):
+    matrix = weighted("large")
+    own = matrix > 0
+    connected = np.concatenate([own.any(axis=1), own.any(axis=0)])
+    labels = np.random.default_rng(2).choice(9, len(connected), p=np.arange(9, 0, -1) / 45)
+    labels[(np.arange(len(labels)) < 104) & (labels == 6)] = 5  # cluster 6 has no user, 7 no node
+    labels[labels == 7] = 8
+    labels[~connected] = -1
+    size, density = np.zeros((2, 9))
+    for cluster in range(9):
+        users, items = labels[:104] == cluster, labels[104:] == cluster
+        size[cluster] = users.sum() + items.sum()
+        if users.any() and items.any():
+            density[cluster] = own[np.ix_(users, items)].sum() / (users.sum() * items.sum())
+    rows = np.vstack([cluster_rows(size, density, 5, kind, base), np.zeros(10)])
+    found = CooccurrenceFeatures(5, kind, base).of_labels(InteractionGraph(sp.csr_matrix(matrix)), labels)
+    np.testing.assert_allclose(found.user, rows[labels[:104]], atol=1e-6)
+    np.testing.assert_allclose(found.item, rows[labels[104:]], atol=1e-6)
+    assert len(np.unique(rows, axis=0)) > 3
+
+
+OPERATORS = {
+    "average": lambda left, right: (left + right) / 2,
+    "hadamard": lambda left, right: left * right,
+    "weighted_l1": lambda left, right: np.abs(left - right),
+    "weighted_l2": lambda left, right: (left - right) ** 2,
+}
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize(("kind", "base"), KINDS)
+def test_interaction(operator, kind, base):
+    matrix = weighted("small")
+    n_users, n_items = matrix.shape
+    rng = np.random.default_rng(3)
+    embedding = rng.normal(size=(n_users + n_items, 3)).astype(np.float32)
+    centers = OPERATORS[operator](rng.normal(size=(6, 3)), rng.normal(size=(6, 3)))
+    users, items = np.nonzero(matrix)
+    labels = rng.choice([0, 1, 2, 4, 5], len(users), p=[0.5, 0.25, 0.15, 0.08, 0.02])  # 3 is empty
+    size, density = np.zeros((2, 6))
+    for cluster in np.unique(labels):
+        here = labels == cluster
+        size[cluster] = here.sum()
+        density[cluster] = here.sum() / (len(set(users[here])) * len(set(items[here])))
+    rows = cluster_rows(size, density, 4, kind, base)
+    family = InteractionFeatures(operator, 4, kind, base)
+    found = family.of_labels(InteractionGraph(sp.csr_matrix(matrix)), embedding, labels, centers)
+    for side, ids, table in (("user", users, found.user), ("item", items, found.item)):
+        for number, row in enumerate(table):
+            mine = rows[labels[ids == number]]
+            np.testing.assert_allclose(row, mine.mean(axis=0) if len(mine) else 0.0, atol=1e-6, err_msg=side)
+    able = np.flatnonzero(size)
+    pairs = found.pair.full(torch.arange(n_users)).numpy()
+    single = found.pair(torch.arange(n_users).repeat_interleave(n_items), torch.arange(n_items).repeat(n_users))
+    np.testing.assert_array_equal(single.view(n_users, n_items, -1), pairs)
+    for user in range(n_users):
+        for item in range(n_items):
+            edge = OPERATORS[operator](embedding[user].astype(float), embedding[n_users + item].astype(float))
+            nearest = able[((centers[able].astype(np.float32) - edge) ** 2).sum(axis=1).argmin()]
+            present = matrix[user].any() and matrix[:, item].any()
+            np.testing.assert_allclose(pairs[user, item], rows[nearest] if present else 0.0, atol=1e-6)
