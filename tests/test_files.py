@@ -214,10 +214,7 @@ def test_nothing_else_writes_files():
         for line in path.read_text(encoding="utf-8").splitlines()
         if other.search(line) and path.name not in ("files.py", "compat.py")
     ]
-    assert (
-        found
-        == [
-            'results.py: with file.open("a", encoding="utf-8") as stream:',  # a line at the end
-            'speed.py: (Path(folder) / "yelp2018" / "yelp2018.inter").write_bytes(source.read_bytes())',  # in a folder of its own
-        ]
-    )
+    assert set(found) <= {
+        'results.py: with file.open("a", encoding="utf-8") as stream:',  # one more line
+        'speed.py: (Path(folder) / "yelp2018" / "yelp2018.inter").write_bytes(source.read_bytes())',  # temporary
+    }
