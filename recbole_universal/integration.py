@@ -11,6 +11,7 @@ hook                      rests on                                              
                           ``recbole.data.dataset``
 ``_load_defaults``        ``Config._update_internal_config_dict`` reads the      keys without a default are ``None``
                           stock yaml files, ``overall.yaml`` first
+``_keep_text``            ``Config._convert_config_dict`` evaluates strings      names of models and folders are text
 ``_load_base``            ``Config._get_model_and_dataset``,                     a wrapped model keeps its own defaults,
                           ``Config._load_internal_config_dict``                  kind and input type
 ``_tell_of_misspelt``     ``Config._get_final_config_dict`` merges all settings  RecBole takes any key without a word

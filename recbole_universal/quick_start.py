@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import logging
 import os
 import re
@@ -353,6 +354,7 @@ def _run_named(model, dataset, files, distributed) -> None:
     _check_names(model, dataset)
     config = Config(model, dataset, files)
     _check_folder(config)
+    _check_written(config)
     if config["model"] == "UniversalMLP" and config["train_stage"] == "pretrain":
         print(f"\nThe model is in [{pretrain(files)}]; give this folder to the key pretrained.")
         return
@@ -413,6 +415,14 @@ def _fetched(dataset: str) -> bool:
     """Whether RecBole fetches a data set from the network."""
     urls = Path(recbole.__file__).parent / "properties" / "dataset" / "url.yaml"
     return dataset in yaml.safe_load(urls.read_text(encoding="utf-8"))
+
+
+def _check_written(config) -> None:
+    """RecBole finds out after the training that it cannot write the checkpoint, and in its child processes at all."""
+    for folder in ("log", "log_tensorboard", config["checkpoint_dir"]):
+        os.makedirs(folder, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
 
 
 def _check_header(file: Path, separator: str) -> None:

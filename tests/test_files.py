@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import stat
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -197,3 +199,22 @@ def test_a_folder_is_held_by_one(tmp_path):
         assert os.listdir(tmp_path) == []
     with locked_folder(tmp_path), locked_folder(tmp_path.parent):
         pass
+
+
+def test_nothing_else_writes_files():
+    """Every other way has a guessable name, widens permissions, or can be stopped half way."""
+    other = re.compile(
+        r"\.write_text\(|\.write_bytes\(|mkstemp|umask|os\.replace|open\([^)]*[\"'][wax]b?[\"']|savefig\(file"
+    )
+    package = Path(files.__file__).parent
+    benchmarks = package.parent / "benchmarks"
+    found = [
+        f"{path.name}: {line.strip()}"
+        for path in sorted([*package.rglob("*.py"), *benchmarks.glob("*.py")])
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if other.search(line) and path.name not in ("files.py", "compat.py")
+    ]
+    assert set(found) <= {
+        'results.py: with file.open("a", encoding="utf-8") as stream:',  # one more line
+        'speed.py: (Path(folder) / "yelp2018" / "yelp2018.inter").write_bytes(source.read_bytes())',  # temporary
+    }

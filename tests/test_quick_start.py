@@ -126,13 +126,15 @@ def test_mistakes_get_one_line(arguments, message, monkeypatch, tiny):
 
 
 @pytest.mark.parametrize("taken", ["log", "log_tensorboard", "saved"])
-def test_a_folder_that_cannot_be_written_gets_one_line(taken, monkeypatch, tiny, tmp_path):
+def test_a_folder_that_cannot_be_written_gets_one_line_before_the_work(taken, monkeypatch, tiny, tmp_path):
+    monkeypatch.setattr(quick_start, "run", None)
     (tmp_path / taken).write_text("in the way")  # what a write-protected folder is to others, this is to root too
     arguments = ["--dataset=tiny", f"--data_path={tiny['data_path']}", "--state=ERROR", "--model=Pop"]
-    monkeypatch.setattr("sys.argv", ["run_recbole_universal.py", *arguments])
     line = rf"run_recbole_universal.py: cannot use \[\.?/?{taken}.*RecBole writes log/ and log_tensorboard/ into the"
-    with pytest.raises(SystemExit, match=line):
-        quick_start.main()
+    for more in ([], ["--nproc=2"]):
+        monkeypatch.setattr("sys.argv", ["run_recbole_universal.py", *arguments, *more])
+        with pytest.raises(SystemExit, match=line):
+            quick_start.main()
 
 
 @pytest.mark.parametrize("own", [False, True])
