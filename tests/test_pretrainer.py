@@ -207,6 +207,16 @@ def test_a_state_of_a_network_with_weights_of_the_same_shape_is_not_resumed(tmp_
     assert epochs == [0, 1, 2]
 
 
+def test_a_state_of_other_initial_weights_is_not_resumed(tmp_path, monkeypatch):
+    pretrainer(tmp_path).fit(random_lists(0), {})
+    epochs = trained_epochs(monkeypatch)
+    other = pretrainer(tmp_path)
+    torch.manual_seed(9)
+    other.scorer = UniversalScorer(DIMS, [4], 4, 0.0, "concatenation")
+    other.fit(random_lists(0), {})
+    assert epochs == [0, 1, 2]
+
+
 def test_a_run_goes_on_after_its_last_epoch_to_the_same_weights(tmp_path, monkeypatch):
     lists = random_lists(0)
     whole = pretrainer(tmp_path / "whole")
