@@ -111,13 +111,18 @@ def test_the_learning_rate_rises_over_a_tenth_and_falls_along_a_cosine(tmp_path)
     assert (np.diff(rates[:101]) > 0).all() and (np.diff(rates[100:]) < 0).all()
 
 
-def test_each_step_has_the_rate_of_the_whole_schedule(tmp_path, monkeypatch):
+def test_each_step_has_the_rate_of_the_whole_schedule_and_the_seed_of_its_epoch(tmp_path, monkeypatch):
     seen = []
-    step = torch.optim.Adam.step
-    monkeypatch.setattr(torch.optim.Adam, "step", lambda self: (seen.append(self.param_groups[0]["lr"]), step(self)))
-    trained = pretrainer(tmp_path)
+    stock = torch.optim.Adam.step
+
+    def step(self):
+        seen.append((self.param_groups[0]["lr"], torch.initial_seed()))
+        return stock(self)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", step)
+    trained = pretrainer(tmp_path, seed=5)
     trained.fit(random_lists(0, 20), {})
-    assert seen == [trained._rate(number / 9) for number in range(9)]  # 3 epochs of 3 batches
+    assert seen == [(trained._rate(number / 9), 5 + number // 3) for number in range(9)]  # 3 epochs of 3 batches
 
 
 def test_ndcg_of_lists_is_that_of_the_formula(tmp_path):
