@@ -27,7 +27,7 @@ from tqdm import tqdm
 from recbole_universal.data.dataset import training_matrix
 from recbole_universal.data.fields import LIST_LABEL, LIST_MASK
 from recbole_universal.data.support_query import ListBatches, SupportQueryDataLoader
-from recbole_universal.features.cache import ArrayCache, canonical_json
+from recbole_universal.features.cache import ArrayCache, array_digest, canonical_json
 from recbole_universal.model.scorer import UniversalScorer
 from recbole_universal.model.universal_interpolation import base_class, read_base_checkpoint
 from recbole_universal.model.universal_mlp import list_loss, list_scores
@@ -330,9 +330,9 @@ class Pretrainer:
 
     Adam with a learning rate that rises over the first tenth of all steps and falls along a cosine. After each epoch
     the state is replaced in one step, so that a killed run resumes to the same weights: everything random in an epoch
-    comes from ``seed`` and the number of the epoch. A state is resumed only by a run of the same settings, network,
-    lists and ``described``; any other, and a damaged one, is replaced. The best epoch is the one with the highest mean
-    NDCG@10 over the lists of held-out sources; training stops when ``stopping_step`` epochs brought none.
+    comes from ``seed`` and the number of the epoch. A state is resumed only by a run of the same settings, untrained
+    network, lists and ``described``; any other, and a damaged one, is replaced. The best epoch is the one with the
+    highest mean NDCG@10 over the lists of held-out sources; training stops when ``stopping_step`` epochs brought none.
 
     Args:
         scorer: The network, untrained.
@@ -456,7 +456,7 @@ class Pretrainer:
         """What a state must agree with to be resumed."""
         settings = [self.seed, self.learning_rate, self.epochs, self.stopping_step, self.batch_size, self.loss]
         lists = [train.digest(), [[name, lists.digest()] for name, lists in held_out.items()]]
-        weights = {name: list(value.shape) for name, value in self.scorer.state_dict().items()}
+        weights = array_digest({name: value.cpu().numpy() for name, value in self.scorer.state_dict().items()})
         content = [settings, lists, self.scorer.families, self.scorer.network, weights, self.described]
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()
 
@@ -497,7 +497,7 @@ def _refuse_divergence(loss: float, learning_rate: float, parameters: Iterable[t
     if not math.isfinite(loss) or not all(bool(weights.isfinite().all()) for weights in parameters):
         raise ValueError(
             f"learning_rate: the training diverged with {learning_rate}, its loss or weights are NaN or infinite; try "
-            "a smaller one. Nothing is saved."
+            "a smaller one."
         )
 
 

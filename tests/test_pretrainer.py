@@ -111,13 +111,18 @@ def test_the_learning_rate_rises_over_a_tenth_and_falls_along_a_cosine(tmp_path)
     assert (np.diff(rates[:101]) > 0).all() and (np.diff(rates[100:]) < 0).all()
 
 
-def test_each_step_has_the_rate_of_the_whole_schedule(tmp_path, monkeypatch):
+def test_each_step_has_the_rate_of_the_whole_schedule_and_the_seed_of_its_epoch(tmp_path, monkeypatch):
     seen = []
-    step = torch.optim.Adam.step
-    monkeypatch.setattr(torch.optim.Adam, "step", lambda self: (seen.append(self.param_groups[0]["lr"]), step(self)))
-    trained = pretrainer(tmp_path)
+    stock = torch.optim.Adam.step
+
+    def step(self):
+        seen.append((self.param_groups[0]["lr"], torch.initial_seed()))
+        return stock(self)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", step)
+    trained = pretrainer(tmp_path, seed=5)
     trained.fit(random_lists(0, 20), {})
-    assert seen == [trained._rate(number / 9) for number in range(9)]  # 3 epochs of 3 batches
+    assert seen == [(trained._rate(number / 9), 5 + number // 3) for number in range(9)]  # 3 epochs of 3 batches
 
 
 def test_ndcg_of_lists_is_that_of_the_formula(tmp_path):
@@ -203,6 +208,16 @@ def test_a_state_of_a_network_with_weights_of_the_same_shape_is_not_resumed(tmp_
     epochs = trained_epochs(monkeypatch)
     other = pretrainer(tmp_path)
     other.scorer = UniversalScorer(DIMS, [4], 4, 0.1, "concatenation")
+    other.fit(random_lists(0), {})
+    assert epochs == [0, 1, 2]
+
+
+def test_a_state_of_other_initial_weights_is_not_resumed(tmp_path, monkeypatch):
+    pretrainer(tmp_path).fit(random_lists(0), {})
+    epochs = trained_epochs(monkeypatch)
+    other = pretrainer(tmp_path)
+    torch.manual_seed(9)
+    other.scorer = UniversalScorer(DIMS, [4], 4, 0.0, "concatenation")
     other.fit(random_lists(0), {})
     assert epochs == [0, 1, 2]
 
