@@ -51,7 +51,7 @@ def test_a_signal_that_is_ignored_stays_so(capsys):
 
 
 def test_processes_of_a_run_end_with_it(capsys):
-    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(1000,))
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(1000,), daemon=True)
     child.start()
     with pytest.raises(SystemExit), signals.one_line_when_stopped("run"):
         os.kill(os.getpid(), signal.SIGTERM)

@@ -50,6 +50,8 @@ def test_what_a_text_means(given, meant):
 
 def test_other_keys_are_read_as_before():
     given = {"epochs": "3", "universal_features": "['activity']", "train_stage": "in_domain"}
+    given |= {"universal_cache_dir": "None", "pretrain_name": "'mine'"}
     config = Config("UniversalMLP", "ml-100k", config_dict=given)
+    assert config["universal_cache_dir"] is None and config["pretrain_name"] == "mine"
     assert config["epochs"] == 3 and config["universal_features"] == ["activity"]
     assert given["epochs"] == 3  # RecBole changes the caller's dictionary
