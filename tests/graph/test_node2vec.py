@@ -187,7 +187,7 @@ def test_progress_bar_only_when_asked_for(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"embedding_dim": 0}, "embedding_dim must be a whole number of at least 1, got 0"),
+        ({"embedding_dim": 0}, "embedding_dim must be a whole number of at least 1, below 2.*got 0"),
         ({"walks_per_node": 0}, "walks_per_node must be"),
         ({"epochs": 1.5}, "epochs must be"),
         ({"num_negative_samples": 0}, "num_negative_samples must be"),
