@@ -103,10 +103,12 @@ def page(table: pd.DataFrame) -> str:
         for name in variants():
             runs = rows[rows["row"] == name]
             values = [
-                f"{runs[metric].mean():.4f} ± {runs[metric].std() if len(runs) > 1 else 0.0:.4f}" for metric in METRICS
+                f"{runs[metric].mean():.4f}" + (f" ± {runs[metric].std():.4f}" if len(runs) > 1 else "")
+                for metric in METRICS
             ]
             cells.append([name, *values, f"{runs['ndcg@10'].mean() / pop:.2f}", f"{runs['seconds'].mean():.1f}"])
-        lines += ["", f"## {dataset}, {rows['seed'].nunique()} seeds"]
+        n_seeds = rows["seed"].nunique()
+        lines += ["", f"## {dataset}, {n_seeds} seed{'s' * (n_seeds != 1)}"]
         lines += markdown(["model", "Recall@10", "NDCG@10", "NDCG@10 / that Pop's", "seconds"], cells)
     threads = ", ".join(str(number) for number in table["threads"].unique())
     lines += [

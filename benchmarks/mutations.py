@@ -51,8 +51,8 @@ class Mutant:
 TESTS = {
     "SCORERS": "tests/graph/test_scorer_reference.py tests/graph/test_scorers.py tests/graph/test_item_models.py",
     "COLUMNS": "tests/features/test_column_reference.py tests/features/test_proximity.py",
-    "FAMILIES": "tests/features/test_column_reference.py tests/features/test_families.py tests/features/test_binning.py "
-    "tests/features/test_pairs.py",
+    "FAMILIES": "tests/features/test_column_reference.py tests/features/test_families.py "
+    "tests/features/test_binning.py tests/features/test_pairs.py",
     "KEYS": "tests/features/test_cache_key.py tests/features/test_cache.py",
     "MODEL": "tests/model/test_decision_reference.py tests/model/test_ranker.py",
     "MIXING": "tests/model/test_decision_reference.py tests/model/test_interpolation.py "

@@ -1,4 +1,4 @@
-"""``python -m recbole_universal``: ``recommend``, ``analyze``, ``doctor``, or any script with the plugin registered."""
+"""``python -m recbole_universal``: ``recommend``, ``analyze``, ``run``, ``doctor``, or any script with the plugin."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from recbole_universal.signals import default_signals, one_line_when_stopped
 
 _USAGE = """usage: python -m recbole_universal recommend INTERACTIONS --output RECS [options]
        python -m recbole_universal analyze DATASET [DATASET...] [options]
+       python -m recbole_universal run [options]
        python -m recbole_universal doctor
        python -m recbole_universal SCRIPT [arguments]
 
@@ -19,13 +20,21 @@ python -m recbole_universal recommend --help
 The second writes a report on data sets: whether universal statistics hold there, and what the model makes of them;
 python -m recbole_universal analyze --help
 
-The third prints versions, devices and what is mended in RecBole, and tests itself within seconds.
+The third trains and evaluates a model on a dataset of RecBole and prints a table with baselines. It is
+run_recbole_universal.py of the repository, for an installed package; python -m recbole_universal run --help
 
-The fourth runs a Python script, for example RecBole's run_recbole.py, run_recbole_group.py or run_hyper.py, with
-the models and features of recbole_universal registered:
+The fourth prints versions, devices and the patches of RecBole, and tests itself within seconds.
+
+The fifth runs a Python script of yours with the models and features of recbole_universal registered, for example
+run_recbole.py, run_recbole_group.py or run_hyper.py. These three are in RecBole's repository
+(https://github.com/RUCAIBox/RecBole); its wheel does not hold them:
 
   python -m recbole_universal run_recbole.py --model=UniversalMLP --dataset=ml-100k
 """
+
+
+# Which RecBole's wheel lacks.
+_RECBOLE_SCRIPTS = ("run_recbole.py", "run_recbole_group.py", "run_hyper.py", "significance_test.py")
 
 
 def main() -> None:
@@ -36,9 +45,17 @@ def main() -> None:
     if sys.argv[1] in ("recommend", "analyze", "doctor"):  # a script of that name is run as ./recommend
         with one_line_when_stopped(sys.argv[1]):
             raise SystemExit(_command(sys.argv[1], sys.argv[2:]))
+    if sys.argv[1] == "run":
+        from recbole_universal.quick_start import main as run
+
+        sys.argv = ["python -m recbole_universal run", *sys.argv[2:]]  # RecBole reads the keys there
+        run()
+        raise SystemExit(0)
     script = Path(sys.argv[1])
     if not script.is_file():
-        raise SystemExit(f"python -m recbole_universal: there is no script [{script}].\n\n{_USAGE}")
+        where = " It is in RecBole's repository, https://github.com/RUCAIBox/RecBole: download it and give its path."
+        hint = where if script.name in _RECBOLE_SCRIPTS else ""
+        raise SystemExit(f"python -m recbole_universal: there is no script [{script}].{hint}\n\n{_USAGE}")
     sys.argv = sys.argv[1:]
     sys.path[0] = str(script.resolve().parent)
     default_signals()  # the script's own from here on

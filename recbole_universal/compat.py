@@ -5,7 +5,7 @@ one-line change that a pull request to RecBole would make. When the module is im
 read, the text changed, the function compiled again and its ``__code__`` exchanged. Nothing outside that function sees
 a difference: NumPy, PyTorch and SciPy themselves are left as they are, ``torch.load`` keeps its safe default for
 everyone but the RecBole calls that are named here. A module that is never imported is never touched, and a text that a
-later RecBole release no longer contains is left alone.
+later RecBole release no longer contains is left alone, with a warning.
 
 ``apply()`` starts it, ``applied()`` says what was done. Every patch names the RecBole functions it rests on (its
 edits), the upstream issues it answers and when it is needed.
@@ -21,6 +21,7 @@ import secrets
 import sys
 import textwrap
 import types
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -140,10 +141,14 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in match.group().split(".")) if match else ()
 
 
-def _recbole_1_2_0() -> bool:
+def _recbole_version() -> str:
     import recbole  # a source tree on the path has no metadata, but always this number
 
-    return _numbers(recbole.__version__) < (1, 2, 1)
+    return recbole.__version__
+
+
+def _recbole_1_2_0() -> bool:
+    return _numbers(_recbole_version()) < (1, 2, 1)
 
 
 def _numpy_2() -> bool:
@@ -629,6 +634,14 @@ def _is_needed(patch: Patch) -> bool:
 
 def _record(patch: Patch, what: str, found: bool) -> None:
     done = _done.setdefault(patch.name, {})
+    if not found and done.get(what, True):
+        warnings.warn(
+            f"[{what}] of recbole {_recbole_version()} does not hold the text that the patch [{patch.name}] changes. "
+            f"So this stays as it is: {patch.mends} python -m recbole_universal doctor lists all patches; install "
+            "recbole>=1.2,<1.3.",
+            UserWarning,
+            stacklevel=2,
+        )
     done[what] = done.get(what, True) and found
 
 

@@ -11,25 +11,28 @@ hook                      rests on                                              
                           ``recbole.data.dataset``
 ``_load_defaults``        ``Config._update_internal_config_dict`` reads the      keys without a default are ``None``
                           stock yaml files, ``overall.yaml`` first
-``_keep_text``            ``Config._convert_config_dict`` evaluates strings      names of models and folders are text
 ``_load_base``            ``Config._get_model_and_dataset``,                     a wrapped model keeps its own defaults,
                           ``Config._load_internal_config_dict``                  kind and input type
-``_tell_of_misspelt``     ``Config._get_final_config_dict`` merges all settings  RecBole takes any key without a word
-``_read_pretrained``      ``Config._get_final_config_dict`` merges all settings  features and network of a
+``_convert_own_keys``     ``Config._convert_config_dict`` evaluates every text   a name or a path is no Python code
+``_check_settings``       ``Config._get_final_config_dict`` merges all settings  RecBole takes any key and any value;
+                                                                                 features and network of a
                                                                                  pre-trained model are its own
 ``_add_trainer``          ``recbole.utils.get_trainer`` prefers                  zero-shot has no epoch to train
                           ``<Model>Trainer`` on ``recbole.trainer``
-``_add_train_loader``     ``recbole.data.utils.get_dataloader``                  candidate lists are no pairs with
+``_get_dataloader``       ``recbole.data.utils.get_dataloader``                  candidate lists are no pairs with
                                                                                  sampled negatives
+``_create_samplers``      ``recbole.data.utils.create_samplers``                 a run that draws no negative items is
+                                                                                 refused where a user has had all items
 ``_compare_saved``        ``recbole.utils.argument_list.dataset_arguments``      a changed key would silently load the
                           decides whether a saved data set still fits            data set saved before it changed
-``_add_transform``        ``recbole.data.transform.construct_transform`` knows   RecBole has one open slot for the
+``_construct_transform``  ``recbole.data.transform.construct_transform`` knows   RecBole has one open slot for the
                           a closed list of names                                 whole process (``user_defined``)
-``_add_columns``          ``recbole.data.utils.create_dataset`` chooses the      float features without writing a
+``_create_dataset``       ``recbole.data.utils.create_dataset`` chooses the      float features without writing a
                           data set class by model                                model: RecBole #1150, #1306, #2043
 ========================  =====================================================  =====================================
 
-With no universal key set, each hook hands over to the stock function unchanged.
+With no universal key set, each hook hands over to the stock function unchanged. RecBole's functions are changed in
+place (:func:`_intercept`), so it does not matter whether a name was imported before this package or after it.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import functools
-import importlib
+import logging
 import os
 import sys
 import types
@@ -45,40 +48,32 @@ import warnings
 from collections.abc import Callable, Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import Any
 
 import recbole.config.configurator as configurator
-import recbole.data
-import recbole.data.dataloader.abstract_dataloader as abstract_dataloader
 import recbole.data.dataset as recbole_datasets
 import recbole.data.transform
 import recbole.data.utils
 import recbole.trainer
 import yaml
+from recbole.model.abstract_recommender import ContextRecommender
+from recbole.model.layers import ContextSeqEmbLayer
 from recbole.utils import ModelType
 from recbole.utils.argument_list import dataset_arguments
 
-from recbole_universal.data.dataset import UniversalDataset, universal_dataset_class
+from recbole_universal import settings
+from recbole_universal.data.dataset import SeenItems, UniversalDataset, pipeline_from_config, universal_dataset_class
+from recbole_universal.data.fields import column
 from recbole_universal.data.support_query import SupportQueryDataLoader
 from recbole_universal.data.transform import UniversalTransform
 from recbole_universal.features.pipeline import features_of
 from recbole_universal.model.universal_interpolation import UniversalInterpolation, base_class, read_base_checkpoint
 from recbole_universal.model.universal_mlp import UniversalMLP
 from recbole_universal.pretrained import load_pretrained
-from recbole_universal.text_keys import TEXT_KEYS, text_value
 from recbole_universal.trainer import UniversalMLPTrainer, interpolation_trainer
 
-# Keys that change what a saved data set or saved data loaders hold.
-DATA_KEYS = (
-    "universal_features",
-    "universal_feature_args",
-    "universal_weight_field",
-    "numerical_features",  # the form of the columns
-    "transform",
-    "unseen_users",
-    "unseen_items",
-    "eval_users",
-    "eval_items",
-)
+logger = logging.getLogger(__name__)
+
 # Keys about one run and its machine, which a run that starts from a checkpoint does not take over.
 _RUN_KEYS = (
     "model",
@@ -111,15 +106,15 @@ def register() -> None:
     _add_model(UniversalInterpolation)
     _add_trainer(UniversalMLP, UniversalMLPTrainer)
     _add_trainer(UniversalInterpolation, interpolation_trainer)
-    _add_train_loader()
     _load_defaults()
-    _keep_text()
     _load_base()
-    _tell_of_misspelt()
-    _read_pretrained()
+    _convert_own_keys()
+    _check_settings()
     _compare_saved()
-    _add_transform()
-    _add_columns()
+    _intercept(recbole.data.utils.get_dataloader, _get_dataloader)
+    _intercept(recbole.data.utils.create_samplers, _create_samplers)
+    _intercept(recbole.data.utils.create_dataset, _create_dataset)
+    _intercept(recbole.data.transform.construct_transform, _construct_transform)
     setattr(configurator.Config, _MARK, True)
 
 
@@ -157,19 +152,6 @@ def _load_defaults() -> None:
     configurator.Config._update_internal_config_dict = update
 
 
-def _keep_text() -> None:
-    stock = configurator.Config._convert_config_dict  # evaluates every text
-
-    @functools.wraps(stock)
-    def convert_config_dict(self, given):
-        text = {key: text_value(given[key]) for key in TEXT_KEYS & given.keys() if isinstance(given[key], str)}
-        given.update(stock(self, {key: value for key, value in given.items() if key not in text}))
-        given.update(text)
-        return given
-
-    configurator.Config._convert_config_dict = convert_config_dict
-
-
 def _load_base() -> None:
     stock_names = configurator.Config._get_model_and_dataset
     stock_defaults = configurator.Config._load_internal_config_dict
@@ -202,26 +184,50 @@ def _own_keys() -> frozenset[str]:
     return frozenset(key for file in files for key in yaml.safe_load(file.read_text(encoding="utf-8")))
 
 
-def _tell_of_misspelt() -> None:
+def _convert_own_keys() -> None:
+    stock = configurator.Config._convert_config_dict
+
+    @functools.wraps(stock)
+    def convert_config_dict(self, config_dict):
+        own = {k: v for k, v in config_dict.items() if k in settings.OWN_KEYS and isinstance(v, str)}
+        config_dict.update(stock(self, {key: value for key, value in config_dict.items() if key not in own}))
+        config_dict.update((key, settings.from_text(key, value)) for key, value in own.items())
+        return config_dict
+
+    configurator.Config._convert_config_dict = convert_config_dict
+
+
+def _check_settings() -> None:
     stock = configurator.Config._get_final_config_dict
 
     @functools.wraps(stock)
     def get_final_config_dict(self):
-        for key in self.external_config_dict.keys() - self.internal_config_dict.keys() - _own_keys():
-            near = difflib.get_close_matches(str(key), _own_keys(), 1, cutoff=0.85)
-            if near:
-                message = f"Nothing reads the config key [{key}]; did you mean [{near[0]}]?"
-                if str(self.model).startswith("Universal"):
-                    raise ValueError(message)  # the run would not be the one that was asked for
-                warnings.warn(message, stacklevel=2)
-        return stock(self)
+        _tell_of_misspelt(self)
+        final = stock(self)
+        read = settings.read(final, self.model)
+        final.update(read)
+        self.external_config_dict.update((key, read[key]) for key in read.keys() & self.external_config_dict.keys())
+        if self.model == UniversalMLP.__name__ and final["train_stage"] in ("zero_shot", "finetune"):
+            final.update(_pretrained_settings(final, self.external_config_dict))
+        return final
 
     configurator.Config._get_final_config_dict = get_final_config_dict
 
 
+def _tell_of_misspelt(config) -> None:
+    for key in config.external_config_dict.keys() - config.internal_config_dict.keys() - _own_keys():
+        near = difflib.get_close_matches(str(key), _own_keys(), 1, cutoff=0.85)
+        if near:
+            message = f"Nothing reads the config key [{key}]; did you mean [{near[0]}]?"
+            if str(config.model).startswith("Universal"):
+                raise ValueError(message)  # the run would not be the one that was asked for
+            warnings.warn(message, stacklevel=5)
+
+
 def _take_over_checkpoint(given: dict) -> None:
     """Add the settings that the model of ``base_checkpoint`` was run with, where the user gives none."""
-    if not given.get("base_checkpoint"):
+    keys = settings.MODEL_KEYS[UniversalInterpolation.__name__]
+    if not settings.value("base_checkpoint", given.get("base_checkpoint"), keys):
         return
     config = read_base_checkpoint(given["base_checkpoint"], map_location="cpu")["config"]
     name = given.get("base_model", config["model"])
@@ -235,120 +241,210 @@ def _take_over_checkpoint(given: dict) -> None:
         given.setdefault(key, value)
 
 
-def _read_pretrained() -> None:
-    stock = configurator.Config._get_final_config_dict
-
-    @functools.wraps(stock)
-    def final_config_dict(self):
-        final = stock(self)
-        if self.model == UniversalMLP.__name__ and final["train_stage"] in ("zero_shot", "finetune"):
-            final.update(_pretrained_settings(final, self.external_config_dict))
-        return final
-
-    configurator.Config._get_final_config_dict = final_config_dict
-
-
 def _pretrained_settings(config: dict, given: dict) -> dict:
     """Features and network of the pre-trained model; a different setting of the user's is a contradiction."""
     schema = load_pretrained(config["pretrained"]).schema
     names, arguments = features_of(schema["features"])
-    settings = {"universal_features": names, "universal_feature_args": arguments, **schema["network"]}
-    for key, value in settings.items():
+    own = {"universal_features": names, "universal_feature_args": arguments, **schema["network"]}
+    for key, value in own.items():
         if key in given and given[key] != value and not (key == "universal_feature_args" and not given[key]):
             raise ValueError(
                 f"{key}: {given[key]!r} is set, but the pre-trained model [{config['pretrained']}] was made with "
                 f"{value!r}. Leave the key out, or set train_stage: in_domain to train a model of your own."
             )
-    return settings
+    return own
 
 
 def _add_trainer(model: type, trainer: Callable) -> None:
     setattr(recbole.trainer, f"{model.__name__}Trainer", trainer)
 
 
-def _add_train_loader() -> None:
-    stock = recbole.data.utils.get_dataloader
+#: Our function for each RecBole function that :func:`_intercept` has changed, by its full name.
+INTERCEPTED: dict[str, Callable] = {}
 
-    @functools.wraps(stock)
-    def get_dataloader(config, phase):
-        if config["model"] == UniversalInterpolation.__name__:
-            return stock({**config.final_config_dict, "model": base_class(config["base_model"]).__name__}, phase)
-        if phase == "train" and config["model"] == UniversalMLP.__name__:
-            if _asks_for_proximity(config):
-                return SupportQueryDataLoader
-            if config["unseen_users"] or config["unseen_items"]:
-                raise ValueError(
-                    "unseen_users, unseen_items: without the family proximity training draws negative items from the "
-                    "whole catalogue, so no item stays unseen; add proximity to universal_features."
-                )
-        return stock(config, phase)
 
-    recbole.data.utils.get_dataloader = get_dataloader
+def _intercept(function: types.FunctionType, ours: Callable) -> None:
+    """Make a RecBole function call ``ours(stock, *arguments)``, whoever has imported it already.
+
+    Its code is exchanged for a call of ours; ``stock`` is a function of the code that it had.
+    """
+    stock = types.FunctionType(
+        function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
+    )
+    name = f"{function.__module__}.{function.__name__}"
+    INTERCEPTED[name] = functools.partial(ours, stock)
+    source = (
+        f"def {function.__name__}(*args, **kwargs):\n"
+        f"    from {__name__} import INTERCEPTED\n"
+        f"    return INTERCEPTED[{name!r}](*args, **kwargs)\n"
+    )
+    module = compile(source, f"<{__name__}: {name}>", "exec", dont_inherit=True)
+    function.__wrapped__ = stock  # type: ignore[attr-defined]  # so that inspect shows RecBole's signature and source
+    function.__code__ = next(part for part in module.co_consts if isinstance(part, types.CodeType))
+
+
+def _get_dataloader(stock, config, phase):
+    if config["model"] == UniversalInterpolation.__name__:
+        return stock({**config.final_config_dict, "model": base_class(config["base_model"]).__name__}, phase)
+    if phase == "train" and config["model"] == UniversalMLP.__name__:
+        if _asks_for_proximity(config):
+            return SupportQueryDataLoader
+        if config["unseen_users"] or config["unseen_items"]:
+            raise ValueError(
+                "unseen_users, unseen_items: without the family proximity training draws negative items from the "
+                "whole catalogue, so no item stays unseen; add proximity to universal_features."
+            )
+    return stock(config, phase)
+
+
+def _create_samplers(stock, config, dataset, built_datasets):
+    if _draws_negatives(config):
+        return stock(config, dataset, built_datasets)
+    # It only says what a user has had.
+    with _swapped(recbole.data.utils, "Sampler", SeenItems):
+        return stock(config, dataset, built_datasets)
+
+
+def _draws_negatives(config) -> bool:
+    if config["model"] != UniversalMLP.__name__:
+        return True
+    trained = config["train_stage"] != "zero_shot" and not _asks_for_proximity(config)
+    return trained or any(mode not in ("full", "labeled") for mode in config["eval_args"]["mode"].values())
 
 
 def _compare_saved() -> None:
-    dataset_arguments.extend(key for key in DATA_KEYS if key not in dataset_arguments)
+    dataset_arguments.extend(key for key in settings.DATA_KEYS if key not in dataset_arguments)
 
 
-def _add_transform() -> None:
-    stock = recbole.data.transform.construct_transform
-
-    @functools.wraps(stock)
-    def construct_transform(config):
-        return UniversalTransform(config) if config["transform"] == "universal" else stock(config)
-
-    _rebind(stock, construct_transform, recbole.data.transform, abstract_dataloader)
+def _construct_transform(stock, config):
+    return UniversalTransform(config) if config["transform"] == "universal" else stock(config)
 
 
 def _asks_for_proximity(config) -> bool:
-    families = config["universal_features"]
-    return isinstance(families, list) and "proximity" in families  # a wrong type is refused where families are read
+    return "proximity" in (config["universal_features"] or ())
 
 
-def _add_columns() -> None:
-    stock = recbole.data.utils.create_dataset
-
-    @functools.wraps(stock)
-    def create_dataset(config):
-        if not config["universal_features"]:
-            if config["transform"] == "universal":
-                UniversalTransform(config)  # raises: it says which key is missing
-            if config["model"] == UniversalInterpolation.__name__:
-                with _dataset_class(config, _stock_dataset_class(config)):
-                    return stock(config)
+def _create_dataset(stock, config):
+    # A config out of an older checkpoint, or one that was changed since, is read once more.
+    config.final_config_dict.update(settings.read(config.final_config_dict, config["model"]))
+    if not config["universal_features"]:
+        if config["transform"] == "universal":
+            UniversalTransform(config)  # raises: it says which key is missing
+        if config["model"] != UniversalInterpolation.__name__:
             return stock(config)
+        dataset_class = _stock_dataset_class(config)
+    else:
         if _asks_for_proximity(config) and config["model"] != UniversalMLP.__name__:
             raise ValueError(
                 f"universal_features: proximity has no columns, so the model [{config['model']}] cannot use it (a "
                 "training interaction's own proximity would contain itself); valid for other models than UniversalMLP: "
                 "activity, cooccurrence, interaction."
             )
-        with _dataset_class(config, universal_dataset_class(_stock_dataset_class(config))):
-            return stock(config)
+        if config["model"] != UniversalMLP.__name__:
+            _tell_of_unread(config)
+        dataset_class = universal_dataset_class(_stock_dataset_class(config))
+    with _swapped(recbole_datasets, f"{config['model']}Dataset", dataset_class):
+        dataset = _checked_dataset(config, stock)
+    _tell_of_threshold(config)
+    return dataset
 
-    _rebind(stock, create_dataset, recbole.data.utils, recbole.data)
+
+def _checked_dataset(config, stock):
+    """The data set, or a sentence that says which field a key needs and is not loaded."""
+    threshold = config["threshold"] or {}
+    try:
+        dataset = stock(config)
+    except ValueError as error:
+        for field in threshold:
+            if f"[{field}] not in inter_feat" in str(error):
+                raise ValueError(_not_loaded(config, f"threshold: {threshold}", field)) from error
+        raise
+    needed = config["eval_args"]["order"] == "TO" and not config["benchmark_filename"]
+    if needed and dataset.time_field not in dataset.inter_feat:
+        raise ValueError(_not_loaded(config, "eval_args: {order: TO}", dataset.time_field))
+    return dataset
+
+
+def _not_loaded(config, what: str, field: str) -> str:
+    loaded = [config["USER_ID_FIELD"], config["ITEM_ID_FIELD"], field]
+    return (
+        f"{what} needs the field [{field}], which is not loaded from the .inter file of data set "
+        f"[{config['dataset']}]; load it with load_col: {{inter: [{', '.join(map(str, loaded))}]}}."
+    )
+
+
+def _tell_of_threshold(config) -> None:
+    general = config["MODEL_TYPE"] in (ModelType.GENERAL, ModelType.TRADITIONAL)
+    if not general or not config["threshold"] or not set(config["eval_args"]["mode"].values()) - {"labeled"}:
+        return
+    if config["model"] not in (UniversalMLP.__name__, UniversalInterpolation.__name__):
+        return
+    logger.warning(
+        "threshold: %s labels the rows of data set [%s] and keeps them all; %s reads no labels, so every row counts "
+        "as a positive. val_interval with load_col keeps the rows of high values alone.",
+        config["threshold"],
+        config["dataset"],
+        config["model"],
+    )
+
+
+def _tell_of_unread(config) -> None:
+    """Say that a model computes universal columns and reads none, or refuse columns that it would misread.
+
+    What a model reads is seen by its class: RecBole's context-aware models and those with ``ContextSeqEmbLayer`` read
+    ``numerical_features``; its other models read no float columns. Of a model outside RecBole nothing is said.
+    """
+    model = _model_class(config)
+    dims = pipeline_from_config(config).dims
+    columns = {column(side, family) for family, sides in dims.items() for side, dim in sides.items() if dim}
+    layers = vars(sys.modules[model.__module__]).values()
+    if issubclass(model, ContextRecommender) or any(layer is ContextSeqEmbLayer for layer in layers):
+        if not columns & set(config["numerical_features"] or ()):
+            logger.warning(
+                "universal_features: [%s] reads none of the columns %s: name those that it shall read in "
+                "numerical_features.",
+                model.__name__,
+                sorted(columns),
+            )
+    elif model.__module__.startswith("recbole.model."):
+        for key, value in config.final_config_dict.items():
+            named = columns & {one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)}
+            if named and key != "numerical_features":
+                raise ValueError(
+                    f"{key}: {sorted(named)} are universal columns, which hold several numbers, and [{model.__name__}] "
+                    "cannot read such; context-aware models (FM, DeepFM, DCN, ...), DIN and DIEN can."
+                )
+        logger.warning(
+            "universal_features: [%s] reads no columns, so they are computed and change nothing. Context-aware models "
+            "(FM, DeepFM, DCN, ...), DIN and DIEN read those named in numerical_features, UniversalMLP reads all.",
+            model.__name__,
+        )
 
 
 @contextlib.contextmanager
-def _dataset_class(config, found: type) -> Iterator[None]:
-    """For the length of one call, let RecBole find a class as ``<Model>Dataset``."""
-    name = f"{config['model']}Dataset"
-    had = getattr(recbole_datasets, name, None)
-    setattr(recbole_datasets, name, found)
+def _swapped(module: types.ModuleType, name: str, value: Any) -> Iterator[None]:
+    """For the length of one call, let RecBole find a value of ours under a name in one of its modules."""
+    had = getattr(module, name, None)
+    setattr(module, name, value)
     try:
         yield
     finally:
         if had is None:
-            delattr(recbole_datasets, name)
+            delattr(module, name)
         else:
-            setattr(recbole_datasets, name, had)
+            setattr(module, name, had)
+
+
+def _model_class(config) -> type:
+    """The class of the model, or of the base of an interpolation."""
+    if config["model"] == UniversalInterpolation.__name__:
+        return base_class(config["base_model"])
+    return config.model_class
 
 
 def _stock_dataset_class(config) -> type:
     """The class that RecBole would take for the model, or for the base of an interpolation."""
-    name = config["model"]
-    if name == UniversalInterpolation.__name__:
-        name = base_class(config["base_model"]).__name__
+    name = _model_class(config).__name__
     by_type = {ModelType.SEQUENTIAL: "SequentialDataset", ModelType.KNOWLEDGE: "KnowledgeBasedDataset"}
     if config["MODEL_TYPE"] == ModelType.DECISIONTREE:
         raise ValueError(
@@ -357,10 +453,3 @@ def _stock_dataset_class(config) -> type:
         )
     named = getattr(recbole_datasets, f"{name}Dataset", None)
     return named or getattr(recbole_datasets, by_type.get(config["MODEL_TYPE"], "Dataset"))
-
-
-def _rebind(stock: Callable, ours: Callable, *modules: types.ModuleType) -> None:
-    """Put ``ours`` where the modules, and quick_start once it is there, hold ``stock`` by name."""
-    quick_start = importlib.import_module("recbole.quick_start.quick_start")
-    for module in (*modules, quick_start):
-        setattr(module, stock.__name__, ours)

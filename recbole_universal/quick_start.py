@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import difflib
 import errno
 import logging
 import os
 import re
+import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +23,28 @@ import yaml
 from recbole.config import Config
 from recbole.data import create_dataset
 from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.quick_start import run as recbole_run
-from recbole.utils import get_model, get_tensorboard, init_logger, init_seed
+from recbole.utils import ModelType, get_model, get_tensorboard, init_logger, init_seed
+from recbole.utils.argument_list import dataset_arguments, evaluation_arguments, general_arguments
 from tqdm import tqdm
 
 from recbole_universal import __version__
-from recbole_universal.data.dataset import pipeline_from_config, training_matrix
+from recbole_universal.data.dataset import pipeline_from_config, reading_as_text, training_matrix
 from recbole_universal.data.support_query import ListBatches, query_lists
 from recbole_universal.features.cache import array_digest
 from recbole_universal.features.pipeline import CACHE_VERSION, library_versions
 from recbole_universal.files import locked_folder
 from recbole_universal.model.scorer import UniversalScorer
+from recbole_universal.model.universal_interpolation import base_class
 from recbole_universal.model.universal_mlp import NETWORK_KEYS
 from recbole_universal.pretrained import save_pretrained
 from recbole_universal.pretrained.checkpoint import check_model_folder
+from recbole_universal.settings import DATA_KEYS, OWN_KEYS, check_metrics
 from recbole_universal.signals import one_line_when_stopped
 from recbole_universal.trainer import ListStore, Pretrainer
+
+logger = logging.getLogger(__name__)
 
 # A comparison nobody configured: RecBole's defaults have these two among their metrics.
 _TABLE_METRICS = ("recall@10", "ndcg@10")
@@ -49,7 +58,9 @@ def run(
     saved: bool = True,
     **distributed: Any,
 ) -> list[dict[str, Any]]:
-    """Train and evaluate a model, then its peers (key ``universal_peers``) on the same split.
+    """Train and evaluate a model, then its baselines (key ``universal_peers``) on the same split.
+
+    A baseline gets the keys about data, split and evaluation; all else is its own default.
 
     Args:
         model: Name or class of any RecBole model, or ``None`` to take it from the config files.
@@ -57,8 +68,8 @@ def run(
         config_file_list: Paths of yaml files, as for RecBole.
         config_dict: Parameters, as for RecBole; it is not changed.
         saved: Whether to save the best checkpoint.
-        **distributed: ``nproc``, ``world_size``, ``ip``, ``port``, ``group_offset`` of RecBole's ``run``. Peers run in
-            one process.
+        **distributed: ``nproc``, ``world_size``, ``ip``, ``port``, ``group_offset`` of RecBole's ``run``. Baselines run
+            in one process.
 
     Returns:
         One dict a model, the chosen one first: ``model``, ``seconds`` (loading, training and evaluation) and the keys
@@ -66,16 +77,18 @@ def run(
     """
     files = list(config_file_list) if config_file_list else None
     config = Config(model, dataset, files, dict(config_dict or {}))
-    _check_valid_metric(config)
-    peers = _checked_peers(config)
+    check_metrics(config, config["model"])
+    baselines = _checked_baselines(config)
     results = [_timed(config["model"], model, config["dataset"], files, config_dict, saved, **distributed)]
-    # A peer sees what concerns the data and the evaluation; keys of another model's training would mislead it.
-    shared = {key: value for key, value in (config_dict or {}).items() if key != "model"}
-    shared["valid_metric"] = config["valid_metric"]  # the default of another model may not be among the metrics
-    if config["transform"] == "universal":
-        shared["universal_features"] = config["universal_features"]
-    for peer in peers:
-        results.append(_timed(peer, peer, config["dataset"], files, shared, saved=False))
+    # They read the files as the model does, or the split would be another one.
+    reader = reading_as_text if config["universal_features"] else contextlib.nullcontext
+    for baseline, keys in baselines.items():
+        try:
+            with _no_arguments(), reader():
+                results.append(_timed(baseline, baseline, config["dataset"], None, keys, saved=False))
+        except Exception:
+            logger.warning("The baseline [%s] failed. Results until then:\n%s", baseline, table(results))
+            raise
     return results
 
 
@@ -194,7 +207,9 @@ def _checked_sources(config) -> dict[str, dict[str, Any]]:
 
 def _source_config(name: str, files, keys: dict[str, Any]) -> Config:
     """RecBole's ``Config`` of a source: of a model without universal columns, as its lists need none."""
-    return Config("BPR", name, files, {**keys, "universal_features": None, "show_progress": False})
+    source = Config("BPR", name, files, {**keys, "show_progress": False})
+    source["universal_features"] = None  # whatever the command line says
+    return source
 
 
 def _check_folders(configs: dict[str, Config]) -> None:
@@ -236,27 +251,69 @@ def source_lists(name, files, keys, config, pipeline, store) -> list[Interaction
     return store.get(name, key, lambda: query_lists(matrix, pipeline, **settings))
 
 
-def _checked_peers(config) -> list[str]:
-    """Peers other than the model itself. A mistake shows here, not after the model was trained."""
-    peers = config["universal_peers"]
-    if isinstance(peers, str):
-        peers = [peers]
-    if not isinstance(peers or [], (list, tuple)) or not all(isinstance(peer, str) for peer in peers or ()):
-        raise ValueError(f"universal_peers: must be a list of model names, e.g. [Pop, ItemKNN], got {peers!r}.")
-    for peer in peers or ():
+def _checked_baselines(config) -> dict[str, dict[str, Any]]:
+    """Config keys of each model of ``universal_peers`` but the chosen one.
+
+    A mistake shows here, not after the model was trained.
+    """
+    names = [name for name in config["universal_peers"] if name != config["model"]]
+    if names and {config["eval_users"], config["eval_items"]} - {None, "all"}:
+        logger.warning(
+            "eval_users, eval_items: only UniversalMLP is tested on a part of the test interactions, so "
+            "there is no row of %s.",
+            names,
+        )
+        return {}
+    baselines = {}
+    for name in names:
         try:
-            get_model(peer)
+            model = get_model(name)
         except (ImportError, AttributeError, ValueError) as error:
-            raise ValueError(f"universal_peers: there is no model [{peer}], or it cannot be imported.") from error
-    return [peer for peer in peers or () if peer != config["model"]]
+            raise ValueError(f"universal_peers: there is no model [{name}], or it cannot be imported.") from error
+        baselines[name] = _baseline_keys(config, model)
+        try:
+            with _no_arguments():
+                settings = Config(name, config["dataset"], config_dict=dict(baselines[name]))
+        except (ValueError, NotImplementedError, TypeError) as error:
+            raise ValueError(f"universal_peers: [{name}] cannot be run on this data and split: {error}") from error
+        if settings["MODEL_TYPE"] == ModelType.SEQUENTIAL and settings["eval_args"]["order"] != "TO":
+            raise ValueError(
+                f"universal_peers: the sequential model [{name}] needs a split in time, and eval_args has order: "
+                f"{settings['eval_args']['order']}; set order: TO, or leave the model out."
+            )
+    return baselines
 
 
-def _check_valid_metric(config) -> None:
-    """RecBole looks the metric up only after the first epoch, and then fails with a bare ``KeyError``."""
-    name, _, k = config["valid_metric"].partition("@")
-    computed = [f"{metric}@{cutoff}" for metric in config["metrics"] for cutoff in config["topk"]]
-    if k and f"{name}@{k}".lower() not in map(str.lower, computed):
-        raise ValueError(f"valid_metric: [{config['valid_metric']}] is not computed; metrics and topk give {computed}.")
+def _baseline_keys(config, model: type[AbstractRecommender]) -> dict[str, Any]:
+    """What a baseline has in common with the chosen model: data, split and evaluation, and where it runs.
+
+    All else, such as its training, is its own default. UniversalMLP takes over which pre-trained model is meant.
+    """
+    given = config.external_config_dict
+    if config["model"] == "UniversalInterpolation" and model is base_class(config["base_model"]):
+        alone = {key: value for key, value in given.items() if key not in {*OWN_KEYS, "model", "dataset"}}
+        return copy.deepcopy(alone)  # the base as it is trained for the mixture
+    shared = [*dataset_arguments, *("eval_args", "metrics", "topk", "valid_metric", "metric_decimal_place")]
+    keys = {key: config[key] for key in shared if key not in DATA_KEYS and config[key] is not None}
+    of_the_run = {*general_arguments, *evaluation_arguments, *dataset_arguments, "encoding", "benchmark_filename"}
+    own = {*DATA_KEYS, "save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path"}
+    if model.__name__ == "UniversalMLP":
+        of_the_run |= {"pretrained", "universal_cache_dir"}
+    keys |= {key: value for key, value in given.items() if key in of_the_run - own}
+    if model.type == ModelType.SEQUENTIAL and not hasattr(model, "input_type"):
+        keys["train_neg_sample_args"] = None  # what RecBole demands with the loss CE, their default
+    return copy.deepcopy(keys)
+
+
+@contextlib.contextmanager
+def _no_arguments() -> Iterator[None]:
+    """RecBole reads every ``--key=value`` of the process for each config, also those of another model."""
+    arguments = sys.argv
+    sys.argv = arguments[:1]
+    try:
+        yield
+    finally:
+        sys.argv = arguments
 
 
 def _timed(name, model, dataset, files, config_dict, saved, **distributed) -> dict[str, Any]:
@@ -313,7 +370,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="run_recbole_universal.py",
         description="Train and evaluate a model with RecBole, with the universal features and models of "
-        "recbole_universal at hand. Takes what RecBole's run_recbole.py takes.",
+        "recbole_universal registered. Takes what RecBole's run_recbole.py takes.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=_EPILOG,
     )
@@ -353,11 +410,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run_named(model, dataset, files, distributed) -> None:
     _check_names(model, dataset)
     config = Config(model, dataset, files)
-    _check_folder(config)
     _check_written(config)
     if config["model"] == "UniversalMLP" and config["train_stage"] == "pretrain":
         print(f"\nThe model is in [{pretrain(files)}]; give this folder to the key pretrained.")
         return
+    _check_folder(config)
     results = run(model, dataset, files, **distributed)
     logging.getLogger().handlers.clear()  # the table is the last thing on the screen
     print("\n" + table(results))
@@ -395,8 +452,6 @@ def _model_names() -> list[str]:
 def _check_folder(config) -> None:
     """A data set that is no RecBole atomic file on disk, nor one that RecBole fetches, is refused in one line."""
     folder = Path(config["data_path"])
-    if config["train_stage"] == "pretrain":
-        return
     if folder.is_dir():
         parts = [f"{config['dataset']}.{part}" for part in config["benchmark_filename"] or ()]
         for name in parts or [config["dataset"]]:
@@ -487,13 +542,13 @@ any config key:
                      our keys:       properties/overall_universal.yaml, properties/model/UniversalMLP.yaml
 
 examples:
-  run_recbole_universal.py                                      the shipped model, zero-shot, beside Pop and ItemKNN
+  run_recbole_universal.py                                      the shipped model, zero-shot, and two baselines
   run_recbole_universal.py --train_stage=in_domain              the same model, trained on ml-100k itself
   run_recbole_universal.py --config_files=properties/quick_start_config/pretrain.yaml --data_path=../data
                                                                 a model of your own, pre-trained on many data sets
   run_recbole_universal.py -d yelp2018 --data_path=../data      on a data set of yours, as RecBole atomic files
   run_recbole_universal.py -m LightGCN                          a stock model
   run_recbole_universal.py -m DeepFM --config_files=fm.yaml     a stock model with universal columns
-  run_recbole_universal.py --universal_peers="['EASE']"         another comparison; [] for none
+  run_recbole_universal.py --universal_peers="['EASE']"         other baselines; [] for none
   run_recbole_universal.py --nproc=2                            two processes
 """

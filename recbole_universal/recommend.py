@@ -339,7 +339,8 @@ def main(arguments: Sequence[str]) -> int:
         print(f"recommend: {error}", file=sys.stderr)
         return 1
     seconds = time.perf_counter() - start
-    print(f"Wrote {n_rows} recommendations for {n_users} users to {options.output} in {seconds:.1f} s.")
+    what = f"{n_rows} recommendation{'s' * (n_rows != 1)} for {n_users} user{'s' * (n_users != 1)}"
+    print(f"Wrote {what} to {options.output} in {seconds:.1f} s.")
     return 0
 
 

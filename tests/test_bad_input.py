@@ -25,7 +25,7 @@ def build(path, small_config, **extra):
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        ({"universal_features": ["colour"]}, "colour.*activity"),
+        ({"universal_features": ["colour"]}, "activity.*colour"),
         ({"universal_features": 3}, "universal_features"),
         ({"universal_feature_args": {"colour": {}}}, "colour"),
         ({"universal_feature_args": {"activity": {"colour": 1}}}, "colour.*n_bins"),

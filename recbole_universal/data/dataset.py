@@ -8,10 +8,11 @@ the training interactions). The parts of the split share ``user_feat`` and ``ite
 from __future__ import annotations
 
 import contextlib
+import csv
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import recbole.data.dataset as recbole_datasets
@@ -19,6 +20,7 @@ import recbole.data.dataset.dataset as recbole_dataset_module
 import scipy.sparse as sp
 import torch
 from recbole.data.interaction import Interaction
+from recbole.sampler import Sampler
 from recbole.utils import FeatureSource, FeatureType, ModelType
 
 from recbole_universal.data.fields import column
@@ -29,17 +31,45 @@ from recbole_universal.features import FeaturePipeline, UniversalFeatures
 logger = logging.getLogger(__name__)
 
 WEIGHT_FIELD = "universal_weight"
+# What stands for a missing number in an atomic file.
+_MISSING = (
+    *(
+        "",
+        " ",
+        "#N/A",
+        "#N/A N/A",
+        "#NA",
+        "-1.#IND",
+        "-1.#QNAN",
+        "-NaN",
+        "-nan",
+        "1.#IND",
+        "1.#QNAN",
+        "<NA>",
+        "N/A",
+        "NA",
+    ),
+    *("NULL", "NaN", "None", "n/a", "nan", "null"),
+)
 _SOURCES = {"user": FeatureSource.USER, "item": FeatureSource.ITEM, "pair": FeatureSource.INTERACTION}
 
 
 @contextlib.contextmanager
-def _fast_read_csv() -> Iterator[None]:
-    """RecBole reads with pandas' Python parser, some three times slower than the C parser on the same text."""
+def reading_as_text() -> Iterator[None]:
+    """Let RecBole read atomic files as the plain text that they are, with pandas' C parser.
+
+    A line is a row, and the separator alone parts its fields, as in the files that RecBole writes. A quote is a
+    character, and ``NA`` is a token like any other. RecBole's own reader (pandas' Python parser) takes quotes for marks
+    of a field, stops at one that is not closed, and drops rows whose user or item is called ``NA`` or ``null``.
+    """
     pandas = recbole_dataset_module.pd
+    release = tuple(int(number) for number in pandas.__version__.split(".")[:2])
+    exact = {} if release >= (3, 1) else {"float_precision": "round_trip"}  # the default since pandas 3.1
 
     def read_csv(*args, **kwargs):
         if kwargs.get("engine") == "python" and len(kwargs.get("delimiter", "")) == 1:
-            kwargs.update(engine="c", float_precision="round_trip")
+            missing = {name: [""] if kind is str else _MISSING for name, kind in kwargs["dtype"].items()}
+            kwargs.update(engine="c", quoting=csv.QUOTE_NONE, keep_default_na=False, na_values=missing, **exact)
         return pandas.read_csv(*args, **kwargs)
 
     # A view of pandas with one name changed, for the length of one call.
@@ -90,7 +120,7 @@ class UniversalColumns(_Base):
                 )
 
     def _load_feat(self, filepath, source):
-        with _fast_read_csv():
+        with reading_as_text():
             return super()._load_feat(filepath, source)
 
     def _fill_nan(self) -> None:
@@ -214,7 +244,9 @@ class UniversalColumns(_Base):
         """A pair that is seen and held out counts as missed where no candidate is what a user has had."""
         if "proximity" not in self.universal_pipeline.families:
             return
-        n_repeated = sum(int(seen.multiply(training_matrix(part)).count_nonzero()) for part in held_out)
+        n_repeated = sum(
+            int(seen.multiply(training_matrix(part, histories=False)).count_nonzero()) for part in held_out
+        )
         if n_repeated:
             mended = (
                 "take them out of the files"
@@ -277,16 +309,8 @@ def pipeline_from_config(config) -> FeaturePipeline:
     Raises:
         ValueError: If a family or an argument is unknown or out of range.
     """
-    families = config["universal_features"]
-    if isinstance(families, str):
-        families = [families]
-    if not isinstance(families, (list, tuple)) or not families:
-        raise ValueError(
-            f"universal_features: a list of feature families is needed, e.g. [activity, cooccurrence, interaction]; "
-            f"got {families!r}."
-        )
     return FeaturePipeline(
-        families,
+        config["universal_features"],
         config["universal_feature_args"],
         seed=config["seed"],
         device=config["device"],
@@ -304,22 +328,37 @@ def shared_features(pipeline: FeaturePipeline, matrix: sp.csr_matrix, config) ->
         matrix: Training interactions, the same in all processes.
         config: RecBole ``Config``.
     """
-    several = torch.distributed.is_available() and torch.distributed.is_initialized()
-    if not (several and config["universal_cache_dir"]):
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return pipeline(matrix)
-    if config["local_rank"] == 0:
-        features = pipeline(matrix)
-        torch.distributed.barrier()
-        return features
-    torch.distributed.barrier()
-    return pipeline(matrix)
+    first = config["local_rank"] == 0 or not config["universal_cache_dir"]
+    features = _together(lambda: pipeline(matrix) if first else None)
+    return _together(lambda: features if first else pipeline(matrix))
 
 
-def training_matrix(part) -> sp.csr_matrix:
+def _together(compute: Callable[[], Any]) -> Any:
+    """The result of a computation of which every process knows that none has failed; else all raise its error."""
+    result, error = None, None
+    try:
+        result = compute()
+    except Exception as failed:  # whatever it is, the others must not wait for ever
+        error = failed
+    kind = next((kind for kind in (ValueError, OSError, MemoryError) if isinstance(error, kind)), RuntimeError)
+    failures: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(failures, None if error is None else (kind, str(error)))
+    if error is not None:
+        raise error
+    for failure in failures:
+        if failure is not None:
+            raise failure[0](failure[1])
+    return result
+
+
+def training_matrix(part, *, histories: bool = True) -> sp.csr_matrix:
     """Interactions of one built part as a matrix.
 
     Args:
-        part: A built RecBole data set. Of a sequential one, the items of each history count too.
+        part: A built RecBole data set.
+        histories: Whether the items of each history of a sequential one count too.
 
     Returns:
         scipy.sparse.csr_matrix: Weights (1, or ``universal_weight_field``), shape [user_num, item_num]; row and
@@ -329,7 +368,7 @@ def training_matrix(part) -> sp.csr_matrix:
     weighted = WEIGHT_FIELD in part.inter_feat
     weights = part.inter_feat[WEIGHT_FIELD].numpy() if weighted else np.ones(len(users), dtype=np.float32)
     history = part.iid_field + (part.config["LIST_SUFFIX"] or "")
-    if history != part.iid_field and history in part.inter_feat:
+    if histories and history != part.iid_field and history in part.inter_feat:
         lists = part.inter_feat[history].numpy()
         users = np.concatenate([users, np.repeat(users, lists.shape[1])])
         items = np.concatenate([items, lists.ravel()])
@@ -341,6 +380,18 @@ def training_matrix(part) -> sp.csr_matrix:
     if not weighted:
         matrix.data[:] = 1.0
     return matrix
+
+
+class SeenItems(Sampler):
+    """What each user has had, for a run that draws no negative item: a user who has had all items is none too many."""
+
+    def get_used_ids(self):
+        """See RecBole, which refuses such users by the number of items."""
+        self.item_num += 1
+        try:
+            return super().get_used_ids()
+        finally:
+            self.item_num -= 1
 
 
 def universal_dataset_class(base: type) -> type:

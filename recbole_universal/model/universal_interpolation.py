@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +17,10 @@ from recbole.utils import EvaluatorType, InputType, ModelType, get_model
 
 from recbole_universal.data.dataset import shared_features, training_matrix
 from recbole_universal.features.pipeline import pipeline_of
-from recbole_universal.model.interpolation import SCORE_SPACES, mix, to_space
+from recbole_universal.model.interpolation import mix, to_space
 from recbole_universal.model.ranker import scorer_of
 from recbole_universal.model.scorer import floored
+from recbole_universal.model.universal_mlp import check_ids
 from recbole_universal.pretrained import load_pretrained
 
 #: Bins of user activity for ``interpolation_weight: by_activity``.
@@ -62,8 +64,6 @@ class UniversalInterpolation(AbstractRecommender):
                 "that ranks, such as eval_args: {mode: full}."
             )
         self.universal_space = config["interpolation_space"]
-        if self.universal_space not in SCORE_SPACES:
-            raise ValueError(f"interpolation_space: must be one of {list(SCORE_SPACES)}, got {self.universal_space!r}.")
         self.universal_device = config["device"]
         self.universal_user, self.universal_item = config["USER_ID_FIELD"], config["ITEM_ID_FIELD"]
         self.universal_history = self.universal_item + config["LIST_SUFFIX"] if config["LIST_SUFFIX"] else None
@@ -72,12 +72,13 @@ class UniversalInterpolation(AbstractRecommender):
         matrix = training_matrix(dataset)
         matrix.data[:] = 1.0
         degree = np.diff(matrix.indptr)
-        n_bins, weight = _n_bins_and_weight(config["interpolation_weight"])
+        weight = config["interpolation_weight"]
+        n_bins = N_BINS if weight == "by_activity" else 1
         # An edge is the highest degree of its bin; equal degrees share one.
         edges = np.quantile(degree[degree > 0], np.arange(1, n_bins) / n_bins, method="lower") if n_bins > 1 else []
         self.universal_edges = torch.as_tensor(np.array(edges, dtype=np.float32))
         self.universal_degree = torch.from_numpy(degree.astype(np.float32))
-        self.universal_weights = torch.full((n_bins,), weight)
+        self.universal_weights = torch.full((n_bins,), 0.5 if isinstance(weight, str) else weight)
         self.universal_mixing = False
         self._universal_held: dict[tuple[bytes, ...], Any] | None = None
         # The base must draw the random numbers that it would draw alone.
@@ -107,10 +108,12 @@ class UniversalInterpolation(AbstractRecommender):
     def full_sort_predict(self, interaction) -> torch.Tensor:
         """Scores of all items for the users of a batch, shape [batch_size * n_items].
 
+        A sequential base alone answers for histories without a user id.
+
         Raises:
-            ValueError: If the base gives a score that is NaN or infinite.
+            ValueError: If the base gives a score that is NaN or infinite, or a user id is not one of the data set.
         """
-        if not self.universal_mixing or self._universal_weighs(0.0):
+        if self._universal_leaves_alone(interaction):
             return super().full_sort_predict(interaction)
         if self._universal_ranks_alone():
             return self._universal_rows(interaction[self.universal_user]).reshape(-1)
@@ -118,7 +121,7 @@ class UniversalInterpolation(AbstractRecommender):
 
     def predict(self, interaction) -> torch.Tensor:
         """Scores of the pairs of a batch, shape [batch_size]; the same as :meth:`full_sort_predict`'s."""
-        if not self.universal_mixing or self._universal_weighs(0.0):
+        if self._universal_leaves_alone(interaction):
             return super().predict(interaction)
         keys = [
             interaction[field].reshape(len(interaction), -1).double() for field in self._universal_fields(interaction)
@@ -143,6 +146,17 @@ class UniversalInterpolation(AbstractRecommender):
             of_items = {*self._universal_items.columns, getattr(self, "LABEL", None)}
             return [field for field in interaction.columns if field not in of_items]
         return [self.universal_user]
+
+    def _universal_leaves_alone(self, interaction) -> bool:
+        """Whether the base alone scores a batch."""
+        if not self.universal_mixing or self._universal_weighs(0.0):
+            return True
+        if self.universal_user not in interaction:
+            if self.type == ModelType.SEQUENTIAL:
+                return True
+            raise ValueError(f"The interaction lacks the field [{self.universal_user}], the users to score items for.")
+        check_ids(interaction[self.universal_user], len(self.universal_degree), self.universal_user)
+        return False
 
     def _universal_weighs(self, weight: float) -> bool:
         return bool((self.universal_weights == weight).all())
@@ -263,7 +277,7 @@ def read_base_checkpoint(file: str, **arguments) -> dict[str, Any]:
         FileNotFoundError: If there is no such file.
         ValueError: If it is none.
     """
-    if not Path(file).is_file():
+    if not isinstance(file, (str, os.PathLike)) or not Path(file).is_file():
         raise FileNotFoundError(f"base_checkpoint: there is no file [{file}].")
     try:
         checkpoint = torch.load(file, weights_only=False, **arguments)
@@ -291,13 +305,15 @@ def base_class(base_model: str | type) -> type:
         try:
             found = get_model(base_model)
         except (ImportError, AttributeError, ValueError) as error:
-            raise ValueError(
-                f"base_model: there is no RecBole model [{base_model}], or it cannot be imported."
-            ) from error
+            shown = repr(base_model)[1:-1][:100]
+            raise ValueError(f"base_model: there is no RecBole model [{shown}], or it cannot be imported.") from error
     else:
         found = base_model
     name = getattr(found, "__name__", str(found))
-    if not isinstance(found, type) or name in ("UniversalInterpolation", "UniversalMLP"):
+    if not (isinstance(found, type) and issubclass(found, AbstractRecommender)) or name in (
+        "UniversalInterpolation",
+        "UniversalMLP",
+    ):
         raise ValueError(f"base_model: [{name}] must be another RecBole model, e.g. LightGCN.")
     if getattr(found, "type", None) == ModelType.DECISIONTREE:
         raise ValueError(
@@ -310,16 +326,3 @@ def base_class(base_model: str | type) -> type:
 def _wrapped(base: type) -> type:
     # RecBole asks for the class name of some models (Pop in get_flops), so it is the base's.
     return type(base.__name__, (UniversalInterpolation, base), {"__doc__": base.__doc__, "__module__": __name__})
-
-
-def _n_bins_and_weight(weight) -> tuple[int, float]:
-    if weight == "auto":
-        return 1, 0.5
-    if weight == "by_activity":
-        return N_BINS, 0.5
-    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight <= 1:
-        raise ValueError(
-            f"interpolation_weight: must be a number from 0 (base alone) to 1 (universal model alone), auto or "
-            f"by_activity, got {weight!r}."
-        )
-    return 1, float(weight)

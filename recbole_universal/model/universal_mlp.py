@@ -49,10 +49,13 @@ class UniversalMLP(GeneralRecommender):
                 f"topk: {config['topk']} asks for more items than the data set has ({dataset.item_num - 1} and the "
                 f"padding item); valid: 1 to {dataset.item_num}."
             )
-        self.train_stage = checked_stage(config["train_stage"])
+        self.train_stage = config["train_stage"]
+        if self.train_stage == "pretrain":
+            raise ValueError(
+                "train_stage: pretrain trains on many data sets and not by RecBole's run_recbole; call "
+                "recbole_universal.pretrain(...) or run_recbole_universal.py --train_stage=pretrain."
+            )
         self.list_loss_name = config["list_loss"]
-        if self.list_loss_name not in LIST_LOSSES:
-            raise ValueError(f"list_loss: must be one of {list(LIST_LOSSES)}, got {self.list_loss_name!r}.")
         self.schema = features.schema
         self.scorer = UniversalScorer(dataset.universal_pipeline.dims, *(config[key] for key in NETWORK_KEYS))
         self.loss = BPRLoss()
@@ -95,11 +98,22 @@ class UniversalMLP(GeneralRecommender):
         )
 
     def predict(self, interaction) -> torch.Tensor:
-        """Scores of the pairs of a batch (real numbers, higher is better), shape [batch_size]."""
+        """Scores of the pairs of a batch (real numbers, higher is better), shape [batch_size].
+
+        Raises:
+            ValueError: If an id is not one of the data set.
+        """
+        check_ids(interaction[self.USER_ID], self.n_users, self.USER_ID)
+        check_ids(interaction[self.ITEM_ID], self.n_items, self.ITEM_ID)
         return self._score(interaction)
 
     def full_sort_predict(self, interaction) -> torch.Tensor:
-        """Scores of all items for the users of a batch, shape [batch_size * n_items]; the same as ``predict``'s."""
+        """Scores of all items for the users of a batch, shape [batch_size * n_items]; the same as ``predict``'s.
+
+        Raises:
+            ValueError: If an id is not one of the data set.
+        """
+        check_ids(interaction[self.USER_ID], self.n_users, self.USER_ID)
         return self.scorer.score_all(interaction[self.USER_ID]).reshape(-1)
 
     def get_extra_state(self) -> str:
@@ -111,20 +125,15 @@ class UniversalMLP(GeneralRecommender):
         refuse_other_schema(json.loads(state), self.schema, "The checkpoint")
 
 
-def checked_stage(stage: str) -> str:
-    """``train_stage`` of a RecBole run.
+def check_ids(ids: torch.Tensor, number: int, field: str) -> None:
+    """Look whether internal ids are in range: an index of -1 would be answered with the scores of the last one.
 
     Raises:
-        ValueError: If it is none of those.
+        ValueError: If one is not.
     """
-    if stage == "pretrain":
-        raise ValueError(
-            "train_stage: pretrain trains on many data sets and not by RecBole's run_recbole; call "
-            "recbole_universal.pretrain(...) or run_recbole_universal.py --train_stage=pretrain."
-        )
-    if stage not in TRAIN_STAGES:
-        raise ValueError(f"train_stage: must be one of {['pretrain', *TRAIN_STAGES]}, got {stage!r}.")
-    return stage
+    if len(ids) and (int(ids.min()) < 0 or int(ids.max()) >= number):
+        wrong = ids[(ids < 0) | (ids >= number)][0]
+        raise ValueError(f"{field}: internal ids go from 0 (padding) to {number - 1}, got {int(wrong)}.")
 
 
 def refuse_other_schema(saved: dict, schema: dict, what: str) -> None:

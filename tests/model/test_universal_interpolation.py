@@ -471,3 +471,40 @@ def test_the_universal_model_scores_validation_once_for_all_weights(keys, monkey
     monkeypatch.setattr(type(trainer), "_valid_epoch", lambda *_, **__: (0.0, {}))
     trainer.fit(train, valid, saved=False)
     assert len(valid) > 1 and len(calls) == len(valid)
+
+
+def test_a_history_without_a_user_id_gets_the_scores_of_the_base(keys):
+    """A session of somebody new: the base knows the history, and there is nobody to mix for."""
+    trainer, loaders = built(keys, "SASRec", interpolation_weight=0.5)
+    trainer.fit(*loaders[:2], saved=False)
+    model = trainer.model.eval()
+    batch = users_of(loaders[2])
+    session = Interaction({field: batch[field] for field in ("item_id_list", "item_length", "item_id")})
+    model.universal_mixing = False
+    alone = model.full_sort_predict(batch), model.predict(batch)
+    model.universal_mixing = True
+    assert torch.equal(model.full_sort_predict(session), alone[0]) and torch.equal(model.predict(session), alone[1])
+    assert not torch.equal(model.full_sort_predict(batch), alone[0])
+
+
+def test_users_that_are_not_there_are_refused(keys):
+    trainer, loaders = built(keys, "BPR", interpolation_weight=0.5)
+    trainer.fit(*loaders[:2], saved=False)
+    model = trainer.model.eval()
+    with pytest.raises(ValueError, match=r"lacks the field \[user_id\]"):
+        model.full_sort_predict(Interaction({"item_id": torch.tensor([1])}))
+    for user in (-1, 41):
+        with pytest.raises(ValueError, match=f"user_id: internal ids go from 0 .* to 40, got {user}"):
+            model.full_sort_predict(Interaction({"user_id": torch.tensor([user])}))
+
+
+@pytest.mark.parametrize("base", [3, [], "", "Foo", int, "UniversalMLP"])
+def test_a_base_that_is_none_is_named(keys, base):
+    with pytest.raises(ValueError, match=r"^base_model: "):
+        Config("UniversalInterpolation", "tiny", config_dict={**keys, "base_model": base})
+
+
+@pytest.mark.parametrize("file", [3, ["a.pth"], ".", "nowhere.pth", {}])
+def test_a_checkpoint_that_is_none_is_named(keys, file):
+    with pytest.raises((ValueError, OSError), match=r"^base_checkpoint: "):
+        Config("UniversalInterpolation", "tiny", config_dict={**keys, "base_checkpoint": file})
