@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import subprocess
 import sys
 import textwrap
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -117,6 +119,15 @@ def test_the_text_of_our_keys_is_not_run(tiny, tmp_path, monkeypatch):
     assert config["pretrain_name"] == code and not (tmp_path / "ran").exists()
     assert Config("UniversalMLP", "tiny", config_dict={**tiny, "pretrain_name": "2024"})["pretrain_name"] == "2024"
     assert config["universal_peers"] == ["Pop"] and config["pretrain_held_out"] == [] and config["query_users"] == 2
+
+
+@pytest.mark.parametrize("key", sorted(settings.OWN_KEYS))
+@pytest.mark.parametrize("model", ["UniversalMLP", "UniversalInterpolation"])
+def test_the_text_of_no_key_of_ours_is_run(key, model):
+    given = {"base_model": "BPR"} if model == "UniversalInterpolation" else {}
+    with contextlib.suppress(ValueError, OSError):
+        Config(model, "ml-100k", config_dict={**given, key: "__import__('os').mkdir('executed')"})
+    assert not Path("executed").exists()
 
 
 def test_every_key_of_the_properties_is_in_the_table():
