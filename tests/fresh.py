@@ -57,6 +57,12 @@ for line in sys.stdin:
         child(json.loads(line))
     print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
 """
+#: Code after which RecBole's processes are forks of this one, which need no import; with "spawn" each imports all anew.
+PROCESSES_FORK = """
+import torch.multiprocessing
+_start = torch.multiprocessing.start_processes
+torch.multiprocessing.spawn = lambda *args, **settings: _start(*args, **settings, start_method="fork")
+"""
 _servers: dict[str, subprocess.Popen] = {}
 
 
