@@ -17,6 +17,7 @@ PLUGIN = "import recbole_universal"
 _SERVER = """
 import atexit, json, os, runpy, sys, traceback
 PREAMBLE
+import torch._dynamo  # which the first optimizer imports, in a second
 
 def run(kind, what, arguments):
     sys.argv = [what if kind == "script" else kind, *arguments]
