@@ -49,13 +49,13 @@ class Mutant:
 
 #: Tests by the name that the table gives them, the cheapest and most likely first.
 TESTS = {
-    "SCORERS": "tests/graph/test_scorer_reference.py tests/graph/test_scorers.py tests/graph/test_item_models.py",
-    "COLUMNS": "tests/features/test_column_reference.py tests/features/test_proximity.py",
-    "FAMILIES": "tests/features/test_column_reference.py tests/features/test_families.py "
+    "SCORERS": "tests/graph/test_scorers_by_formula.py tests/graph/test_scorers.py tests/graph/test_item_models.py",
+    "COLUMNS": "tests/features/test_columns_by_formula.py tests/features/test_proximity.py",
+    "FAMILIES": "tests/features/test_columns_by_formula.py tests/features/test_families.py "
     "tests/features/test_binning.py tests/features/test_pairs.py",
     "KEYS": "tests/features/test_cache_key.py tests/features/test_cache.py",
-    "MODEL": "tests/model/test_decision_reference.py tests/model/test_ranker.py",
-    "MIXING": "tests/model/test_decision_reference.py tests/model/test_interpolation.py "
+    "MODEL": "tests/model/test_scores_by_formula.py tests/model/test_ranker.py",
+    "MIXING": "tests/model/test_scores_by_formula.py tests/model/test_interpolation.py "
     "tests/model/test_universal_interpolation.py",
     "TRAINING": "tests/test_pretraining.py tests/test_universal_mlp.py",
     "READING": "tests/io tests/test_recommend.py tests/test_bad_input.py",

@@ -17,6 +17,7 @@ PLUGIN = "import recbole_universal"
 _SERVER = """
 import atexit, json, os, runpy, sys, traceback
 PREAMBLE
+import torch._dynamo  # which the first optimizer imports, in a second
 
 def run(kind, what, arguments):
     sys.argv = [what if kind == "script" else kind, *arguments]
@@ -56,6 +57,12 @@ for line in sys.stdin:
     if not process:
         child(json.loads(line))
     print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
+"""
+#: Code after which RecBole's processes are forks of this one, which need no import; with "spawn" each imports all anew.
+PROCESSES_FORK = """
+import torch.multiprocessing
+_start = torch.multiprocessing.start_processes
+torch.multiprocessing.spawn = lambda *args, **settings: _start(*args, **settings, start_method="fork")
 """
 _servers: dict[str, subprocess.Popen] = {}
 

@@ -79,22 +79,32 @@ def test_module_without_a_script_says_so(tmp_path):
     assert result.returncode == 1 and "there is no script [nowhere.py]" in result.stderr
 
 
-@pytest.mark.parametrize("stage", ["in_domain", "zero_shot"])
-def test_two_spawned_processes(tiny, small_config, tmp_path, stage):
+def two_processes(keys: dict, tmp_path) -> str:
+    """A script that runs UniversalMLP in two processes, which meet in ``tmp_path``."""
     file = tmp_path / "universal.yaml"
-    if stage == "zero_shot":
-        small_config = {key: small_config[key] for key in ("show_progress", "gpu_id", "state")}
-    file.write_text(yaml.safe_dump({**tiny, **small_config}))
-    script = tmp_path / "two.py"
-    script.write_text(
+    file.write_text(yaml.safe_dump(keys))
+    return (
         "import sys\nimport recbole_universal\nfrom recbole.quick_start import run\n"
         + meet_in_a_file(tmp_path)
         + "if __name__ == '__main__':\n"
         f"    print(run('UniversalMLP', 'tiny', [{str(file)!r}], nproc=2)['test_result'])\n"
     )
+
+
+def test_two_spawned_processes(tiny, small_config, tmp_path):
+    script = tmp_path / "two.py"
+    script.write_text(two_processes({**tiny, **small_config}, tmp_path))
     result = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "ndcg@10" in result.stdout
+
+
+def test_two_processes_zero_shot(tiny, tmp_path):
+    """They find what one process finds."""
+    keys = {**tiny, "show_progress": False, "gpu_id": "", "state": "ERROR"}
+    found = python(fresh.PROCESSES_FORK + two_processes(keys, tmp_path)).stdout
+    alone = run_recbole("UniversalMLP", "tiny", config_dict=dict(keys), saved=False)["test_result"]
+    assert str(float(alone["ndcg@10"])) in found
 
 
 def test_notebook_like_command(tiny, small_config):

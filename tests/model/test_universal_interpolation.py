@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import fresh
 import numpy as np
 import pytest
@@ -298,17 +295,16 @@ def test_a_checkpoint_reloads_in_a_fresh_process(keys, tmp_path):
     assert float(done.stdout.split()[-1]) == pytest.approx(result["test_result"]["ndcg@10"], abs=1e-9)
 
 
-def test_two_spawned_processes(keys, tmp_path):
+def test_two_processes(keys, tmp_path):
     file = tmp_path / "two.yaml"
     file.write_text(yaml.safe_dump({**keys, "base_model": "BPR"}))
-    script = tmp_path / "two.py"
-    script.write_text(
-        "import recbole_universal\nfrom recbole.quick_start import run\n"
+    code = (
+        "from recbole.quick_start import run\n"
+        + fresh.PROCESSES_FORK
         + meet_in_a_file(tmp_path)
-        + "if __name__ == '__main__':\n"
-        f"    print(run('UniversalInterpolation', 'tiny', [{str(file)!r}], nproc=2)['test_result'])\n"
+        + f"print(run('UniversalInterpolation', 'tiny', [{str(file)!r}], nproc=2)['test_result'])\n"
     )
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    done = fresh.run("-c", code)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "ndcg@10" in done.stdout
 
