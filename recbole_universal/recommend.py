@@ -20,7 +20,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from recbole_universal.data.interaction_table import Report, import_pyarrow, read_interactions, read_users
+from recbole_universal.io.interactions import Report, read_interactions
+from recbole_universal.io.users import read_users
 
 if TYPE_CHECKING:
     from recbole_universal.pretrained import Pretrained
@@ -261,11 +262,22 @@ class _TextSink:
             self._zipped.close()
 
 
+def _import_pyarrow():
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ImportError(
+            "Parquet is written with pyarrow, which is not installed: pip install pyarrow, or write CSV."
+        ) from error
+    return pyarrow
+
+
 class _ParquetSink:
     """Writes rows as Parquet; ids are integers or strings."""
 
     def __init__(self, file: IO[bytes], name: str) -> None:
-        self._arrow = import_pyarrow()
+        self._arrow = _import_pyarrow()
         self._file = file
         self._writer: Any = None
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import scipy.sparse as sp
 
-from recbole_universal.data.interaction_table import read_interactions
+from recbole_universal.io.interactions import read_interactions
 
 
 def _parser() -> argparse.ArgumentParser:
