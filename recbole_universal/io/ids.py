@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -23,38 +24,41 @@ class Ids:
     def __init__(self, strip: bool) -> None:
         self._strip = strip
         self._codes: dict[Any, int] = {}
+        self._known: dict[Any, int] = self._codes  # of values as they stand in the table
+        if strip:
+            self._known = {}
 
-    def prepared(self, values: Any) -> tuple[np.ndarray, list]:
-        """Places of rows in a list of the ids that they hold, and that list; below 0: ``MISSING``, ``NOT_TEXT``.
+    def codes(self, values: Any) -> np.ndarray:
+        """Codes of rows, int32; a new id gets the next one. Below 0: ``MISSING``, ``NOT_TEXT``.
 
         Raises:
             TypeError: if the values are no ids.
         """
         places, found = pd.factorize(values)
-        places = np.asarray(places, dtype=np.int64)
-        ids: list[Any] = []
-        lookup = np.empty(len(found) + 1, dtype=np.int64)
-        lookup[-1] = MISSING  # what pandas takes for missing has the place -1
-        for number, value in enumerate(found.tolist()):
-            if isinstance(value, str):
-                value = value.strip() if self._strip else value
-                if not value.strip() or NOT_UTF_8 in value or not _is_utf_8(value):
-                    lookup[number] = NOT_TEXT if value.strip() else MISSING
-                    continue
-            elif is_missing(value):
-                lookup[number] = MISSING
-                continue
-            lookup[number] = len(ids)
-            ids.append(value)
-        return lookup[places], ids
-
-    def codes(self, places: np.ndarray, ids: list) -> np.ndarray:
-        """Codes of rows, int32; an id that is new gets the next one. ``places`` are those of rows that count."""
-        _, first = np.unique(places, return_index=True)
-        for place in places[np.sort(first)].tolist():
-            self._codes.setdefault(ids[place], len(self._codes))
-        lookup = np.array([self._codes.get(value, -1) for value in ids], dtype=np.int32)
+        raw = found.tolist()
+        codes = list(map(self._known.get, raw))
+        if None in codes:
+            codes = [self._code(value) if code is None else code for value, code in zip(raw, codes, strict=True)]
+        lookup = np.array([*codes, MISSING], dtype=np.int32)  # what pandas takes for missing has the place -1
         return lookup[places]
+
+    def _code(self, value: Any) -> int:
+        """The code of a value that is met for the first time."""
+        name = value
+        if isinstance(value, str):
+            name = value.strip() if self._strip else value
+            if not name or name.isspace():
+                return MISSING
+            if NOT_UTF_8 in name or not (name.isascii() or _is_utf_8(name)):
+                return NOT_TEXT
+        elif is_missing(value):
+            return MISSING
+        code = self._known[value] = self._codes.setdefault(name, len(self._codes))
+        return code
+
+    def name(self, code: int) -> Any:
+        """The id of a code."""
+        return next(islice(self._codes, code, None))
 
     def __contains__(self, value: Any) -> bool:
         return value in self._codes
@@ -62,10 +66,18 @@ class Ids:
     def __len__(self) -> int:
         return len(self._codes)
 
-    def joined(self, codes: np.ndarray) -> tuple[pd.Index, np.ndarray, list[tuple[Any, Any]]]:
-        """The ids, codes in which ids of one text are one (27 and "27"), and the pairs that were joined."""
+    def joined(self, codes: np.ndarray, has_unused: bool) -> tuple[pd.Index, np.ndarray, list[tuple[Any, Any]]]:
+        """The ids, codes in which ids of one text are one (27 and "27"), and the pairs that were joined.
+
+        Args:
+            codes: of the rows that count.
+            has_unused: whether there are ids that none of these rows has, or that a row that is left out had first.
+        """
         values = list(self._codes)
-        kinds = {type(value) for value in values}
+        if has_unused:
+            codes, kept = pd.factorize(codes)
+            values = [values[code] for code in kept.tolist()]
+        kinds = set(map(type, values))
         if kinds == {float} and all(value.is_integer() and abs(value) < 2**53 for value in values):
             values = [int(value) for value in values]
         elif len(kinds) > 1:
@@ -77,7 +89,7 @@ class Ids:
                 same = np.flatnonzero(places != np.arange(len(places)))
                 pairs = [(values[places[place]], values[place]) for place in same.tolist()]
                 values = [values[place] for place in kept.tolist()]
-                return pd.Index(values), new_codes.astype(np.int32)[codes], pairs
+                return pd.Index(values), new_codes[codes], pairs
         return pd.Index(values), codes, []
 
 

@@ -179,7 +179,7 @@ class _Rows:
         """Add the rows of a chunk; ``row`` is what one is called."""
         self.n_rows += len(chunk.users) if chunk.n_rows < 0 else chunk.n_rows
         try:
-            (users, user_ids), (items, item_ids) = self.users.prepared(chunk.users), self.items.prepared(chunk.items)
+            users, items = self.users.codes(chunk.users), self.items.codes(chunk.items)
         except (TypeError, NotImplementedError) as error:
             raise ValueError(f"The users or the items are values that are no ids: {error}") from error
         usable = (users >= 0) & (items >= 0)
@@ -188,8 +188,8 @@ class _Rows:
             self._leave_out(np.flatnonzero(~usable), users, items, chunk, row)
             users, items = users[usable], items[usable]
         for user, item in zip(users[: 2 - len(self.shown)], items, strict=False):
-            self.shown.append(f"user [{user_ids[user]}], item [{item_ids[item]}]")
-        self.codes.append((self.users.codes(users, user_ids), self.items.codes(items, item_ids)))
+            self.shown.append(f"user [{self.users.name(user)}], item [{self.items.name(item)}]")
+        self.codes.append((users, items))
 
     def _leave_out(self, places: np.ndarray, users: np.ndarray, items: np.ndarray, chunk: Chunk, row: str) -> None:
         for place in places[:5].tolist():
@@ -243,7 +243,7 @@ class _Rows:
             for word in _NULL_WORDS:
                 if word in ids:
                     report(f"{where}: the {kind} id [{word}] is an id like any other here.")
-        found, codes, pairs = ids.joined(codes)
+        found, codes, pairs = ids.joined(codes, self.bad.count > 0)
         if pairs:
             which = f"{pairs[0][0]!r} and {pairs[0][1]!r}"
             report(f"{where}: {len(pairs)} {kind} ids have several types, such as {which}; each pair is one {kind}.")

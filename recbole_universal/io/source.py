@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 
 
 @dataclass
@@ -20,8 +21,8 @@ class Chunk:
         n_rows: rows of the file that these are, where one row has several items; below 0: as many as ``users``.
     """
 
-    users: np.ndarray
-    items: np.ndarray
+    users: np.ndarray | pd.Series
+    items: np.ndarray | pd.Series
     numbers: np.ndarray | range
     problems: dict[int, str] = field(default_factory=dict)
     n_rows: int = -1

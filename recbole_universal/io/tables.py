@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -22,7 +21,7 @@ from recbole_universal.io.source import Chunk, Source
 _VECTORS = 2**8  # of 2,048 rows at once
 _INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}
 _FLOATS = {"FLOAT", "DOUBLE"}
-_NESTED = ("[", "STRUCT", "MAP", "UNION")
+_NESTED = ("STRUCT", "MAP", "UNION")
 
 Opened = AbstractContextManager[tuple[duckdb.DuckDBPyConnection, str, list]]
 
@@ -100,8 +99,7 @@ def column_values(source: Any, place: int) -> list:
     with opened as (duck, table, parameters):
         name, kind = _described(duck, table, parameters)[place]
         duck.execute(f"SELECT {_selected(name, kind, 'id', 'users')} FROM {table}", parameters)
-        found = duck.fetchnumpy()
-        return _values(found, "id", kind).tolist()
+        return _values(duck.fetchdf(), "id", kind).tolist()
 
 
 def arrow_names(table: Any) -> list[str]:
@@ -139,7 +137,7 @@ def _described(duck: duckdb.DuckDBPyConnection, table: str, parameters: list) ->
 def _selected(name: str, kind: str, alias: str, where: str) -> str:
     """A column as SQL: numbers, or text where DuckDB's type has no equal in NumPy; and whether it is missing."""
     column = quoted(name)
-    if kind.endswith("]") or kind.startswith(_NESTED[1:]):
+    if kind.endswith("]") or kind.startswith(_NESTED):
         raise ValueError(f"{where}: column [{name}] holds values that are no ids ({kind[:60]}).")
     if kind in _INTEGERS or kind == "BOOLEAN":
         value = f"coalesce({column}, {'false' if kind == 'BOOLEAN' else '0'})"
@@ -150,15 +148,12 @@ def _selected(name: str, kind: str, alias: str, where: str) -> str:
     return f"{value} AS {alias}, {column} IS NULL AS no_{alias}"
 
 
-def _values(found: dict[str, Any], alias: str, kind: str) -> np.ndarray:
-    values, missing = (np.ma.getdata(found[name]) for name in (alias, f"no_{alias}"))
+def _values(found: pd.DataFrame, alias: str, kind: str) -> pd.Series:
+    """The ids of a column that was selected; a missing one is ``None``."""
+    values, missing = found[alias], found[f"no_{alias}"]
     if kind.startswith(("DECIMAL", "HUGEINT", "UHUGEINT")):
-        values = np.array([_number(value) for value in values], dtype=object)
-    if not missing.any():
-        return values
-    values = values.astype(object)
-    values[missing.astype(bool)] = None
-    return values
+        values = pd.Series([_number(value) for value in values], dtype=object)
+    return values.astype(object).mask(missing, None) if missing.any() else values
 
 
 def _number(text: str) -> Any:
@@ -177,8 +172,7 @@ def _chunks(opened, chosen, show_progress: bool) -> Iterator[Chunk]:
         )
         duck.execute(f"SELECT {selected} FROM {table}", parameters)
         number = 1
-        while len(frame := duck.fetch_df_chunk(_VECTORS)):
-            found = {name: frame[name].to_numpy() for name in frame}
+        while len(found := duck.fetch_df_chunk(_VECTORS)):
             users, items = _values(found, "users", chosen[0][1]), _values(found, "items", chosen[1][1])
             yield Chunk(users, items, range(number, number + len(users)))
             number += len(users)
