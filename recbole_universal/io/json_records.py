@@ -98,7 +98,9 @@ def _chunks(path: Path, by_line: bool, keys: tuple[str, str], show_progress: boo
             ids = [record.get(key) for key in keys]
             for kind, value in zip(("user", "item"), ids, strict=True):
                 if isinstance(value, (dict, list)):
-                    problems[len(users)] = f"{'an' if kind == 'item' else 'a'} {kind} that is no text or number"
+                    problems.setdefault(
+                        len(users), f"{'an' if kind == 'item' else 'a'} {kind} that is no text or number"
+                    )
         users.append(_text(ids[0]))
         items.append(_text(ids[1]))
         numbers.append(number)

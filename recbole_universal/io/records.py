@@ -83,7 +83,7 @@ def records(text: str, dialect: Dialect) -> Iterator[tuple[list[str], str]]:
     start = 0
     while start <= len(text):
         fields, problem, end = read_record(text, start, dialect, last=True)
-        if text[start:end].strip():
+        if text[start:end].strip(" \t"):
             yield fields, problem
         start = end + 1
 
@@ -112,9 +112,9 @@ def _quoted_record(
                     raise NeedsMore
                 return None
             value = text[begin + 1 : quote]
-            if backslash:
-                value = re.sub(r'\\(["\\])', r"\1", value)
-            value = value.replace('""', '"')
+            value = (
+                re.sub(r'\\([\\"])|""', lambda found: found[1] or '"', value) if backslash else value.replace('""', '"')
+            )
             position = quote + 1
             if position > line_end:
                 if len(fields) >= width:  # else stray quotes would make it read on and on

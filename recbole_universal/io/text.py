@@ -143,7 +143,7 @@ class _Rows:
             if place < after:
                 continue  # within a record of several lines
             start, end = int(starts[place]), int(starts[place + 1]) - 1
-            if block[start:end].isspace() or start == end:
+            if not block[start:end].strip(" \t"):
                 kept[place] = False
             elif block.startswith(TOO_LONG, start) or end - start > LONGEST_LINE:
                 problems[place] = _TOO_LONG
@@ -184,6 +184,8 @@ class _Rows:
             f"(len(fields) <= {width} OR (len(fields) = {width + 1} AND trim(fields[{width + 1}]) = ''))",
             f"length(line) <= {LONGEST_LINE}",
         ]
+        if separator == "\t":
+            conditions.append("trim(line, ' \t') <> ''")
         parameters = [text, separator]
         value = "trim({})"
         if dialect.quoting and '"' in block:
