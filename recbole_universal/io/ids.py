@@ -89,8 +89,8 @@ class Ids:
                 same = np.flatnonzero(places != np.arange(len(places)))
                 pairs = [(values[places[place]], values[place]) for place in same.tolist()]
                 values = [values[place] for place in kept.tolist()]
-                return pd.Index(values), new_codes[codes], pairs
-        return pd.Index(values), codes, []
+                return pd.Index(values, tupleize_cols=False), new_codes[codes], pairs
+        return pd.Index(values, tupleize_cols=False), codes, []
 
 
 def whole(value: Any) -> Any:

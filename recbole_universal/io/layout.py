@@ -83,9 +83,12 @@ def _comments(lines: list[str], where: str) -> tuple[int, list[str]]:
         while count < len(lines) and (lines[count].startswith(mark) or not lines[count].strip()):
             count += 1
         marked = [line for line in lines[:count] if line.strip()]
-        if not marked or (count == len(lines) and any(not line[1:2].isspace() for line in marked)):
+        rows = [line for line in lines[count : count + 20] if line.strip()]
+        header = bool(rows) and bool(marked) and _is_header(marked[-1][1:].strip(), rows[0])
+        others = marked[:-1] if header else marked
+        if not marked or not all(line[1:2].strip(f" \t{mark}") == "" or _unlike(line, rows) for line in others):
             continue
-        if count < len(lines) and _is_header(marked[-1][1:].strip(), lines[count]):
+        if header:
             last = max(number for number, line in enumerate(lines[:count]) if line.strip())
             lines[last] = lines[last][1:].strip()
             count, marked = last, marked[:-1]
@@ -97,6 +100,15 @@ def _comments(lines: list[str], where: str) -> tuple[int, list[str]]:
             said.append(f"{where}: the first {len(marked)} {rows} and left out: [{marked[0][:60]}].")
         return count, said
     return 0, []
+
+
+def _unlike(line: str, rows: list[str]) -> bool:
+    """Whether no separator gives a line as many columns as it gives one of the rows."""
+    return bool(rows) and not any(
+        1 < len(_header([line], separator)) == len(_header([row], separator))
+        for separator in SEPARATORS
+        for row in rows
+    )
 
 
 def _header(lines: list[str], separator: str) -> list[str]:

@@ -112,9 +112,8 @@ def _quoted_record(
                     raise NeedsMore
                 return None
             value = text[begin + 1 : quote]
-            value = (
-                re.sub(r'\\([\\"])|""', lambda found: found[1] or '"', value) if backslash else value.replace('""', '"')
-            )
+            pattern = r'\\([\\"])|""' if backslash else '()""'
+            value = re.sub(pattern, lambda found: found[1] or '"', value)
             position = quote + 1
             if position > line_end:
                 if len(fields) >= width:  # else stray quotes would make it read on and on

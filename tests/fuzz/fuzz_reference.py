@@ -62,7 +62,11 @@ def fields_of(lines, n, separator, width, backslash):
 
 def plain_fields(line, separator):
     """Fields of a line without quoting."""
-    return line.replace("\t", " ").split() if separator == "blanks" else line.split(separator)
+    return (
+        [field for field in line.replace("\t", " ").split(" ") if field]
+        if separator == "blanks"
+        else line.split(separator)
+    )
 
 
 def right_number(fields, needed, width):
