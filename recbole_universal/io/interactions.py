@@ -157,7 +157,7 @@ def _sources(source: Any, user_column, item_column, show_progress: bool) -> tupl
 
 def _file_source(path: Path, user_column, item_column, show_progress: bool) -> Source:
     with open_text(path) as file:
-        first = next(file.pieces(), "")
+        first = file.start()
     make = json_source if is_json(first) else text_source
     return make(path, first, user_column, item_column, show_progress)
 

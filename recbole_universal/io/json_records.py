@@ -24,7 +24,7 @@ _DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=lambd
 
 
 def is_json(first: str) -> bool:
-    """Whether a file is JSON, by its first piece."""
+    """Whether a file is JSON, by its start."""
     text = first.lstrip()
     if not text.startswith(("{", "[")):
         return False
@@ -42,7 +42,7 @@ def json_source(
 
     Args:
         path: the file.
-        first: its first piece.
+        first: its start.
         user_column: key of the users; ``None``: recognised.
         item_column: as ``user_column``.
         show_progress: whether to draw a progress bar.

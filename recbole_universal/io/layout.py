@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from recbole_universal.io.column_names import find_columns, is_atomic, is_weak, plain_name, recognised
 from recbole_universal.io.records import BLANKS, SEPARATORS, Dialect, records, split_line
+from recbole_universal.io.streams import LONGEST_LINE
 
 _SAMPLE_LINES = 1000
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
@@ -47,11 +48,13 @@ class Layout:
 
 
 def find_layout(text: str, user_column: Hashable | None, item_column: Hashable | None, where: str) -> Layout:
-    """How a file is made, by its first block: by its header, or by the shape of its first lines.
+    """How a file is made, by its start: by its header, or by the shape of its first lines.
 
     Raises:
         ValueError: if it is no table or the columns cannot be told.
     """
+    if text.find("\n", 0, LONGEST_LINE) < 0 and len(text) > LONGEST_LINE:
+        raise ValueError(f"{where} is no text file with one row a line: its first line has more than 1 MiB.")
     lines = text.split("\n", _SAMPLE_LINES)[:_SAMPLE_LINES]
     n_comments, note = _comments(lines, where)
     body = lines[n_comments:]
@@ -96,8 +99,8 @@ def _comments(lines: list[str], where: str) -> tuple[int, list[str]]:
         else:
             said = []
         if marked:
-            rows = "line is a comment" if len(marked) == 1 else "lines are comments"
-            said.append(f"{where}: the first {len(marked)} {rows} and left out: [{marked[0][:60]}].")
+            which = "first line is a comment" if len(marked) == 1 else f"first {len(marked)} lines are comments"
+            said.append(f"{where}: the {which} and left out: [{marked[0][:60]}].")
         return count, said
     return 0, []
 

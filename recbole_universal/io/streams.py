@@ -59,6 +59,15 @@ class TextFile:
         except UnicodeError as error:
             raise ValueError(f"{self.path} is no UTF-16 text: {error}") from error
 
+    def start(self) -> str:
+        """The first piece, of the whole file if it is small."""
+        text = ""
+        for piece in self.pieces():
+            text += piece
+            if len(text) > LONGEST_LINE:
+                break
+        return text
+
     def blocks(self) -> Iterator[str]:
         """Whole lines, joined by newlines; the last newline is left out."""
         rest, skipping = "", False

@@ -35,7 +35,7 @@ def text_source(
 
     Args:
         path: the file.
-        first: its first block.
+        first: its start.
         user_column: name of the user column, or its position from 1 in a file without header; ``None``: recognised.
         item_column: as ``user_column``.
         show_progress: whether to draw a progress bar.

@@ -20,8 +20,8 @@ pytestmark = pytest.mark.slow
 def column(rng, n):
     """An Arrow column of some type, and its ids (``None``: missing); no ids at all: the type holds none."""
     kind = rng.choice(
-        "int8 int64 uint64 float32 float64 nan_floats halves text large binary dictionary decimal wide uuid bool date time "
-        "nested struct null blanks".split()
+        "int8 int64 uint64 float32 float64 nan_floats halves text large binary dictionary decimal wide uuid bool "
+        "date time nested struct null blanks".split()
     )
     share = rng.choice([0, 0, 0.1])
 
