@@ -43,7 +43,7 @@ class _Lists:
 
 
 def recommend(
-    interactions: pd.DataFrame | str | os.PathLike[str],
+    interactions: Any,
     *,
     top_k: int = 10,
     users: Any = None,
@@ -61,8 +61,9 @@ def recommend(
     warnings.
 
     Args:
-        interactions: one row an interaction, as a data frame or the path of a CSV, TSV or Parquet file (text files
-            also gzip). Ids may be of any type; those of text files are kept as written.
+        interactions: one row an interaction, as a frame of pandas or polars, an Arrow table, or the path of a text,
+            JSON or Parquet file or a folder of parts (text and JSON also gzip, zstd). Ids may be of any type; those of
+            text files are kept as written.
         top_k: items of a list, between 1 and the number of items.
         users: ids of the users who get lists, or a file of them; ``None``: all. One without interactions gets the
             most popular items, scored by their share of the most popular item's users.
@@ -83,7 +84,7 @@ def recommend(
     Raises:
         ValueError: naming the file, column or argument and what is valid.
         OSError: if a file cannot be read.
-        ImportError: if Parquet is read without pyarrow.
+        ImportError: if zstd text is read without pyarrow.
     """
     messages: list[str] = []
     try:
@@ -335,7 +336,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="What is left out of the input, and why, is said on stderr.",
     )
     parser.add_argument(
-        "interactions", metavar="INTERACTIONS", help="CSV, TSV (also .gz) or Parquet: a row a user-item pair"
+        "interactions", metavar="INTERACTIONS", help="text (CSV, ...), JSON or Parquet, or a folder of parts"
     )
     parser.add_argument("--output", required=True, metavar="RECS", help=f"file to write: {', '.join(_ENDINGS)}")
     parser.add_argument("--top-k", type=int, default=10, metavar="K", help="items of a list (default: 10)")

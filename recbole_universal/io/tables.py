@@ -130,8 +130,8 @@ def _source(opened, user_column, item_column, where: str, partitions: set[str], 
 
 
 def _described(duck: duckdb.DuckDBPyConnection, table: str, parameters: list) -> list[tuple[str, str]]:
-    described = duck.execute(f"SELECT * FROM {table} LIMIT 0", parameters).description
-    return [(str(column[0]), str(column[1])) for column in described or ()]
+    described = duck.execute(f"DESCRIBE SELECT * FROM {table}", parameters).fetchall()
+    return [(name, kind) for name, kind, *_ in described]
 
 
 def _selected(name: str, kind: str, alias: str, where: str) -> str:
