@@ -51,7 +51,7 @@ class Ids:
                 return MISSING
             if NOT_UTF_8 in name or not (name.isascii() or _is_utf_8(name)):
                 return NOT_TEXT
-        elif is_missing(value):
+        elif not isinstance(value, int) and is_missing(value):
             return MISSING
         code = self._known[value] = self._codes.setdefault(name, len(self._codes))
         return code

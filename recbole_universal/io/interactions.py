@@ -221,7 +221,10 @@ class _Rows:
         self.codes.clear()
         users, user_codes = self._joined(self.users, user_codes, "user", where, report)
         items, item_codes = self._joined(self.items, item_codes, "item", where, report)
-        pairs = np.unique(user_codes.astype(np.int64) * len(items) + item_codes)
+        pairs = user_codes.astype(np.int64)
+        pairs *= len(items)
+        pairs += item_codes
+        pairs = np.unique(pairs)
         repeated = n_usable - len(pairs)
         if repeated and source.one_item:
             rows = "row repeats" if repeated == 1 else "rows repeat"

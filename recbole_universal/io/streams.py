@@ -14,7 +14,7 @@ from typing import BinaryIO
 LONGEST_LINE = 2**20
 TOO_LONG = "\0"  # stands for a line beyond the longest; no text holds this character
 NOT_UTF_8 = "\ufdd0"  # stands for a byte that is not UTF-8; Unicode gives this character to nobody
-PIECE = 2**22
+PIECE = 2**21
 _DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
 
 codecs.register_error(

@@ -120,7 +120,7 @@ class _Rows:
 
     def __post_init__(self) -> None:
         layout, dialect = self.layout, self.layout.dialect
-        self._names = (layout.name(layout.user), layout.name(layout.item)) if layout.header else None
+        self._names = (layout.name(layout.user), layout.name(layout.item))
         # [u1,i1,5], ["u1","i1","5"]: fields without quotes, or in quotes that hold neither quote nor separator.
         separator = re.escape(dialect.separator)
         fields = rf'(?:[^"{separator}]*| *"[^"\\{separator}]*" *)' if dialect.quoting else ""
@@ -131,9 +131,10 @@ class _Rows:
         layout = self.layout
         columns, plain = self._split(block)
         numbers = np.arange(number, number + len(plain))
+        may_repeat = layout.header is not None and all(name in block for name in self._names)
         odd = np.flatnonzero(~plain).tolist()
         if not odd:
-            return self._chunk(columns, numbers, {}), ""
+            return self._chunk(columns, numbers, {}, may_repeat), ""
         lengths = np.fromiter(map(len, block.split("\n")), dtype=np.int64, count=len(plain))
         starts = np.concatenate([[0], np.cumsum(lengths + 1)])
         kept = np.ones(len(plain), dtype=bool)
@@ -160,10 +161,10 @@ class _Rows:
                     problems[place] = problem
                 else:
                     for values, field in zip(columns, self._used(), strict=True):
-                        values[place] = fields[field].strip()
+                        values[place] = fields[field]
         places = np.cumsum(kept) - 1
         problems = {int(places[place]): problem for place, problem in problems.items()}
-        return self._chunk([values[kept] for values in columns], numbers[kept], problems), rest
+        return self._chunk([values[kept] for values in columns], numbers[kept], problems, may_repeat), rest
 
     def _used(self) -> list[int]:
         history = self.layout.history
@@ -182,16 +183,16 @@ class _Rows:
         conditions = [
             f"len(fields) >= {dialect.needed}",
             f"(len(fields) <= {width} OR (len(fields) = {width + 1} AND trim(fields[{width + 1}]) = ''))",
-            f"length(line) <= {LONGEST_LINE}",
+            f"strlen(line) <= {LONGEST_LINE}",
         ]
         if separator == "\t":
             conditions.append("trim(line, ' \t') <> ''")
         parameters = [text, separator]
-        value = "trim({})"
+        value = "{}"  # blanks around it are taken off later
         if dialect.quoting and '"' in block:
             conditions.append("(NOT contains(line, '\"') OR regexp_full_match(line, $3))")
             parameters.append(self._plain)
-            value = "trim({}, ' \"')"
+            value = "replace({}, '\"', '')"
         chosen = ", ".join(
             f"CASE WHEN plain THEN {value.format(f'fields[{field + 1}]')} END AS field{number}"
             for number, field in enumerate(self._used())
@@ -206,16 +207,18 @@ class _Rows:
         plain = np.ma.filled(found.pop("plain"), False)
         return [np.ma.filled(values.astype(object), None) for values in found.values()], plain
 
-    def _chunk(self, columns: list[np.ndarray], numbers: np.ndarray, problems: dict[int, str]) -> Chunk:
+    def _chunk(
+        self, columns: list[np.ndarray], numbers: np.ndarray, problems: dict[int, str], may_repeat: bool
+    ) -> Chunk:
         users, items = columns[:2]
-        if self._names:
-            for place in np.flatnonzero(users == self._names[0]).tolist():
-                if items[place] == self._names[1]:
-                    problems[place] = "the header again"
+        for place in self._headers(users, items) if may_repeat else []:
+            problems[place] = "the header again"
         if len(columns) == 2:
             return Chunk(users, items, numbers, problems)
         lists = [
-            [*history.split(), item] if user and item and place not in problems else [item]
+            [*history.split(), item]
+            if place not in problems and (user or "").strip() and (item or "").strip()
+            else [item]
             for place, (user, item, history) in enumerate(zip(*columns, strict=True))
         ]
         lengths = [len(each) for each in lists]
@@ -223,3 +226,9 @@ class _Rows:
         flat = np.array([item for each in lists for item in each], dtype=object)
         problems = {int(starts[place]) + lengths[place] - 1: problem for place, problem in problems.items()}
         return Chunk(np.repeat(users, lengths), flat, np.repeat(numbers, lengths), problems, len(users))
+
+    def _headers(self, users: np.ndarray, items: np.ndarray) -> list[int]:
+        """Rows that are the header again."""
+        user, item = self._names
+        like = [place for place, value in enumerate(users) if value and user in value and value.strip() == user]
+        return [place for place in like if items[place] is not None and items[place].strip() == item]
