@@ -46,11 +46,12 @@ class Ids:
         """The code of a value that is met for the first time."""
         name = value
         if isinstance(value, str):
-            name = value.strip() if self._strip else value
-            if not name or name.isspace():
+            name = value.strip()
+            if not name:
                 return MISSING
-            if NOT_UTF_8 in name or not (name.isascii() or _is_utf_8(name)):
+            if not name.isascii() and (NOT_UTF_8 in name or not _is_utf_8(name)):
                 return NOT_TEXT
+            name = name if self._strip else value
         elif not isinstance(value, int) and is_missing(value):
             return MISSING
         code = self._known[value] = self._codes.setdefault(name, len(self._codes))
