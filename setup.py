@@ -35,6 +35,7 @@ setup(
         "tqdm>=4.60",
         "safetensors>=0.4",
         "threadpoolctl>=3.0",
+        "duckdb>=1.2",
         # RecBole imports these without declaring them for every Python.
         "psutil>=5.9",
         "setuptools; python_version >= '3.12'",

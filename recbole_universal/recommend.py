@@ -21,8 +21,9 @@ import pandas as pd
 from tqdm import tqdm
 
 from recbole_universal import arguments
-from recbole_universal.data.interaction_table import Report, import_pyarrow, read_interactions, read_users
 from recbole_universal.files import atomic_write, would_replace
+from recbole_universal.io.interactions import Report, read_interactions
+from recbole_universal.io.users import read_users
 
 if TYPE_CHECKING:
     from recbole_universal.pretrained import Pretrained
@@ -44,7 +45,7 @@ class _Lists:
 
 
 def recommend(
-    interactions: pd.DataFrame | str | os.PathLike[str],
+    interactions: Any,
     *,
     top_k: int = 10,
     users: Any = None,
@@ -62,8 +63,9 @@ def recommend(
     warnings.
 
     Args:
-        interactions: one row an interaction, as a data frame or the path of a CSV, TSV or Parquet file (text files
-            also gzip). Ids may be of any type; those of text files are kept as written.
+        interactions: one row an interaction, as a frame of pandas or polars, an Arrow table, or the path of a text,
+            JSON or Parquet file or a folder of parts (text and JSON also gzip, zstd). Ids may be of any type; those of
+            text files are kept as written.
         top_k: items of a list, between 1 and the number of items.
         users: ids of the users who get lists, or a file of them; ``None``: all. One without interactions gets the
             most popular items, scored by their share of the most popular item's users.
@@ -85,7 +87,7 @@ def recommend(
     Raises:
         ValueError: naming the file, column or argument and what is valid.
         OSError: if a file cannot be read.
-        ImportError: if Parquet is read without pyarrow.
+        ImportError: if zstd text is read without pyarrow.
     """
     messages: list[str] = []
     try:
@@ -258,11 +260,22 @@ class _TextSink:
             self._zipped.close()
 
 
+def _import_pyarrow():
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ImportError(
+            "Parquet is written with pyarrow, which is not installed: pip install pyarrow, or write CSV."
+        ) from error
+    return pyarrow
+
+
 class _ParquetSink:
     """Writes rows as Parquet; ids are integers or strings."""
 
     def __init__(self, file: IO[bytes], name: str) -> None:
-        self._arrow = import_pyarrow()
+        self._arrow = _import_pyarrow()
         self._file = file
         self._writer: Any = None
 
@@ -314,7 +327,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="What is left out of the input, and why, is said on stderr.",
     )
     parser.add_argument(
-        "interactions", metavar="INTERACTIONS", help="CSV, TSV (also .gz) or Parquet: a row a user-item pair"
+        "interactions", metavar="INTERACTIONS", help="text (CSV, ...), JSON or Parquet, or a folder of parts"
     )
     parser.add_argument("--output", required=True, metavar="RECS", help=f"file to write: {', '.join(_ENDINGS)}")
     parser.add_argument("--top-k", type=int, default=10, metavar="K", help="items of a list (default: 10)")

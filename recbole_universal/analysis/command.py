@@ -11,8 +11,8 @@ from pathlib import Path
 
 import scipy.sparse as sp
 
-from recbole_universal.data.interaction_table import read_interactions
 from recbole_universal.files import would_replace
+from recbole_universal.io.interactions import read_interactions
 
 _DEFAULT_OUTPUT = "analysis.html"
 

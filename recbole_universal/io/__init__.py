@@ -1,0 +1,1 @@
+"""Interactions of files and frames; imports no RecBole."""

@@ -1,0 +1,26 @@
+"""The account of rows that are left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class BadRows:
+    """Rows that cannot be used: how many, and where the first ones are."""
+
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, place: str, reason: str, count: int = 1) -> None:
+        """Count rows of one reason; ``place`` is that of the first one."""
+        self.count += count
+        if len(self.examples) < 5:
+            self.examples.append(f"{place} ({reason})")
+
+    def text(self, where: str, n_rows: int) -> str:
+        """A sentence for people."""
+        more = ", ..." if self.count > len(self.examples) else ""
+        rows = "row is" if self.count == 1 else "rows are"
+        examples = ", ".join(self.examples)
+        return f"{where}: {self.count} of {n_rows} {rows} unreadable and left out: {examples}{more}."

@@ -1,0 +1,133 @@
+"""Which columns of somebody's table hold the users and the items."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Sequence
+
+# Names for users and for items, in the order of preference; within a tier two different columns are ambiguous.
+_STEMS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "user": (
+        ("user", "usr", "userpseudo"),
+        (
+            *("customerunique", "customer", "cust", "client", "member", "account", "visitor", "viewer", "reader"),
+            *("reviewer", "listener", "person", "shopper", "buyer", "subscriber", "consumer", "player", "learner"),
+            *("student", "author", "household", "profile", "steam"),
+        ),
+        ("username", "useremail", "customeremail", "clientemail", "memberemail", "customername", "clientname"),
+        ("session", "device"),
+    ),
+    "item": (
+        ("item",),
+        (
+            *("product", "prod", "sku", "asin", "ean", "gtin", "upc", "isbn", "stock", "article", "goods"),
+            *("movie", "film", "show", "anime", "video", "track", "song", "artist", "album", "playlist", "game", "app"),
+            *("book", "paper", "document", "doc", "news", "post", "page", "content", "course", "recipe", "ad"),
+            *("business", "restaurant", "venue", "poi", "place", "location", "hotel", "listing", "job", "offer"),
+            *("merchant",),
+        ),
+        ("parentasin",),
+    ),
+}
+# "movieId" is preferred to "movie", which may be its title.
+_ENDINGS = (("id",), ("uuid", "code", "key", "no", "nr", "number", "num", "idx", "index"), ("",))
+# Names of one letter count with an ending (uid), and alone where users and items both have such a name. By tier.
+_LETTERS: dict[str, tuple[str, ...]] = {"user": ("u",), "item": ("i", "p")}
+# Names that often mean something else: taken where nothing else fits, and reported.
+_WEAK_STEMS = {"show", "post", "page", "content", "ad", "place", "location", "news", "app", "game", "job", "offer"}
+_WEAK = {
+    "user": {"uuid", "name", "email"},
+    "item": {
+        *_WEAK_STEMS,
+        *("title", "aid"),
+        *(stem + end for tier in _STEMS["item"] for stem in tier for end in ("name", "title") if stem != "parentasin"),
+    },
+}
+_ATOMIC = re.compile(r":(token|token_seq|float|float_seq)$")
+
+
+def plain_name(name: Hashable) -> str:
+    """A column's name without the type that RecBole's atomic files append: ``user_id:token`` is ``user_id``."""
+    return _ATOMIC.sub("", str(name).strip())
+
+
+def is_atomic(name: Hashable) -> bool:
+    """Whether a name has the type that RecBole's atomic files append."""
+    return bool(_ATOMIC.search(str(name).strip()))
+
+
+def is_weak(name: Hashable, kind: str) -> bool:
+    """Whether a name of users or of items often means something else."""
+    return _bare(name) in _WEAK[kind]
+
+
+def recognised(names: Sequence[Hashable], kind: str) -> list[int]:
+    """Indices of the columns whose name is usual for a kind; more than one: it cannot be told which.
+
+    Args:
+        names: names of the columns.
+        kind: ``user`` or ``item``.
+    """
+    bare = [_bare(name) for name in names]
+    for number, tier in enumerate(_STEMS[kind]):
+        for endings in _ENDINGS:
+            usual = [stem + ending for stem in tier for ending in endings]
+            usual += [letter + ending for letter in _LETTERS[kind][number : number + 1] for ending in endings if ending]
+            found = [place for place, name in enumerate(bare) if name in usual and name not in _WEAK[kind]]
+            if found and number == 0:  # user_id before uid
+                best = min(usual.index(bare[place]) for place in found)
+                found = [place for place in found if bare[place] == usual[best]]
+            if found:
+                return found
+    letters = {each: [place for place, name in enumerate(bare) if name in _LETTERS[each]] for each in _LETTERS}
+    if letters["user"] and letters["item"]:
+        return letters[kind]
+    return [place for place, name in enumerate(bare) if name in _WEAK[kind]]
+
+
+def find_columns(
+    names: Sequence[Hashable], user_column: Hashable | None, item_column: Hashable | None, where: str
+) -> tuple[int, int]:
+    """Indices of the user and the item column, named or recognised.
+
+    Args:
+        names: names of the columns.
+        user_column: name of the user column; ``None``: recognised.
+        item_column: name of the item column; ``None``: recognised.
+        where: the table, for messages.
+
+    Raises:
+        ValueError: if a column is missing or it cannot be told which one is meant.
+    """
+    found: dict[str, int] = {}
+    for kind, given in (("user", user_column), ("item", item_column)):
+        if given is not None:
+            places = [place for place, name in enumerate(names) if name == given]
+            places = places or [place for place, name in enumerate(names) if plain_name(name) == str(given).strip()]
+            problem = f"there is no column [{given}]"
+        else:
+            places = recognised(names, kind)
+            problem = f"no column has a usual name of {kind}s, such as {kind}_id"
+        if len(places) != 1:
+            if places:
+                listed = ", ".join(f"[{names[place]}]" for place in places)
+                problem = f"more than one column may hold the {kind}s: {listed}"
+            raise ValueError(
+                f"{where}: {problem}; name it with {kind}_column (--{kind}-column). Columns: {listed_names(names)}."
+            )
+        found[kind] = places[0]
+    if found["user"] == found["item"]:
+        raise ValueError(
+            f"{where}: user and item column are both [{names[found['user']]}]. Columns: {listed_names(names)}."
+        )
+    return found["user"], found["item"]
+
+
+def listed_names(names: Sequence[Hashable], most: int = 30) -> str:
+    """Names of columns for a message."""
+    shown = ", ".join(f"[{str(name)[:60]}]" for name in names[:most])
+    return f"{shown}, ..." if len(names) > most else shown
+
+
+def _bare(name: Hashable) -> str:
+    return re.sub(r"[\W_]", "", plain_name(name)).lower()

@@ -1,0 +1,52 @@
+"""DuckDB as this package uses it: in memory, a connection a call, no network, no extensions, only the given files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+_SETTINGS: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "allow_community_extensions": "false",
+    "memory_limit": "1500MB",
+    "temp_directory": "",
+}
+
+
+@contextmanager
+def connection(files: Sequence[Path], problem: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that may read the given files and nothing else.
+
+    Args:
+        files: the files.
+        problem: begins the message of what DuckDB cannot read.
+
+    Raises:
+        ValueError: instead of DuckDB's own errors.
+    """
+    duck = duckdb.connect(":memory:", config=_SETTINGS)
+    try:
+        paths = [form for file in files for form in (str(file), literal_path(file))]
+        duck.execute("SET allowed_paths = $1", [paths])
+        duck.execute("SET enable_external_access = false")
+        duck.execute("SET enable_progress_bar = false")
+        yield duck
+    except duckdb.Error as error:
+        raise ValueError(f"{problem}: {str(error).splitlines()[0]}") from error
+    finally:
+        duck.close()
+
+
+def literal_path(path: Path) -> str:
+    """A path as DuckDB takes it without seeing a pattern in it."""
+    return re.sub(r"([*?\[])", r"[\1]", str(path))
+
+
+def quoted(name: str) -> str:
+    """A column's name as SQL."""
+    return '"' + name.replace('"', '""') + '"'

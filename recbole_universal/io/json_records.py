@@ -1,0 +1,163 @@
+"""Ids from JSON: an object a line, an array of objects, or objects one after the other."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Hashable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from recbole_universal.io.column_names import find_columns
+from recbole_universal.io.layout import weak_guess
+from recbole_universal.io.source import Chunk, Source
+from recbole_universal.io.streams import LONGEST_LINE, open_text
+
+_SAMPLE_RECORDS = 1000
+_CHUNK_RECORDS = 2**16
+# Numbers stay as they are written.
+_DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=lambda _: None)
+
+
+def is_json(first: str) -> bool:
+    """Whether a file is JSON, by its start."""
+    text = first.lstrip()
+    if not text.startswith(("{", "[")):
+        return False
+    try:
+        _DECODER.raw_decode(text.removeprefix("[").lstrip())
+        return True
+    except (ValueError, RecursionError):
+        return text[1:].lstrip().startswith(('"', "{", "["))
+
+
+def json_source(
+    path: Path, first: str, user_column: Hashable | None, item_column: Hashable | None, show_progress: bool
+) -> Source:
+    """A file of JSON records.
+
+    Args:
+        path: the file.
+        first: its start.
+        user_column: key of the users; ``None``: recognised.
+        item_column: as ``user_column``.
+        show_progress: whether to draw a progress bar.
+
+    Raises:
+        ValueError: if it holds no records or the keys cannot be told.
+    """
+    by_line = _is_a_record(next(line for line in first.split("\n") if line.strip()))
+    names: dict[str, None] = {}
+    for number, (_, record) in enumerate(_records(path, by_line, False)):
+        if number == _SAMPLE_RECORDS:
+            break
+        if isinstance(record, dict):
+            names.update(dict.fromkeys(record))
+    if not names:
+        raise ValueError(f'{path} is JSON without records, such as {{"user_id": 1, "item_id": 2}}.')
+    listed = list(names)
+    places = find_columns(listed, user_column, item_column, f"{path} (JSON)")
+    keys = (listed[places[0]], listed[places[1]])
+    return Source(
+        where=str(path),
+        columns=keys,
+        ignored=[name for name in listed if name not in keys],
+        row="line" if by_line else "record",
+        chunks=partial(_chunks, path, by_line, keys, show_progress),
+        guess=weak_guess(listed, places, (user_column, item_column)),
+        given=user_column is not None and item_column is not None,
+        strip=True,
+    )
+
+
+def _is_a_record(line: str) -> bool:
+    try:
+        return isinstance(_DECODER.decode(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _chunks(path: Path, by_line: bool, keys: tuple[str, str], show_progress: bool) -> Iterator[Chunk]:
+    users: list[Any] = []
+    items: list[Any] = []
+    numbers: list[int] = []
+    problems: dict[int, str] = {}
+
+    def chunk() -> Chunk:
+        return Chunk(np.array(users, dtype=object), np.array(items, dtype=object), np.array(numbers), problems)
+
+    for number, record in _records(path, by_line, show_progress):
+        ids = [None, None]
+        if not isinstance(record, dict):
+            problems[len(users)] = "no JSON object"
+        else:
+            ids = [record.get(key) for key in keys]
+            for kind, value in zip(("user", "item"), ids, strict=True):
+                if isinstance(value, (dict, list)):
+                    problems.setdefault(
+                        len(users), f"{'an' if kind == 'item' else 'a'} {kind} that is no text or number"
+                    )
+        users.append(_text(ids[0]))
+        items.append(_text(ids[1]))
+        numbers.append(number)
+        if len(users) == _CHUNK_RECORDS:
+            yield chunk()
+            users, items, numbers, problems = [], [], [], {}
+    yield chunk()
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value if isinstance(value, str) else None
+
+
+def _records(path: Path, by_line: bool, show_progress: bool) -> Iterator[tuple[int, Any]]:
+    """Numbers and values of the records; of a line that is no JSON the value is ``None``."""
+    size = os.path.getsize(path)
+    with (
+        open_text(path) as file,
+        tqdm(total=size, desc="reading", unit="B", unit_scale=True, disable=not show_progress) as bar,
+    ):
+        number, rest = 0, ""
+        for block in file.blocks() if by_line else file.pieces():
+            if by_line:
+                for line in block.split("\n"):
+                    number += 1
+                    if line.strip():
+                        try:
+                            yield number, _DECODER.decode(line)
+                        except (ValueError, RecursionError):
+                            yield number, None
+            else:
+                text, position = rest + block, 0
+                while True:
+                    position = _next(text, position, number == 0)
+                    if position == len(text):
+                        break
+                    try:
+                        record, position = _DECODER.raw_decode(text, position)
+                    except (ValueError, RecursionError) as error:
+                        if len(text) - position > LONGEST_LINE:
+                            message = f"{path}: record {number + 1} is no JSON, or longer than 1 MiB."
+                            raise ValueError(message) from error
+                        break
+                    number += 1
+                    yield number, record
+                rest = text[position:]
+            bar.update(file.read_bytes - bar.n)
+        if rest.strip().rstrip("]").strip():
+            raise ValueError(f"{path}: record {number + 1} is no JSON, or the file ends within it.")
+
+
+def _next(text: str, position: int, at_start: bool) -> int:
+    """Where the next record begins: after blanks and the commas between records."""
+    while position < len(text) and (text[position].isspace() or text[position] == ","):
+        position += 1
+    if at_start and text.startswith("[", position):
+        return _next(text, position + 1, False)
+    return position

@@ -1,0 +1,263 @@
+"""How the lines of a text file are made: comments, separator, header, and where the ids are."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Hashable
+from dataclasses import dataclass, field, replace
+
+from recbole_universal.io.column_names import find_columns, is_atomic, is_weak, plain_name, recognised
+from recbole_universal.io.records import BLANKS, SEPARATORS, Dialect, records, split_line
+from recbole_universal.io.streams import LONGEST_LINE
+
+_SAMPLE_LINES = 1000
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
+_HINT = "For a file without header give their positions: --user-column 1 --item-column 2."
+
+
+@dataclass
+class Layout:
+    """How a text file is made.
+
+    Attributes:
+        dialect: how the fields of a record are parted.
+        user: index of the user's field.
+        item: index of the item's field.
+        header: names of the columns, if there is a header.
+        skipped: lines before the first row.
+        history: index of a field with a sequence of items (RecBole's ``item_id_list:token_seq``).
+        adjacency: whether a line holds a user and all items of that user (LightGCN's format).
+        guess: what was guessed about the columns; "": nothing.
+        notes: what else the user must know.
+    """
+
+    dialect: Dialect
+    user: int
+    item: int
+    header: list[str] | None
+    skipped: int
+    history: int | None = None
+    adjacency: bool = False
+    guess: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    def name(self, place: int) -> str:
+        """The name of a column."""
+        return self.header[place] if self.header else f"column {place + 1}"
+
+
+def find_layout(text: str, user_column: Hashable | None, item_column: Hashable | None, where: str) -> Layout:
+    """How a file is made, by its start: by its header, or by the shape of its first lines.
+
+    Raises:
+        ValueError: if it is no table or the columns cannot be told.
+    """
+    if text.find("\n", 0, LONGEST_LINE) < 0 and len(text) > LONGEST_LINE:
+        raise ValueError(f"{where} is no text file with one row a line: its first line has more than 1 MiB.")
+    lines = text.split("\n", _SAMPLE_LINES)[:_SAMPLE_LINES]
+    n_comments, note = _comments(lines, where)
+    body = lines[n_comments:]
+    if not any(line.strip() for line in body):
+        raise ValueError(f"{where} has no rows.")
+    n_blank = next(number for number, line in enumerate(body) if line.strip())
+    layout = _table(body, user_column, item_column, where)
+    layout.skipped += n_comments + (n_blank if layout.header else 0)
+    layout.notes = [*note, *layout.notes]
+    return layout
+
+
+def _is_header(line: str, row: str) -> bool:
+    """Whether a line names a user and an item column, and as many columns as a row has."""
+    for separator in SEPARATORS:
+        header = _header([line], separator)
+        try:
+            find_columns(header, None, None, "")
+        except ValueError:
+            continue
+        return len(header) == len(_header([row], separator))
+    return False
+
+
+def _comments(lines: list[str], where: str) -> tuple[int, list[str]]:
+    """How many lines at the start are comments: % or # where the first row begins with neither."""
+    for mark in "%#":
+        count = 0
+        while count < len(lines) and (lines[count].startswith(mark) or not lines[count].strip()):
+            count += 1
+        marked = [line for line in lines[:count] if line.strip()]
+        rows = [line for line in lines[count : count + 20] if line.strip()]
+        header = bool(rows) and bool(marked) and _is_header(marked[-1][1:].strip(), rows[0])
+        others = marked[:-1] if header else marked
+        if not marked or not all(line[1:2].strip(f" \t{mark}") == "" or _unlike(line, rows) for line in others):
+            continue
+        if header:
+            last = max(number for number, line in enumerate(lines[:count]) if line.strip())
+            lines[last] = lines[last][1:].strip()
+            count, marked = last, marked[:-1]
+            said = [f"{where}: the line [{lines[last][:60]}] is taken for the header."]
+        else:
+            said = []
+        if marked:
+            which = "first line is a comment" if len(marked) == 1 else f"first {len(marked)} lines are comments"
+            said.append(f"{where}: the {which} and left out: [{marked[0][:60]}].")
+        return count, said
+    return 0, []
+
+
+def _unlike(line: str, rows: list[str]) -> bool:
+    """Whether no separator gives a line as many columns as it gives one of the rows."""
+    return bool(rows) and not any(
+        1 < len(_header([line], separator)) == len(_header([row], separator))
+        for separator in SEPARATORS
+        for row in rows
+    )
+
+
+def _header(lines: list[str], separator: str) -> list[str]:
+    rows = _rows(lines[:1], separator)
+    return [name.strip() for name in rows[0]] if rows else []
+
+
+def _rows(lines: list[str], separator: str, quoting: bool = True, backslash: bool = False) -> list[list[str]]:
+    return [fields for fields, _ in records("\n".join(lines), _dialect(lines, separator, quoting, backslash))]
+
+
+def _dialect(lines: list[str], separator: str, quoting: bool = True, backslash: bool = False) -> Dialect:
+    width = max(len(split_line(line, separator)) for line in lines)
+    return Dialect(separator, width, 0, quoting and len(separator) == 1, backslash)
+
+
+def _table(lines: list[str], user_column, item_column, where: str) -> Layout:
+    positions = [_position(column) for column in (user_column, item_column)]
+    lines = [line for line in lines if line.strip()]
+    if positions == [None, None]:
+        for separator in SEPARATORS:
+            header = _header(lines, separator)
+            if len(header) > 1:
+                try:
+                    places = find_columns(header, user_column, item_column, where)
+                except ValueError:
+                    continue
+                return _with_header(lines, separator, header, places, (user_column, item_column))
+        if user_column is None and item_column is None and (found := _adjacency(lines, where)):
+            return found
+    parsed = {separator: _rows(lines, separator) for separator in SEPARATORS}
+    if not (separator := _separator(parsed)):
+        raise ValueError(f"{where}: no tab, comma, semicolon, |, :: or blank divides the lines into columns.")
+    rows = parsed[separator]
+    header = [name.strip() for name in rows[0]]
+    width = Counter(len(row) for row in rows).most_common(1)[0][0]
+    if positions != [None, None]:
+        user, item = _checked(positions, width, where)
+        has_header = user in recognised(header, "user") and item in recognised(header, "item")
+        return _layout(lines, separator, width, (user, item), header if has_header else None)
+    if user_column is None and item_column is None and _looks_like_data(rows):
+        layout = _layout(lines, separator, width, (0, 1), None)
+        layout.guess = (
+            "the first line looks like data, so column 1 is taken for the users and column 2 for the items; "
+            "name them to say otherwise (--user-column 1 --item-column 2)"
+        )
+        return layout
+    try:
+        find_columns(header, user_column, item_column, where)
+    except ValueError as error:
+        raise ValueError(f"{error} {_HINT}") from None
+    raise ValueError(f"{where}: no tab, comma, semicolon, |, :: or blank divides the lines into columns.")
+
+
+def _with_header(lines: list[str], separator: str, header: list[str], places: tuple[int, int], given) -> Layout:
+    layout = _layout(lines, separator, len(header), places, header)
+    layout.guess = weak_guess(header, places, given)
+    history = f"{plain_name(header[places[1]])}_list:token_seq"
+    if history in header:
+        layout.history = header.index(history)
+        needed = max(layout.dialect.needed, layout.history + 1)
+        layout.dialect = replace(layout.dialect, needed=needed)
+        layout.notes.append(f"The items of the column [{history}] are read too.")
+    return layout
+
+
+def weak_guess(names, places: tuple[int, int], given) -> str:
+    """What was guessed from names that often mean something else."""
+    weak = [
+        f"[{names[place]}] is taken for the {kind}s"
+        for kind, place, column in zip(("user", "item"), places, given, strict=True)
+        if column is None and is_weak(names[place], kind)
+    ]
+    return f"{' and '.join(weak)}; name the columns to say otherwise (--user-column, --item-column)" if weak else ""
+
+
+def _layout(lines: list[str], separator: str, width: int, places: tuple[int, int], header: list[str] | None) -> Layout:
+    quoting = len(separator) == 1 and not any(is_atomic(name) for name in header or ())
+    dialect = Dialect(separator, width, max(places) + 1, quoting, False, places)
+    body = "\n".join(lines[1:] if header else lines)
+    # In the other form of escaping, a quote that ends a field is followed by a separator or the end of the line.
+    if quoting and re.search(rf'\\"[^\s"{re.escape(separator)}]', body):
+        dialect = replace(dialect, backslash=True)
+    return Layout(dialect, places[0], places[1], header, 1 if header else 0)
+
+
+def _adjacency(lines: list[str], where: str) -> Layout | None:
+    """LightGCN's format: whole numbers parted by blanks, a user and all items of that user in a line."""
+    rows = [line.split() for line in lines]
+    if not all(word.isdigit() for row in rows for word in row) or any("\t" in line for line in lines):
+        return None
+    users = [int(row[0]) for row in rows]
+    lengths = {len(row) for row in rows}
+    if len(rows) < 2 or max(lengths) < 3 or sorted(set(users)) != users:
+        return None
+    form = "LightGCN's format, a user and all items of that user in a line"
+    if len(lengths) == 1:
+        raise ValueError(
+            f"{where}: this may be {form}, or a table of {max(lengths)} columns. For a table name the columns "
+            "(--user-column 1 --item-column 2); otherwise write one user and one item in a line."
+        )
+    layout = Layout(Dialect(BLANKS, max(lengths), 2, False), 0, 1, None, 0, adjacency=True)
+    layout.notes.append(f"{where} is read as {form}.")
+    return layout
+
+
+def _position(column: Hashable | None) -> int | None:
+    """A number is a position: names of columns that are numbers are rarer than files without header."""
+    return int(str(column)) if column is not None and re.fullmatch(r"[0-9]{1,9}", str(column)) else None
+
+
+def _checked(positions: list[int | None], width: int, where: str) -> tuple[int, int]:
+    user, item = positions
+    if user is None or item is None:
+        raise ValueError(f"{where}: give both columns by name, or both by position (a file without header).")
+    for place in (user, item):
+        if not 1 <= place <= width:
+            raise ValueError(f"{where}: there is no column {place}; the lines have {width} columns, from 1.")
+    if user == item:
+        raise ValueError(f"{where}: user and item column are both column {user}.")
+    return user - 1, item - 1
+
+
+def _separator(parsed: dict[str, list[list[str]]]) -> str:
+    """The separator that gives most lines one number of columns; blanks stand in texts, so they come last."""
+    best: tuple[float, int] = (0.0, 0)
+    chosen = ""
+    for separator, rows in parsed.items():
+        width, count = Counter(len(row) for row in rows).most_common(1)[0]
+        share = count / len(rows)
+        if width < 2 or share < 0.5 or (separator == BLANKS and chosen):
+            continue
+        if separator == "\t" and share >= 0.9:
+            return separator
+        if (round(share, 1), width) > best:
+            best, chosen = (round(share, 1), width), separator
+    return chosen
+
+
+def _looks_like_data(rows: list[list[str]]) -> bool:
+    """Whether the first row is no header: numbers, or a value that comes again, digits aside, as u12 for u7."""
+    first = [value.strip() for value in rows[0][:2]]
+    if all(_NUMBER.fullmatch(value) for value in first):
+        return True
+    for place, value in enumerate(first):
+        seen = {re.sub(r"\d+", "0", row[place].strip()) for row in rows[1:] if len(row) > place}
+        if value and re.sub(r"\d+", "0", value) in seen:
+            return True
+    return False

@@ -1,0 +1,232 @@
+"""Ids from Parquet files, Arrow tables and data frames."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+from tqdm import tqdm
+
+from recbole_universal.io.column_names import find_columns
+from recbole_universal.io.duck import connection, literal_path, quoted
+from recbole_universal.io.layout import weak_guess
+from recbole_universal.io.source import Chunk, Source
+
+_VECTORS = 2**8  # of 2,048 rows at once
+_INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}
+_FLOATS = {"FLOAT", "DOUBLE"}
+_NESTED = ("STRUCT", "MAP", "UNION")
+
+Opened = AbstractContextManager[tuple[duckdb.DuckDBPyConnection, str, list]]
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a file is Parquet, by its content."""
+    with open(path, "rb") as file:
+        return file.read(4) == b"PAR1"
+
+
+def is_arrow(source: Any) -> bool:
+    """Whether an object is a table that hands over Arrow data: a frame of polars, an Arrow table, ..."""
+    return hasattr(source, "__arrow_c_stream__") and not isinstance(source, type)
+
+
+@contextmanager
+def _parquet(paths: Sequence[Path], where: str) -> Iterator[tuple[duckdb.DuckDBPyConnection, str, list]]:
+    options = "hive_partitioning = true, hive_types_autocast = false, union_by_name = true, binary_as_string = true"
+    with connection(paths, f"{where} cannot be read as Parquet") as duck:
+        yield duck, f"read_parquet($1, {options})", [[literal_path(path) for path in paths]]
+
+
+@contextmanager
+def _arrow(table: Any, where: str) -> Iterator[tuple[duckdb.DuckDBPyConnection, str, list]]:
+    with connection([], f"{where} cannot be read") as duck:
+        duck.register("given", _Stream(table))
+        yield duck, "given", []
+
+
+class _Stream:
+    """Shows DuckDB the Arrow side of a table alone, whatever else the table is."""
+
+    def __init__(self, table: Any) -> None:
+        self._table = table
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        return self._table.__arrow_c_stream__(requested_schema)
+
+
+def parquet_source(
+    paths: Sequence[Path], folder: Path | None, user_column, item_column, where: str, show_progress: bool
+) -> Source:
+    """Parquet files, of a folder if one is given.
+
+    Raises:
+        ValueError: if a file cannot be read or the columns cannot be told.
+    """
+    partitions = {
+        part.partition("=")[0]
+        for path in paths
+        for part in (path.relative_to(folder).parts[:-1] if folder else ())
+        if "=" in part
+    }
+    return _source(partial(_parquet, paths, where), user_column, item_column, where, partitions, show_progress)
+
+
+def arrow_source(table: Any, user_column, item_column, where: str, show_progress: bool) -> Source:
+    """A table that hands over Arrow data.
+
+    Raises:
+        ValueError: if the columns cannot be told.
+    """
+    return _source(partial(_arrow, table, where), user_column, item_column, where, set(), show_progress)
+
+
+def table_names(path: Path) -> list[str]:
+    """Names of the columns of a Parquet file."""
+    with _parquet([path], str(path)) as (duck, table, parameters):
+        return [name for name, _ in _described(duck, table, parameters)]
+
+
+def column_values(source: Any, place: int) -> list:
+    """Ids of one column of a Parquet file or an Arrow table; a missing one is ``None`` or NaN."""
+    opened = _parquet([source], str(source)) if isinstance(source, Path) else _arrow(source, "users")
+    with opened as (duck, table, parameters):
+        name, kind = _described(duck, table, parameters)[place]
+        duck.execute(f"SELECT {_selected(name, kind, 'id', 'users')} FROM {table}", parameters)
+        return _values(duck.fetchdf(), "id", kind).tolist()
+
+
+def arrow_names(table: Any) -> list[str]:
+    """Names of the columns of an Arrow table."""
+    with _arrow(table, "users") as (duck, name, parameters):
+        return [column for column, _ in _described(duck, name, parameters)]
+
+
+def _source(opened, user_column, item_column, where: str, partitions: set[str], show_progress: bool) -> Source:
+    with opened() as (duck, table, parameters):
+        columns = _described(duck, table, parameters)
+    names = [name for name, _ in columns]
+    # The folders' own columns are parts of the table by design, not its users or items.
+    candidates = [name for name in names if name not in partitions or name in (str(user_column), str(item_column))]
+    user, item = (names.index(candidates[place]) for place in find_columns(candidates, user_column, item_column, where))
+    chosen = (columns[user], columns[item])
+    for name, kind in chosen:
+        _selected(name, kind, "", where)  # refuses what holds no ids
+    return Source(
+        where=where,
+        columns=(names[user], names[item]),
+        ignored=[name for name in names if name not in (names[user], names[item])],
+        row="row",
+        chunks=partial(_chunks, opened, chosen, show_progress),
+        guess=weak_guess(names, (user, item), (user_column, item_column)),
+        given=user_column is not None and item_column is not None,
+    )
+
+
+def _described(duck: duckdb.DuckDBPyConnection, table: str, parameters: list) -> list[tuple[str, str]]:
+    described = duck.execute(f"DESCRIBE SELECT * FROM {table}", parameters).fetchall()
+    return [(name, kind) for name, kind, *_ in described]
+
+
+def _selected(name: str, kind: str, alias: str, where: str) -> str:
+    """A column as SQL: numbers, or text where DuckDB's type has no equal in NumPy; and whether it is missing."""
+    column = quoted(name)
+    if kind.endswith("]") or kind.startswith(_NESTED):
+        raise ValueError(f"{where}: column [{name}] holds values that are no ids ({kind[:60]}).")
+    if kind in _INTEGERS or kind == "BOOLEAN":
+        value = f"coalesce({column}, {'false' if kind == 'BOOLEAN' else '0'})"
+    elif kind in _FLOATS:
+        value = f"{column}::DOUBLE" if kind == "DOUBLE" else column
+    else:
+        value = f"coalesce({column}::VARCHAR, '')"
+    return f"{value} AS {alias}, {column} IS NULL AS no_{alias}"
+
+
+def _values(found: pd.DataFrame, alias: str, kind: str) -> pd.Series:
+    """The ids of a column that was selected; a missing one is ``None``."""
+    values, missing = found[alias], found[f"no_{alias}"]
+    if kind.startswith(("DECIMAL", "HUGEINT", "UHUGEINT")):
+        values = pd.Series([_number(value) for value in values], dtype=object)
+    return values.astype(object).mask(missing, None) if missing.any() else values
+
+
+def _number(text: str) -> Any:
+    """A decimal number, as an integer if it is whole."""
+    head, _, tail = text.partition(".")
+    return int(head) if head and not tail.strip("0") else text
+
+
+def _chunks(opened, chosen, show_progress: bool) -> Iterator[Chunk]:
+    with (
+        opened() as (duck, table, parameters),
+        tqdm(desc="reading", unit="row", unit_scale=True, disable=not show_progress) as bar,
+    ):
+        selected = ", ".join(
+            _selected(name, kind, alias, "") for (name, kind), alias in zip(chosen, ("users", "items"), strict=True)
+        )
+        duck.execute(f"SELECT {selected} FROM {table}", parameters)
+        number = 1
+        while len(found := duck.fetch_df_chunk(_VECTORS)):
+            users, items = _values(found, "users", chosen[0][1]), _values(found, "items", chosen[1][1])
+            yield Chunk(users, items, range(number, number + len(users)))
+            number += len(users)
+            bar.update(len(users))
+
+
+def frame_source(frame: pd.DataFrame, user_column, item_column, where: str) -> Source:
+    """A data frame of pandas.
+
+    Raises:
+        ValueError: if the columns cannot be told.
+    """
+    names = list(frame.columns)
+    unnamed = names == list(range(len(names))) and len(names) > 1 and user_column is None and item_column is None
+    guess = ""
+    if unnamed:
+        places = (0, 1)
+        guess = "there are no column names, so column 0 is taken for the users and column 1 for the items"
+    else:
+        places = find_columns(names, user_column, item_column, where)
+        guess = weak_guess(names, places, (user_column, item_column))
+
+    def chunks() -> Iterator[Chunk]:
+        users, items = (_plain(frame.iloc[:, place]) for place in places)
+        yield Chunk(users, items, range(1, len(frame) + 1))
+
+    return Source(
+        where=where,
+        columns=(str(names[places[0]]), str(names[places[1]])),
+        ignored=[str(name) for place, name in enumerate(names) if place not in places],
+        row="row",
+        chunks=chunks,
+        guess=guess,
+        given=user_column is not None and item_column is not None,
+        by_position=unnamed,
+        has_names=not unnamed,
+    )
+
+
+def _plain(values: pd.Series) -> Any:
+    """The values of a column without its dress: categories, nullable and Arrow types."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.astype(object if values.hasnans else values.cat.categories.dtype)
+    if isinstance(values.dtype, pd.ArrowDtype) or (
+        pd.api.types.is_extension_array_dtype(values.dtype) and pd.api.types.is_numeric_dtype(values.dtype)
+    ):
+        return values.to_numpy(dtype=object, na_value=None)  # type: ignore[call-overload]
+    return values
+
+
+def parts(folder: Path) -> list[Path]:
+    """Files of a folder in the order of their names; what begins with . or _ is no part of the table (Spark)."""
+    found = []
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "_")))
+        found += [Path(root, name) for name in sorted(files) if not name.startswith((".", "_"))]
+    return found

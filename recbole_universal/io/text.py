@@ -1,0 +1,234 @@
+"""Ids from a delimited text file.
+
+DuckDB splits the lines that are plain; :mod:`recbole_universal.io.records` reads the others, so each row that cannot be
+used is known by its line. (DuckDB's own CSV reader gives no numbers of lines, refuses mixed line ends, knows one of the
+two ways to write a quote within quotes, and drops a line beyond its limit without a word.)
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+from tqdm import tqdm
+
+from recbole_universal.io.duck import connection
+from recbole_universal.io.layout import Layout, find_layout
+from recbole_universal.io.records import BLANKS, NeedsMore, read_record
+from recbole_universal.io.source import Chunk, Source
+from recbole_universal.io.streams import LONGEST_LINE, TOO_LONG, open_text
+
+_TOO_LONG = "a line of more than 1 MiB"
+
+
+def text_source(
+    path: Path, first: str, user_column: Hashable | None, item_column: Hashable | None, show_progress: bool
+) -> Source:
+    """A delimited text file.
+
+    Args:
+        path: the file.
+        first: its start.
+        user_column: name of the user column, or its position from 1 in a file without header; ``None``: recognised.
+        item_column: as ``user_column``.
+        show_progress: whether to draw a progress bar.
+
+    Raises:
+        ValueError: if the file is no table or the columns cannot be told.
+    """
+    layout = find_layout(first, user_column, item_column, str(path))
+    used = {layout.user, layout.item, layout.history}
+    names = layout.header or [layout.name(place) for place in range(layout.dialect.width)]
+    ignored = [] if layout.adjacency else [name for place, name in enumerate(names) if place not in used]
+    return Source(
+        where=str(path),
+        columns=(layout.name(layout.user), layout.name(layout.item)),
+        ignored=ignored,
+        row="line",
+        chunks=partial(_chunks, path, layout, show_progress),
+        guess=layout.guess,
+        given=user_column is not None and item_column is not None,
+        by_position=layout.header is None and bool(layout.guess),
+        has_names=layout.header is not None,
+        notes=layout.notes,
+        strip=True,
+        one_item=layout.history is None and not layout.adjacency,
+    )
+
+
+def _chunks(path: Path, layout: Layout, show_progress: bool) -> Iterator[Chunk]:
+    size = os.path.getsize(path)
+    with (
+        open_text(path) as file,
+        connection([], f"{path} cannot be read") as duck,
+        tqdm(total=size, desc="reading", unit="B", unit_scale=True, disable=not show_progress) as bar,
+    ):
+        read = _adjacency_rows if layout.adjacency else _Rows(layout, duck).read
+        number, rest, skipped = 1, "", layout.skipped
+        blocks = file.blocks()
+        block = next(blocks, None)
+        while block is not None:
+            following = next(blocks, None)
+            while skipped and block:
+                _, _, block = block.partition("\n")
+                skipped -= 1
+                number += 1
+            if rest:
+                block = f"{rest}\n{block}"
+            chunk, rest = read(block, number, following is None)
+            number += block.count("\n") + 1 - (rest.count("\n") + 1 if rest else 0)
+            yield chunk
+            bar.update(file.read_bytes - bar.n)
+            block = following
+
+
+def _adjacency_rows(block: str, number: int, last: bool) -> tuple[Chunk, str]:
+    """Rows of LightGCN's format: a user and all items of that user in a line."""
+    users: list[str | None] = []
+    items: list[str | None] = []
+    numbers: list[int] = []
+    problems: dict[int, str] = {}
+    n_rows = 0
+    for line_number, line in enumerate(block.split("\n"), start=number):
+        words = line.split()
+        if not words:
+            continue
+        n_rows += 1
+        pairs = [(words[0], item) for item in words[1:]] or [(words[0], "")]
+        if len(words) == 1:
+            problems[len(users)] = _TOO_LONG if line == TOO_LONG else "no item id"
+        users += [user for user, _ in pairs]
+        items += [item for _, item in pairs]
+        numbers += [line_number] * len(pairs)
+    as_array = partial(np.array, dtype=object)
+    return Chunk(as_array(users), as_array(items), np.array(numbers), problems, n_rows), ""
+
+
+@dataclass
+class _Rows:
+    """Reads the rows of blocks of one file."""
+
+    layout: Layout
+    duck: duckdb.DuckDBPyConnection
+
+    def __post_init__(self) -> None:
+        layout, dialect = self.layout, self.layout.dialect
+        self._names = (layout.name(layout.user), layout.name(layout.item))
+        # [u1,i1,5], ["u1","i1","5"]: fields without quotes, or in quotes that hold neither quote nor separator.
+        separator = re.escape(dialect.separator)
+        fields = rf'(?:[^"{separator}]*| *"[^"\\{separator}]*" *)' if dialect.quoting else ""
+        self._plain = f"{fields}(?:{separator}{fields})*"
+
+    def read(self, block: str, number: int, last: bool) -> tuple[Chunk, str]:
+        """Rows of a block whose first line has a number, and the lines that need the next block."""
+        layout = self.layout
+        columns, plain = self._split(block)
+        numbers = np.arange(number, number + len(plain))
+        may_repeat = layout.header is not None and all(name in block for name in self._names)
+        odd = np.flatnonzero(~plain).tolist()
+        if not odd:
+            return self._chunk(columns, numbers, {}, may_repeat), ""
+        lengths = np.fromiter(map(len, block.split("\n")), dtype=np.int64, count=len(plain))
+        starts = np.concatenate([[0], np.cumsum(lengths + 1)])
+        kept = np.ones(len(plain), dtype=bool)
+        problems: dict[int, str] = {}
+        after, rest = 0, ""  # the first line after the last record
+        for place in odd:
+            if place < after:
+                continue  # within a record of several lines
+            start, end = int(starts[place]), int(starts[place + 1]) - 1
+            if not block[start:end].strip(" \t"):
+                kept[place] = False
+            elif block.startswith(TOO_LONG, start) or end - start > LONGEST_LINE:
+                problems[place] = _TOO_LONG
+            else:
+                try:
+                    fields, problem, end = read_record(block, start, layout.dialect, last)
+                except NeedsMore:
+                    rest = block[start:]
+                    kept[place:] = False
+                    break
+                after = place + 1 + block.count("\n", start, end)
+                kept[place + 1 : after] = False
+                if problem:
+                    problems[place] = problem
+                else:
+                    for values, field in zip(columns, self._used(), strict=True):
+                        values[place] = fields[field]
+        places = np.cumsum(kept) - 1
+        problems = {int(places[place]): problem for place, problem in problems.items()}
+        return self._chunk([values[kept] for values in columns], numbers[kept], problems, may_repeat), rest
+
+    def _used(self) -> list[int]:
+        history = self.layout.history
+        return [self.layout.user, self.layout.item, *([] if history is None else [history])]
+
+    def _split(self, block: str) -> tuple[list[np.ndarray], np.ndarray]:
+        """Fields that are used, and which lines are plain; fields of the others are ``None``."""
+        dialect = self.layout.dialect
+        text, separator = block, dialect.separator
+        if separator == BLANKS:
+            text, separator = text.replace("\t", " "), " "
+            while "  " in text:
+                text = text.replace("  ", " ")
+            text = text.replace("\n ", "\n").replace(" \n", "\n").strip(" ")
+        width = dialect.width
+        conditions = [
+            f"len(fields) >= {dialect.needed}",
+            f"(len(fields) <= {width} OR (len(fields) = {width + 1} AND trim(fields[{width + 1}]) = ''))",
+            f"strlen(line) <= {LONGEST_LINE}",
+        ]
+        if separator == "\t":
+            conditions.append("trim(line, ' \t') <> ''")
+        parameters = [text, separator]
+        value = "{}"  # blanks around it are taken off later
+        if dialect.quoting and '"' in block:
+            conditions.append("(NOT contains(line, '\"') OR regexp_full_match(line, $3))")
+            parameters.append(self._plain)
+            value = "replace({}, '\"', '')"
+        chosen = ", ".join(
+            f"CASE WHEN plain THEN {value.format(f'fields[{field + 1}]')} END AS field{number}"
+            for number, field in enumerate(self._used())
+        )
+        query = f"""
+            SELECT plain, {chosen} FROM (
+                SELECT *, {" AND ".join(conditions)} AS plain FROM (
+                    SELECT line, string_split(line, $2) AS fields FROM (
+                        SELECT unnest(string_split($1, chr(10))) AS line)))
+        """
+        found: dict[str, Any] = dict(self.duck.execute(query, parameters).fetchnumpy())
+        plain = np.ma.filled(found.pop("plain"), False)
+        return [np.ma.filled(values.astype(object), None) for values in found.values()], plain
+
+    def _chunk(
+        self, columns: list[np.ndarray], numbers: np.ndarray, problems: dict[int, str], may_repeat: bool
+    ) -> Chunk:
+        users, items = columns[:2]
+        for place in self._headers(users, items) if may_repeat else []:
+            problems[place] = "the header again"
+        if len(columns) == 2:
+            return Chunk(users, items, numbers, problems)
+        lists = [
+            [*history.split(), item]
+            if place not in problems and (user or "").strip() and (item or "").strip()
+            else [item]
+            for place, (user, item, history) in enumerate(zip(*columns, strict=True))
+        ]
+        lengths = [len(each) for each in lists]
+        starts = np.cumsum([0, *lengths[:-1]])
+        flat = np.array([item for each in lists for item in each], dtype=object)
+        problems = {int(starts[place]) + lengths[place] - 1: problem for place, problem in problems.items()}
+        return Chunk(np.repeat(users, lengths), flat, np.repeat(numbers, lengths), problems, len(users))
+
+    def _headers(self, users: np.ndarray, items: np.ndarray) -> list[int]:
+        """Rows that are the header again."""
+        user, item = self._names
+        like = [place for place, value in enumerate(users) if value and user in value and value.strip() == user]
+        return [place for place in like if items[place] is not None and items[place].strip() == item]

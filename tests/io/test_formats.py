@@ -1,0 +1,361 @@
+"""Layouts that others write: each is read right, or refused in one sentence that names it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+import uuid
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pytest
+from interactions_data import ROWS, lines, read, write
+
+from recbole_universal.io.users import read_users
+
+PAIRS = [(str(user), str(item)) for user in range(12) for item in range(9) if (3 * user + item * item) % 4 == 0]
+
+
+def test_backslash_quotes_and_texts_of_several_lines(tmp_path):
+    texts = [r'"Not \"great\", alas' + "\nbut fine, cheap, quick\nin all" + '"', '"good"', r'"5\" wide, ""long"""']
+    rows = [(user, item, texts[number % 3]) for number, (user, item) in enumerate(PAIRS)]
+    pairs, said = read(write(tmp_path / "x.csv", lines(rows, header="user_id,item_id,review")))
+    assert pairs == sorted(PAIRS, key=str) and "ignored columns: [review]" in said[0] and len(said) == 1
+
+
+def test_a_backslash_at_the_end_of_a_quoted_text(tmp_path):
+    text = 'user,item,path\nu1,a,"C:\\"\nu2,b,"D:\\"\nu3,\\N,x\n'
+    assert read(write(tmp_path / "x.csv", text))[0] == [("u1", "a"), ("u2", "b"), ("u3", "\\N")]
+
+
+def test_one_letter_columns_and_weak_names(tmp_path):
+    text = lines([(n, *pair, 4) for n, pair in enumerate(PAIRS)], header="i,user_id,movie_id,rating")
+    assert read(write(tmp_path / "x.csv", text))[0] == sorted(PAIRS, key=str)
+    with pytest.raises(ValueError, match=r"more than one column may hold the items: \[location\], \[item_name\]"):
+        read(write(tmp_path / "y.csv", lines([(u, "x", i) for u, i in PAIRS], header="user_id,location,item_name")))
+    pairs, said = read(write(tmp_path / "z.csv", lines(PAIRS, header="user_id,location")))
+    assert pairs == sorted(PAIRS, key=str)
+    assert "[location] is taken for the items" in said[0] and "First rows: user [0], item [0]; user [0], " in said[0]
+
+
+@pytest.mark.parametrize(
+    ("start", "mark"),
+    [("% bip unweighted\n% 42 12 9\n", "% bip"), ("# Nodes: 50\n# FromNodeId ToNodeId\n", "# Nodes"), ("#x\n\n", "#x")],
+)
+def test_comment_lines(tmp_path, start, mark):
+    path = write(tmp_path / "x.txt", start + lines(PAIRS, " ", None))
+    for columns in ((None, None), (1, 2)):
+        pairs, said = read(path, *columns)
+        assert pairs == sorted(PAIRS, key=str)
+        assert "comment" in said[0] and mark in said[0] and ("column 1 is taken" in " ".join(said)) == (not columns[0])
+
+
+def test_a_comment_that_names_the_columns_is_the_header(tmp_path):
+    pairs, said = read(write(tmp_path / "x.txt", "# made today\n#item_id,user_id\na,u1\nb,u1\n"))
+    assert pairs == [("u1", "a"), ("u1", "b")] and "is taken for the header" in said[0] and "comment" in said[1]
+    assert read(write(tmp_path / "y.csv", "user,item\n#1,a\n#2,b\n"))[0] == [("#1", "a"), ("#2", "b")]
+
+
+@pytest.mark.parametrize(
+    ("row", "header", "message"),
+    [
+        (lambda n, u, i: f"{u}\t2024-01-01T00:{n:02}:00Z\t30.0\t{i}", "", r"item column \[column 2\] has 27"),
+        (lambda n, u, i: f"{u},2024-01-01T00:{n:02}:00Z,{i},0", "", r"item column \[column 2\] has 27"),
+        (lambda n, u, i: f"{n},{u},{i},4", ",0,1,2\n", r"user column \[column 1\] has 27"),
+        (lambda n, u, i: f"{n}\t{u}\t11/11/2019 9:05 AM\tN1 N2", "", r"user column \[column 1\] has 27"),
+    ],
+)
+def test_a_guessed_column_with_as_many_values_as_rows_is_refused(tmp_path, row, header, message):
+    text = header + "\n".join(row(number, *pair) for number, pair in enumerate(PAIRS)) + "\n"
+    path = write(tmp_path / "x.txt", text)
+    with pytest.raises(ValueError, match=rf"{message} different values in 27 rows.*First rows: user \["):
+        read(path)
+    few = "\n".join(text.split("\n")[:8])
+    assert read(write(tmp_path / "few.txt", few))[0]  # too few rows to tell
+
+
+def test_a_named_column_with_as_many_values_as_rows_is_told(tmp_path):
+    path = write(tmp_path / "x.csv", lines([(u, n) for n, (u, _) in enumerate(PAIRS)], header="user_id,item_id"))
+    assert "item column [item_id] has 27 different values" in read(path)[1][0]
+    assert not read(path, "user_id", "item_id")[1]
+
+
+def test_json(tmp_path):
+    records = [{"reviewerID": f"A{u}", "asin": i, "overall": 5.0} for u, i in PAIRS]
+    expected = sorted((f"A{u}", i) for u, i in PAIRS)
+    by_line = "\n".join(map(json.dumps, records))
+    for name, text in {
+        "lines": by_line,
+        "array": json.dumps(records),
+        "pretty": json.dumps(records, indent=2),
+        "objects": "\n".join(json.dumps(record, indent=1) for record in records),
+    }.items():
+        for path in (write(tmp_path / f"{name}.txt", text), tmp_path / f"{name}.gz"):
+            if path.suffix == ".gz":
+                path.write_bytes(gzip.compress(text.encode()))
+            pairs, said = read(path)
+            assert pairs == expected, name
+            assert len(said) == 1 and "ignored columns: [overall]" in said[0]
+    broken = by_line.split("\n")
+    broken[2:4] = ['{"reviewerID": "A0", "as', '{"reviewerID": null, "asin": ["x"]}']
+    pairs, said = read(write(tmp_path / "x.jsonl", "\n".join(broken)))
+    assert len(pairs) == len(PAIRS) - 2
+    assert "2 of 27 rows" in said[1] and "line 3 (no JSON object), line 4 (an item that is no text" in said[1]
+    assert read(write(tmp_path / "n.json", '[{"user": 007.5, "item": 1}]'.replace("007", "7")))[0] == [("7.5", "1")]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[{"user": 1, "item": 2}, {"user": 1, "it', "record 2 is no JSON, or the file ends within it"),
+        ('[{"user": 1, "item": 2}, nonsense]', "record 2 is no JSON"),
+        ('{"a": 1, "b": 2}', r"\(JSON\): no column has a usual name of users.*Columns: \[a\], \[b\]"),
+        ('{"user": {"0": 1}, "item": {"0": 2}}', "1 of 1 row is unreadable.*a user that is no text or number"),
+        ("[1, 2, 3]", "JSON without records"),
+        ("[" * 100_000, "JSON"),
+        ('[{"user": "' + "a" * 2**22 + '", "item": 2}]', "longer than 1 MiB"),
+    ],
+)
+def test_json_that_is_no_table(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        read(write(tmp_path / "x.json", text))
+
+
+def test_a_user_and_all_items_in_a_line(tmp_path):
+    items = {user: [item for other, item in PAIRS if other == user] for user, _ in PAIRS}
+    text = "\n".join(" ".join([user, *found]) for user, found in items.items())
+    pairs, said = read(write(tmp_path / "train.txt", text + "\n99\n"))
+    assert pairs == sorted(PAIRS, key=str)
+    assert "LightGCN's format" in said[0] and "1 of 7 row" in said[1] and "line 7 (no item id)" in said[1]
+    with pytest.raises(ValueError, match=r"may be LightGCN's format.*or a table of 4 columns"):
+        read(write(tmp_path / "equal.txt", "0 2 3 11\n1 0 1 5\n2 4 6 8\n"))
+    assert len(read(tmp_path / "equal.txt", 1, 2)[0]) == 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "user_id,item_id,comment\n" + "".join(f"{u},{i}{',nice' if i == '0' else ''}\n" for u, i in PAIRS),
+        "user_id;item_id;stars\n" + "".join(f"{u};{i};5;\n" for u, i in PAIRS),
+        "user_id,item_id\n" + "".join(f"{u},{i},,,\n" for u, i in PAIRS),
+        "a,user_id,item_id,b,c\n" + "".join(f",{u},{i}\n" for u, i in PAIRS),
+    ],
+)
+def test_missing_and_trailing_fields(tmp_path, text):
+    pairs, said = read(write(tmp_path / "x.csv", text))
+    assert pairs == sorted(PAIRS, key=str) and not [each for each in said if "unreadable" in each]
+
+
+def test_ids_of_several_types_are_one():
+    frame = pd.DataFrame({"user": [27, "27", 27.0, "x"], "item": ["a", "b", "c", "a"]})
+    pairs, said = read(frame)
+    assert pairs == [("x", "a"), (27, "a"), (27, "b"), (27, "c")]
+    assert any("1 user ids have several types, such as 27 and '27'" in each for each in said)
+    assert not any("several types" in each for each in read(frame[frame["user"] != "27"])[1])
+
+
+def parquet(path, **columns):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pyarrow.parquet.write_table(pa.table(columns), path)
+    return path
+
+
+def test_missing_numbers_of_parquet(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    path = parquet(
+        tmp_path / "x.parquet",
+        user_id=pa.array([1.0, float("nan"), None, 2.0, 2.0, 3.0], from_pandas=False),
+        item_id=pa.array([2**60, 5, 5, None, 2**60 + 1, 5]),
+    )
+    pairs, said = read(path)
+    assert pairs == [(1, 2**60), (2, 2**60 + 1), (3, 5)]
+    assert "3 of 6 rows" in said[0] and "row 2 (no user id), row 3 (no user id), row 4 (no item id)" in said[0]
+
+
+def test_types_of_parquet(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    ids = [uuid.UUID(int=n) for n in (1, 2, 2)]
+    columns = {
+        "uuid": (pa.array([each.bytes for each in ids], pa.uuid()), [str(each) for each in ids]),
+        "dictionary": (pa.array(["a", "b", "b"]).dictionary_encode(), ["a", "b", "b"]),
+        "binary": (pa.array([b"a", b"b", b"b"]), ["a", "b", "b"]),
+        "decimal": (pa.array([Decimal("7.00"), Decimal("8.00"), Decimal("8.00")]), [7, 8, 8]),
+        "wide": (pa.array([Decimal(10**30), Decimal(2), Decimal(2)], pa.decimal128(38, 0)), [10**30, 2, 2]),
+        "unsigned": (pa.array([2**64 - 1, 1, 1], pa.uint64()), [2**64 - 1, 1, 1]),
+        "date": (pa.array([1, 2, 2], pa.date32()), ["1970-01-02", "1970-01-03", "1970-01-03"]),
+        "text": (pa.array(["007", "NA", "NA"], pa.large_string()), ["007", "NA", "NA"]),
+    }
+    for name, (values, expected) in columns.items():
+        pairs, _ = read(parquet(tmp_path / f"{name}.parquet", user_id=values, item_id=["x", "x", "y"]))
+        assert pairs == sorted(zip(expected, ["x", "x", "y"], strict=True), key=str), name
+        assert read_users(tmp_path / f"{name}.parquet", None, print) == list(dict.fromkeys(expected))
+    nested = parquet(tmp_path / "nested.parquet", user_id=[1, 2], item_id=[[1], [2]])
+    with pytest.raises(ValueError, match=r"column \[item_id\] holds values that are no ids"):
+        read(nested)
+
+
+def test_folders(tmp_path):
+    for day, part in ((1, ROWS[:4]), (2, ROWS[4:])):
+        columns = dict(zip(("user_id", "thing"), zip(*part, strict=True), strict=True))
+        parquet(tmp_path / "events" / f"item={day}" / "part-0.parquet", **columns)
+    write(tmp_path / "events" / "_SUCCESS", "")
+    with pytest.raises(ValueError, match="no column has a usual name of items"):
+        read(tmp_path / "events")  # not the days
+    pairs, said = read(tmp_path / "events", None, "thing")
+    assert pairs == ROWS and "ignored columns: [item]" in said[0]
+    assert {item for _, item in read(tmp_path / "events", None, "item")[0]} == {"1", "2"}
+    write(tmp_path / "events" / "notes.txt", "hello")
+    with pytest.raises(ValueError, match=r"folder of different files, such as .*notes.txt"):
+        read(tmp_path / "events", None, "thing")
+    (tmp_path / "csv").mkdir()
+    write(tmp_path / "csv" / "part-0.csv", lines(ROWS[:4]))
+    write(tmp_path / "csv" / "part-1.csv", lines([*ROWS[4:], ("u3", "")]))
+    pairs, said = read(tmp_path / "csv")
+    assert pairs == ROWS and "1 of 8 row" in said[0] and "part-1.csv, line 5 (no item id)" in said[0]
+    write(tmp_path / "csv" / "part-2.csv", lines(header="user_id,item_id"))
+    with pytest.raises(ValueError, match="folder of different tables"):
+        read(tmp_path / "csv")
+
+
+def test_a_path_is_no_pattern(tmp_path):
+    name = "a[1]*?'; --"
+    parquet(tmp_path / name / "x[2]*.parquet", user=[1, 2], item=[3, 3])
+    parquet(tmp_path / "a1" / "x2.parquet", user=[9, 9], item=[9, 9])
+    assert read(tmp_path / name / "x[2]*.parquet")[0] == [(1, 3), (2, 3)]
+    assert read(tmp_path / name)[0] == [(1, 3), (2, 3)]
+    hostile = 'user"; DROP TABLE x; --'
+    columns = {hostile: [1, 2], "item') UNION": [3, 3]}
+    path = parquet(tmp_path / "y.parquet", **columns)
+    assert read(path, *columns)[0] == [(1, 3), (2, 3)]
+
+
+def test_frames_of_polars_and_arrow():
+    polars, pa = pytest.importorskip("polars"), pytest.importorskip("pyarrow")
+    columns = {"user_id": ["u1", None, "u2"], "item_id": [2**60 + 1, 5, None]}
+    for table in (polars.DataFrame(columns), pa.table(columns)):
+        with pytest.raises(ValueError, match=r"2 of 3 rows.*row 2 \(no user id\), row 3 \(no item id\)"):
+            read(table)
+        pairs, _ = read(table[:1])
+        assert pairs == [("u1", 2**60 + 1)]
+        assert read_users(table, None, lambda _: None) == ["u1", "u2"]
+    frame = polars.DataFrame({"user": [1.0, float("nan"), 2.0], "item": ["a", "b", "c"]})
+    assert read(frame.with_columns(polars.col("item").cast(polars.Categorical)))[0] == [(1, "a"), (2, "c")]
+
+
+def test_frames_of_pandas_with_other_types():
+    pytest.importorskip("pyarrow")
+    values = {"Int64": [1, None, 2], "double[pyarrow]": [1.0, float("nan"), 2.0], "float32": [1, float("nan"), 2]}
+    for kind, users in values.items():
+        frame = pd.DataFrame({"user": pd.array(users, dtype=kind), "item": ["a", "b", "c"]})
+        assert read(frame)[0] == [(1, "a"), (2, "c")], kind
+    frame = pd.DataFrame({"user": pd.Categorical([1, None, 2]), "item": pd.Categorical(["a", "b", "c"])})
+    assert read(frame)[0] == [(1, "a"), (2, "c")]
+    with pytest.raises(ValueError, match="no ids"):
+        read(pd.DataFrame({"user": [[1], [2]], "item": [1, 2]}))
+
+
+def test_sequences_of_items(tmp_path):
+    text = "user_id:token\titem_id_list:token_seq\titem_id:token\nu0\ti2 i3\ti4\nu1\t\ti5\n\ti1 i2\ti3\n"
+    pairs, said = read(write(tmp_path / "x.inter", text))
+    assert pairs == [("u0", "i2"), ("u0", "i3"), ("u0", "i4"), ("u1", "i5")]
+    assert "[item_id_list:token_seq] are read too" in said[0]
+    assert "1 of 3 row" in said[1] and "line 4 (no user id)" in said[1]
+
+
+def test_atomic_files_have_no_quoting(tmp_path):
+    text = 'user_id:token\titem_id:token\n"u1\ta"\nu2\t"b"\n"u1\tc\n'
+    assert read(write(tmp_path / "x.inter", text))[0] == [('"u1', 'a"'), ('"u1', "c"), ("u2", '"b"')]
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r", "\n\r\n"])
+def test_line_ends_and_compressions(tmp_path, ending):
+    pa = pytest.importorskip("pyarrow")
+    text = lines([*ROWS, ("é", "")]).replace("\n", ending).encode("utf-16")
+    with pa.CompressedOutputStream(str(tmp_path / "zstd"), "zstd") as file:
+        file.write(text)
+    (tmp_path / "plain").write_bytes(text)
+    (tmp_path / "gzip").write_bytes(gzip.compress(text[:40]) + gzip.compress(text[40:]))
+    for name in ("plain", "gzip", "zstd"):
+        pairs, said = read(tmp_path / name)
+        number = 17 if len(ending) == 3 else 9
+        assert pairs == ROWS and f"line {number} (no item id)" in said[0], name
+
+
+def test_a_long_line_is_left_out_and_the_next_ones_are_read(tmp_path):
+    long = ["a" * (2**20 + 1), "a" * 2**23]
+    text = lines([("u1", "a"), *(("u2", each) for each in long), ("u3", "c"), ("u3", "d")])
+    pairs, said = read(write(tmp_path / "x.csv", text))
+    assert pairs == [("u1", "a"), ("u3", "c"), ("u3", "d")]
+    assert "2 of 5 rows" in said[0] and "line 3 (a line of more than 1 MiB), line 4 (a line of more" in said[0]
+
+
+def _memory(path, limit_kb):
+    """Read in a process of its own, without torch; what it says and its peak in kB."""
+    code = (
+        "import resource, sys, types\n"
+        "package = types.ModuleType('recbole_universal'); package.__path__ = [sys.argv[2]]\n"
+        "sys.modules['recbole_universal'] = package\n"
+        "from recbole_universal.io.interactions import read_interactions\n"
+        "try:\n    print(len(read_interactions(sys.argv[1], None, None, print).users))\n"
+        "except ValueError as error:\n    print(error)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    )
+    import recbole_universal
+
+    command = [sys.executable, "-c", code, str(path), recbole_universal.__path__[0]]
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip().split("\n")
+    assert int(out[-1]) < limit_kb, out
+    return " ".join(out[:-1])
+
+
+@pytest.mark.parametrize("n_pieces", [8, pytest.param(96, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["text", "json"])
+def test_a_huge_line_of_a_small_file_takes_little_memory(tmp_path, n_pieces, kind):
+    start = "".join(f"u{n % 50},i{n % 37},x\n" for n in range(1200))
+    start = f"user_id,item_id,title\n{start}u1,i1,"
+    if kind == "json":
+        start = '[{"user_id": 1, "item_id": 1}, {"user_id": "'
+    with gzip.open(tmp_path / "x.gz", "wb", 1) as file:
+        file.write(start.encode())
+        for _ in range(n_pieces):
+            file.write(b"a" * 2**24)
+    said = _memory(tmp_path / "x.gz", 600_000)
+    assert ("line 1202 (a line of more than 1 MiB)" if kind == "text" else "longer than 1 MiB") in said
+
+
+@pytest.mark.parametrize("row", ['u{0}","i{1}","5\n', 'u{0},i{1},5","\n', 'u{0},i{1},"Heroes\n', '"u{0},i{1},"""\n'])
+def test_stray_quotes_cost_no_more_than_twice_for_twice_the_rows(tmp_path, row):
+    import recbole_universal.io.records as records
+
+    def steps(n_rows):
+        count = 0
+        found = records._line_end
+
+        def counted(text, start):
+            nonlocal count
+            count += 1
+            return found(text, start)
+
+        records._line_end = counted
+        text = "user_id,item_id,rating\n" + "".join(row.format(n % 50, n % 40) for n in range(n_rows))
+        try:
+            read(write(tmp_path / "x.csv", text))
+        except ValueError:
+            pass
+        finally:
+            records._line_end = found
+        return count
+
+    assert steps(4000) < 3 * steps(2000)
+
+
+def test_ids_that_look_alike_in_numpy_and_users(tmp_path):
+    frame = pd.DataFrame({"user": np.array([1, 2, 2], dtype=np.uint8), "item": [True, False, True]})
+    assert read(frame)[0] == [(1, True), (2, False), (2, True)]
+    assert read_users(write(tmp_path / "u.txt", "user_id;age\n007;1\n;2\n"), None, lambda _: None) == ["007"]
