@@ -57,7 +57,7 @@ TESTS = {
     "MODEL": "tests/model/test_scores_by_formula.py tests/model/test_ranker.py",
     "MIXING": "tests/model/test_scores_by_formula.py tests/model/test_interpolation.py "
     "tests/model/test_universal_interpolation.py",
-    "TRAINING": "tests/test_pretraining.py tests/test_universal_mlp.py",
+    "TRAINING": "tests/test_pretrainer.py tests/test_pretraining.py tests/test_universal_mlp.py",
     "READING": "tests/io tests/test_recommend.py tests/test_bad_input.py",
 }
 
