@@ -229,6 +229,9 @@ def test_a_path_is_no_pattern(tmp_path):
     parquet(tmp_path / "a1" / "x2.parquet", user=[9, 9], item=[9, 9])
     assert read(tmp_path / name / "x[2]*.parquet")[0] == [(1, 3), (2, 3)]
     assert read(tmp_path / name)[0] == [(1, 3), (2, 3)]
+    parquet(tmp_path / "y*.parquet", user=[1, 2], item=[3, 3])
+    parquet(tmp_path / "y1.parquet", user=[9, 9], item=[9, 9])
+    assert read(tmp_path / "y*.parquet")[0] == [(1, 3), (2, 3)]
     hostile = 'user"; DROP TABLE x; --'
     columns = {hostile: [1, 2], "item') UNION": [3, 3]}
     path = parquet(tmp_path / "y.parquet", **columns)
@@ -359,3 +362,18 @@ def test_ids_that_look_alike_in_numpy_and_users(tmp_path):
     frame = pd.DataFrame({"user": np.array([1, 2, 2], dtype=np.uint8), "item": [True, False, True]})
     assert read(frame)[0] == [(1, True), (2, False), (2, True)]
     assert read_users(write(tmp_path / "u.txt", "user_id;age\n007;1\n;2\n"), None, lambda _: None) == ["007"]
+
+
+def test_the_package_imports_nothing_of_recbole_and_no_torch():
+    import ast
+    from pathlib import Path
+
+    import recbole_universal.io
+
+    for file in Path(recbole_universal.io.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                assert name.split(".")[0] not in ("recbole", "torch"), file
+                assert not name.startswith("recbole_universal") or name.startswith("recbole_universal.io"), (file, name)
