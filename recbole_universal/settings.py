@@ -206,7 +206,7 @@ def _metric(value: Any) -> str:
 
 
 def _limit(value: Any) -> float | None:
-    return None if value is None else _real("", lambda x: 0 < x < math.inf).read(value)
+    return None if value is None else _real("", lambda x: 0 <= x < math.inf).read(value)
 
 
 def _transform(value: Any) -> str | None:
@@ -229,7 +229,7 @@ KEYS: dict[str, _Key] = {
     "universal_feature_args": _Key("a mapping of families (or node2vec) to arguments", _feature_args),
     "universal_weight_field": _text("the name of a field", empty=True),
     "universal_cache_dir": _text("the path of a folder", empty=True),
-    "universal_cache_gb": _Key("a number above 0, or empty", _limit),
+    "universal_cache_gb": _Key("a number of at least 0, or empty", _limit),
     "universal_peers": _names("model names, e.g. [Pop, ItemKNN]"),
 }
 _COLUMNS = {"numerical_features": _names("names of columns, e.g. [user_activity]")}

@@ -424,10 +424,11 @@ class Pretrainer:
                     group["lr"] = rate
                 batch = train.batch(order[step * self.batch_size : (step + 1) * self.batch_size]).to(self.device)
                 loss = list_loss(self.scorer, batch, self.loss)
+                total += loss.item()
+                _refuse_divergence(total, self.learning_rate)  # before PyTorch's own check, which some models turn on
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-                total += loss.item()
         _refuse_divergence(total, self.learning_rate, self.scorer.parameters())
         self.scorer.eval()
         return total / n_batches

@@ -161,7 +161,7 @@ class FeaturePipeline:
         self.seed = arguments.seed("feature pipeline", seed)
         self.device = arguments.device(device)
         self.show_progress = arguments.flag("feature pipeline", "show_progress", show_progress)
-        if cache_dir and not isinstance(cache_dir, (str, os.PathLike)):
+        if cache_dir is not None and not isinstance(cache_dir, (str, os.PathLike)):
             shown = arguments.shown(cache_dir)
             raise ValueError(f"universal_cache_dir: must be the path of a folder, or empty for no cache, not {shown}")
         number = isinstance(cache_gb, (int, float)) and not isinstance(cache_gb, bool)
