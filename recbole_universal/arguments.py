@@ -19,7 +19,10 @@ _MOST_SEED = 2**64 - 1
 
 def shown(value: Any) -> str:
     """A value in one line of an error, shortened."""
-    text = " ".join(repr(value).split())
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # a value may be anything
+        text = f"a {type(value).__name__}"
     return text if len(text) <= 100 else text[:97] + "..."
 
 

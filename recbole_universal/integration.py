@@ -184,6 +184,10 @@ def _own_keys() -> frozenset[str]:
     return frozenset(key for file in files for key in yaml.safe_load(file.read_text(encoding="utf-8")))
 
 
+class _Text(str):
+    """A text of the command line or of ``config_dict``, until the model is known that gives its key a meaning."""
+
+
 def _convert_own_keys() -> None:
     stock = configurator.Config._convert_config_dict
 
@@ -191,10 +195,24 @@ def _convert_own_keys() -> None:
     def convert_config_dict(self, config_dict):
         own = {k: v for k, v in config_dict.items() if k in settings.OWN_KEYS and isinstance(v, str)}
         config_dict.update(stock(self, {key: value for key, value in config_dict.items() if key not in own}))
-        config_dict.update((key, settings.from_text(key, value)) for key, value in own.items())
+        config_dict.update((key, _Text(value)) for key, value in own.items())
         return config_dict
 
+    stock_names = configurator.Config._get_model_and_dataset
+
+    @functools.wraps(stock_names)
+    def get_model_and_dataset(self, model, dataset):
+        given = self.external_config_dict
+        name = model if model is not None else given.get("model")
+        is_ours = (name if isinstance(name, str) else getattr(name, "__name__", "")) in settings.MODEL_KEYS
+        keys = settings.OWN_KEYS if is_ours else settings.KEYS
+        for key, text in given.items():
+            if isinstance(text, _Text):
+                given[key] = settings.from_text(key, str(text)) if key in keys else stock(self, {key: str(text)})[key]
+        return stock_names(self, model, dataset)
+
     configurator.Config._convert_config_dict = convert_config_dict
+    configurator.Config._get_model_and_dataset = get_model_and_dataset
 
 
 def _check_settings() -> None:
@@ -215,11 +233,13 @@ def _check_settings() -> None:
 
 
 def _tell_of_misspelt(config) -> None:
+    is_ours = str(config.model).startswith("Universal")
+    known = _own_keys() if is_ours else settings.KEYS.keys()  # another model may well read a key like one of ours
     for key in config.external_config_dict.keys() - config.internal_config_dict.keys() - _own_keys():
-        near = difflib.get_close_matches(str(key), _own_keys(), 1, cutoff=0.85)
+        near = difflib.get_close_matches(str(key), known, 1, cutoff=0.85)
         if near:
             message = f"Nothing reads the config key [{key}]; did you mean [{near[0]}]?"
-            if str(config.model).startswith("Universal"):
+            if is_ours:
                 raise ValueError(message)  # the run would not be the one that was asked for
             warnings.warn(message, stacklevel=5)
 

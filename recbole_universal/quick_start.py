@@ -236,7 +236,8 @@ def source_lists(name, files, keys, config, pipeline, store) -> list[Interaction
     """
     source = _source_config(name, files, keys)
     init_seed(source["seed"], source["reproducibility"])  # RecBole splits by the global random state
-    matrix = training_matrix(create_dataset(source).build()[0])
+    with reading_as_text():  # as a model with universal columns reads it
+        matrix = training_matrix(create_dataset(source).build()[0])
     settings = {"n_users": config["query_users"], "share": config["query_share"], "seed": config["seed"]}
     arrays = {"indptr": matrix.indptr.astype(np.int64), "indices": matrix.indices.astype(np.int64)}
     key = {

@@ -17,10 +17,11 @@ from typing import Any
 
 from recbole.evaluator import metric_types
 
+from recbole_universal import arguments
 from recbole_universal.data.support_query import EVAL_GROUPS
 from recbole_universal.features import pipeline
 from recbole_universal.model.interpolation import SCORE_SPACES
-from recbole_universal.model.scorer import COMBINATIONS
+from recbole_universal.model.scorer import COMBINATIONS, LARGEST_LAYER, MOST_LAYERS, MOST_NETWORKS
 from recbole_universal.model.universal_mlp import LIST_LOSSES, TRAIN_STAGES
 
 #: Keys that change what a saved data set or saved data loaders hold.
@@ -38,9 +39,7 @@ DATA_KEYS = (
 #: Metrics that read a score as a probability or a rating.
 VALUE_METRICS = ("logloss", "rmse", "mae")
 # Bounds that keep a slip of the pen from taking all memory.
-_LARGEST_LAYER, _MOST_LAYERS, _MOST_NETWORKS = 4096, 16, 100
 _LARGEST_INTEGER, _LONGEST_NAME = 2**31 - 1, 255
-_MOST = {"n_bins": 1000, "embedding_dim": 4096, "walk_length": 1000, "context_size": 1000, "walks_per_node": 1000}
 
 
 class _Wrong(Exception):
@@ -145,7 +144,9 @@ def _families(value: Any) -> list[str] | None:
     for name in names:
         if name not in pipeline.FAMILIES:
             near = difflib.get_close_matches(name, pipeline.FAMILIES, 1)
-            raise _Wrong(f"there is no family {_shown(name)}" + (f"; did you mean {near[0]}?" if near else "."))
+            raise _Wrong(
+                f"there is no family {arguments.shown(name)}" + (f"; did you mean {near[0]}?" if near else ".")
+            )
     return names or None
 
 
@@ -157,7 +158,7 @@ def _feature_args(value: Any) -> dict[str, dict[str, Any]] | None:
         raise _Wrong
     for name, given in value.items():
         for argument, number in given.items() if isinstance(given, Mapping) else ():
-            most = _MOST.get(argument, 10**6)
+            most = pipeline.largest_argument(argument)
             if isinstance(number, Integral) and int(number) > most:
                 raise _Wrong(f"{name}: {argument} must be at most {most}.")
         if name == "node2vec":
@@ -165,14 +166,14 @@ def _feature_args(value: Any) -> dict[str, dict[str, Any]] | None:
         elif isinstance(name, str) and name in pipeline.FAMILIES:
             pipeline.FAMILIES[name].from_args(given)
         else:
-            raise _Wrong(f"there is no family {_shown(name)}.")
+            raise _Wrong(f"there is no family {arguments.shown(name)}.")
     return dict(value) or None
 
 
 def _layers(value: Any) -> list[int]:
-    if not isinstance(value, (list, tuple)) or not 1 <= len(value) <= _MOST_LAYERS:
+    if not isinstance(value, (list, tuple)) or not 1 <= len(value) <= MOST_LAYERS:
         raise _Wrong
-    return [_integer(1, _LARGEST_LAYER).read(size) for size in value]
+    return [_integer(1, LARGEST_LAYER).read(size) for size in value]
 
 
 def _amount(value: Any) -> float | int | None:
@@ -252,9 +253,9 @@ MODEL_KEYS: dict[str, dict[str, _Key]] = {
         "transform": _Key("universal, or a name that RecBole knows", _transform),
         "pretrained": _text("the name of a shipped model or the path of a folder", empty=True),
         "feature_combination": _choice(COMBINATIONS),
-        "mlp_hidden_size": _Key(f"a list of 1 to {_MOST_LAYERS} integers from 1 to {_LARGEST_LAYER}", _layers),
-        "embedding_size": _integer(1, _LARGEST_LAYER),
-        "n_networks": _integer(1, _MOST_NETWORKS),
+        "mlp_hidden_size": _Key(f"a list of 1 to {MOST_LAYERS} integers from 1 to {LARGEST_LAYER}", _layers),
+        "embedding_size": _integer(1, LARGEST_LAYER),
+        "n_networks": _integer(1, MOST_NETWORKS),
         "dropout_prob": _real("a number in [0, 1)", lambda x: 0 <= x < 1),
         "list_loss": _choice(LIST_LOSSES),
         "query_users": _POSITIVE,
@@ -372,15 +373,7 @@ def from_text(key: str, text: str) -> Any:
 
 
 def _message(key: str, given: Any, what: str, hint: str = "") -> str:
-    return f"{key}: {what}, got {_shown(given)}" + (f"; {hint}" if hint else ".")
-
-
-def _shown(given: Any) -> str:
-    try:
-        text = repr(given)
-    except Exception:  # a value may be anything
-        text = f"a {type(given).__name__}"
-    return _cut(text, 100)
+    return f"{key}: {what}, got {arguments.shown(given)}" + (f"; {hint}" if hint else ".")
 
 
 def _cut(text: str, length: int) -> str:

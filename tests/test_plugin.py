@@ -21,6 +21,7 @@ from recbole.quick_start import run_recbole
 
 from recbole_universal import UniversalMLP, compat, quick_start, settings
 from recbole_universal import __main__ as command_line
+from recbole_universal.data.dataset import pipeline_from_config
 from recbole_universal.data.support_query import SupportQueryDataLoader
 
 PROXIMITY = {"universal_features": ["proximity"], "universal_feature_args": {}}
@@ -128,6 +129,29 @@ def test_the_text_of_no_key_of_ours_is_run(key, model):
     with contextlib.suppress(ValueError, OSError):
         Config(model, "ml-100k", config_dict={**given, key: "__import__('os').mkdir('executed')"})
     assert not Path("executed").exists()
+
+
+def test_a_key_like_ours_keeps_recbole_s_meaning_for_other_models(tiny, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["x", "--pretrained=False", "--n_networks=2*3"])
+    config = Config(
+        "BPR", "tiny", config_dict={**tiny, "pretrain_name": "[1, 2]", "universal_features": "['activity']"}
+    )
+    assert config["pretrained"] is False and config["n_networks"] == 6 and config["pretrain_name"] == [1, 2]
+    assert config["universal_features"] == ["activity"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Config("BPR", "tiny", config_dict={**tiny, "pretrained_dir": "x"})
+
+
+def test_a_source_of_pre_training_is_read_as_text(tmp_path, monkeypatch):
+    rows = [(f"u{n % 20}", ["NA", "null", '"x', "b", "c", "d"][(n * 7 + n // 20) % 6]) for n in range(120)]
+    path = write_atomic(tmp_path / "data", "words", sorted(set(rows)))
+    seen = []
+    monkeypatch.setattr(quick_start, "query_lists", lambda matrix, *_, **__: seen.append(matrix.shape) or [])
+    config = Config("UniversalMLP", "words", config_dict={"data_path": path, "train_stage": "pretrain"})
+    store = type("Store", (), {"get": staticmethod(lambda name, key, make: make())})
+    quick_start.source_lists("words", None, {"data_path": path}, config, pipeline_from_config(config), store)
+    assert seen == [(21, 7)]  # with the padding
 
 
 def test_every_key_of_the_properties_is_in_the_table():

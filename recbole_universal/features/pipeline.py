@@ -41,6 +41,12 @@ FAMILIES: dict[str, type[FeatureFamily]] = {
     family.name: family for family in (ActivityFeatures, CooccurrenceFeatures, InteractionFeatures, ProximityFeatures)
 }
 
+# Larger numbers are slips of the pen, or somebody's attack: they set how much memory and time the features take.
+_LARGEST_ARGUMENTS = {
+    **{"n_bins": 1000, "embedding_dim": 4096, "walk_length": 1000, "context_size": 1000, "walks_per_node": 1000},
+    "num_negative_samples": 1000,
+}
+
 _NODE2VEC_CHECKS: dict[str, tuple[Any, Any]] = {
     "embedding_dim": (arguments.integer, 1),
     "walk_length": (arguments.integer, 2),
@@ -54,6 +60,11 @@ _NODE2VEC_CHECKS: dict[str, tuple[Any, Any]] = {
     "batch_size": (arguments.optional_integer, 1),
     "objective": (arguments.choice, OBJECTIVES),
 }
+
+
+def largest_argument(name: str) -> int:
+    """The largest number that a config or a pre-trained model may give to an argument of a family or of node2vec."""
+    return _LARGEST_ARGUMENTS.get(name, 10**6)
 
 
 def node2vec_args(args: Mapping[str, Any] | None = None) -> dict[str, Any]:

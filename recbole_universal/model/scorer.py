@@ -23,9 +23,10 @@ COMBINATIONS = ("concatenation", "interpolation")
 BOUND = 60.0
 # Upper bound on the floats of one block of pair features in full ranking (256 MB).
 _BLOCK_FLOATS = 2**26
-# A network of more weights is a mistake (128 MB; the shipped ones have 30,000), and so are more layers or networks.
+#: Larger networks are a mistake; the shipped ones have 33,000 weights.
+LARGEST_LAYER, MOST_LAYERS, MOST_NETWORKS = 4096, 16, 100
+# In all: 128 MB.
 _MOST_WEIGHTS = 2**25
-_MOST_LAYERS = 100
 # Users of the self-check that are scored at once.
 _CHECK_USERS = 50
 
@@ -79,8 +80,8 @@ class UniversalScorer(nn.Module):
             raise ValueError(f"dropout_prob: must be a number in [0, 1), got {dropout_prob!r}.")
         if feature_combination not in COMBINATIONS:
             raise ValueError(f"feature_combination: must be one of {list(COMBINATIONS)}, got {feature_combination!r}.")
-        if isinstance(n_networks, bool) or not isinstance(n_networks, int) or not 1 <= n_networks <= _MOST_LAYERS:
-            raise ValueError(f"n_networks: must be an integer from 1 to {_MOST_LAYERS}, got {n_networks!r}.")
+        if isinstance(n_networks, bool) or not isinstance(n_networks, int) or not 1 <= n_networks <= MOST_NETWORKS:
+            raise ValueError(f"n_networks: must be an integer from 1 to {MOST_NETWORKS}, got {n_networks!r}.")
         widest = sum(width for sides in dims.values() for width in sides.values())
         n_scorers = n_networks * (len(dims) if feature_combination == "interpolation" else 1)
         n_weights = 3 * n_scorers * sum((a + 1) * b for a, b in pairwise([widest, *hidden, embedding_size]))
@@ -478,10 +479,10 @@ def _checked_sizes(hidden) -> list[int]:
     sizes = [hidden] if isinstance(hidden, int) else hidden
     if (
         not isinstance(sizes, (list, tuple))
-        or len(sizes) > _MOST_LAYERS
+        or len(sizes) > MOST_LAYERS
         or any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in sizes)
     ):
         raise ValueError(
-            f"mlp_hidden_size: must be a list of at most {_MOST_LAYERS} positive integers, e.g. [64], got {hidden!r}."
+            f"mlp_hidden_size: must be a list of at most {MOST_LAYERS} positive integers, e.g. [64], got {hidden!r}."
         )
     return list(sizes)

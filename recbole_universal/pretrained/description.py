@@ -14,14 +14,12 @@ from typing import Any
 
 import torch
 
-from recbole_universal.features.pipeline import pipeline_of
+from recbole_universal.features.pipeline import largest_argument, pipeline_of
 from recbole_universal.model.scorer import UniversalScorer
 
 FORMAT = 1
 _MOST_BYTES = 2**20
-# Largest number among the arguments of features, and largest product of the numbers of node2vec: they set how much
-# memory and time the features of a data set take, and no weight depends on them.
-_LARGEST_ARGUMENT = 100_000
+# Largest product of the numbers of node2vec, which set the memory and time of features that no weight depends on.
 _MOST_NODE2VEC_WORK = 10**9
 _WORK = ("walks_per_node", "walk_length", "context_size", "num_negative_samples", "epochs", "embedding_dim")
 
@@ -97,9 +95,9 @@ def _check_features(features: dict[str, Any]) -> None:
         arguments[family["name"]] = family["args"]
     for owner, values in arguments.items():
         for name, value in values.items():
-            if isinstance(value, (dict, list)) or (isinstance(value, (int, float)) and value > _LARGEST_ARGUMENT):
+            if isinstance(value, (dict, list)) or (isinstance(value, (int, float)) and value > largest_argument(name)):
                 raise ValueError(
-                    f"must hold a text or a number up to {_LARGEST_ARGUMENT} as argument {_short(name)} of "
+                    f"must hold a text or a number up to {largest_argument(name)} as argument {_short(name)} of "
                     f"{_short(owner)}, got {_short(value)}."
                 )
     work = [value for name in _WORK if isinstance(value := arguments["node2vec"].get(name), int)]
