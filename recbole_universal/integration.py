@@ -318,11 +318,13 @@ def _get_dataloader(stock, config, phase):
 
 
 def _create_samplers(stock, config, dataset, built_datasets):
-    if _draws_negatives(config):
+    try:
         return stock(config, dataset, built_datasets)
-    # It only says what a user has had.
-    with _swapped(recbole.data.utils, "Sampler", SeenItems):
-        return stock(config, dataset, built_datasets)
+    except ValueError:  # some user has had all items, so RecBole's sampler could draw none
+        if _draws_negatives(config):
+            raise
+        with _swapped(recbole.data.utils, "Sampler", SeenItems):  # which only says what a user has had
+            return stock(config, dataset, built_datasets)
 
 
 def _draws_negatives(config) -> bool:
