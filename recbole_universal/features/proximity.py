@@ -12,7 +12,6 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +23,7 @@ from scipy.stats import rankdata
 from recbole_universal import arguments
 from recbole_universal.features.family import FamilyFeatures, FeatureFamily, PairFeatures
 from recbole_universal.graph.scorers import LINEAR, SCORERS, GraphScorers
-from recbole_universal.graph.threads import in_torch_threads
+from recbole_universal.graph.threads import in_torch_threads, lazy_property
 
 if TYPE_CHECKING:
     from recbole_universal.graph.interaction_graph import InteractionGraph
@@ -168,7 +167,7 @@ class ProximityPairs(PairFeatures):
     def __deepcopy__(self, memo) -> ProximityPairs:
         return self  # never changed, and as large as the data set (RecBole copies a model to count its operations)
 
-    @cached_property
+    @lazy_property
     def item_order(self) -> torch.Tensor:
         """Popularity of each item id as a rank in [0, 1), 0 = most popular, equal for equals; float32 [n_items]."""
         degree = np.where(self.items >= 0, self.scorers.item_degree[self.items], -1.0)
@@ -186,7 +185,7 @@ class ProximityPairs(PairFeatures):
         """
         return lead <= 0.5 if self._mostly_single else lead < -1
 
-    @cached_property
+    @lazy_property
     def _mostly_single(self) -> bool:
         """Whether most users with interactions have one."""
         degree = self.scorers.user_degree
@@ -210,7 +209,7 @@ class ProximityPairs(PairFeatures):
             + ("" if lead < -1 else ", which tells too little where most users have a single interaction")
         )
 
-    @cached_property
+    @lazy_property
     def why_not_linear(self) -> str:
         """:meth:`why_popularity` of the scorers of :meth:`item_item`."""
         if self.check is None:

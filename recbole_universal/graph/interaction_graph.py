@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import numpy as np
 import scipy.sparse as sp
 
 from recbole_universal import arguments
 from recbole_universal.graph.canonical_order import canonical_order
+from recbole_universal.graph.threads import lazy_property
 
 # Users and items are numbered in 32 bits.
 _MOST_NODES = 2**31 - 1
@@ -47,33 +46,33 @@ class InteractionGraph:
     def __repr__(self) -> str:
         return f"InteractionGraph(n_users={self.n_users}, n_items={self.n_items}, n_edges={self.n_edges})"
 
-    @cached_property
+    @lazy_property
     def item_user(self) -> sp.csr_matrix:
         """The transposed matrix, ``[n_items, n_users]`` float32 with sorted indices."""
         return self.user_item.T.tocsr()
 
-    @cached_property
+    @lazy_property
     def user_degree(self) -> np.ndarray:
         """Number of distinct items of each user, int64 ``[n_users]``."""
         return np.diff(self.user_item.indptr).astype(np.int64)
 
-    @cached_property
+    @lazy_property
     def item_degree(self) -> np.ndarray:
         """Number of distinct users of each item, int64 ``[n_items]``."""
         return np.bincount(self.user_item.indices, minlength=self.n_items).astype(np.int64)
 
-    @cached_property
+    @lazy_property
     def degree(self) -> np.ndarray:
         """Number of distinct neighbours of each node, int64 ``[n_nodes]``."""
         return np.concatenate([self.user_degree, self.item_degree])
 
-    @cached_property
+    @lazy_property
     def user_marginal(self) -> np.ndarray:
         """Sum of each user's weights, float64 ``[n_users]``; its degree where the weights are 1."""
         users, _ = self.edges()
         return np.bincount(users, weights=self.user_item.data, minlength=self.n_users)
 
-    @cached_property
+    @lazy_property
     def item_marginal(self) -> np.ndarray:
         """Sum of each item's weights, float64 ``[n_items]``; its degree where the weights are 1."""
         return np.bincount(self.user_item.indices, weights=self.user_item.data, minlength=self.n_items)

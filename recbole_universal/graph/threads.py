@@ -22,6 +22,21 @@ _Part = TypeVar("_Part")
 _Result = TypeVar("_Result")
 
 
+class lazy_property(functools.cached_property):
+    """An attribute that is computed when first asked for, without the lock of Python before 3.12.
+
+    That lock is one for all objects of a class. A process that is forked while another thread holds it waits for ever.
+    Two threads that ask at once may both compute the value, which is the same.
+    """
+
+    def __get__(self, instance, owner=None):
+        """The value; the object keeps it under the attribute's own name, where Python finds it from then on."""
+        if instance is None:
+            return self
+        value = instance.__dict__[self.attrname] = self.func(instance)
+        return value
+
+
 @functools.cache
 def _openmp() -> ThreadpoolController:
     """The OpenMP libraries of this process."""

@@ -37,6 +37,16 @@ _MOST_K = 10**6
 _SWAP = threading.Lock()
 
 
+def _new_lock() -> None:
+    """A forked process has none of the threads that could give the lock back."""
+    global _SWAP
+    _SWAP = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_lock)
+
+
 def _warn(message: str) -> None:
     warnings.warn(message, UserWarning, stacklevel=2)
 

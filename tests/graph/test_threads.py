@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 
 import numpy as np
@@ -11,9 +13,10 @@ import torch
 from graph_data import random_matrix
 from sklearn.cluster import MiniBatchKMeans
 
+import recbole_universal
 from recbole_universal.graph import InteractionGraph, cluster_nodes, node2vec, threads
 from recbole_universal.graph.node2vec import SkipGram
-from recbole_universal.graph.threads import in_threads, in_torch_threads, one_thread
+from recbole_universal.graph.threads import in_threads, in_torch_threads, lazy_property, one_thread
 
 
 @pytest.fixture
@@ -116,3 +119,40 @@ def test_embeddings_and_clusters_change_no_other_thread(two_threads, monkeypatch
     assert {name for name, *_ in seen} == {"_adam_step", "_negative_gradient", "fit"}
     assert {tuple(rest) for _, *rest in seen} == {(1, 2)}
     assert torch.get_num_threads() == threads_of_a_new_thread() == 2
+
+
+class Slow:
+    def __init__(self, started=None, go_on=None):
+        self.started, self.go_on, self.times = started, go_on, 0
+
+    @lazy_property
+    def value(self):
+        self.times += 1
+        if self.started is not None:
+            self.started.set()
+            self.go_on.wait()
+        return [self.times]
+
+
+def test_a_lazy_property_is_computed_once_and_holds_no_lock_of_its_class():
+    started, go_on = threading.Event(), threading.Event()
+    slow, other = Slow(started, go_on), Slow()
+    thread = threading.Thread(target=lambda: slow.value, daemon=True)
+    thread.start()
+    started.wait()
+    found = []
+    beside = threading.Thread(target=lambda: found.append(other.value), daemon=True)
+    beside.start()
+    beside.join(600)  # a lock of the class would hold it for ever
+    go_on.set()
+    thread.join()
+    assert found == [[1]] and other.value is found[0] and slow.value is slow.value
+    assert other.times == slow.times == 1
+
+
+def test_no_class_that_ranks_has_a_lock_of_its_class():
+    package = Path(recbole_universal.__file__).parent
+    for folder in ("graph", "features", "model"):
+        for path in (package / folder).glob("*.py"):
+            text = path.read_text(encoding="utf-8")
+            assert "cached_property" not in text.replace("functools.cached_property):", ""), path
