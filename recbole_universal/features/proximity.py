@@ -200,13 +200,14 @@ class ProximityPairs(PairFeatures):
             found: its mean :meth:`SelfCheck.ndcg`.
         """
         if self.check is None:
-            return "nobody has two interactions, so that nothing tells who likes what"
+            return "no user has two interactions, so nothing tells what a user likes"
         if not self.popularity_outdoes(lead):
             return ""
+        n_users = len(self.check.n_hidden)
         return (
-            f"of interactions of {len(self.check.n_hidden)} users that were hidden as a check, they find NDCG@10 "
-            f"{float(self.check.popularity.mean()):.4f}, {name} {found:.4f}"
-            + ("" if lead < -1 else ", which tells too little where most users have a single interaction")
+            f"on held-out interactions of {n_users} user{'s' * (n_users != 1)}, popularity has NDCG@10 "
+            f"{float(self.check.popularity.mean()):.4f} and {name} {found:.4f}"
+            + ("" if lead < -1 else "; most users have one interaction, so the model must be clearly better")
         )
 
     @lazy_property

@@ -159,8 +159,8 @@ class UniversalRanker:
             # Room is made for all numbers up to the highest.
             if numbers.max() >= size + len(numbers):
                 raise ValueError(
-                    f"{name}: are row or column numbers, no ids; new ones must be numbered on from {size}, and "
-                    f"{numbers.max()} is too high for the {len(numbers)} that are given."
+                    f"{name}: {numbers.max()} is too high. These are row or column numbers, not ids; the next new one "
+                    f"is {size}."
                 )
         users, items = users.astype(np.int64), items.astype(np.int64)
         rows, columns = matrix.nonzero()

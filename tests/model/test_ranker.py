@@ -94,8 +94,8 @@ def test_activity_is_that_of_all_interactions():
         ([0, 1], [1], "users, items: must be equally many, got 2 and 1"),
         ([[0]], [1], "users: must be a list of integers"),
         (0, 1, "users: must be a list of integers"),
-        ([0], [2**31 + 5], "items: are row or column numbers, no ids; .* from 45, and 2147483653 is too high"),
-        ([62, 0], [1, 1], "users: .* from 60, and 62 is too high for the 2 that are given"),
+        ([0], [2**31 + 5], "items: 2147483653 is too high.* the next new one is 45"),
+        ([62, 0], [1, 1], "users: 62 is too high.* the next new one is 60"),
     ],
 )
 def test_bad_updates_change_nothing(users, items, message):
@@ -210,8 +210,8 @@ def test_popularity_ranks_where_it_outdoes_the_network():
     before, fast = (ranker.top_k(np.arange(60), 5, fast=fast)[0] for fast in (False, True))
     state = {name: value.clone() for name, value in ranker.scorer.state_dict().items()}
     turned(ranker)  # other weights, another verdict
-    assert re.search(r"20 users .* they find NDCG@10 0\.\d+, the model 0\.\d+$", ranker.why_popularity())
-    with pytest.warns(UserWarning, match="All users get the same popular items: of interactions of 20 users"):
+    assert re.search(r"20 users .* popularity has NDCG@10 0\.\d+ and the model 0\.\d+$", ranker.why_popularity())
+    with pytest.warns(UserWarning, match="All users get the same popular items: on held-out interactions of 20 users"):
         assert ranker.scorer.outdone_by_popularity()
     assert not ranker.why_popularity(fast=True)
     lists, _ = ranker.top_k(np.arange(60), 5)
@@ -283,7 +283,7 @@ def test_other_features_have_another_verdict():
         assert ranker.scorer.attach(other.features).outdone_by_popularity()
     assert len(told) == 1
     assert ranker.scorer.attach(UniversalRanker(sp.eye(20).tocsr()).features).outdone_by_popularity()
-    assert len(told) == 2 and "nobody has two" in told[1]  # once of each data set
+    assert len(told) == 2 and "no user has two" in told[1]  # once of each data set
     assert ranker.scorer.attach(UniversalRanker(sp.eye(30).tocsr()).features).outdone_by_popularity()
     assert len(told) == 3
 
