@@ -512,7 +512,7 @@ class ListStore:
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self._cache = ArrayCache(folder, "pretrain_lists", limit_gb=None)
+        self._cache = ArrayCache(folder, "pretrain_lists", limit_gb=None, suffix=".npz")
 
     def get(self, name: str, key: dict, make) -> list[Interaction]:
         """The blocks stored under a name and key, made and stored if there are none.

@@ -29,9 +29,8 @@ METADATA = "metadata"
 #: Bytes of a folder by default, in units of 10^9.
 DEFAULT_GB = 4.0
 
-_ENTRY = re.compile(r"[^.].*-[0-9a-f]{32}\.npz")
 # What a killed process has left: of version 0.1.0, and of atomic_write where files must have a name.
-_TEMPORARY = re.compile(r"\..+-[0-9a-f]{32}(-[a-z0-9_]{8}|\.npz\.[0-9a-f]{16})\.tmp")
+_TEMPORARY = re.compile(r"\.(.+-[0-9a-f]{32}-[a-z0-9_]{8}|recbole_universal-[0-9a-f]{16})\.tmp")
 _DAY = 24 * 60 * 60
 
 
@@ -54,13 +53,14 @@ class ArrayCache:
     """Reads and writes named groups of arrays in one folder.
 
     A folder that cannot be written costs one warning and the time to compute, nothing else. When an entry is stored,
-    those that were not used for the longest time are removed until all fit into the limit, and so are temporary files
-    that are older than a day. Whoever misses a removed entry computes it again.
+    those of the same suffix that were not used for the longest time are removed until all fit into the limit, and so
+    are temporary files that are older than a day. Whoever misses a removed entry computes it again.
 
     Args:
         folder: the folder, made when first needed; None: no cache.
         config_key: configuration key that sets the folder, named in the warning.
         limit_gb: size of all entries at most, in 10^9 bytes; None: no limit.
+        suffix: how the names of the entries end, which sets them apart from other files in the folder.
     """
 
     def __init__(
@@ -68,10 +68,13 @@ class ArrayCache:
         folder: str | os.PathLike[str] | None,
         config_key: str = "universal_cache_dir",
         limit_gb: float | None = DEFAULT_GB,
+        suffix: str = ".features.npz",
     ) -> None:
         self.folder = None if folder is None else Path(folder)
         self.config_key = config_key
         self._limit = None if limit_gb is None else limit_gb * 10**9
+        self._suffix = suffix
+        self._entry = re.compile(r"[^.].*-[0-9a-f]{32}" + re.escape(suffix))
         self._writable = True
 
     def path(self, kind: str, key: Mapping[str, Any]) -> Path:
@@ -82,7 +85,8 @@ class ArrayCache:
             key: everything that the arrays depend on; can be written as JSON.
         """
         assert self.folder is not None
-        return self.folder / f"{kind}-{hashlib.sha256(canonical_json(key).encode()).hexdigest()[:32]}.npz"
+        digest = hashlib.sha256(canonical_json(key).encode()).hexdigest()
+        return self.folder / f"{kind}-{digest[:32]}{self._suffix}"
 
     def load(self, kind: str, key: Mapping[str, Any]) -> dict[str, NDArray] | None:
         """Arrays stored under a key, or None if there are none that can be trusted."""
@@ -112,7 +116,8 @@ class ArrayCache:
             self.folder.mkdir(parents=True, exist_ok=True)
             path = self.path(kind, key)
             _write(path, key, arrays)
-            self._tidy(path)
+            with suppress(OSError):  # another process has removed the new entry
+                self._tidy(path)
         except OSError as error:
             self._writable = False
             logger.warning(
@@ -131,7 +136,7 @@ class ArrayCache:
             with suppress(OSError):  # it is gone already, or in use (Windows)
                 if _TEMPORARY.fullmatch(path.name) and time.time() - path.stat().st_mtime > _DAY:
                     path.unlink()
-                elif path != new and _ENTRY.fullmatch(path.name):
+                elif path != new and self._entry.fullmatch(path.name):
                     found = path.stat()
                     entries.append((found.st_atime_ns, found.st_size, path))
         if self._limit is None:
