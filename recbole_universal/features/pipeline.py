@@ -28,6 +28,7 @@ from recbole_universal.features.interaction import InteractionFeatures
 from recbole_universal.features.proximity import ProximityFeatures
 from recbole_universal.graph.interaction_graph import InteractionGraph
 from recbole_universal.graph.node2vec import OBJECTIVES, node2vec
+from recbole_universal.graph.threads import register_fork_hook
 
 logger = logging.getLogger(__name__)
 
@@ -136,6 +137,10 @@ class FeaturePipeline:
     Raises:
         ValueError: if a family or an argument is unknown, or a value is not valid.
     """
+
+    def __new__(cls, *args: Any, **settings: Any) -> FeaturePipeline:
+        register_fork_hook()  # here, since an unpickled pipeline computes too
+        return super().__new__(cls)
 
     def __init__(
         self,
