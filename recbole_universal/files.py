@@ -187,7 +187,7 @@ def _give_name(handle: int, target: Path) -> Path | None:
     """
     name = _temporary_name(target)
     try:
-        # Python follows the link in /proc only in the call that takes a folder's handle, which an absolute path ignores.
+        # Python follows the link in /proc only in the call that takes a folder's handle; an absolute path ignores it.
         os.link(f"/proc/self/fd/{handle}", name, src_dir_fd=handle, follow_symlinks=True)
     except OSError:
         return None
