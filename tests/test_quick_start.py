@@ -62,8 +62,8 @@ def test_a_config_file_that_is_not_there():
         (b"\xff\xfe\x00", "is not valid yaml: 'utf-8' codec can't decode"),
         (b"day: 2020-13-45", "is not valid yaml: month must be"),
         (b"- epochs", "must hold config keys, such as epochs: 20, but holds a list"),
-        (b"epochs", "but holds a str"),
-        (b"", "but holds nothing"),
+        (b"epochs", "must hold config keys.*but holds a str"),
+        (b"", "must hold config keys.*but holds nothing"),
     ],
 )
 def test_a_config_file_that_is_no_yaml_of_keys(tmp_path, monkeypatch, content, message):

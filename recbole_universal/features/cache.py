@@ -94,7 +94,7 @@ class ArrayCache:
             return None
         path = self.path(kind, key)
         try:
-            arrays = _read(path, key)
+            arrays = read_arrays(path, key)
             with suppress(OSError):  # the time of use, which eviction goes by, whatever the mount options say
                 os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
             return arrays
@@ -115,7 +115,7 @@ class ArrayCache:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             path = self.path(kind, key)
-            _write(path, key, arrays)
+            write_arrays(path, key, arrays)
             with suppress(OSError):  # another process has removed the new entry
                 self._tidy(path)
         except OSError as error:
@@ -149,7 +149,13 @@ class ArrayCache:
                     path.unlink()
 
 
-def _read(path: Path, key: Mapping[str, Any]) -> dict[str, NDArray]:
+def read_arrays(path: Path, key: Mapping[str, Any]) -> dict[str, NDArray]:
+    """What :func:`write_arrays` wrote.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        Exception: of any kind, if the file is damaged or belongs to another key.
+    """
     # allow_pickle=False: a foreign file must not run code.
     file = np.load(path, allow_pickle=False)
     if not isinstance(file, np.lib.npyio.NpzFile):
@@ -164,7 +170,14 @@ def _read(path: Path, key: Mapping[str, Any]) -> dict[str, NDArray]:
     return arrays
 
 
-def _write(path: Path, key: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> None:
+def write_arrays(path: Path, key: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> None:
+    """Write arrays by name, with their key and a checksum, into a file.
+
+    Args:
+        path: the file; its folder exists.
+        key: everything that the arrays depend on, as JSON.
+        arrays: by name, which is not :data:`METADATA`.
+    """
     metadata = canonical_json({"key": key, "checksum": array_digest(arrays)})
     entries: dict[str, Any] = {METADATA: np.array(metadata), **arrays}
     with atomic_write(path) as file:

@@ -139,7 +139,8 @@ class FeaturePipeline:
     """
 
     def __new__(cls, *args: Any, **settings: Any) -> FeaturePipeline:
-        register_fork_hook()  # here, since an unpickled pipeline computes too
+        """Prepare the process for forks; in this method, since an unpickled pipeline computes too."""
+        register_fork_hook()
         return super().__new__(cls)
 
     def __init__(

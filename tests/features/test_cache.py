@@ -269,7 +269,7 @@ def test_what_was_not_used_for_the_longest_time_goes_first(tmp_path, monkeypatch
         old = time.time_ns() - 10**10 * (10 - number)
         os.utime(store.path("x", keys[-1]), ns=(old, old))
     with monkeypatch.context() as patch:  # reading changes the time too, but not on every disk
-        patch.setattr(cache, "_read", lambda path, key: ARRAYS)
+        patch.setattr(cache, "read_arrays", lambda path, key: ARRAYS)
         assert store.load("x", keys[0]) is not None  # now the newest
     keys.append(entry(store, 3))
     assert [store.load("x", key) is not None for key in keys] == [True, False, True, True]
@@ -296,16 +296,16 @@ def test_the_limit_is_a_config_key(tiny, small_config):
 
 def test_an_entry_that_another_process_removes(tmp_path, monkeypatch, caplog):
     expected = compute(tmp_path)
-    read = cache._read
+    read = cache.read_arrays
 
     def removed(path, key):
         path.unlink()
         return read(path, key)
 
-    monkeypatch.setattr(cache, "_read", removed)
+    monkeypatch.setattr(cache, "read_arrays", removed)
     assert_equal(compute(tmp_path), expected)
     assert not caplog.records
-    monkeypatch.setattr(cache, "_read", read)
+    monkeypatch.setattr(cache, "read_arrays", read)
     unlink = type(tmp_path).unlink
 
     def gone(path, missing_ok=False):
@@ -319,7 +319,7 @@ def test_an_entry_that_another_process_removes(tmp_path, monkeypatch, caplog):
 
 
 def test_a_new_entry_that_another_process_removes(tmp_path, monkeypatch, caplog):
-    write = cache._write
+    write = cache.write_arrays
 
     def written_and_removed(path, key, arrays):
         write(path, key, arrays)
@@ -327,7 +327,7 @@ def test_a_new_entry_that_another_process_removes(tmp_path, monkeypatch, caplog)
 
     store = ArrayCache(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(cache, "_write", written_and_removed)
+        patch.setattr(cache, "write_arrays", written_and_removed)
         assert store.load("x", entry(store, 0)) is None
     assert store.load("x", entry(store, 1)) is not None and not caplog.records
 
