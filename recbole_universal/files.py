@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,7 +22,7 @@ _NAMELESS = getattr(os, "O_TMPFILE", None)
 
 
 @contextmanager
-def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+def atomic_write(path: str | os.PathLike[str], nameless: bool = True) -> Iterator[IO[bytes]]:
     """Open a file for writing that takes its place when the ``with`` block ends without an error.
 
     A reader sees the old file or the new one, never a part. The content is on the disk before the name changes, so a
@@ -33,6 +34,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
     Args:
         path: the file; ``~`` is expanded.
+        nameless: whether the temporary file may have no name.
 
     Yields:
         The open binary file.
@@ -44,7 +46,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     target = Path(os.path.realpath(os.path.expanduser(path)))
     try:
         old = _replaceable(target)
-        handle, temporary = _open_temporary(target, 0o666 if old is None else 0o600)
+        handle, temporary = _open_temporary(target, 0o666 if old is None else 0o600, nameless)
     except OSError as error:
         error.filename = str(path)  # the one that the user knows
         raise
@@ -56,8 +58,12 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
                 _take_rights(file.fileno(), temporary, target, old)
             os.fsync(file.fileno())
             if temporary is None:
-                temporary = _temporary_name(target)
-                _give_name(file.fileno(), temporary)
+                temporary = _give_name(file.fileno(), target)
+            if temporary is None:
+                with atomic_write(path, nameless=False) as copy, open(os.dup(file.fileno()), "rb") as content:
+                    content.seek(0)
+                    shutil.copyfileobj(content, copy)
+                return
         os.replace(temporary, target)
         temporary = None
         _sync_folder(target.parent)
@@ -160,22 +166,32 @@ def _take_rights(handle: int, temporary: Path | None, target: Path, old: os.stat
 
 
 def _temporary_name(target: Path) -> Path:
-    return target.with_name(f".{target.name[:200]}.{secrets.token_hex(8)}.tmp")
+    # Without the target's name, which may be as long as a name can be.
+    return target.with_name(f".recbole_universal-{secrets.token_hex(8)}.tmp")
 
 
-def _open_temporary(target: Path, mode: int) -> tuple[int, Path | None]:
+def _open_temporary(target: Path, mode: int, nameless: bool) -> tuple[int, Path | None]:
     """A new file in the folder of ``target``: handle, and name if it has one."""
-    if _NAMELESS is not None and os.path.isdir("/proc/self/fd"):
+    if nameless and _NAMELESS is not None and os.path.isdir("/proc/self/fd"):
         with suppress(OSError):  # a kernel or a file system without such files
-            return os.open(target.parent, _NAMELESS | os.O_WRONLY, mode), None
+            return os.open(target.parent, _NAMELESS | os.O_RDWR, mode), None
     name = _temporary_name(target)
     return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode), name
 
 
-def _give_name(handle: int, name: Path) -> None:
-    """Give a file without a name a temporary one, since a link cannot take the place of a file."""
-    # Python follows the link in /proc only in the call that takes a folder's handle, which an absolute path ignores.
-    os.link(f"/proc/self/fd/{handle}", name, src_dir_fd=handle, follow_symlinks=True)
+def _give_name(handle: int, target: Path) -> Path | None:
+    """Give a file without a name a temporary one, since a link cannot take the place of a file.
+
+    Returns:
+        The name; ``None`` where the system forbids such links.
+    """
+    name = _temporary_name(target)
+    try:
+        # Python follows the link in /proc only in the call that takes a folder's handle; an absolute path ignores it.
+        os.link(f"/proc/self/fd/{handle}", name, src_dir_fd=handle, follow_symlinks=True)
+    except OSError:
+        return None
+    return name
 
 
 def _sync_folder(folder: Path) -> None:

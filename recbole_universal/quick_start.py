@@ -529,10 +529,16 @@ def _named_in(files: Sequence[str] | None) -> set[str]:
     for file in files or ():
         try:
             with open(file, encoding="utf-8") as stream:
-                content = yaml.safe_load(stream)
+                content = yaml.load(stream, Loader=yaml.FullLoader)  # as RecBole, which reads the file after this
         except OSError as error:
             raise SystemExit(f"--config_files: cannot read [{file}]: {error.strerror}.") from error
-        keys |= set(content or {})
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            reason = " ".join(str(error).split())
+            raise SystemExit(f"--config_files: [{file}] is not valid yaml: {reason}.") from error
+        if not isinstance(content, dict):
+            found = "nothing" if content is None else f"a {type(content).__name__}"
+            raise SystemExit(f"--config_files: [{file}] must hold config keys, such as epochs: 20, but holds {found}.")
+        keys |= set(content)
     return keys
 
 

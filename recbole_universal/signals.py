@@ -85,7 +85,8 @@ def _command() -> str | None:
     words = sys.orig_argv
     if "-m" in words and words[words.index("-m") + 1 :][:1] == [_PACKAGE]:
         return (words[words.index("-m") + 2 :] or [_PACKAGE])[0]
-    if sys.argv and Path(sys.argv[0]).name == _SCRIPT:
+    # A process that multiprocessing has spawned takes over sys.argv before it imports the package.
+    if sys.argv and Path(sys.argv[0]).name == _SCRIPT and sys.argv[0] in words:
         return _SCRIPT
     return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 import logging
 import math
 import os
@@ -27,12 +28,11 @@ from tqdm import tqdm
 from recbole_universal.data.dataset import training_matrix
 from recbole_universal.data.fields import LIST_LABEL, LIST_MASK
 from recbole_universal.data.support_query import ListBatches, SupportQueryDataLoader
-from recbole_universal.features.cache import ArrayCache, array_digest, canonical_json
+from recbole_universal.features.cache import ArrayCache, array_digest, canonical_json, read_arrays, write_arrays
 from recbole_universal.model.scorer import UniversalScorer
 from recbole_universal.model.universal_interpolation import base_class, read_base_checkpoint
 from recbole_universal.model.universal_mlp import list_loss, list_scores
 from recbole_universal.pretrained import load_pretrained, save_pretrained
-from recbole_universal.tensor_file import read_tensors, write_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -367,7 +367,7 @@ class Pretrainer:
     ) -> None:
         self.device = torch.device(device)
         self.scorer = scorer.to(self.device)
-        self.file = Path(folder) / "pretrain-state.safetensors"
+        self.file = Path(folder) / "pretrain-state.npz"
         self.seed, self.learning_rate, self.epochs = seed, learning_rate, epochs
         self.stopping_step, self.batch_size, self.loss = stopping_step, batch_size, loss
         self.show_progress, self.tensorboard, self.described = show_progress, tensorboard, described
@@ -466,23 +466,24 @@ class Pretrainer:
         tensors |= {f"scorer/{name}": value for name, value in self.scorer.state_dict().items()}
         for number, moments in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{number}/{name}": value for name, value in moments.items()}
-        write_tensors(self.file, tensors, {name: value for name, value in state.items() if name != "best"})
+        arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+        text = canonical_json({name: value for name, value in state.items() if name != "best"})
+        arrays["state"] = np.frombuffer(text.encode(), dtype=np.uint8)
+        write_arrays(self.file, {"run": state["run"]}, arrays)
 
     def _resume(self, optimizer, run: str) -> dict | None:
         if not self.file.is_file():
             return None
         try:
-            tensors, state = read_tensors(self.file)
-        except ValueError as error:
-            logger.warning("[%s] is damaged (%s); pre-training begins anew.", self.file, error)
+            arrays = read_arrays(self.file, {"run": run})
+        except Exception as error:  # the bytes of a damaged file may raise anything on their way through NumPy
+            logger.warning("[%s] cannot be used (%s); pre-training begins anew.", self.file, error)
             return None
-        if state["run"] != run:
-            logger.warning("[%s] is of another run; pre-training begins anew.", self.file)
-            return None
+        state = json.loads(arrays.pop("state").tobytes())
         parts: dict[str, dict[str, torch.Tensor]] = {"best": {}, "scorer": {}, "optimizer": {}}
-        for name, value in tensors.items():
+        for name, array in arrays.items():
             part, _, name = name.partition("/")
-            parts[part][name] = value.to(self.device)
+            parts[part][name] = torch.from_numpy(array).to(self.device)
         self.scorer.load_state_dict(parts["scorer"])
         moments: dict[int, dict[str, torch.Tensor]] = {}
         for name, value in parts["optimizer"].items():
@@ -512,7 +513,7 @@ class ListStore:
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self._cache = ArrayCache(folder, "pretrain_lists", limit_gb=None)
+        self._cache = ArrayCache(folder, "pretrain_lists", limit_gb=None, suffix=".npz")
 
     def get(self, name: str, key: dict, make) -> list[Interaction]:
         """The blocks stored under a name and key, made and stored if there are none.

@@ -40,6 +40,34 @@ def test_the_file_is_replaced_whole_and_nothing_is_left(tmp_path):
 
 
 @pytest.mark.usefixtures("temporary_kind")
+@pytest.mark.parametrize("name", ["x" * 255, "推" * 85], ids=["ASCII", "three bytes a character"])
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path, name):
+    write_text(tmp_path / name, "new")
+    assert (tmp_path / name).read_bytes() == b"new" and os.listdir(tmp_path) == [name]
+
+
+@pytest.mark.skipif(files._NAMELESS is None, reason="needs files without a name")
+def test_a_file_without_a_name_is_copied_where_it_cannot_get_one(tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    (tmp_path / "old").touch()
+    os.chmod(tmp_path / "old", 0o640)
+    (tmp_path / "link").symlink_to("old")
+    for name in ("link", "new"):
+        with atomic_write(tmp_path / name) as file:
+            file.write(b"x" * 10**6)
+        assert (tmp_path / name).read_bytes() == b"x" * 10**6
+    assert sorted(os.listdir(tmp_path)) == ["link", "new", "old"]
+    assert (tmp_path / "link").is_symlink() and mode(tmp_path / "old") == 0o640
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(PermissionError), atomic_write(tmp_path / "new") as file:
+        file.write(b"newer")
+    assert sorted(os.listdir(tmp_path)) == ["link", "new", "old"]
+
+
+@pytest.mark.usefixtures("temporary_kind")
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path, error):
     path = tmp_path / "a.bin"
@@ -151,7 +179,7 @@ def test_a_named_temporary_file_follows_no_link(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "_NAMELESS", None)
     monkeypatch.setattr(files.secrets, "token_hex", lambda n: "0" * 2 * n)
     (tmp_path / "victim").write_bytes(b"precious")
-    (tmp_path / f".a.bin.{'0' * 16}.tmp").symlink_to("victim")
+    (tmp_path / f".recbole_universal-{'0' * 16}.tmp").symlink_to("victim")
     with pytest.raises(FileExistsError), atomic_write(tmp_path / "a.bin") as file:
         file.write(b"new")
     assert (tmp_path / "victim").read_bytes() == b"precious"

@@ -55,6 +55,24 @@ def test_a_config_file_that_is_not_there():
     assert result.returncode == 1 and "cannot read [nowhere.yaml]" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"epochs: [1", "is not valid yaml: while parsing.*line 1"),
+        (b"\xff\xfe\x00", "is not valid yaml: 'utf-8' codec can't decode"),
+        (b"day: 2020-13-45", "is not valid yaml: month must be"),
+        (b"- epochs", "must hold config keys, such as epochs: 20, but holds a list"),
+        (b"epochs", "must hold config keys.*but holds a str"),
+        (b"", "must hold config keys.*but holds nothing"),
+    ],
+)
+def test_a_config_file_that_is_no_yaml_of_keys(tmp_path, monkeypatch, content, message):
+    (tmp_path / "bad.yaml").write_bytes(content)
+    monkeypatch.setattr("sys.argv", ["run_recbole_universal.py", f"--config_files={tmp_path / 'bad.yaml'}"])
+    with pytest.raises(SystemExit, match=f"^--config_files: \\[.*bad.yaml\\] {message}.*\\.$"):
+        quick_start.main()
+
+
 def test_run_leaves_the_callers_dict_alone(tiny, small_config):
     settings = {**tiny, **small_config, "universal_peers": []}
     before = dict(settings)

@@ -84,7 +84,8 @@ def test_a_signal_while_pytorch_is_imported(tmp_path, number):
     [
         (["python", "-m", "recbole_universal", "analyze"], ["-m"], "analyze"),
         (["python", "-m", "recbole_universal"], ["-m"], "recbole_universal"),
-        (["python", "run_recbole_universal.py"], ["./run_recbole_universal.py"], "run_recbole_universal.py"),
+        (["python", "./run_recbole_universal.py"], ["./run_recbole_universal.py"], "run_recbole_universal.py"),
+        (["python", "-c", "from multiprocessing.spawn import spawn_main"], ["./run_recbole_universal.py"], None),
         (["python", "-m", "pytest", "recbole_universal"], ["-m"], None),
         (["python", "mine.py"], ["mine.py"], None),
         (["python"], [""], None),

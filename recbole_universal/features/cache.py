@@ -29,9 +29,8 @@ METADATA = "metadata"
 #: Bytes of a folder by default, in units of 10^9.
 DEFAULT_GB = 4.0
 
-_ENTRY = re.compile(r"[^.].*-[0-9a-f]{32}\.npz")
 # What a killed process has left: of version 0.1.0, and of atomic_write where files must have a name.
-_TEMPORARY = re.compile(r"\..+-[0-9a-f]{32}(-[a-z0-9_]{8}|\.npz\.[0-9a-f]{16})\.tmp")
+_TEMPORARY = re.compile(r"\.(.+-[0-9a-f]{32}-[a-z0-9_]{8}|recbole_universal-[0-9a-f]{16})\.tmp")
 _DAY = 24 * 60 * 60
 
 
@@ -54,13 +53,14 @@ class ArrayCache:
     """Reads and writes named groups of arrays in one folder.
 
     A folder that cannot be written costs one warning and the time to compute, nothing else. When an entry is stored,
-    those that were not used for the longest time are removed until all fit into the limit, and so are temporary files
-    that are older than a day. Whoever misses a removed entry computes it again.
+    those of the same suffix that were not used for the longest time are removed until all fit into the limit, and so
+    are temporary files that are older than a day. Whoever misses a removed entry computes it again.
 
     Args:
         folder: the folder, made when first needed; None: no cache.
         config_key: configuration key that sets the folder, named in the warning.
         limit_gb: size of all entries at most, in 10^9 bytes; None: no limit.
+        suffix: how the names of the entries end, which sets them apart from other files in the folder.
     """
 
     def __init__(
@@ -68,10 +68,13 @@ class ArrayCache:
         folder: str | os.PathLike[str] | None,
         config_key: str = "universal_cache_dir",
         limit_gb: float | None = DEFAULT_GB,
+        suffix: str = ".features.npz",
     ) -> None:
         self.folder = None if folder is None else Path(folder)
         self.config_key = config_key
         self._limit = None if limit_gb is None else limit_gb * 10**9
+        self._suffix = suffix
+        self._entry = re.compile(r"[^.].*-[0-9a-f]{32}" + re.escape(suffix))
         self._writable = True
 
     def path(self, kind: str, key: Mapping[str, Any]) -> Path:
@@ -82,7 +85,8 @@ class ArrayCache:
             key: everything that the arrays depend on; can be written as JSON.
         """
         assert self.folder is not None
-        return self.folder / f"{kind}-{hashlib.sha256(canonical_json(key).encode()).hexdigest()[:32]}.npz"
+        digest = hashlib.sha256(canonical_json(key).encode()).hexdigest()
+        return self.folder / f"{kind}-{digest[:32]}{self._suffix}"
 
     def load(self, kind: str, key: Mapping[str, Any]) -> dict[str, NDArray] | None:
         """Arrays stored under a key, or None if there are none that can be trusted."""
@@ -90,7 +94,7 @@ class ArrayCache:
             return None
         path = self.path(kind, key)
         try:
-            arrays = _read(path, key)
+            arrays = read_arrays(path, key)
             with suppress(OSError):  # the time of use, which eviction goes by, whatever the mount options say
                 os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
             return arrays
@@ -111,8 +115,9 @@ class ArrayCache:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             path = self.path(kind, key)
-            _write(path, key, arrays)
-            self._tidy(path)
+            write_arrays(path, key, arrays)
+            with suppress(OSError):  # another process has removed the new entry
+                self._tidy(path)
         except OSError as error:
             self._writable = False
             logger.warning(
@@ -131,7 +136,7 @@ class ArrayCache:
             with suppress(OSError):  # it is gone already, or in use (Windows)
                 if _TEMPORARY.fullmatch(path.name) and time.time() - path.stat().st_mtime > _DAY:
                     path.unlink()
-                elif path != new and _ENTRY.fullmatch(path.name):
+                elif path != new and self._entry.fullmatch(path.name):
                     found = path.stat()
                     entries.append((found.st_atime_ns, found.st_size, path))
         if self._limit is None:
@@ -144,7 +149,13 @@ class ArrayCache:
                     path.unlink()
 
 
-def _read(path: Path, key: Mapping[str, Any]) -> dict[str, NDArray]:
+def read_arrays(path: Path, key: Mapping[str, Any]) -> dict[str, NDArray]:
+    """What :func:`write_arrays` wrote.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        Exception: of any kind, if the file is damaged or belongs to another key.
+    """
     # allow_pickle=False: a foreign file must not run code.
     file = np.load(path, allow_pickle=False)
     if not isinstance(file, np.lib.npyio.NpzFile):
@@ -159,7 +170,14 @@ def _read(path: Path, key: Mapping[str, Any]) -> dict[str, NDArray]:
     return arrays
 
 
-def _write(path: Path, key: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> None:
+def write_arrays(path: Path, key: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> None:
+    """Write arrays by name, with their key and a checksum, into a file.
+
+    Args:
+        path: the file; its folder exists.
+        key: everything that the arrays depend on, as JSON.
+        arrays: by name, which is not :data:`METADATA`.
+    """
     metadata = canonical_json({"key": key, "checksum": array_digest(arrays)})
     entries: dict[str, Any] = {METADATA: np.array(metadata), **arrays}
     with atomic_write(path) as file:

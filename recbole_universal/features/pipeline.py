@@ -28,6 +28,7 @@ from recbole_universal.features.interaction import InteractionFeatures
 from recbole_universal.features.proximity import ProximityFeatures
 from recbole_universal.graph.interaction_graph import InteractionGraph
 from recbole_universal.graph.node2vec import OBJECTIVES, node2vec
+from recbole_universal.graph.threads import register_fork_hook
 
 logger = logging.getLogger(__name__)
 
@@ -147,6 +148,11 @@ class FeaturePipeline:
     Raises:
         ValueError: if a family or an argument is unknown, or a value is not valid.
     """
+
+    def __new__(cls, *args: Any, **settings: Any) -> FeaturePipeline:
+        """Prepare the process for forks; in this method, since an unpickled pipeline computes too."""
+        register_fork_hook()
+        return super().__new__(cls)
 
     def __init__(
         self,

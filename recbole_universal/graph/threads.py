@@ -99,11 +99,22 @@ def in_torch_threads(function: Callable[[_Part], _Result], parts: Iterable[_Part
         return [function(part) for part in parts]
 
 
+@functools.cache
+def register_fork_hook() -> None:
+    """From now on, a forked process runs PyTorch on one thread.
+
+    It has none of the threads that its parent's OpenMP would wait for. A process that forks without a pipeline or a
+    ranker is left alone.
+    """
+    if os.getpid() != _IMPORTED_IN:
+        _after_fork()
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_after_fork)
+
+
 def _after_fork() -> None:
-    """A forked process has none of the threads that its parent's OpenMP would wait for."""
     if torch.get_num_threads() > 1:
         torch.set_num_threads(1)
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+_IMPORTED_IN = os.getpid()

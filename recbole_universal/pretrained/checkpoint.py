@@ -13,6 +13,7 @@ import json
 import os
 import re
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,8 @@ def save_pretrained(
 ) -> Path:
     """Write a model into a folder, replacing the one that is there.
 
-    Of the files in the folder, only those of the old model are replaced or removed. A ``README.md`` that is not the old
-    model's card is kept, and a warning says so.
+    Of the files in the folder, only those of the old model are replaced or removed, and weights that a killed call has
+    left. A ``README.md`` that is not the old model's card is kept, and a warning says so.
 
     Args:
         folder: made if missing.
@@ -93,20 +94,20 @@ def save_pretrained(
     with locked_folder(folder, wait=True):
         old = check_model_folder(folder)
         own_readme = _is_card(folder / _CARD, old)
-        with atomic_write(folder / name) as file:
-            file.write(weights)
-        write_text(folder / _JSON, text)
-        if own_readme:
-            write_text(folder / _CARD, readme)
-        else:
-            warnings.warn(
-                f"[{folder / _CARD}] is not the card of the model that was there; it is kept. The new model's card is "
-                f"in {_JSON}.",
-                stacklevel=2,
-            )
-        old_name = old["weights"]["file"] if old else name
-        if old_name != name and re.fullmatch(r"model-[0-9a-f]{12}\.safetensors", old_name):
-            (folder / old_name).unlink(missing_ok=True)
+        try:
+            with atomic_write(folder / name) as file:
+                file.write(weights)
+            write_text(folder / _JSON, text)
+            if own_readme:
+                write_text(folder / _CARD, readme)
+            else:
+                warnings.warn(
+                    f"[{folder / _CARD}] is not the card of the model that was there; it is kept. The new model's card "
+                    f"is in {_JSON}.",
+                    stacklevel=2,
+                )
+        finally:
+            _remove_unused_weights(folder, old)
     return folder
 
 
@@ -129,14 +130,37 @@ def check_model_folder(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
     return content
 
 
+def _remove_unused_weights(folder: Path, old: dict[str, Any] | None) -> None:
+    """Remove the weights of the old model, and those of this package that ``model.json`` does not name."""
+    model = check_model_folder(folder)
+    for path in folder.glob("model-*.safetensors"):
+        digest = re.fullmatch(r"model-([0-9a-f]{12})\.safetensors", path.name)
+        if digest is None or (model is not None and path.name == model["weights"]["file"]):
+            continue
+        with suppress(OSError):
+            replaced = old is not None and path.name == old["weights"]["file"]
+            # A file that is named by its content was written here.
+            if replaced or hashlib.sha256(_read_at_most(path)).hexdigest().startswith(digest[1]):
+                path.unlink()
+
+
 def _is_card(file: Path, model: dict[str, Any] | None) -> bool:
-    """Whether a file is missing, or the card of a model."""
+    """Whether a file is missing, or the card of a model.
+
+    Version 0.1.0 wrote the card in the order of the caller's dicts, which ``model.json`` does not keep.
+    """
     if not file.exists():
         return True
     try:
-        return model is not None and file.read_text(encoding="utf-8") == model_card(model["schema"], model["card"])
+        return model is not None and (
+            _words(file.read_text(encoding="utf-8")) == _words(model_card(model["schema"], model["card"]))
+        )
     except (ValueError, KeyError, TypeError, AttributeError):  # no text, or a card of another form
         return False
+
+
+def _words(text: str) -> list[str]:
+    return sorted(re.split(r"[\s,{}]+", text))
 
 
 def load_pretrained(name_or_path: str | os.PathLike[str]) -> Pretrained:
@@ -158,6 +182,10 @@ def load_pretrained(name_or_path: str | os.PathLike[str]) -> Pretrained:
         raise ValueError(f"Pre-trained model [{folder}]: {_JSON} {error}") from error
     try:
         state_dict = _read_weights(folder, shapes, **described["weights"])
+    except FileNotFoundError:
+        if read_description(folder / _JSON)["weights"] == described["weights"]:
+            raise
+        return load_pretrained(name_or_path)  # the model was replaced in the meantime
     except ValueError as error:
         raise ValueError(f"Pre-trained model [{folder}]: {error}") from error
     return Pretrained(state_dict, described["schema"], described["card"])
@@ -176,8 +204,7 @@ def _read_weights(folder: Path, shapes: dict[str, list[int]], file: str, sha256:
         raise FileNotFoundError(f"Pre-trained model [{folder}]: its weights file {file} is missing.")
     if path.resolve().parent != folder.resolve():
         raise ValueError(f"the weights file must stand in the folder; {file} is a link to another place.")
-    with open(path, "rb") as stream:
-        content = stream.read(_MOST_BYTES + 1)
+    content = _read_at_most(path)
     if len(content) > _MOST_BYTES:
         raise ValueError(f"{file} is larger than {_MOST_BYTES} bytes, which no universal model is.")
     if hashlib.sha256(content).hexdigest() != sha256:
@@ -202,6 +229,12 @@ def _read_weights(folder: Path, shapes: dict[str, list[int]], file: str, sha256:
     weights = load(content)
     refuse_useless(weights)
     return weights
+
+
+def _read_at_most(path: Path) -> bytes:
+    """The content of a file; one that is too large to be weights is cut off."""
+    with open(path, "rb") as stream:
+        return stream.read(_MOST_BYTES + 1)
 
 
 def refuse_useless(weights: dict[str, torch.Tensor]) -> None:
@@ -231,7 +264,7 @@ def _folder(name_or_path: str | os.PathLike[str]) -> Path:
         raise ValueError(f"pretrained: must be a name or a folder, got {name_or_path!r}; shipped: {shipped()}.")
     if str(name_or_path) in shipped():
         return _SHIPPED / str(name_or_path)
-    folder = Path(name_or_path)
+    folder = Path(os.path.expanduser(name_or_path))
     if not (folder / _JSON).is_file():
         raise FileNotFoundError(
             f"pretrained: [{name_or_path}] is neither a shipped model (there are: {', '.join(shipped()) or 'none'}) "

@@ -18,6 +18,7 @@ from recbole_universal import files as files_module
 from recbole_universal.data.dataset import pipeline_from_config
 from recbole_universal.features import FeaturePipeline, cache
 from recbole_universal.features.cache import ArrayCache, array_digest
+from recbole_universal.files import atomic_write
 
 KEY = {"data": "some", "args": {"n_bins": 3}}
 ARRAYS = {"user": np.arange(6, dtype=np.float32).reshape(2, 3), "none": np.empty((0, 3)), "flag": np.array(True)}
@@ -256,18 +257,23 @@ def test_what_was_not_used_for_the_longest_time_goes_first(tmp_path, monkeypatch
     measured = ArrayCache(tmp_path / "one")
     size = measured.path("x", entry(measured, 0)).stat().st_size
     store = ArrayCache(tmp_path, limit_gb=3.5 * size / 10**9)
-    (tmp_path / "mine.npz").write_bytes(b"x" * 10**5)
+    others = ["mine.npz", f"mine-{'0' * 32}.npz"]
+    for name in others:
+        (tmp_path / name).write_bytes(b"x" * 10**5)
+        os.utime(tmp_path / name, (0, 0))
+    lists = ArrayCache(tmp_path, limit_gb=None, suffix=".npz")
+    of_lists = entry(lists, 0, 10**5)
     keys = []
     for number in range(3):
         keys.append(entry(store, number))
         old = time.time_ns() - 10**10 * (10 - number)
         os.utime(store.path("x", keys[-1]), ns=(old, old))
     with monkeypatch.context() as patch:  # reading changes the time too, but not on every disk
-        patch.setattr(cache, "_read", lambda path, key: ARRAYS)
+        patch.setattr(cache, "read_arrays", lambda path, key: ARRAYS)
         assert store.load("x", keys[0]) is not None  # now the newest
     keys.append(entry(store, 3))
     assert [store.load("x", key) is not None for key in keys] == [True, False, True, True]
-    assert (tmp_path / "mine.npz").exists()
+    assert set(others) < set(files(tmp_path)) and lists.load("x", of_lists) is not None
 
 
 def test_limits(tmp_path, caplog):
@@ -290,16 +296,16 @@ def test_the_limit_is_a_config_key(tiny, small_config):
 
 def test_an_entry_that_another_process_removes(tmp_path, monkeypatch, caplog):
     expected = compute(tmp_path)
-    read = cache._read
+    read = cache.read_arrays
 
     def removed(path, key):
         path.unlink()
         return read(path, key)
 
-    monkeypatch.setattr(cache, "_read", removed)
+    monkeypatch.setattr(cache, "read_arrays", removed)
     assert_equal(compute(tmp_path), expected)
     assert not caplog.records
-    monkeypatch.setattr(cache, "_read", read)
+    monkeypatch.setattr(cache, "read_arrays", read)
     unlink = type(tmp_path).unlink
 
     def gone(path, missing_ok=False):
@@ -312,11 +318,34 @@ def test_an_entry_that_another_process_removes(tmp_path, monkeypatch, caplog):
     assert [store.load("x", key) is not None for key in keys] == [False, False, True] and not caplog.records
 
 
+def test_a_new_entry_that_another_process_removes(tmp_path, monkeypatch, caplog):
+    write = cache.write_arrays
+
+    def written_and_removed(path, key, arrays):
+        write(path, key, arrays)
+        path.unlink()
+
+    store = ArrayCache(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "write_arrays", written_and_removed)
+        assert store.load("x", entry(store, 0)) is None
+    assert store.load("x", entry(store, 1)) is not None and not caplog.records
+
+
 def test_old_temporary_files_are_removed(tmp_path):
     store = ArrayCache(tmp_path)
-    stem = store.path("proximity", KEY).stem
-    left = [f".{stem}-abc_1234.tmp", f".{stem}.npz.0123456789abcdef.tmp"]
-    others = [f".{stem}-abc.tmp", ".mine-abcd1234.tmp", f"{stem}-abcd1234.tmp", ".out.csv.77.tmp"]
+    stem = store.path("proximity", KEY).name.removesuffix(".features.npz")
+    with atomic_write(tmp_path / "a", nameless=False):
+        (name,) = files(tmp_path)
+    (tmp_path / "a").unlink()
+    left = [f".{stem}-abc_1234.tmp", name]
+    others = [
+        f".{stem}-abc.tmp",
+        ".mine-abcd1234.tmp",
+        ".0123456789abcdef.tmp",
+        f"{stem}-abcd1234.tmp",
+        ".out.csv.77.tmp",
+    ]
     for name in (*left, *others):
         (tmp_path / name).touch()
     entry(store, 0)

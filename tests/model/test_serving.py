@@ -11,6 +11,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import fresh
 import numpy as np
 import pandas as pd
 import pytest
@@ -86,6 +87,34 @@ def test_a_ranker_made_before_a_fork_answers_after_it(two_threads):
         np.testing.assert_array_equal(ours, theirs)
     assert shape == (1, 5)
     assert torch.get_num_threads() == 2
+
+
+@forks
+def test_only_processes_that_compute_features_change_their_forks():
+    code = """
+import os, pickle, torch
+from recbole_universal import FeaturePipeline
+
+def threads_in_fork(before=lambda: None):
+    process = os.fork()
+    if not process:
+        before()
+        os._exit(torch.get_num_threads())
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+made = b"MADE"
+def make():
+    return pickle.loads(made) if made else FeaturePipeline(["activity"])
+
+torch.set_num_threads(2)
+print(threads_in_fork(), threads_in_fork(make), threads_in_fork())
+make()
+torch.set_num_threads(2)
+print(threads_in_fork(), torch.get_num_threads())
+"""
+    for made in (b"", pickle.dumps(FeaturePipeline(["activity"]))):
+        done = fresh.run("-c", code.replace('b"MADE"', repr(made)))
+        assert done.stdout.split() == ["2", "1", "2", "1", "2"], done.stderr
 
 
 @forks

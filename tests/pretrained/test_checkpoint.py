@@ -9,6 +9,7 @@ import pickle
 import stat
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from safetensors.torch import save
 
 from recbole_universal import FeaturePipeline, UniversalRanker
 from recbole_universal.model.scorer import UniversalScorer
-from recbole_universal.pretrained import load_pretrained, save_pretrained, shipped
+from recbole_universal.pretrained import checkpoint, load_pretrained, save_pretrained, shipped
 
 PIPELINE = FeaturePipeline(["activity"], {"activity": {"n_bins": 3}})
 NETWORK = {"mlp_hidden_size": [4], "embedding_size": 2, "dropout_prob": 0.0, "feature_combination": "concatenation"}
@@ -42,6 +43,10 @@ def folder(tmp_path):
 def weights_file(folder: Path) -> Path:
     (file,) = folder.glob("*.safetensors")
     return file
+
+
+def weights_file_name(folder: Path) -> str:
+    return json.loads((folder / "model.json").read_text())["weights"]["file"]
 
 
 def change(folder: Path, **entries) -> None:
@@ -127,6 +132,72 @@ def test_a_failed_save_leaves_the_old_model(folder):
     with pytest.raises(ValueError):  # JSON has no NaN
         save_pretrained(folder, weights_of(1), SCHEMA, {**CARD, "metrics": {"NDCG@10": float("nan")}})
     assert torch.equal(load_pretrained(folder).state_dict[FIRST], weights_of(0)[FIRST])
+
+
+@pytest.mark.parametrize("failing", ["model.json", "README.md"])
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_a_save_that_stops_half_way_leaves_one_model(folder, tmp_path, monkeypatch, failing, error):
+    stock = checkpoint.write_text
+
+    def stop(path, text):
+        if path.name == failing:
+            raise error
+        stock(path, text)
+
+    monkeypatch.setattr(checkpoint, "write_text", stop)
+    with pytest.raises(error):
+        save_pretrained(folder, weights_of(1), SCHEMA, CARD)
+    whole = weights_of(0 if failing == "model.json" else 1)
+    assert torch.equal(load_pretrained(folder).state_dict[FIRST], whole[FIRST])
+    assert {path.name for path in folder.iterdir()} == {"model.json", "README.md", weights_file(folder).name}
+    with pytest.raises(error):
+        save_pretrained(tmp_path / "new", weights_of(1), SCHEMA, CARD)
+    assert {path.name for path in (tmp_path / "new").iterdir()} <= (
+        {"model.json", weights_file(folder).name} if failing == "README.md" else set()
+    )
+
+
+def test_weights_that_a_killed_save_left_are_removed(folder, tmp_path):
+    left = weights_file(save_pretrained(tmp_path / "other", weights_of(2), SCHEMA, CARD))
+    left.rename(folder / left.name)
+    (folder / weights_file_name(folder)).write_text("damaged, and still the old model's")
+    save_pretrained(folder, weights_of(1), SCHEMA, CARD)
+    assert weights_file(folder).name == weights_file_name(folder)
+
+
+def test_a_model_that_is_replaced_while_it_is_read(folder, monkeypatch):
+    stock, descriptions = checkpoint.read_description, []
+
+    def replaced(path):
+        descriptions.append(stock(path))
+        if len(descriptions) == 1:
+            save_pretrained(folder, weights_of(1), SCHEMA, CARD)
+        return descriptions[-1]
+
+    monkeypatch.setattr(checkpoint, "read_description", replaced)
+    assert torch.equal(load_pretrained(folder).state_dict[FIRST], weights_of(1)[FIRST])
+
+
+def test_a_home_folder_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    save_pretrained("~/model", weights_of(0), SCHEMA, CARD)
+    assert load_pretrained("~/model").card == load_pretrained(tmp_path / "model").card == CARD
+
+
+def test_a_card_in_another_order_is_replaced_and_a_changed_one_is_kept(folder):
+    """Version 0.1.0 wrote the card in the order of the caller's dicts."""
+    families = [family | {"args": dict(reversed(family["args"].items()))} for family in SCHEMA["features"]["families"]]
+    schema = {"features": {**SCHEMA["features"], "families": families}, "network": dict(reversed(NETWORK.items()))}
+    other_order = checkpoint.model_card(schema, CARD)
+    assert other_order != (folder / "README.md").read_text()
+    (folder / "README.md").write_text(other_order)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save_pretrained(folder, weights_of(1), SCHEMA, {**CARD, "name": "second"})
+    assert (folder / "README.md").read_text().startswith("# second")
+    (folder / "README.md").write_text((folder / "README.md").read_text().replace("0.5", "0.6"))
+    with pytest.warns(UserWarning, match="it is kept"):
+        save_pretrained(folder, weights_of(1), SCHEMA, CARD)
 
 
 @pytest.mark.parametrize("place", [0, 20, -1])
