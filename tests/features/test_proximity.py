@@ -326,7 +326,7 @@ def test_the_fast_lists_are_judged_by_the_scorers_that_make_them():
     whole[:, 0] = True
     known = {"label": whole, "mask": torch.ones_like(whole), "below": torch.zeros(n_users).double(), "popularity": some}
     known["n_hidden"] = torch.ones(n_users, dtype=torch.int64)
-    worse = f"{n_users} users .* NDCG@10 0.0980 and fast lists 0.0000"
+    worse = f"{n_users} users, popularity has NDCG@10 0.0980 and fast lists 0.0000"
     for linear, reason in ((whole.half(), ""), (-whole.half(), worse)):
         judged = ProximityPairs(pairs.scorers, pairs.trust, 50, check=replace(check, linear=linear, **known))
         assert re.search(reason, judged.why_not_linear) and bool(judged.why_not_linear) == bool(reason)
