@@ -210,9 +210,12 @@ def _found(asked: Sequence, users: pd.Index) -> tuple[pd.Index, np.ndarray]:
     chosen: dict[Any, int] = {}  # "7" and 7 may be one user
     for name, place in zip(asked, places, strict=True):
         chosen.setdefault(("known", place) if place >= 0 else ("unknown", name), len(chosen))
-    ids = [users[value] if kind == "known" else value for kind, value in chosen]
+    known = users.tolist()
+    ids = [known[value] if kind == "known" else value for kind, value in chosen]
     codes = np.array([value if kind == "known" else -1 for kind, value in chosen], dtype=np.int64)
-    return (users.take(codes) if (codes >= 0).all() else pd.Index(ids)), codes
+    if (codes >= 0).all():
+        return users.take(codes), codes
+    return pd.Index(ids, dtype=object if len({type(name) for name in ids}) > 1 else None), codes  # 1 stays 1 beside 2.5
 
 
 # -- Writing ----------------------------------------------------------------------------------------------------------
@@ -244,13 +247,18 @@ class _TextSink:
         zipped = gzip.GzipFile("", "wb", 6, file, mtime=0) if name.endswith(".gz") else None
         self._zipped = zipped
         self._text = io.TextIOWrapper(zipped or file, encoding="utf-8", newline="", write_through=False)
-        self._rows = csv.writer(self._text, delimiter="\t" if ".tsv" in name[-7:] else ",", lineterminator="\n")
-        self._rows.writerow(COLUMNS)
+        self._format: dict[str, Any] = {"delimiter": "\t" if ".tsv" in name[-7:] else ",", "lineterminator": "\n"}
+        csv.writer(self._text, **self._format).writerow(COLUMNS)
 
     def write(self, users: pd.Index, items: pd.Index, scores: np.ndarray, ranks: np.ndarray) -> None:
         """Write rows."""
         values = map("{:.7g}".format, scores.tolist())
-        self._rows.writerows(zip(users.tolist(), items.tolist(), values, ranks.tolist(), strict=True))
+        columns = users.tolist(), items.tolist()
+        # The module csv quotes a line feed, but before Python 3.13 no carriage return, which also ends a line.
+        risky = any("\r" in text for ids in columns for text in ids if isinstance(text, str))
+        quoting = {"quoting": csv.QUOTE_ALL} if risky else {}
+        rows = csv.writer(self._text, **quoting, **self._format)
+        rows.writerows(zip(*columns, values, ranks.tolist(), strict=True))
 
     def close(self) -> None:
         """Write what is left; the file stays open."""
@@ -307,6 +315,8 @@ def _output(path: str | os.PathLike[str]) -> Iterator[_TextSink | _ParquetSink]:
         raise ValueError(f"output: the name of [{path}] must end in one of {', '.join(_ENDINGS)}.")
     if path.is_dir():
         raise IsADirectoryError(f"output: [{path}] is a folder; give the name of a file.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"output: there is no folder [{path.parent}].")
     with ExitStack() as stack:
         try:
             file = stack.enter_context(atomic_write(path))
@@ -348,12 +358,12 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     try:
         n_rows, n_users = _run(options)
+        seconds = time.perf_counter() - start
+        what = f"{n_rows} recommendation{'s' * (n_rows != 1)} for {n_users} user{'s' * (n_users != 1)}"
+        print(f"Wrote {what} to {options.output} in {seconds:.1f} s.", flush=True)
     except (ValueError, OSError, ImportError) as error:
         print(f"recommend: {error}", file=sys.stderr)
         return 1
-    seconds = time.perf_counter() - start
-    what = f"{n_rows} recommendation{'s' * (n_rows != 1)} for {n_users} user{'s' * (n_users != 1)}"
-    print(f"Wrote {what} to {options.output} in {seconds:.1f} s.")
     return 0
 
 

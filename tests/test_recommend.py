@@ -275,7 +275,7 @@ def test_files_of_users(tmp_path, content, expected):
     [
         (["none.csv", "--output", "out.csv"], "There is no file [none.csv]"),
         (["x.csv", "--output", "out.xlsx"], "must end in one of .csv"),
-        (["x.csv", "--output", "none/out.csv"], "cannot write [none/out.csv]: No such file"),
+        (["x.csv", "--output", "none/out.csv"], "there is no folder [none]"),
         (["x.csv", "--output", "folder.csv"], "is a folder"),
         (["x.csv", "--output", "x.csv"], "is an input file"),
         (["x.csv", "--output", "out.csv", "--top-k", "0"], "at least 1"),
@@ -381,3 +381,22 @@ def test_a_header_taken_for_data_is_told(tmp_path):
     (tmp_path / "orders.csv").write_text("\n".join(lines))
     with pytest.warns(UserWarning, match=r"first row is counted as data: user \[kunde\], item \[artikel\]"):
         recommend(tmp_path / "orders.csv", user_column=3, item_column=2, top_k=1, show_progress=False)
+
+
+@pytest.mark.parametrize("name", ["a\rb", 'q"', "n\nl", "c,d", " blank "])
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".csv.gz", ".parquet"])
+def test_every_id_is_read_back(tmp_path, name, ending):
+    recommendations = pd.DataFrame({"user": ["u", name], "item": [name, "i"], "score": [1.0, 0.5], "rank": [1, 1]})
+    write_recommendations(recommendations, tmp_path / f"x{ending}")
+    if ending == ".parquet":
+        found = pd.read_parquet(tmp_path / "x.parquet")
+    else:
+        found = pd.read_csv(tmp_path / f"x{ending}", sep="\t" if ending == ".tsv" else ",", keep_default_na=False)
+    assert found["user"].tolist() == ["u", name] and found["item"].tolist() == [name, "i"]
+
+
+def test_ids_of_unknown_users_keep_their_type():
+    frame = pd.DataFrame({"user": [1, 1, 2, 2, 3, 3], "item": [1, 2, 2, 3, 3, 1]})
+    with pytest.warns(UserWarning):
+        found = recommend(frame, users=[1, 2.5], top_k=1, show_progress=False)
+    assert [type(user) for user in found["user"].tolist()] == [int, float]
