@@ -256,8 +256,10 @@ class _TextSink:
         columns = users.tolist(), items.tolist()
         # The module csv quotes a line feed, but before Python 3.13 no carriage return, which also ends a line.
         risky = any("\r" in text for ids in columns for text in ids if isinstance(text, str))
-        quoting = {"quoting": csv.QUOTE_ALL} if risky else {}
-        rows = csv.writer(self._text, **quoting, **self._format)
+        if risky:
+            rows = csv.writer(self._text, quoting=csv.QUOTE_ALL, **self._format)
+        else:
+            rows = csv.writer(self._text, **self._format)
         rows.writerows(zip(*columns, values, ranks.tolist(), strict=True))
 
     def close(self) -> None:
