@@ -127,6 +127,8 @@ class _Job:
 
     def read(self, interactions, users, user_column: Hashable | None, item_column: Hashable | None) -> None:
         """Read the interactions, and who gets a list."""
+        _check_column_name("user_column (--user-column)", user_column)
+        _check_column_name("item_column (--item-column)", item_column)
         asked = None if users is None else read_users(users, user_column, self._report)
         self.table = read_interactions(interactions, user_column, item_column, self._report, self._show_progress)
         self.items = self.table.items
@@ -192,6 +194,17 @@ def _checked_top_k(top_k: Any) -> int:
     return int(top_k)
 
 
+def _check_column_name(argument: str, name: Any) -> None:
+    """Refuse what can be the name of no column: lists, arrays, frames, tensors."""
+    try:
+        hash(name)
+        is_array = getattr(name, "ndim", 0) > 0  # a tensor has a hash
+    except TypeError:
+        is_array = True
+    if is_array:
+        raise ValueError(f"{argument}: must be the name of a column, got {arguments.shown(name)}.")
+
+
 def _checked_device(device: Any) -> str:
     import torch
 
@@ -227,10 +240,15 @@ def write_recommendations(recommendations: pd.DataFrame, path: str | os.PathLike
     A reader never sees half a file: it is written beside and put in place when it is complete.
 
     Raises:
-        ValueError: if the ending is none of the known ones.
+        ValueError: if the ending is none of the known ones, or ``recommendations`` is no frame with these columns.
         OSError: if the file cannot be written.
         ImportError: if Parquet is written without pyarrow.
     """
+    if not isinstance(recommendations, pd.DataFrame) or not set(COLUMNS) <= set(recommendations.columns):
+        shown = arguments.shown(recommendations)
+        raise ValueError(f"recommendations: must be a frame with the columns {', '.join(COLUMNS)}, got {shown}.")
+    if not isinstance(path, (str, os.PathLike)):
+        raise ValueError(f"path: must be the path of a file, got {arguments.shown(path)}.")
     with _output(path) as sink:
         step = 2**20
         for start in range(0, max(1, len(recommendations)), step):

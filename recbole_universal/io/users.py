@@ -51,7 +51,10 @@ def read_users(source: Any, user_column: Hashable | None, report: Report) -> lis
     elif is_arrow(source) and hasattr(source, "columns"):
         values = column_values(source, _user_place(arrow_names(source), user_column, where))
     else:
-        values = source.tolist() if hasattr(source, "tolist") else source
+        try:
+            values = source.tolist() if hasattr(source, "tolist") else source
+        except RuntimeError as error:  # a sparse tensor
+            raise ValueError(f"{where}: must be ids of users or a file of them; {error}.") from error
         values = list(values) if hasattr(values, "__iter__") else [values]
     bad, ids = BadRows(), []
     for number, value in enumerate(values, start=1):

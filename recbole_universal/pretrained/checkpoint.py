@@ -22,6 +22,7 @@ import torch
 from safetensors import SafetensorError, deserialize
 from safetensors.torch import load, save
 
+from recbole_universal.arguments import shown
 from recbole_universal.files import atomic_write, locked_folder, write_text
 from recbole_universal.pretrained.description import FORMAT, read_description, weight_shapes
 
@@ -261,7 +262,7 @@ def _described(tensor: tuple[str, list[int]] | None) -> str:
 
 def _folder(name_or_path: str | os.PathLike[str]) -> Path:
     if not isinstance(name_or_path, (str, os.PathLike)) or not os.fspath(name_or_path):
-        raise ValueError(f"pretrained: must be a name or a folder, got {name_or_path!r}; shipped: {shipped()}.")
+        raise ValueError(f"pretrained: must be a name or a folder, got {shown(name_or_path)}; shipped: {shipped()}.")
     if str(name_or_path) in shipped():
         return _SHIPPED / str(name_or_path)
     folder = Path(os.path.expanduser(name_or_path))

@@ -6,6 +6,7 @@ A value that an argument takes is listed as such; any other one must be refused.
 from __future__ import annotations
 
 import functools
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ import torch
 from recbole_universal import FeaturePipeline, InteractionGraph, UniversalRanker, interpolate, recommend
 from recbole_universal.analysis import measures
 from recbole_universal.graph import GraphScorers, cluster_nodes, node2vec
+from recbole_universal.pretrained import load_pretrained
+from recbole_universal.recommend import write_recommendations
 
 MATRIX = sp.csr_matrix((np.random.default_rng(0).random((20, 15)) < 0.3).astype(np.float32))
 WRONG: dict[str, Any] = {
@@ -81,7 +84,7 @@ class Call:
     right: dict[str, Any]
     takes: dict[str, set[str]] = field(default_factory=dict)
     errors: tuple[type[Exception], ...] = (ValueError, TypeError)
-    names: dict[str, str] = field(default_factory=dict)  # how a message calls the argument
+    names: dict[str, str] = field(default_factory=dict)  # what a message calls the argument, as a pattern
 
 
 @functools.cache
@@ -105,6 +108,10 @@ def updated(**arguments) -> None:
 
 
 FRAME = pd.DataFrame(dict(zip(("user", "item"), MATRIX.nonzero(), strict=True)))
+RECOMMENDATIONS = pd.DataFrame({"user": ["a"], "item": ["b"], "score": [0.5], "rank": [1]})
+# An id of a user may be of any type; one that is not in the data gets the most popular items.
+NO_USERS = {kind for kind in WRONG if kind.startswith(("empty", "sparse", "tensor")) and kind != "sparse 1-d"}
+NO_USERS |= {"NaN", "list of NaN", "list of None", "ragged list", "array 2-d", "array 3-d"}
 FLAG = {"True"}
 SEED = {"0", "1"}
 SMALL = {"embedding_dim": 2, "walk_length": 4, "context_size": 2, "walks_per_node": 1, "epochs": 1}
@@ -125,6 +132,7 @@ CALLS: dict[str, Call] = {
             "cache_dir": {"None", "empty text", "text"},
             "show_progress": FLAG,
         },
+        names={"cache_dir": "universal_cache_dir"},
     ),
     "top_k": Call(
         lambda **arguments: ranker().top_k(**arguments),
@@ -142,6 +150,7 @@ CALLS: dict[str, Call] = {
         interpolate,
         {"base": torch.ones(2, 3), "universal": torch.ones(2, 3), "weight": 0.5, "space": "rank"},
         {"weight": {"True", "0", "1", "list of True"}},
+        names={"space": "interpolation_space"},
     ),
     "FeaturePipeline": Call(
         FeaturePipeline,
@@ -159,7 +168,7 @@ CALLS: dict[str, Call] = {
             "cache_dir": {"None", "empty text", "text"},
             "show_progress": FLAG,
         },
-        names={"families": "famil", "args": "feature arguments"},
+        names={"families": "famil(y|ies)", "args": "feature arguments", "cache_dir": "universal_cache_dir"},
     ),
     "pipeline": Call(
         lambda **arguments: FeaturePipeline(["activity"])(**arguments),
@@ -201,15 +210,43 @@ CALLS: dict[str, Call] = {
     ),
     "k_core": Call(measures.k_core, {"matrix": MATRIX, "k": 1}, {"k": {"0", "1", "2**70"}}),
     "recommend": Call(
-        functools.partial(recommend, FRAME),
-        {"top_k": 2, "include_seen": False, "fast": False, "device": "cpu", "show_progress": False},
+        recommend,
+        {
+            "interactions": FRAME,
+            "top_k": 2,
+            "users": [0, 1],
+            "user_column": "user",
+            "item_column": "item",
+            "include_seen": False,
+            "fast": False,
+            "pretrained": "universal-base",
+            "device": "cpu",
+            "show_progress": False,
+        },
         {
             "top_k": {"1"},
+            "users": {kind for kind in WRONG if kind not in NO_USERS},
+            "user_column": {"None"},
+            "item_column": {"None"},
             "include_seen": FLAG,
             "fast": FLAG,
             "device": {"None"},
             "show_progress": FLAG,
         },
+        (ValueError, OSError),
+        {"interactions": "(interactions|file|folder|data frame)"},
+    ),
+    "load_pretrained": Call(
+        load_pretrained,
+        {"name_or_path": "universal-base"},
+        errors=(ValueError, OSError),
+        names={"name_or_path": "pretrained"},
+    ),
+    "write_recommendations": Call(
+        write_recommendations,
+        {"recommendations": RECOMMENDATIONS, "path": "recs.csv"},
+        errors=(ValueError, OSError),
+        names={"path": "(path|output)"},
     ),
 }
 CASES = [(call, argument) for call in CALLS for argument in CALLS[call].right]
@@ -228,7 +265,8 @@ def outcome(call: Call, argument: str, kind: str) -> str:
                 return f"{kind}: refused, {text}"
             if "\n" in text or len(text) > 600:
                 return f"{kind}: no sentence, {text[:100]!r}"
-            return "" if call.names.get(argument, argument) in text else f"{kind}: not named, {type(error)} {text}"
+            named = re.search(rf"\b{call.names.get(argument, argument)}\b", text)
+            return "" if named else f"{kind}: not named, {type(error)} {text}"
         except Exception as error:
             return f"{kind}: {type(error).__name__}: {error}"
     return "" if kind in call.takes.get(argument, ()) else f"{kind}: taken"
@@ -242,12 +280,13 @@ def test_wrong_values_are_refused_by_name(name, argument):
 
 
 # Of each kind of argument one, and of each kind of value some.
+FAST_CALLS = ("top_k", "explain", "interpolate", "FeaturePipeline", "load_pretrained", "write_recommendations")
 REPRESENTATIVE = ["NaN", "2**70", "text", "ragged list", "array of objects", "sparse NaN"]
 
 
 @pytest.mark.parametrize(
     ("name", "argument"),
-    [(name, argument) for name, argument in CASES if name in ("top_k", "explain", "interpolate", "FeaturePipeline")],
+    [(name, argument) for name, argument in CASES if name in FAST_CALLS or argument in ("user_column", "item_column")],
 )
 def test_some_wrong_values_are_refused_by_name(name, argument):
     taken = {("FeaturePipeline", "cache_dir"): {"text"}}.get((name, argument), set())
