@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from recbole_universal.io.column_names import find_columns
-from recbole_universal.io.layout import weak_guess
+from recbole_universal.io.column_names import find_columns, weak_guess
 from recbole_universal.io.source import Chunk, Source
 from recbole_universal.io.streams import LONGEST_LINE, open_text
 

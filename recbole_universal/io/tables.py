@@ -13,9 +13,8 @@ import duckdb
 import pandas as pd
 from tqdm import tqdm
 
-from recbole_universal.io.column_names import find_columns
+from recbole_universal.io.column_names import find_columns, weak_guess
 from recbole_universal.io.duck import connection, literal_path, quoted
-from recbole_universal.io.layout import weak_guess
 from recbole_universal.io.source import Chunk, Source
 
 _VECTORS = 2**8  # of 2,048 rows at once
@@ -207,7 +206,6 @@ def frame_source(frame: pd.DataFrame, user_column, item_column, where: str) -> S
         chunks=chunks,
         guess=guess,
         given=user_column is not None and item_column is not None,
-        by_position=unnamed,
         has_names=not unnamed,
     )
 

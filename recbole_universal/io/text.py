@@ -55,7 +55,6 @@ def text_source(
         chunks=partial(_chunks, path, layout, show_progress),
         guess=layout.guess,
         given=user_column is not None and item_column is not None,
-        by_position=layout.header is None and bool(layout.guess),
         has_names=layout.header is not None,
         notes=layout.notes,
         strip=True,
