@@ -34,6 +34,9 @@ class Ids:
         Raises:
             TypeError: if the values are no ids.
         """
+        if values.dtype == object and pd.api.types.infer_dtype(values).startswith("mixed"):  # True is not 1
+            values = [str(value) if isinstance(value, (bool, np.bool_)) else value for value in values]
+            values = pd.Series(values, dtype=object)
         places, found = pd.factorize(values)
         raw = found.tolist()
         codes = list(map(self._known.get, raw))

@@ -122,7 +122,7 @@ def _records(path: Path, by_line: bool, show_progress: bool) -> Iterator[tuple[i
         open_text(path) as file,
         tqdm(total=size, desc="reading", unit="B", unit_scale=True, disable=not show_progress) as bar,
     ):
-        number, rest = 0, ""
+        number, rest, array = 0, "", False
         for block in file.blocks() if by_line else file.pieces():
             if by_line:
                 for line in block.split("\n"):
@@ -134,8 +134,10 @@ def _records(path: Path, by_line: bool, show_progress: bool) -> Iterator[tuple[i
                             yield number, None
             else:
                 text, position = rest + block, 0
+                if not number and not array and text.lstrip().startswith("["):
+                    array, text = True, text.lstrip()[1:]
                 while True:
-                    position = _next(text, position, number == 0)
+                    position = _next(text, position)
                     if position == len(text):
                         break
                     try:
@@ -149,14 +151,12 @@ def _records(path: Path, by_line: bool, show_progress: bool) -> Iterator[tuple[i
                     yield number, record
                 rest = text[position:]
             bar.update(file.read_bytes - bar.n)
-        if rest.strip().rstrip("]").strip():
+        if rest.strip() != "]" * array:
             raise ValueError(f"{path}: record {number + 1} is no JSON, or the file ends within it.")
 
 
-def _next(text: str, position: int, at_start: bool) -> int:
+def _next(text: str, position: int) -> int:
     """Where the next record begins: after blanks and the commas between records."""
     while position < len(text) and (text[position].isspace() or text[position] == ","):
         position += 1
-    if at_start and text.startswith("[", position):
-        return _next(text, position + 1, False)
     return position
