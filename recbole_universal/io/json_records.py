@@ -37,14 +37,7 @@ def is_json(first: str) -> bool:
 def json_source(
     path: Path, first: str, user_column: Hashable | None, item_column: Hashable | None, show_progress: bool
 ) -> Source:
-    """A file of JSON records.
-
-    Args:
-        path: the file.
-        first: its start.
-        user_column: key of the users; ``None``: recognised.
-        item_column: as ``user_column``.
-        show_progress: whether to draw a progress bar.
+    """A file of JSON records that starts with ``first``; the rest as in ``read_interactions``.
 
     Raises:
         ValueError: if it holds no records or the keys cannot be told.
@@ -97,9 +90,8 @@ def _chunks(path: Path, by_line: bool, keys: tuple[str, str], show_progress: boo
             ids = [record.get(key) for key in keys]
             for kind, value in zip(("user", "item"), ids, strict=True):
                 if isinstance(value, (dict, list)):
-                    problems.setdefault(
-                        len(users), f"{'an' if kind == 'item' else 'a'} {kind} that is no text or number"
-                    )
+                    article = "an" if kind == "item" else "a"
+                    problems.setdefault(len(users), f"{article} {kind} that is no text or number")
         users.append(_text(ids[0]))
         items.append(_text(ids[1]))
         numbers.append(number)

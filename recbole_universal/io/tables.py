@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import groupby
@@ -116,25 +116,19 @@ def arrow_source(table: Any, user_column, item_column, where: str, show_progress
     return _source(opened, columns, chosen, (user_column, item_column), where, show_progress)
 
 
-def table_names(path: Path) -> list[str]:
-    """Names of the columns of a Parquet file."""
-    with _parquet([path], str(path)) as (duck, table, parameters):
-        return [name for name, _ in _described(duck, table, parameters)]
+def column_values(source: Any, where: str, place: Callable[[list[str]], int]) -> list:
+    """Ids of one column of a Parquet file or an Arrow table; a missing one is ``None`` or NaN.
 
-
-def column_values(source: Any, place: int) -> list:
-    """Ids of one column of a Parquet file or an Arrow table; a missing one is ``None`` or NaN."""
-    opened = _parquet([source], str(source)) if isinstance(source, Path) else _arrow(source, "users")
-    with opened as (duck, table, parameters):
-        name, kind = _described(duck, table, parameters)[place]
-        duck.execute(f"SELECT {_selected(name, kind, 'id', 'users')} FROM {table}", parameters)
+    Args:
+        source: the path of the file, or the table.
+        where: the table, for messages.
+        place: which column, by the names of all.
+    """
+    with _parquet([source], where) if isinstance(source, Path) else _arrow(source, where) as (duck, table, parameters):
+        columns = _described(duck, table, parameters)
+        name, kind = columns[place([name for name, _ in columns])]
+        duck.execute(f"SELECT {_selected(name, kind, 'id', where)} FROM {table}", parameters)
         return _values(duck.fetchdf(), "id", kind).tolist()
-
-
-def arrow_names(table: Any) -> list[str]:
-    """Names of the columns of an Arrow table."""
-    with _arrow(table, "users") as (duck, name, parameters):
-        return [column for column, _ in _described(duck, name, parameters)]
 
 
 def _chosen(columns: Columns, user_column, item_column, where: str, partitions: set[str]) -> Columns:

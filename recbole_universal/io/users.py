@@ -16,7 +16,7 @@ from recbole_universal.io.ids import is_missing, whole
 from recbole_universal.io.interactions import Report, existing_file
 from recbole_universal.io.records import SEPARATORS, Dialect, read_record, split_line
 from recbole_universal.io.streams import NOT_UTF_8, TOO_LONG, open_text
-from recbole_universal.io.tables import arrow_names, column_values, is_arrow, is_parquet, table_names
+from recbole_universal.io.tables import column_values, is_arrow, is_parquet
 
 _ENDINGS = (".txt", ".csv", ".tsv", ".gz", ".zst", ".parquet", ".pq", ".inter", ".user", ".dat", ".data")
 
@@ -35,22 +35,26 @@ def read_users(source: Any, user_column: Hashable | None, report: Report) -> lis
         OSError: if the file cannot be read.
     """
     where = "users"
+
+    def place(names: Sequence[Hashable]) -> int:
+        return _user_place(names, user_column, where)
+
     if isinstance(source, os.PathLike) or (isinstance(source, str) and _is_file_name(source)):
         path = existing_file(source)
         where = str(path)
         if path.is_dir():
             raise IsADirectoryError(f"users: [{path}] is a folder; give a file.")
         if is_parquet(path):
-            values = column_values(path, _user_place(table_names(path), user_column, where))
+            values = column_values(path, where, place)
         else:
             values = _text_values(path, user_column)
     elif isinstance(source, str):
         parts = [part for line in source.split("\n") for part in _fields(line, ",")]
         values = [part.strip() for part in parts if part.strip()]
     elif isinstance(source, pd.DataFrame):
-        values = source.iloc[:, _user_place(list(source.columns), user_column, where)].tolist()
+        values = source.iloc[:, place(list(source.columns))].tolist()
     elif is_arrow(source) and hasattr(source, "columns"):
-        values = column_values(source, _user_place(arrow_names(source), user_column, where))
+        values = column_values(source, where, place)
     else:
         values = source.tolist() if hasattr(source, "tolist") else source
         values = list(values) if hasattr(values, "__iter__") else [values]
