@@ -56,11 +56,6 @@ def is_atomic(name: Hashable) -> bool:
     return bool(_ATOMIC.search(str(name).strip()))
 
 
-def is_weak(name: Hashable, kind: str) -> bool:
-    """Whether a name of users or of items often means something else."""
-    return _bare(name) in _WEAK[kind]
-
-
 def recognised(names: Sequence[Hashable], kind: str) -> list[int]:
     """Indices of the columns whose name is usual for a kind; more than one: it cannot be told which.
 
@@ -121,6 +116,16 @@ def find_columns(
             f"{where}: user and item column are both [{names[found['user']]}]. Columns: {listed_names(names)}."
         )
     return found["user"], found["item"]
+
+
+def weak_guess(names: Sequence[Hashable], places: tuple[int, int], given: tuple[Hashable | None, ...]) -> str:
+    """What was guessed from names that often mean something else."""
+    weak = [
+        f"[{names[place]}] is taken for the {kind}s"
+        for kind, place, column in zip(("user", "item"), places, given, strict=True)
+        if column is None and _bare(names[place]) in _WEAK[kind]
+    ]
+    return f"{' and '.join(weak)}; name the columns to say otherwise (--user-column, --item-column)" if weak else ""
 
 
 def listed_names(names: Sequence[Hashable], most: int = 30) -> str:

@@ -24,9 +24,7 @@ class Ids:
     def __init__(self, strip: bool) -> None:
         self._strip = strip
         self._codes: dict[Any, int] = {}
-        self._known: dict[Any, int] = self._codes  # of values as they stand in the table
-        if strip:
-            self._known = {}
+        self._known: dict[Any, int] = {} if strip else self._codes  # of values as they stand in the table
 
     def codes(self, values: Any) -> np.ndarray:
         """Codes of rows, int32; a new id gets the next one. Below 0: ``MISSING``, ``NOT_TEXT``.
@@ -34,6 +32,9 @@ class Ids:
         Raises:
             TypeError: if the values are no ids.
         """
+        if values.dtype == object and pd.api.types.infer_dtype(values).startswith("mixed"):  # True is not 1
+            values = [str(value) if isinstance(value, (bool, np.bool_)) else value for value in values]
+            values = pd.Series(values, dtype=object)
         places, found = pd.factorize(values)
         raw = found.tolist()
         codes = list(map(self._known.get, raw))

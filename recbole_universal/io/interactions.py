@@ -18,7 +18,7 @@ from recbole_universal.io.ids import NOT_TEXT, Ids
 from recbole_universal.io.json_records import is_json, json_source
 from recbole_universal.io.source import Chunk, Source
 from recbole_universal.io.streams import open_text
-from recbole_universal.io.tables import arrow_source, frame_source, is_arrow, is_parquet, parquet_source, parts
+from recbole_universal.io.tables import arrow_source, frame_source, is_arrow, is_parquet, parquet_sources, parts
 from recbole_universal.io.text import text_source
 
 Report = Callable[[str], None]
@@ -129,12 +129,11 @@ def _sources(source: Any, user_column, item_column, show_progress: bool) -> tupl
     path = existing_file(source)
     where = str(path)
     files = parts(path) if path.is_dir() else [path]
-    if not files:
-        raise ValueError(f"[{path}] is a folder without files; give a file, or a folder of parts of one table.")
     kinds = [is_parquet(file) for file in files]
-    if all(kinds):
+    if files and all(kinds):
         folder = path if path.is_dir() else None
-        return where, [parquet_source(files, folder, user_column, item_column, where, show_progress)]
+        sources = parquet_sources(files, folder, user_column, item_column, where, show_progress)
+        return where, _of_one_table(path, sources)
     if path.is_dir():
         endings = {
             "".join(file.suffixes[-2:] if file.suffix in (".gz", ".zst") else file.suffixes[-1:]) for file in files
@@ -145,19 +144,29 @@ def _sources(source: Any, user_column, item_column, show_progress: bool) -> tupl
                 f"[{path}] is a folder of different files, such as [{files[0].name}] and [{odd}]; give a file, or a "
                 "folder of parts of one table."
             )
-    sources = [_file_source(file, user_column, item_column, show_progress) for file in files]
+    made = [_file_source(file, user_column, item_column, show_progress, path.is_dir()) for file in files]
+    sources = [each for each in made if each]
+    if not sources:
+        raise ValueError(f"[{path}] is a folder without files, or with empty ones; give a file, or a folder of parts.")
+    return where, _of_one_table(path, sources)
+
+
+def _of_one_table(path: Path, sources: list[Source]) -> list[Source]:
     for each in sources:
         if each.columns != sources[0].columns:
             raise ValueError(
                 f"[{path}] is a folder of different tables: [{Path(sources[0].where).name}] has the columns "
                 f"{listed_names(sources[0].columns)}, [{Path(each.where).name}] {listed_names(each.columns)}."
             )
-    return where, sources
+    return sources
 
 
-def _file_source(path: Path, user_column, item_column, show_progress: bool) -> Source:
+def _file_source(path: Path, user_column, item_column, show_progress: bool, is_part: bool) -> Source | None:
+    """A text or JSON file; ``None``: a part of a folder without content, as Spark writes them."""
     with open_text(path) as file:
         first = file.start()
+    if is_part and first.strip() in ("", "[]"):
+        return None
     make = json_source if is_json(first) else text_source
     return make(path, first, user_column, item_column, show_progress)
 
@@ -192,13 +201,14 @@ class _Rows:
         self.codes.append((users, items))
 
     def _leave_out(self, places: np.ndarray, users: np.ndarray, items: np.ndarray, chunk: Chunk, row: str) -> None:
-        for place in places[:5].tolist():
+        numbers, first = np.unique(np.asarray(chunk.numbers)[places], return_index=True)  # a line may hold several ids
+        for place in places[first[:5]].tolist():
             reason = chunk.problems.get(place)
             if reason is None and NOT_TEXT in (users[place], items[place]):
                 reason = "an id that is not UTF-8"
             missing = [kind for kind, codes in (("user", users), ("item", items)) if codes[place] < 0]
             self.bad.add(f"{row} {chunk.numbers[place]}", reason or ", ".join(f"no {kind} id" for kind in missing))
-        self.bad.count += max(0, len(places) - 5)
+        self.bad.count += max(0, len(numbers) - 5)
 
     def table(self, where: str, source: Source, report: Report) -> InteractionTable:
         """The distinct pairs; tells what was left out, guessed and joined.
@@ -224,7 +234,8 @@ class _Rows:
         pairs = user_codes.astype(np.int64)
         pairs *= len(items)
         pairs += item_codes
-        pairs = np.unique(pairs)
+        pairs.sort()  # much faster than np.unique, which hashes
+        pairs = pairs[np.diff(pairs, prepend=-1) > 0]
         repeated = n_usable - len(pairs)
         if repeated and source.one_item:
             rows = "row repeats" if repeated == 1 else "rows repeat"

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from recbole_universal.io.column_names import find_columns
-from recbole_universal.io.layout import weak_guess
+from recbole_universal.io.column_names import find_columns, weak_guess
 from recbole_universal.io.source import Chunk, Source
 from recbole_universal.io.streams import LONGEST_LINE, open_text
 
@@ -38,14 +37,7 @@ def is_json(first: str) -> bool:
 def json_source(
     path: Path, first: str, user_column: Hashable | None, item_column: Hashable | None, show_progress: bool
 ) -> Source:
-    """A file of JSON records.
-
-    Args:
-        path: the file.
-        first: its start.
-        user_column: key of the users; ``None``: recognised.
-        item_column: as ``user_column``.
-        show_progress: whether to draw a progress bar.
+    """A file of JSON records that starts with ``first``; the rest as in ``read_interactions``.
 
     Raises:
         ValueError: if it holds no records or the keys cannot be told.
@@ -98,9 +90,8 @@ def _chunks(path: Path, by_line: bool, keys: tuple[str, str], show_progress: boo
             ids = [record.get(key) for key in keys]
             for kind, value in zip(("user", "item"), ids, strict=True):
                 if isinstance(value, (dict, list)):
-                    problems.setdefault(
-                        len(users), f"{'an' if kind == 'item' else 'a'} {kind} that is no text or number"
-                    )
+                    article = "an" if kind == "item" else "a"
+                    problems.setdefault(len(users), f"{article} {kind} that is no text or number")
         users.append(_text(ids[0]))
         items.append(_text(ids[1]))
         numbers.append(number)
@@ -123,7 +114,7 @@ def _records(path: Path, by_line: bool, show_progress: bool) -> Iterator[tuple[i
         open_text(path) as file,
         tqdm(total=size, desc="reading", unit="B", unit_scale=True, disable=not show_progress) as bar,
     ):
-        number, rest = 0, ""
+        number, rest, array = 0, "", False
         for block in file.blocks() if by_line else file.pieces():
             if by_line:
                 for line in block.split("\n"):
@@ -135,8 +126,10 @@ def _records(path: Path, by_line: bool, show_progress: bool) -> Iterator[tuple[i
                             yield number, None
             else:
                 text, position = rest + block, 0
+                if not number and not array and text.lstrip().startswith("["):
+                    array, text = True, text.lstrip()[1:]
                 while True:
-                    position = _next(text, position, number == 0)
+                    position = _next(text, position)
                     if position == len(text):
                         break
                     try:
@@ -150,14 +143,12 @@ def _records(path: Path, by_line: bool, show_progress: bool) -> Iterator[tuple[i
                     yield number, record
                 rest = text[position:]
             bar.update(file.read_bytes - bar.n)
-        if rest.strip().rstrip("]").strip():
+        if rest.strip() != "]" * array:
             raise ValueError(f"{path}: record {number + 1} is no JSON, or the file ends within it.")
 
 
-def _next(text: str, position: int, at_start: bool) -> int:
+def _next(text: str, position: int) -> int:
     """Where the next record begins: after blanks and the commas between records."""
     while position < len(text) and (text[position].isspace() or text[position] == ","):
         position += 1
-    if at_start and text.startswith("[", position):
-        return _next(text, position + 1, False)
     return position

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 
-from recbole_universal.io.column_names import find_columns, is_atomic, is_weak, plain_name, recognised
+from recbole_universal.io.column_names import find_columns, is_atomic, plain_name, recognised, weak_guess
 from recbole_universal.io.records import BLANKS, SEPARATORS, Dialect, records, split_line
 from recbole_universal.io.streams import LONGEST_LINE
 
@@ -176,16 +176,6 @@ def _with_header(lines: list[str], separator: str, header: list[str], places: tu
         layout.dialect = replace(layout.dialect, needed=needed)
         layout.notes.append(f"The items of the column [{history}] are read too.")
     return layout
-
-
-def weak_guess(names, places: tuple[int, int], given) -> str:
-    """What was guessed from names that often mean something else."""
-    weak = [
-        f"[{names[place]}] is taken for the {kind}s"
-        for kind, place, column in zip(("user", "item"), places, given, strict=True)
-        if column is None and is_weak(names[place], kind)
-    ]
-    return f"{' and '.join(weak)}; name the columns to say otherwise (--user-column, --item-column)" if weak else ""
 
 
 def _layout(lines: list[str], separator: str, width: int, places: tuple[int, int], header: list[str] | None) -> Layout:

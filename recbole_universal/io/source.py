@@ -40,7 +40,6 @@ class Source:
         chunks: makes an iterator over the rows.
         guess: what was guessed about the columns; "": nothing.
         given: whether the user named both columns.
-        by_position: whether the columns were taken by position without being named.
         has_names: whether the columns have names.
         notes: what else the user must know.
         strip: whether blanks around an id are no part of it.
@@ -54,7 +53,6 @@ class Source:
     chunks: Callable[[], Iterator[Chunk]]
     guess: str = ""
     given: bool = False
-    by_position: bool = False
     has_names: bool = True
     notes: list[str] = field(default_factory=list)
     strip: bool = False

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,8 @@ import duckdb
 import pandas as pd
 from tqdm import tqdm
 
-from recbole_universal.io.column_names import find_columns
+from recbole_universal.io.column_names import find_columns, weak_guess
 from recbole_universal.io.duck import connection, literal_path, quoted
-from recbole_universal.io.layout import weak_guess
 from recbole_universal.io.source import Chunk, Source
 
 _VECTORS = 2**8  # of 2,048 rows at once
@@ -23,7 +23,7 @@ _INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT"
 _FLOATS = {"FLOAT", "DOUBLE"}
 _NESTED = ("STRUCT", "MAP", "UNION")
 
-Opened = AbstractContextManager[tuple[duckdb.DuckDBPyConnection, str, list]]
+Columns = list[tuple[str, str]]  # names and DuckDB's types
 
 
 def is_parquet(path: Path) -> bool:
@@ -61,10 +61,13 @@ class _Stream:
         return self._table.__arrow_c_stream__(requested_schema)
 
 
-def parquet_source(
+def parquet_sources(
     paths: Sequence[Path], folder: Path | None, user_column, item_column, where: str, show_progress: bool
-) -> Source:
+) -> list[Source]:
     """Parquet files, of a folder if one is given.
+
+    Consecutive files with ids of the same types are one source. Read together, files of other types would be cast by
+    DuckDB: large whole numbers to floats that are equal.
 
     Raises:
         ValueError: if a file cannot be read or the columns cannot be told.
@@ -75,7 +78,29 @@ def parquet_source(
         for part in (path.relative_to(folder).parts[:-1] if folder else ())
         if "=" in part
     }
-    return _source(partial(_parquet, paths, where), user_column, item_column, where, partitions, show_progress)
+    columns: dict[str, Columns] = {}
+    chosen: dict[str, Columns] = {}
+    with _parquet(paths, where) as (duck, table, parameters):
+        fields = "(name, type, converted_type, logical_type::VARCHAR, num_children)"
+        query = f"SELECT file_name, list({fields})::VARCHAR FROM parquet_schema($1) GROUP BY file_name"
+        schemas = dict(duck.execute(query, parameters).fetchall())
+        for path in paths:
+            schema = schemas[str(path)]
+            if schema not in columns:
+                columns[schema] = _described(duck, table, [[literal_path(path)]])
+                name = where if path is paths[0] else str(path)
+                chosen[schema] = _chosen(columns[schema], user_column, item_column, name, partitions)
+    runs = [list(run) for _, run in groupby(paths, lambda path: chosen[schemas[str(path)]])]
+    sources = []
+    for run in runs:
+        schema = schemas[str(run[0])]
+        used = chosen[schema]
+        if len(runs) > 1:  # beside numbers, true is not 1
+            used = [(name, "VARCHAR" if kind == "BOOLEAN" else kind) for name, kind in used]
+            where = str(run[0])
+        opened = partial(_parquet, run, where)
+        sources.append(_source(opened, columns[schema], used, (user_column, item_column), where, show_progress))
+    return sources
 
 
 def arrow_source(table: Any, user_column, item_column, where: str, show_progress: bool) -> Source:
@@ -84,52 +109,55 @@ def arrow_source(table: Any, user_column, item_column, where: str, show_progress
     Raises:
         ValueError: if the columns cannot be told.
     """
-    return _source(partial(_arrow, table, where), user_column, item_column, where, set(), show_progress)
+    opened = partial(_arrow, table, where)
+    with opened() as (duck, name, parameters):
+        columns = _described(duck, name, parameters)
+    chosen = _chosen(columns, user_column, item_column, where, set())
+    return _source(opened, columns, chosen, (user_column, item_column), where, show_progress)
 
 
-def table_names(path: Path) -> list[str]:
-    """Names of the columns of a Parquet file."""
-    with _parquet([path], str(path)) as (duck, table, parameters):
-        return [name for name, _ in _described(duck, table, parameters)]
+def column_values(source: Any, where: str, place: Callable[[list[str]], int]) -> list:
+    """Ids of one column of a Parquet file or an Arrow table; a missing one is ``None`` or NaN.
 
-
-def column_values(source: Any, place: int) -> list:
-    """Ids of one column of a Parquet file or an Arrow table; a missing one is ``None`` or NaN."""
-    opened = _parquet([source], str(source)) if isinstance(source, Path) else _arrow(source, "users")
-    with opened as (duck, table, parameters):
-        name, kind = _described(duck, table, parameters)[place]
-        duck.execute(f"SELECT {_selected(name, kind, 'id', 'users')} FROM {table}", parameters)
+    Args:
+        source: the path of the file, or the table.
+        where: the table, for messages.
+        place: which column, by the names of all.
+    """
+    with _parquet([source], where) if isinstance(source, Path) else _arrow(source, where) as (duck, table, parameters):
+        columns = _described(duck, table, parameters)
+        name, kind = columns[place([name for name, _ in columns])]
+        duck.execute(f"SELECT {_selected(name, kind, 'id', where)} FROM {table}", parameters)
         return _values(duck.fetchdf(), "id", kind).tolist()
 
 
-def arrow_names(table: Any) -> list[str]:
-    """Names of the columns of an Arrow table."""
-    with _arrow(table, "users") as (duck, name, parameters):
-        return [column for column, _ in _described(duck, name, parameters)]
-
-
-def _source(opened, user_column, item_column, where: str, partitions: set[str], show_progress: bool) -> Source:
-    with opened() as (duck, table, parameters):
-        columns = _described(duck, table, parameters)
-    names = [name for name, _ in columns]
+def _chosen(columns: Columns, user_column, item_column, where: str, partitions: set[str]) -> Columns:
+    """The user and the item column."""
     # The folders' own columns are parts of the table by design, not its users or items.
-    candidates = [name for name in names if name not in partitions or name in (str(user_column), str(item_column))]
-    user, item = (names.index(candidates[place]) for place in find_columns(candidates, user_column, item_column, where))
-    chosen = (columns[user], columns[item])
+    candidates = [
+        (name, kind) for name, kind in columns if name not in partitions or name in (str(user_column), str(item_column))
+    ]
+    places = find_columns([name for name, _ in candidates], user_column, item_column, where)
+    chosen = [candidates[place] for place in places]
     for name, kind in chosen:
         _selected(name, kind, "", where)  # refuses what holds no ids
+    return chosen
+
+
+def _source(opened, columns: Columns, chosen: Columns, given: tuple, where: str, show_progress: bool) -> Source:
+    names = (chosen[0][0], chosen[1][0])
     return Source(
         where=where,
-        columns=(names[user], names[item]),
-        ignored=[name for name in names if name not in (names[user], names[item])],
+        columns=names,
+        ignored=[name for name, _ in columns if name not in names],
         row="row",
         chunks=partial(_chunks, opened, chosen, show_progress),
-        guess=weak_guess(names, (user, item), (user_column, item_column)),
-        given=user_column is not None and item_column is not None,
+        guess=weak_guess(names, (0, 1), given),
+        given=None not in given,
     )
 
 
-def _described(duck: duckdb.DuckDBPyConnection, table: str, parameters: list) -> list[tuple[str, str]]:
+def _described(duck: duckdb.DuckDBPyConnection, table: str, parameters: list) -> Columns:
     described = duck.execute(f"DESCRIBE SELECT * FROM {table}", parameters).fetchall()
     return [(name, kind) for name, kind, *_ in described]
 
@@ -207,7 +235,6 @@ def frame_source(frame: pd.DataFrame, user_column, item_column, where: str) -> S
         chunks=chunks,
         guess=guess,
         given=user_column is not None and item_column is not None,
-        by_position=unnamed,
         has_names=not unnamed,
     )
 
@@ -224,9 +251,9 @@ def _plain(values: pd.Series) -> Any:
 
 
 def parts(folder: Path) -> list[Path]:
-    """Files of a folder in the order of their names; what begins with . or _ is no part of the table (Spark)."""
+    """Files of a folder in the order of their names, without empty ones and names that begin with . or _ (Spark)."""
     found = []
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "_")))
         found += [Path(root, name) for name in sorted(files) if not name.startswith((".", "_"))]
-    return found
+    return [file for file in found if file.stat().st_size]

@@ -31,14 +31,7 @@ _TOO_LONG = "a line of more than 1 MiB"
 def text_source(
     path: Path, first: str, user_column: Hashable | None, item_column: Hashable | None, show_progress: bool
 ) -> Source:
-    """A delimited text file.
-
-    Args:
-        path: the file.
-        first: its start.
-        user_column: name of the user column, or its position from 1 in a file without header; ``None``: recognised.
-        item_column: as ``user_column``.
-        show_progress: whether to draw a progress bar.
+    """A delimited text file that starts with ``first``; the rest as in ``read_interactions``.
 
     Raises:
         ValueError: if the file is no table or the columns cannot be told.
@@ -55,7 +48,6 @@ def text_source(
         chunks=partial(_chunks, path, layout, show_progress),
         guess=layout.guess,
         given=user_column is not None and item_column is not None,
-        by_position=layout.header is None and bool(layout.guess),
         has_names=layout.header is not None,
         notes=layout.notes,
         strip=True,

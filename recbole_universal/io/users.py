@@ -11,12 +11,12 @@ from typing import Any
 import pandas as pd
 
 from recbole_universal.io.bad_rows import BadRows
-from recbole_universal.io.column_names import listed_names, recognised
+from recbole_universal.io.column_names import is_atomic, listed_names, recognised
 from recbole_universal.io.ids import is_missing, whole
 from recbole_universal.io.interactions import Report, existing_file
 from recbole_universal.io.records import SEPARATORS, Dialect, read_record, split_line
 from recbole_universal.io.streams import NOT_UTF_8, TOO_LONG, open_text
-from recbole_universal.io.tables import arrow_names, column_values, is_arrow, is_parquet, table_names
+from recbole_universal.io.tables import column_values, is_arrow, is_parquet
 
 _ENDINGS = (".txt", ".csv", ".tsv", ".gz", ".zst", ".parquet", ".pq", ".inter", ".user", ".dat", ".data")
 
@@ -35,21 +35,26 @@ def read_users(source: Any, user_column: Hashable | None, report: Report) -> lis
         OSError: if the file cannot be read.
     """
     where = "users"
+
+    def place(names: Sequence[Hashable]) -> int:
+        return _user_place(names, user_column, where)
+
     if isinstance(source, os.PathLike) or (isinstance(source, str) and _is_file_name(source)):
         path = existing_file(source)
         where = str(path)
         if path.is_dir():
             raise IsADirectoryError(f"users: [{path}] is a folder; give a file.")
         if is_parquet(path):
-            values = column_values(path, _user_place(table_names(path), user_column, where))
+            values = column_values(path, where, place)
         else:
             values = _text_values(path, user_column)
     elif isinstance(source, str):
-        values = [part.strip() for part in source.split(",") if part.strip()]
+        parts = [part for line in source.split("\n") for part in _fields(line, ",")]
+        values = [part.strip() for part in parts if part.strip()]
     elif isinstance(source, pd.DataFrame):
-        values = source.iloc[:, _user_place(list(source.columns), user_column, where)].tolist()
+        values = source.iloc[:, place(list(source.columns))].tolist()
     elif is_arrow(source) and hasattr(source, "columns"):
-        values = column_values(source, _user_place(arrow_names(source), user_column, where))
+        values = column_values(source, where, place)
     else:
         try:
             values = source.tolist() if hasattr(source, "tolist") else source
@@ -68,7 +73,10 @@ def read_users(source: Any, user_column: Hashable | None, report: Report) -> lis
         report(bad.text(where, len(ids) + bad.count))
     if not ids:
         raise ValueError(f"{where}: there is no user in it.")
-    return list(dict.fromkeys(ids))
+    try:
+        return list({(value, isinstance(value, bool)): value for value in ids}.values())  # True is not 1
+    except TypeError as error:
+        raise ValueError(f"{where}: must be ids of users or a file of them; a value is no id: {error}.") from error
 
 
 def _text_values(path: Path, column: Hashable | None) -> list[str]:
@@ -78,30 +86,32 @@ def _text_values(path: Path, column: Hashable | None) -> list[str]:
         first = next(blocks, "")
         line = next((line for line in first.split("\n") if line.strip()), "")
         for separator in SEPARATORS:
-            place = _header_place(_fields(line, separator), column)
+            header = _fields(line, separator)
+            place = _header_place(header, column)
             if place is not None:
                 break
+        quoting = not any(map(is_atomic, header))  # as RecBole reads its atomic files
         values: list[str] = []
         while first:
-            values += _block_values(first, separator, place)
+            values += _block_values(first, separator, place, quoting)
             first = next(blocks, "")
     return values if place is None else values[1:]
 
 
-def _block_values(block: str, separator: str, place: int | None) -> Iterator[str]:
+def _block_values(block: str, separator: str, place: int | None, quoting: bool) -> Iterator[str]:
     for line in block.split("\n"):
         if not line.strip():
             continue
         if place is None:
             yield re.sub(r'^"(.*)"$', r"\1", line.strip())
         else:
-            fields = _fields(line, separator)
+            fields = _fields(line, separator, quoting)
             yield fields[place].strip() if place < len(fields) else ""
 
 
-def _fields(line: str, separator: str) -> list[str]:
+def _fields(line: str, separator: str, quoting: bool = True) -> list[str]:
     width = len(split_line(line, separator))
-    return read_record(line, 0, Dialect(separator, width, 0, len(separator) == 1), last=True)[0]
+    return read_record(line, 0, Dialect(separator, width, 0, quoting and len(separator) == 1), last=True)[0]
 
 
 def _header_place(header: list[str], column: Hashable | None) -> int | None:

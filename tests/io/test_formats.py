@@ -116,6 +116,9 @@ def test_json(tmp_path):
         ('{"user": {"0": 1}, "item": {"0": 2}}', "1 of 1 row is unreadable.*a user that is no text or number"),
         ("[1, 2, 3]", "JSON without records"),
         ("[" * 100_000, "JSON"),
+        ('[{"user": 1, "item": 2}, {"user": 1, "item": 3}', "record 3 is no JSON, or the file ends within it"),
+        ('[{"user": 1, "item": 2}]]', "record 2 is no JSON"),
+        ('{"user": 1, "item": 2} {"user": 1, "item": 3}]', "record 3 is no JSON"),
         ('[{"user": "' + "a" * 2**22 + '", "item": 2}]', "longer than 1 MiB"),
     ],
 )
@@ -133,6 +136,21 @@ def test_a_user_and_all_items_in_a_line(tmp_path):
     with pytest.raises(ValueError, match=r"may be LightGCN's format.*or a table of 4 columns"):
         read(write(tmp_path / "equal.txt", "0 2 3 11\n1 0 1 5\n2 4 6 8\n"))
     assert len(read(tmp_path / "equal.txt", 1, 2)[0]) == 3
+
+
+def test_a_row_of_many_ids_is_left_out_once(tmp_path):
+    rows = [f"{user} 1 {'2 ' * (user % 2)}".encode() for user in range(1101)]
+    rows[1049] = b"1049\xff " + b" ".join(b"%d" % item for item in range(3000))
+    rows[1059] = b"1059 3 \xff"
+    (tmp_path / "train.txt").write_bytes(b"\n".join(rows))
+    pairs, said = read(tmp_path / "train.txt")
+    assert len({user for user, _ in pairs}) == 1100 and ("1059", "3") in pairs
+    assert "2 of 1101 rows" in said[1] and said[1].endswith(
+        "line 1050 (an id that is not UTF-8), line 1060 (an id that is not UTF-8)."
+    )
+    text = "user_id:token\titem_id_list:token_seq\titem_id:token\nu0\ti2 i3\ti4\nRen\xe9\ti1 i2\ti3\n"
+    pairs, said = read(write(tmp_path / "x.inter", text, "latin-1"))
+    assert pairs == [("u0", "i2"), ("u0", "i3"), ("u0", "i4")] and "1 of 2 row is unreadable" in said[1]
 
 
 @pytest.mark.parametrize(
@@ -155,6 +173,20 @@ def test_ids_of_several_types_are_one():
     assert pairs == [("x", "a"), (27, "a"), (27, "b"), (27, "c")]
     assert any("1 user ids have several types, such as 27 and '27'" in each for each in said)
     assert not any("several types" in each for each in read(frame[frame["user"] != "27"])[1])
+
+
+def test_true_is_not_1():
+    for users in ([True, 1, 2, 2], [2, 1, True, True]):
+        pairs, _ = read(pd.DataFrame({"user": users, "item": ["a", "b", "c", "d"]}, dtype=object))
+        assert len(pairs) == 4 and {user for user, _ in pairs} == {"True", 1, 2}
+    assert [type(user) for user in read_users([True, 1, 1.0], None, print)] == [bool, int]
+    pairs, _ = read(pd.DataFrame({"user": [True, None, False], "item": ["a", "b", "c"]}))
+    assert pairs == [(False, "c"), (True, "a")]
+
+
+def test_dates_of_pandas_stay_dates():
+    day = pd.Timestamp("2024-05-01")
+    assert read(pd.DataFrame({"user": [day, day], "item": [1, 2]}))[0] == [(day, 1), (day, 2)]
 
 
 def parquet(path, **columns):
@@ -221,6 +253,42 @@ def test_folders(tmp_path):
     write(tmp_path / "csv" / "part-2.csv", lines(header="user_id,item_id"))
     with pytest.raises(ValueError, match="folder of different tables"):
         read(tmp_path / "csv")
+
+
+def test_parquet_parts_of_other_types_and_names(tmp_path):
+    users = [2**60 + number for number in range(50)]
+    parquet(tmp_path / "x" / "a.parquet", user_id=users, item_id=[*range(50)])
+    parquet(tmp_path / "x" / "b.parquet", user_id=[7.0, None, 1.0], item_id=[3, 4, 3], rating=["1", "2", "3"])
+    parquet(tmp_path / "x" / "d.parquet", user_id=[True, False], item_id=[3, 3])
+    parquet(tmp_path / "x" / "e.parquet", user_id=[7, 8], item_id=[3, 3], rating=[1, 2])
+    pairs, said = read(tmp_path / "x")
+    expected = [*zip(users, range(50), strict=True), (7, 3), (1, 3), (8, 3), ("true", 3), ("false", 3)]
+    assert pairs == sorted(expected, key=str)
+    assert "b.parquet, row 2 (no user id)" in said[0] and "1 of 57 row repeats" in said[1]
+    parquet(tmp_path / "x" / "f.parquet", user=[7, 8], item_id=[3, 3])
+    with pytest.raises(ValueError, match=r"different tables: \[a.parquet\] has .*\[f.parquet\] \[user\], \[item_id\]"):
+        read(tmp_path / "x")
+    parquet(tmp_path / "x" / "f.parquet", who=[7, 8], item_id=[3, 3])
+    with pytest.raises(ValueError, match=r"f.parquet: no column has a usual name of users"):
+        read(tmp_path / "x")
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
+def test_empty_parts_of_a_folder_are_skipped(tmp_path, kind):
+    empty = [b"", b"", b""] if kind == "parquet" else [b"", b"\n \n", gzip.compress(b"")]
+    if kind == "json":
+        empty.append(b"[]\n")
+    for number, content in enumerate(empty):
+        (tmp_path / f"part-{number}.{kind}").write_bytes(content)
+    with pytest.raises(ValueError, match="folder without files, or with empty ones"):
+        read(tmp_path)
+    part = tmp_path / f"part-9.{kind}"
+    if kind == "parquet":
+        users, items = zip(*ROWS, strict=True)
+        parquet(part, user=users, item=items)
+    else:
+        write(part, lines() if kind == "csv" else json.dumps([{"user": u, "item": i} for u, i in ROWS]))
+    assert read(tmp_path) == (ROWS, [])
 
 
 def test_a_path_is_no_pattern(tmp_path):
@@ -363,6 +431,20 @@ def test_ids_that_look_alike_in_numpy_and_users(tmp_path):
     frame = pd.DataFrame({"user": np.array([1, 2, 2], dtype=np.uint8), "item": [True, False, True]})
     assert read(frame)[0] == [(1, True), (2, False), (2, True)]
     assert read_users(write(tmp_path / "u.txt", "user_id;age\n007;1\n;2\n"), None, lambda _: None) == ["007"]
+
+
+def test_users_with_quotes(tmp_path):
+    assert read_users('"u1","u,2", u3', None, print) == ["u1", "u,2", "u3"]
+    for header, expected in (("user_id:token\tage:float", ['"u1"', 'u"2']), ("user_id\tage", ["u1", 'u"2'])):
+        path = write(tmp_path / "x.user", header + '\n"u1"\t1\nu"2\t2\n')
+        assert read_users(path, None, print) == expected
+    assert read_users(write(tmp_path / "y.user", 'user_id:token\n"u1"\n'), None, print) == ['"u1"']
+
+
+@pytest.mark.parametrize("users", [[[1]], np.array([[1, 2]]), [{"a"}], pd.DataFrame({"user": [[1]]})])
+def test_users_that_are_no_ids(users):
+    with pytest.raises(ValueError, match=r"users: must be ids of users or a file of them; a value is no id"):
+        read_users(users, None, print)
 
 
 def test_the_package_imports_nothing_of_recbole_and_no_torch():
