@@ -7,6 +7,7 @@ SETS ?= yahoo-music-mgcnn frappe filmtrust ml-100k amazon-instruments msweb book
 	flixster-mgcnn amazon-digital-music lastfm-2k douban-mgcnn tenrec-article citations-a kuairand amazon-hin yelp-hin \
 	delicious-tags coco-mooc citeulike-a allrecipes ml-1m douban-movie tafeng amazon-toys amazon-video-games pinterest \
 	yelp-s3rec amazon-sports epinions amazon-book-kgat yelp2018
+CHECKOUTS ?= .
 TRAINED ?= ml-100k filmtrust amazon-instruments lastfm-2k citations-a yelp-hin
 # Fewer than 250,000 interactions, of which the 5-core filter takes more than a hundredth.
 UNFILTERED ?= yahoo-music-mgcnn frappe filmtrust msweb flixster-mgcnn lastfm-2k citations-a book-crossing \
@@ -16,10 +17,10 @@ TABLES = lodo in-domain ablation unseen robustness frozen unfiltered published s
 	wide-grids interpolation node2vec features speed
 ZERO_SHOT = $(PYTHON) benchmarks/zero_shot.py --data-path $(DATA) --output $(OUT) --models $(OUT)/models.json
 
-.PHONY: help tables data models site $(TABLES)
+.PHONY: help tables data models mutations reading site $(TABLES)
 
 help:
-	@echo "make DATA=FOLDER OUT=FOLDER TARGET, with one of the targets" data $(TABLES) models tables site
+	@echo "make DATA=FOLDER OUT=FOLDER TARGET, with one of the targets" data $(TABLES) models mutations reading tables site
 	@echo "What each makes, needs and takes: docs/benchmarks.md"
 
 tables: $(TABLES:%=%.timed)  # some 12 hours of one core; goes on where it stopped
@@ -108,6 +109,12 @@ speed:
 	$(PYTHON) benchmarks/speed.py --part growth --sizes 100 --sample 10000 --output $(OUT)/speed.jsonl
 	$(PYTHON) benchmarks/speed.py --part whole --output $(OUT)/speed.jsonl
 	$(PYTHON) benchmarks/speed.py --output $(OUT)/speed.jsonl --report docs/scale_results.md
+
+reading:  # prints; CHECKOUTS: folders of the repository, such as this one and one of an earlier commit
+	$(PYTHON) benchmarks/reading.py --rows 10000000 --folder $(OUT)/reading $(CHECKOUTS:%=--checkout %)
+
+mutations:  # prints: wrong lines, one at a time, and the test that notices each
+	$(PYTHON) benchmarks/mutations.py --unmutated
 
 site:
 	$(PYTHON) -m mkdocs build

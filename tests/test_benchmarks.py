@@ -12,6 +12,7 @@ import scipy.sparse as sp
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
 import data
+import mutations
 import peers
 import wide_grids
 import zero_shot
@@ -182,3 +183,9 @@ def test_fingerprints_know_pairs_and_files(tmp_path):
     assert "the same pairs in another file" in data.compared(described("v\tNA\t2", "u\ti\t1"), first)
     assert "rows 3, not 2" in data.compared(described("u\ti\t1", "v\tNA\t2", "u\ti\t1"), first)
     assert "items 1, not 2" in data.compared(described("u\ti\t1", "v\ti\t2"), first)
+
+
+def test_each_mutant_changes_one_place_of_the_package():
+    mutants = mutations.read_mutants()
+    assert len(mutants) == len({mutant.name for mutant in mutants}) > 80
+    assert [(mutant.name, wrong) for mutant in mutants if (wrong := mutations.found_once(mutant, mutations.ROOT))] == []
