@@ -421,10 +421,11 @@ def _check_labels(config, dataset) -> None:
             f"has no column [{label}] (key LABEL_FIELD); make labels of a loaded column, e.g. threshold: {{rating: 4}}."
         )
     of_two = {metric.lower() for metric in config["metrics"]} & {"auc", "gauc"}
-    if of_two and len(labels := set(dataset.inter_feat[label])) == 1:
+    labels = dataset.inter_feat[label]
+    if of_two and labels.min() == labels.max():
         raise ValueError(
-            f"threshold: {config['threshold']} gives every row of data set [{config['dataset']}] the label "
-            f"{int(labels.pop())}; {sorted(of_two)} (key metrics) need rows of both kinds."
+            f"threshold: with {config['threshold']} every row of data set [{config['dataset']}] has the label "
+            f"{int(labels.max())}; {sorted(of_two)} (key metrics) need rows of both kinds."
         )
 
 

@@ -85,10 +85,10 @@ def run(
     with checking_all_models():
         results = [_timed(config["model"], model, config["dataset"], files, config_dict, saved, **distributed)]
     # They read the files as the model does, or the split would be another one.
-    reader = reading_as_text if config["universal_features"] else checking_all_models
+    reader = reading_as_text if config["universal_features"] else contextlib.nullcontext
     for baseline, keys in baselines.items():
         try:
-            with _no_arguments(), reader():
+            with _no_arguments(), checking_all_models(), reader():
                 results.append(_timed(baseline, baseline, config["dataset"], None, keys, saved=False))
         except Exception:
             logger.warning("The baseline [%s] failed. Results until then:\n%s", baseline, table(results))
@@ -242,7 +242,7 @@ def source_lists(name, files, keys, config, pipeline, store) -> list[Interaction
     """
     source = _source_config(name, files, keys)
     init_seed(source["seed"], source["reproducibility"])  # RecBole splits by the global random state
-    with reading_as_text():  # as a model with universal columns reads it
+    with checking_all_models(), reading_as_text():  # as a model with universal columns reads it
         matrix = training_matrix(create_dataset(source).build()[0])
     settings = {"n_users": config["query_users"], "share": config["query_share"], "seed": config["seed"]}
     arrays = {"indptr": matrix.indptr.astype(np.int64), "indices": matrix.indices.astype(np.int64)}
