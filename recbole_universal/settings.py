@@ -234,6 +234,19 @@ def _one_field(holds: Callable[[Any], bool], most: float = math.inf) -> Callable
     return read
 
 
+def _interval(value: Any) -> str:
+    """RecBole warns of an interval that it cannot read, and filters nothing."""
+    for part in value.split(";") if isinstance(value, str) else [""]:
+        low, _, high = part.strip()[1:-1].partition(",")
+        try:
+            float(low), float(high)
+        except ValueError:
+            raise _Wrong from None
+        if part.strip()[0] not in "[(" or part.strip()[-1] not in "])":
+            raise _Wrong
+    return value
+
+
 def _three_names(value: Any) -> list[str]:
     if isinstance(value, str) or len(names := _names("").read(value)) != 3:
         raise _Wrong
@@ -334,9 +347,12 @@ _EVALUATION = {
         "a list of the three parts' names, e.g. [train, valid, test]",
         _three_names,
     ),
+    "user_inter_num_interval": _Key('an interval, e.g. "[5,inf)"', _interval),
+    "item_inter_num_interval": _Key('an interval, e.g. "[5,inf)"', _interval),
+    "rm_dup_inter": _choice(["first", "last"]),
     "val_interval": _Key(
         'a mapping of fields to intervals, e.g. {rating: "[3,inf)"}, or to lists of tokens',
-        _one_field(lambda interval: isinstance(interval, (str, list, tuple))),
+        _one_field(lambda interval: bool(isinstance(interval, (list, tuple)) or _interval(interval))),
     ),
     "threshold": _Key(
         "a mapping of one field to a number, e.g. {rating: 4}",

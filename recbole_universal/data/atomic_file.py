@@ -51,13 +51,21 @@ def reading_checked() -> Iterator[None]:
         check_header(filepath, self.config, source)
         try:
             with _reading_bom(Path(filepath), self.config["encoding"] or "utf-8"):
-                return stock(self, filepath, source)
+                table = stock(self, filepath, source)
         except AtomicFileError:
             raise
         except ValueError as error:
             loaded, unloaded = self._get_load_and_unload_col(source)
             skipped = lambda name: name in (unloaded or ()) or (loaded is not None and name not in loaded)  # noqa: E731
             raise _explained(error, filepath, self.config, skipped) from error
+        for key in ("USER_ID_FIELD", "ITEM_ID_FIELD") if source == FeatureSource.INTERACTION else ():
+            loaded, field = [] if table is None else list(table), self.config[key]
+            if field is not None and field not in loaded:
+                raise AtomicFileError(
+                    f"[{filepath}], row 1: the .inter file has no column [{field}] (key {key}); loaded columns: "
+                    f"{loaded}. The keys load_col and unload_col choose what is loaded."
+                )
+        return table
 
     dataset._load_feat = load_feat
     try:

@@ -61,15 +61,6 @@ class UniversalColumns(_Base):
                 f"transform: universal (it is {self.config['transform']})."
             )
 
-    def _load_inter_feat(self, token, dataset_path) -> None:
-        super()._load_inter_feat(token, dataset_path)
-        for key, field in (("USER_ID_FIELD", self.uid_field), ("ITEM_ID_FIELD", self.iid_field)):
-            if field not in self.inter_feat:
-                raise ValueError(
-                    f"The .inter file of data set [{token}] in [{dataset_path}] has no column [{field}] (key {key}); "
-                    f"loaded columns: {list(self.inter_feat)}. The keys load_col and unload_col choose what is loaded."
-                )
-
     def _load_feat(self, filepath, source):
         with reading_as_text():
             return super()._load_feat(filepath, source)
