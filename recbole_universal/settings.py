@@ -239,10 +239,10 @@ def _interval(value: Any) -> str:
     for part in value.split(";") if isinstance(value, str) else [""]:
         low, _, high = part.strip()[1:-1].partition(",")
         try:
-            float(low), float(high)
+            ordered = float(low) <= float(high)
         except ValueError:
             raise _Wrong from None
-        if part.strip()[0] not in "[(" or part.strip()[-1] not in "])":
+        if not ordered or part.strip()[0] not in "[(" or part.strip()[-1] not in "])":
             raise _Wrong
     return value
 

@@ -186,6 +186,7 @@ EVALUATION = [
     ("eval_args={'order':'XO'}", "eval_args, order: must be one of"),
     ("threshold=3", "threshold: must be a mapping of one field to a number"),
     ("user_inter_num_interval=abc", "user_inter_num_interval: must be an interval"),
+    ("user_inter_num_interval=[5,2]", "user_inter_num_interval: must be an interval"),
     ("item_inter_num_interval=[2]", "item_inter_num_interval: must be an interval"),
     ("rm_dup_inter=zz", "rm_dup_inter: must be one of"),
     ("USER_ID_FIELD=foo", r".*tiny.inter\], row 1: the .inter file has no column \[foo\] .key USER_ID_FIELD"),
