@@ -331,6 +331,7 @@ def _whole_file_edits() -> Iterable[Edit]:
 
 
 _QUICK_START = "recbole.quick_start.quick_start"
+_DATASET = "recbole.data.dataset.dataset"
 
 PATCHES: tuple[Patch, ...] = (
     Patch(
@@ -415,6 +416,16 @@ PATCHES: tuple[Patch, ...] = (
         (),
         tuple(_fillna_edits()),
         _copy_on_write,
+    ),
+    Patch(
+        "rows_without_ids",
+        "Rows without a user or item are dropped by their labels taken as positions: once a row is gone, a row of "
+        "another user is deleted in place of the one that the log names, or the run ends in an IndexError.",
+        (),
+        (
+            Edit(_DATASET, "Dataset._filter_nan_user_or_item", "feat.index[dropped_feat]", "dropped_feat"),
+            Edit(_DATASET, "Dataset._filter_nan_user_or_item", "self.inter_feat.index[dropped_inter]", "dropped_inter"),
+        ),
     ),
     Patch(
         "collector_cpu",

@@ -62,6 +62,7 @@ from recbole.utils import ModelType
 from recbole.utils.argument_list import dataset_arguments
 
 from recbole_universal import settings
+from recbole_universal.data.atomic_file import reading_checked
 from recbole_universal.data.dataset import SeenItems, UniversalDataset, pipeline_from_config, universal_dataset_class
 from recbole_universal.data.fields import column
 from recbole_universal.data.support_query import SupportQueryDataLoader
@@ -353,7 +354,7 @@ def _create_dataset(stock, config):
         if config["transform"] == "universal":
             UniversalTransform(config)  # raises: it says which key is missing
         if config["model"] != UniversalInterpolation.__name__:
-            return stock(config)
+            return _checked_dataset(config, stock) if _checks_all else stock(config)
         dataset_class = _stock_dataset_class(config)
     else:
         if _asks_for_proximity(config) and config["model"] != UniversalMLP.__name__:
@@ -371,8 +372,19 @@ def _create_dataset(stock, config):
     return dataset
 
 
+#: Whether the data sets of RecBole's own models are checked too.
+_checks_all = False
+
+
+@contextlib.contextmanager
+def checking_all_models() -> Iterator[None]:
+    """Check what the files hold and the keys ask of them for RecBole's own models as for those of this package."""
+    with _swapped(sys.modules[__name__], "_checks_all", True), reading_checked():
+        yield
+
+
 def _checked_dataset(config, stock):
-    """The data set, or a sentence that says which field a key needs and is not loaded."""
+    """The data set, or a sentence that says which key and what in the data do not go together."""
     threshold = config["threshold"] or {}
     try:
         dataset = stock(config)
@@ -380,11 +392,41 @@ def _checked_dataset(config, stock):
         for field in threshold:
             if f"[{field}] not in inter_feat" in str(error):
                 raise ValueError(_not_loaded(config, f"threshold: {threshold}", field)) from error
+        for field in config["val_interval"] or {}:
+            if f"[{field}] not defined in dataset" in str(error):
+                what = f"val_interval: {config['val_interval']}"
+                raise ValueError(_not_loaded(config, what, field)) from error
         raise
+    if _checks_all and len(dataset.inter_feat) < 2:  # RecBole counts operations at the second one
+        raise ValueError(
+            f"Data set [{config['dataset']}] has one interaction after RecBole's filters; a run needs at least two, to "
+            "train and to test."
+        )
+    _check_labels(config, dataset)
     needed = config["eval_args"]["order"] == "TO" and not config["benchmark_filename"]
     if needed and dataset.time_field not in dataset.inter_feat:
         raise ValueError(_not_loaded(config, "eval_args: {order: TO}", dataset.time_field))
     return dataset
+
+
+def _check_labels(config, dataset) -> None:
+    """A context-aware model that draws no negative items learns from labels of both kinds."""
+    drawn = (config["train_neg_sample_args"] or {}).get("distribution", "none") != "none"
+    if config["MODEL_TYPE"] != ModelType.CONTEXT or drawn:
+        return
+    label = dataset.label_field
+    if label not in dataset.inter_feat:
+        raise ValueError(
+            f"threshold: [{_model_class(config).__name__}] learns from labels, and the data set [{config['dataset']}] "
+            f"has no column [{label}] (key LABEL_FIELD); make labels of a loaded column, e.g. threshold: {{rating: 4}}."
+        )
+    of_two = {metric.lower() for metric in config["metrics"]} & {"auc", "gauc"}
+    labels = dataset.inter_feat[label]
+    if of_two and labels.min() == labels.max():
+        raise ValueError(
+            f"threshold: with {config['threshold']} every row of data set [{config['dataset']}] has the label "
+            f"{int(labels.max())}; {sorted(of_two)} (key metrics) need rows of both kinds."
+        )
 
 
 def _not_loaded(config, what: str, field: str) -> str:

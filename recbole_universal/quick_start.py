@@ -30,17 +30,19 @@ from recbole.utils.argument_list import dataset_arguments, evaluation_arguments,
 from tqdm import tqdm
 
 from recbole_universal import __version__
-from recbole_universal.data.dataset import pipeline_from_config, reading_as_text, training_matrix
+from recbole_universal.data.atomic_file import check_header, reading_as_text
+from recbole_universal.data.dataset import pipeline_from_config, training_matrix
 from recbole_universal.data.support_query import ListBatches, query_lists
 from recbole_universal.features.cache import array_digest
 from recbole_universal.features.pipeline import CACHE_VERSION, library_versions
 from recbole_universal.files import locked_folder
+from recbole_universal.integration import checking_all_models
 from recbole_universal.model.scorer import UniversalScorer
 from recbole_universal.model.universal_interpolation import base_class
 from recbole_universal.model.universal_mlp import NETWORK_KEYS
 from recbole_universal.pretrained import save_pretrained
 from recbole_universal.pretrained.checkpoint import check_model_folder
-from recbole_universal.settings import DATA_KEYS, OWN_KEYS, check_metrics
+from recbole_universal.settings import DATA_KEYS, OWN_KEYS, check_run
 from recbole_universal.signals import one_line_when_stopped
 from recbole_universal.trainer import ListStore, Pretrainer
 
@@ -77,14 +79,16 @@ def run(
     """
     files = list(config_file_list) if config_file_list else None
     config = Config(model, dataset, files, dict(config_dict or {}))
-    check_metrics(config, config["model"])
+    check_run(config.final_config_dict, config["model"])
+    _check_processes(distributed)
     baselines = _checked_baselines(config)
-    results = [_timed(config["model"], model, config["dataset"], files, config_dict, saved, **distributed)]
+    with checking_all_models():
+        results = [_timed(config["model"], model, config["dataset"], files, config_dict, saved, **distributed)]
     # They read the files as the model does, or the split would be another one.
     reader = reading_as_text if config["universal_features"] else contextlib.nullcontext
     for baseline, keys in baselines.items():
         try:
-            with _no_arguments(), reader():
+            with _no_arguments(), checking_all_models(), reader():
                 results.append(_timed(baseline, baseline, config["dataset"], None, keys, saved=False))
         except Exception:
             logger.warning("The baseline [%s] failed. Results until then:\n%s", baseline, table(results))
@@ -221,6 +225,8 @@ def _check_folders(configs: dict[str, Config]) -> None:
             f"pretrain_sources: there are no folders {folders} of RecBole atomic files (data_path/dataset); set "
             "data_path to the folder that holds the data sets, or leave these sources out."
         )
+    for config in configs.values():
+        _check_files(config)
 
 
 def source_lists(name, files, keys, config, pipeline, store) -> list[Interaction]:
@@ -236,7 +242,7 @@ def source_lists(name, files, keys, config, pipeline, store) -> list[Interaction
     """
     source = _source_config(name, files, keys)
     init_seed(source["seed"], source["reproducibility"])  # RecBole splits by the global random state
-    with reading_as_text():  # as a model with universal columns reads it
+    with checking_all_models(), reading_as_text():  # as a model with universal columns reads it
         matrix = training_matrix(create_dataset(source).build()[0])
     settings = {"n_users": config["query_users"], "share": config["query_share"], "seed": config["seed"]}
     arrays = {"indptr": matrix.indptr.astype(np.int64), "indices": matrix.indices.astype(np.int64)}
@@ -401,7 +407,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         with one_line_when_stopped("run_recbole_universal.py"):
             _run_named(model, dataset, files, distributed)
-    except (ValueError, OSError, NotImplementedError) as error:
+    except Exception as error:
         explanation = str(error) if _explains_itself(error) else explain_file_error(error)
         if explanation is None:
             raise  # where it comes from matters
@@ -410,7 +416,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run_named(model, dataset, files, distributed) -> None:
     _check_names(model, dataset)
+    _check_processes(distributed)
     config = Config(model, dataset, files)
+    check_run(config.final_config_dict, config["model"])
     _check_written(config)
     if config["model"] == "UniversalMLP" and config["train_stage"] == "pretrain":
         print(f"\nThe model is in [{pretrain(files)}]; give this folder to the key pretrained.")
@@ -452,19 +460,28 @@ def _model_names() -> list[str]:
 
 def _check_folder(config) -> None:
     """A data set that is no RecBole atomic file on disk, nor one that RecBole fetches, is refused in one line."""
-    folder = Path(config["data_path"])
-    if folder.is_dir():
-        parts = [f"{config['dataset']}.{part}" for part in config["benchmark_filename"] or ()]
-        for name in parts or [config["dataset"]]:
-            file = folder / f"{name}.inter"
-            if file.is_file():
-                _check_header(file, config["field_separator"])
-        return
-    if not _fetched(config["dataset"]):
+    if not Path(config["data_path"]).is_dir() and not _fetched(config["dataset"]):
         raise ValueError(
-            f"--dataset: there is no folder [{folder}] of RecBole atomic files (data_path/dataset). A CSV file is what "
-            "python -m recbole_universal recommend and analyze take; docs/stages.md makes atomic files of one."
+            f"--dataset: there is no folder [{config['data_path']}] of RecBole atomic files (data_path/dataset). A CSV "
+            "file is what python -m recbole_universal recommend and analyze take; docs/stages.md makes atomic files of "
+            "one."
         )
+    _check_files(config)
+
+
+def _check_files(config) -> None:
+    """The files of interactions that RecBole will read are there, and each names its columns."""
+    folder = Path(config["data_path"])
+    parts = [f"{config['dataset']}.{part}" for part in config["benchmark_filename"] or ()]
+    for name in (parts or [config["dataset"]]) if folder.is_dir() else ():
+        file = folder / f"{name}.inter"
+        if not file.is_file():
+            key = "benchmark_filename" if parts else "dataset"
+            raise ValueError(
+                f"{key}: there is no file [{file}]; the folder holds "
+                f"{sorted(other.name for other in folder.glob('*.inter'))[:10]} of interactions."
+            )
+        check_header(file, config)
 
 
 def _fetched(dataset: str) -> bool:
@@ -481,25 +498,22 @@ def _check_written(config) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
 
 
-def _check_header(file: Path, separator: str) -> None:
-    """RecBole takes the first row of an atomic file apart without looking."""
-    with file.open(encoding="utf-8", errors="replace") as stream:
-        header = stream.readline().strip()
-    if any(field.count(":") != 1 for field in header.split(separator)):
-        raise ValueError(
-            f"[{file}], row 1: must name the columns and their types, such as user_id:token{separator}item_id:token "
-            f"(field_separator: {separator!r}), got {header[:100]!r}. docs/stages.md makes such a file of a CSV file."
-        )
+def _check_processes(distributed: dict[str, Any]) -> None:
+    nproc = distributed.get("nproc", 1)
+    if not isinstance(nproc, int) or nproc < 1:
+        raise ValueError(f"nproc: must be a number of processes of at least 1, got {nproc!r}.")
 
 
-def _explains_itself(error: BaseException) -> bool:
-    """Whether an error needs no traceback: raised by this package, or by RecBole's look at the settings."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    raised_in = "" if trace is None else trace.tb_frame.f_code.co_filename
-    places = Path(__file__).parent, Path(recbole.__file__).parent / "config"
-    return any(Path(raised_in).resolve().is_relative_to(place.resolve()) for place in places)
+def _explains_itself(error: Exception) -> bool:
+    """Whether an error needs no traceback: a sentence of this package, or that RecBole raises itself."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames or not str(error):
+        return False
+    file = Path(frames[-1].filename).resolve()
+    if file.is_relative_to(Path(__file__).resolve().parent):
+        return isinstance(error, (ValueError, OSError, NotImplementedError))
+    said = (frames[-1].line or "").startswith("raise ")  # not what Python says of an operation there
+    return said and file.is_relative_to(Path(recbole.__file__).resolve().parent)
 
 
 def explain_file_error(error: BaseException) -> str | None:
@@ -514,6 +528,15 @@ def explain_file_error(error: BaseException) -> str | None:
     if error.filename is None:
         return f"{error.strerror}."
     file = os.fsdecode(error.filename)
+    if (
+        error.errno == errno.ENOENT
+        and Path(file).suffix == ".pth"
+        and any(frame.f_code.co_name == "evaluate" for frame, _ in traceback.walk_tb(error.__traceback__))
+    ):
+        return (
+            f"no epoch had a validation score that is a number (key valid_metric), so there is no checkpoint [{file}]; "
+            "AUC needs held-out rows of both labels."
+        )
     text = f"cannot use [{file}]: {error.strerror}."
     if Path(os.path.relpath(file)).parts[0] in ("log", "log_tensorboard", "saved"):
         text += (

@@ -219,6 +219,63 @@ def _transform(value: Any) -> str | None:
     ).read(value)
 
 
+def _name(value: Any) -> str:
+    if not _is_line(value) or "/" in value or value in (".", ".."):
+        raise _Wrong
+    return value
+
+
+def _one_field(holds: Callable[[Any], bool], most: float = math.inf) -> Callable[[Any], Any]:
+    def read(value):
+        if not isinstance(value, Mapping) or not 1 <= len(value) <= most or not all(map(holds, value.values())):
+            raise _Wrong
+        return value
+
+    return read
+
+
+def _interval(value: Any) -> str:
+    """RecBole warns of an interval that it cannot read, and filters nothing."""
+    for part in value.split(";") if isinstance(value, str) else [""]:
+        low, _, high = part.strip()[1:-1].partition(",")
+        try:
+            ordered = float(low) <= float(high)
+        except ValueError:
+            raise _Wrong from None
+        if not ordered or part.strip()[0] not in "[(" or part.strip()[-1] not in "])":
+            raise _Wrong
+    return value
+
+
+def _three_names(value: Any) -> list[str]:
+    if isinstance(value, str) or len(names := _names("").read(value)) != 3:
+        raise _Wrong
+    return names
+
+
+def _parts(value: Any) -> list[float]:
+    if not isinstance(value, list) or len(value) != 3:  # RecBole takes no tuple
+        raise _Wrong
+    return [_real("", lambda x: 0 <= x < math.inf).read(size) for size in value]
+
+
+def _split(value: Any) -> Any:
+    kind, parts = next(iter(value.items())) if isinstance(value, Mapping) and len(value) == 1 else (None, None)
+    if kind == "LS" and parts in ("valid_and_test", "valid_only", "test_only"):
+        return value
+    if kind not in ("RS", "TS"):
+        raise _Wrong
+    if not _parts(parts)[0]:
+        raise _Wrong("the first is the training part, which would be empty.")
+    return value
+
+
+def _group_by(value: Any) -> Any:
+    if value is not None and value != "user" and str(value).lower() != "none":
+        raise _Wrong
+    return value
+
+
 _POSITIVE = _integer(1)
 _SHARE = _or(_real("a share in [0, 1)", lambda x: 0 <= x < 1), {None: 0.0}, "empty")
 _GROUP = _or(_choice(EVAL_GROUPS), {None: "all"}, "empty")
@@ -284,6 +341,35 @@ MODEL_KEYS: dict[str, dict[str, _Key]] = {
 }
 
 
+# Keys of RecBole that change which interactions there are and which of them are held out.
+_EVALUATION = {
+    "benchmark_filename": _Key(
+        "a list of the three parts' names, e.g. [train, valid, test]",
+        _three_names,
+    ),
+    "user_inter_num_interval": _Key('an interval, e.g. "[5,inf)"', _interval),
+    "item_inter_num_interval": _Key('an interval, e.g. "[5,inf)"', _interval),
+    "rm_dup_inter": _choice(["first", "last"]),
+    "val_interval": _Key(
+        'a mapping of fields to intervals, e.g. {rating: "[3,inf)"}, or to lists of tokens',
+        _one_field(lambda interval: bool(isinstance(interval, (list, tuple)) or _interval(interval))),
+    ),
+    "threshold": _Key(
+        "a mapping of one field to a number, e.g. {rating: 4}",
+        _one_field(arguments.is_real, most=1),
+    ),
+}
+_EVAL_ARGS = {
+    "split": _Key(
+        "{RS: [train, valid, test]} or {TS: [train, valid, test]} with three numbers of at least 0, the first above 0, "
+        "or {LS: valid_and_test}, {LS: valid_only} or {LS: test_only}",
+        _split,
+    ),
+    "order": _choice(["RO", "TO"]),
+    "group_by": _Key("user or none", _group_by),
+}
+
+
 # Keys of the tables that stock models of RecBole have too.
 _STOCK = {
     *("seed", "epochs", "stopping_step", "learning_rate", "train_batch_size", "eval_batch_size", "valid_metric"),
@@ -314,6 +400,7 @@ def read(config: Mapping[str, Any], model: str) -> dict[str, Any]:
         raise ValueError(_message("pretrained", config["pretrained"], f"must be {needed}"))
     if model in MODEL_KEYS:
         check_metrics(config, model)
+        check_evaluation(config)
     return found
 
 
@@ -323,10 +410,14 @@ def value(key: str, given: Any, keys: Mapping[str, _Key] = KEYS) -> Any:
     Raises:
         ValueError: If it is not valid, with the key and what is.
     """
+    return _checked(key, keys[key], given)
+
+
+def _checked(key: str, valid: _Key, given: Any) -> Any:
     try:
-        return keys[key].read(given)
+        return valid.read(given)
     except _Wrong as error:
-        raise ValueError(_message(key, given, f"must be {keys[key].valid}", str(error))) from None
+        raise ValueError(_message(key, given, f"must be {valid.valid}", str(error))) from None
     except ValueError as error:  # of an argument of a family
         raise ValueError(f"{key}: {_cut(str(error), 300)}") from error
 
@@ -357,6 +448,35 @@ def check_metrics(config: Mapping[str, Any], model: str) -> None:
     computed = [f"{metric}@{cutoff}" for metric in metrics for cutoff in topk]
     if f"{name}@{k}".lower() not in map(str.lower, computed):
         raise ValueError(f"valid_metric: [{config['valid_metric']}] is not computed; metrics and topk give {computed}.")
+
+
+def check_run(config: Mapping[str, Any], model: str) -> None:
+    """Check the keys of RecBole that any run has; RecBole itself ends in an error of PyTorch, NumPy or pandas.
+
+    Raises:
+        ValueError: If a value is not valid, with the key and what is.
+    """
+    _checked("dataset", _Key("the name of a folder in data_path", _name), config["dataset"])
+    for key in ("seed", "train_batch_size", "eval_batch_size"):
+        value(key, config[key], MODEL_KEYS["UniversalMLP"])
+    check_metrics(config, model)
+    check_evaluation(config)
+
+
+def check_evaluation(config: Mapping[str, Any]) -> None:
+    """Check how RecBole filters, labels and splits the interactions.
+
+    Raises:
+        ValueError: If a value is not valid, with the key and what is.
+    """
+    for key, valid in _EVALUATION.items():
+        if config.get(key) not in (None, {}):
+            _checked(key, valid, config[key])
+    given = config.get("eval_args")
+    given = given if isinstance(given, Mapping) else {}  # else RecBole says so
+    for key, valid in _EVAL_ARGS.items():
+        if key in given and not config.get("benchmark_filename"):
+            _checked(f"eval_args, {key}", valid, given[key])
 
 
 def from_text(key: str, text: str) -> Any:

@@ -262,3 +262,14 @@ def test_pair_interaction_keeps_its_kind(tiny, small_config):
     batch.update(Interaction({"item_id": ids.flip(0)}))
     assert torch.equal(batch["pair_interaction"], dataset.pair_columns(ids, ids.flip(0))["pair_interaction"])
     assert SMALL_FEATURES["interaction"]["n_bins"] * 2 == batch["pair_interaction"].shape[1]
+
+
+def test_a_bad_value_is_named_with_file_line_and_column_without_our_entry_point(tmp_path):
+    path = write_atomic(
+        tmp_path, "odd", [("u1", "i1", 3), ("u2", "i2", "abc")], "user_id:token\titem_id:token\trating:float"
+    )
+    keys = {"data_path": path, "load_col": {"inter": ["user_id", "item_id", "rating"]}}
+    with pytest.raises(ValueError, match=r"odd.inter\], line 3, column \[rating\]: 'abc' is no number"):
+        create_dataset(Config("BPR", "odd", config_dict={**keys, "universal_features": ["activity"]}))
+    with pytest.raises(ValueError, match=r"^(?!.*line 3)"):  # RecBole's own words for its own model
+        create_dataset(Config("BPR", "odd", config_dict=keys))

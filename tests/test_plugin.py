@@ -349,7 +349,8 @@ def test_a_model_that_reads_no_columns_says_so(tiny, small_config, caplog):
     create_dataset(Config("FM", "tiny", config_dict={**columns, "threshold": {"rating": 3}}))
     assert "[FM] reads none of the columns ['item_activity', 'user_activity']" in caplog.text
     caplog.clear()
-    create_dataset(Config("FM", "tiny", config_dict={**columns, "numerical_features": ["user_activity"]}))
+    labels = {"threshold": {"rating": 3}, "numerical_features": ["user_activity"]}
+    create_dataset(Config("FM", "tiny", config_dict={**columns, **labels}))
     create_dataset(Config("BPR", "tiny", config_dict=dict(tiny)))
     create_dataset(Config("UniversalMLP", "tiny", config_dict={**tiny, **small_config}))
     assert "universal_features" not in caplog.text

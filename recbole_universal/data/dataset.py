@@ -7,22 +7,19 @@ the training interactions). The parts of the split share ``user_feat`` and ``ite
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import logging
-from collections.abc import Callable, Iterator
-from types import SimpleNamespace
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import recbole.data.dataset as recbole_datasets
-import recbole.data.dataset.dataset as recbole_dataset_module
 import scipy.sparse as sp
 import torch
 from recbole.data.interaction import Interaction
 from recbole.sampler import Sampler
 from recbole.utils import FeatureSource, FeatureType, ModelType
 
+from recbole_universal.data.atomic_file import reading_as_text
 from recbole_universal.data.fields import column
 from recbole_universal.data.support_query import rows_to_test
 from recbole_universal.data.transform import PairInteraction, pair_field_names
@@ -31,53 +28,7 @@ from recbole_universal.features import FeaturePipeline, UniversalFeatures
 logger = logging.getLogger(__name__)
 
 WEIGHT_FIELD = "universal_weight"
-# What stands for a missing number in an atomic file.
-_MISSING = (
-    *(
-        "",
-        " ",
-        "#N/A",
-        "#N/A N/A",
-        "#NA",
-        "-1.#IND",
-        "-1.#QNAN",
-        "-NaN",
-        "-nan",
-        "1.#IND",
-        "1.#QNAN",
-        "<NA>",
-        "N/A",
-        "NA",
-    ),
-    *("NULL", "NaN", "None", "n/a", "nan", "null"),
-)
 _SOURCES = {"user": FeatureSource.USER, "item": FeatureSource.ITEM, "pair": FeatureSource.INTERACTION}
-
-
-@contextlib.contextmanager
-def reading_as_text() -> Iterator[None]:
-    """Let RecBole read atomic files as the plain text that they are, with pandas' C parser.
-
-    A line is a row, and the separator alone parts its fields, as in the files that RecBole writes. A quote is a
-    character, and ``NA`` is a token like any other. RecBole's own reader (pandas' Python parser) takes quotes for marks
-    of a field, stops at one that is not closed, and drops rows whose user or item is called ``NA`` or ``null``.
-    """
-    pandas = recbole_dataset_module.pd
-    release = tuple(int(number) for number in pandas.__version__.split(".")[:2])
-    exact = {} if release >= (3, 1) else {"float_precision": "round_trip"}  # the default since pandas 3.1
-
-    def read_csv(*args, **kwargs):
-        if kwargs.get("engine") == "python" and len(kwargs.get("delimiter", "")) == 1:
-            missing = {name: [""] if kind is str else _MISSING for name, kind in kwargs["dtype"].items()}
-            kwargs.update(engine="c", quoting=csv.QUOTE_NONE, keep_default_na=False, na_values=missing, **exact)
-        return pandas.read_csv(*args, **kwargs)
-
-    # A view of pandas with one name changed, for the length of one call.
-    recbole_dataset_module.pd = SimpleNamespace(**{**vars(pandas), "read_csv": read_csv})
-    try:
-        yield
-    finally:
-        recbole_dataset_module.pd = pandas
 
 
 if TYPE_CHECKING:  # what the mixin is mixed into
@@ -109,15 +60,6 @@ class UniversalColumns(_Base):
                 f"numerical_features: {sorted(pairs)} depend on user and item together and come with each batch; set "
                 f"transform: universal (it is {self.config['transform']})."
             )
-
-    def _load_inter_feat(self, token, dataset_path) -> None:
-        super()._load_inter_feat(token, dataset_path)
-        for key, field in (("USER_ID_FIELD", self.uid_field), ("ITEM_ID_FIELD", self.iid_field)):
-            if field not in self.inter_feat:
-                raise ValueError(
-                    f"The .inter file of data set [{token}] in [{dataset_path}] has no column [{field}] (key {key}); "
-                    f"loaded columns: {list(self.inter_feat)}. The keys load_col and unload_col choose what is loaded."
-                )
 
     def _load_feat(self, filepath, source):
         with reading_as_text():
