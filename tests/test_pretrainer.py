@@ -422,7 +422,8 @@ def test_a_golden_pre_training(keys, monkeypatch):
     sums = {name.removeprefix("scorers.0."): value.double().abs().sum().item() for name, value in weights.items()}
     assert sums.pop("combination_logits") == 0
     expected = {"pair_mean": 34.98149, "pair_scale": 14.69984, "pair_head.1.weight": 35.72653}
-    expected |= {"pair_head.1.bias": 0.688471, "pair_head.4.weight": 1.557047, "pair_head.4.bias": 0.0094395}
+    expected |= {"pair_head.1.bias": 0.688471, "pair_head.4.weight": 1.557047}
+    sums.pop("pair_head.4.bias")  # a softmax does not depend on it, so its gradient is rounding, and Adam scales it up
     assert sums == pytest.approx(expected, rel=1e-3)
     first = weights["scorers.0.pair_head.1.weight"].flatten()[:2].tolist()
     assert first == pytest.approx([-0.0526819, -0.1507718], rel=1e-3)
