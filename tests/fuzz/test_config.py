@@ -66,7 +66,7 @@ SENSIBLE: dict[str, Callable[[Any], bool]] = {
     "universal_feature_args": lambda v: v is None or v == {},
     "universal_weight_field": nothing,
     "universal_cache_dir": lambda v: nothing(v) or is_text(v),
-    "universal_cache_gb": lambda v: v is None or (is_real(v) and v > 0),
+    "universal_cache_gb": lambda v: v is None or (is_real(v) and v >= 0),
     "universal_peers": lambda v: v is None or v == [],
     "base_model": lambda v: False,
     "base_checkpoint": nothing,
