@@ -112,10 +112,10 @@ def find_columns(
         if len(places) != 1:
             if places:
                 listed = ", ".join(f"[{names[place]}]" for place in places)
-                problem = f"more than one column may hold the {kind}s: {listed}"
+                problem = f"more than one column may hold the {kind}s: {listed}{'.' * (given is not None)}"
             argument = f"{kind}_column (--{kind}-column)"
             if given is not None:
-                raise ValueError(f"{where}: {argument}: {problem}. Columns: {listed_names(names)}.")
+                raise ValueError(f"{where}: {argument}: {problem} Columns: {listed_names(names)}.")
             raise ValueError(f"{where}: {problem}; name it with {argument}. Columns: {listed_names(names)}.")
         found[kind] = places[0]
         named |= {places[0]} if given is not None else set()
@@ -127,11 +127,11 @@ def find_columns(
 
 
 def _hint(names: Sequence[Hashable], given: Hashable) -> str:
-    """What may have been meant by a name that no column has."""
+    """The end of the sentence on a name that no column has: what may have been meant."""
     if re.fullmatch(r"[0-9]+", str(given)):
-        return "; positions are for text files only"
+        return "; positions are for text files only."
     close = get_close_matches(str(given), [str(name) for name in names], 1)
-    return f"; did you mean [{close[0]}]?" if close else ""
+    return f"; did you mean [{close[0]}]?" if close else "."
 
 
 def weak_guess(names: Sequence[Hashable], places: tuple[int, int], given: tuple[Hashable | None, ...]) -> str:

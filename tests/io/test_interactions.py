@@ -202,7 +202,11 @@ def test_a_column_that_was_named_has_a_header(tmp_path):
         ),
         (["user", "item"], ("usr", None), "there is no column \\[usr\\]"),
         (["user", "item", "item"], (None, "item"), "more than one column may hold the items"),
-        (["user_id", "item"], ("usr_id", None), r"x: user_column \(--user-column\): .*; did you mean \[user_id\]\?"),
+        (
+            ["user_id", "item"],
+            ("usr_id", None),
+            r"x: user_column \(--user-column\): .*; did you mean \[user_id\]\? Col",
+        ),
         (["user", "item"], (None, 4), r"item_column .*no column \[4\]; positions are for text files only"),
         (["user", "item"], ("item", None), "no column has a usual name of items"),
         (["user", "item"], ("item", "item"), "both \\[item\\]"),
