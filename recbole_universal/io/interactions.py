@@ -16,6 +16,7 @@ from recbole_universal.io.bad_rows import BadRows
 from recbole_universal.io.column_names import listed_names
 from recbole_universal.io.ids import NOT_TEXT, Ids
 from recbole_universal.io.json_records import is_json, json_source
+from recbole_universal.io.layout import position_example
 from recbole_universal.io.paths import existing_path, parts
 from recbole_universal.io.source import Chunk, Source
 from recbole_universal.io.streams import open_text
@@ -271,7 +272,9 @@ def _check_distinct(
         if n_pairs < _ENOUGH_ROWS or counts[kind] <= _NEARLY_ALL * n_pairs:
             continue
         if source.guess:
-            columns = "--user-column, --item-column" if source.has_names else "such as --user-column 4 --item-column 3"
+            columns = "--user-column, --item-column"
+            if source.row == "line" and not source.has_names:
+                columns = position_example(len(source.ignored) + 2)
             raise ValueError(
                 f"{where}: nothing is read, since [{column}], taken for the {kind}s, has {counts[kind]} different "
                 f"values in {n_pairs} rows, like a time or the number of a row. First rows: {shown}. Give the columns "

@@ -68,6 +68,11 @@ def find_layout(text: str, user_column: Hashable | None, item_column: Hashable |
     return layout
 
 
+def position_example(width: int) -> str:
+    """How other columns than the first two are given, for a message."""
+    return f"such as --user-column {width} --item-column {width - 1}"
+
+
 def _is_header(line: str, row: str) -> bool:
     """Whether a line names a user and an item column, and as many columns as a row has."""
     for separator in SEPARATORS:
@@ -165,7 +170,7 @@ def _table(lines: list[str], user_column, item_column, where: str) -> Layout:
         layout = table_layout(lines, separator, width, (0, 1), None)
         layout.guess = (
             "the first line looks like data, so column 1 is taken for the users and column 2 for the items; "
-            "if others are, give their positions, such as --user-column 4 --item-column 3"
+            f"if other columns hold them, give the positions ({position_example(width)})"
         )
         return layout
     try:
