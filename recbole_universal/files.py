@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from recbole_universal.io.paths import walk
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -86,14 +88,19 @@ def would_replace(output: str | os.PathLike[str], given: str | os.PathLike[str])
     Args:
         output: the file to be written.
         given: a file or folder that must stay as it is; it may be missing.
+
+    Raises:
+        OSError: if a folder in ``given`` cannot be read.
     """
     output, given = os.path.realpath(os.path.expanduser(output)), os.path.expanduser(given)
     if not os.path.isdir(given):
         return _same(output, given)
-    if any(_same(folder, given) for folder in Path(output).parents):
-        return True
-    # A file in the folder may be a link to the output.
-    return any(_same(output, os.path.join(folder, name)) for folder, _, names in os.walk(given) for name in names)
+    for folder, _, names in walk(given):
+        if any(_same(parent, folder) for parent in Path(output).parents):
+            return True
+        if any(_same(output, os.path.join(folder, name)) for name in names):  # a link to the output
+            return True
+    return False
 
 
 def _same(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:

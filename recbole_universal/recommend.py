@@ -215,17 +215,24 @@ def _checked_device(device: Any) -> str:
 
 def _found(asked: Sequence, users: pd.Index) -> tuple[pd.Index, np.ndarray]:
     """Ids of the asked users and their places in ``users``, -1 where they are not; 7 finds "7" if need be."""
-    exact = {name: place for place, name in enumerate(users.tolist())}
-    places = [exact.get(name, -1) for name in asked]
+
+    def key(name: Any) -> Any:
+        return str(name) if isinstance(name, (bool, np.bool_)) else name  # True is not 1
+
+    exact = {key(name): place for place, name in enumerate(users.tolist())}
+    places = [exact.get(key(name), -1) for name in asked]
     if -1 in places:
         text = {str(name): place for name, place in exact.items()}
         places = [text.get(str(name), -1) if place < 0 else place for name, place in zip(asked, places, strict=True)]
-    chosen: dict[Any, int] = {}  # "7" and 7 may be one user
-    for name, place in zip(asked, places, strict=True):
-        chosen.setdefault(("known", place) if place >= 0 else ("unknown", name), len(chosen))
+    chosen: dict[Any, tuple[Any, int]] = {}  # "7" and 7 may be one user
     known = users.tolist()
-    ids = [known[value] if kind == "known" else value for kind, value in chosen]
-    codes = np.array([value if kind == "known" else -1 for kind, value in chosen], dtype=np.int64)
+    for name, place in zip(asked, places, strict=True):
+        if place >= 0:
+            chosen.setdefault(("known", place), (known[place], place))
+        else:
+            chosen.setdefault(("unknown", key(name)), (name, -1))
+    ids = [name for name, _ in chosen.values()]
+    codes = np.array([place for _, place in chosen.values()], dtype=np.int64)
     if (codes >= 0).all():
         return users.take(codes), codes
     return pd.Index(ids, dtype=object if len({type(name) for name in ids}) > 1 else None), codes  # 1 stays 1 beside 2.5

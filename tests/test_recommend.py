@@ -266,7 +266,7 @@ def test_files_of_users(tmp_path, content, expected):
         result = recommend(path, users=tmp_path / "users.csv", top_k=1, show_progress=False)
     assert result["user"].tolist() == expected
     assert [str(each.message).split(": ", 1)[1] for each in said] == (
-        ["1 of 3 row is unreadable and left out: row 2 (no user id)."] if "age" in content else []
+        ["1 of 3 rows is unreadable and left out: line 3 (no user id)."] if "age" in content else []
     )
 
 
@@ -369,7 +369,7 @@ def test_the_command_line_in_a_process_of_its_own(tmp_path):
     command += ["--pretrained", "model", "--device", "cpu", "--users", "u2,new"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "1 of 8 row is unreadable and left out: line 9 (no user id)" in result.stderr
+    assert "1 of 8 rows is unreadable and left out: line 9 (no user id)" in result.stderr
     assert "[new]" in result.stderr and "Wrote 4 recommendations for 2 users" in result.stdout
     written = pd.read_csv(tmp_path / "out.csv")
     assert written["user"].tolist() == ["u2", "u2", "new", "new"]
@@ -400,3 +400,15 @@ def test_ids_of_unknown_users_keep_their_type():
     with pytest.warns(UserWarning):
         found = recommend(frame, users=[1, 2.5], top_k=1, show_progress=False)
     assert [type(user) for user in found["user"].tolist()] == [int, float]
+
+
+def test_true_finds_no_user_1():
+    frame = pd.DataFrame({"user": [1, 1, 2, 2, 3, 3], "item": [1, 2, 2, 3, 3, 1]})
+    with pytest.warns(UserWarning, match=r"1 of 2 users have no interactions .*\[True\]"):
+        found = recommend(frame, users=[True, 1], top_k=1, show_progress=False)
+    assert [repr(user) for user in found["user"].tolist()] == ["True", "1"]
+    with pytest.warns(UserWarning, match="2 of 2 users"):
+        found = recommend(frame[frame["user"] > 1], users=[True, 1], top_k=1, show_progress=False)
+    assert [repr(user) for user in found["user"].tolist()] == ["True", "1"]
+    with pytest.warns(UserWarning, match=r"1 of 2 users have .*\[1\]"):
+        recommend(frame.assign(user=frame["user"] == 1), users=[np.True_, 1], top_k=1, show_progress=False)

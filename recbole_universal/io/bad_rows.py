@@ -21,6 +21,6 @@ class BadRows:
     def text(self, where: str, n_rows: int) -> str:
         """A sentence for people."""
         more = ", ..." if self.count > len(self.examples) else ""
-        rows = "row is" if self.count == 1 else "rows are"
+        rows = f"{n_rows} row{'s' * (n_rows != 1)} {'is' if self.count == 1 else 'are'}"
         examples = ", ".join(self.examples)
-        return f"{where}: {self.count} of {n_rows} {rows} unreadable and left out: {examples}{more}."
+        return f"{where}: {self.count} of {rows} unreadable and left out: {examples}{more}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Sequence
+from difflib import get_close_matches
 
 # Names for users and for items, in the order of preference; within a tier two different columns are ambiguous.
 _STEMS: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -43,6 +44,7 @@ _WEAK = {
         *(stem + end for tier in _STEMS["item"] for stem in tier for end in ("name", "title") if stem != "parentasin"),
     },
 }
+MOST_COLUMNS = 10_000
 _ATOMIC = re.compile(r":(token|token_seq|float|float_seq)$")
 
 
@@ -63,7 +65,7 @@ def recognised(names: Sequence[Hashable], kind: str) -> list[int]:
         names: names of the columns.
         kind: ``user`` or ``item``.
     """
-    bare = [_bare(name) for name in names]
+    bare = [_bare(name) for name in names[:MOST_COLUMNS]]
     for number, tier in enumerate(_STEMS[kind]):
         for endings in _ENDINGS:
             usual = [stem + ending for stem in tier for ending in endings]
@@ -94,28 +96,42 @@ def find_columns(
     Raises:
         ValueError: if a column is missing or it cannot be told which one is meant.
     """
+    if len(names) > MOST_COLUMNS:
+        raise ValueError(f"{where}: there are {len(names)} columns; at most {MOST_COLUMNS} are read.")
     found: dict[str, int] = {}
-    for kind, given in (("user", user_column), ("item", item_column)):
+    named: set[int] = set()  # a column that is named for one kind is no candidate for the other
+    for kind, given in sorted((("user", user_column), ("item", item_column)), key=lambda pair: pair[1] is None):
         if given is not None:
             places = [place for place, name in enumerate(names) if name == given]
             places = places or [place for place, name in enumerate(names) if plain_name(name) == str(given).strip()]
-            problem = f"there is no column [{given}]"
+            problem = f"there is no column [{given}]{_hint(names, given)}"
         else:
-            places = recognised(names, kind)
+            places = [place for place in recognised(names, kind) if place not in named]
+            places = places or recognised(["" if place in named else name for place, name in enumerate(names)], kind)
             problem = f"no column has a usual name of {kind}s, such as {kind}_id"
         if len(places) != 1:
             if places:
                 listed = ", ".join(f"[{names[place]}]" for place in places)
-                problem = f"more than one column may hold the {kind}s: {listed}"
-            raise ValueError(
-                f"{where}: {problem}; name it with {kind}_column (--{kind}-column). Columns: {listed_names(names)}."
-            )
+                problem = f"more than one column may hold the {kind}s: {listed}{'.' * (given is not None)}"
+            argument = f"{kind}_column (--{kind}-column)"
+            if given is not None:
+                raise ValueError(f"{where}: {argument}: {problem} Columns: {listed_names(names)}.")
+            raise ValueError(f"{where}: {problem}; name it with {argument}. Columns: {listed_names(names)}.")
         found[kind] = places[0]
+        named |= {places[0]} if given is not None else set()
     if found["user"] == found["item"]:
         raise ValueError(
             f"{where}: user and item column are both [{names[found['user']]}]. Columns: {listed_names(names)}."
         )
     return found["user"], found["item"]
+
+
+def _hint(names: Sequence[Hashable], given: Hashable) -> str:
+    """The end of the sentence on a name that no column has: what may have been meant."""
+    if re.fullmatch(r"[0-9]+", str(given)):
+        return "; positions are for text files only."
+    close = get_close_matches(str(given), [str(name) for name in names], 1)
+    return f"; did you mean [{close[0]}]?" if close else "."
 
 
 def weak_guess(names: Sequence[Hashable], places: tuple[int, int], given: tuple[Hashable | None, ...]) -> str:

@@ -50,7 +50,7 @@ class Ids:
             name = value.strip()
             if not name:
                 return MISSING
-            if not name.isascii() and (NOT_UTF_8 in name or not _is_utf_8(name)):
+            if not name.isascii() and not is_utf_8(name):
                 return NOT_TEXT
             name = name if self._strip else value
         elif not isinstance(value, int) and is_missing(value):
@@ -101,18 +101,19 @@ def whole(value: Any) -> Any:
 
 
 def is_missing(value: Any) -> bool:
-    """Whether an id is none: blank text, None, NaN, NaT, NA."""
+    """Whether an id is none: blank text, None, NaN, infinity, NaT, NA."""
     if isinstance(value, str):
         return not value.strip()
-    if isinstance(value, float):
-        return math.isnan(value)
+    if isinstance(value, (float, np.floating)):
+        return not math.isfinite(value)
     missing = pd.isna(value)
     return bool(missing) if isinstance(missing, (bool, np.bool_)) else False
 
 
-def _is_utf_8(text: str) -> bool:
+def is_utf_8(text: str) -> bool:
+    """Whether a text was UTF-8 where it was read, and can be written as such."""
     try:
         text.encode()
-        return True
+        return NOT_UTF_8 not in text
     except UnicodeEncodeError:
         return False

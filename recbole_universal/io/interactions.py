@@ -16,9 +16,11 @@ from recbole_universal.io.bad_rows import BadRows
 from recbole_universal.io.column_names import listed_names
 from recbole_universal.io.ids import NOT_TEXT, Ids
 from recbole_universal.io.json_records import is_json, json_source
+from recbole_universal.io.layout import position_example
+from recbole_universal.io.paths import existing_path, parts
 from recbole_universal.io.source import Chunk, Source
 from recbole_universal.io.streams import open_text
-from recbole_universal.io.tables import arrow_source, frame_source, is_arrow, is_parquet, parquet_sources, parts
+from recbole_universal.io.tables import arrow_source, frame_source, is_arrow, is_parquet, parquet_sources
 from recbole_universal.io.text import text_source
 
 Report = Callable[[str], None]
@@ -95,26 +97,17 @@ def read_interactions(
     for each in sources:
         for note in each.notes:
             report(note)
-    if first.has_names and (ignored := [name for name in first.ignored if name.strip()]):
-        report(f"{where}: ignored columns: {listed_names(ignored, 10)}; every row counts as one interaction.")
+    if ignored := [name for name in first.ignored if name.strip()]:
+        report(
+            f"{where}: ignored columns: {listed_names(ignored, 10)}. What they hold makes no difference: a view counts "
+            "like a purchase, and a low rating like a high one."
+        )
     rows = _Rows(first.strip)
     for each in sources:
         prefix = f"{Path(each.where).name}, " if len(sources) > 1 else ""
         for chunk in each.chunks():
             rows.add(chunk, f"{prefix}{each.row}")
     return rows.table(where, first, report)
-
-
-def existing_file(path: str | os.PathLike[str]) -> Path:
-    """The path of a file or a folder that exists.
-
-    Raises:
-        FileNotFoundError: if there is none.
-    """
-    path = Path(path).expanduser()
-    if not path.exists():
-        raise FileNotFoundError(f"There is no file [{path}].")
-    return path
 
 
 def _sources(source: Any, user_column, item_column, show_progress: bool) -> tuple[str, list[Source]]:
@@ -125,8 +118,9 @@ def _sources(source: Any, user_column, item_column, show_progress: bool) -> tupl
         return "The table", [arrow_source(source, user_column, item_column, "The table", show_progress)]
     if not isinstance(source, (str, os.PathLike)):
         kind = type(source).__name__
-        raise ValueError(f"interactions: must be a data frame, an Arrow table or the path of a file, got {kind}.")
-    path = existing_file(source)
+        hint = "; call .collect() first" if hasattr(source, "collect") else ""
+        raise ValueError(f"interactions: must be a data frame, an Arrow table or the path of a file, got {kind}{hint}.")
+    path = existing_path(source, "interactions")
     where = str(path)
     files = parts(path) if path.is_dir() else [path]
     kinds = [is_parquet(file) for file in files]
@@ -134,16 +128,12 @@ def _sources(source: Any, user_column, item_column, show_progress: bool) -> tupl
         folder = path if path.is_dir() else None
         sources = parquet_sources(files, folder, user_column, item_column, where, show_progress)
         return where, _of_one_table(path, sources)
-    if path.is_dir():
-        endings = {
-            "".join(file.suffixes[-2:] if file.suffix in (".gz", ".zst") else file.suffixes[-1:]) for file in files
-        }
-        if any(kinds) or len(endings) > 1:
-            odd = files[kinds.index(False)].name if any(kinds) else files[-1].name
-            raise ValueError(
-                f"[{path}] is a folder of different files, such as [{files[0].name}] and [{odd}]; give a file, or a "
-                "folder of parts of one table."
-            )
+    forms = [("Parquet",) if parquet else _endings(file) for file, parquet in zip(files, kinds, strict=True)]
+    if odd := [file for file, form in zip(files, forms, strict=True) if form != forms[0]]:
+        raise ValueError(
+            f"[{path}] is a folder of different files, such as [{files[0].name}] and [{odd[0].name}]; give a file, or "
+            "a folder of parts of one table."
+        )
     made = [_file_source(file, user_column, item_column, show_progress, path.is_dir()) for file in files]
     sources = [each for each in made if each]
     if not sources:
@@ -151,8 +141,18 @@ def _sources(source: Any, user_column, item_column, show_progress: bool) -> tupl
     return where, _of_one_table(path, sources)
 
 
+def _endings(file: Path) -> tuple[str, ...]:
+    return tuple(file.suffixes[-2:] if file.suffix in (".gz", ".zst") else file.suffixes[-1:])
+
+
 def _of_one_table(path: Path, sources: list[Source]) -> list[Source]:
     for each in sources:
+        if each.has_names != sources[0].has_names:
+            with_header, without = sorted((sources[0], each), key=lambda source: not source.has_names)
+            raise ValueError(
+                f"[{path}] is a folder of different tables: [{Path(with_header.where).name}] has a header, "
+                f"[{Path(without.where).name}] has none."
+            )
         if each.columns != sources[0].columns:
             raise ValueError(
                 f"[{path}] is a folder of different tables: [{Path(sources[0].where).name}] has the columns "
@@ -238,9 +238,9 @@ class _Rows:
         pairs = pairs[np.diff(pairs, prepend=-1) > 0]
         repeated = n_usable - len(pairs)
         if repeated and source.one_item:
-            rows = "row repeats" if repeated == 1 else "rows repeat"
+            verb = "repeats" if repeated == 1 else "repeat"
             report(
-                f"{where}: {repeated} of {self.n_rows} {rows} a pair of user and item that came before; "
+                f"{where}: {repeated} of {self.n_rows} rows {verb} a pair of user and item that came before; "
                 "each pair counts once."
             )
         if not source.has_names and len(users) > 1 and _like_a_header(users) and _like_a_header(items):
@@ -271,14 +271,20 @@ def _check_distinct(
     for kind, column in zip(("user", "item"), source.columns, strict=True):
         if n_pairs < _ENOUGH_ROWS or counts[kind] <= _NEARLY_ALL * n_pairs:
             continue
-        message = (
-            f"{where}: the {kind} column [{column}] has {counts[kind]} different values in {n_pairs} rows. Is it a "
-            f"time or a number of the row? First rows: {shown}. Name the columns to say otherwise "
-            f"(--user-column, --item-column)."
-        )
         if source.guess:
-            raise ValueError(message)
-        report(message)
+            columns = "--user-column, --item-column"
+            if source.row == "line" and not source.has_names:
+                columns = position_example(len(source.ignored) + 2)
+            raise ValueError(
+                f"{where}: nothing is read, since [{column}], taken for the {kind}s, has {counts[kind]} different "
+                f"values in {n_pairs} rows, like a time or the number of a row. First rows: {shown}. Give the columns "
+                f"({columns})."
+            )
+        other = "user" if kind == "item" else "item"
+        report(
+            f"{where}: [{column}] has {counts[kind]} different values in {n_pairs} rows, so most {kind}s have a single "
+            f"{other}. If it is a time or the number of a row, name another {kind} column (--{kind}-column)."
+        )
 
 
 def _like_a_header(ids: pd.Index) -> bool:

@@ -8,12 +8,13 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 
 from recbole_universal.io.column_names import find_columns, is_atomic, plain_name, recognised, weak_guess
-from recbole_universal.io.records import BLANKS, SEPARATORS, Dialect, records, split_line
+from recbole_universal.io.records import BLANKS, SEPARATORS, Dialect, read_record, records, split_line
 from recbole_universal.io.streams import LONGEST_LINE
 
 _SAMPLE_LINES = 1000
+_HEADER_LINES = 20
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
-_HINT = "For a file without header give their positions: --user-column 1 --item-column 2."
+_HINT = "For a file without header give their positions, such as --user-column 1 --item-column 2."
 
 
 @dataclass
@@ -67,6 +68,11 @@ def find_layout(text: str, user_column: Hashable | None, item_column: Hashable |
     return layout
 
 
+def position_example(width: int) -> str:
+    """How other columns than the first two are given, for a message."""
+    return f"such as --user-column {width} --item-column {width - 1}"
+
+
 def _is_header(line: str, row: str) -> bool:
     """Whether a line names a user and an item column, and as many columns as a row has."""
     for separator in SEPARATORS:
@@ -115,8 +121,16 @@ def _unlike(line: str, rows: list[str]) -> bool:
 
 
 def _header(lines: list[str], separator: str) -> list[str]:
-    rows = _rows(lines[:1], separator)
-    return [name.strip() for name in rows[0]] if rows else []
+    """Names of the columns, of the first record; a name may hold line ends within quotes."""
+    return _first_record(lines, separator)[0]
+
+
+def _first_record(lines: list[str], separator: str) -> tuple[list[str], int]:
+    """Names in the first record, and how many lines it has."""
+    dialect = _dialect(lines[:1], separator)
+    fields, _, end = read_record("\n".join(lines[:_HEADER_LINES]), 0, dialect, last=True)
+    n_lines = "\n".join(lines[:_HEADER_LINES]).count("\n", 0, end) + 1
+    return [re.sub(r"\s*\n\s*", " ", name.strip()) for name in fields], n_lines
 
 
 def _rows(lines: list[str], separator: str, quoting: bool = True, backslash: bool = False) -> list[list[str]]:
@@ -151,23 +165,24 @@ def _table(lines: list[str], user_column, item_column, where: str) -> Layout:
     if positions != [None, None]:
         user, item = _checked(positions, width, where)
         has_header = user in recognised(header, "user") and item in recognised(header, "item")
-        return _layout(lines, separator, width, (user, item), header if has_header else None)
+        return table_layout(lines, separator, width, (user, item), header if has_header else None)
     if user_column is None and item_column is None and _looks_like_data(rows):
-        layout = _layout(lines, separator, width, (0, 1), None)
+        layout = table_layout(lines, separator, width, (0, 1), None)
         layout.guess = (
             "the first line looks like data, so column 1 is taken for the users and column 2 for the items; "
-            "name them to say otherwise (--user-column 1 --item-column 2)"
+            f"if other columns hold them, give the positions ({position_example(width)})"
         )
         return layout
     try:
         find_columns(header, user_column, item_column, where)
     except ValueError as error:
-        raise ValueError(f"{error} {_HINT}") from None
+        hint = f" {_HINT}" if user_column is None and item_column is None else ""
+        raise ValueError(f"{error}{hint}") from None
     raise ValueError(f"{where}: no tab, comma, semicolon, |, :: or blank divides the lines into columns.")
 
 
 def _with_header(lines: list[str], separator: str, header: list[str], places: tuple[int, int], given) -> Layout:
-    layout = _layout(lines, separator, len(header), places, header)
+    layout = table_layout(lines, separator, len(header), places, header)
     layout.guess = weak_guess(header, places, given)
     history = f"{plain_name(header[places[1]])}_list:token_seq"
     if history in header:
@@ -178,20 +193,26 @@ def _with_header(lines: list[str], separator: str, header: list[str], places: tu
     return layout
 
 
-def _layout(lines: list[str], separator: str, width: int, places: tuple[int, int], header: list[str] | None) -> Layout:
+def table_layout(
+    lines: list[str], separator: str, width: int, places: tuple[int, int], header: list[str] | None
+) -> Layout:
+    """How the lines of a table with a known separator and known columns are made."""
     quoting = len(separator) == 1 and not any(is_atomic(name) for name in header or ())
     dialect = Dialect(separator, width, max(places) + 1, quoting, False, places)
-    body = "\n".join(lines[1:] if header else lines)
+    n_lines = _first_record(lines, separator)[1] if header else 0
+    body = "\n".join(lines[n_lines:])
     # In the other form of escaping, a quote that ends a field is followed by a separator or the end of the line.
     if quoting and re.search(rf'\\"[^\s"{re.escape(separator)}]', body):
         dialect = replace(dialect, backslash=True)
-    return Layout(dialect, places[0], places[1], header, 1 if header else 0)
+    return Layout(dialect, places[0], places[1], header, n_lines)
 
 
 def _adjacency(lines: list[str], where: str) -> Layout | None:
     """LightGCN's format: whole numbers parted by blanks, a user and all items of that user in a line."""
     rows = [line.split() for line in lines]
-    if not all(word.isdigit() for row in rows for word in row) or any("\t" in line for line in lines):
+    if not all(re.fullmatch("[0-9]{1,18}", word) for row in rows for word in row) or any(
+        "\t" in line for line in lines
+    ):
         return None
     users = [int(row[0]) for row in rows]
     lengths = {len(row) for row in rows}

@@ -112,6 +112,8 @@ def open_text(path: Path) -> Iterator[TextFile]:
             start = binary.peek(2)[:2]  # type: ignore[attr-defined]
         except _DAMAGED as error:
             raise ValueError(f"{path} is a damaged gzip file: {error}") from error
+        except OSError as error:
+            raise ValueError(f"{path} is a damaged file: {error}") from error
         if start in (b"\xff\xfe", b"\xfe\xff"):
             text = io.TextIOWrapper(binary, encoding="utf-16")
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -22,6 +22,9 @@ _VECTORS = 2**8  # of 2,048 rows at once
 _INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}
 _FLOATS = {"FLOAT", "DOUBLE"}
 _NESTED = ("STRUCT", "MAP", "UNION")
+_NO_ARROW = ("Object", "Int128", "UInt128")
+_FILE = "recbole_universal_file"  # the column of file names
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 Columns = list[tuple[str, str]]  # names and DuckDB's types
 
@@ -38,16 +41,41 @@ def is_arrow(source: Any) -> bool:
 
 
 @contextmanager
-def _parquet(paths: Sequence[Path], where: str) -> Iterator[tuple[duckdb.DuckDBPyConnection, str, list]]:
-    options = "hive_partitioning = true, hive_types_autocast = false, union_by_name = true, binary_as_string = true"
+def _parquet(
+    paths: Sequence[Path], where: str, folder: Path | None = None, partitions: Sequence[str] = ()
+) -> Iterator[tuple[duckdb.DuckDBPyConnection, str, list]]:
+    """Parquet files; ``partitions`` are columns that folders below ``folder`` make, such as ``day=1``."""
+    # Without DuckDB's own reading of partitions: it takes them from the whole path, and before columns of the file.
+    options = "hive_partitioning = false, union_by_name = true, binary_as_string = true"
+    table = f"read_parquet($1, {options})"
+    if partitions:
+        below = f"substr({_FILE}, {len(str(folder)) + 1})"
+        made = [
+            f"nullif(url_decode(regexp_extract({below}, '/{_pattern(name)}=([^/]*)/', 1)), '{_NO_VALUE}') "
+            f"AS {quoted(name)}"
+            for name in partitions
+        ]
+        table = f"(SELECT *, {', '.join(made)} FROM read_parquet($1, {options}, filename = '{_FILE}'))"
     with connection(paths, f"{where} cannot be read as Parquet") as duck:
-        yield duck, f"read_parquet($1, {options})", [[literal_path(path) for path in paths]]
+        yield duck, table, [[literal_path(path) for path in paths]]
+
+
+def _pattern(name: str) -> str:
+    """A name as the text of a regular expression in SQL."""
+    return re.sub(r"([^\w\s])", r"\\\1", name).replace("'", "''")
+
+
+def _partitions(paths: Sequence[Path], folder: Path | None) -> list[str]:
+    """Columns that the folders of files make."""
+    folders = [part for path in paths for part in (path.relative_to(folder).parts[:-1] if folder else ())]
+    return list(dict.fromkeys(part.partition("=")[0] for part in folders if part.find("=") > 0))
 
 
 @contextmanager
 def _arrow(table: Any, where: str) -> Iterator[tuple[duckdb.DuckDBPyConnection, str, list]]:
     with connection([], f"{where} cannot be read") as duck:
-        duck.register("given", _Stream(table))
+        odd = [name for name, _ in _no_arrow(table)]
+        duck.register("given", _Stream(table.drop(odd) if odd else table))
         yield duck, "given", []
 
 
@@ -72,24 +100,26 @@ def parquet_sources(
     Raises:
         ValueError: if a file cannot be read or the columns cannot be told.
     """
-    partitions = {
-        part.partition("=")[0]
-        for path in paths
-        for part in (path.relative_to(folder).parts[:-1] if folder else ())
-        if "=" in part
-    }
     columns: dict[str, Columns] = {}
-    chosen: dict[str, Columns] = {}
     with _parquet(paths, where) as (duck, table, parameters):
         fields = "(name, type, converted_type, logical_type::VARCHAR, num_children)"
-        query = f"SELECT file_name, list({fields})::VARCHAR FROM parquet_schema($1) GROUP BY file_name"
-        schemas = dict(duck.execute(query, parameters).fetchall())
-        for path in paths:
-            schema = schemas[str(path)]
-            if schema not in columns:
-                columns[schema] = _described(duck, table, [[literal_path(path)]])
-                name = where if path is paths[0] else str(path)
-                chosen[schema] = _chosen(columns[schema], user_column, item_column, name, partitions)
+        query = f"SELECT file_name, list({fields})::VARCHAR, list(name) FROM parquet_schema($1) GROUP BY file_name"
+        found = duck.execute(query, parameters).fetchall()
+        schemas = {file: schema for file, schema, _ in found}
+        written = {schema: names for _, schema, names in found}
+        files = {schemas[str(path)]: path for path in reversed(paths)}  # the first file of each schema
+        for schema, path in files.items():
+            columns[schema] = _described(duck, table, [[literal_path(path)]])
+    own = {name.lower() for each in columns.values() for name, _ in each}
+    made = [(name, "VARCHAR") for name in _partitions(paths, folder) if name.lower() not in own]
+    # The folders' own columns are parts of the table by design, not its users or items.
+    named = [(name, kind) for name, kind in made if name in (str(user_column), str(item_column))]
+    chosen: dict[str, Columns] = {}
+    for schema in dict.fromkeys(schemas[str(path)] for path in paths):
+        name = where if files[schema] == paths[0] else str(files[schema])
+        candidates = [*columns[schema], *named]
+        names = _written_names(candidates, [*written[schema], *(name for name, _ in named)])
+        chosen[schema] = _chosen(candidates, names, user_column, item_column, name)
     runs = [list(run) for _, run in groupby(paths, lambda path: chosen[schemas[str(path)]])]
     sources = []
     for run in runs:
@@ -98,8 +128,9 @@ def parquet_sources(
         if len(runs) > 1:  # beside numbers, true is not 1
             used = [(name, "VARCHAR" if kind == "BOOLEAN" else kind) for name, kind in used]
             where = str(run[0])
-        opened = partial(_parquet, run, where)
-        sources.append(_source(opened, columns[schema], used, (user_column, item_column), where, show_progress))
+        opened = partial(_parquet, run, where, folder, [name for name, _ in named])
+        all_columns = [*columns[schema], *made]
+        sources.append(_source(opened, all_columns, used, (user_column, item_column), where, show_progress))
     return sources
 
 
@@ -111,8 +142,9 @@ def arrow_source(table: Any, user_column, item_column, where: str, show_progress
     """
     opened = partial(_arrow, table, where)
     with opened() as (duck, name, parameters):
-        columns = _described(duck, name, parameters)
-    chosen = _chosen(columns, user_column, item_column, where, set())
+        columns = [*_described(duck, name, parameters), *_no_arrow(table)]
+    names = _written_names(columns, getattr(table, "column_names", None))
+    chosen = _chosen(columns, names, user_column, item_column, where)
     return _source(opened, columns, chosen, (user_column, item_column), where, show_progress)
 
 
@@ -124,21 +156,35 @@ def column_values(source: Any, where: str, place: Callable[[list[str]], int]) ->
         where: the table, for messages.
         place: which column, by the names of all.
     """
-    with _parquet([source], where) if isinstance(source, Path) else _arrow(source, where) as (duck, table, parameters):
+    is_file = isinstance(source, Path)
+    with _parquet([source], where) if is_file else _arrow(source, where) as (duck, table, parameters):
         columns = _described(duck, table, parameters)
-        name, kind = columns[place([name for name, _ in columns])]
+        if is_file:
+            written = duck.execute("SELECT list(name) FROM parquet_schema($1)", parameters).fetchall()[0][0]
+        else:
+            columns += _no_arrow(source)
+            written = getattr(source, "column_names", None)
+        name, kind = columns[place(_written_names(columns, written))]
         duck.execute(f"SELECT {_selected(name, kind, 'id', where)} FROM {table}", parameters)
         return _values(duck.fetchdf(), "id", kind).tolist()
 
 
-def _chosen(columns: Columns, user_column, item_column, where: str, partitions: set[str]) -> Columns:
-    """The user and the item column."""
-    # The folders' own columns are parts of the table by design, not its users or items.
-    candidates = [
-        (name, kind) for name, kind in columns if name not in partitions or name in (str(user_column), str(item_column))
-    ]
-    places = find_columns([name for name, _ in candidates], user_column, item_column, where)
-    chosen = [candidates[place] for place in places]
+def _no_arrow(table: Any) -> Columns:
+    """Columns of a frame of polars that no Arrow type stands for."""
+    schema: Any = getattr(table, "schema", None)
+    kinds = schema.items() if hasattr(schema, "items") else ()
+    return [(name, str(kind)) for name, kind in kinds if str(kind) in _NO_ARROW]
+
+
+def _written_names(columns: Columns, written: Sequence[str] | None) -> list[str]:
+    """Names as they are in the table: of two columns ``user_id``, DuckDB calls the second one ``user_id_1``."""
+    names = [name for name, _ in columns]
+    return names if written is None else [name if name in written else re.sub(r"_\d+$", "", name) for name in names]
+
+
+def _chosen(columns: Columns, names: list[str], user_column, item_column, where: str) -> Columns:
+    """The user and the item column; ``names`` are those of the columns as they are written."""
+    chosen = [columns[place] for place in find_columns(names, user_column, item_column, where)]
     for name, kind in chosen:
         _selected(name, kind, "", where)  # refuses what holds no ids
     return chosen
@@ -165,10 +211,14 @@ def _described(duck: duckdb.DuckDBPyConnection, table: str, parameters: list) ->
 def _selected(name: str, kind: str, alias: str, where: str) -> str:
     """A column as SQL: numbers, or text where DuckDB's type has no equal in NumPy; and whether it is missing."""
     column = quoted(name)
+    if kind in _NO_ARROW:
+        raise ValueError(f"{where}: column [{name}] has the type {kind}, which is not read; cast it to text or Int64.")
     if kind.endswith("]") or kind.startswith(_NESTED):
         raise ValueError(f"{where}: column [{name}] holds values that are no ids ({kind[:60]}).")
     if kind in _INTEGERS or kind == "BOOLEAN":
         value = f"coalesce({column}, {'false' if kind == 'BOOLEAN' else '0'})"
+    elif kind == '"NULL"':
+        return f"'' AS {alias}, true AS no_{alias}"
     elif kind in _FLOATS:
         value = f"{column}::DOUBLE" if kind == "DOUBLE" else column
     else:
@@ -248,12 +298,3 @@ def _plain(values: pd.Series) -> Any:
     ):
         return values.to_numpy(dtype=object, na_value=None)  # type: ignore[call-overload]
     return values
-
-
-def parts(folder: Path) -> list[Path]:
-    """Files of a folder in the order of their names, without empty ones and names that begin with . or _ (Spark)."""
-    found = []
-    for root, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "_")))
-        found += [Path(root, name) for name in sorted(files) if not name.startswith((".", "_"))]
-    return [file for file in found if file.stat().st_size]

@@ -25,7 +25,7 @@ from recbole_universal.io.records import BLANKS, NeedsMore, read_record
 from recbole_universal.io.source import Chunk, Source
 from recbole_universal.io.streams import LONGEST_LINE, TOO_LONG, open_text
 
-_TOO_LONG = "a line of more than 1 MiB"
+TOO_LONG_LINE = "a line of more than 1 MiB"
 
 
 def text_source(
@@ -45,7 +45,7 @@ def text_source(
         columns=(layout.name(layout.user), layout.name(layout.item)),
         ignored=ignored,
         row="line",
-        chunks=partial(_chunks, path, layout, show_progress),
+        chunks=partial(read_rows, path, layout, show_progress),
         guess=layout.guess,
         given=user_column is not None and item_column is not None,
         has_names=layout.header is not None,
@@ -55,7 +55,8 @@ def text_source(
     )
 
 
-def _chunks(path: Path, layout: Layout, show_progress: bool) -> Iterator[Chunk]:
+def read_rows(path: Path, layout: Layout, show_progress: bool) -> Iterator[Chunk]:
+    """The rows of a file of a known layout."""
     size = os.path.getsize(path)
     with (
         open_text(path) as file,
@@ -95,7 +96,7 @@ def _adjacency_rows(block: str, number: int, last: bool) -> tuple[Chunk, str]:
         n_rows += 1
         pairs = [(words[0], item) for item in words[1:]] or [(words[0], "")]
         if len(words) == 1:
-            problems[len(users)] = _TOO_LONG if line == TOO_LONG else "no item id"
+            problems[len(users)] = TOO_LONG_LINE if line == TOO_LONG else "no item id"
         users += [user for user, _ in pairs]
         items += [item for _, item in pairs]
         numbers += [line_number] * len(pairs)
@@ -139,7 +140,7 @@ class _Rows:
             if not block[start:end].strip(" \t"):
                 kept[place] = False
             elif block.startswith(TOO_LONG, start) or end - start > LONGEST_LINE:
-                problems[place] = _TOO_LONG
+                problems[place] = TOO_LONG_LINE
             else:
                 try:
                     fields, problem, end = read_record(block, start, layout.dialect, last)
@@ -177,7 +178,7 @@ class _Rows:
             f"(len(fields) <= {width} OR (len(fields) = {width + 1} AND trim(fields[{width + 1}]) = ''))",
             f"strlen(line) <= {LONGEST_LINE}",
         ]
-        if separator == "\t":
+        if separator == "\t" or dialect.needed == 1:  # a blank line is no row
             conditions.append("trim(line, ' \t') <> ''")
         parameters = [text, separator]
         value = "{}"  # blanks around it are taken off later

@@ -8,15 +8,21 @@ from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from recbole_universal.io.bad_rows import BadRows
-from recbole_universal.io.column_names import is_atomic, listed_names, recognised
-from recbole_universal.io.ids import is_missing, whole
-from recbole_universal.io.interactions import Report, existing_file
+from recbole_universal.io.column_names import listed_names, recognised
+from recbole_universal.io.ids import is_missing, is_utf_8, whole
+from recbole_universal.io.interactions import Report
+from recbole_universal.io.json_records import is_json
+from recbole_universal.io.layout import table_layout
+from recbole_universal.io.paths import existing_path
 from recbole_universal.io.records import SEPARATORS, Dialect, read_record, split_line
-from recbole_universal.io.streams import NOT_UTF_8, TOO_LONG, open_text
+from recbole_universal.io.source import Chunk
+from recbole_universal.io.streams import TOO_LONG, open_text
 from recbole_universal.io.tables import column_values, is_arrow, is_parquet
+from recbole_universal.io.text import TOO_LONG_LINE, read_rows
 
 _ENDINGS = (".txt", ".csv", ".tsv", ".gz", ".zst", ".parquet", ".pq", ".inter", ".user", ".dat", ".data")
 
@@ -35,19 +41,21 @@ def read_users(source: Any, user_column: Hashable | None, report: Report) -> lis
         OSError: if the file cannot be read.
     """
     where = "users"
+    chunks: list[Chunk] = []
+    values: list = []
 
     def place(names: Sequence[Hashable]) -> int:
         return _user_place(names, user_column, where)
 
     if isinstance(source, os.PathLike) or (isinstance(source, str) and _is_file_name(source)):
-        path = existing_file(source)
+        path = existing_path(source, "users")
         where = str(path)
         if path.is_dir():
             raise IsADirectoryError(f"users: [{path}] is a folder; give a file.")
         if is_parquet(path):
             values = column_values(path, where, place)
         else:
-            values = _text_values(path, user_column)
+            chunks = list(_text_chunks(path, user_column))
     elif isinstance(source, str):
         parts = [part for line in source.split("\n") for part in _fields(line, ",")]
         values = [part.strip() for part in parts if part.strip()]
@@ -56,66 +64,82 @@ def read_users(source: Any, user_column: Hashable | None, report: Report) -> lis
     elif is_arrow(source) and hasattr(source, "columns"):
         values = column_values(source, where, place)
     else:
+        if isinstance(source, (bytes, bytearray)):
+            raise ValueError(f"{where}: must be ids of users or a file of them, got {type(source).__name__}.")
         try:
             values = source.tolist() if hasattr(source, "tolist") else source
         except RuntimeError as error:  # a sparse tensor
             raise ValueError(f"{where}: must be ids of users or a file of them; {error}.") from error
         values = list(values) if hasattr(values, "__iter__") else [values]
+    row = "line" if chunks else "row"
+    chunks = chunks or [Chunk(_objects(values), _objects(values), range(1, len(values) + 1))]
     bad, ids = BadRows(), []
-    for number, value in enumerate(values, start=1):
-        if is_missing(value):
-            bad.add(f"row {number}", "no user id")
-        elif isinstance(value, str) and (NOT_UTF_8 in value or TOO_LONG in value):
-            bad.add(f"row {number}", "a line of more than 1 MiB" if TOO_LONG in value else "an id that is not UTF-8")
-        else:
-            ids.append(whole(value))
+    for chunk in chunks:
+        for index, (number, value) in enumerate(zip(chunk.numbers, chunk.users, strict=True)):
+            problem = chunk.problems.get(index) or _problem(value)
+            if problem:
+                bad.add(f"{row} {number}", problem)
+            else:
+                ids.append(whole(value))
     if bad.count:
         report(bad.text(where, len(ids) + bad.count))
     if not ids:
         raise ValueError(f"{where}: there is no user in it.")
     try:
-        return list({(value, isinstance(value, bool)): value for value in ids}.values())  # True is not 1
+        return list({(value, isinstance(value, (bool, np.bool_))): value for value in ids}.values())  # True is not 1
     except TypeError as error:
         raise ValueError(f"{where}: must be ids of users or a file of them; a value is no id: {error}.") from error
 
 
-def _text_values(path: Path, column: Hashable | None) -> list[str]:
-    """Users of a text file: the user column of a table with header, or one id a line; "" where there is none."""
+def _objects(values: Sequence) -> np.ndarray:
+    found = np.empty(len(values), dtype=object)
+    found[:] = values
+    return found
+
+
+def _problem(value: Any) -> str:
+    """Why a value is no id; "": it is one."""
+    if is_missing(value):
+        return "no user id"
+    if isinstance(value, str) and not is_utf_8(value):
+        return "an id that is not UTF-8"
+    return ""
+
+
+def _text_chunks(path: Path, column: Hashable | None) -> Iterator[Chunk]:
+    """Users of a text file: the user column of a table with header, or one id a line."""
     with open_text(path) as file:
-        blocks = file.blocks()
-        first = next(blocks, "")
-        line = next((line for line in first.split("\n") if line.strip()), "")
-        for separator in SEPARATORS:
-            header = _fields(line, separator)
-            place = _header_place(header, column)
-            if place is not None:
-                break
-        quoting = not any(map(is_atomic, header))  # as RecBole reads its atomic files
-        values: list[str] = []
-        while first:
-            values += _block_values(first, separator, place, quoting)
-            first = next(blocks, "")
-    return values if place is None else values[1:]
+        lines = [line for line in file.start().split("\n", 1000)[:1000] if line.strip()]
+    if lines and is_json("\n".join(lines)):
+        raise ValueError(
+            f"users: [{path}] is JSON; give a text file with one id a line, or a table with a user column."
+        )
+    for separator in SEPARATORS if lines else ():
+        header = [name.strip() for name in _fields(lines[0], separator)]
+        place = _header_place(header, column)
+        if place is not None:
+            layout = table_layout(lines, separator, len(header), (place, place), header)
+            for chunk in read_rows(path, layout, False):
+                stripped = [value and value.strip() for value in chunk.users]
+                yield Chunk(_objects(stripped), chunk.items, chunk.numbers, chunk.problems)
+            return
+    number = 0
+    with open_text(path) as file:
+        for block in file.blocks():
+            numbered = list(enumerate(block.split("\n"), start=number + 1))
+            number += len(numbered)
+            kept = [(line_number, line.strip()) for line_number, line in numbered if line.strip()]
+            ids = _objects([re.sub(r'^"(.*)"$', r"\1", line) for _, line in kept])
+            problems = {index: TOO_LONG_LINE for index, (_, line) in enumerate(kept) if line == TOO_LONG}
+            yield Chunk(ids, ids, np.array([line_number for line_number, _ in kept]), problems)
 
 
-def _block_values(block: str, separator: str, place: int | None, quoting: bool) -> Iterator[str]:
-    for line in block.split("\n"):
-        if not line.strip():
-            continue
-        if place is None:
-            yield re.sub(r'^"(.*)"$', r"\1", line.strip())
-        else:
-            fields = _fields(line, separator, quoting)
-            yield fields[place].strip() if place < len(fields) else ""
-
-
-def _fields(line: str, separator: str, quoting: bool = True) -> list[str]:
+def _fields(line: str, separator: str) -> list[str]:
     width = len(split_line(line, separator))
-    return read_record(line, 0, Dialect(separator, width, 0, quoting and len(separator) == 1), last=True)[0]
+    return read_record(line, 0, Dialect(separator, width, 0, len(separator) == 1), last=True)[0]
 
 
 def _header_place(header: list[str], column: Hashable | None) -> int | None:
-    header = [name.strip() for name in header]
     if column is not None and column in header:
         return header.index(column)
     places = recognised(header, "user")

@@ -62,16 +62,19 @@ def test_a_comment_that_names_the_columns_is_the_header(tmp_path):
 @pytest.mark.parametrize(
     ("row", "header", "message"),
     [
-        (lambda n, u, i: f"{u}\t2024-01-01T00:{n:02}:00Z\t30.0\t{i}", "", r"item column \[column 2\] has 27"),
-        (lambda n, u, i: f"{u},2024-01-01T00:{n:02}:00Z,{i},0", "", r"item column \[column 2\] has 27"),
-        (lambda n, u, i: f"{n},{u},{i},4", ",0,1,2\n", r"user column \[column 1\] has 27"),
-        (lambda n, u, i: f"{n}\t{u}\t11/11/2019 9:05 AM\tN1 N2", "", r"user column \[column 1\] has 27"),
+        (lambda n, u, i: f"{u}\t2024-01-01T00:{n:02}:00Z\t30.0\t{i}", "", r"\[column 2\], taken for the items, has 27"),
+        (lambda n, u, i: f"{u},2024-01-01T00:{n:02}:00Z,{i},0", "", r"\[column 2\], taken for the items, has 27"),
+        (lambda n, u, i: f"{n},{u},{i},4", ",0,1,2\n", r"\[column 1\], taken for the users, has 27"),
+        (lambda n, u, i: f"{n}\t{u}\t11/11/2019 9:05 AM\tN1 N2", "", r"\[column 1\], taken for the users, has 27"),
     ],
 )
 def test_a_guessed_column_with_as_many_values_as_rows_is_refused(tmp_path, row, header, message):
     text = header + "\n".join(row(number, *pair) for number, pair in enumerate(PAIRS)) + "\n"
     path = write(tmp_path / "x.txt", text)
-    with pytest.raises(ValueError, match=rf"{message} different values in 27 rows.*First rows: user \["):
+    with pytest.raises(
+        ValueError,
+        match=rf"{message} different values in 27 rows.*like a time.*First rows: user \[.*such as --user-column 4 --item-column 3",
+    ):
         read(path)
     few = "\n".join(text.split("\n")[:8])
     assert read(write(tmp_path / "few.txt", few))[0]  # too few rows to tell
@@ -79,7 +82,7 @@ def test_a_guessed_column_with_as_many_values_as_rows_is_refused(tmp_path, row, 
 
 def test_a_named_column_with_as_many_values_as_rows_is_told(tmp_path):
     path = write(tmp_path / "x.csv", lines([(u, n) for n, (u, _) in enumerate(PAIRS)], header="user_id,item_id"))
-    assert "item column [item_id] has 27 different values" in read(path)[1][0]
+    assert "[item_id] has 27 different values in 27 rows, so most items have a single user" in read(path)[1][0]
     assert not read(path, "user_id", "item_id")[1]
 
 
@@ -132,7 +135,7 @@ def test_a_user_and_all_items_in_a_line(tmp_path):
     text = "\n".join(" ".join([user, *found]) for user, found in items.items())
     pairs, said = read(write(tmp_path / "train.txt", text + "\n99\n"))
     assert pairs == sorted(PAIRS, key=str)
-    assert "LightGCN's format" in said[0] and "1 of 7 row" in said[1] and "line 7 (no item id)" in said[1]
+    assert "LightGCN's format" in said[0] and "1 of 7 rows is" in said[1] and "line 7 (no item id)" in said[1]
     with pytest.raises(ValueError, match=r"may be LightGCN's format.*or a table of 4 columns"):
         read(write(tmp_path / "equal.txt", "0 2 3 11\n1 0 1 5\n2 4 6 8\n"))
     assert len(read(tmp_path / "equal.txt", 1, 2)[0]) == 3
@@ -150,7 +153,7 @@ def test_a_row_of_many_ids_is_left_out_once(tmp_path):
     )
     text = "user_id:token\titem_id_list:token_seq\titem_id:token\nu0\ti2 i3\ti4\nRen\xe9\ti1 i2\ti3\n"
     pairs, said = read(write(tmp_path / "x.inter", text, "latin-1"))
-    assert pairs == [("u0", "i2"), ("u0", "i3"), ("u0", "i4")] and "1 of 2 row is unreadable" in said[1]
+    assert pairs == [("u0", "i2"), ("u0", "i3"), ("u0", "i4")] and "1 of 2 rows is unreadable" in said[1]
 
 
 @pytest.mark.parametrize(
@@ -249,7 +252,7 @@ def test_folders(tmp_path):
     write(tmp_path / "csv" / "part-0.csv", lines(ROWS[:4]))
     write(tmp_path / "csv" / "part-1.csv", lines([*ROWS[4:], ("u3", "")]))
     pairs, said = read(tmp_path / "csv")
-    assert pairs == ROWS and "1 of 8 row" in said[0] and "part-1.csv, line 5 (no item id)" in said[0]
+    assert pairs == ROWS and "1 of 8 rows is" in said[0] and "part-1.csv, line 5 (no item id)" in said[0]
     write(tmp_path / "csv" / "part-2.csv", lines(header="user_id,item_id"))
     with pytest.raises(ValueError, match="folder of different tables"):
         read(tmp_path / "csv")
@@ -264,7 +267,7 @@ def test_parquet_parts_of_other_types_and_names(tmp_path):
     pairs, said = read(tmp_path / "x")
     expected = [*zip(users, range(50), strict=True), (7, 3), (1, 3), (8, 3), ("true", 3), ("false", 3)]
     assert pairs == sorted(expected, key=str)
-    assert "b.parquet, row 2 (no user id)" in said[0] and "1 of 57 row repeats" in said[1]
+    assert "b.parquet, row 2 (no user id)" in said[0] and "1 of 57 rows repeats" in said[1]
     parquet(tmp_path / "x" / "f.parquet", user=[7, 8], item_id=[3, 3])
     with pytest.raises(ValueError, match=r"different tables: \[a.parquet\] has .*\[f.parquet\] \[user\], \[item_id\]"):
         read(tmp_path / "x")
@@ -336,7 +339,7 @@ def test_sequences_of_items(tmp_path):
     pairs, said = read(write(tmp_path / "x.inter", text))
     assert pairs == [("u0", "i2"), ("u0", "i3"), ("u0", "i4"), ("u1", "i5")]
     assert "[item_id_list:token_seq] are read too" in said[0]
-    assert "1 of 3 row" in said[1] and "line 4 (no user id)" in said[1]
+    assert "1 of 3 rows is" in said[1] and "line 4 (no user id)" in said[1]
 
 
 def test_atomic_files_have_no_quoting(tmp_path):
@@ -460,3 +463,137 @@ def test_the_package_imports_nothing_of_recbole_and_no_torch():
             for name in names:
                 assert name.split(".")[0] not in ("recbole", "torch"), file
                 assert not name.startswith("recbole_universal") or name.startswith("recbole_universal.io"), (file, name)
+
+
+def test_infinity_is_no_id():
+    inf = float("inf")
+    for values in ([1.0, inf, 2.0, -inf], pd.Series([1.0, inf, 2.0, -inf], dtype=object)):
+        pairs, said = read(pd.DataFrame({"user": values, "item": ["a", "b", "c", "d"]}))
+        assert [repr(user) for user, _ in pairs] == ["1", "2"] and "2 of 4 rows" in said[0]
+    assert read_users([1.0, np.float32("inf"), 2.0], None, lambda _: None) == [1, 2]
+
+
+def test_types_of_polars_that_are_not_read():
+    polars = pytest.importorskip("polars")
+    things = polars.Series("x", [object(), object()], dtype=polars.Object)
+    wide = polars.Series("x", [1, 2], dtype=polars.Int128)
+    for odd, kind in ((things, "Object"), (wide, "Int128")):
+        frame = polars.DataFrame([odd, polars.Series("user_id", [1, 2]), polars.Series("item_id", ["a", "b"])])
+        assert read(frame)[0] == [(1, "a"), (2, "b")]
+        frame = frame.drop("user_id").rename({"x": "user_id"})
+        message = rf"column \[user_id\] has the type {kind}, which is not read"
+        with pytest.raises(ValueError, match=message):
+            read(frame)
+        with pytest.raises(ValueError, match=message):
+            read_users(frame, None, print)
+    frame = polars.DataFrame({"x": [None, None], "user_id": [1, 2], "item_id": ["a", "b"]})
+    assert read(frame)[0] == [(1, "a"), (2, "b")]
+    with pytest.raises(ValueError, match=r"2 of 2 rows are unreadable.*row 1 .no user id"):
+        read(frame.drop("user_id").rename({"x": "user_id"}))
+    with pytest.raises(ValueError, match=r"got LazyFrame; call .collect\(\) first"):
+        read(frame.lazy())
+
+
+def test_a_column_twice(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet
+
+    table = pa.table([[1, 2], [3, 4], [5, 6], [7, 8]], names=["user_id", "user_id", "item_id", "user_id_2"])
+    pyarrow.parquet.write_table(table, tmp_path / "x.parquet")
+    for source in (table, tmp_path / "x.parquet"):
+        with pytest.raises(ValueError, match=r"more than one column may hold the users: \[user_id\], \[user_id\]"):
+            read(source)
+        with pytest.raises(ValueError, match=r"Columns: \[user_id\], \[user_id\], \[item_id\], \[user_id_2\]"):
+            read_users(source, None, print)
+        assert read(source, "user_id_2", None)[0] == [(7, 5), (8, 6)]
+
+
+@pytest.mark.parametrize(
+    ("users", "message"),
+    [
+        (b"ab", "users: must be ids of users or a file of them, got bytes"),
+        (["\ud800"], "users: there is no user in it"),
+        ("\udcff", "users: there is no user in it"),
+    ],
+)
+def test_users_that_are_no_text(users, message):
+    with pytest.raises(ValueError, match=message):
+        read_users(users, None, print)
+
+
+def test_users_that_are_not_utf_8_are_left_out():
+    said: list[str] = []
+    assert read_users("u1,\udcff", None, said.append) == ["u1"]
+    assert said == ["users: 1 of 2 rows is unreadable and left out: row 2 (an id that is not UTF-8)."]
+
+
+def test_a_table_of_users_is_read_as_a_table_of_interactions(tmp_path):
+    said: list[str] = []
+    text = 'user_id,note\nu1,"a\nb"\n\nu2,"x, \\"y\\""\nuser_id,note\n,z\nu3,z,z\nu4\n'
+    assert read_users(write(tmp_path / "x.csv", text), None, said.append) == ["u1", "u2", "u4"]
+    assert "line 6 (the header again), line 7 (no user id), line 8 (3 columns instead of 2)" in said[0]
+    for text in ('{"user_id":"u1"}\n{"user_id":"u2"}\n', '["u1", "u2"]', '[{"user_id": 1}]'):
+        with pytest.raises(ValueError, match=r"users: \[.*x.json\] is JSON"):
+            read_users(write(tmp_path / "x.json", text), None, print)
+    assert read_users(write(tmp_path / "y.csv", "a\n" + "b" * 2**21 + "\nc\n"), None, said.append) == ["a", "c"]
+    assert "line 2 (a line of more than 1 MiB)" in said[1]
+
+
+def test_a_header_of_several_lines(tmp_path):
+    text = '\nuser_id,"item\nid",rating\n' + "".join(f"{user},{item},5\n" for user, item in ROWS) + "u9\n"
+    pairs, said = read(write(tmp_path / "x.csv", text))
+    assert pairs == ROWS and "ignored columns: [rating]" in said[0] and "1 of 8 rows is" in said[1]
+    assert "line 11 (1 column instead of 3)" in said[1]
+    assert read(tmp_path / "x.csv", "user_id", "item id")[0] == ROWS
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("\u00b2 1 2\n\u00b3 3 4 5\n", ""),
+        ("1" * 5000 + " 1 2\n3 3 4 5\n", ""),
+        ("," * 2**19 + "\n" + "," * 2**19 + "\n", "524289 columns; at most 10000 are read"),
+    ],
+)
+def test_text_that_looks_like_something_else(tmp_path, text, message):
+    path = write(tmp_path / "x.csv", text)
+    try:
+        read(path)
+    except ValueError as error:
+        assert str(path) in str(error) and message in str(error)
+    else:
+        assert not message
+
+
+def test_a_table_of_too_many_columns_is_refused_before_their_names_are_looked_at(tmp_path, monkeypatch):
+    import recbole_universal.io.column_names as column_names
+
+    looked: list[str] = []
+    monkeypatch.setattr(column_names, "_bare", lambda name: looked.append(name) or "")
+    with pytest.raises(ValueError, match="at most 10000 are read"):
+        read(write(tmp_path / "x.csv", "a" + "," * 20_000 + "\n"))
+    assert len(looked) <= 10_000
+
+
+@pytest.mark.parametrize("size", [30, 300])
+def test_a_damaged_zstd_file_is_named(tmp_path, size):
+    pa = pytest.importorskip("pyarrow")
+    with pa.CompressedOutputStream(str(tmp_path / "x.zst"), "zstd") as file:
+        file.write(np.random.default_rng(1).bytes(2000))
+    content = bytearray((tmp_path / "x.zst").read_bytes())
+    content[4:size] = b"\xff" * (size - 4)
+    (tmp_path / "x.zst").write_bytes(content)
+    with pytest.raises(ValueError, match=r"x\.zst is a damaged file"):
+        read(tmp_path / "x.zst")
+
+
+def test_folders_of_different_files_name_two_that_differ(tmp_path):
+    parquet(tmp_path / "x" / "b.parquet", user_id=[1], item_id=[1])
+    write(tmp_path / "x" / "a.parquet", "broken")
+    with pytest.raises(ValueError, match=r"different files, such as \[a.parquet\] and \[b.parquet\]"):
+        read(tmp_path / "x")
+    (tmp_path / "y").mkdir()
+    write(tmp_path / "y" / "a.csv", lines([*ROWS, *ROWS[:1]]))
+    write(tmp_path / "y" / "b.csv", lines([*ROWS, *ROWS[:1]], header=None))
+    with pytest.raises(ValueError, match=r"different tables: \[a.csv\] has a header, \[b.csv\] has none"):
+        read(tmp_path / "y")

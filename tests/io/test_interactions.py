@@ -50,7 +50,8 @@ def test_forms_of_text_files(tmp_path, text, columns, zipped):
 
 def test_a_file_without_header_is_recognised_and_it_is_said(tmp_path):
     pairs, said = read(write(tmp_path / "u.data", "196\t242\t3\t881250949\n186\t302\t3\t891717742\n"))
-    assert pairs == [("186", "302"), ("196", "242")] and "column 1 is taken for the users" in said[0]
+    assert pairs == [("186", "302"), ("196", "242")] and "column 1 is taken for the users" in said[1]
+    assert "ignored columns: [column 3], [column 4]" in said[0] and "such as --user-column 4 --item-column 3" in said[1]
     assert read(write(tmp_path / "x", lines(header=None)))[0] == ROWS  # u1 comes again
 
 
@@ -70,7 +71,8 @@ def test_unreadable_rows_are_counted_and_named(tmp_path):
     pairs, said = read(path)
     assert pairs == [("u1", "a"), ("u2", "b"), ("u3", "a"), ("u3", "b"), ("u3", "c"), ("u4", "a")]
     assert said == [
-        f"{path}: ignored columns: [rating]; every row counts as one interaction.",
+        f"{path}: ignored columns: [rating]. What they hold makes no difference: a view counts like a purchase, "
+        "and a low rating like a high one.",
         f"{path}: 6 of 12 rows are unreadable and left out: line 3 (1 column instead of 3), line 4 (no user id), "
         "line 5 (no item id), line 6 (4 columns instead of 3), line 7 (the header again), ....",
     ]
@@ -91,7 +93,9 @@ def test_a_quote_that_is_never_closed_swallows_no_rows(tmp_path):
     assert len(pairs) == 2000 and not [each for each in said if "unreadable" in each]
     text = 'user,item\nu1,a\n"u2,b\nu3,c\n'
     pairs, said = read(write(tmp_path / "y.csv", text))
-    assert pairs == [("u1", "a"), ("u3", "c")] and "1 of 3 row is unreadable" in said[0] and "line 3 (quotes" in said[0]
+    assert (
+        pairs == [("u1", "a"), ("u3", "c")] and "1 of 3 rows is unreadable" in said[0] and "line 3 (quotes" in said[0]
+    )
 
 
 def test_ids_that_are_not_utf_8_are_named_and_other_columns_do_not_matter(tmp_path):
@@ -170,6 +174,19 @@ def test_usual_names(names, places):
     assert find_columns(names, None, None, "x") == places
 
 
+def test_a_named_column_is_no_candidate_for_the_other_kind():
+    assert find_columns(["artist_id", "track_id", "plays"], "artist_id", None, "x") == (0, 1)
+    assert find_columns(["item_id", "product_id"], "item_id", None, "x") == (0, 1)
+    assert find_columns(["user_id", "member"], None, "user_id", "x") == (1, 0)
+    assert find_columns(["u", "i"], "u", None, "x") == (0, 1)
+
+
+def test_a_column_that_was_named_has_a_header(tmp_path):
+    with pytest.raises(ValueError, match="did you mean") as error:
+        read(write(tmp_path / "x.csv", lines()), "users", None)
+    assert "without header" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("names", "given", "message"),
     [
@@ -185,7 +202,14 @@ def test_usual_names(names, places):
         ),
         (["user", "item"], ("usr", None), "there is no column \\[usr\\]"),
         (["user", "item", "item"], (None, "item"), "more than one column may hold the items"),
-        (["user", "item"], ("item", None), "both \\[item\\]"),
+        (
+            ["user_id", "item"],
+            ("usr_id", None),
+            r"x: user_column \(--user-column\): .*; did you mean \[user_id\]\? Col",
+        ),
+        (["user", "item"], (None, 4), r"item_column .*no column \[4\]; positions are for text files only"),
+        (["user", "item"], ("item", None), "no column has a usual name of items"),
+        (["user", "item"], ("item", "item"), "both \\[item\\]"),
     ],
 )
 def test_columns_that_cannot_be_told(names, given, message):

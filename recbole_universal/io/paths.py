@@ -1,0 +1,79 @@
+"""The files behind an input path."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def existing_path(given: str | os.PathLike[str], argument: str) -> Path:
+    """The path of a regular file or a folder that exists.
+
+    Args:
+        given: the path; ``~`` is expanded.
+        argument: what it is given as, for messages.
+
+    Raises:
+        ValueError: if the path is empty, a URL, a pipe or a device.
+        FileNotFoundError: if there is none.
+    """
+    text = os.fsdecode(given)
+    if not text:
+        raise ValueError(f"{argument}: the path is empty.")
+    path = Path(os.path.expanduser(text))
+    if not path.exists():
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text):
+            raise ValueError(f"{argument}: [{text}] is a URL, and URLs are not read; download the file first.")
+        raise FileNotFoundError(f"There is no file [{path}].")
+    if not path.is_dir():
+        _check_regular(path)
+    return path
+
+
+def parts(folder: Path) -> list[Path]:
+    """Files of a folder in the order of their names, without empty ones and names that begin with . or _ (Spark).
+
+    Raises:
+        ValueError: if a part is a pipe or a device.
+        OSError: if a folder cannot be read.
+    """
+    found = []
+    for root, folders, names in walk(folder):
+        folders[:] = [name for name in folders if not name.startswith((".", "_"))]
+        found += [Path(root, name) for name in names if not name.startswith((".", "_"))]
+    for file in found:
+        _check_regular(file)
+    return [file for file in found if file.stat().st_size]
+
+
+def walk(folder: str | os.PathLike[str]) -> Iterator[tuple[str, list[str], list[str]]]:
+    """As ``os.walk`` in the order of the names, each folder once; a link to a folder is followed.
+
+    Raises:
+        OSError: if a folder cannot be read.
+    """
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    seen = set()
+    for root, folders, names in os.walk(folder, onerror=fail, followlinks=True):
+        status = os.stat(root)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders.sort()
+        yield root, folders, sorted(names)
+
+
+def _check_regular(path: Path) -> None:
+    """Refuse a pipe, which cannot be read twice and may wait for ever, and devices."""
+    mode = path.stat().st_mode
+    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+        raise ValueError(f"[{path}] is a pipe: write it to a file first.")
+    if not stat.S_ISREG(mode):
+        raise ValueError(f"[{path}] is no regular file.")
