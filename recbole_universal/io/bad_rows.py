@@ -12,9 +12,9 @@ class BadRows:
     count: int = 0
     examples: list[str] = field(default_factory=list)
 
-    def add(self, place: str, reason: str, count: int = 1) -> None:
-        """Count rows of one reason; ``place`` is that of the first one."""
-        self.count += count
+    def add(self, place: str, reason: str) -> None:
+        """Count one row."""
+        self.count += 1
         if len(self.examples) < 5:
             self.examples.append(f"{place} ({reason})")
 
