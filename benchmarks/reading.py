@@ -1,6 +1,6 @@
 """Seconds and peak memory of reading a large file of interactions, for any checkout of the package.
 
-    python benchmarks/reading.py --rows 10000000 --folder /tmp/reading --checkout . --checkout ../old
+    python benchmarks/reading.py --rows 10000000 --folder FOLDER --checkout . --checkout ../old
 
 The files are made by a seed and kept in the folder. Each reading is a process of its own.
 """
