@@ -71,8 +71,8 @@ def test_a_comment_that_names_the_columns_is_the_header(tmp_path):
 def test_a_guessed_column_with_as_many_values_as_rows_is_refused(tmp_path, row, header, message):
     text = header + "\n".join(row(number, *pair) for number, pair in enumerate(PAIRS)) + "\n"
     path = write(tmp_path / "x.txt", text)
-    way_out = r"like a time.*First rows: user \[.*such as --user-column 4 --item-column 3"
-    with pytest.raises(ValueError, match=rf"{message} different values in 27 rows.*{way_out}"):
+    message = rf"{message} different values in 27 rows, like a time or .*First rows: user \[.*"
+    with pytest.raises(ValueError, match=message + "such as --user-column 4 --item-column 3"):
         read(path)
     few = "\n".join(text.split("\n")[:8])
     assert read(write(tmp_path / "few.txt", few))[0]  # too few rows to tell
