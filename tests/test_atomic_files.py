@@ -62,21 +62,21 @@ def test_the_same_tokens_come_back(reader, tmp_path_factory, kind):
     def law(rows):
         rows = [row for row in rows if any(str(field).strip() for field in row)]
         lines = ["\t".join((left, right, repr(number))) for left, right, number in rows]
-        file.write_text("\n".join(["a:token\tb:token\tc:float", *lines]) + "\n", encoding="utf-8")
+        file.write_text("\n".join(["user_id:token\titem_id:token\tc:float", *lines]) + "\n", encoding="utf-8")
         table = reader._load_feat(str(file), KINDS[kind])
-        assert list(zip(table["a"], table["b"], strict=True)) == [row[:2] for row in rows]
+        assert list(zip(table["user_id"], table["item_id"], strict=True)) == [row[:2] for row in rows]
         np.testing.assert_array_equal(table["c"], [row[2] for row in rows])
 
     law()
 
 
 def test_missing_values_stay_missing(reader, tmp_path):
-    file = tmp_path / "odd.inter"
-    file.write_text("a:token\tb:float\tc:float_seq\nNA\tNA\t\n\t\t1 2\nx\t1.5\t3\n")
+    file = tmp_path / "odd.user"
+    file.write_text("user_id:token\tb:float\tc:float_seq\nNA\tNA\t\n\t\t1 2\nx\t1.5\t3\n")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        table = reader._load_feat(str(file), FeatureSource.INTERACTION)
-    assert table["a"].isna().tolist() == [False, True, False] and table["b"].isna().tolist() == [True, True, False]
+        table = reader._load_feat(str(file), FeatureSource.USER)
+    assert table["user_id"].isna().tolist() == [False, True, False] and table["b"].isna().tolist() == [True, True, False]
     assert [list(values) for values in table["c"]] == [[], [1.0, 2.0], [3.0]]
 
 
