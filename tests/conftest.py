@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # threads of several processes would wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import recbole_universal  # noqa: F401  mends RecBole, so it comes before any import of it
 
