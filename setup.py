@@ -7,7 +7,15 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 VERSION = "0.1.0"
 
-TEST = ["pytest>=7.4", "pytest-xdist>=3.5", "pytest-cov>=4", "hypothesis>=6.80", "hyperopt>=0.2.5", "pyarrow>=14", "polars>=1.0"]
+TEST = [
+    "pytest>=7.4",
+    "pytest-xdist>=3.5",
+    "pytest-cov>=4",
+    "hypothesis>=6.80",
+    "hyperopt>=0.2.5",
+    "pyarrow>=14",
+    "polars>=1.0",
+]
 
 setup(
     name="recbole-universal",

@@ -76,7 +76,11 @@ def test_missing_values_stay_missing(reader, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         table = reader._load_feat(str(file), FeatureSource.USER)
-    assert table["user_id"].isna().tolist() == [False, True, False] and table["b"].isna().tolist() == [True, True, False]
+    assert table["user_id"].isna().tolist() == [False, True, False] and table["b"].isna().tolist() == [
+        True,
+        True,
+        False,
+    ]
     assert [list(values) for values in table["c"]] == [[], [1.0, 2.0], [3.0]]
 
 
