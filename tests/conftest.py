@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from pathlib import Path
@@ -14,6 +15,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # threads of several processes would wa
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import recbole_universal  # noqa: F401  mends RecBole, so it comes before any import of it
+from recbole_universal.trainer import Pretrainer
 
 # A busy machine is no defect: no law is timed.
 settings.register_profile("laws", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -100,3 +102,18 @@ def tiny(tmp_path) -> dict:
     fields = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
     path = write_atomic(tmp_path / "data", "tiny", rows, fields)
     return {"data_path": path, "load_col": {"inter": ["user_id", "item_id", "rating", "timestamp"]}}
+
+
+@contextlib.contextmanager
+def killed_after_epoch(epoch: int):
+    """A pre-training in the ``with`` block ends as by Ctrl-C, right after it has saved the state of an epoch."""
+    save = Pretrainer._save
+
+    def killed(self, state, optimizer):
+        save(self, state, optimizer)
+        if state["epoch"] == epoch:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Pretrainer, "_save", killed)
+        yield

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import write_atomic, write_planted
+from conftest import killed_after_epoch, write_atomic, write_planted
 from recbole.data.interaction import Interaction
 
 import recbole_universal
@@ -228,17 +228,8 @@ def test_a_run_goes_on_after_its_last_epoch_to_the_same_weights(tmp_path, monkey
     whole = pretrainer(tmp_path / "whole")
     (tmp_path / "whole").mkdir()
     whole.fit(lists, {})
-    save = Pretrainer._save
-
-    def killed(self, state, optimizer):
-        save(self, state, optimizer)
-        if state["epoch"] == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Pretrainer, "_save", killed)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_after_epoch(2):
         pretrainer(tmp_path).fit(lists, {})
-    monkeypatch.setattr(Pretrainer, "_save", save)
     epochs = trained_epochs(monkeypatch)
     again = pretrainer(tmp_path)
     again.fit(lists, {})

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from conftest import write_atomic, write_planted
+from conftest import killed_after_epoch, write_atomic, write_planted
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.data.interaction import Interaction
@@ -29,7 +29,6 @@ from recbole_universal.features.proximity import support_query_split
 from recbole_universal.files import locked_folder
 from recbole_universal.model.scorer import BOUND, UniversalScorer
 from recbole_universal.pretrained import Pretrained, load_pretrained
-from recbole_universal.trainer import Pretrainer
 
 FEATURES = {"universal_features": ["proximity"], "universal_feature_args": {"proximity": {"top_k": 10}}}
 
@@ -173,20 +172,11 @@ def test_items_outside_the_candidates_follow_by_popularity(sources):
     assert (np.diff(degree[order]) <= 0).all()
 
 
-def test_a_killed_run_resumes_to_the_same_weights(sources, tmp_path, monkeypatch):
+def test_a_killed_run_resumes_to_the_same_weights(sources, tmp_path):
     whole = load_pretrained(recbole_universal.pretrain(config_dict=sources))
     again = {**sources, "pretrain_dir": str(tmp_path / "again")}
-    save = Pretrainer._save
-
-    def killed(self, state, optimizer):
-        save(self, state, optimizer)
-        if state["epoch"] == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Pretrainer, "_save", killed)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_after_epoch(2):
         recbole_universal.pretrain(config_dict=again)
-    monkeypatch.setattr(Pretrainer, "_save", save)
     resumed = load_pretrained(recbole_universal.pretrain(config_dict=again))
     for name, value in whole.state_dict.items():
         torch.testing.assert_close(resumed.state_dict[name], value, rtol=0, atol=0)
