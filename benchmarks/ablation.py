@@ -33,16 +33,16 @@ from recbole.config import Config
 from results import add_result, read_results
 from zero_shot import markdown
 
-from recbole_universal.analysis.measures import column_distances
-from recbole_universal.data.dataset import pipeline_from_config
-from recbole_universal.data.fields import LIST_LABEL, LIST_MASK, column
-from recbole_universal.data.support_query import ListBatches
+from recbole_universal.app.analysis.measures import column_distances
+from recbole_universal.app.quick_start import source_lists
+from recbole_universal.features.fields import LIST_LABEL, LIST_MASK, column
 from recbole_universal.features.proximity import column_groups, ndcg
 from recbole_universal.files import write_text
 from recbole_universal.graph import SCORERS
-from recbole_universal.model.scorer import UniversalScorer
-from recbole_universal.quick_start import source_lists
-from recbole_universal.trainer import ListStore, Pretrainer
+from recbole_universal.plugin.dataset import pipeline_from_config
+from recbole_universal.plugin.support_query import ListBatches
+from recbole_universal.plugin.trainer import ListStore, Pretrainer
+from recbole_universal.ranking.scorer import UniversalScorer
 
 #: Scorers of one kind, whose columns are left out together.
 KINDS = {

@@ -54,11 +54,11 @@ TESTS = {
     "FAMILIES": "tests/features/test_columns_by_formula.py tests/features/test_families.py "
     "tests/features/test_binning.py tests/features/test_pairs.py",
     "KEYS": "tests/features/test_cache_key.py tests/features/test_cache.py",
-    "MODEL": "tests/model/test_scores_by_formula.py tests/model/test_ranker.py",
-    "MIXING": "tests/model/test_scores_by_formula.py tests/model/test_interpolation.py "
-    "tests/model/test_universal_interpolation.py",
-    "TRAINING": "tests/test_pretrainer.py tests/test_pretraining.py tests/test_universal_mlp.py",
-    "READING": "tests/io tests/test_recommend.py tests/test_bad_input.py",
+    "MODEL": "tests/ranking/test_scores_by_formula.py tests/ranking/test_ranker.py",
+    "MIXING": "tests/ranking/test_scores_by_formula.py tests/ranking/test_mixing.py "
+    "tests/plugin/test_universal_interpolation.py",
+    "TRAINING": "tests/ranking/test_pretrainer.py tests/test_pretraining.py tests/plugin/test_universal_mlp.py",
+    "READING": "tests/io tests/app/test_recommend.py tests/test_bad_input.py",
 }
 
 

@@ -39,10 +39,10 @@ from recbole.utils import ModelType, init_seed
 from results import add_result, read_results
 
 from recbole_universal import UniversalRanker
-from recbole_universal.data.dataset import training_matrix
+from recbole_universal.checkpoint import load_pretrained
 from recbole_universal.features.proximity import ndcg
 from recbole_universal.files import atomic_write, write_text
-from recbole_universal.pretrained import load_pretrained
+from recbole_universal.plugin.dataset import training_matrix
 
 # Batches larger than RecBole's 2048, so that a graph model takes minutes; MultiVAE's are of users.
 TRAINED = {

@@ -5,25 +5,26 @@ Importing the package registers the plugin with RecBole; nothing else is needed.
 
 import importlib
 
-from recbole_universal import compat, signals
+from recbole_universal import signals
+from recbole_universal.plugin import compat
 
 signals.stop_while_importing()
 compat.apply()  # before anything of RecBole is imported
 
-from recbole_universal import integration  # noqa: E402
+from recbole_universal.plugin import registration  # noqa: E402
 
-integration.register()
+registration.register()
 
+from recbole_universal.app.recommend import recommend  # noqa: E402
 from recbole_universal.features import FeaturePipeline, UniversalFeatures  # noqa: E402
 from recbole_universal.graph import InteractionGraph  # noqa: E402
-from recbole_universal.model.interpolation import interpolate  # noqa: E402
-from recbole_universal.model.universal_interpolation import UniversalInterpolation  # noqa: E402
-from recbole_universal.model.universal_mlp import UniversalMLP  # noqa: E402
-from recbole_universal.recommend import recommend  # noqa: E402
+from recbole_universal.plugin.universal_interpolation import UniversalInterpolation  # noqa: E402
+from recbole_universal.plugin.universal_mlp import UniversalMLP  # noqa: E402
+from recbole_universal.ranking.mixing import interpolate  # noqa: E402
 
 __version__ = "0.1.0"
 
-_LAZY = {"pretrain": "recbole_universal.quick_start", "UniversalRanker": "recbole_universal.model.ranker"}
+_LAZY = {"pretrain": "recbole_universal.app.quick_start", "UniversalRanker": "recbole_universal.ranking.ranker"}
 
 __all__ = [
     "FeaturePipeline",

@@ -46,7 +46,7 @@ def main() -> None:
         with one_line_when_stopped(sys.argv[1]):
             raise SystemExit(_command(sys.argv[1], sys.argv[2:]))
     if sys.argv[1] == "run":
-        from recbole_universal.quick_start import main as run
+        from recbole_universal.app.quick_start import main as run
 
         sys.argv = ["python -m recbole_universal run", *sys.argv[2:]]  # RecBole reads the keys there
         run()
@@ -62,7 +62,7 @@ def main() -> None:
     try:
         runpy.run_path(str(script), run_name="__main__")
     except OSError as error:
-        from recbole_universal.quick_start import explain_file_error
+        from recbole_universal.app.quick_start import explain_file_error
 
         explanation = explain_file_error(error)
         if explanation is None:
@@ -72,17 +72,17 @@ def main() -> None:
 
 def _command(name: str, arguments: list[str]) -> int:
     if name == "recommend":
-        from recbole_universal.recommend import main as recommend
+        from recbole_universal.app.recommend import main as recommend
 
         return recommend(arguments)
     if name == "analyze":
-        from recbole_universal.analysis.command import main as analyze
+        from recbole_universal.app.analysis.command import main as analyze
 
         return analyze(arguments)
     if arguments:
         print(f"python -m recbole_universal doctor: takes no arguments, got {arguments}.", file=sys.stderr)
         return 2
-    from recbole_universal.doctor import main as doctor
+    from recbole_universal.app.doctor import main as doctor
 
     return doctor()
 

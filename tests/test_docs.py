@@ -23,7 +23,7 @@ def blocks(language: str) -> list:
 
 @pytest.mark.parametrize("code", blocks("python"))
 def test_snippets_run_and_print_what_stands_below(code, tmp_path, capsys):
-    if '"ml-100k"' in code:  # minutes of training; tests/test_integration.py runs these ways in on small data
+    if '"ml-100k"' in code:  # minutes of training; tests/plugin/test_registration.py runs these ways in on small data
         compile(code, "snippet", "exec")
         return
     # Three groups of users, each of which likes most of a third of the items.

@@ -74,7 +74,7 @@ def made(cache: str) -> Movies:
     from recbole.utils import get_model, get_trainer, init_seed
 
     from recbole_universal import UniversalRanker
-    from recbole_universal.data.dataset import training_matrix
+    from recbole_universal.plugin.dataset import training_matrix
 
     settings = {"show_progress": False, "state": "ERROR", "gpu_id": "", "universal_cache_dir": cache}
     config = Config("UniversalMLP", "ml-100k", config_dict=settings)

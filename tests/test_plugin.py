@@ -19,10 +19,12 @@ from recbole.data import create_dataset, data_preparation
 from recbole.data.interaction import Interaction
 from recbole.quick_start import run_recbole
 
-from recbole_universal import UniversalMLP, compat, quick_start, settings
+from recbole_universal import UniversalMLP
 from recbole_universal import __main__ as command_line
-from recbole_universal.data.dataset import pipeline_from_config
-from recbole_universal.data.support_query import SupportQueryDataLoader
+from recbole_universal.app import quick_start
+from recbole_universal.plugin import compat, settings
+from recbole_universal.plugin.dataset import pipeline_from_config
+from recbole_universal.plugin.support_query import SupportQueryDataLoader
 
 PROXIMITY = {"universal_features": ["proximity"], "universal_feature_args": {}}
 SEQUENTIAL = {
@@ -155,7 +157,7 @@ def test_a_source_of_pre_training_is_read_as_text(tmp_path, monkeypatch):
 
 
 def test_every_key_of_the_properties_is_in_the_table():
-    from recbole_universal.integration import _own_keys
+    from recbole_universal.plugin.registration import _own_keys
 
     tables = {**settings.KEYS, **settings.MODEL_KEYS["UniversalMLP"], **settings.MODEL_KEYS["UniversalInterpolation"]}
     assert _own_keys() <= {*tables, "base_model"}  # which base_class reads
@@ -292,7 +294,7 @@ def test_a_dataset_saved_by_stock_settings_is_used_again(tiny, monkeypatch):
 
 
 def _rank(rank: int, folder: str, results) -> None:
-    from recbole_universal.data.dataset import shared_features
+    from recbole_universal.plugin.dataset import shared_features
 
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     for fails_on in (0, 1, None):

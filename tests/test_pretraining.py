@@ -20,15 +20,16 @@ from recbole.utils import get_trainer
 from torch.utils.data.distributed import DistributedSampler
 
 import recbole_universal
-from recbole_universal import FeaturePipeline, UniversalMLP, UniversalRanker, quick_start
+from recbole_universal import FeaturePipeline, UniversalMLP, UniversalRanker
+from recbole_universal.app import quick_start
+from recbole_universal.checkpoint import Pretrained, load_pretrained
 from recbole_universal.data import support_query
-from recbole_universal.data.dataset import training_matrix
-from recbole_universal.data.fields import LIST_LABEL, LIST_MASK
-from recbole_universal.data.support_query import ListBatches, SupportQueryDataLoader, query_lists, unseen_groups
+from recbole_universal.features.fields import LIST_LABEL, LIST_MASK
 from recbole_universal.features.proximity import support_query_split
 from recbole_universal.files import locked_folder
-from recbole_universal.model.scorer import BOUND, UniversalScorer
-from recbole_universal.pretrained import Pretrained, load_pretrained
+from recbole_universal.plugin.dataset import training_matrix
+from recbole_universal.plugin.support_query import ListBatches, SupportQueryDataLoader, query_lists, unseen_groups
+from recbole_universal.ranking.scorer import BOUND, UniversalScorer
 
 FEATURES = {"universal_features": ["proximity"], "universal_feature_args": {"proximity": {"top_k": 10}}}
 
@@ -222,7 +223,7 @@ def test_finetune_changes_what_it_may(sources, parameters):
     train, valid, _ = data_preparation(config, create_dataset(config))
     model = recbole_universal.UniversalMLP(config, train._dataset)
     before = {name: value.clone() for name, value in model.scorer.state_dict().items()}
-    recbole_universal.trainer.UniversalMLPTrainer(config, model).fit(train, valid, saved=False)
+    recbole_universal.plugin.trainer.UniversalMLPTrainer(config, model).fit(train, valid, saved=False)
     changed = {name for name, value in model.scorer.state_dict().items() if not torch.equal(value, before[name])}
     weights = {name for name, _ in model.scorer.named_parameters() if "logits" not in name}
     last = {name for name in weights if ".2." not in name and ".1." not in name} if parameters == "head" else weights
@@ -279,7 +280,7 @@ def test_an_epoch_has_each_list_once(sources, tmp_path, monkeypatch, stage):
     assert 7 < n_lists < train.sample_size == 50 and n_batches == math.ceil(n_lists / 7)
     model = recbole_universal.UniversalMLP(config, train._dataset)
     monkeypatch.setattr(ListBatches, "batch", recorded)
-    recbole_universal.trainer.UniversalMLPTrainer(config, model).fit(train, valid, saved=False)
+    recbole_universal.plugin.trainer.UniversalMLPTrainer(config, model).fit(train, valid, saved=False)
     taken = taken[-3 * n_lists :]  # before them come those that the columns are standardised by
     epochs = [taken[start : start + n_lists] for start in range(0, len(taken), n_lists)]
     assert len(epochs) == 3 and all(sorted(epoch) == list(range(n_lists)) for epoch in epochs)

@@ -15,10 +15,10 @@ from features_data import ALL, ARGS, FAST, assert_equal, random_matrix
 from recbole.config import Config
 
 from recbole_universal import files as files_module
-from recbole_universal.data.dataset import pipeline_from_config
 from recbole_universal.features import FeaturePipeline, cache
 from recbole_universal.features.cache import ArrayCache, array_digest
 from recbole_universal.files import atomic_write
+from recbole_universal.plugin.dataset import pipeline_from_config
 
 KEY = {"data": "some", "args": {"n_bins": 3}}
 ARRAYS = {"user": np.arange(6, dtype=np.float32).reshape(2, 3), "none": np.empty((0, 3)), "flag": np.array(True)}

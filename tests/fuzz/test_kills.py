@@ -53,7 +53,7 @@ def rng() -> np.random.Generator:
 def context():
     """Starts processes that have imported the package already, from one that has computed nothing."""
     found = multiprocessing.get_context("forkserver")
-    found.set_forkserver_preload(["recbole_universal.quick_start", "recbole_universal.recommend", "conftest"])
+    found.set_forkserver_preload(["recbole_universal.app.quick_start", "recbole_universal.app.recommend", "conftest"])
     return found
 
 

@@ -235,7 +235,7 @@ def _try(folder: Path) -> str:
     import scipy.sparse as sp
 
     from recbole_universal import UniversalRanker
-    from recbole_universal.pretrained import load_pretrained
+    from recbole_universal.checkpoint import load_pretrained
 
     matrix = sp.csr_matrix((np.random.default_rng(0).random((24, 16)) < 0.3).astype(np.float32))
     try:
@@ -255,7 +255,7 @@ def _main(seed: int, count: int) -> None:
     import signal
     import warnings
 
-    from recbole_universal.pretrained import shipped
+    from recbole_universal.checkpoint import shipped
 
     class Hang(BaseException):
         pass
@@ -266,7 +266,7 @@ def _main(seed: int, count: int) -> None:
     warnings.simplefilter("ignore")
     signal.signal(signal.SIGPROF, hangs)
     resource.setrlimit(resource.RLIMIT_DATA, (_MOST_MEMORY, _MOST_MEMORY))
-    source = Path(sys.modules["recbole_universal.pretrained"].__file__ or "").parent
+    source = Path(sys.modules["recbole_universal.checkpoint"].__file__ or "").parent / "pretrained"
     counts: Counter[str] = Counter()
     wrong = []
     for case in range(count):

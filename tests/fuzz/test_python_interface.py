@@ -19,10 +19,10 @@ import scipy.sparse as sp
 import torch
 
 from recbole_universal import FeaturePipeline, InteractionGraph, UniversalRanker, interpolate, recommend
-from recbole_universal.analysis import measures
+from recbole_universal.app.analysis import measures
+from recbole_universal.app.recommend import write_recommendations
+from recbole_universal.checkpoint import load_pretrained
 from recbole_universal.graph import GraphScorers, cluster_nodes, node2vec
-from recbole_universal.pretrained import load_pretrained
-from recbole_universal.recommend import write_recommendations
 
 MATRIX = sp.csr_matrix((np.random.default_rng(0).random((20, 15)) < 0.3).astype(np.float32))
 WRONG: dict[str, Any] = {

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 import torch
 
 from recbole_universal.graph.scorers import LINEAR, SCORERS, GraphScorers
-from recbole_universal.model.ranker import _N_KEPT
+from recbole_universal.ranking.ranker import _N_KEPT
 
 SETTINGS = [("small", 100, 6000), ("small", 4, 16), ("large", 100, 6000), ("large", 9, 40)]
 

@@ -1,0 +1,1 @@
+"""What people call: recommend, analyze, doctor, and runs with RecBole."""

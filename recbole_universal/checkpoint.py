@@ -1,0 +1,302 @@
+"""A pre-trained model on disk: weights as safetensors, their meaning as JSON, a model card. Nothing is executable.
+
+A model is a folder with ``model.json`` (format, schema, card, and name and sha256 of the weights file), the weights
+file and ``README.md`` (the card for people). The sha256 covers the weights alone. The schema is compared with them:
+every shape that it declares must be the shape of a tensor. The weights file is named by its hash and ``model.json`` is
+replaced last, in one step: a reader sees the old model or the new one, never half of each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import warnings
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, deserialize
+from safetensors.torch import load, save
+
+from recbole_universal.arguments import shown
+from recbole_universal.files import atomic_write, locked_folder, write_text
+from recbole_universal.model_json import FORMAT, read_description, weight_shapes
+
+_JSON, _CARD = "model.json", "README.md"
+_SHIPPED = Path(__file__).resolve().parent / "pretrained"
+# A model of the most weights that UniversalScorer builds is smaller.
+_MOST_BYTES, _MOST_HEADER_BYTES = 2**28, 2**24
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A pre-trained model.
+
+    Attributes:
+        state_dict: weights by name.
+        schema: what they mean: ``features`` (``FeaturePipeline.schema``) and ``network`` (``UniversalScorer.network``).
+        card: where they come from: name, sources, metrics, versions, seed, command.
+    """
+
+    state_dict: dict[str, torch.Tensor]
+    schema: dict[str, Any]
+    card: dict[str, Any]
+
+    @property
+    def families(self) -> list[str]:
+        """Names of the families of features that it reads."""
+        return [family["name"] for family in self.schema["features"]["families"]]
+
+
+def shipped() -> list[str]:
+    """Names of the models in the package."""
+    return sorted(path.parent.name for path in _SHIPPED.glob(f"*/{_JSON}"))
+
+
+def save_pretrained(
+    folder: str | os.PathLike[str], state_dict: dict[str, torch.Tensor], schema: dict[str, Any], card: dict[str, Any]
+) -> Path:
+    """Write a model into a folder, replacing the one that is there.
+
+    Of the files in the folder, only those of the old model are replaced or removed, and weights that a killed call has
+    left. A ``README.md`` that is not the old model's card is kept, and a warning says so.
+
+    Args:
+        folder: made if missing.
+        state_dict: weights by name.
+        schema: as :attr:`Pretrained.schema`.
+        card: as :attr:`Pretrained.card`; anything JSON can hold.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: if the weights can rank nothing, for example after a training that diverged; nothing is written.
+        FileExistsError: if the folder holds a ``model.json`` of another program.
+        OSError: if a file cannot be written.
+    """
+    try:
+        refuse_useless(state_dict)
+    except ValueError as error:
+        raise ValueError(f"Nothing is saved in [{folder}]: {error}") from error
+    folder = Path(os.path.expanduser(folder))
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()})
+    digest = hashlib.sha256(weights).hexdigest()
+    name = f"model-{digest[:12]}.safetensors"
+    content = {"format": FORMAT, "weights": {"file": name, "sha256": digest}, "schema": schema, "card": card}
+    text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    content = json.loads(text)
+    readme = model_card(content["schema"], content["card"])  # in the order of the file, which the next save compares
+    with locked_folder(folder, wait=True):
+        old = check_model_folder(folder)
+        own_readme = _is_card(folder / _CARD, old)
+        try:
+            with atomic_write(folder / name) as file:
+                file.write(weights)
+            write_text(folder / _JSON, text)
+            if own_readme:
+                write_text(folder / _CARD, readme)
+            else:
+                warnings.warn(
+                    f"[{folder / _CARD}] is not the card of the model that was there; it is kept. The new model's card "
+                    f"is in {_JSON}.",
+                    stacklevel=2,
+                )
+        finally:
+            _remove_unused_weights(folder, old)
+    return folder
+
+
+def check_model_folder(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """The content of the ``model.json`` of a folder that a model is to be saved in; ``None`` if there is none.
+
+    Raises:
+        FileExistsError: if it is not a model of this package, which would be lost.
+    """
+    file = Path(os.path.expanduser(folder)) / _JSON
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        content["format"], content["schema"], content["card"], Path(content["weights"]["file"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise FileExistsError(
+            f"[{file}] is not a model of recbole_universal and would be replaced; name another folder."
+        ) from error
+    return content
+
+
+def _remove_unused_weights(folder: Path, old: dict[str, Any] | None) -> None:
+    """Remove the weights of the old model, and those of this package that ``model.json`` does not name."""
+    model = check_model_folder(folder)
+    for path in folder.glob("model-*.safetensors"):
+        digest = re.fullmatch(r"model-([0-9a-f]{12})\.safetensors", path.name)
+        if digest is None or (model is not None and path.name == model["weights"]["file"]):
+            continue
+        with suppress(OSError):
+            replaced = old is not None and path.name == old["weights"]["file"]
+            # A file that is named by its content was written here.
+            if replaced or hashlib.sha256(_read_at_most(path)).hexdigest().startswith(digest[1]):
+                path.unlink()
+
+
+def _is_card(file: Path, model: dict[str, Any] | None) -> bool:
+    """Whether a file is missing, or the card of a model.
+
+    Version 0.1.0 wrote the card in the order of the caller's dicts, which ``model.json`` does not keep.
+    """
+    if not file.exists():
+        return True
+    try:
+        return model is not None and (
+            _words(file.read_text(encoding="utf-8")) == _words(model_card(model["schema"], model["card"]))
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):  # no text, or a card of another form
+        return False
+
+
+def _words(text: str) -> list[str]:
+    return sorted(re.split(r"[\s,{}]+", text))
+
+
+def load_pretrained(name_or_path: str | os.PathLike[str]) -> Pretrained:
+    """Read a model.
+
+    Args:
+        name_or_path: name of a shipped model, or folder of one.
+
+    Raises:
+        FileNotFoundError: if there is no such model.
+        ValueError: if its files are damaged, do not belong together, are of another format or another version of the
+            features, or its weights can rank nothing.
+    """
+    folder = _folder(name_or_path)
+    try:
+        described = read_description(folder / _JSON)
+        shapes = weight_shapes(described["schema"])
+    except ValueError as error:
+        raise ValueError(f"Pre-trained model [{folder}]: {_JSON} {error}") from error
+    try:
+        state_dict = _read_weights(folder, shapes, **described["weights"])
+    except FileNotFoundError:
+        if read_description(folder / _JSON)["weights"] == described["weights"]:
+            raise
+        return load_pretrained(name_or_path)  # the model was replaced in the meantime
+    except ValueError as error:
+        raise ValueError(f"Pre-trained model [{folder}]: {error}") from error
+    return Pretrained(state_dict, described["schema"], described["card"])
+
+
+def _read_weights(folder: Path, shapes: dict[str, list[int]], file: str, sha256: str) -> dict[str, torch.Tensor]:
+    """Weights by name, float32 of the shapes that are given.
+
+    Raises:
+        ValueError: what is wrong with the file.
+    """
+    if not re.fullmatch(r"\w[\w.-]{0,199}", file):
+        raise ValueError(f"the weights file must stand in the folder, not at {file[:200]!r}.")
+    path = folder / file
+    if not path.is_file():
+        raise FileNotFoundError(f"Pre-trained model [{folder}]: its weights file {file} is missing.")
+    if path.resolve().parent != folder.resolve():
+        raise ValueError(f"the weights file must stand in the folder; {file} is a link to another place.")
+    content = _read_at_most(path)
+    if len(content) > _MOST_BYTES:
+        raise ValueError(f"{file} is larger than {_MOST_BYTES} bytes, which no universal model is.")
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ValueError(
+            f"{file} is not the file that {_JSON} describes (sha256 differs): it is damaged or was exchanged. Copy the "
+            "model again."
+        )
+    try:
+        if int.from_bytes(content[:8], "little") > _MOST_HEADER_BYTES:
+            raise SafetensorError("its header is too long")
+        tensors = dict(deserialize(content))
+    except SafetensorError as error:
+        raise ValueError(f"{file} is no safetensors file ({error}).") from error
+    found = {name: (tensor["dtype"], list(tensor["shape"])) for name, tensor in tensors.items()}
+    expected = {name: ("F32", shape) for name, shape in shapes.items()}
+    for name in sorted(found.keys() | expected.keys()):
+        if found.get(name) != expected.get(name):
+            raise ValueError(
+                f"{file} does not hold the weights of the network that {_JSON} describes: {name[:200]} is "
+                f"{_described(found.get(name))}, not {_described(expected.get(name))}."
+            )
+    weights = load(content)
+    refuse_useless(weights)
+    return weights
+
+
+def _read_at_most(path: Path) -> bytes:
+    """The content of a file; one that is too large to be weights is cut off."""
+    with open(path, "rb") as stream:
+        return stream.read(_MOST_BYTES + 1)
+
+
+def refuse_useless(weights: dict[str, torch.Tensor]) -> None:
+    """Check that weights can rank.
+
+    Raises:
+        ValueError: if any is NaN or infinite, a scale is not positive, or all are zero.
+    """
+    for name, tensor in weights.items():
+        if not bool(tensor.isfinite().all()):
+            raise ValueError(
+                f"the weights {name} hold NaN or infinite numbers: they are damaged, or the training diverged (a "
+                "smaller learning_rate helps)."
+            )
+        if name.endswith("pair_scale") and not bool((tensor > 0).all()):
+            raise ValueError(f"the weights {name} must be greater than 0.")
+    if not any(bool(tensor.any()) for name, tensor in weights.items() if name.endswith(".weight")):
+        raise ValueError("all weights are 0, so the model ranks nothing.")
+
+
+def _described(tensor: tuple[str, list[int]] | None) -> str:
+    return "missing" if tensor is None else f"{tensor[0]} {tensor[1]}"
+
+
+def _folder(name_or_path: str | os.PathLike[str]) -> Path:
+    if not isinstance(name_or_path, (str, os.PathLike)) or not os.fspath(name_or_path):
+        raise ValueError(f"pretrained: must be a name or a folder, got {shown(name_or_path)}; shipped: {shipped()}.")
+    if str(name_or_path) in shipped():
+        return _SHIPPED / str(name_or_path)
+    folder = Path(os.path.expanduser(name_or_path))
+    if not (folder / _JSON).is_file():
+        raise FileNotFoundError(
+            f"pretrained: [{name_or_path}] is neither a shipped model (there are: {', '.join(shipped()) or 'none'}) "
+            f"nor a folder with a {_JSON}."
+        )
+    return folder
+
+
+def model_card(schema: dict[str, Any], card: dict[str, Any]) -> str:
+    """The card as Markdown."""
+    lines = [f"# {card.get('name', 'A pre-trained universal recommender')}", ""]
+    lines += [str(card.get("description", "")), "", "## Features", "", "| family | arguments |", "|---|---|"]
+    for family in schema["features"]["families"]:
+        arguments = ", ".join(f"{name} {value}" for name, value in family["args"].items())
+        lines.append(f"| {family['name']} | {arguments} |")
+    lines += ["", f"Network: `{json.dumps(schema['network'])}`", ""]
+    for title in ("sources", "metrics", "versions"):
+        values = card.get(title)
+        if not values:
+            continue
+        lines += [f"## {title.capitalize()}", ""]
+        if isinstance(values, dict):
+            lines += ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in values.items()), ""]
+        else:
+            lines += [", ".join(map(str, values)), ""]
+    if card.get("command"):
+        lines += [f"Made by `{card['command']}`, seed {card.get('seed')}.", ""]
+    if card.get("sources"):
+        lines += [
+            "It has seen these data sets, so its results on one of them show how it works, not how good it is.",
+            "",
+        ]
+    lines += ["Load it with the config key `pretrained`, or `recbole_universal.checkpoint.load_pretrained`.", ""]
+    return "\n".join(lines)

@@ -1,1 +1,0 @@
-"""What joins the universal features to RecBole's data sets and batches."""

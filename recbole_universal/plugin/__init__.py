@@ -1,0 +1,1 @@
+"""Everything that touches RecBole: registration, datasets, loaders, models, trainers."""

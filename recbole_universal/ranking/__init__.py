@@ -1,0 +1,1 @@
+"""Ranking: the network, candidates, the self-check, mixing of scores."""

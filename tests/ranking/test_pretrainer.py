@@ -1,0 +1,447 @@
+"""Pre-training from inside: known answers of loss, schedule, metric and stopping; what a run is resumed from."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from conftest import killed_after_epoch, write_atomic, write_planted
+from recbole.data.interaction import Interaction
+
+import recbole_universal
+from recbole_universal.app import quick_start
+from recbole_universal.checkpoint import load_pretrained
+from recbole_universal.features.cache import array_digest, read_arrays
+from recbole_universal.features.fields import LIST_LABEL, LIST_MASK
+from recbole_universal.plugin import trainer
+from recbole_universal.plugin.support_query import ListBatches
+from recbole_universal.plugin.trainer import ListStore, Pretrainer
+from recbole_universal.plugin.universal_mlp import list_loss
+from recbole_universal.ranking.scorer import UniversalScorer
+
+DIMS = {"proximity": {"user": 0, "item": 0, "pair": 2}}
+
+
+class Identity:
+    """A scorer whose networks' scores are the columns."""
+
+    families = ("proximity",)
+
+    def each_network(self, user, item, pair) -> torch.Tensor:
+        return pair["proximity"]
+
+    def __call__(self, user, item, pair) -> torch.Tensor:
+        return pair["proximity"][..., 0]
+
+
+def lists_of(scores: list[list[list[float]]], hidden: list[list[int]], mask: list[list[int]]) -> Interaction:
+    return Interaction(
+        {
+            "pair_proximity": torch.tensor(scores),
+            LIST_LABEL: torch.tensor(hidden).bool(),
+            LIST_MASK: torch.tensor(mask).bool(),
+        }
+    )
+
+
+def random_lists(seed: int, n: int = 24) -> ListBatches:
+    generator = torch.Generator().manual_seed(seed)
+    label = torch.rand(n, 6, generator=generator) < 0.3
+    label[:, 0] = True
+    columns = torch.randn(n, 6, 2, generator=generator) * torch.tensor([3.0, 0.1]) + label[..., None]
+    return ListBatches(
+        [Interaction({"pair_proximity": columns.half(), LIST_LABEL: label, LIST_MASK: torch.ones(n, 6).bool()})]
+    )
+
+
+def pretrainer(folder, **changed) -> Pretrainer:
+    torch.manual_seed(0)
+    scorer = UniversalScorer(DIMS, [4], 4, 0.0, "concatenation")
+    keys = {"seed": 1, "learning_rate": 0.01, "epochs": 3, "stopping_step": 3, "batch_size": 8}
+    return Pretrainer(scorer, folder, **{**keys, **changed})
+
+
+def trained_epochs(monkeypatch) -> list[int]:
+    """Numbers of the epochs that any run trains from now on."""
+    epochs: list[int] = []
+    stock = Pretrainer._epoch
+
+    def epoch(self, train, optimizer, number, n_batches):
+        epochs.append(number)
+        return stock(self, train, optimizer, number, n_batches)
+
+    monkeypatch.setattr(Pretrainer, "_epoch", epoch)
+    return epochs
+
+
+# Known answers
+
+
+def test_the_softmax_loss_of_lists_is_that_of_the_formula():
+    # Two networks; the last place of the first list is padding, whose score must not count.
+    scores = [[[1.0, 0.0], [2.0, 0.5], [0.0, 0.0], [9.0, 9.0]], [[0.0, 1.0], [1.0, 0.0], [2.0, 2.0], [3.0, 0.0]]]
+    batch = lists_of(scores, [[1, 1, 0, 0], [0, 0, 1, 0]], [[1, 1, 1, 0], [1, 1, 1, 1]])
+    expected = []
+    for network in range(2):
+        for number, hidden, length in ((0, [0, 1], 3), (1, [2], 4)):
+            values = [place[network] for place in scores[number][:length]]
+            total = math.log(sum(math.exp(value) for value in values))
+            expected.append(-sum(values[place] - total for place in hidden) / len(hidden))
+    assert list_loss(Identity(), batch, "softmax").item() == pytest.approx(np.mean(expected), rel=1e-6)
+
+
+def test_the_bpr_loss_of_lists_is_the_mean_over_pairs():
+    scores = [[[1.0], [2.0], [0.0], [9.0]], [[0.0], [1.0], [2.0], [3.0]]]
+    batch = lists_of(scores, [[1, 1, 0, 0], [0, 0, 1, 0]], [[1, 1, 1, 0], [1, 1, 1, 1]])
+    pairs = [[1.0 - 0.0, 2.0 - 0.0], [2.0 - 0.0, 2.0 - 1.0, 2.0 - 3.0]]
+    expected = np.mean([np.mean([math.log1p(math.exp(-x)) for x in differences]) for differences in pairs])
+    assert list_loss(Identity(), batch, "BPR").item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_learning_rate_rises_over_a_tenth_and_falls_along_a_cosine(tmp_path):
+    rate = pretrainer(tmp_path, learning_rate=2.0)._rate
+    known = {0.0: 0.08, 0.05: 1.04, 0.1: 2.0, 0.325: 1 + math.sqrt(0.5), 0.55: 1.0, 0.775: 1 - math.sqrt(0.5), 1.0: 0.0}
+    for done, expected in known.items():
+        assert rate(done) == pytest.approx(expected, abs=1e-9)
+    rates = [rate(step / 1000) for step in range(1001)]
+    assert int(np.argmax(rates)) == 100
+    assert (np.diff(rates[:101]) > 0).all() and (np.diff(rates[100:]) < 0).all()
+
+
+def test_each_step_has_the_rate_of_the_whole_schedule_and_the_seed_of_its_epoch(tmp_path, monkeypatch):
+    seen = []
+    stock = torch.optim.Adam.step
+
+    def step(self):
+        seen.append((self.param_groups[0]["lr"], torch.initial_seed()))
+        return stock(self)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", step)
+    trained = pretrainer(tmp_path, seed=5)
+    trained.fit(random_lists(0, 20), {})
+    assert seen == [(trained._rate(number / 9), 5 + number // 3) for number in range(9)]  # 3 epochs of 3 batches
+
+
+def test_ndcg_of_lists_is_that_of_the_formula(tmp_path):
+    trained = pretrainer(tmp_path)
+    trained.scorer = Identity()
+    discount = [1 / math.log2(place + 2) for place in range(12)]
+    # Hidden items at places 1 and 3 of three; at place 2 of two; eleven hidden of twelve, the first of all missed.
+    three = lists_of(
+        [[[3.0], [1.0], [2.0], [9.0]], [[1.0], [2.0], [9.0], [9.0]]],
+        [[1, 1, 0, 0], [1, 0, 0, 0]],
+        [[1, 1, 1, 0], [1, 1, 0, 0]],
+    )
+    twelve = lists_of([[[12.0 - place] for place in range(12)]], [[0] + [1] * 11], [[1] * 12])
+    expected = [(discount[0] + discount[2]) / sum(discount[:2]), discount[1], sum(discount[1:10]) / sum(discount[:10])]
+    assert trained.evaluate(ListBatches([three, twelve])) == pytest.approx(np.mean(expected), rel=1e-6)
+
+
+def test_training_stops_after_epochs_without_improvement_and_keeps_the_best(tmp_path, monkeypatch):
+    epochs = trained_epochs(monkeypatch)
+    scores = iter([0.3, 0.5, 0.4, 0.45, 0.9])
+    after = []
+
+    def evaluate(self, lists):
+        after.append({name: value.clone() for name, value in self.scorer.state_dict().items()})
+        return next(scores)
+
+    monkeypatch.setattr(Pretrainer, "evaluate", evaluate)
+    trained = pretrainer(tmp_path, epochs=10, stopping_step=2)
+    assert trained.fit(random_lists(0), {"held": random_lists(1)}) == {"held": 0.5}
+    assert epochs == [0, 1, 2, 3]
+    for name, value in trained.scorer.state_dict().items():
+        torch.testing.assert_close(value, after[1][name], rtol=0, atol=0)
+
+
+def test_pair_columns_are_standardised():
+    scorer = UniversalScorer(DIMS, [], 4, 0.0, "concatenation").eval()
+    scorer.standardise({"proximity": torch.tensor([[1.0, 10.0], [3.0, 50.0], [5.0, 30.0]])})
+    (inner,) = scorer.scorers
+    assert inner.pair_mean.tolist() == [3.0, 30.0]
+    assert inner.pair_scale.tolist() == pytest.approx([2.001, 20.001])
+    linear = inner.pair_head[1]
+    columns = torch.tensor([[[7.0, 20.0]]])
+    expected = linear.weight[0, 0] * (7 - 3) / 2.001 + linear.weight[0, 1] * (20 - 30) / 20.001 + linear.bias[0]
+    torch.testing.assert_close(scorer({}, {}, {"proximity": columns}), expected.view(1, 1))
+
+
+def test_training_that_diverges_names_the_learning_rate_and_saves_nothing(tmp_path):
+    with pytest.raises(ValueError, match="learning_rate: the training diverged with 1e\\+30"):
+        pretrainer(tmp_path, learning_rate=1e30).fit(random_lists(0), {})
+    assert list(tmp_path.iterdir()) == []
+
+
+# What a run is resumed from
+
+
+def test_a_run_is_resumed_by_itself_alone(tmp_path, monkeypatch):
+    epochs = trained_epochs(monkeypatch)
+    lists, held_out = random_lists(0), {"held": random_lists(1)}
+    changes = {
+        "seed": ({"seed": 2}, lists, held_out),
+        "learning rate": ({"learning_rate": 0.02}, lists, held_out),
+        "epochs": ({"epochs": 4}, lists, held_out),
+        "stopping step": ({"stopping_step": 4}, lists, held_out),
+        "batch size": ({"batch_size": 4}, lists, held_out),
+        "loss": ({"loss": "BPR"}, lists, held_out),
+        "described": ({"described": {"sources": ["red"]}}, lists, held_out),
+        "as many other lists": ({}, random_lists(2), held_out),
+        "as many other held-out lists": ({}, lists, {"held": random_lists(2)}),
+        "name of the held-out source": ({}, lists, {"other": random_lists(1)}),
+        "no held-out source": ({}, lists, {}),
+    }
+    for name, (changed, train, held) in changes.items():
+        pretrainer(tmp_path).fit(lists, held_out)
+        epochs.clear()
+        pretrainer(tmp_path).fit(lists, held_out)
+        assert epochs == []  # it was whole
+        pretrainer(tmp_path, **changed).fit(train, held)
+        assert epochs[0] == 0, name
+
+
+def test_a_state_of_a_network_with_weights_of_the_same_shape_is_not_resumed(tmp_path, monkeypatch):
+    pretrainer(tmp_path).fit(random_lists(0), {})
+    epochs = trained_epochs(monkeypatch)
+    other = pretrainer(tmp_path)
+    other.scorer = UniversalScorer(DIMS, [4], 4, 0.1, "concatenation")
+    other.fit(random_lists(0), {})
+    assert epochs == [0, 1, 2]
+
+
+def test_a_state_of_other_initial_weights_is_not_resumed(tmp_path, monkeypatch):
+    pretrainer(tmp_path).fit(random_lists(0), {})
+    epochs = trained_epochs(monkeypatch)
+    other = pretrainer(tmp_path)
+    torch.manual_seed(9)
+    other.scorer = UniversalScorer(DIMS, [4], 4, 0.0, "concatenation")
+    other.fit(random_lists(0), {})
+    assert epochs == [0, 1, 2]
+
+
+def test_a_run_goes_on_after_its_last_epoch_to_the_same_weights(tmp_path, monkeypatch):
+    lists = random_lists(0)
+    whole = pretrainer(tmp_path / "whole")
+    (tmp_path / "whole").mkdir()
+    whole.fit(lists, {})
+    with killed_after_epoch(2):
+        pretrainer(tmp_path).fit(lists, {})
+    epochs = trained_epochs(monkeypatch)
+    again = pretrainer(tmp_path)
+    again.fit(lists, {})
+    assert epochs == [2]
+    for name, value in again.scorer.state_dict().items():
+        torch.testing.assert_close(value, whole.scorer.state_dict()[name], rtol=0, atol=0)
+
+
+class Harm:
+    """A pickle that leaves a file behind when it is opened."""
+
+    def __reduce__(self):
+        return (Path.touch, (Path("harm"),))
+
+
+def flipped(place: float):
+    def flip(content: bytes) -> bytes:
+        changed = bytearray(content)
+        changed[round(place * (len(content) - 1))] ^= 1
+        return bytes(changed)
+
+    return flip
+
+
+DAMAGES = [
+    lambda content: b"",
+    lambda content: content[: len(content) // 2],
+    lambda content: content + b"\0",
+    lambda content: pickle.dumps(Harm()),
+    *(flipped(place) for place in (0.0, 0.002, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)),
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_state_is_noticed_and_training_begins_anew(tmp_path, monkeypatch, damage):
+    first = pretrainer(tmp_path)
+    run = first._key(random_lists(0), {})
+    first.fit(random_lists(0), {})
+    written = array_digest(read_arrays(first.file, {"run": run}))
+    first.file.write_bytes(damage(first.file.read_bytes()))
+    warnings = []
+    monkeypatch.setattr(trainer.logger, "warning", lambda text, *values: warnings.append(text % values))
+    epochs = trained_epochs(monkeypatch)
+    again = pretrainer(tmp_path)
+    again.fit(random_lists(0), {})
+    if epochs == []:  # a changed bit of the archive's own table may leave the arrays as they were
+        assert warnings == [] and array_digest(read_arrays(first.file, {"run": run})) == written
+    else:
+        assert epochs == [0, 1, 2]
+        assert len(warnings) == 1 and "cannot be used" in warnings[0] and "pre-training begins anew" in warnings[0]
+    assert not Path("harm").exists()
+    for name, value in again.scorer.state_dict().items():
+        torch.testing.assert_close(value, first.scorer.state_dict()[name], rtol=0, atol=0)
+
+
+def test_a_state_that_was_cut_off_or_is_a_pickle_is_not_resumed(tmp_path, monkeypatch):
+    first = pretrainer(tmp_path)
+    first.fit(random_lists(0), {})
+    content, epochs = first.file.read_bytes(), trained_epochs(monkeypatch)
+    name = content.index(b"scorer/scorers")
+    altered = bytearray(content)
+    altered[name + 300] ^= 1  # a weight, or what says its type
+    for damaged in (b"", content[:-100], content[: len(content) // 2], pickle.dumps(Harm()), bytes(altered)):
+        epochs.clear()
+        first.file.write_bytes(damaged)
+        pretrainer(tmp_path).fit(random_lists(0), {})
+        assert epochs == [0, 1, 2] and not Path("harm").exists()
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_lists_are_noticed_and_made_anew(tmp_path, monkeypatch, damage):
+    monkeypatch.setattr(trainer.logger, "warning", lambda *_: None)
+    made = []
+
+    def make():
+        made.append(1)
+        return random_lists(0).blocks
+
+    store = ListStore(tmp_path)
+    store.get("../so/urce", {"seed": 1}, make)
+    (file,) = tmp_path.iterdir()
+    assert ListBatches(store.get("../so/urce", {"seed": 1}, make)).digest() == random_lists(0).digest()
+    assert made == [1]
+    file.write_bytes(damage(file.read_bytes()))
+    assert ListBatches(store.get("../so/urce", {"seed": 1}, make)).digest() == random_lists(0).digest()
+    # A changed bit of the archive's own table may leave the arrays as they were.
+    assert len(made) <= 2 and not Path("harm").exists()
+    before = len(made)
+    store.get("../so/urce", {"seed": 2}, make)
+    assert len(made) == before + 1
+
+
+def test_kept_lists_under_the_name_of_others_are_made_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer.logger, "warning", lambda *_: None)
+    store = ListStore(tmp_path)
+    store.get("red", {"seed": 1}, lambda: random_lists(1).blocks)
+    (first,) = tmp_path.iterdir()
+    store.get("red", {"seed": 2}, lambda: random_lists(2).blocks)
+    (second,) = set(tmp_path.iterdir()) - {first}
+    second.write_bytes(first.read_bytes())
+    found = store.get("red", {"seed": 2}, lambda: random_lists(2).blocks)
+    assert ListBatches(found).digest() == random_lists(2).digest()
+
+
+def test_the_digest_of_lists_is_of_their_content_in_order():
+    first, second = random_lists(1).blocks, random_lists(2).blocks
+    digests = [ListBatches(blocks).digest() for blocks in ([*first, *second], [*second, *first], first, second)]
+    assert len(set(digests)) == 4
+    assert digests[0] == ListBatches([*random_lists(1).blocks, *random_lists(2).blocks]).digest()
+
+
+# Whole runs
+
+
+@pytest.fixture
+def keys(tmp_path) -> dict:
+    """Config keys of a pre-training on two small sources, with a third held out."""
+    for seed, name in enumerate(("red", "green", "blue")):
+        write_planted(tmp_path / "data", name, seed)
+    return {
+        "data_path": str(tmp_path / "data"),
+        "pretrain_sources": ["red", "green", "blue"],
+        "pretrain_held_out": ["blue"],
+        "pretrain_dir": str(tmp_path / "model"),
+        "pretrain_lists": str(tmp_path / "lists"),
+        "query_users": 40,
+        "epochs": 3,
+        "mlp_hidden_size": [8],
+        "list_batch_size": 16,
+        "learning_rate": 0.01,
+        "universal_features": ["activity"],
+        "universal_feature_args": {"activity": {"n_bins": 4}},
+        "universal_cache_dir": None,
+        "show_progress": False,
+        "gpu_id": "",
+        "state": "ERROR",
+    }
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"pretrain_sources": ["red", "other", "blue"]},
+        {"pretrain_sources": ["green", "red", "blue"]},
+        {"pretrain_held_out": ["green"]},
+        {"universal_feature_args": {"activity": {"n_bins": 4, "binning": "hard"}}},
+        {"query_share": 0.4},
+        {"dropout_prob": 0.1},
+        "file",
+    ],
+    ids=str,
+)
+def test_another_pre_training_in_the_same_folder_begins_anew(keys, tmp_path, monkeypatch, changed):
+    write_planted(tmp_path / "data", "other", 7)
+    recbole_universal.pretrain(config_dict=keys)
+    epochs = trained_epochs(monkeypatch)
+    before = load_pretrained(recbole_universal.pretrain(config_dict=keys)).state_dict
+    assert epochs == []
+    if changed == "file":  # another content under the same name, with as many lists
+        write_planted(tmp_path / "data", "green", 8)
+        changed = {}
+    found = load_pretrained(recbole_universal.pretrain(config_dict={**keys, **changed})).state_dict
+    assert epochs == [0, 1, 2]
+    fresh = {**keys, **changed, "pretrain_dir": str(tmp_path / "m"), "pretrain_lists": str(tmp_path / "l")}
+    expected = load_pretrained(recbole_universal.pretrain(config_dict=fresh)).state_dict
+    assert any(not torch.equal(value, before[name]) for name, value in expected.items())
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=0, atol=0)
+
+
+def test_a_golden_pre_training(keys, monkeypatch):
+    """What the shipped models were trained by, pinned: every epoch's loss and held-out NDCG, and some weights."""
+    scalars: dict[str, list[float]] = {}
+    recorder = SimpleNamespace(add_scalar=lambda name, value, _: scalars.setdefault(name, []).append(value))
+    monkeypatch.setattr(quick_start, "get_tensorboard", lambda _: recorder)
+    features = {"universal_features": ["proximity"], "universal_feature_args": {"proximity": {"top_k": 10}}}
+    folder = recbole_universal.pretrain(config_dict={**keys, **features, "query_users": 60})
+    np.testing.assert_allclose(scalars["Loss/pretrain"], [2.712523, 2.592603, 2.553544], rtol=1e-3)
+    np.testing.assert_allclose(scalars["NDCG@10/blue"], [0.551009, 0.559680, 0.555253], atol=4e-3)
+    weights = load_pretrained(folder).state_dict  # of the second epoch, the best
+    sums = {name.removeprefix("scorers.0."): value.double().abs().sum().item() for name, value in weights.items()}
+    assert sums.pop("combination_logits") == 0
+    expected = {"pair_mean": 34.98149, "pair_scale": 14.69984, "pair_head.1.weight": 35.72653}
+    expected |= {"pair_head.1.bias": 0.688471, "pair_head.4.weight": 1.557047}
+    sums.pop("pair_head.4.bias")  # a softmax does not depend on it, so its gradient is rounding, and Adam scales it up
+    assert sums == pytest.approx(expected, rel=1e-3)
+    first = weights["scorers.0.pair_head.1.weight"].flatten()[:2].tolist()
+    assert first == pytest.approx([-0.0526819, -0.1507718], rel=1e-3)
+
+
+def test_sources_that_are_missing_are_named_before_any_is_read(keys, monkeypatch):
+    monkeypatch.setattr(quick_start, "source_lists", lambda *_: pytest.fail("a source was read"))
+    with pytest.raises(
+        ValueError, match=r"pretrain_sources: there are no folders .*nowhere\], .*none\].*set data_path"
+    ):
+        recbole_universal.pretrain(config_dict={**keys, "pretrain_sources": ["red", "nowhere", "none", "blue"]})
+
+
+def test_a_source_without_lists_is_named(keys, tmp_path):
+    write_atomic(tmp_path / "data", "single", [(f"u{n}", f"i{n % 3}") for n in range(9)])
+    sources = ["red", "single", "blue"]
+    with pytest.raises(ValueError, match=r"pretrain_sources: data set \[single\] is too small"):
+        recbole_universal.pretrain(config_dict={**keys, "pretrain_sources": sources})
+
+
+def test_a_folder_that_cannot_be_made_is_named(keys):
+    Path("file").write_text("")
+    with pytest.raises(ValueError, match=r"pretrain_dir: cannot make the folder"):
+        recbole_universal.pretrain(config_dict={**keys, "pretrain_dir": "file/folder"})
+
+
+def test_held_out_sources_are_a_list_of_names(keys):
+    with pytest.raises(ValueError, match="pretrain_held_out: must be a list"):
+        recbole_universal.pretrain(config_dict={**keys, "pretrain_held_out": 5})
