@@ -1,30 +1,28 @@
-"""RecBole-Universal: universal interaction statistics for every RecBole model.
+"""RecBole-Universal: recommendations for datasets that a model has never seen, as a plugin of RecBole.
 
-Importing the package registers the plugin with RecBole; nothing else is needed.
+Importing the package registers it with RecBole, at once or when RecBole is imported; nothing else is needed. Public
+names are resolved when they are first used, so the import itself needs neither RecBole nor PyTorch.
 """
 
+from __future__ import annotations
+
 import importlib
+from typing import TYPE_CHECKING, Any
 
 from recbole_universal import signals
-from recbole_universal.plugin import compat
+from recbole_universal.plugin import registration
 
-signals.stop_while_importing()
-compat.apply()  # before anything of RecBole is imported
-
-from recbole_universal.plugin import registration  # noqa: E402
-
-registration.register()
-
-from recbole_universal.app.recommend import recommend  # noqa: E402
-from recbole_universal.features import FeaturePipeline, UniversalFeatures  # noqa: E402
-from recbole_universal.graph import InteractionGraph  # noqa: E402
-from recbole_universal.plugin.universal_interpolation import UniversalInterpolation  # noqa: E402
-from recbole_universal.plugin.universal_mlp import UniversalMLP  # noqa: E402
-from recbole_universal.ranking.mixing import interpolate  # noqa: E402
+if TYPE_CHECKING:
+    from recbole_universal.app.quick_start import pretrain
+    from recbole_universal.app.recommend import recommend
+    from recbole_universal.features.pipeline import FeaturePipeline, UniversalFeatures
+    from recbole_universal.graph.interaction_graph import InteractionGraph
+    from recbole_universal.plugin.universal_interpolation import UniversalInterpolation
+    from recbole_universal.plugin.universal_mlp import UniversalMLP
+    from recbole_universal.ranking.mixing import interpolate
+    from recbole_universal.ranking.ranker import UniversalRanker
 
 __version__ = "0.1.0"
-
-_LAZY = {"pretrain": "recbole_universal.app.quick_start", "UniversalRanker": "recbole_universal.ranking.ranker"}
 
 __all__ = [
     "FeaturePipeline",
@@ -39,13 +37,28 @@ __all__ = [
     "recommend",
 ]
 
+_MODULES = {
+    "FeaturePipeline": "features.pipeline",
+    "InteractionGraph": "graph.interaction_graph",
+    "UniversalFeatures": "features.pipeline",
+    "UniversalInterpolation": "plugin.universal_interpolation",
+    "UniversalMLP": "plugin.universal_mlp",
+    "UniversalRanker": "ranking.ranker",
+    "interpolate": "ranking.mixing",
+    "pretrain": "app.quick_start",
+    "recommend": "app.recommend",
+}
+
+signals.stop_while_importing()
+registration.register()
+
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def __getattr__(name: str):
-    """Names whose modules import slow parts of RecBole, loaded when first used."""
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return value

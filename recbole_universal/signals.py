@@ -14,18 +14,6 @@ _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP
 _PACKAGE, _SCRIPT = "recbole_universal", "run_recbole_universal.py"
 
 
-class Stopped(KeyboardInterrupt):
-    """One of the signals has come; an exception, so that what is open is closed and removed.
-
-    Attributes:
-        number: the signal.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
 def stop_while_importing() -> None:
     """Let the signals end the process at once, with one line, if this process is a command of the package.
 
@@ -55,7 +43,7 @@ def default_signals() -> None:
 def one_line_when_stopped(name: str) -> Iterator[None]:
     """End the process with one line and the status 128 + signal when a signal comes in the ``with`` block.
 
-    The first signal raises :class:`Stopped`, a second one of the same kind has its usual effect.
+    The first signal raises ``KeyboardInterrupt``, a second one of the same kind has its usual effect.
 
     Args:
         name: the command, which begins the line.
@@ -63,18 +51,20 @@ def one_line_when_stopped(name: str) -> Iterator[None]:
     Raises:
         SystemExit: with the status, when a signal came.
     """
+    came: list[int] = []
 
     def stop(number: int, frame: Any) -> None:
+        came.append(number)
         signal.signal(number, signal.SIG_DFL)
-        raise Stopped(number)
+        raise KeyboardInterrupt  # an exception, so that what is open is closed and removed
 
     before = _install(stop)
     try:
         yield
-    except KeyboardInterrupt as error:
+    except KeyboardInterrupt:
         _end_children()
         print(f"{name}: stopped.", file=sys.stderr)
-        raise SystemExit(128 + getattr(error, "number", signal.SIGINT)) from None
+        raise SystemExit(128 + (came or [signal.SIGINT])[0]) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

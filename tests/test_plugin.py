@@ -23,6 +23,7 @@ from recbole_universal import UniversalMLP
 from recbole_universal import __main__ as command_line
 from recbole_universal.app import quick_start
 from recbole_universal.plugin import compat, settings
+from recbole_universal.plugin.compat import engine
 from recbole_universal.plugin.dataset import pipeline_from_config
 from recbole_universal.plugin.support_query import SupportQueryDataLoader
 
@@ -157,7 +158,7 @@ def test_a_source_of_pre_training_is_read_as_text(tmp_path, monkeypatch):
 
 
 def test_every_key_of_the_properties_is_in_the_table():
-    from recbole_universal.plugin.registration import _own_keys
+    from recbole_universal.plugin.config_hooks import _own_keys
 
     tables = {**settings.KEYS, **settings.MODEL_KEYS["UniversalMLP"], **settings.MODEL_KEYS["UniversalInterpolation"]}
     assert _own_keys() <= {*tables, "base_model"}  # which base_class reads
@@ -327,13 +328,13 @@ def test_a_failure_on_one_rank_is_raised_on_all(tmp_path):
 def test_a_needed_patch_whose_text_is_not_there_is_told_once(monkeypatch):
     edit = compat.Edit("recbole.utils.utils", "ensure_dir", "a text of another release", "ours")
     patch = compat.Patch("odd", "Folders race.", (), (edit,))
-    monkeypatch.setattr(compat, "_done", {})
+    monkeypatch.setattr(engine, "_done", {})
     with pytest.warns(UserWarning, match=r"\[recbole.utils.utils.ensure_dir\] of recbole 1\.2.*\[odd\].*Folders race"):
-        assert compat._change("def ensure_dir(): ...", [(patch, edit)]) == "def ensure_dir(): ..."
+        assert engine._change("def ensure_dir(): ...", [(patch, edit)]) == "def ensure_dir(): ..."
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        compat._change("def ensure_dir(): ...", [(patch, edit)])
-    assert compat._report(patch).state == "not found"
+        engine._change("def ensure_dir(): ...", [(patch, edit)])
+    assert engine._report(patch).state == "not found"
 
 
 # ---- what a model reads

@@ -9,10 +9,12 @@ import subprocess
 import sys
 import time
 
+import duckdb
 import pytest
 
 from recbole_universal import files, signals
 from recbole_universal.files import atomic_write
+from recbole_universal.io.duck import connection
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
@@ -41,6 +43,20 @@ def test_a_signal_removes_temporary_files_and_says_one_line(tmp_path, monkeypatc
     assert capsys.readouterr().err == "recommend: stopped.\n"
     assert os.listdir(tmp_path) == ["a"] and (tmp_path / "a").read_bytes() == b"old"
     assert [signal.getsignal(other) for other in SIGNALS] == before
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("words", [RuntimeError("Query interrupted"), duckdb.InterruptException("INTERRUPT Error")])
+def test_a_signal_while_duckdb_computes(capsys, number, words):
+    """DuckDB asks for signals itself, and raises an error of its own in place of ours."""
+    with pytest.raises(SystemExit) as stop, signals.one_line_when_stopped("recommend"), connection([], "unread"):
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(60)
+        except KeyboardInterrupt:
+            raise words from None
+    assert stop.value.code == 128 + number
+    assert capsys.readouterr().err == "recommend: stopped.\n"
 
 
 def test_a_signal_that_is_ignored_stays_so(capsys):

@@ -36,7 +36,7 @@ from recbole_universal.features.pipeline import CACHE_VERSION, library_versions
 from recbole_universal.files import locked_folder
 from recbole_universal.plugin.atomic_file import check_header, reading_as_text
 from recbole_universal.plugin.dataset import pipeline_from_config, training_matrix
-from recbole_universal.plugin.registration import checking_all_models
+from recbole_universal.plugin.dataset_hooks import checking_all_models
 from recbole_universal.plugin.settings import DATA_KEYS, OWN_KEYS, check_run
 from recbole_universal.plugin.support_query import ListBatches, query_lists
 from recbole_universal.plugin.trainer import ListStore, Pretrainer

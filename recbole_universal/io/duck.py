@@ -28,6 +28,7 @@ def connection(files: Sequence[Path], problem: str) -> Iterator[duckdb.DuckDBPyC
 
     Raises:
         ValueError: instead of DuckDB's own errors.
+        KeyboardInterrupt: if a signal stopped DuckDB.
     """
     duck = duckdb.connect(":memory:", config=_SETTINGS)
     try:
@@ -36,6 +37,10 @@ def connection(files: Sequence[Path], problem: str) -> Iterator[duckdb.DuckDBPyC
         duck.execute("SET enable_external_access = false")
         duck.execute("SET enable_progress_bar = false")
         yield duck
+    except (RuntimeError, duckdb.InterruptException) as error:
+        if "interrupt" not in str(error).lower():
+            raise
+        raise KeyboardInterrupt from error  # a signal came while DuckDB computed, which has words of its own for it
     except duckdb.Error as error:
         raise ValueError(f"{problem}: {str(error).splitlines()[0]}") from error
     finally:

@@ -12,7 +12,7 @@ from recbole.config import Config
 
 from recbole_universal import __main__ as command_line
 from recbole_universal.app import quick_start
-from recbole_universal.plugin import registration
+from recbole_universal.plugin import config_hooks
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def config_file(tiny, small_config, tmp_path):
 
 
 def run_script(*arguments):
-    script = registration.properties_dir().parent / "run_recbole_universal.py"
+    script = config_hooks.properties_dir().parent / "run_recbole_universal.py"
     if not script.is_file():
         pytest.skip("the script is part of the checkout, not of the wheel")
     return fresh.run(script, *arguments)

@@ -18,7 +18,7 @@ from recbole.quick_start import run_recbole
 from recbole_universal.app import quick_start
 from recbole_universal.features.pipeline import FAMILIES
 from recbole_universal.plugin import settings
-from recbole_universal.plugin.registration import _own_keys
+from recbole_universal.plugin.config_hooks import _own_keys
 
 pytestmark = pytest.mark.slow
 CPU_SECONDS = 120  # after which a value is taken to hang

@@ -30,6 +30,7 @@ from recbole.quick_start import load_data_and_model, objective_function, run, ru
 from recbole.utils import get_model, get_trainer, init_seed, list_to_latex
 
 from recbole_universal.plugin import compat
+from recbole_universal.plugin.compat import bug_fixes, engine, library_patches, patch, versions
 
 QUIET = {"epochs": 1, "show_progress": False, "state": "error", "train_batch_size": 4096}
 
@@ -75,7 +76,7 @@ def _prepared(model, config_dict, dataset="tiny"):
 def _run_python(text, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(text))
-    root = str(Path(compat.__file__).resolve().parents[2])
+    root = str(Path(compat.__file__).resolve().parents[3])
     done = subprocess.run(
         [sys.executable, "-W", "ignore", str(script)],
         cwd=tmp_path,
@@ -93,7 +94,7 @@ class TestMachinery:
         code = Config._init_device.__code__
         assert compat.apply() == before
         assert Config._init_device.__code__ is code
-        assert sum(isinstance(finder, compat._Finder) for finder in sys.meta_path) == 1
+        assert sum(isinstance(finder, engine._Finder) for finder in sys.meta_path) == 1
 
     def test_every_patch_says_what_it_is(self):
         names = [patch.name for patch in compat.PATCHES]
@@ -103,9 +104,9 @@ class TestMachinery:
             assert report.state in {"applied", "waiting", "not needed", "not found"}
             assert all(issue.startswith("#") for issue in report.upstream)
 
-    @pytest.mark.skipif(compat._numbers(recbole.__version__) > (1, 2, 1), reason="another RecBole")
+    @pytest.mark.skipif(versions.numbers(recbole.__version__) > (1, 2, 1), reason="another RecBole")
     def test_every_text_is_found(self):
-        for name in compat._modules():
+        for name in engine._modules():
             importlib.import_module(name)
         for report in compat.applied():
             assert report.state in {"applied", "not needed"}, report
@@ -146,9 +147,9 @@ class TestMachinery:
         (tmp_path / "edited_module.py").write_text(textwrap.dedent(source))
         monkeypatch.syspath_prepend(tmp_path)
         patch = compat.Patch("test", "a test", (), tuple(edits), lambda: needed)
-        monkeypatch.setattr(compat, "PATCHES", (patch,))
-        monkeypatch.setattr(compat, "_done", {})
-        monkeypatch.setattr(compat, "_not_needed", set())
+        monkeypatch.setattr(engine, "PATCHES", (patch,))
+        monkeypatch.setattr(engine, "_done", {})
+        monkeypatch.setattr(engine, "_not_needed", set())
         monkeypatch.delitem(sys.modules, "edited_module", raising=False)
         return "edited_module"
 
@@ -173,7 +174,7 @@ class TestMachinery:
         module = importlib.import_module(name)
         plain = module.plain
         edit = compat.Edit("edited_module", "plain", "x * y", "x - y")
-        monkeypatch.setattr(compat, "PATCHES", (compat.Patch("test", "a test", (), (edit,)),))
+        monkeypatch.setattr(engine, "PATCHES", (compat.Patch("test", "a test", (), (edit,)),))
         assert compat.applied()[0].state == "waiting"
         compat.apply()
         assert module.plain is plain and plain(7) == 5
@@ -193,14 +194,14 @@ class TestMachinery:
         assert compat.applied()[0].state == "not needed"
 
     def test_release_numbers(self, monkeypatch):
-        monkeypatch.setattr(compat, "installed_version", lambda package: "2.13.0+cpu")
-        assert compat._release("torch") == (2, 13, 0)
-        assert compat._safe_torch_load() and compat._numpy_2() and not compat._numbers("unknown")
-        monkeypatch.setattr(compat, "installed_version", lambda package: "1.12rc1")
-        assert not compat._dok_without_update() and not compat._safe_torch_load()
-        assert compat._release("no-such-package") == (1, 12)
+        monkeypatch.setattr(versions, "installed_version", lambda package: "2.13.0+cpu")
+        assert versions.release("torch") == (2, 13, 0)
+        assert library_patches._safe_torch_load() and library_patches._numpy_2() and not versions.numbers("unknown")
+        monkeypatch.setattr(versions, "installed_version", lambda package: "1.12rc1")
+        assert not library_patches._dok_without_update() and not library_patches._safe_torch_load()
+        assert versions.release("no-such-package") == (1, 12)
         monkeypatch.undo()
-        assert compat._release("no-such-package") == ()
+        assert versions.release("no-such-package") == ()
 
 
 def test_import_is_lazy_and_mends_what_came_before(tmp_path):
@@ -227,7 +228,7 @@ def test_import_is_lazy_and_mends_what_came_before(tmp_path):
 class TestOthersAreLeftAlone:
     def test_torch_load_keeps_its_default(self, tmp_path):
         torch.save({"config": types.SimpleNamespace(a=1)}, tmp_path / "pickled.pth")
-        if compat._safe_torch_load():
+        if library_patches._safe_torch_load():
             with pytest.raises(pickle.UnpicklingError):
                 torch.load(tmp_path / "pickled.pth")
         import recbole.trainer.trainer
@@ -236,14 +237,14 @@ class TestOthersAreLeftAlone:
 
     def test_numpy_gets_no_aliases(self):
         Config(model="BPR", dataset="ml-100k")
-        if compat._numpy_2():
+        if library_patches._numpy_2():
             assert not any(hasattr(np, name) for name in ("float_", "unicode_", "float", "int", "object", "unicode"))
 
     def test_pandas_and_scipy_are_themselves(self):
         import scipy.sparse
 
         assert pd.Series.agg.__module__.startswith("pandas")
-        assert hasattr(scipy.sparse.dok_matrix, "_update") is not compat._dok_without_update()
+        assert hasattr(scipy.sparse.dok_matrix, "_update") is not library_patches._dok_without_update()
 
 
 class TestDataSets:
@@ -356,7 +357,7 @@ class TestModels:
 
     def test_ncl_clusters_without_faiss(self, gappy, monkeypatch):
         points = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
-        kmeans = compat.sklearn_as_faiss.Kmeans(d=4, k=5, gpu=True)
+        kmeans = bug_fixes.sklearn_as_faiss.Kmeans(d=4, k=5, gpu=True)
         kmeans.train(points)
         _, labels = kmeans.index.search(points, 1)
         distances = ((points[:, None] - kmeans.centroids[None]) ** 2).sum(-1)
@@ -427,17 +428,17 @@ class TestTuning:
         seen = []
         fake = types.ModuleType("ray.tune")
         fake.report = lambda *args, **kwargs: seen.append((args, kwargs))
-        monkeypatch.setattr(compat, "_release", lambda package: release)
+        monkeypatch.setattr(library_patches, "release", lambda package: release)
         monkeypatch.delitem(sys.modules, "ray.tune", raising=False)
-        compat.report_to_ray({"recall@10": 0.5})
+        library_patches.report_to_ray({"recall@10": 0.5})
         assert seen == []
         monkeypatch.setitem(sys.modules, "ray.tune", fake)
-        compat.report_to_ray({"recall@10": 0.5})
+        library_patches.report_to_ray({"recall@10": 0.5})
         assert seen == [((), {"recall@10": 0.5}) if by_name else (({"recall@10": 0.5},), {})]
 
     def test_ray_is_late(self):
         with pytest.raises(AttributeError):
-            _ = compat.ray_tune.__wrapped__
+            _ = library_patches.ray_tune.__wrapped__
         assert compat.ray_runtime_env()["worker_process_setup_hook"] is compat.apply
 
 
@@ -447,13 +448,13 @@ class TestProcesses:
         import recbole.quick_start
         import recbole.quick_start.quick_start as module
 
-        ours = getattr(compat, name)
+        ours = getattr(bug_fixes, name)
         assert getattr(recbole.quick_start, name) is ours and getattr(module, name) is ours
-        assert b"recbole_universal.plugin.compat" in pickle.dumps(ours)
-        assert compat._stock[name].__module__ == module.__name__
+        assert b"recbole_universal.plugin.compat.bug_fixes" in pickle.dumps(ours)
+        assert patch.STOCK[name].__module__ == module.__name__
 
     def test_one_process_names_its_own_checkpoint(self):
-        assert compat.one_name_a_node("a.pth", {"single_spec": True}) == "a.pth"
+        assert bug_fixes.one_name_a_node("a.pth", {"single_spec": True}) == "a.pth"
 
     def test_runs_of_one_second_share_no_name(self, gappy, tmp_path, monkeypatch):
         """The clock stands still: checkpoints, logs and folders of events must differ all the same."""
@@ -529,7 +530,7 @@ class TestProcesses:
         fake = types.ModuleType("kmeans_pytorch")
         fake.kmeans = lambda **kwargs: kwargs
         monkeypatch.setitem(sys.modules, "kmeans_pytorch", fake)
-        assert compat.late_kmeans(X=1) == {"X": 1}
+        assert bug_fixes.late_kmeans(X=1) == {"X": 1}
 
     def test_two_processes_without_a_gpu(self, gappy, tmp_path):
         out = _run_python(

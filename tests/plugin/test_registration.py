@@ -18,7 +18,7 @@ from recbole.utils import get_model, get_trainer, init_seed
 
 import recbole_universal
 from recbole_universal import UniversalMLP
-from recbole_universal.plugin import registration
+from recbole_universal.plugin import config_hooks, registration
 
 
 def python(code: str, *arguments: str, **settings) -> subprocess.CompletedProcess:
@@ -165,7 +165,7 @@ def test_hyper_tuning(tiny, small_config, tmp_path):
 @pytest.mark.parametrize("model", ["BPR", "LightGCN", "SASRec", "FM"])
 def test_stock_results_are_equal_to_the_last_bit(model, tiny, tmp_path):
     """The stock side gets the repairs of compat.py and no registration: without them RecBole does not even import."""
-    package = registration.properties_dir().parent / "recbole_universal"
+    package = config_hooks.properties_dir().parent / "recbole_universal"
     without = textwrap.dedent(f"""
         import sys, types
         package = types.ModuleType("recbole_universal")

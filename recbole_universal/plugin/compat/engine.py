@@ -1,0 +1,224 @@
+"""Applies patches: exchanges the code of single RecBole functions when their module is imported."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import textwrap
+import types
+import warnings
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from typing import Any
+
+from recbole_universal.plugin.compat import bug_fixes, library_patches
+from recbole_universal.plugin.compat.patch import STOCK, Edit, Patch, PatchReport
+from recbole_universal.plugin.compat.versions import recbole_version
+
+#: All patches.
+PATCHES = library_patches.PATCHES + bug_fixes.PATCHES
+
+# What was done: patch name -> text of one edit -> whether its old text was there.
+_done: dict[str, dict[str, bool]] = {}
+_not_needed: set[str] = set()
+# What else is done with a module when it has been imported, by its full name.
+_actions: dict[str, list[Callable[[types.ModuleType], None]]] = {}
+_mended: weakref.WeakSet[types.ModuleType] = weakref.WeakSet()
+
+
+def apply() -> list[PatchReport]:
+    """Mend what is imported of RecBole now, and the rest when it is imported. Calling it again changes nothing.
+
+    Returns:
+        One report a patch, as of now; :func:`applied` gives the same later.
+    """
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+    for name in _modules():
+        module = sys.modules.get(name)
+        if module is not None:
+            _mend(module)
+    return applied()
+
+
+def applied() -> list[PatchReport]:
+    """What has become of each patch in this process, in the order of :data:`PATCHES`."""
+    return [_report(patch) for patch in PATCHES]
+
+
+def on_import(name: str, action: Callable[[types.ModuleType], None]) -> None:
+    """Call ``action`` with a module of RecBole each time it has been loaded, and now if it is there."""
+    _actions.setdefault(name, []).append(action)
+    if name in sys.modules:
+        action(sys.modules[name])
+
+
+def ray_runtime_env() -> dict[str, Any]:
+    """Argument ``runtime_env`` for ``ray.init`` when the objective is your own function: workers import the plugin."""
+    return {"worker_process_setup_hook": apply}
+
+
+def _modules() -> set[str]:
+    return {name for patch in PATCHES for name in patch.modules()}
+
+
+def _is_needed(patch: Patch) -> bool:
+    needed = patch.needed()
+    if not needed:
+        _not_needed.add(patch.name)
+    return needed
+
+
+def _record(patch: Patch, what: str, found: bool) -> None:
+    done = _done.setdefault(patch.name, {})
+    if not found and done.get(what, True):
+        warnings.warn(
+            f"[{what}] of recbole {recbole_version()} does not hold the text that the patch [{patch.name}] changes. "
+            f"So this stays as it is: {patch.mends} python -m recbole_universal doctor lists all patches; install "
+            "recbole>=1.2,<1.3.",
+            UserWarning,
+            stacklevel=2,
+        )
+    done[what] = done.get(what, True) and found
+
+
+class _Loader(SourceFileLoader):
+    """Loads a RecBole module from source as Python does, and patches it."""
+
+    def get_code(self, fullname: str) -> types.CodeType | None:
+        edits = [(p, e) for p in PATCHES for e in p.edits if e.module == fullname and not e.function]
+        edits = [(patch, edit) for patch, edit in edits if _is_needed(patch)]
+        source = self.get_source(fullname) if edits else None
+        if source is None:
+            return super().get_code(fullname)
+        return compile(_change(source, edits), self.get_filename(fullname), "exec", dont_inherit=True)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        super().exec_module(module)
+        _after_import(module)
+
+
+class _OtherLoader:
+    """Another loader of a RecBole module, for example from a zip file, whose source is not changed."""
+
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        self._loader.exec_module(module)
+        _after_import(module)
+
+
+class _Finder:
+    """Finds the RecBole modules that have patches or hooks, and gives them :class:`_Loader`."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname not in _actions and fullname not in _modules():
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is None or spec.loader is None:
+            return spec
+        is_source = type(spec.loader) is SourceFileLoader
+        spec.loader = _Loader(spec.loader.name, spec.loader.path) if is_source else _OtherLoader(spec.loader)  # type: ignore[assignment, attr-defined]
+        return spec
+
+
+def _after_import(module: types.ModuleType) -> None:
+    _mended.discard(module)  # importlib.reload brings the stock functions back
+    _mend(module)
+    for action in _actions.get(module.__name__, ()):
+        action(module)
+
+
+def _mend(module: types.ModuleType) -> None:
+    """Apply all patches of an imported module, once."""
+    if module in _mended:
+        return
+    _mended.add(module)
+    name = module.__name__
+    by_function: dict[str, list[tuple[Patch, Edit]]] = {}
+    for patch in PATCHES:
+        if name not in patch.modules() or not _is_needed(patch):
+            continue
+        for edit in patch.edits:
+            if edit.module == name and edit.function:
+                by_function.setdefault(edit.function, []).append((patch, edit))
+    for function, edits in by_function.items():
+        _edit_function(module, function, edits)
+    for patch in PATCHES:
+        for _, ours in (pair for pair in patch.rebinds if pair[0] == name):
+            _rebind(patch, module, ours)
+
+
+def _rebind(patch: Patch, module: types.ModuleType, ours: Callable[..., Any]) -> None:
+    attribute = ours.__name__
+    current = getattr(module, attribute, None)
+    if current is not None and current is not ours:
+        STOCK.setdefault(attribute, current)
+        setattr(module, attribute, ours)
+    _record(patch, f"{module.__name__}.{attribute}", current is not None)
+
+
+def _change(source: str, edits: Iterable[tuple[Patch, Edit]]) -> str:
+    for patch, edit in edits:
+        found = edit.old in source
+        _record(patch, f"{edit.module}.{edit.function}" if edit.function else edit.module, found)
+        source = source.replace(edit.old, edit.new)
+    return source
+
+
+def _edit_function(module: types.ModuleType, name: str, edits: list[tuple[Patch, Edit]]) -> None:
+    """Exchange the code of one function for its own source with the edits made."""
+    try:
+        function: Any = module
+        for part in name.split("."):
+            function = inspect.getattr_static(function, part)
+        function = inspect.unwrap(function)
+        lines, first = inspect.getsourcelines(function)
+    except (AttributeError, OSError, TypeError):
+        lines, first = [], 1
+    source = "".join(lines)
+    changed = _change(source, edits)
+    if changed != source:
+        function.__code__ = _compile(changed, function, first)
+
+
+def _compile(source: str, function: types.FunctionType, first: int) -> types.CodeType:
+    """Code of one function from its source, with the file name, line numbers and closure of the original."""
+    owner = function.__qualname__.rpartition(".")[0]
+    if owner:  # inside a class of that name, so that super() and private names compile as they did
+        source = f"class {owner}:\n{source}"
+    else:
+        source = textwrap.dedent(source)
+    blank = "\n" * (first - (2 if owner else 1))
+    code = compile(blank + source, function.__code__.co_filename, "exec", dont_inherit=True)
+    scope = next(part for part in code.co_consts if isinstance(part, types.CodeType)) if owner else code
+    return next(
+        part
+        for part in scope.co_consts
+        if isinstance(part, types.CodeType) and part.co_name == function.__code__.co_name
+    )
+
+
+def _report(patch: Patch) -> PatchReport:
+    done = _done.get(patch.name, {})
+    found = [what for what, was_there in done.items() if was_there]
+    missing = [what for what, was_there in done.items() if not was_there]
+    if found:
+        state = "applied"
+    elif missing:
+        state = "not found"
+    else:
+        state = "not needed" if patch.name in _not_needed else "waiting"
+    detail = ", ".join(found) + ("; not found: " + ", ".join(missing) if missing else "")
+    rests_on = [f"{e.module}.{e.function}" if e.function else e.module for e in patch.edits]
+    rests_on += [f"{module}.{ours.__name__}" for module, ours in patch.rebinds]
+    return PatchReport(
+        patch.name, state, patch.mends, tuple(dict.fromkeys(rests_on)), patch.upstream, detail.lstrip("; ")
+    )

@@ -1,0 +1,76 @@
+"""What a patch is, and what has become of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One change of text inside one RecBole function.
+
+    Attributes:
+        module: Full name of the RecBole module.
+        function: ``function`` or ``Class.method``; empty for the top level of the module, which can only be changed
+            while the module has not been imported yet.
+        old: The text of RecBole 1.2.0 and 1.2.1. Every occurrence in the function is replaced.
+        new: What stands there instead. It has as many lines as ``old``, so that tracebacks stay right.
+    """
+
+    module: str
+    function: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A named group of edits that mends one thing.
+
+    Attributes:
+        name: Short name, unique.
+        mends: What breaks without it, and where.
+        upstream: Issues of github.com/RUCAIBox/RecBole that report it; empty if nobody has.
+        edits: The changes.
+        needed: Whether the installed libraries need it. Asked when a module of the patch is imported.
+        rebinds: ``(module, function)`` pairs: the module's function of that name becomes this one.
+    """
+
+    name: str
+    mends: str
+    upstream: tuple[str, ...]
+    edits: tuple[Edit, ...] = ()
+    needed: Callable[[], bool] = lambda: True
+    rebinds: tuple[tuple[str, Callable[..., Any]], ...] = ()
+
+    def modules(self) -> set[str]:
+        """Full names of the RecBole modules that the patch changes."""
+        return {edit.module for edit in self.edits} | {module for module, _ in self.rebinds}
+
+
+@dataclass(frozen=True)
+class PatchReport:
+    """What has become of one patch in this process.
+
+    Attributes:
+        name: The patch's name.
+        state: ``applied``; ``waiting`` (none of its modules is imported yet); ``not needed`` (with the installed
+            libraries); ``not found`` (this RecBole release has another text there, or its source cannot be read).
+        mends: What the patch mends.
+        rests_on: The RecBole functions it rests on.
+        upstream: The upstream issues it answers.
+        detail: Functions changed so far, and texts that were not found.
+    """
+
+    name: str
+    state: str
+    mends: str
+    rests_on: tuple[str, ...]
+    upstream: tuple[str, ...]
+    detail: str
+
+
+#: RecBole's own functions, by name, where a patch has put one of ours in their place.
+STOCK: dict[str, Callable[..., Any]] = {}

@@ -1,0 +1,176 @@
+"""The plugin's part in RecBole's `Config`: defaults, forms of keys, settings that a checkpoint brings.
+
+Each public function stands in the place of the method of `Config` that has its name, and takes that method first.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from recbole.config import Config
+from recbole.utils import ModelType
+from recbole.utils.argument_list import dataset_arguments
+
+from recbole_universal.checkpoint import load_pretrained
+from recbole_universal.features.pipeline import features_of
+from recbole_universal.plugin import settings
+from recbole_universal.plugin.universal_interpolation import UniversalInterpolation, base_class, read_base_checkpoint
+from recbole_universal.plugin.universal_mlp import UniversalMLP
+
+# Keys about one run and its machine, which a run that starts from a checkpoint does not take over.
+_RUN_KEYS = (
+    "model",
+    "gpu_id",
+    "device",
+    "use_gpu",
+    "show_progress",
+    "state",
+    "checkpoint_dir",
+    "config_files",
+    "world_size",
+    "nproc",
+    "local_rank",
+    "offset",
+    "ip",
+    "port",
+    "eval_batch_size",
+    "universal_peers",
+)
+# User-item pairs in an evaluation batch; RecBole's 4096 means one user a batch.
+_EVAL_BATCH_SIZE = 2**19
+
+
+def properties_dir() -> Path:
+    """Folder of the yaml defaults: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "properties"
+    return installed if installed.is_dir() else package.parent / "properties"
+
+
+def update_internal_config_dict(stock: Callable, config: Config, file: str) -> dict[str, Any] | None:
+    """RecBole's defaults of one file, and after `overall.yaml` the plugin's."""
+    loaded = stock(config, file)
+    if os.path.basename(file) == "overall.yaml":
+        stock(config, str(properties_dir() / "overall_universal.yaml"))
+        own = properties_dir() / "model" / f"{config.model}.yaml"
+        if own.is_file():  # before a base model's own, whose keys are others
+            stock(config, str(own))
+    return loaded
+
+
+def load_internal_config_dict(stock: Callable, config: Config, model: str, model_class: Any, dataset: str) -> None:
+    """The defaults of a model; those of its base for an interpolation."""
+    if model != UniversalInterpolation.__name__:
+        stock(config, model, model_class, dataset)
+        return
+    stock(config, model_class.__name__, model_class, dataset)
+    if model_class.type != ModelType.SEQUENTIAL:  # there the key counts users, not pairs
+        config.internal_config_dict["eval_batch_size"] = _EVAL_BATCH_SIZE
+
+
+class _Text(str):
+    """A text of the command line or of ``config_dict``, until the model is known that gives its key a meaning."""
+
+
+def convert_config_dict(stock: Callable, config: Config, config_dict: dict[str, Any]) -> dict[str, Any]:
+    """RecBole evaluates every text as Python; texts of the plugin's keys wait for :func:`get_model_and_dataset`."""
+    own = {k: v for k, v in config_dict.items() if k in settings.OWN_KEYS and isinstance(v, str)}
+    config_dict.update(stock(config, {key: value for key, value in config_dict.items() if key not in own}))
+    config_dict.update((key, _Text(value)) for key, value in own.items())
+    return config_dict
+
+
+def get_model_and_dataset(
+    stock: Callable, config: Config, model: str | type | None, dataset: str | None
+) -> tuple[str, type, str]:
+    """Names and class of the model; for an interpolation the class of its base."""
+    given = config.external_config_dict
+    name = model if model is not None else given.get("model")
+    is_ours = (name if isinstance(name, str) else getattr(name, "__name__", "")) in settings.MODEL_KEYS
+    keys = settings.OWN_KEYS if is_ours else settings.KEYS
+    convert = Config._convert_config_dict.__wrapped__  # type: ignore[attr-defined]  # RecBole's own
+    for key, text in given.items():
+        if isinstance(text, _Text):
+            text = str(text)
+            given[key] = settings.from_text(key, text) if key in keys else convert(config, {key: text})[key]
+    if name != UniversalInterpolation.__name__ and name is not UniversalInterpolation:
+        return stock(config, model, dataset)
+    _take_over_checkpoint(given)
+    base = base_class(given.get("base_model"))
+    _, _, dataset = stock(config, base, dataset)
+    return UniversalInterpolation.__name__, base, dataset
+
+
+def get_final_config_dict(stock: Callable, config: Config) -> dict[str, Any]:
+    """All settings, with the plugin's keys checked and in their one form."""
+    _warn_of_misspelt(config)
+    compare_saved()
+    final = stock(config)
+    read = settings.read(final, config.model)
+    final.update(read)
+    given = config.external_config_dict
+    given.update((key, read[key]) for key in read.keys() & given.keys())
+    if config.model == UniversalMLP.__name__ and final["train_stage"] in ("zero_shot", "finetune"):
+        final.update(_pretrained_settings(final, given))
+    return final
+
+
+def compare_saved() -> None:
+    """Make RecBole compare the plugin's data keys too, where it decides whether a saved dataset still fits."""
+    dataset_arguments.extend(key for key in settings.DATA_KEYS if key not in dataset_arguments)
+
+
+@functools.cache  # read when first asked for, not on import
+def _own_keys() -> frozenset[str]:
+    files = [properties_dir() / "overall_universal.yaml", *(properties_dir() / "model").glob("*.yaml")]
+    return frozenset(key for file in files for key in yaml.safe_load(file.read_text(encoding="utf-8")))
+
+
+def _warn_of_misspelt(config) -> None:
+    is_ours = str(config.model).startswith("Universal")
+    known = _own_keys() if is_ours else settings.KEYS.keys()  # another model may well read a key like one of ours
+    for key in config.external_config_dict.keys() - config.internal_config_dict.keys() - _own_keys():
+        near = difflib.get_close_matches(str(key), known, 1, cutoff=0.85)
+        if near:
+            message = f"Nothing reads the config key [{key}]; did you mean [{near[0]}]?"
+            if is_ours:
+                raise ValueError(message)  # the run would not be the one that was asked for
+            warnings.warn(message, stacklevel=5)
+
+
+def _take_over_checkpoint(given: dict) -> None:
+    """Add the settings that the model of ``base_checkpoint`` was run with, where the user gives none."""
+    keys = settings.MODEL_KEYS[UniversalInterpolation.__name__]
+    if not settings.value("base_checkpoint", given.get("base_checkpoint"), keys):
+        return
+    config = read_base_checkpoint(given["base_checkpoint"], map_location="cpu")["config"]
+    name = given.get("base_model", config["model"])
+    if (name if isinstance(name, str) else name.__name__) != config["model"]:
+        raise ValueError(
+            f"base_model: [{name}] is set, but base_checkpoint [{given['base_checkpoint']}] holds a model of the kind "
+            f"[{config['model']}]. Leave base_model out."
+        )
+    taken = {key: value for key, value in config.external_config_dict.items() if key not in _RUN_KEYS}
+    for key, value in {**taken, "base_model": config["model"], "dataset": config["dataset"]}.items():
+        given.setdefault(key, value)
+
+
+def _pretrained_settings(config: dict, given: dict) -> dict:
+    """Features and network of the pre-trained model; a different setting of the user's is a contradiction."""
+    schema = load_pretrained(config["pretrained"]).schema
+    names, arguments = features_of(schema["features"])
+    own = {"universal_features": names, "universal_feature_args": arguments, **schema["network"]}
+    for key, value in own.items():
+        if key in given and given[key] != value and not (key == "universal_feature_args" and not given[key]):
+            raise ValueError(
+                f"{key}: {given[key]!r} is set, but the pre-trained model [{config['pretrained']}] was made with "
+                f"{value!r}. Leave the key out, or set train_stage: in_domain to train a model of your own."
+            )
+    return own
