@@ -1,0 +1,132 @@
+"""What importing the package takes, and that its core needs no RecBole."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import recbole_universal
+
+PACKAGE = Path(recbole_universal.__file__).parent
+CORE = ("io", "graph", "features", "ranking")
+CORE_FILES = ("arguments", "checkpoint", "files", "model_json", "signals")
+
+
+def python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_import_alone_loads_nothing_large():
+    """Half a second on any machine is the time of Python itself, without these."""
+    loaded = python(
+        """
+        import sys
+        import recbole_universal
+        print(*sorted({name.partition(".")[0] for name in sys.modules}))
+        """
+    ).split()
+    assert not {"recbole", "torch", "numpy", "pandas", "scipy", "sklearn", "duckdb", "ray", "yaml"} & set(loaded)
+
+
+def test_the_core_works_without_recbole():
+    names = [
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+        for room in CORE
+        for path in sorted((PACKAGE / room).rglob("*.py"))
+        if path.name != "__init__.py"
+    ]
+    names += [f"recbole_universal.{room}" for room in (*CORE, *CORE_FILES)]
+    python(
+        f"""
+        import importlib, sys
+        for name in ("recbole", "ray", "plotly", "torch_geometric"):
+            sys.modules[name] = None  # importing it is an error
+        for name in {names!r}:
+            importlib.import_module(name)
+        import numpy as np
+        import scipy.sparse as sp
+        from recbole_universal import UniversalRanker, recommend
+        matrix = sp.csr_matrix((np.random.default_rng(0).random((30, 20)) < 0.3).astype(np.float32))
+        items, _ = UniversalRanker(matrix, cache_dir=None).top_k(np.arange(30), 5)
+        assert (items[:, 0] >= 0).all()
+        import pandas as pd
+        users, items = matrix.nonzero()
+        assert len(recommend(pd.DataFrame({{"user_id": users, "item_id": items}}), top_k=3)) > 80
+        """
+    )
+
+
+def test_arrows_between_rooms_point_one_way():
+    """Each room imports those before it alone."""
+    order = ["io", "graph", "features", "ranking", "plugin", "app"]
+    for path in PACKAGE.rglob("*.py"):
+        room = path.relative_to(PACKAGE).parts[0]
+        if room not in order:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                other = name.split(".")[1] if name.startswith("recbole_universal.") else room
+                if other in order:
+                    assert order.index(other) <= order.index(room), f"{path.name} imports {name}"
+
+
+def test_no_circle_of_imports():
+    files = {
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in PACKAGE.rglob("*.py")
+    }
+    imports, modules = {}, set(files)
+    for name, path in files.items():
+        found = set()
+        for node in ast.parse(path.read_text()).body:  # what a function imports comes later
+            if isinstance(node, ast.ImportFrom):
+                names = {f"{node.module}.{alias.name}" for alias in node.names}
+                found |= names & modules or {node.module or ""}
+            elif isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+        imports[name] = found
+    edges = {name: found & modules for name, found in imports.items()}
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " -> ".join([*path, name])
+        if name not in done:
+            for other in edges[name]:
+                visit(other, (*path, name))
+            done.add(name)
+
+    for name in edges:
+        visit(name, ())
+
+
+@pytest.mark.parametrize("first", ["import recbole_universal", "from recbole.data import create_dataset"])
+def test_it_registers_whichever_comes_first(first):
+    second = (
+        "from recbole.data import create_dataset" if first == "import recbole_universal" else "import recbole_universal"
+    )
+    out = python(
+        f"""
+        import sys
+        sys.argv = ["x"]
+        {first}
+        {second}
+        from recbole.config import Config
+        config = Config("FM", "ml-100k", config_dict={{
+            "universal_features": ["activity"], "numerical_features": ["user_activity"], "show_progress": False,
+        }})
+        from recbole.utils import init_seed
+        init_seed(2020, True)
+        dataset = create_dataset(config)
+        print("user_activity" in dataset.field2type)
+        """
+    )
+    assert out.split()[-1] == "True"
