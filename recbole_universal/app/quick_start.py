@@ -42,7 +42,7 @@ from recbole_universal.plugin.support_query import ListBatches, query_lists
 from recbole_universal.plugin.trainer import ListStore, Pretrainer
 from recbole_universal.plugin.universal_interpolation import base_class
 from recbole_universal.plugin.universal_mlp import NETWORK_KEYS
-from recbole_universal.ranking.scorer import UniversalScorer
+from recbole_universal.ranking.network import UniversalNetwork
 from recbole_universal.signals import one_line_when_stopped
 
 logger = logging.getLogger(__name__)
@@ -149,7 +149,7 @@ def _pretrain(config, files, config_dict, sources: dict[str, dict[str, Any]], fo
                 "candidates; leave it out."
             )
     init_seed(config["seed"], config["reproducibility"])
-    scorer = UniversalScorer(pipeline.dims, *(config[key] for key in NETWORK_KEYS))
+    scorer = UniversalNetwork(pipeline.dims, *(config[key] for key in NETWORK_KEYS))
     held_out = {name: ListBatches(lists[name]) for name in config["pretrain_held_out"] or ()}
     trainer = Pretrainer(
         scorer,
@@ -181,7 +181,7 @@ def _pretrain(config, files, config_dict, sources: dict[str, dict[str, Any]], fo
         "command": config["pretrain_command"] or "recbole_universal.pretrain",
     }
     return save_pretrained(
-        folder / "model", scorer.state_dict(), {"features": pipeline.schema, "network": scorer.network}, card
+        folder / "model", scorer.state_dict(), {"features": pipeline.schema, "network": scorer.arguments}, card
     )
 
 

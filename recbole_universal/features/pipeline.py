@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 #: Version of the meaning of the features; part of every schema.
 SCHEMA_VERSION = 1
 #: Version of the stored numbers; raise it with every change of code that changes any of them.
-CACHE_VERSION = 4
+CACHE_VERSION = 5
 
 #: Every feature family by name.
 FAMILIES: dict[str, type[FeatureFamily]] = {

@@ -22,7 +22,7 @@ from recbole_universal.features import pipeline
 from recbole_universal.plugin.support_query import EVAL_GROUPS
 from recbole_universal.plugin.universal_mlp import LIST_LOSSES, TRAIN_STAGES
 from recbole_universal.ranking.mixing import SCORE_SPACES
-from recbole_universal.ranking.scorer import COMBINATIONS, LARGEST_LAYER, MOST_LAYERS, MOST_NETWORKS
+from recbole_universal.ranking.network import COMBINATIONS, LARGEST_LAYER, MOST_LAYERS, MOST_NETWORKS
 
 #: Keys that change what a saved data set or saved data loaders hold.
 DATA_KEYS = (

@@ -22,7 +22,7 @@ from torch.utils.data.distributed import DistributedSampler
 from recbole_universal.features import FeaturePipeline
 from recbole_universal.features.cache import array_digest
 from recbole_universal.features.fields import LIST_LABEL, LIST_MASK, column
-from recbole_universal.features.proximity import support_query_split
+from recbole_universal.graph.held_out import support_query_split
 
 # Candidates of a list where the families rank the whole catalogue: the hidden items and so many random ones.
 _N_RANDOM = 200

@@ -28,11 +28,12 @@ from tqdm import tqdm
 from recbole_universal.checkpoint import load_pretrained, save_pretrained
 from recbole_universal.features.cache import ArrayCache, array_digest, canonical_json, read_arrays, write_arrays
 from recbole_universal.features.fields import LIST_LABEL, LIST_MASK
+from recbole_universal.metrics import ndcg
 from recbole_universal.plugin.dataset import training_matrix
 from recbole_universal.plugin.support_query import ListBatches, SupportQueryDataLoader
 from recbole_universal.plugin.universal_interpolation import base_class, read_base_checkpoint
 from recbole_universal.plugin.universal_mlp import list_loss, list_scores
-from recbole_universal.ranking.scorer import UniversalScorer
+from recbole_universal.ranking.network import UniversalNetwork
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ class UniversalMLPTrainer(Trainer):
         if self.config["train_stage"] == "finetune":
             card["sources"] += load_pretrained(self.config["pretrained"]).card.get("sources", [])
             card["description"] = f"[{self.config['pretrained']}], fine-tuned on one data set."
-        save_pretrained(folder, weights, {"features": self.model.schema, "network": self.model.scorer.network}, card)
+        save_pretrained(folder, weights, {"features": self.model.schema, "network": self.model.scorer.arguments}, card)
         if verbose:
             logger.info("Saving as a pre-trained model: %s", folder)
 
@@ -351,7 +352,7 @@ class Pretrainer:
 
     def __init__(
         self,
-        scorer: UniversalScorer,
+        scorer: UniversalNetwork,
         folder: str | os.PathLike[str],
         *,
         seed: int,
@@ -441,24 +442,22 @@ class Pretrainer:
 
     @torch.no_grad()
     def evaluate(self, lists: ListBatches) -> float:
-        """Mean NDCG@10 of hidden interactions among the candidates of their list."""
+        """Mean NDCG@10 of held-out interactions among the candidates of their list."""
         gains = []
         for start in range(0, len(lists), 256):
             batch = lists.batch(range(start, min(start + 256, len(lists)))).to(self.device)
             values = list_scores(self.scorer, batch).masked_fill(~batch[LIST_MASK], -torch.inf)
             top = values.topk(min(10, values.shape[1]), dim=1).indices
-            discount = 1 / torch.log2(torch.arange(2, top.shape[1] + 2, device=self.device))
-            found = (batch[LIST_LABEL].gather(1, top) * discount).sum(dim=1)
-            number = batch[LIST_LABEL].sum(dim=1).clamp(max=top.shape[1])
-            gains.append(found / discount.cumsum(0)[number - 1])
-        return float(torch.cat(gains).mean())
+            hits, n_relevant = batch[LIST_LABEL].gather(1, top), batch[LIST_LABEL].sum(dim=1)
+            gains.append(ndcg(hits.cpu().numpy(), n_relevant.cpu().numpy()))
+        return float(np.concatenate(gains).mean())
 
     def _key(self, train: ListBatches, held_out: dict[str, ListBatches]) -> str:
         """What a state must agree with to be resumed."""
         settings = [self.seed, self.learning_rate, self.epochs, self.stopping_step, self.batch_size, self.loss]
         lists = [train.digest(), [[name, lists.digest()] for name, lists in held_out.items()]]
         weights = array_digest({name: value.cpu().numpy() for name, value in self.scorer.state_dict().items()})
-        content = [settings, lists, self.scorer.families, self.scorer.network, weights, self.described]
+        content = [settings, lists, self.scorer.families, self.scorer.arguments, weights, self.described]
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()
 
     def _save(self, state: dict, optimizer) -> None:

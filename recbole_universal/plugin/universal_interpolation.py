@@ -20,8 +20,7 @@ from recbole_universal.features.pipeline import pipeline_of
 from recbole_universal.plugin.dataset import shared_features, training_matrix
 from recbole_universal.plugin.universal_mlp import check_ids
 from recbole_universal.ranking.mixing import mix, to_space
-from recbole_universal.ranking.ranker import scorer_of
-from recbole_universal.ranking.scorer import floored
+from recbole_universal.ranking.ranking_network import load_network, mask_non_candidates
 
 #: Bins of user activity for ``interpolation_weight: by_activity``.
 N_BINS = 5
@@ -99,7 +98,7 @@ class UniversalInterpolation(AbstractRecommender):
         for name in sorted(pretrained.state_dict):
             digest.update(pretrained.state_dict[name].numpy().tobytes())
         self.universal_digest = digest.hexdigest()
-        return scorer_of(pretrained, pipeline).to(config["device"]).attach(shared_features(pipeline, matrix, config))
+        return load_network(pretrained, pipeline).to(config["device"]).attach(shared_features(pipeline, matrix, config))
 
     def universal_bins(self, users: torch.Tensor) -> torch.Tensor:
         """Bin of activity of each user id, int64 [n], 0 = least active."""
@@ -191,7 +190,7 @@ class UniversalInterpolation(AbstractRecommender):
                 "infinity, so its scores cannot be interpolated. Check its training (learning rate, loss)."
             )
         alone = self._universal_rows(interaction[self.universal_user])[:, 1:]
-        return to_space(base, self.universal_space), to_space(floored(alone), self.universal_space), alone
+        return to_space(base, self.universal_space), to_space(mask_non_candidates(alone), self.universal_space), alone
 
     @contextlib.contextmanager
     def universal_scores_held(self) -> Iterator[None]:

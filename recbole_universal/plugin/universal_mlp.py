@@ -11,7 +11,8 @@ from recbole.utils import InputType
 
 from recbole_universal.checkpoint import load_pretrained
 from recbole_universal.features.fields import LIST_LABEL, LIST_MASK, column
-from recbole_universal.ranking.scorer import UniversalScorer
+from recbole_universal.ranking.network import UniversalNetwork
+from recbole_universal.ranking.ranking_network import RankingNetwork
 
 TRAIN_STAGES = ("in_domain", "zero_shot", "finetune")
 LIST_LOSSES = ("softmax", "BPR")
@@ -19,7 +20,7 @@ NETWORK_KEYS = ("mlp_hidden_size", "embedding_size", "dropout_prob", "feature_co
 
 
 class UniversalMLP(GeneralRecommender):
-    """RecBole model around :class:`~recbole_universal.ranking.scorer.UniversalScorer`.
+    """RecBole model around :class:`~recbole_universal.ranking.ranking_network.RankingNetwork`.
 
     Trained pairwise with BPR (Rendle et al., UAI 2009) on RecBole's own batches; with the family ``proximity``, whose
     columns would show a training interaction itself, on candidate lists of hidden interactions
@@ -57,7 +58,7 @@ class UniversalMLP(GeneralRecommender):
             )
         self.list_loss_name = config["list_loss"]
         self.schema = features.schema
-        self.scorer = UniversalScorer(dataset.universal_pipeline.dims, *(config[key] for key in NETWORK_KEYS))
+        self.scorer = RankingNetwork(dataset.universal_pipeline.dims, *(config[key] for key in NETWORK_KEYS))
         self.loss = BPRLoss()
         if self.train_stage != "in_domain":
             self._load_pretrained(config["pretrained"])
@@ -150,7 +151,7 @@ def refuse_other_schema(saved: dict, schema: dict, what: str) -> None:
         )
 
 
-def list_loss(scorer: UniversalScorer, batch, name: str) -> torch.Tensor:
+def list_loss(scorer: UniversalNetwork, batch, name: str) -> torch.Tensor:
     """Loss of candidate lists with hidden interactions.
 
     Args:
@@ -176,13 +177,13 @@ def list_loss(scorer: UniversalScorer, batch, name: str) -> torch.Tensor:
     return (losses.sum(dim=(1, 2)) / pairs.sum(dim=(1, 2)).clamp(min=1)).mean()
 
 
-def list_scores(scorer: UniversalScorer, batch) -> torch.Tensor:
+def list_scores(scorer: UniversalNetwork, batch) -> torch.Tensor:
     """Scores of candidate lists, float32 [n_users, n_candidates]."""
     return scorer(*list_columns(scorer, batch))
 
 
-def list_columns(scorer: UniversalScorer, batch) -> tuple[dict[str, torch.Tensor], ...]:
-    """User, item and pair columns of a batch of lists, by family, as ``UniversalScorer.forward`` takes them."""
+def list_columns(scorer: UniversalNetwork, batch) -> tuple[dict[str, torch.Tensor], ...]:
+    """User, item and pair columns of a batch of lists, by family, as ``UniversalNetwork.forward`` takes them."""
     sides = []
     for side in ("user", "item", "pair"):
         names = {family: column(side, family) for family in scorer.families}
@@ -191,7 +192,7 @@ def list_columns(scorer: UniversalScorer, batch) -> tuple[dict[str, torch.Tensor
     return {family: values[:, None] for family, values in user.items()}, item, pair
 
 
-def _freeze_all_but_last_layers(scorer: UniversalScorer) -> None:
+def _freeze_all_but_last_layers(scorer: UniversalNetwork) -> None:
     for parameter in scorer.parameters():
         parameter.requires_grad_(False)
     scorer.combination_logits.requires_grad_(True)

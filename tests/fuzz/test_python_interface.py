@@ -144,7 +144,7 @@ CALLS: dict[str, Call] = {
         {"user": 0, "k": 3},
         {"user": {"0", "1"}, "k": {"1"}},
     ),
-    "why_popularity": Call(lambda **arguments: ranker().why_popularity(**arguments), {"fast": False}, {"fast": FLAG}),
+    "fallback_reason": Call(lambda **arguments: ranker().fallback_reason(**arguments), {"fast": False}, {"fast": FLAG}),
     "update": Call(updated, {"users": [0], "items": [1]}, {}),
     "interpolate": Call(
         interpolate,
