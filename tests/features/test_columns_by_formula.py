@@ -16,7 +16,6 @@ from recbole_universal.features.proximity_columns import column_groups, n_column
 from recbole_universal.features.proximity_pairs import ProximityPairs
 from recbole_universal.graph import InteractionGraph
 from recbole_universal.graph.held_out import support_query_split
-from recbole_universal.graph.popularity import next_popular
 from recbole_universal.graph.scorers import LINEAR, SCORERS, GraphScorers
 
 # No two alike, the best not the first, and differences of which the weights (of sharpness 20) make much.
@@ -89,8 +88,6 @@ def test_non_candidates_are_in_the_order_of_popularity():
     pairs = ProximityPairs(scorers, WEIGHTS, 5, item_index=np.array([0, -1, 1, 2, -1]))
     # Degrees 1, 3, 2, and 0 of two items without an index: four ranks.
     np.testing.assert_allclose(pairs.item_order, [0.5, 0.75, 0.0, 0.25, 0.75])
-    order = next_popular(np.array([4, 2, 0, 1, 3]), np.array([2, 3]), 2)
-    np.testing.assert_array_equal(order, [4, 0])
 
 
 def checked(own: np.ndarray, n_users: int, share: float, seed: int):

@@ -119,17 +119,6 @@ def test_data_at_the_edge(dense):
     assert features.shape == (*dense.shape, n_columns()) and torch.isfinite(features).all()
 
 
-def test_the_split_holds_out_some_of_each_drawn_user_and_never_all():
-    matrix = random_matrix(50, 40, 0.1)
-    support, query = support_query_split(matrix, 20, 0.5, np.random.default_rng(0))
-    assert (support + query != matrix).nnz == 0
-    assert support.multiply(query).nnz == 0
-    held_out, left = np.diff(query.indptr), np.diff(support.indptr)
-    assert (held_out > 0).sum() == 20
-    assert (left[held_out > 0] > 0).all()
-    np.testing.assert_array_equal(held_out[held_out > 0], np.round(0.5 * (held_out + left)[held_out > 0]).clip(1))
-
-
 def test_scorer_weights_are_relative_to_the_best_scorer():
     pairs = pairs_of(random_matrix(200, 50, 0.1))
     assert pairs.scorer_weights.shape == (len(SCORERS),)
