@@ -105,8 +105,8 @@ class ProximityFeatures(FeatureFamily):
         pairs = ProximityPairs(scorers_of(matrix), weights, self.top_k, check=check)
         return _features_of(pairs.to("cpu"))
 
-    def updated(self, features: FamilyFeatures, graph: InteractionGraph) -> FamilyFeatures | None:
-        """See :meth:`FeatureFamily.updated` and :meth:`ProximityPairs.updated`.
+    def with_interactions(self, features: FamilyFeatures, graph: InteractionGraph) -> FamilyFeatures | None:
+        """See :meth:`FeatureFamily.with_interactions` and :meth:`ProximityPairs.with_interactions`.
 
         ``None`` if the self-check could now have twice as many users: scorer weights and fallback rest on it.
         """
@@ -116,7 +116,7 @@ class ProximityFeatures(FeatureFamily):
         n_possible = min(int((degree >= 2).sum()), self._n_checked(int((degree > 0).sum())))
         if n_possible >= max(1, 2 * n_checked):
             return None
-        return _features_of(features.pair.updated(graph.user_item))
+        return _features_of(features.pair.with_interactions(graph.user_item))
 
     def _n_checked(self, n_users: int) -> int:
         """Number of users whose interactions the self-check of a dataset holds out."""

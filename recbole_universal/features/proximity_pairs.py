@@ -206,11 +206,11 @@ class ProximityPairs(PairFeatures):
         item_index = np.where(items >= 0, self.item_index[items], -1)
         return self._with(self.scorers, user_index, item_index)
 
-    def updated(self, matrix: sp.csr_matrix) -> ProximityPairs:
+    def with_interactions(self, matrix: sp.csr_matrix) -> ProximityPairs:
         """The features of a matrix with further interactions.
 
         Counts, percentiles, paths and neighbours are those of a rebuild. Filters, regressions and scorer weights stay
-        those of the last build, see :meth:`GraphScorers.updated`.
+        those of the last build, see :meth:`GraphScorers.with_interactions`.
 
         Args:
             matrix: all interactions by id, csr [n_users, n_items], at least as large as before.
@@ -221,7 +221,7 @@ class ProximityPairs(PairFeatures):
         rows, columns = matrix.nonzero()
         shape = (int(user_index.max()) + 1, int(item_index.max()) + 1)
         entries = (np.ones(len(rows), dtype=np.float32), (user_index[rows], item_index[columns]))
-        return self._with(self.scorers.updated(sp.csr_matrix(entries, shape=shape)), user_index, item_index)
+        return self._with(self.scorers.with_interactions(sp.csr_matrix(entries, shape=shape)), user_index, item_index)
 
     def _with(
         self, scorers: GraphScorers, user_index: NDArray[np.int64], item_index: NDArray[np.int64]

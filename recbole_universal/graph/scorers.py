@@ -344,7 +344,7 @@ class GraphScorers:
         kept.eliminate_zeros()
         return kept
 
-    def updated(self, matrix: sp.spmatrix | sp.sparray) -> GraphScorers:
+    def with_interactions(self, matrix: sp.spmatrix | sp.sparray) -> GraphScorers:
         """Scorers of the interactions that there are by now, without what a rebuild would take longest for.
 
         The scorers of degrees and of paths, and the nearest neighbours, are those that a rebuild with the same sample

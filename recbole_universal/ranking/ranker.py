@@ -134,13 +134,13 @@ class UniversalRanker:
             return
         while True:  # start again if another thread's update takes effect first
             before = self._state
-            after = self._updated(before, users, items)
+            after = self._with_interactions(before, users, items)
             with _SWAP:
                 if self._state is before:
                     self._state = after
                     return
 
-    def _updated(self, state: RankerState, users: np.ndarray, items: np.ndarray) -> RankerState:
+    def _with_interactions(self, state: RankerState, users: np.ndarray, items: np.ndarray) -> RankerState:
         matrix = state.matrix
         for name, indices, size in (("users", users, matrix.shape[0]), ("items", items, matrix.shape[1])):
             if indices.dtype.kind not in "iu" or indices.min() < 0:
@@ -156,7 +156,7 @@ class UniversalRanker:
         columns = np.concatenate([columns, items.astype(np.int64)])
         shape = max(matrix.shape[0], rows.max() + 1), max(matrix.shape[1], columns.max() + 1)
         merged = binary_matrix(sp.coo_matrix((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=shape))
-        features = self._pipeline.updated(state.features, merged)
+        features = self._pipeline.with_interactions(state.features, merged)
         return RankerState(merged, features, state.network.with_features(features))
 
     def item_item(self) -> sp.csr_matrix:

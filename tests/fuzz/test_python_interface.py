@@ -175,8 +175,8 @@ CALLS: dict[str, Call] = {
         {"matrix": MATRIX, "part": False},
         {"part": FLAG},
     ),
-    "updated": Call(
-        lambda **arguments: FeaturePipeline(["activity"]).updated(**arguments),
+    "with_interactions": Call(
+        lambda **arguments: FeaturePipeline(["activity"]).with_interactions(**arguments),
         {"features": features, "matrix": MATRIX},
     ),
     "InteractionGraph": Call(InteractionGraph, {"matrix": MATRIX}),

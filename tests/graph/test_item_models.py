@@ -166,6 +166,6 @@ def test_many_items_of_a_user_are_bounded_in_neighbors_and_relations(monkeypatch
     grown.resize(30, 61)
     # User 3 has one more than many, and user 4 comes to have more than 20.
     grown[3, 60] = grown[4, 59] = grown[5, 59] = grown[7, 0] = 1.0
-    updated, rebuilt = built.updated(grown.tocsr()), GraphScorers(grown.tocsr(), n_neighbors=5)
+    updated, rebuilt = built.with_interactions(grown.tocsr()), GraphScorers(grown.tocsr(), n_neighbors=5)
     for part in ("neighbors.indptr", "neighbors.indices", "neighbors.data"):
         np.testing.assert_allclose(updated.arrays()[part], rebuilt.arrays()[part], rtol=1e-6)

@@ -82,7 +82,7 @@ def test_activity_is_that_of_all_interactions():
     pipeline = FeaturePipeline(["activity"])
     merged = matrix.copy().tolil()
     merged[7, 11] = 1.0
-    updated, rebuilt = pipeline.updated(pipeline(matrix), merged.tocsr()), pipeline(merged.tocsr())
+    updated, rebuilt = pipeline.with_interactions(pipeline(matrix), merged.tocsr()), pipeline(merged.tocsr())
     np.testing.assert_array_equal(updated["activity"].user, rebuilt["activity"].user)
     np.testing.assert_array_equal(updated["activity"].item, rebuilt["activity"].item)
 

@@ -239,15 +239,15 @@ def test_a_ranking_during_an_update_is_of_before(monkeypatch):
 def test_no_update_is_lost_to_another_thread_s(monkeypatch):
     ranker = UniversalRanker(communities())
     new = np.argwhere(communities().toarray() == 0)[[0, -1]]
-    updated, calls = FeaturePipeline.updated, []
+    original, calls = FeaturePipeline.with_interactions, []
 
     def slow(*args):
         calls.append(args)
         if len(calls) == 1:  # another one, from beginning to end
             ranker.update(new[1:, 0], new[1:, 1])
-        return updated(*args)
+        return original(*args)
 
-    monkeypatch.setattr(FeaturePipeline, "updated", slow)
+    monkeypatch.setattr(FeaturePipeline, "with_interactions", slow)
     ranker.update(new[:1, 0], new[:1, 1])
     assert ranker.matrix.nnz == communities().nnz + 2 and ranker.matrix[tuple(new.T)].min() == 1
 
@@ -261,8 +261,8 @@ def mixed_model() -> Pretrained:
 
 
 STEPS = [
-    (FeaturePipeline, "updated"),
-    (GraphScorers, "updated"),
+    (FeaturePipeline, "with_interactions"),
+    (GraphScorers, "with_interactions"),
     (RankingNetwork, "attach"),
     (RankerState, "__init__"),
 ]
