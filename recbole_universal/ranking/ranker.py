@@ -148,7 +148,7 @@ class UniversalRanker:
             # The matrix grows to the highest index.
             if indices.max() >= size + len(indices):
                 raise ValueError(
-                    f"{name}: {indices.max()} is too high. These are row or column numbers, not ids; the next new one "
+                    f"{name}: {indices.max()} is too high. These are row or column indices, not ids; the next new one "
                     f"is {size}."
                 )
         rows, columns = matrix.nonzero()
@@ -244,7 +244,7 @@ class UniversalRanker:
         """
         state = self._state
         if not isinstance(user, Integral) or isinstance(user, bool):
-            raise ValueError(f"user: must be a row number of the matrix, got {arguments.shown(user)}.")
+            raise ValueError(f"user: must be a row index of the matrix, got {arguments.shown(user)}.")
         (user,) = state.checked_users([user], "user")
         k = state.checked_k(k)
         if state.matrix.indptr[user] == state.matrix.indptr[user + 1]:

@@ -60,7 +60,7 @@ class RankerState:
         n_users = self.matrix.shape[0]
         rows = arguments.array(name, users)
         if rows.ndim != 1 or (len(rows) and (rows.dtype.kind not in "iu" or rows.min() < 0 or rows.max() >= n_users)):
-            valid = "row numbers" if name == "users" else "a row number"
+            valid = "row indices" if name == "users" else "a row index"
             raise ValueError(f"{name}: must be {valid} from 0 to {n_users - 1}, [n], got {arguments.shown(users)}.")
         return rows.astype(np.int64)
 

@@ -116,7 +116,7 @@ def test_families_that_need_a_rebuild_say_so():
 def test_what_is_no_matrix_is_refused():
     with pytest.raises(ValueError, match=r"must be a SciPy sparse matrix .* got str; for a file"):
         UniversalRanker("ratings.csv")
-    with pytest.raises(ValueError, match="users: must be row numbers from 0 to 59"):
+    with pytest.raises(ValueError, match="users: must be row indices from 0 to 59"):
         UniversalRanker(communities()).top_k(61, 5)
 
 
@@ -205,12 +205,12 @@ def assert_popular(ranker: UniversalRanker, lists: np.ndarray) -> None:
         assert not set(found) & set(own)
 
 
-def test_popularity_ranks_where_it_outdoes_the_network():
+def test_a_worse_network_falls_back_to_popularity():
     ranker = UniversalRanker(communities())
     assert not ranker.network.falls_back()
     before, fast = (ranker.top_k(np.arange(60), 5, fast=fast)[0] for fast in (False, True))
     state = {name: value.clone() for name, value in ranker.network.state_dict().items()}
-    turned(ranker)  # other weights, another verdict
+    turned(ranker)  # other weights, another decision
     assert re.search(r"20 users.* popularity has NDCG@10 0\.\d+ and the model 0\.\d+$", ranker.fallback_reason())
     with pytest.warns(UserWarning, match="All users get the same popular items: on held-out interactions of 20 users"):
         assert ranker.network.falls_back()
@@ -229,7 +229,7 @@ def test_popularity_ranks_where_it_outdoes_the_network():
     np.testing.assert_array_equal(ranker.top_k(np.arange(60), 5)[0], before)
 
 
-def test_popularity_ranks_where_it_outdoes_the_fast_lists(recwarn, monkeypatch):
+def test_worse_fast_lists_fall_back_to_popularity(recwarn, monkeypatch):
     ranker = UniversalRanker(communities())
     check = ranker.network.proximity.check
     ranker.network.proximity.check = replace(check, popularity_ndcg=torch.ones_like(check.popularity_ndcg))
@@ -275,10 +275,10 @@ def test_few_checked_users_are_checked_anew_when_there_are_twice_as_many():
     )  # whatever the numbering
 
 
-def test_other_features_have_another_verdict():
+def test_each_dataset_has_its_own_decision_and_one_warning():
     ranker = UniversalRanker(communities())
-    told = []
-    ranker.on_fallback = told.append
+    messages = []
+    ranker.on_fallback = messages.append
     other = UniversalRanker(communities(1))
     other.network.proximity.check = replace(
         other.network.proximity.check, popularity_ndcg=torch.ones(20, dtype=torch.float64)
@@ -286,11 +286,11 @@ def test_other_features_have_another_verdict():
     assert not ranker.network.falls_back()
     for _ in range(2):
         assert ranker.network.attach(other.features).falls_back()
-    assert len(told) == 1
+    assert len(messages) == 1
     assert ranker.network.attach(UniversalRanker(sp.eye(20).tocsr()).features).falls_back()
-    assert len(told) == 2 and "no user has two" in told[1]  # once of each data set
+    assert len(messages) == 2 and "no user has two" in messages[1]  # once for each dataset
     assert ranker.network.attach(UniversalRanker(sp.eye(30).tocsr()).features).falls_back()
-    assert len(told) == 3
+    assert len(messages) == 3
 
 
 def test_popularity_ranks_until_somebody_has_two_interactions():
