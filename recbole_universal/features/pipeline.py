@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from recbole_universal import arguments
+from recbole_universal.array_store import DEFAULT_GB, ArrayStore, array_digest, canonical_json
 from recbole_universal.features.activity import ActivityFeatures
-from recbole_universal.features.cache import DEFAULT_GB, ArrayCache, array_digest, canonical_json
 from recbole_universal.features.cooccurrence import CooccurrenceFeatures
 from recbole_universal.features.family import FamilyFeatures, FeatureFamily
 from recbole_universal.features.interaction import InteractionFeatures
@@ -185,7 +185,7 @@ class FeaturePipeline:
         if cache_gb is not None and not (number and cache_gb >= 0):
             shown = arguments.shown(cache_gb)
             raise ValueError(f"universal_cache_gb: must be a number of at least 0, or empty for no limit, not {shown}")
-        self.cache = ArrayCache(cache_dir or None, limit_gb=cache_gb)
+        self.cache = ArrayStore(cache_dir or None, limit_gb=cache_gb)
         self.dims = {name: family.dims for name, family in self.families.items()}
         self.schema = self._make_schema()
 

@@ -19,8 +19,9 @@ from recbole.evaluator import metric_types
 
 from recbole_universal import arguments
 from recbole_universal.features import pipeline
-from recbole_universal.plugin.support_query import EVAL_GROUPS
-from recbole_universal.plugin.universal_mlp import LIST_LOSSES, TRAIN_STAGES
+from recbole_universal.plugin.universal_mlp import TRAIN_STAGES
+from recbole_universal.plugin.unseen import EVAL_GROUPS
+from recbole_universal.ranking.list_loss import LIST_LOSSES
 from recbole_universal.ranking.mixing import SCORE_SPACES
 from recbole_universal.ranking.scorer import COMBINATIONS, LARGEST_LAYER, MOST_LAYERS, MOST_NETWORKS
 

@@ -12,8 +12,8 @@ import sklearn
 import torch
 from features_data import FAST, random_matrix
 
+from recbole_universal.array_store import ArrayStore, canonical_json
 from recbole_universal.features import FAMILIES, FamilyFeatures, FeaturePipeline, pipeline
-from recbole_universal.features.cache import ArrayCache, canonical_json
 
 EMBEDDED = {"node2vec", "cooccurrence", "interaction"}
 RANDOM = EMBEDDED | {"proximity"}  # what a seed, a device or a library has a part in
@@ -32,8 +32,8 @@ def keys(monkeypatch, tmp_path):
     def embed(graph, *, embedding_dim, **settings):
         return np.zeros((graph.n_nodes, embedding_dim), dtype=np.float32)
 
-    monkeypatch.setattr(ArrayCache, "load", load)
-    monkeypatch.setattr(ArrayCache, "store", lambda self, kind, key, arrays: None)
+    monkeypatch.setattr(ArrayStore, "load", load)
+    monkeypatch.setattr(ArrayStore, "store", lambda self, kind, key, arrays: None)
     monkeypatch.setattr(pipeline, "node2vec", embed)
     monkeypatch.setattr(pipeline.arguments, "device", torch.device)  # one that is not there will do
     for family in FAMILIES.values():
