@@ -36,13 +36,14 @@ from zero_shot import markdown
 from recbole_universal.app.analysis.measures import column_distances
 from recbole_universal.app.quick_start import source_lists
 from recbole_universal.features.fields import LIST_LABEL, LIST_MASK, column
-from recbole_universal.features.proximity import column_groups, ndcg
+from recbole_universal.features.proximity_columns import column_groups
 from recbole_universal.files import write_text
 from recbole_universal.graph import SCORERS
+from recbole_universal.metrics import ndcg
 from recbole_universal.plugin.dataset import pipeline_from_config
 from recbole_universal.ranking.candidate_lists import CandidateLists, list_store
+from recbole_universal.ranking.network import UniversalNetwork
 from recbole_universal.ranking.pretraining import Pretrainer
-from recbole_universal.ranking.scorer import UniversalScorer
 
 #: Scorers of one kind, whose columns are left out together.
 KINDS = {
@@ -52,7 +53,7 @@ KINDS = {
     "filters": ["low_pass", "mid_pass", "full_pass"],
     "regressions": ["regression", "middle_regression", "strong_regression"],
     "popularity": ["popularity"],
-    "trusted scorers": ["trusted scorers"],
+    "trusted scorers": ["scorer averages"],
     "activity": ["activity"],
 }
 SIZES = {"linear": [], "one layer of 16": [16], "one layer of 64": [64], "two of 256": [256, 256]}
@@ -78,7 +79,7 @@ class WithoutColumns(CandidateLists):
 def trained(blocks, settings: dict, dropped: list[int], seed: int) -> Pretrainer:
     """A model trained on blocks of lists."""
     torch.manual_seed(seed)
-    scorer = UniversalScorer(
+    scorer = UniversalNetwork(
         {"proximity": {"user": 0, "item": 0, "pair": blocks[0][PAIR].shape[-1]}},
         settings["mlp_hidden_size"],
         64,

@@ -35,7 +35,7 @@ from zero_shot import Split, base_scores, peer_row, sampled
 from recbole_universal import UniversalRanker
 from recbole_universal.files import write_text
 from recbole_universal.ranking.mixing import SCORE_SPACES, mix, to_space
-from recbole_universal.ranking.scorer import floored
+from recbole_universal.ranking.ranking_network import mask_non_candidates
 from recbole_universal.ranking.weight_choice import WEIGHTS, one_standard_error
 
 DEFAULT_SPACE = "z-score"
@@ -78,7 +78,7 @@ class UniversalScores(Scores):
 
     def in_space(self, space: str) -> dict[str, torch.Tensor]:
         """See :meth:`Scores.in_space`."""
-        return {part: to_space(floored(values), space) for part, values in self.parts.items()}
+        return {part: to_space(mask_non_candidates(values), space) for part, values in self.parts.items()}
 
 
 def judged(split: Split, rows: torch.Tensor, part: str) -> np.ndarray:
@@ -106,11 +106,11 @@ def mixture(base: Scores, other: Scores, space: str) -> dict:
 
 def universal_scores(split: Split, model: str):
     """A function from users to scores of a frozen universal model."""
-    scorer = UniversalRanker(split.train, model, seed=split.keys["seed"]).scorer
+    network = UniversalRanker(split.train, model, seed=split.keys["seed"]).network
 
     @torch.no_grad()
     def scores(users: np.ndarray) -> np.ndarray:
-        return scorer.score_all(torch.from_numpy(users)).numpy()
+        return network.score_all(torch.from_numpy(users)).numpy()
 
     return scores
 

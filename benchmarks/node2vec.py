@@ -219,11 +219,30 @@ def race(contenders: dict[str, tuple[Callable, np.ndarray]], rounds: int) -> tup
     return speed, share
 
 
+def held_out_edges(full: InteractionGraph, share: float, seed: int) -> tuple[InteractionGraph, np.ndarray, np.ndarray]:
+    """A graph without a random share of each user's interactions, and the users and items of these.
+
+    The number of a user's held-out interactions is rounded at random, so that its expectation is exact. A user keeps at
+    least one interaction.
+    """
+    rng = np.random.default_rng(seed)
+    users, items = full.edges()
+    n_held_out = np.floor(share * full.user_degree + rng.random(full.n_users)).astype(np.int64)
+    n_held_out = np.minimum(n_held_out, np.maximum(full.user_degree - 1, 0))
+    # Edges in random order within each user: the first ones are held out.
+    shuffled = np.lexsort((rng.random(full.n_edges), users))
+    rank = np.arange(full.n_edges) - full.user_item.indptr[users]
+    held_out = np.zeros(full.n_edges, dtype=bool)
+    held_out[shuffled[rank < n_held_out[users]]] = True
+    entries = (full.user_item.data[~held_out], (users[~held_out], items[~held_out]))
+    return InteractionGraph(sp.csr_matrix(entries, shape=full.user_item.shape)), users[held_out], items[held_out]
+
+
 class LinkPrediction:
     """Held-out interactions and as many random pairs that are no interaction, of users and items in the graph."""
 
     def __init__(self, full: InteractionGraph, seed: int) -> None:
-        self.graph, users, items = full.split_support_query(0.2, seed)
+        self.graph, users, items = held_out_edges(full, 0.2, seed)
         seen = self.graph.item_degree[items] > 0
         self.n_users, self.users, self.items = full.n_users, users[seen], items[seen]
         rng = np.random.default_rng(seed)

@@ -45,10 +45,10 @@ from results import add_result, read_results
 from zero_shot import PublishedSplit
 
 from recbole_universal import UniversalRanker
-from recbole_universal.features.proximity import ndcg
 from recbole_universal.files import write_text
 from recbole_universal.graph import scorers
 from recbole_universal.graph.item_models import nearest_neighbors
+from recbole_universal.metrics import ndcg
 
 N_BATCHES = 40
 EPOCH = "yelp2018, one epoch of LightGCN in batches of {}"
@@ -78,7 +78,7 @@ def ranking(data_path: str) -> dict:
 
     def scores(users: np.ndarray) -> np.ndarray:
         with torch.no_grad():
-            return ranker.scorer.score_all(torch.from_numpy(users)).numpy()
+            return ranker.network.score_all(torch.from_numpy(users)).numpy()
 
     metrics = split.evaluate(scores, "test")
     end = time.perf_counter()

@@ -40,8 +40,8 @@ from results import add_result, read_results
 
 from recbole_universal import UniversalRanker
 from recbole_universal.checkpoint import load_pretrained
-from recbole_universal.features.proximity import ndcg
 from recbole_universal.files import atomic_write, write_text
+from recbole_universal.metrics import ndcg
 from recbole_universal.plugin.dataset import training_matrix
 
 # Batches larger than RecBole's 2048, so that a graph model takes minutes; MultiVAE's are of users.
@@ -219,9 +219,9 @@ def zero_shot_row(split: Split, model: str) -> dict:
     """A frozen pre-trained model."""
     start = time.perf_counter()
     pretrained = load_pretrained(model)
-    scorer = UniversalRanker(split.train, pretrained, seed=split.keys["seed"]).scorer
+    network = UniversalRanker(split.train, pretrained, seed=split.keys["seed"]).network
     with torch.no_grad():
-        metrics = split.evaluate(lambda users: scorer.score_all(torch.from_numpy(users)).numpy(), "test")
+        metrics = split.evaluate(lambda users: network.score_all(torch.from_numpy(users)).numpy(), "test")
     return {**metrics, "seconds": time.perf_counter() - start, "sources": len(pretrained.card.get("sources", ()))}
 
 

@@ -28,7 +28,7 @@ from recbole_universal.model_json import FORMAT, read_description, weight_shapes
 
 _JSON, _CARD = "model.json", "README.md"
 _SHIPPED = Path(__file__).resolve().parent / "pretrained"
-# A model of the most weights that UniversalScorer builds is smaller.
+# A model of the most weights that UniversalNetwork builds is smaller.
 _MOST_BYTES, _MOST_HEADER_BYTES = 2**28, 2**24
 
 
@@ -38,7 +38,7 @@ class Pretrained:
 
     Attributes:
         state_dict: weights by name.
-        schema: what they mean: ``features`` (``FeaturePipeline.schema``) and ``network`` (``UniversalScorer.network``).
+        schema: what they mean: ``features`` (``FeaturePipeline.schema``), ``network`` (``UniversalNetwork.arguments``).
         card: where they come from: name, sources, metrics, versions, seed, command.
     """
 

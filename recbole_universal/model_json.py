@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from recbole_universal.features.pipeline import largest_argument, pipeline_of
-from recbole_universal.ranking.scorer import UniversalScorer
+from recbole_universal.ranking.network import UniversalNetwork
 
 FORMAT = 1
 _MOST_BYTES = 2**20
@@ -76,12 +76,12 @@ def weight_shapes(schema: dict[str, Any]) -> dict[str, list[int]]:
     try:
         pipeline = pipeline_of(schema["features"])
         with torch.device("meta"):
-            scorer = UniversalScorer(pipeline.dims, **schema["network"])
+            network = UniversalNetwork(pipeline.dims, **schema["network"])
     except ValueError as error:
         raise ValueError(f"describes no model of this version of recbole_universal: {_short(error, str)}") from error
     if pipeline.schema != schema["features"]:
         raise ValueError("has entries in schema.features that do not fit their schema_hash.")
-    return {name: list(tensor.shape) for name, tensor in scorer.state_dict().items()}
+    return {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
 
 
 def _check_features(features: dict[str, Any]) -> None:

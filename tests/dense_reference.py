@@ -146,19 +146,19 @@ class Columns:
     Args:
         own: interactions [n_users, n_items].
         scores: of :func:`scores`.
-        trust: by scorer.
+        weights: of the scorers, [n_scorers].
         top_k: candidates of each scorer.
     """
 
-    def __init__(self, own: np.ndarray, scores: np.ndarray, trust: np.ndarray, top_k: int) -> None:
+    def __init__(self, own: np.ndarray, scores: np.ndarray, weights: np.ndarray, top_k: int) -> None:
         self.own, self.top_k = own, top_k
         user, item = degrees(own)
         self.item_percentile, self.user_percentile = percentiles(item), percentiles(user)
         # Among equals the more popular item comes first.
         self.values = np.maximum(scores, 0.0) * (1 + 1e-5 * self.item_percentile)
-        soft = np.exp(20 * trust)
-        best = trust == trust.max()
-        self.ways = np.stack([soft / soft.sum(), best / best.sum()])
+        soft = np.exp(20 * weights)
+        best = weights == weights.max()
+        self.averages = np.stack([soft / soft.sum(), best / best.sum()])
 
     def unseen(self, user: int) -> np.ndarray:
         return np.where(self.own[user] > 0, 0.0, self.values[:, user])
@@ -193,8 +193,8 @@ class Columns:
             rank = np.array(above) - (how < 0)
             nearness = 1 - np.log1p(np.where(values > 0, np.maximum(rank, 0), 400)) / math.log(401)
             scored = np.stack([share, excess, nearness])
-            trusted = np.stack([np.tensordot(way, kind, axes=1) for way in self.ways for kind in scored])
-            found.append(np.concatenate([*scored, trusted, self._context(user, items)]).T)
+            averages = np.stack([np.tensordot(weights, kind, axes=1) for weights in self.averages for kind in scored])
+            found.append(np.concatenate([*scored, averages, self._context(user, items)]).T)
         return found[0], found[1], found[2]
 
     def _context(self, user: int, items: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from safetensors.torch import save
 
 from recbole_universal import FeaturePipeline, UniversalRanker, checkpoint
 from recbole_universal.checkpoint import load_pretrained, save_pretrained, shipped
-from recbole_universal.ranking.scorer import UniversalScorer
+from recbole_universal.ranking.network import UniversalNetwork
 
 PIPELINE = FeaturePipeline(["activity"], {"activity": {"n_bins": 3}})
 NETWORK = {"mlp_hidden_size": [4], "embedding_size": 2, "dropout_prob": 0.0, "feature_combination": "concatenation"}
@@ -31,7 +31,7 @@ FIRST = "scorers.0.user_tower.1.weight"  # [4, 3]
 
 def weights_of(seed: int) -> dict[str, torch.Tensor]:
     torch.manual_seed(seed)
-    return UniversalScorer(PIPELINE.dims, **NETWORK).state_dict()
+    return UniversalNetwork(PIPELINE.dims, **NETWORK).state_dict()
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ class Movies:
         """Item ids of the top-10 lists, int64 [n_users, 10]; items of one score, which universal-paper has, by id."""
         if name == "universal-base":
             return self.tokens[self.ranked[name][:, :10]]
-        scores = self.rankers[name].scorer.score_all(torch.from_numpy(self.users)).detach().numpy()
+        scores = self.rankers[name].network.score_all(torch.from_numpy(self.users)).detach().numpy()
         scores[self.matrix[self.users].nonzero()] = -np.inf
         scores[:, 0] = -np.inf
         order = np.lexsort((np.broadcast_to(self.tokens, scores.shape), -np.round(scores, 4)), axis=1)
@@ -149,8 +149,8 @@ def test_ndcg_of_the_test_part(movies, name, expected, tolerance):
 
 def test_the_network_ranks_and_not_popularity(movies):
     for ranker in movies.rankers.values():
-        assert not ranker.why_popularity()
-    assert not movies.rankers["universal-base"].why_popularity(fast=True)
+        assert not ranker.fallback_reason()
+    assert not movies.rankers["universal-base"].fallback_reason(fast=True)
 
 
 if __name__ == "__main__":

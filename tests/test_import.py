@@ -14,7 +14,7 @@ import recbole_universal
 
 PACKAGE = Path(recbole_universal.__file__).parent
 CORE = ("io", "graph", "features", "ranking")
-CORE_FILES = ("arguments", "array_store", "checkpoint", "files", "model_json", "signals")
+CORE_FILES = ("arguments", "array_store", "checkpoint", "files", "metrics", "model_json", "signals")
 
 
 def python(code: str) -> str:

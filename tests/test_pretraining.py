@@ -24,15 +24,16 @@ from recbole_universal import FeaturePipeline, UniversalMLP, UniversalRanker
 from recbole_universal.app import quick_start
 from recbole_universal.checkpoint import Pretrained, load_pretrained
 from recbole_universal.features.fields import LIST_LABEL, LIST_MASK
-from recbole_universal.features.proximity import support_query_split
 from recbole_universal.files import locked_folder
+from recbole_universal.graph.held_out import support_query_split
 from recbole_universal.plugin import loader
 from recbole_universal.plugin.dataset import training_matrix
 from recbole_universal.plugin.loader import CandidateListDataLoader
 from recbole_universal.plugin.mlp_trainer import UniversalMLPTrainer
 from recbole_universal.plugin.unseen import unseen_groups
 from recbole_universal.ranking.candidate_lists import CandidateLists, make_candidate_lists
-from recbole_universal.ranking.scorer import BOUND, UniversalScorer
+from recbole_universal.ranking.network import UniversalNetwork
+from recbole_universal.ranking.ranking_network import BOUND
 
 FEATURES = {"universal_features": ["proximity"], "universal_feature_args": {"proximity": {"top_k": 10}}}
 
@@ -151,8 +152,8 @@ def test_every_candidate_is_above_every_other_item(sources):
     last = "scorers.0.pair_head.4.weight"
     sure = Pretrained({**pretrained.state_dict, last: pretrained.state_dict[last] * 1e4}, pretrained.schema, {})
     matrix = sp.csr_matrix((np.random.default_rng(0).random((40, 30)) < 0.2).astype(np.float32))
-    scorer = UniversalRanker(matrix, sure).scorer
-    scorer.outdone_by_popularity = lambda: False
+    scorer = UniversalRanker(matrix, sure).network
+    scorer.falls_back = lambda: False
     users = torch.arange(40)
     scores = scorer.score_all(users)
     candidate = torch.zeros(40, 31, dtype=torch.bool)
@@ -358,10 +359,10 @@ def test_proximity_is_no_column(sources):
 def test_a_network_that_cannot_be_built():
     dims = {"proximity": {"user": 0, "item": 0, "pair": 3}}
     with pytest.raises(ValueError, match="mlp_hidden_size"):
-        UniversalScorer(dims, [0], 4, 0.0, "concatenation")
+        UniversalNetwork(dims, [0], 4, 0.0, "concatenation")
 
 
-def test_batches_are_limit_sampler_their_longest_list():
+def test_batches_are_cut_to_their_longest_list():
     mask = torch.tensor([[1, 0, 0], [1, 1, 0]]).bool()
     block = {"pair_x": torch.ones(2, 3, 2), LIST_LABEL: mask.clone(), LIST_MASK: mask}
     batches = CandidateLists([block, block])

@@ -47,8 +47,8 @@ from recbole_universal.ranking.candidate_lists import (
     list_store,
     make_candidate_lists,
 )
+from recbole_universal.ranking.network import UniversalNetwork
 from recbole_universal.ranking.pretraining import Pretrainer
-from recbole_universal.ranking.scorer import UniversalScorer
 from recbole_universal.signals import one_line_when_stopped
 
 logger = logging.getLogger(__name__)
@@ -155,7 +155,7 @@ def _pretrain(config, files, config_dict, sources: dict[str, dict[str, Any]], fo
                 "candidates; leave it out."
             )
     init_seed(config["seed"], config["reproducibility"])
-    scorer = UniversalScorer(pipeline.dims, *(config[key] for key in NETWORK_KEYS))
+    scorer = UniversalNetwork(pipeline.dims, *(config[key] for key in NETWORK_KEYS))
     held_out = {name: CandidateLists(lists[name]) for name in config["pretrain_held_out"] or ()}
     trainer = Pretrainer(
         scorer,
@@ -187,7 +187,7 @@ def _pretrain(config, files, config_dict, sources: dict[str, dict[str, Any]], fo
         "command": config["pretrain_command"] or "recbole_universal.pretrain",
     }
     return save_pretrained(
-        folder / "model", scorer.state_dict(), {"features": pipeline.schema, "network": scorer.network}, card
+        folder / "model", scorer.state_dict(), {"features": pipeline.schema, "network": scorer.arguments}, card
     )
 
 

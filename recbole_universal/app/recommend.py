@@ -142,25 +142,26 @@ class _Job:
 
     def lists(self) -> Iterator[_Lists]:
         """The lists of all users, a block of users at a time."""
+        from recbole_universal.graph.popularity import popularity_order, popularity_share
         from recbole_universal.ranking.ranker import UniversalRanker
 
         matrix, rows, item_order = self.table.matrix()
         rows = np.where(self._places < 0, -1, rows[self._places])
         ranker = UniversalRanker(matrix, self._pretrained, device=self._device, show_progress=self._show_progress)
-        ranker.tell = self._report
+        ranker.on_fallback = self._report
         if self._fast:
             ranker.prepare_fast()  # here, with its own progress bar
         ranker.show_progress = False  # one bar over all blocks, not one for each
         # A user without interactions is no row of the matrix: who is asked for changes nobody else's list.
-        popularity = np.bincount(matrix.indices, minlength=matrix.shape[1])
-        popular = np.argsort(-popularity, kind="stable")[: self._top_k]
-        share = (popularity[popular] / popularity.max()).astype(np.float32)
+        degree = np.bincount(matrix.indices, minlength=matrix.shape[1])
+        popular = popularity_order(degree)[: self._top_k]
+        share = popularity_share(degree)[popular]
         n_short = n_empty = 0
         with tqdm(total=len(rows), desc="recommending", unit="user", disable=not self._show_progress) as bar:
             for start in range(0, len(rows), _BLOCK_USERS):
                 part = rows[start : start + _BLOCK_USERS]
                 known = part >= 0
-                items, scores = (np.tile(values, (len(part), 1)) for values in (popular, share))
+                items, scores = np.tile(popular, (len(part), 1)), np.tile(share, (len(part), 1))
                 if known.any():
                     items[known], scores[known] = ranker.top_k(
                         part[known], self._top_k, not self._include_seen, fast=self._fast

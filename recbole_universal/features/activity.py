@@ -52,6 +52,6 @@ class ActivityFeatures(FeatureFamily):
             item=self.binning.counts(graph.item_marginal, graph.item_degree > 0),
         )
 
-    def updated(self, features: FamilyFeatures, graph: InteractionGraph) -> FamilyFeatures:
-        """See :meth:`FeatureFamily.updated`: counting is all there is to do, so this equals computing anew."""
+    def with_interactions(self, features: FamilyFeatures, graph: InteractionGraph) -> FamilyFeatures:
+        """See :meth:`FeatureFamily.with_interactions`. Only counts change, so this equals computing anew."""
         return self.compute(graph)

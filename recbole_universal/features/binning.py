@@ -1,7 +1,7 @@
 """Bins of heavy-tailed statistics: percentile bins, soft or hard, and logarithmic bins.
 
-Everything here is a pure function of its arguments. An entity without data has an all-zero row: it belongs to no
-bin, which differs from belonging to the lowest.
+Everything here is a pure function of its arguments. An entity without data has an all-zero row. It belongs to no bin,
+not to the lowest one.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def _as_values(values: Any, mask: Any) -> tuple[NDArray[np.float64], NDArray[np.
 def percentile(values: Any, mask: Any = None) -> NDArray[np.float64]:
     """Mid-rank percentile of each value among the entities that have data.
 
-    It is the share of entities below plus half the share of equals. It is one division of two integers, so it is
-    exactly unchanged when the data are duplicated as disjoint copies.
+    The percentile is the share of entities with a lower value plus half the share of equals, itself included. It is
+    one division of two integers, so it is exactly the same on several disjoint copies of the data.
 
     Args:
         values: statistic of each entity, [n].
@@ -96,10 +96,10 @@ def hard_one_hot(fractions: Any, n_bins: int) -> NDArray[np.float32]:
 
 
 def log_one_hot(values: Any, n_bins: int, *, base: float = 2.0, first: float = 1.0, mask: Any = None) -> NDArray:
-    """Membership in bins whose edges are fixed powers, hence comparable between data sets.
+    """Membership in bins whose edges are fixed powers, hence comparable between datasets.
 
-    Bin k holds ``first * base**k <= value < first * base**(k+1)``; the first bin also holds all below it, and the
-    last bin is open above. With the defaults: 1 | 2-3 | 4-7 | 8-15 | ...
+    Bin k holds ``first * base**k <= value < first * base**(k+1)``; the first bin also holds all lower values,
+    and the last bin all higher values. With the defaults: 1 | 2-3 | 4-7 | 8-15 | ...
 
     Args:
         values: statistic of each entity, [n].

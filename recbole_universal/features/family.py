@@ -194,7 +194,7 @@ class FeatureFamily(ABC):
             ValueError: if the arguments do not fit the data, for example more clusters than nodes.
         """
 
-    def updated(self, features: FamilyFeatures, graph: InteractionGraph) -> FamilyFeatures | None:
+    def with_interactions(self, features: FamilyFeatures, graph: InteractionGraph) -> FamilyFeatures | None:
         """Features that interactions which arrived later change, without computing all anew.
 
         Args:

@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 #: Version of the meaning of the features; part of every schema.
 SCHEMA_VERSION = 1
 #: Version of the stored numbers; raise it with every change of code that changes any of them.
-CACHE_VERSION = 4
+CACHE_VERSION = 5
 
 #: Every feature family by name.
 FAMILIES: dict[str, type[FeatureFamily]] = {
@@ -228,8 +228,8 @@ class FeaturePipeline:
         graph = matrix if isinstance(matrix, InteractionGraph) else InteractionGraph(matrix)
         return _Run(self, graph, part).features()
 
-    def updated(self, features: UniversalFeatures, matrix: sp.spmatrix | sp.sparray) -> UniversalFeatures:
-        """Features of a data set that has grown, from those before; see :meth:`FeatureFamily.updated`.
+    def with_interactions(self, features: UniversalFeatures, matrix: sp.spmatrix | sp.sparray) -> UniversalFeatures:
+        """Features of a data set that has grown, from those before; see :meth:`FeatureFamily.with_interactions`.
 
         Args:
             features: what this pipeline computed before.
@@ -243,7 +243,7 @@ class FeaturePipeline:
             raise ValueError(f"features: must be what this pipeline computed before, got {arguments.shown(features)}.")
         families: dict[str, FamilyFeatures] = {}
         for name, family in self.families.items():
-            updated = family.updated(features[name], graph)
+            updated = family.with_interactions(features[name], graph)
             if updated is None:
                 return self(graph)
             families[name] = updated

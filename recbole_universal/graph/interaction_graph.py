@@ -97,41 +97,6 @@ class InteractionGraph:
         indices = np.concatenate([self.user_item.indices.astype(np.int64) + self.n_users, self.item_user.indices])
         return indptr, indices
 
-    def split_support_query(self, query_ratio: float, seed: int) -> tuple[InteractionGraph, np.ndarray, np.ndarray]:
-        """Hide a random part of each user's interactions.
-
-        A user with d interactions loses ``query_ratio * d`` of them, rounded up or down at random so that the
-        expectation is exact, and never the last one: a user with one interaction keeps it in the support
-        part. Items may lose all their interactions.
-
-        Args:
-            query_ratio: share of the interactions to hide, above 0 and below 1.
-            seed: seed of the split, a non-negative int.
-
-        Returns:
-            The support graph (same shape, weights kept) and the users and items of the hidden query
-            interactions, int64 ``[n_query]`` each, sorted by user, then by item. Every interaction is in
-            exactly one of the two.
-
-        Raises:
-            ValueError: if ``query_ratio`` is not between 0 and 1, or ``seed`` is no seed.
-        """
-        if not arguments.is_real(query_ratio) or not 0.0 < query_ratio < 1.0:
-            raise ValueError(f"query_ratio must be above 0 and below 1, got {arguments.shown(query_ratio)}")
-        rng = np.random.default_rng(arguments.seed("split", seed))
-        users, items = self.edges()
-        n_query = np.floor(query_ratio * self.user_degree + rng.random(self.n_users)).astype(np.int64)
-        n_query = np.minimum(n_query, np.maximum(self.user_degree - 1, 0))
-        # Edges stay grouped by user, in random order within the user: the first n_query of each group are hidden.
-        shuffled = np.lexsort((rng.random(self.n_edges), users))
-        rank = np.arange(self.n_edges) - self.user_item.indptr[users]
-        hidden = np.zeros(self.n_edges, dtype=bool)
-        hidden[shuffled[rank < n_query[users]]] = True
-        support = sp.csr_matrix(
-            (self.user_item.data[~hidden], (users[~hidden], items[~hidden])), shape=self.user_item.shape
-        )
-        return InteractionGraph(support), users[hidden], items[hidden]
-
     def canonical_order(self) -> tuple[np.ndarray, np.ndarray]:
         """Orders of users and items that depend on the graph alone, not on the ids given.
 

@@ -70,7 +70,7 @@ class UniversalMLPTrainer(Trainer):
         if self.config["train_stage"] == "finetune":
             card["sources"] += load_pretrained(self.config["pretrained"]).card.get("sources", [])
             card["description"] = f"[{self.config['pretrained']}], fine-tuned on one dataset."
-        save_pretrained(folder, weights, {"features": self.model.schema, "network": self.model.scorer.network}, card)
+        save_pretrained(folder, weights, {"features": self.model.schema, "network": self.model.scorer.arguments}, card)
         if verbose:
             self.logger.info("Saving as a pre-trained model: %s", folder)
 

@@ -23,7 +23,7 @@ from recbole_universal.plugin.universal_mlp import TRAIN_STAGES
 from recbole_universal.plugin.unseen import EVAL_GROUPS
 from recbole_universal.ranking.list_loss import LIST_LOSSES
 from recbole_universal.ranking.mixing import SCORE_SPACES
-from recbole_universal.ranking.scorer import COMBINATIONS, LARGEST_LAYER, MOST_LAYERS, MOST_NETWORKS
+from recbole_universal.ranking.network import COMBINATIONS, LARGEST_LAYER, MOST_LAYERS, MOST_NETWORKS
 
 #: Keys that change what a saved data set or saved data loaders hold.
 DATA_KEYS = (

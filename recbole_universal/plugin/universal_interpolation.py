@@ -20,8 +20,7 @@ from recbole_universal.plugin.dataset import training_matrix
 from recbole_universal.plugin.shared_features import shared_features
 from recbole_universal.plugin.universal_mlp import check_ids
 from recbole_universal.ranking.mixing import mix, to_space
-from recbole_universal.ranking.ranker import scorer_of
-from recbole_universal.ranking.scorer import UniversalScorer, floored
+from recbole_universal.ranking.ranking_network import RankingNetwork, load_network, mask_non_candidates
 
 #: Bins of user activity for ``interpolation_weight: by_activity``.
 N_BINS = 5
@@ -84,7 +83,7 @@ class UniversalInterpolation(AbstractRecommender):
         with torch.random.fork_rng(devices=[]):
             self._universal_scorer = [self._load_universal(config, matrix)]  # in a list, so that it is no submodule
 
-    def _load_universal(self, config: Any, matrix: sp.csr_matrix) -> UniversalScorer:
+    def _load_universal(self, config: Any, matrix: sp.csr_matrix) -> RankingNetwork:
         """The pre-trained network with the features of the training interactions."""
         pretrained = load_pretrained(config["pretrained"])
         pipeline = pipeline_of(
@@ -99,7 +98,7 @@ class UniversalInterpolation(AbstractRecommender):
         for name in sorted(pretrained.state_dict):
             digest.update(pretrained.state_dict[name].numpy().tobytes())
         self.universal_digest = digest.hexdigest()
-        return scorer_of(pretrained, pipeline).to(config["device"]).attach(shared_features(pipeline, matrix, config))
+        return load_network(pretrained, pipeline).to(config["device"]).attach(shared_features(pipeline, matrix, config))
 
     def universal_bins(self, users: torch.Tensor) -> torch.Tensor:
         """Activity bin of each user id, int64 [n_users]; bin 0 is the least active.
@@ -205,7 +204,7 @@ class UniversalInterpolation(AbstractRecommender):
                 "infinity, so its scores cannot be interpolated. Check its training (learning rate, loss)."
             )
         alone = self._universal_scores(interaction[self.universal_user])[:, 1:]
-        return to_space(base, self.universal_space), to_space(floored(alone), self.universal_space), alone
+        return to_space(base, self.universal_space), to_space(mask_non_candidates(alone), self.universal_space), alone
 
     @contextlib.contextmanager
     def universal_score_cache(self) -> Iterator[None]:

@@ -13,16 +13,17 @@ from recbole.utils import InputType
 from recbole_universal.checkpoint import load_pretrained
 from recbole_universal.features.fields import LIST_LABEL, column
 from recbole_universal.ranking.list_loss import list_loss
-from recbole_universal.ranking.scorer import UniversalScorer
+from recbole_universal.ranking.network import UniversalNetwork
+from recbole_universal.ranking.ranking_network import RankingNetwork
 
 #: Values of ``train_stage`` for a run of RecBole.
 TRAIN_STAGES = ("in_domain", "zero_shot", "finetune")
-#: Config keys of the network, in the order of the arguments of ``UniversalScorer``.
+#: Config keys of the network, in the order of the arguments of ``UniversalNetwork``.
 NETWORK_KEYS = ("mlp_hidden_size", "embedding_size", "dropout_prob", "feature_combination", "n_networks")
 
 
 class UniversalMLP(GeneralRecommender):
-    """RecBole model around :class:`~recbole_universal.ranking.scorer.UniversalScorer`.
+    """RecBole model around :class:`~recbole_universal.ranking.ranking_network.RankingNetwork`.
 
     Without the family ``proximity`` it is trained pairwise with BPR (Rendle et al., UAI 2009) on RecBole's batches.
     Features of ``proximity`` would contain the training interaction itself. With it, the model is trained on candidate
@@ -64,7 +65,7 @@ class UniversalMLP(GeneralRecommender):
             )
         self.list_loss_name = config["list_loss"]
         self.schema = features.schema
-        self.scorer = UniversalScorer(dataset.universal_pipeline.dims, *(config[key] for key in NETWORK_KEYS))
+        self.scorer = RankingNetwork(dataset.universal_pipeline.dims, *(config[key] for key in NETWORK_KEYS))
         self.loss = BPRLoss()
         if self.train_stage != "in_domain":
             self._load_pretrained(config["pretrained"])
@@ -171,7 +172,7 @@ def refuse_other_schema(saved: dict, schema: dict, what: str) -> None:
         )
 
 
-def _freeze_all_but_last_layers(scorer: UniversalScorer) -> None:
+def _freeze_all_but_last_layers(scorer: UniversalNetwork) -> None:
     for parameter in scorer.parameters():
         parameter.requires_grad_(False)
     scorer.combination_logits.requires_grad_(True)

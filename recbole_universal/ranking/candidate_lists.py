@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from recbole_universal.array_store import ArrayStore, array_digest
 from recbole_universal.features import FeaturePipeline, UniversalFeatures
 from recbole_universal.features.fields import LIST_LABEL, LIST_MASK, column
-from recbole_universal.features.proximity import support_query_split
+from recbole_universal.graph.held_out import support_query_split
 
 Block = dict[str, torch.Tensor]
 

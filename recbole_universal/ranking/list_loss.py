@@ -11,13 +11,13 @@ from collections.abc import Iterable, Mapping
 import torch
 
 from recbole_universal.features.fields import LIST_LABEL, LIST_MASK, column
-from recbole_universal.ranking.scorer import UniversalScorer
+from recbole_universal.ranking.network import UniversalNetwork
 
 #: Names of the losses.
 LIST_LOSSES = ("softmax", "BPR")
 
 
-def list_loss(scorer: UniversalScorer, batch: Mapping[str, torch.Tensor], name: str) -> torch.Tensor:
+def list_loss(scorer: UniversalNetwork, batch: Mapping[str, torch.Tensor], name: str) -> torch.Tensor:
     """Loss of candidate lists with held-out interactions.
 
     Args:
@@ -40,13 +40,13 @@ def list_loss(scorer: UniversalScorer, batch: Mapping[str, torch.Tensor], name: 
     return (losses.sum(dim=(1, 2)) / pairs.sum(dim=(1, 2)).clamp(min=1)).mean()
 
 
-def list_scores(scorer: UniversalScorer, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+def list_scores(scorer: UniversalNetwork, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Scores of the candidates of a block, float32 [n_lists, n_candidates]; padding has a score too."""
     return scorer(*list_columns(scorer, batch))
 
 
-def list_columns(scorer: UniversalScorer, batch: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], ...]:
-    """User, item and pair columns of a block by family, as ``UniversalScorer.forward`` takes them."""
+def list_columns(scorer: UniversalNetwork, batch: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], ...]:
+    """User, item and pair columns of a block by family, as ``UniversalNetwork.forward`` takes them."""
     sides = []
     for side in ("user", "item", "pair"):
         names = {family: column(side, family) for family in scorer.families}

@@ -15,9 +15,10 @@ from tqdm import tqdm
 
 from recbole_universal.array_store import array_digest, canonical_json, read_arrays, write_arrays
 from recbole_universal.features.fields import LIST_LABEL, LIST_MASK
+from recbole_universal.metrics import ndcg
 from recbole_universal.ranking.candidate_lists import CandidateLists
 from recbole_universal.ranking.list_loss import list_loss, list_scores, refuse_divergence
-from recbole_universal.ranking.scorer import UniversalScorer
+from recbole_universal.ranking.network import UniversalNetwork
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class Pretrainer:
 
     def __init__(
         self,
-        scorer: UniversalScorer,
+        scorer: UniversalNetwork,
         folder: str | os.PathLike[str],
         *,
         seed: int,
@@ -144,16 +145,14 @@ class Pretrainer:
     @torch.no_grad()
     def evaluate(self, lists: CandidateLists) -> float:
         """Mean NDCG@10 of the held-out items among the candidates of their list."""
-        ndcg = []
+        values = []
         for start in range(0, len(lists), _EVALUATED_LISTS):
             batch = lists.batch(range(start, min(start + _EVALUATED_LISTS, len(lists))), self.device)
             scores = list_scores(self.scorer, batch).masked_fill(~batch[LIST_MASK], -torch.inf)
             top = scores.topk(min(10, scores.shape[1]), dim=1).indices
-            discount = 1 / torch.log2(torch.arange(2, top.shape[1] + 2, device=self.device))
-            dcg = (batch[LIST_LABEL].gather(1, top) * discount).sum(dim=1)
-            n_relevant = batch[LIST_LABEL].sum(dim=1).clamp(max=top.shape[1])
-            ndcg.append(dcg / discount.cumsum(0)[n_relevant - 1])
-        return float(torch.cat(ndcg).mean())
+            hits, n_relevant = batch[LIST_LABEL].gather(1, top), batch[LIST_LABEL].sum(dim=1)
+            values.append(ndcg(hits.cpu().numpy(), n_relevant.cpu().numpy()))
+        return float(np.concatenate(values).mean())
 
     def _log(self, epoch: int, mean_loss: float, metrics: dict[str, float]) -> None:
         logger.info("epoch %d: loss %.4f, held-out NDCG@10 %s", epoch, mean_loss, metrics)
@@ -167,7 +166,7 @@ class Pretrainer:
         settings = [self.seed, self.learning_rate, self.epochs, self.stopping_step, self.batch_size, self.loss]
         lists = [train.digest(), [[name, lists.digest()] for name, lists in held_out.items()]]
         weights = array_digest({name: value.cpu().numpy() for name, value in self.scorer.state_dict().items()})
-        content = [settings, lists, self.scorer.families, self.scorer.network, weights, self.described]
+        content = [settings, lists, self.scorer.families, self.scorer.arguments, weights, self.described]
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()
 
     def _save(self, state: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:

@@ -9,8 +9,11 @@ import torch
 
 from recbole_universal import UniversalRanker
 from recbole_universal.app.analysis import measures
-from recbole_universal.features import FeaturePipeline, proximity
-from recbole_universal.features.proximity import ProximityFeatures, column_groups, n_columns
+from recbole_universal.features import FeaturePipeline, self_check
+from recbole_universal.features.proximity import ProximityFeatures
+from recbole_universal.features.proximity_columns import column_groups, n_columns
+from recbole_universal.graph import InteractionGraph
+from recbole_universal.ranking.attribution import contributions
 
 
 def communities(n_users: int = 120, n_items: int = 50, seed: int = 0) -> sp.csr_matrix:
@@ -181,22 +184,22 @@ def test_explanations_are_of_the_list():
 def test_columns_that_are_equal_for_all_candidates_contribute_nothing():
     ranker = UniversalRanker(communities())
     pairs = ranker.features["proximity"].pair
-    places = column_groups()["cosine"]
+    columns = column_groups()["cosine"]
     original = pairs.candidates
 
     def flat(users, exclude_seen=True):
         lists = original(users, exclude_seen)
-        lists.features[..., places] = 0.5
+        lists.features[..., columns] = 0.5
         return lists
 
     pairs.candidates = flat
-    _, _, found = ranker.scorer.contributions(torch.tensor([3]))
-    assert found["cosine"].abs().max() < 1e-5 < max(values.abs().max() for values in found.values())
+    _, _, by_group = contributions(ranker.network, torch.tensor([3]))
+    assert by_group["cosine"].abs().max() < 1e-5 < max(values.abs().max() for values in by_group.values())
 
 
 def test_column_groups_name_each_column_once():
-    places = [place for group in column_groups().values() for place in group]
-    assert sorted(places) == list(range(n_columns()))
+    columns = [column for group in column_groups().values() for column in group]
+    assert sorted(columns) == list(range(n_columns()))
 
 
 def test_values_of_interactions_count_once():
@@ -254,12 +257,12 @@ def test_the_analysis_credits_scorers_as_the_self_check_does(monkeypatch):
     matrix = measures.k_core(matrix, 1)
     family = ProximityFeatures(n_check_users=1000, check_share=measures.HIDDEN_SHARE)
     gains = []
-    relative = proximity._relative
-    monkeypatch.setattr(proximity, "_relative", lambda gain: gains.append(gain) or relative(gain))
-    split = proximity.support_query_split
+    relative = self_check.relative_to_best
+    monkeypatch.setattr(self_check, "relative_to_best", lambda gain: gains.append(gain) or relative(gain))
+    split = self_check.support_query_split
     parts = []
-    monkeypatch.setattr(proximity, "support_query_split", lambda *args: parts.append(split(*args)) or parts[-1])
-    family._self_check(matrix, 5, "cpu", False)
+    monkeypatch.setattr(self_check, "support_query_split", lambda *args: parts.append(split(*args)) or parts[-1])
+    family.compute(InteractionGraph(matrix), seed=5)
     held_out = measures.HeldOut(matrix, 10, 0)
     held_out.train, held_out.test = parts[0]
     held_out.users = np.flatnonzero(np.diff(held_out.test.indptr))

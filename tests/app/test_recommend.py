@@ -21,7 +21,7 @@ import recbole_universal.ranking.ranker
 from recbole_universal.app.recommend import main, recommend, write_recommendations
 from recbole_universal.checkpoint import Pretrained, save_pretrained
 from recbole_universal.features import FeaturePipeline
-from recbole_universal.ranking.scorer import UniversalScorer
+from recbole_universal.ranking.network import UniversalNetwork
 
 
 class PopularityRanker:
@@ -362,7 +362,7 @@ def test_the_command_line_in_a_process_of_its_own(tmp_path):
     pipeline = FeaturePipeline(["activity"], {"activity": {"n_bins": 3}})
     network = {"mlp_hidden_size": [4], "embedding_size": 4, "dropout_prob": 0.0, "feature_combination": "concatenation"}
     torch.manual_seed(0)
-    scorer = UniversalScorer(pipeline.dims, **network)
+    scorer = UniversalNetwork(pipeline.dims, **network)
     save_pretrained(tmp_path / "model", scorer.state_dict(), {"features": pipeline.schema, "network": network}, {})
     write(tmp_path / "x.csv", lines([*ROWS, ("", "a")]))
     command = [sys.executable, "-m", "recbole_universal", "recommend", "x.csv", "--output", "out.csv", "--top-k", "2"]

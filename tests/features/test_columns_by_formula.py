@@ -1,4 +1,4 @@
-"""Every column of every family, the trust and the self-check against a dense reference (tests/dense_reference.py)."""
+"""Columns of all families, scorer weights and self-check against a dense reference (tests/dense_reference.py)."""
 
 from __future__ import annotations
 
@@ -11,19 +11,16 @@ import scipy.sparse as sp
 import torch
 
 from recbole_universal.features import ActivityFeatures, CooccurrenceFeatures, InteractionFeatures, proximity
-from recbole_universal.features.proximity import (
-    ProximityFeatures,
-    ProximityPairs,
-    column_groups,
-    n_columns,
-    support_query_split,
-)
+from recbole_universal.features.proximity import ProximityFeatures
+from recbole_universal.features.proximity_columns import column_groups, n_columns
+from recbole_universal.features.proximity_pairs import ProximityPairs
 from recbole_universal.graph import InteractionGraph
+from recbole_universal.graph.held_out import support_query_split
 from recbole_universal.graph.scorers import LINEAR, SCORERS, GraphScorers
 
 # No two alike, the best not the first, and differences of which the weights (of sharpness 20) make much.
-TRUST = np.array([0.9 - 0.013 * ((7 * number) % 16) for number in range(16)], dtype=np.float32)
-TRUST[12] = 1.0
+WEIGHTS = np.array([0.9 - 0.013 * ((7 * index) % 16) for index in range(16)], dtype=np.float32)
+WEIGHTS[12] = 1.0
 
 
 @pytest.fixture(
@@ -34,15 +31,15 @@ TRUST[12] = 1.0
 def built(request):
     name, top_k = request.param
     own = dense.MATRICES[name]
-    pairs = ProximityPairs(GraphScorers(sp.csr_matrix(own)), TRUST, top_k)
-    return own, pairs, dense.Columns(own, dense.scores(own), TRUST.astype(np.float64), top_k)
+    pairs = ProximityPairs(GraphScorers(sp.csr_matrix(own)), WEIGHTS, top_k)
+    return own, pairs, dense.Columns(own, dense.scores(own), WEIGHTS.astype(np.float64), top_k)
 
 
 def test_there_are_sixty_columns():
     assert n_columns() == 60
     assert sorted(itertools.chain(*column_groups().values())) == list(range(60))
     assert column_groups()["p3"] == [2, 18, 34]  # as dense_reference.Columns puts them
-    assert column_groups()["trusted scorers"] == [*range(48, 54)] and column_groups()["activity"] == [*range(54, 60)]
+    assert column_groups()["scorer averages"] == [*range(48, 54)] and column_groups()["activity"] == [*range(54, 60)]
 
 
 @pytest.mark.parametrize("exclude_seen", [True, False])
@@ -61,7 +58,7 @@ def test_candidates_and_their_columns(built, exclude_seen):
         seen = set() if exclude_seen else set(np.flatnonzero(own[user]))
         assert sure <= set(items) - seen <= possible and seen <= set(items)
         columns, least, largest = expected.of(user, items)
-        scored = np.array([number < 32 or (48 <= number and number not in (50, 53)) for number in range(60)])
+        scored = np.array([index < 32 or (48 <= index and index not in (50, 53)) for index in range(60)])
         np.testing.assert_allclose(found[:, scored], columns[:, scored], rtol=1e-3, atol=1e-4)
         # Ranks of equals may be in any order.
         assert (found >= np.minimum(least, largest) - 1e-3).all() and (found <= np.maximum(least, largest) + 1e-3).all()
@@ -70,33 +67,31 @@ def test_candidates_and_their_columns(built, exclude_seen):
     assert exact > 0.9 * total
 
 
-def test_equals_are_ranked_by_popularity_whatever_their_numbers():
+def test_equals_are_ranked_by_popularity_whatever_their_indices():
     """Items 1 and 3 are equally near to user 0 by user-user cosine, and item 3 has more users; likewise 4 and 2."""
     own = np.zeros((9, 6))
     own[0, 0] = 1
     own[1, [0, 1, 3]] = own[2, [0, 4, 2]] = 1
     own[3:6, 3] = 1
     own[6:9, 2] = own[6, 5] = 1
-    pairs = ProximityPairs(GraphScorers(sp.csr_matrix(own)), TRUST, 50)
+    pairs = ProximityPairs(GraphScorers(sp.csr_matrix(own)), WEIGHTS, 50)
     lists = pairs.candidates(torch.tensor([0]))
     ranks = lists.features[0, :, 32 + list(SCORERS).index("user_cosine")]
     order = lists.items[0][ranks.argsort(descending=True)].tolist()
     assert order.index(3) < order.index(1) and order.index(2) < order.index(4)
-    assert len(set(ranks.tolist())) == len(order)  # one place each
+    assert len(set(ranks.tolist())) == len(order)  # one rank each
 
 
-def test_the_order_of_what_is_no_candidate_is_by_popularity():
+def test_non_candidates_are_in_the_order_of_popularity():
     own = np.array([[1, 0, 1, 1, 0], [0, 0, 1, 1, 0], [0, 0, 1, 0, 0]])
     scorers = GraphScorers(sp.csr_matrix(own[:, [0, 2, 3]]))
-    pairs = ProximityPairs(scorers, TRUST, 5, items=np.array([0, -1, 1, 2, -1]))
-    # Degrees 1, 3, 2, and 0 of two items without a number: four ranks.
+    pairs = ProximityPairs(scorers, WEIGHTS, 5, item_index=np.array([0, -1, 1, 2, -1]))
+    # Degrees 1, 3, 2, and 0 of two items without an index: four ranks.
     np.testing.assert_allclose(pairs.item_order, [0.5, 0.75, 0.0, 0.25, 0.75])
-    order = proximity.next_popular(np.array([4, 2, 0, 1, 3]), np.array([2, 3]), 2)
-    np.testing.assert_array_equal(order, [4, 0])
 
 
 def checked(own: np.ndarray, n_users: int, share: float, seed: int):
-    """The family's trust and self-check, and the split that they are made of."""
+    """The pair features with scorer weights and self-check, and the split that these come from."""
     family = ProximityFeatures(n_check_users=n_users, check_share=share, top_k=9)
     pair = family.compute(InteractionGraph(sp.csr_matrix(own)), seed=seed).pair
     most = min(n_users, max(20, len(own) // 4))
@@ -104,12 +99,12 @@ def checked(own: np.ndarray, n_users: int, share: float, seed: int):
     return pair, *(part.toarray() for part in parts)
 
 
-def bounds(values: np.ndarray, hidden: np.ndarray) -> tuple[float, float]:
-    """NDCG@10 of an order by ``values``, hidden items last and first among near equals."""
+def bounds(values: np.ndarray, held_out: np.ndarray) -> tuple[float, float]:
+    """NDCG@10 of an order by ``values``, held-out items last and first among near equals."""
     found = []
     for first in (-1, 1):
-        order = np.lexsort((np.arange(len(values)), -first * hidden, -np.round(values, 4)))
-        found.append(dense.ndcg(hidden[order[:10]], int(hidden.sum())))
+        order = np.lexsort((np.arange(len(values)), -first * held_out, -np.round(values, 4)))
+        found.append(dense.ndcg(held_out[order[:10]], int(held_out.sum())))
     return min(found), max(found)
 
 
@@ -119,7 +114,7 @@ def self_check():
     return pair, support, query, dense.scores(support)
 
 
-def test_hidden_interactions_are_a_share_of_the_drawn_users(self_check):
+def test_held_out_interactions_are_a_share_of_the_drawn_users(self_check):
     _, support, query, _ = self_check
     drawn = np.flatnonzero(query.sum(axis=1))
     degree = (support + query).sum(axis=1)[drawn]
@@ -137,21 +132,21 @@ def gains(support: np.ndarray, query: np.ndarray, scores: np.ndarray) -> np.ndar
     return np.moveaxis(np.array(found), 2, 0)
 
 
-def assert_relative(trust: np.ndarray, gain: np.ndarray) -> None:
-    """``trust`` is the sum of gains over users by the largest such sum, for gains between two bounds."""
+def assert_relative(weights: np.ndarray, gain: np.ndarray) -> None:
+    """``weights`` are sums of gains over the users, relative to the largest sum, for gains between two bounds."""
     low, high = gain.sum(axis=2)
     best = low.max(), high.max()
-    assert (trust >= low / best[1] - 1e-5).all() and (trust <= high / best[0] + 1e-5).all()
+    assert (weights >= low / best[1] - 1e-5).all() and (weights <= high / best[0] + 1e-5).all()
     assert (high / best[0] - low / best[1]).mean() < 0.12  # else the bounds say little
 
 
-def test_trust_is_the_ndcg_on_hidden_interactions_relative_to_the_best(self_check):
+def test_scorer_weights_are_the_ndcg_on_held_out_interactions_relative_to_the_best(self_check):
     pair, support, query, scores = self_check
-    assert_relative(pair.trust, gains(support, query, scores))
-    assert pair.trust.max() == 1 and len(np.unique(pair.trust)) > 8
+    assert_relative(pair.scorer_weights, gains(support, query, scores))
+    assert pair.scorer_weights.max() == 1 and len(np.unique(pair.scorer_weights)) > 8
 
 
-def test_the_self_check_is_made_of_the_other_halfs_trust(self_check, monkeypatch):
+def test_the_self_check_has_the_scorer_weights_of_the_other_half(self_check, monkeypatch):
     pair, support, query, scores = self_check
     check = pair.check
     drawn = np.flatnonzero(query.sum(axis=1))
@@ -160,9 +155,9 @@ def test_the_self_check_is_made_of_the_other_halfs_trust(self_check, monkeypatch
     seen = []
 
     class Seen(ProximityPairs):
-        def __init__(self, scorers, trust, *arguments, **keywords):
-            super().__init__(scorers, trust, *arguments, **keywords)
-            seen.append(trust)
+        def __init__(self, scorers, weights, *arguments, **keywords):
+            super().__init__(scorers, weights, *arguments, **keywords)
+            seen.append(weights)
 
     monkeypatch.setattr(proximity, "ProximityPairs", Seen)
     checked(dense.large(), 500, 0.3, 3)
@@ -170,50 +165,50 @@ def test_the_self_check_is_made_of_the_other_halfs_trust(self_check, monkeypatch
     for half in (0, 1):
         assert_relative(seen[half], gain[:, :, 1 - half :: 2])
         expected = dense.Columns(support, scores, seen[half].astype(np.float64), 9)
-        linear = [number for number, name in enumerate(SCORERS) if name in LINEAR]
+        linear = [index for index, name in enumerate(SCORERS) if name in LINEAR]
         for user in drawn[half::2]:
-            hidden = query[user] > 0
+            held_out = query[user] > 0
             mask = check.mask[row].numpy()
             features = check.features[row].float().numpy()[mask]
             sure, possible = expected.candidates(user)
             assert len(sure) <= mask.sum() <= len(possible)
-            assert check.label[row].sum() >= len(sure & set(np.flatnonzero(hidden)))
-            assert check.label[row].sum() <= len(possible & set(np.flatnonzero(hidden)))
-            assert check.n_hidden[row] == hidden.sum()
+            assert check.label[row].sum() >= len(sure & set(np.flatnonzero(held_out)))
+            assert check.label[row].sum() <= len(possible & set(np.flatnonzero(held_out)))
+            assert check.n_held_out[row] == held_out.sum()
             if sure == possible:  # the lists are sorted by item
                 items = np.array(sorted(sure))
-                np.testing.assert_array_equal(check.label[row].numpy()[mask], hidden[items])
+                np.testing.assert_array_equal(check.label[row].numpy()[mask], held_out[items])
                 columns, *_ = expected.of(user, items)
                 np.testing.assert_allclose(features[:, :32], columns[:, :32], atol=4e-3)
                 np.testing.assert_allclose(features[:, 54:], columns[:, 54:], atol=4e-3)
-                np.testing.assert_allclose(
-                    check.linear[row].float().numpy()[mask], columns[:, linear] @ expected.ways[0][linear], atol=4e-3
-                )
+                linear_scores = check.linear_scores[row].float().numpy()[mask]
+                np.testing.assert_allclose(linear_scores, columns[:, linear] @ expected.averages[0][linear], atol=4e-3)
             order = [item for item in popular if not support[user, item]]
-            assert check.popularity[row] == pytest.approx(dense.ndcg(hidden[order[:10]], hidden.sum()))
+            assert check.popularity_ndcg[row] == pytest.approx(dense.ndcg(held_out[order[:10]], held_out.sum()))
             row += 1
-    assert row == len(check.n_hidden) == len(drawn)
+    assert row == len(check.n_held_out) == len(drawn)
 
 
-def test_the_ndcg_and_the_lead_of_an_order(self_check):
+def test_the_ndcg_and_the_z_score_of_an_order(self_check):
     check = self_check[0].check
     scores = torch.from_numpy(np.random.default_rng(0).random(check.mask.shape))
     gain = []
     for row, values in enumerate(scores.numpy()):
-        order = [place for place in np.argsort(-values) if check.mask[row, place]]
-        gain.append(
-            dense.ndcg(check.label[row].numpy()[order[:10]], int(check.n_hidden[row])) + float(check.below[row])
-        )
+        order = [index for index in np.argsort(-values) if check.mask[row, index]]
+        ndcg = dense.ndcg(check.label[row].numpy()[order[:10]], int(check.n_held_out[row]))
+        gain.append(ndcg + float(check.tail_ndcg[row]))
     np.testing.assert_allclose(check.ndcg(scores), gain, rtol=1e-9)
-    more = np.array(gain) - check.popularity.numpy()
-    assert check.lead(scores) == pytest.approx(more.mean() / (more.std(ddof=1) / len(more) ** 0.5), abs=1e-5)
+    more = np.array(gain) - check.popularity_ndcg.numpy()
+    result = check.result(scores)
+    assert result.ndcg == pytest.approx(np.mean(gain))
+    assert result.z_score == pytest.approx(more.mean() / (more.std(ddof=1) / len(more) ** 0.5), abs=1e-5)
 
 
-def test_the_item_item_matrix_weighs_by_trust_and_scale(built):
+def test_the_item_item_matrix_weighs_by_scorer_weight_and_scale(built):
     own, pairs, expected = built
     best = np.where(own > 0, 0.0, dense.scores(own)).max(axis=2).mean(axis=1)
     related = dense.item_relations(own, 100, 6000)
-    weight = dict(zip(SCORERS, expected.ways[0] / best, strict=True))
+    weight = dict(zip(SCORERS, expected.averages[0] / best, strict=True))
     whole = sum(weight[name] * related[name] for name in LINEAR) * (own.T @ own > 0)
     np.fill_diagonal(whole, 0.0)
     np.testing.assert_allclose(pairs.item_item(own.shape[1]).toarray(), whole, rtol=2e-3, atol=1e-4 * whole.max())

@@ -11,16 +11,15 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from recbole_universal.features import FeaturePipeline, proximity
-from recbole_universal.features.proximity import (
-    ProximityFeatures,
-    ProximityPairs,
-    SelfCheck,
-    n_columns,
-    support_query_split,
-)
+from recbole_universal.features import FeaturePipeline, proximity, self_check
+from recbole_universal.features.proximity import ProximityFeatures
+from recbole_universal.features.proximity_columns import n_columns
+from recbole_universal.features.proximity_pairs import ProximityPairs
+from recbole_universal.features.self_check import CheckResult, SelfCheck, falls_back, self_check_of
 from recbole_universal.graph import scorers
+from recbole_universal.graph.held_out import support_query_split
 from recbole_universal.graph.scorers import SCORERS, GraphScorers
+from recbole_universal.metrics import ndcg
 
 
 def random_matrix(n_users: int = 40, n_items: int = 25, density: float = 0.15, seed: int = 0) -> sp.csr_matrix:
@@ -34,24 +33,24 @@ def pairs_of(matrix: sp.csr_matrix, **args):
     return FeaturePipeline(["proximity"], {"proximity": args}, seed=0)(matrix)["proximity"].pair
 
 
-def test_the_item_item_matrix_is_that_of_the_trusted_scorers():
-    """Each by trust and scale: its best score of an item that the user has not seen, on average over users."""
+def test_the_item_item_matrix_is_that_of_the_weighted_scorers():
+    """Each by weight and scale. The scale is its best score of an unseen item, averaged over the users."""
     matrix = random_matrix()
     pairs = pairs_of(matrix)
     names = list(SCORERS)
-    trust = np.zeros(len(SCORERS), dtype=np.float32)
-    trust[[names.index("rp3"), names.index("user_squared")]] = 1.0  # the second is no item-item matrix
-    trust[names.index("regression")] = 0.95
-    trusted = ProximityPairs(pairs.scorers, trust, 50, pairs.users, pairs.items)
+    weights = np.zeros(len(SCORERS), dtype=np.float32)
+    weights[[names.index("rp3"), names.index("user_squared")]] = 1.0  # the second is no item-item matrix
+    weights[names.index("regression")] = 0.95
+    weighted = ProximityPairs(pairs.scorers, weights, 50, pairs.user_index, pairs.item_index)
     scores = pairs.scorers.scores(torch.arange(pairs.scorers.n_users)).numpy()
     scores[:, pairs.scorers.matrix.nonzero()[0], pairs.scorers.matrix.nonzero()[1]] = 0.0
     best = dict(zip(names, scores.max(axis=2).mean(axis=1), strict=True))
     share = {"rp3": 1.0, "regression": np.exp(20 * -0.05)}
     expected = pairs.scorers.item_item({name: share[name] / best[name] for name in share}, 25).toarray()
-    found = trusted.item_item(25).toarray()
+    found = weighted.item_item(25).toarray()
     assert found.shape == (25, 25) and not found[0].any() and not found[:, 0].any()  # padding
     found = found[1:, 1:]
-    order = pairs.items[1:]
+    order = pairs.item_index[1:]
     expected = expected[np.ix_(order, order)]
     np.testing.assert_allclose(found / found.max(), expected / expected.max(), rtol=1e-3, atol=1e-5)
 
@@ -120,23 +119,12 @@ def test_data_at_the_edge(dense):
     assert features.shape == (*dense.shape, n_columns()) and torch.isfinite(features).all()
 
 
-def test_split_hides_some_of_each_drawn_user_and_never_all():
-    matrix = random_matrix(50, 40, 0.1)
-    support, query = support_query_split(matrix, 20, 0.5, np.random.default_rng(0))
-    assert (support + query != matrix).nnz == 0
-    assert support.multiply(query).nnz == 0
-    hidden, left = np.diff(query.indptr), np.diff(support.indptr)
-    assert (hidden > 0).sum() == 20
-    assert (left[hidden > 0] > 0).all()
-    np.testing.assert_array_equal(hidden[hidden > 0], np.round(0.5 * (hidden + left)[hidden > 0]).clip(1))
-
-
-def test_trust_is_relative_to_the_best_scorer():
+def test_scorer_weights_are_relative_to_the_best_scorer():
     pairs = pairs_of(random_matrix(200, 50, 0.1))
-    assert pairs.trust.shape == (len(SCORERS),)
-    assert pairs.trust.max() == 1 and pairs.trust.min() >= 0
-    alone = pairs_of(sp.csr_matrix(np.eye(5)))  # nothing can be hidden
-    np.testing.assert_array_equal(alone.trust, 1)
+    assert pairs.scorer_weights.shape == (len(SCORERS),)
+    assert pairs.scorer_weights.max() == 1 and pairs.scorer_weights.min() >= 0
+    alone = pairs_of(sp.csr_matrix(np.eye(5)))  # nothing can be held out
+    np.testing.assert_array_equal(alone.scorer_weights, 1)
 
 
 @pytest.mark.parametrize(
@@ -207,31 +195,31 @@ def test_many_users_make_small_blocks():
     assert many.block_users * 20000 * 5 <= 2**23 < few.block_users * 20 * len(SCORERS) * 2
 
 
-def test_the_self_check_hides_what_it_asks_for(monkeypatch):
-    """Its lists are those of users whose hidden interactions had no part in scorers, trust or popularity."""
+def test_the_self_check_holds_out_what_it_evaluates(monkeypatch):
+    """The held-out interactions of its users have no part in scorers, scorer weights or popularity."""
     matrix = random_matrix(200, 50, 0.1)
-    splits, trusts = [], []
+    splits, built = [], []
 
     def split(*arguments):
         splits.append(support_query_split(*arguments))
         return splits[-1]
 
     class Seen(ProximityPairs):
-        def __init__(self, scorers, trust, *arguments, **keywords):
-            super().__init__(scorers, trust, *arguments, **keywords)
-            trusts.append((scorers.matrix, trust))
+        def __init__(self, scorers, weights, *arguments, **keywords):
+            super().__init__(scorers, weights, *arguments, **keywords)
+            built.append((scorers.matrix, weights))
 
-    monkeypatch.setattr(proximity, "support_query_split", split)
+    monkeypatch.setattr(self_check, "support_query_split", split)
     monkeypatch.setattr(proximity, "ProximityPairs", Seen)
     check = pairs_of(matrix).check
     ((support, query),) = splits
     assert support.multiply(query).nnz == 0
     users = np.flatnonzero(np.diff(query.indptr))
     order = np.concatenate([users[::2], users[1::2]])
-    np.testing.assert_array_equal(check.n_hidden, np.diff(query.indptr)[order])
+    np.testing.assert_array_equal(check.n_held_out, np.diff(query.indptr)[order])
     left = torch.from_numpy(np.log1p(np.diff(support.indptr)[order]) / 5).float()
     torch.testing.assert_close(check.features[..., -1].float().amax(dim=1), left, atol=1e-3, rtol=1e-3)
-    for (own, trust), half in zip(trusts[:2], (users[1::2], users[::2]), strict=True):
+    for (own, weights), half in zip(built[:2], (users[1::2], users[::2]), strict=True):
         assert (own != support).nnz == 0
         gain = np.zeros(len(SCORERS))
         scores = GraphScorers(support, n_neighbors=100, max_rank=256, max_regression_items=6000).scores(
@@ -240,61 +228,69 @@ def test_the_self_check_hides_what_it_asks_for(monkeypatch):
         rows, columns = support[half].nonzero()
         scores[:, rows, columns] = -torch.inf
         top = scores.topk(10, dim=2).indices.numpy()
-        for number in range(len(SCORERS)):
-            hits = np.take_along_axis(query[half].toarray() > 0, top[number], axis=1)
-            gain[number] = proximity.ndcg(hits, np.diff(query.indptr)[half]).sum()
-        np.testing.assert_allclose(trust, gain / gain.max(), rtol=1e-5)  # measured on the other half alone
+        for index in range(len(SCORERS)):
+            hits = np.take_along_axis(query[half].toarray() > 0, top[index], axis=1)
+            gain[index] = ndcg(hits, np.diff(query.indptr)[half]).sum()
+        np.testing.assert_allclose(weights, gain / gain.max(), rtol=1e-5)  # measured on the other half alone
     degree = np.where(support[order].toarray() > 0, -1.0, support.sum(axis=0).A1)
-    hidden = query[order].toarray() > 0
+    held_out = query[order].toarray() > 0
     bounds = []
-    for first in (-0.5, 0.5):  # of equals the hidden ones last, then first
-        top = np.argsort(-(degree + first * hidden), axis=1, kind="stable")[:, :10]
-        bounds.append(proximity.ndcg(np.take_along_axis(hidden, top, axis=1), hidden.sum(axis=1)))
-    assert (bounds[0] <= check.popularity.numpy() + 1e-9).all() and (check.popularity.numpy() <= bounds[1] + 1e-9).all()
-    assert check.popularity.mean() > 0
+    for first in (-0.5, 0.5):  # of equals the held-out ones last, then first
+        top = np.argsort(-(degree + first * held_out), axis=1, kind="stable")[:, :10]
+        bounds.append(ndcg(np.take_along_axis(held_out, top, axis=1), held_out.sum(axis=1)))
+    popularity = check.popularity_ndcg.numpy()
+    assert (bounds[0] <= popularity + 1e-9).all() and (popularity <= bounds[1] + 1e-9).all()
+    assert popularity.mean() > 0
 
 
-def test_the_self_check_judges_an_order_of_its_candidates():
+def test_the_self_check_evaluates_an_order_of_its_candidates():
     check = pairs_of(random_matrix(200, 50, 0.1)).check
     assert check.features.shape[:2] == check.mask.shape == check.label.shape
     assert not (check.label & ~check.mask).any()
-    found = check.label.sum(dim=1)
-    assert (found <= check.n_hidden).all()
+    n_hits = check.label.sum(dim=1)
+    assert (n_hits <= check.n_held_out).all()
     best = check.ndcg(check.label.float())
-    assert (best[found == check.n_hidden] == 1).all() and (best[found == 0] == check.below[found == 0]).all()
+    assert (best[n_hits == check.n_held_out] == 1).all() and (best[n_hits == 0] == check.tail_ndcg[n_hits == 0]).all()
     assert check.ndcg(-check.label.float()).mean() < best.mean()
 
 
 def checked_by(gain) -> SelfCheck:
-    """A check of users of whom popularity finds so much more than a list without a hit."""
+    """A self-check in which popularity has these NDCGs."""
     n = len(gain)
     nothing = torch.zeros(n, dtype=torch.float64)
     lists = torch.zeros(n, 3, 1), torch.ones(n, 3).bool(), torch.zeros(n, 3).bool()
     return SelfCheck(*lists, torch.ones(n).long(), nothing, torch.as_tensor(gain).double(), torch.zeros(n, 3))
 
 
-def test_the_lead_is_in_standard_errors():
+def test_the_z_score_is_in_standard_errors():
     noise = np.random.default_rng(0).standard_normal(400)
     noise = (noise - noise.mean()) / noise.std(ddof=1)
     no_hits = torch.zeros(400, 3)
     for errors in (-5.0, 0.9, 1.1):
-        assert checked_by(noise - errors / 20).lead(no_hits) == pytest.approx(errors, abs=1e-5)
-    assert checked_by([1.0]).lead(no_hits[:1]) == 0  # one user tells nothing
-    assert checked_by([0.0, 0.0]).lead(no_hits[:2]) == 0
-    assert checked_by([1.0, 1.0]).lead(no_hits[:2]) == -np.inf
-    for n in range(2, 100):  # one of several users leads by one error, however that is rounded
-        assert checked_by([1 / 3] + [0.0] * (n - 1)).lead(no_hits[:n]) == -1
+        assert checked_by(noise - errors / 20).result(no_hits).z_score == pytest.approx(errors, abs=1e-5)
+    assert checked_by([1.0]).result(no_hits[:1]).z_score == 0  # one user tells nothing
+    assert checked_by([0.0, 0.0]).result(no_hits[:2]).z_score == 0
+    assert checked_by([1.0, 1.0]).result(no_hits[:2]).z_score == -np.inf
+    for n in range(2, 100):  # one non-zero difference is one error, however that is rounded
+        assert checked_by([1 / 3] + [0.0] * (n - 1)).result(no_hits[:n]).z_score == -1
 
 
-def test_who_must_be_ahead_depends_on_what_most_users_have():
-    two = pairs_of(sp.block_diag([np.ones((2, 2))] * 10).tocsr())
-    assert not two.popularity_outdoes(-1.0) and two.popularity_outdoes(-1.1)
+@pytest.mark.parametrize(
+    ("z_score", "mostly_single", "expected"),
+    [(-1.0, False, False), (-1.1, False, True), (0.5, True, True), (0.6, True, False), (1.1, False, False)],
+)
+def test_the_threshold_depends_on_what_most_users_have(z_score, mostly_single, expected):
+    assert falls_back(z_score, mostly_single) == expected
+
+
+def test_most_users_have_a_single_interaction():
+    two = sp.block_diag([np.ones((2, 2))] * 10).tocsr()
     one = sp.vstack([np.ones((1, 5)), sp.eye(5)]).tocsr()
-    assert pairs_of(one).popularity_outdoes(0.5) and not pairs_of(one).popularity_outdoes(0.6)
-    none = sp.vstack([one, sp.csr_matrix((20, 5))]).tocsr()  # of users without interactions nothing is known
-    assert pairs_of(none).popularity_outdoes(0.5)
+    empty = sp.vstack([one, sp.csr_matrix((20, 5))]).tocsr()  # users without interactions do not count
     half = sp.csr_matrix(np.vstack([np.ones((4, 5)), np.eye(4, 5)]))
-    assert pairs_of(half).popularity_outdoes(-1.1) and not pairs_of(half).popularity_outdoes(1.1)
+    for matrix, expected in ((two, False), (one, True), (empty, True), (half, False)):
+        reason = pairs_of(matrix).fallback_reason("the model", CheckResult(0.25, 0.5))
+        assert bool(reason) == expected and ("most users have one interaction" in reason) == expected
 
 
 def test_what_follows_a_short_list_counts():
@@ -307,45 +303,47 @@ def test_what_follows_a_short_list_counts():
     query[0, 4] = query[7, 4] = 1
     built = GraphScorers(sp.csr_matrix(support), n_neighbors=10, max_rank=4, max_regression_items=10)
     pairs = ProximityPairs(built, np.ones(len(SCORERS), dtype=np.float32), 5)
-    check = proximity._checked(pairs, np.array([0, 7]), sp.csr_matrix(query))
+    check = self_check_of(pairs, np.array([0, 7]), sp.csr_matrix(query))
     np.testing.assert_array_equal(check.mask.sum(dim=1), [1, 0])
-    np.testing.assert_allclose(check.below, [1 / np.log2(3), 1])
-    np.testing.assert_allclose(check.popularity, [1, 1])
-    np.testing.assert_allclose(check.ndcg(torch.zeros(check.mask.shape)), check.below)
+    np.testing.assert_allclose(check.tail_ndcg, [1 / np.log2(3), 1])
+    np.testing.assert_allclose(check.popularity_ndcg, [1, 1])
+    np.testing.assert_allclose(check.ndcg(torch.zeros(check.mask.shape)), check.tail_ndcg)
 
 
-def test_the_fast_lists_are_judged_by_the_scorers_that_make_them():
+def test_the_fallback_of_fast_lists_reads_the_linear_scorers():
     matrix = random_matrix(200, 50, 0.1)
     pairs = pairs_of(matrix)
     check = pairs.check
-    n_users = len(check.n_hidden)
-    # Lists that find all of what is hidden, or nothing, against popularity that finds a tenth, for all but one user.
+    n_users = len(check.n_held_out)
+    # Lists with all held-out items or with none, against popularity with an NDCG of a tenth for all but one user.
     some = torch.full((n_users,), 0.1, dtype=torch.float64)
     some[0] = 0.0
     whole = torch.zeros_like(check.label)
     whole[:, 0] = True
-    known = {"label": whole, "mask": torch.ones_like(whole), "below": torch.zeros(n_users).double(), "popularity": some}
-    known["n_hidden"] = torch.ones(n_users, dtype=torch.int64)
+    known = {"label": whole, "mask": torch.ones_like(whole), "tail_ndcg": torch.zeros(n_users).double()}
+    known["popularity_ndcg"] = some
+    known["n_held_out"] = torch.ones(n_users, dtype=torch.int64)
     worse = f"{n_users} users, popularity has NDCG@10 0.0980 and fast lists 0.0000"
     for linear, reason in ((whole.half(), ""), (-whole.half(), worse)):
-        judged = ProximityPairs(pairs.scorers, pairs.trust, 50, check=replace(check, linear=linear, **known))
-        assert re.search(reason, judged.why_not_linear) and bool(judged.why_not_linear) == bool(reason)
-    places = [number for number, name in enumerate(SCORERS) if name not in ("user_squared", "second_hop", "popularity")]
-    assert (check.linear[~check.mask] == 0).all() and (check.linear[check.mask] > 0).any()
-    shares = check.features[..., places].float()
+        checked = replace(check, linear_scores=linear, **known)
+        found = ProximityPairs(pairs.scorers, pairs.scorer_weights, 50, check=checked).linear_fallback_reason
+        assert re.search(reason, found) and bool(found) == bool(reason)
+    columns = [index for index, name in enumerate(SCORERS) if name not in ("user_squared", "second_hop", "popularity")]
+    assert (check.linear_scores[~check.mask] == 0).all() and (check.linear_scores[check.mask] > 0).any()
+    shares = check.features[..., columns].float()
     nothing = check.mask & (shares == 0).all(dim=-1)
-    assert (check.linear[nothing] == 0).all()
-    # Popularity's own scorer has no part in it: were it alone trusted, nothing would be left to judge.
+    assert (check.linear_scores[nothing] == 0).all()
+    # The scorer "popularity" is not linear. If it alone has weight, all linear scores are zero.
     alone = np.array([float(name == "popularity") for name in SCORERS], dtype=np.float32)
     query = sp.csr_matrix(np.eye(*matrix.shape, k=1, dtype=np.float32))
-    judged = proximity._checked(ProximityPairs(pairs.scorers, alone, 50), np.arange(3), query)
-    assert judged.linear.abs().max() < 1e-6 < judged.features[..., list(SCORERS).index("popularity")].max()
+    checked = self_check_of(ProximityPairs(pairs.scorers, alone, 50), np.arange(3), query)
+    assert checked.linear_scores.abs().max() < 1e-6 < checked.features[..., list(SCORERS).index("popularity")].max()
 
 
 def test_a_stored_self_check_is_the_same():
     pairs = pairs_of(random_matrix(200, 50, 0.1))
     again = ProximityPairs.from_arrays(pairs.arrays())
-    for kept in (again, pairs.reindexed(pairs.users, pairs.items)):
+    for kept in (again, pairs.reindexed(pairs.user_index, pairs.item_index)):
         for name, values in vars(pairs.check).items():
             torch.testing.assert_close(getattr(kept.check, name), values, rtol=0, atol=0)
     alone = pairs_of(sp.csr_matrix(np.eye(5)))

@@ -144,7 +144,7 @@ CALLS: dict[str, Call] = {
         {"user": 0, "k": 3},
         {"user": {"0", "1"}, "k": {"1"}},
     ),
-    "why_popularity": Call(lambda **arguments: ranker().why_popularity(**arguments), {"fast": False}, {"fast": FLAG}),
+    "fallback_reason": Call(lambda **arguments: ranker().fallback_reason(**arguments), {"fast": False}, {"fast": FLAG}),
     "update": Call(updated, {"users": [0], "items": [1]}, {}),
     "interpolate": Call(
         interpolate,
@@ -175,8 +175,8 @@ CALLS: dict[str, Call] = {
         {"matrix": MATRIX, "part": False},
         {"part": FLAG},
     ),
-    "updated": Call(
-        lambda **arguments: FeaturePipeline(["activity"]).updated(**arguments),
+    "with_interactions": Call(
+        lambda **arguments: FeaturePipeline(["activity"]).with_interactions(**arguments),
         {"features": features, "matrix": MATRIX},
     ),
     "InteractionGraph": Call(InteractionGraph, {"matrix": MATRIX}),
@@ -185,7 +185,6 @@ CALLS: dict[str, Call] = {
         {"matrix": MATRIX, "n_neighbors": 2, "max_rank": 2, "max_regression_items": 2, "device": "cpu"},
         {"n_neighbors": {"1", "2**70"}, "max_rank": {"1", "2**70"}, "max_regression_items": {"1", "2**70"}},
     ),
-    "split_support_query": Call(GRAPH.split_support_query, {"query_ratio": 0.5, "seed": 1}, {"seed": SEED}),
     "permute": Call(GRAPH.permute, {"user_perm": np.arange(20), "item_perm": np.arange(15)}),
     "node2vec": Call(
         functools.partial(node2vec, GRAPH),

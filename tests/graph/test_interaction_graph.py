@@ -93,38 +93,6 @@ def test_bad_matrix(matrix, message):
         InteractionGraph(matrix)
 
 
-@settings(max_examples=60)
-@given(matrices(), st.floats(0.01, 0.99), st.integers(0, 1000))
-def test_split_is_a_partition_that_leaves_each_user_something(matrix, query_ratio, seed):
-    graph = InteractionGraph(matrix)
-    support, users, items = graph.split_support_query(query_ratio, seed)
-    hidden, kept = pairs(users, items), pairs(*support.edges())
-    assert not hidden & kept
-    assert hidden | kept == pairs(*graph.edges())
-    assert len(hidden) == len(users)
-    assert support.user_item.shape == graph.user_item.shape
-    assert np.all((support.user_degree > 0) == (graph.user_degree > 0))
-    assert np.all(graph.user_degree - support.user_degree <= np.ceil(query_ratio * graph.user_degree))
-    np.testing.assert_array_equal(support.user_item.data, graph.user_item[support.edges()].A1)
-    again = graph.split_support_query(query_ratio, seed)
-    np.testing.assert_array_equal(again[1:], (users, items))
-
-
-def test_split_hides_the_stated_share_and_depends_on_the_seed():
-    graph = InteractionGraph(sp.csr_matrix(np.ones((300, 7))))
-    _, users, items = graph.split_support_query(0.2, seed=0)
-    assert len(users) == pytest.approx(0.2 * 2100, rel=0.05)
-    assert np.bincount(items).min() > 0.1 * 300
-    _, other_users, other_items = graph.split_support_query(0.2, seed=1)
-    assert pairs(users, items) != pairs(other_users, other_items)
-
-
-@pytest.mark.parametrize("query_ratio", [0, 1, -0.1, 2, float("nan")])
-def test_split_refuses_ratios_outside_0_1(query_ratio):
-    with pytest.raises(ValueError, match="query_ratio must be above 0 and below 1"):
-        InteractionGraph(sp.csr_matrix(DENSE)).split_support_query(query_ratio, 0)
-
-
 def relabelled(graph, seed):
     rng = np.random.default_rng(seed)
     return graph.permute(rng.permutation(graph.n_users), rng.permutation(graph.n_items))
@@ -309,7 +277,6 @@ def test_every_seed_of_64_bits_passes_everywhere(seed):
         cluster_nodes(embedding, graph.degree > 0, seed=int(seed)),
     )
     cluster_edges(np.random.default_rng(0).random((50, 3)), seed=seed)
-    graph.split_support_query(0.5, seed)
     HeldOut(matrix, 5, seed)
     arguments = {"cooccurrence": {"n_clusters": 3}, "node2vec": {**small, "epochs": 1}}
     FeaturePipeline(["cooccurrence", "interaction", "proximity"], arguments, seed=seed)(matrix)
@@ -325,7 +292,6 @@ def test_what_is_no_seed_is_refused_everywhere(seed):
         lambda: embed_walks(torch.zeros(4, 20, dtype=torch.int64), 2, seed=seed),
         lambda: cluster_nodes(embedding, graph.degree > 0, seed=seed),
         lambda: cluster_edges(embedding, seed=seed),
-        lambda: graph.split_support_query(0.5, seed),
         lambda: factorize_walks(torch.tensor([[0, 4]]), 3, 4, embedding_dim=2, seed=seed),
         lambda: HeldOut(matrix, 5, seed),
         lambda: FeaturePipeline(["activity"], seed=seed),

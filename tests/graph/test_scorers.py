@@ -126,7 +126,7 @@ def test_updated_scorers_are_those_of_a_rebuild(grown):
         after[user, item] = 1.0
     after = after.tocsr()
     old = GraphScorers(before, n_neighbors=5)
-    updated = old.updated(after)
+    updated = old.with_interactions(after)
     rebuilt = GraphScorers(after, n_neighbors=5)
     for name, scores in by_name(updated).items():
         if name not in OF_THE_LAST_BUILD:
@@ -136,7 +136,7 @@ def test_updated_scorers_are_those_of_a_rebuild(grown):
     np.testing.assert_array_equal(updated.item_degree, rebuilt.item_degree)
     np.testing.assert_array_equal(updated.user_degree, rebuilt.user_degree)
     # Nothing new: nothing else.
-    for name, scores in by_name(old.updated(before)).items():
+    for name, scores in by_name(old.with_interactions(before)).items():
         np.testing.assert_allclose(scores, by_name(old)[name], rtol=1e-6, atol=1e-7, err_msg=name)
 
 
@@ -152,7 +152,7 @@ def test_only_lists_that_may_have_changed_are_made_again(monkeypatch):
         return nearest_neighbors(matrix, n_neighbors, items)
 
     monkeypatch.setattr(scorers, "nearest_neighbors", spied)
-    old.updated(after.tocsr())
+    old.with_interactions(after.tocsr())
     assert 0 < len(made) <= 25
     assert max(made) < 25
 
@@ -165,7 +165,7 @@ def test_users_who_come_join_the_sample(monkeypatch):
     after = sp.lil_matrix((50, 26), dtype=np.float32)
     after[:40, :25] = before
     after[40:, 25] = after[40:, 3] = 1.0
-    updated = old.updated(after.tocsr())
+    updated = old.with_interactions(after.tocsr())
     np.testing.assert_array_equal(updated.arrays()["sample"][-10:], np.arange(40, 50))
     user = int(np.flatnonzero(before[:, 3].toarray())[0])
     scores = dict(zip(SCORERS, updated.scores(torch.tensor([user])).numpy(), strict=True))
@@ -175,7 +175,7 @@ def test_users_who_come_join_the_sample(monkeypatch):
 
 def test_updating_to_fewer_users_is_refused():
     with pytest.raises(ValueError, match=r"must have the users and items there were, at least \[40, 25\]"):
-        GraphScorers(random_matrix()).updated(random_matrix(39))
+        GraphScorers(random_matrix()).with_interactions(random_matrix(39))
 
 
 def test_blocks_are_small_where_many_paths_leave_a_user():
@@ -197,7 +197,7 @@ def test_the_item_item_matrix_of_a_scorer_gives_its_scores(monkeypatch, name, wa
         monkeypatch.setattr(scorers, "_MOST_INTERACTIONS", 200)
     found = GraphScorers(matrix[:38] if way == "updated" else matrix, max_regression_items=12, max_rank=8)
     if way == "updated":
-        found = found.updated(matrix)
+        found = found.with_interactions(matrix)
     base = found.matrix[found.arrays()["sample"]]
     assert (base.shape[0] < 40) == (way == "of a sample")
     relations = found.item_item({name: 2.0}, 25)

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 import torch
 
 from recbole_universal.graph.scorers import LINEAR, SCORERS, GraphScorers
-from recbole_universal.ranking.ranker import _N_KEPT
+from recbole_universal.ranking.ranker_state import N_RELATIONS
 
 SETTINGS = [("small", 100, 6000), ("small", 4, 16), ("large", 100, 6000), ("large", 9, 40)]
 
@@ -48,7 +48,7 @@ def test_the_item_item_matrix_is_the_weighted_sum(built):
         least = np.sort(np.abs(whole))[-3]
         assert (row != 0).sum() <= 3
         np.testing.assert_allclose(row[np.abs(whole) > least + 1e-5], whole[np.abs(whole) > least + 1e-5], rtol=1e-3)
-    assert _N_KEPT == 200
+    assert N_RELATIONS == 200
 
 
 @pytest.mark.parametrize("side", [96, 104, 200])

@@ -15,8 +15,8 @@ from recbole.quick_start import load_data_and_model, run_recbole
 from recbole.utils import get_model, get_trainer, init_seed
 
 from recbole_universal.plugin import universal_interpolation
-from recbole_universal.ranking import scorer
 from recbole_universal.ranking.mixing import to_space
+from recbole_universal.ranking.ranking_network import BOUND, RankingNetwork
 from recbole_universal.ranking.weight_choice import WEIGHTS, monotone_choice, one_standard_error
 
 SEQUENTIAL = {
@@ -143,7 +143,7 @@ def test_predict_equals_full_sort(keys, base, weight):
 
 def trained(keys, monkeypatch, outdone: bool, weight):
     """A fitted model whose universal part popularity outdoes, or not, and a batch of users."""
-    monkeypatch.setattr(scorer.UniversalScorer, "outdone_by_popularity", lambda self: outdone)
+    monkeypatch.setattr(RankingNetwork, "falls_back", lambda self: outdone)
     trainer, (train, valid, test) = built(keys, "BPR", interpolation_weight=weight)
     trainer.fit(train, valid, saved=False)
     return trainer.model.eval(), users_of(test)
@@ -160,7 +160,7 @@ def scores_of(model, batch, *weights: float) -> torch.Tensor:
 def test_scores_are_the_mixture_of_both_models(keys, monkeypatch):
     model, batch = trained(keys, monkeypatch, False, 0.25)
     mixed, base, universal = (scores_of(model, batch, *weights) for weights in ((), (0.0,), (1.0,)))
-    lowest = torch.where(universal >= -scorer.BOUND, universal, torch.inf).amin(dim=1, keepdim=True)
+    lowest = torch.where(universal >= -BOUND, universal, torch.inf).amin(dim=1, keepdim=True)
     expected = 0.75 * to_space(base, "z-score") + 0.25 * to_space(universal.maximum(lowest), "z-score")
     torch.testing.assert_close(mixed, expected)
 
@@ -460,9 +460,11 @@ def test_cached_scores_are_those_of_the_rows(keys, base):
 def test_the_universal_model_scores_validation_once_for_all_weights(keys, monkeypatch):
     trainer, (train, valid, _) = built(keys, "BPR", interpolation_weight="auto", eval_batch_size=600)
     calls = []
-    score_all = scorer.UniversalScorer.score_all
+    score_all = RankingNetwork.score_all
     monkeypatch.setattr(
-        scorer.UniversalScorer, "score_all", lambda self, users: calls.append(len(users)) or score_all(self, users)
+        RankingNetwork,
+        "score_all",
+        lambda self, users: calls.append(len(users)) or score_all(self, users),
     )
     # Which scores it by the weight that was chosen.
     monkeypatch.setattr(type(trainer), "_valid_epoch", lambda *_, **__: (0.0, {}))

@@ -14,7 +14,7 @@ from recbole.quick_start import run_recbole
 from recbole.utils import get_trainer, init_seed
 
 from recbole_universal import UniversalMLP
-from recbole_universal.ranking import scorer
+from recbole_universal.ranking import network, ranking_network
 
 FAMILIES = ["activity", "cooccurrence", "interaction"]
 
@@ -27,13 +27,13 @@ def built(settings, model="UniversalMLP"):
     return UniversalMLP(config, loaders[0]._dataset), dataset, loaders
 
 
-@pytest.mark.parametrize("combination", scorer.COMBINATIONS)
+@pytest.mark.parametrize("combination", network.COMBINATIONS)
 @pytest.mark.parametrize("families", [[f] for f in FAMILIES] + [FAMILIES])
 def test_predict_equals_full_sort_equals_one_by_one(tiny, small_config, combination, families, monkeypatch):
     settings = {**tiny, **small_config, "universal_features": families, "feature_combination": combination}
     model, dataset, _ = built(settings)
     model.eval()
-    monkeypatch.setattr(scorer, "_BLOCK_FLOATS", 3 * dataset.item_num * 64)  # several blocks
+    monkeypatch.setattr(ranking_network, "_BLOCK_FLOATS", 3 * dataset.item_num * 64)  # several blocks
     users = torch.arange(dataset.user_num)
     full = model.full_sort_predict(Interaction({"user_id": users})).view(dataset.user_num, dataset.item_num)
     pairs = list(itertools.product(range(dataset.user_num), range(dataset.item_num)))

@@ -24,8 +24,8 @@ from recbole_universal.ranking.candidate_lists import (
     list_store,
 )
 from recbole_universal.ranking.list_loss import list_loss
+from recbole_universal.ranking.network import UniversalNetwork
 from recbole_universal.ranking.pretraining import Pretrainer
-from recbole_universal.ranking.scorer import UniversalScorer
 
 DIMS = {"proximity": {"user": 0, "item": 0, "pair": 2}}
 
@@ -60,7 +60,7 @@ def random_lists(seed: int, n: int = 24) -> CandidateLists:
 
 def pretrainer(folder, **changed) -> Pretrainer:
     torch.manual_seed(0)
-    scorer = UniversalScorer(DIMS, [4], 4, 0.0, "concatenation")
+    scorer = UniversalNetwork(DIMS, [4], 4, 0.0, "concatenation")
     keys = {"seed": 1, "learning_rate": 0.01, "epochs": 3, "stopping_step": 3, "batch_size": 8}
     return Pretrainer(scorer, folder, **{**keys, **changed})
 
@@ -159,7 +159,7 @@ def test_training_stops_after_epochs_without_improvement_and_keeps_the_best(tmp_
 
 
 def test_pair_columns_are_standardised():
-    scorer = UniversalScorer(DIMS, [], 4, 0.0, "concatenation").eval()
+    scorer = UniversalNetwork(DIMS, [], 4, 0.0, "concatenation").eval()
     scorer.standardise({"proximity": torch.tensor([[1.0, 10.0], [3.0, 50.0], [5.0, 30.0]])})
     (inner,) = scorer.scorers
     assert inner.pair_mean.tolist() == [3.0, 30.0]
@@ -208,7 +208,7 @@ def test_a_state_of_a_network_with_weights_of_the_same_shape_is_not_resumed(tmp_
     pretrainer(tmp_path).fit(random_lists(0), {})
     epochs = trained_epochs(monkeypatch)
     other = pretrainer(tmp_path)
-    other.scorer = UniversalScorer(DIMS, [4], 4, 0.1, "concatenation")
+    other.scorer = UniversalNetwork(DIMS, [4], 4, 0.1, "concatenation")
     other.fit(random_lists(0), {})
     assert epochs == [0, 1, 2]
 
@@ -218,7 +218,7 @@ def test_a_state_of_other_initial_weights_is_not_resumed(tmp_path, monkeypatch):
     epochs = trained_epochs(monkeypatch)
     other = pretrainer(tmp_path)
     torch.manual_seed(9)
-    other.scorer = UniversalScorer(DIMS, [4], 4, 0.0, "concatenation")
+    other.scorer = UniversalNetwork(DIMS, [4], 4, 0.0, "concatenation")
     other.fit(random_lists(0), {})
     assert epochs == [0, 1, 2]
 

@@ -13,9 +13,10 @@ import scipy.sparse as sp
 import torch
 
 from recbole_universal import FeaturePipeline, UniversalRanker
-from recbole_universal.features.proximity import ProximityPairs, column_groups
+from recbole_universal.features.proximity_columns import column_groups
+from recbole_universal.features.proximity_pairs import ProximityPairs
 from recbole_universal.graph import SCORERS, GraphScorers
-from recbole_universal.ranking.scorer import UniversalScorer
+from recbole_universal.ranking.ranking_network import RankingNetwork
 
 DECOMPOSED = {"low_pass", "mid_pass", "full_pass", "regression", "middle_regression", "strong_regression"}
 
@@ -81,7 +82,7 @@ def test_activity_is_that_of_all_interactions():
     pipeline = FeaturePipeline(["activity"])
     merged = matrix.copy().tolil()
     merged[7, 11] = 1.0
-    updated, rebuilt = pipeline.updated(pipeline(matrix), merged.tocsr()), pipeline(merged.tocsr())
+    updated, rebuilt = pipeline.with_interactions(pipeline(matrix), merged.tocsr()), pipeline(merged.tocsr())
     np.testing.assert_array_equal(updated["activity"].user, rebuilt["activity"].user)
     np.testing.assert_array_equal(updated["activity"].item, rebuilt["activity"].item)
 
@@ -115,7 +116,7 @@ def test_families_that_need_a_rebuild_say_so():
 def test_what_is_no_matrix_is_refused():
     with pytest.raises(ValueError, match=r"must be a SciPy sparse matrix .* got str; for a file"):
         UniversalRanker("ratings.csv")
-    with pytest.raises(ValueError, match="users: must be row numbers from 0 to 59"):
+    with pytest.raises(ValueError, match="users: must be row indices from 0 to 59"):
         UniversalRanker(communities()).top_k(61, 5)
 
 
@@ -179,7 +180,7 @@ def test_a_model_without_proximity_has_no_item_item_matrix():
 def test_fast_lists_cost_neither_scorers_nor_network(monkeypatch):
     ranker = UniversalRanker(communities())
     before, _ = ranker.top_k(np.arange(60), 5, fast=True)
-    for part in (GraphScorers, UniversalScorer):
+    for part in (GraphScorers, RankingNetwork):
         for name in ("scores", "score_all", "forward"):
             monkeypatch.setattr(part, name, None, raising=False)
     again, _ = ranker.top_k(np.arange(60), 5, fast=True)
@@ -190,9 +191,9 @@ def test_fast_lists_cost_neither_scorers_nor_network(monkeypatch):
 
 def turned(ranker: UniversalRanker) -> UniversalRanker:
     """With a network that ranks the best last."""
-    state = ranker.scorer.state_dict()
+    state = ranker.network.state_dict()
     turned = {name: -value if name.endswith("pair_head.7.weight") else value for name, value in state.items()}
-    ranker.scorer.load_state_dict(turned)
+    ranker.network.load_state_dict(turned)
     return ranker
 
 
@@ -204,38 +205,38 @@ def assert_popular(ranker: UniversalRanker, lists: np.ndarray) -> None:
         assert not set(found) & set(own)
 
 
-def test_popularity_ranks_where_it_outdoes_the_network():
+def test_a_worse_network_falls_back_to_popularity():
     ranker = UniversalRanker(communities())
-    assert not ranker.scorer.outdone_by_popularity()
+    assert not ranker.network.falls_back()
     before, fast = (ranker.top_k(np.arange(60), 5, fast=fast)[0] for fast in (False, True))
-    state = {name: value.clone() for name, value in ranker.scorer.state_dict().items()}
-    turned(ranker)  # other weights, another verdict
-    assert re.search(r"20 users.* popularity has NDCG@10 0\.\d+ and the model 0\.\d+$", ranker.why_popularity())
+    state = {name: value.clone() for name, value in ranker.network.state_dict().items()}
+    turned(ranker)  # other weights, another decision
+    assert re.search(r"20 users.* popularity has NDCG@10 0\.\d+ and the model 0\.\d+$", ranker.fallback_reason())
     with pytest.warns(UserWarning, match="All users get the same popular items: on held-out interactions of 20 users"):
-        assert ranker.scorer.outdone_by_popularity()
-    assert not ranker.why_popularity(fast=True)
+        assert ranker.network.falls_back()
+    assert not ranker.fallback_reason(fast=True)
     lists, _ = ranker.top_k(np.arange(60), 5)
     assert_popular(ranker, lists)
     np.testing.assert_array_equal(ranker.top_k(np.arange(60), 5, fast=True)[0], fast)  # made without the network
     items, shares = ranker.explain(3, 5)
     np.testing.assert_array_equal(items, lists[3])
     assert list(shares) == ["popularity"] and (shares["popularity"] == 1).all()
-    assert not ranker.scorer.train().outdone_by_popularity()  # a network that is being trained ranks
+    assert not ranker.network.train().falls_back()  # a network that is being trained ranks
     with torch.no_grad():
-        for name, parameter in ranker.scorer.named_parameters():
+        for name, parameter in ranker.network.named_parameters():
             parameter.copy_(state[name])
-    ranker.scorer.eval()
+    ranker.network.eval()
     np.testing.assert_array_equal(ranker.top_k(np.arange(60), 5)[0], before)
 
 
-def test_popularity_ranks_where_it_outdoes_the_fast_lists(recwarn, monkeypatch):
+def test_worse_fast_lists_fall_back_to_popularity(recwarn, monkeypatch):
     ranker = UniversalRanker(communities())
-    check = ranker._proximity.check
-    ranker._proximity.check = replace(check, popularity=torch.ones_like(check.popularity))
+    check = ranker.network.proximity.check
+    ranker.network.proximity.check = replace(check, popularity_ndcg=torch.ones_like(check.popularity_ndcg))
     monkeypatch.setattr(ProximityPairs, "item_item", None)  # what popularity replaces is not made
     ranker.prepare_fast()
-    assert "fast lists" in ranker.why_popularity(fast=True)
-    assert ranker.why_popularity(fast=True) in str(recwarn.pop(UserWarning).message)
+    assert "fast lists" in ranker.fallback_reason(fast=True)
+    assert ranker.fallback_reason(fast=True) in str(recwarn.pop(UserWarning).message)
     assert_popular(ranker, ranker.top_k(np.arange(60), 5, fast=True)[0])
     assert not len(recwarn)  # said once
 
@@ -260,7 +261,7 @@ def test_few_checked_users_are_checked_anew_when_there_are_twice_as_many():
     checked = []
     for user in range(20):
         ranker.update([user], [(user + 3) % 45])
-        checked.append(len(ranker._proximity.check.n_hidden))
+        checked.append(len(ranker.network.proximity.check.n_held_out))
     assert checked == [1, 2, 2, 4, 4, 4, 4, *[8] * 8, *[16] * 5]
     again = UniversalRanker(communities()[:, np.random.default_rng(2).permutation(45)].tocsr())
     few = communities().tolil()
@@ -269,45 +270,49 @@ def test_few_checked_users_are_checked_anew_when_there_are_twice_as_many():
     left = (communities() - few.tocsr()).tocsr()
     left.eliminate_zeros()
     grown.update(*left.nonzero())
-    np.testing.assert_allclose(grown._proximity.trust, again._proximity.trust, atol=1e-6)  # whatever the numbering
+    np.testing.assert_allclose(
+        grown.network.proximity.scorer_weights, again.network.proximity.scorer_weights, atol=1e-6
+    )  # whatever the numbering
 
 
-def test_other_features_have_another_verdict():
+def test_each_dataset_has_its_own_decision_and_one_warning():
     ranker = UniversalRanker(communities())
-    told = []
-    ranker.scorer.tell = told.append
+    messages = []
+    ranker.on_fallback = messages.append
     other = UniversalRanker(communities(1))
-    other._proximity.check = replace(other._proximity.check, popularity=torch.ones(20, dtype=torch.float64))
-    assert not ranker.scorer.outdone_by_popularity()
+    other.network.proximity.check = replace(
+        other.network.proximity.check, popularity_ndcg=torch.ones(20, dtype=torch.float64)
+    )
+    assert not ranker.network.falls_back()
     for _ in range(2):
-        assert ranker.scorer.attach(other.features).outdone_by_popularity()
-    assert len(told) == 1
-    assert ranker.scorer.attach(UniversalRanker(sp.eye(20).tocsr()).features).outdone_by_popularity()
-    assert len(told) == 2 and "no user has two" in told[1]  # once of each data set
-    assert ranker.scorer.attach(UniversalRanker(sp.eye(30).tocsr()).features).outdone_by_popularity()
-    assert len(told) == 3
+        assert ranker.network.attach(other.features).falls_back()
+    assert len(messages) == 1
+    assert ranker.network.attach(UniversalRanker(sp.eye(20).tocsr()).features).falls_back()
+    assert len(messages) == 2 and "no user has two" in messages[1]  # once for each dataset
+    assert ranker.network.attach(UniversalRanker(sp.eye(30).tocsr()).features).falls_back()
+    assert len(messages) == 3
 
 
 def test_popularity_ranks_until_somebody_has_two_interactions():
     users, items = np.arange(60), np.arange(60) % 45
     matrix = sp.csr_matrix((np.ones(60, dtype=np.float32), (users, items)), shape=(60, 45))
     ranker = UniversalRanker(matrix)
-    assert ranker.scorer.outdone_by_popularity()
+    assert ranker.network.falls_back()
     assert_popular(ranker, ranker.top_k(users, 5)[0])
     ranker.update(*communities().nonzero())
-    assert not ranker.scorer.outdone_by_popularity()
+    assert not ranker.network.falls_back()
     assert (ranker.top_k(np.array([0]), 5)[0] % 3 == 0).mean() >= 0.6
 
 
 def test_the_self_check_is_of_proximity_alone():
     pipeline = FeaturePipeline(["activity", "proximity"], seed=0)
-    scorer = UniversalScorer(pipeline.dims, [8], 4, 0.0, "concatenation").eval()
-    assert not scorer.attach(pipeline(sp.eye(20).tocsr())).outdone_by_popularity()
+    scorer = RankingNetwork(pipeline.dims, [8], 4, 0.0, "concatenation").eval()
+    assert not scorer.attach(pipeline(sp.eye(20).tocsr())).falls_back()
 
 
 def test_columns_given_to_a_model_of_lists_are_refused_where_they_differ():
     pipeline = FeaturePipeline(["activity", "proximity"], seed=0)
-    scorer = UniversalScorer(pipeline.dims, [8], 4, 0.0, "concatenation").eval().attach(pipeline(communities()))
+    scorer = RankingNetwork(pipeline.dims, [8], 4, 0.0, "concatenation").eval().attach(pipeline(communities()))
     users, items = torch.arange(5), torch.arange(5) + 3
     scores = scorer.score_pairs(users, items)
     own = {"user_activity": scorer.user_activity[users], "item_activity": scorer.item_activity[items]}
@@ -325,7 +330,7 @@ def test_columns_given_to_a_model_of_lists_are_refused_where_they_differ():
 
 def test_columns_given_to_a_model_of_pairs_replace_the_attached():
     pipeline = FeaturePipeline(["activity"], seed=0)
-    scorer = UniversalScorer(pipeline.dims, [8], 4, 0.0, "concatenation").eval().attach(pipeline(communities()))
+    scorer = RankingNetwork(pipeline.dims, [8], 4, 0.0, "concatenation").eval().attach(pipeline(communities()))
     users, items = torch.arange(5), torch.arange(5) + 3
     given = {"user_activity": scorer.user_activity[users + 10]}
     expected = scorer.score_pairs(users + 10, items)

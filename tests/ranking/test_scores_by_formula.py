@@ -12,9 +12,10 @@ from recbole.utils import get_model, get_trainer, init_seed
 from test_ranker import communities
 
 from recbole_universal import UniversalRanker, interpolate
-from recbole_universal.features.proximity import column_groups
+from recbole_universal.features.proximity_columns import column_groups
+from recbole_universal.ranking.attribution import contributions
 from recbole_universal.ranking.mixing import mix
-from recbole_universal.ranking.scorer import UniversalScorer, floored
+from recbole_universal.ranking.ranking_network import RankingNetwork, mask_non_candidates
 from recbole_universal.ranking.weight_choice import WEIGHTS, monotone_choice, one_standard_error
 
 
@@ -52,7 +53,9 @@ def test_the_weight_is_that_of_the_universal_model():
 
 def test_items_below_the_candidates_tie_with_the_last_one():
     scores = torch.tensor([[-1.0, -61.5, -3.0, -61.0], [-61.2, -61.3, -61.4, -61.5]])
-    torch.testing.assert_close(floored(scores), torch.tensor([[-1.0, -3.0, -3.0, -3.0], [0.0, 0.0, 0.0, 0.0]]))
+    torch.testing.assert_close(
+        mask_non_candidates(scores), torch.tensor([[-1.0, -3.0, -3.0, -3.0], [0.0, 0.0, 0.0, 0.0]])
+    )
 
 
 # Rows are groups of users; three choices, sums of gains over the users of a group.
@@ -194,11 +197,11 @@ def test_scores_are_shares_of_the_list_and_below_it_popularity(ranker):
     degree = np.asarray(matrix.sum(axis=0))[0]
     order = np.array([len({other for other in degree if other > value}) for value in degree])
     below = -61 - order / (order.max() + 1)
-    scores = ranker.scorer.score_all(torch.arange(60)).numpy()
-    lists = ranker._proximity.candidates(torch.arange(60))
+    scores = ranker.network.score_all(torch.arange(60)).numpy()
+    lists = ranker.network.proximity.candidates(torch.arange(60))
     for user in range(60):
         mask = lists.mask[user].numpy()
-        values = network(ranker.scorer.state_dict(), lists.features[user].double().numpy()[mask])
+        values = network(ranker.network.state_dict(), lists.features[user].double().numpy()[mask])
         expected = below.copy()
         if len(values):
             expected[lists.items[user].numpy()[mask]] = values - np.log(np.exp(values).sum())
@@ -208,9 +211,9 @@ def test_scores_are_shares_of_the_list_and_below_it_popularity(ranker):
 def test_shares_of_an_explanation_are_of_what_each_part_adds(ranker):
     items, shares = ranker.explain(3, 6)
     np.testing.assert_allclose(np.sum([np.abs(part) for part in shares.values()], axis=0), 1.0, rtol=1e-5)
-    lists = ranker._proximity.candidates(torch.tensor([3]))
+    lists = ranker.network.proximity.candidates(torch.tensor([3]))
     features = lists.features[0].double().numpy()
-    state = ranker.scorer.state_dict()
+    state = ranker.network.state_dict()
     whole = network(state, features)
     np.testing.assert_array_equal(lists.items[0].numpy()[np.argsort(-whole)][:6], items)
     added = {}
@@ -220,10 +223,10 @@ def test_shares_of_an_explanation_are_of_what_each_part_adds(ranker):
         added[name] = (whole - network(state, without))[np.argsort(-whole)][:6]
     size = sum(np.abs(part) for part in added.values())
     # Together with users of longer lists, which pad this one, it is the same.
-    several, _, parts = ranker.scorer.contributions(torch.arange(60))
+    several, _, parts = contributions(ranker.network, torch.arange(60))
     mask = several[3] >= 0
     assert not mask.all() and set(parts) == set(added)
-    for name, alone in ranker.scorer.contributions(torch.tensor([3]))[2].items():
+    for name, alone in contributions(ranker.network, torch.tensor([3]))[2].items():
         torch.testing.assert_close(parts[name][3][mask], alone[0], rtol=1e-3, atol=1e-4)
     assert set(shares) == set(added)
     for name, part in added.items():
@@ -234,7 +237,7 @@ def test_shares_of_an_explanation_are_of_what_each_part_adds(ranker):
 def test_families_are_combined_by_their_weights():
     """Two networks of two families: the mean over the networks of the weighted sums over the families."""
     dims = {"activity": {"user": 3, "item": 2, "pair": 0}, "interaction": {"user": 2, "item": 2, "pair": 4}}
-    scorer = UniversalScorer(dims, [], 2, 0.0, "interpolation", n_networks=2).eval()
+    scorer = RankingNetwork(dims, [], 2, 0.0, "interpolation", n_networks=2).eval()
     scorer.combination_logits[:] = torch.tensor([0.3, -0.9])
     rng = np.random.default_rng(0)
     sides = [

@@ -21,10 +21,10 @@ import torch
 from recbole_universal import UniversalRanker, recommend
 from recbole_universal.checkpoint import Pretrained
 from recbole_universal.features.pipeline import FeaturePipeline
-from recbole_universal.features.proximity import ProximityPairs
+from recbole_universal.features.proximity_pairs import ProximityPairs
 from recbole_universal.graph import GraphScorers, scorers, threads
-from recbole_universal.ranking.ranker import _State
-from recbole_universal.ranking.scorer import UniversalScorer
+from recbole_universal.ranking.ranker_state import RankerState
+from recbole_universal.ranking.ranking_network import RankingNetwork
 
 
 def communities(seed: int = 0) -> sp.csr_matrix:
@@ -160,7 +160,7 @@ def test_few_users_are_ranked_by_the_calling_thread_alone(two_threads, monkeypat
         return call
 
     monkeypatch.setattr(GraphScorers, "scores", spied("scorers", GraphScorers.scores))
-    monkeypatch.setattr(UniversalScorer, "forward", spied("network", UniversalScorer.forward))
+    monkeypatch.setattr(RankingNetwork, "forward", spied("network", RankingNetwork.forward))
     monkeypatch.setattr(threads, "ThreadPoolExecutor", None)
     np.testing.assert_array_equal(ranker.top_k([3], 5)[0], expected[[3]])
     assert {name for name, *_ in used} == {"scorers", "network"} and {tuple(rest) for _, *rest in used} == {(1, True)}
@@ -169,7 +169,7 @@ def test_few_users_are_ranked_by_the_calling_thread_alone(two_threads, monkeypat
     assert {tuple(rest) for _, *rest in used} == {(1, True)}
     paper = UniversalRanker(communities(), "universal-paper")
     used.clear()
-    monkeypatch.setattr(UniversalScorer, "score_all", spied("scores", UniversalScorer.score_all))
+    monkeypatch.setattr(RankingNetwork, "score_all", spied("scores", RankingNetwork.score_all))
     paper.top_k([3], 5)
     assert used == [("scores", 1, True)]
     assert torch.get_num_threads() == 2
@@ -187,7 +187,7 @@ def test_rankings_in_two_threads_run_side_by_side(two_threads, monkeypatch):
             threads_of_others.append(executor.submit(torch.get_num_threads).result())
 
     together = threading.Barrier(2, action=look, timeout=60)
-    block, first = ProximityPairs._block, {int(ranker._proximity.users[users[0]]) for users in halves}
+    block, first = ProximityPairs._block, {int(ranker.network.proximity.user_index[users[0]]) for users in halves}
 
     def meeting(pairs, number, exclude_seen):
         if int(number[0]) in first:
@@ -215,7 +215,7 @@ def test_a_ranking_during_an_update_is_of_before(monkeypatch):
     after = alone.top_k(users, 5)
     assert (before[0] != after[0]).any()
     inside, go_on = threading.Event(), threading.Event()
-    attach = UniversalScorer.attach
+    attach = RankingNetwork.attach
 
     def slow(*args):
         inside.set()
@@ -223,7 +223,7 @@ def test_a_ranking_during_an_update_is_of_before(monkeypatch):
         return attach(*args)
 
     with monkeypatch.context() as patch, ThreadPoolExecutor(1) as service:
-        patch.setattr(UniversalScorer, "attach", slow)
+        patch.setattr(RankingNetwork, "attach", slow)
         update = service.submit(ranker.update, *arrived)
         assert inside.wait(60)
         during = ranker.top_k(users, 5), ranker.top_k(users, 5, fast=True)
@@ -239,15 +239,15 @@ def test_a_ranking_during_an_update_is_of_before(monkeypatch):
 def test_no_update_is_lost_to_another_thread_s(monkeypatch):
     ranker = UniversalRanker(communities())
     new = np.argwhere(communities().toarray() == 0)[[0, -1]]
-    updated, calls = FeaturePipeline.updated, []
+    original, calls = FeaturePipeline.with_interactions, []
 
     def slow(*args):
         calls.append(args)
         if len(calls) == 1:  # another one, from beginning to end
             ranker.update(new[1:, 0], new[1:, 1])
-        return updated(*args)
+        return original(*args)
 
-    monkeypatch.setattr(FeaturePipeline, "updated", slow)
+    monkeypatch.setattr(FeaturePipeline, "with_interactions", slow)
     ranker.update(new[:1, 0], new[:1, 1])
     assert ranker.matrix.nnz == communities().nnz + 2 and ranker.matrix[tuple(new.T)].min() == 1
 
@@ -256,14 +256,19 @@ def mixed_model() -> Pretrained:
     """A model that reads tables of users and items too."""
     pipeline = FeaturePipeline(["activity", "proximity"], {"activity": {"n_bins": 4}})
     torch.manual_seed(0)
-    scorer = UniversalScorer(pipeline.dims, [4], 4, 0.0, "concatenation")
-    return Pretrained(scorer.state_dict(), {"features": pipeline.schema, "network": scorer.network}, {})
+    network = RankingNetwork(pipeline.dims, [4], 4, 0.0, "concatenation")
+    return Pretrained(network.state_dict(), {"features": pipeline.schema, "network": network.arguments}, {})
 
 
-PLACES = [(FeaturePipeline, "updated"), (GraphScorers, "updated"), (UniversalScorer, "attach"), (_State, "__init__")]
+STEPS = [
+    (FeaturePipeline, "with_interactions"),
+    (GraphScorers, "with_interactions"),
+    (RankingNetwork, "attach"),
+    (RankerState, "__init__"),
+]
 
 
-@pytest.mark.parametrize("place", PLACES, ids=lambda place: place[0].__name__)
+@pytest.mark.parametrize("place", STEPS, ids=lambda place: place[0].__name__)
 def test_an_update_that_fails_changes_nothing(monkeypatch, place):
     ranker = UniversalRanker(communities(), mixed_model())
     users = np.arange(60)

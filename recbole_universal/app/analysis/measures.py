@@ -20,15 +20,19 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from recbole_universal import arguments
 from recbole_universal.checkpoint import Pretrained
 from recbole_universal.features import FeaturePipeline, UniversalFeatures
-from recbole_universal.features.proximity import ProximityPairs, best_unseen, ndcg, support_query_split
+from recbole_universal.features.binning import percentile
+from recbole_universal.features.candidates import best_unseen
+from recbole_universal.features.proximity_pairs import ProximityPairs
 from recbole_universal.graph.clusters import cluster_nodes, node_cluster_stats
+from recbole_universal.graph.held_out import held_out_hits, support_query_split
 from recbole_universal.graph.interaction_graph import InteractionGraph, binary_matrix
 from recbole_universal.graph.node2vec import node2vec
 from recbole_universal.graph.scorers import SCORERS, GraphScorers
+from recbole_universal.metrics import ndcg, paired_z_score
 from recbole_universal.ranking.candidate_lists import CandidateLists, make_candidate_lists
+from recbole_universal.ranking.network import UniversalNetwork
 from recbole_universal.ranking.pretraining import Pretrainer
 from recbole_universal.ranking.ranker import UniversalRanker
-from recbole_universal.ranking.scorer import UniversalScorer
 
 #: Scorers that are well-known recommenders by themselves.
 PEERS = {"MostPop": "popularity", "ItemKNN": "neighbors", "EASE": "middle_regression"}
@@ -82,10 +86,7 @@ class HeldOut:
 
     def hits(self, lists: np.ndarray) -> np.ndarray:
         """Whether each place of the lists holds a hidden item of the user, bool [n_users, k]."""
-        n_items = self.test.shape[1]
-        rows, items = self.test[self.users].nonzero()
-        keys = np.arange(len(lists))[:, None] * n_items + lists
-        return np.isin(keys, rows.astype(np.int64) * n_items + items) & (lists >= 0)
+        return held_out_hits(lists, self.test[self.users])
 
 
 def scorer_lists(held_out: HeldOut, k: int) -> dict[str, np.ndarray]:
@@ -121,10 +122,10 @@ def trained_lists(
         return np.full((len(held_out.users), k), -1)
     with torch.random.fork_rng(), tempfile.TemporaryDirectory() as folder:
         torch.manual_seed(seed)
-        scorer = UniversalScorer(pipeline.dims, [64, 64], 64, 0.0, "concatenation")
+        scorer = UniversalNetwork(pipeline.dims, [64, 64], 64, 0.0, "concatenation")
         trainer = Pretrainer(scorer, folder, seed=seed, learning_rate=0.003, epochs=10, stopping_step=10, batch_size=64)
         trainer.fit(CandidateLists(blocks), {})
-        schema = {"features": pipeline.schema, "network": scorer.network}
+        schema = {"features": pipeline.schema, "network": scorer.arguments}
         pretrained = Pretrained(scorer.state_dict(), schema, {})
         ranker = UniversalRanker(held_out.train, pretrained, seed=seed, cache_dir=cache_dir)
     return ranker.top_k(held_out.users, k)[0]
@@ -222,12 +223,11 @@ def verdict(held_out: HeldOut, lists: dict[str, np.ndarray]) -> str:
     gains = {name: held_out.gains(lists[name]) for name in ("universal model", *PEERS)}
     peer = max(PEERS, key=lambda name: gains[name].mean())
     ours, theirs = gains["universal model"], gains[peer]
-    difference = ours - theirs
-    error = difference.std() / np.sqrt(len(difference))
+    z_score = paired_z_score(ours - theirs)
     found = (
         "no difference to tell from chance"
-        if abs(difference.mean()) <= 2 * error
-        else f"{'better' if difference.mean() > 0 else 'worse'} by more than two standard errors of the difference"
+        if abs(z_score) <= 2
+        else f"{'better' if z_score > 0 else 'worse'} by more than two standard errors of the difference"
     )
     names = ", ".join(PEERS)
     return f"The universal model reaches {ours.mean():.4f}, the best of {names} ({peer}) {theirs.mean():.4f}: {found}."
@@ -267,8 +267,7 @@ def deciles(held_out: HeldOut, lists: dict[str, np.ndarray]) -> pd.DataFrame:
 
 
 def _tenth(degree: np.ndarray) -> np.ndarray:
-    rank = pd.Series(degree).rank(method="average").to_numpy()
-    return np.minimum(((rank - 0.5) / len(degree) * 10).astype(np.int64), 9)
+    return np.minimum((percentile(degree) * 10).astype(np.int64), 9)
 
 
 def _mean(values: np.ndarray) -> float:

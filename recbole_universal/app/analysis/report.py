@@ -227,7 +227,7 @@ class _Study:
             "model may have seen a public data set before."
         )
         for lists, fast in (("The universal model's lists", False), ("Fast lists", True)):
-            reason = self.ranker.why_popularity(fast)
+            reason = self.ranker.fallback_reason(fast)
             if reason:
                 text += f" {lists} are the same popular items for everybody here: {reason}."
         figure = _bars(table, "NDCG@10, with standard error")

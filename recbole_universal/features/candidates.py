@@ -1,0 +1,164 @@
+"""Candidate lists: the union of every scorer's best unseen items of a user, which are the only items a model ranks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+
+from recbole_universal.features.binning import percentile
+from recbole_universal.graph.scorers import SCORERS, GraphScorers
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Candidate lists of some users, with the features of each pair.
+
+    Attributes:
+        items: item ids, int64 [n_users, n_candidates]; -1 where a list is shorter.
+        features: float32 [n_users, n_candidates, dim]; all-zero rows where ``items`` is -1.
+    """
+
+    items: torch.Tensor
+    features: torch.Tensor
+
+    @property
+    def mask(self) -> torch.Tensor:
+        """Whether a position holds an item, bool [n_users, n_candidates]."""
+        return self.items >= 0
+
+
+@dataclass(frozen=True)
+class ScoredCandidates:
+    """Candidate lists of a block of users, by index in the scorers, with their scores.
+
+    Attributes:
+        users: user indices, int64 [n_users].
+        items: item indices, int64 [n_users, n_candidates]; 0 where a list is shorter.
+        mask: whether a position holds a candidate, bool [n_users, n_candidates].
+        values: scores, at least 0, float32 [n_scorers, n_users, n_candidates].
+        top_values: the highest scores of unseen items, best first, float32 [n_scorers, n_users, at most top_k].
+    """
+
+    users: torch.Tensor
+    items: torch.Tensor
+    mask: torch.Tensor
+    values: torch.Tensor
+    top_values: torch.Tensor
+
+
+class CandidateGenerator:
+    """Generates the candidates of users: the union of every scorer's ``top_k`` best unseen items.
+
+    Args:
+        scorers: the scorers of the dataset.
+        top_k: number of candidates from each scorer.
+    """
+
+    def __init__(self, scorers: GraphScorers, top_k: int) -> None:
+        self.scorers, self.top_k = scorers, top_k
+        self._memory: list[torch.Tensor] = []  # buffers for scores, one for each thread that runs at the same time
+        percentiles = percentile(scorers.item_degree).astype(np.float32)
+        self._item_percentile = torch.from_numpy(percentiles).to(scorers.device)
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_memory": []}
+
+    @property
+    def max_candidates(self) -> int:
+        """Length of the longest possible list of unseen items."""
+        return min(self.scorers.n_items, len(SCORERS) * self.top_k)
+
+    @contextmanager
+    def scores(self, users: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Scores of all items in a buffer that is reused. Allocating it takes half as long as computing the scores.
+
+        Args:
+            users: user indices, int64 [n].
+
+        Yields:
+            float32 [n_scorers, n, n_items]; valid within the ``with`` block.
+        """
+        shape = (len(SCORERS), len(users), self.scorers.n_items)
+        try:
+            memory = self._memory.pop()
+        except IndexError:
+            size = len(SCORERS) * self.scorers.block_users * self.scorers.n_items
+            with torch.inference_mode(False):  # a later call outside of inference mode may reuse the buffer
+                memory = torch.empty(size, device=self.scorers.device)
+        yield self.scorers.scores(users, memory[: math.prod(shape)].view(shape))
+        self._memory.append(memory)
+
+    def user_items(self, users: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Interactions of some user indices: the position of the user in ``users``, and the item index, int64 each."""
+        rows, items = self.scorers.matrix[users.cpu().numpy()].nonzero()
+        device = self.scorers.device
+        return torch.from_numpy(rows.astype(np.int64)).to(device), torch.from_numpy(items.astype(np.int64)).to(device)
+
+    def __call__(self, users: torch.Tensor, exclude_seen: bool = True) -> ScoredCandidates:
+        """Candidates of a block of users.
+
+        Args:
+            users: user indices, int64 [n]; the list of -1 is empty.
+            exclude_seen: whether to leave out the user's items; otherwise all of them are candidates too.
+        """
+        known, users = users >= 0, users.clamp(min=0)
+        with self.scores(users) as values:
+            values.clamp_(min=0.0)
+            # Of items with equal scores the more popular comes first, whatever its index.
+            values *= 1 + 1e-5 * self._item_percentile
+            values[:, ~known] = 0.0
+            rows, columns = self.user_items(users)
+            unseen = values.clone() if not exclude_seen else values
+            unseen[:, rows, columns] = 0.0
+            top_values, top_items = unseen.topk(min(self.top_k, values.shape[2]), dim=2)
+            is_candidate = torch.zeros(values.shape[1:], dtype=torch.bool, device=values.device)
+            flat = top_items + torch.arange(len(users), device=values.device)[:, None] * values.shape[2]
+            is_candidate.view(-1)[flat[top_values > 0]] = True
+            if not exclude_seen:
+                is_candidate[rows, columns] = True
+                is_candidate[~known] = False
+            items, mask = _as_lists(is_candidate)
+            items = items.clamp(min=0)
+            values = values.gather(2, items.expand(len(values), -1, -1)) * mask
+        return ScoredCandidates(users, items, mask, values, top_values)
+
+
+def best_unseen(scores: torch.Tensor, seen: sp.csr_matrix, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The best unseen items by each scorer. Items with equal scores come in no particular order.
+
+    Args:
+        scores: float32 [n_scorers, n_users, n_items]; changed in place.
+        seen: the users' interactions, csr [n_users, n_items].
+        k: length of a list.
+
+    Returns:
+        Scores and item indices, [n_scorers, n_users, at most k]. A seen item has a score of minus infinity.
+    """
+    rows, columns = (torch.from_numpy(index.astype(np.int64)).to(scores.device) for index in seen.nonzero())
+    scores[:, rows, columns] = -torch.inf
+    best, items = scores.topk(min(k, scores.shape[2]), dim=2)
+    return best, items
+
+
+def padded(values: torch.Tensor, width: int, fill: float) -> torch.Tensor:
+    """Lists [n, n_candidates, ...] padded to ``width`` positions with a value."""
+    shape = (values.shape[0], width - values.shape[1], *values.shape[2:])
+    return torch.cat([values, values.new_full(shape, fill)], dim=1)
+
+
+def _as_lists(member: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Column indices of the true entries of each row, padded with -1, int64 [n_rows, longest >= 1], and their mask."""
+    rows, columns = member.nonzero(as_tuple=True)
+    lengths = member.sum(dim=1)
+    starts = lengths.cumsum(0) - lengths
+    position = torch.arange(len(rows), device=member.device) - starts[rows]
+    longest = max(1, int(lengths.max())) if len(member) else 1
+    lists = torch.full((len(member), longest), -1, device=member.device)
+    lists[rows, position] = columns
+    return lists, lists >= 0

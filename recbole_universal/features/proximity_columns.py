@@ -1,0 +1,119 @@
+"""The columns of the proximity family: scores made free of scale within a user's candidate list, and activity."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from recbole_universal.features.binning import percentile
+from recbole_universal.features.candidates import ScoredCandidates
+from recbole_universal.graph.scorers import LINEAR, SCORERS, GraphScorers
+
+# Columns of a pair: three for each scorer, three for each average over the scorers, and the activity of both sides.
+_CONTEXT = (
+    "item percentile",
+    "log item degree minus the list's largest",
+    "user percentile",
+    "mean item percentile of the user's items",
+    "item percentile minus that mean",
+    "log user degree",
+)
+_N_AVERAGES = 2
+_SHARPNESS = 20.0
+_REFERENCE_RANK = 20
+# Indices of the linear scorers. Their first columns are what `ProximityColumns.linear_scores` sums.
+_LINEAR = [index for index, name in enumerate(SCORERS) if name in LINEAR]
+
+
+def n_columns() -> int:
+    """Number of columns of a pair."""
+    return 3 * (len(SCORERS) + _N_AVERAGES) + len(_CONTEXT)
+
+
+def column_groups() -> dict[str, list[int]]:
+    """Indices of the columns of each scorer, of the averages over the scorers, and of the activity columns."""
+    n = len(SCORERS)
+    groups = {name: [index, n + index, 2 * n + index] for index, name in enumerate(SCORERS)}
+    groups["scorer averages"] = list(range(3 * n, 3 * (n + _N_AVERAGES)))
+    return groups | {"activity": list(range(3 * (n + _N_AVERAGES), n_columns()))}
+
+
+class ProximityColumns:
+    """Computes the columns of candidates on one dataset.
+
+    Args:
+        scorers: the scorers of the dataset.
+        scorer_weights: held-out NDCG@10 of each scorer relative to the best scorer's, in [0, 1], float32 [n_scorers].
+
+    Attributes:
+        averages: weights of the two averages over the scorers, each of sum 1, float32 [2, n_scorers]: a softmax of the
+            scorer weights, and the best scorer alone.
+    """
+
+    def __init__(self, scorers: GraphScorers, scorer_weights: NDArray[np.float32]) -> None:
+        device = scorers.device
+        percentiles = percentile(scorers.item_degree).astype(np.float32)
+        means = (scorers.matrix @ percentiles) / np.maximum(scorers.user_degree, 1)
+        best = (scorer_weights == scorer_weights.max()).astype(np.float32)
+        soft = np.exp(_SHARPNESS * (scorer_weights - scorer_weights.max()))
+
+        def tensor(values: NDArray) -> torch.Tensor:
+            return torch.from_numpy(values.astype(np.float32)).to(device)
+
+        self.averages = tensor(np.stack([soft / soft.sum(), best / best.sum()]))
+        self._item_percentile = tensor(percentiles)
+        self._user_percentile = tensor(percentile(scorers.user_degree))
+        self._mean_percentile = tensor(means)
+        self._log_item = tensor(np.log1p(scorers.item_degree))
+        self._log_user = tensor(np.log1p(scorers.user_degree))
+
+    def __call__(self, block: ScoredCandidates) -> torch.Tensor:
+        """Columns of a block of candidate lists, float32 [n_users, n_candidates, dim]; zeros where there is no item."""
+        scored = self._scored(block)
+        averages = torch.einsum("ws,fsuc->wfuc", self.averages, scored)
+        columns = torch.cat([scored.flatten(0, 1), averages.flatten(0, 1), self._context(block)])
+        return (columns * block.mask).permute(1, 2, 0).contiguous()
+
+    def linear_scores(self, features: torch.Tensor) -> torch.Tensor:
+        """The average score of the linear scorers, :data:`~recbole_universal.graph.scorers.LINEAR`.
+
+        Args:
+            features: columns of pairs, float32 [..., dim].
+
+        Returns:
+            float32 [...].
+        """
+        return features[..., _LINEAR] @ self.averages[0][_LINEAR]
+
+    def _scored(self, block: ScoredCandidates) -> torch.Tensor:
+        """Each score by the best, by the 20th best, and by rank, float32 [3, n_scorers, n_users, n_candidates]."""
+        values, top_values = block.values, block.top_values
+        tiny = torch.finfo(torch.float32).tiny
+        best = top_values[:, :, :1].clamp(min=tiny)
+        reference = top_values[:, :, min(_REFERENCE_RANK, top_values.shape[2]) - 1 :][:, :, :1]
+        reference = torch.where(reference > 1e-6 * best, reference, best)
+        share = (values / best).clamp(max=4.0)
+        excess = torch.log1p((values / reference).clamp(max=100.0))
+        rank = torch.where(block.mask, -values, torch.inf).argsort(dim=2, stable=True).argsort(dim=2)
+        rank = torch.where(values > 0, rank.float(), torch.full_like(values, 400.0))
+        nearness = 1 - torch.log1p(rank.clamp(max=400.0)) / math.log(401.0)
+        return torch.stack([share, excess, nearness])
+
+    def _context(self, block: ScoredCandidates) -> torch.Tensor:
+        """The columns of activity, float32 [n_context, n_users, n_candidates]."""
+        percentiles = self._item_percentile[block.items]
+        log_item = self._log_item[block.items]
+        history_mean = self._mean_percentile[block.users][:, None].expand_as(percentiles)
+        return torch.stack(
+            [
+                percentiles,
+                log_item - (log_item * block.mask).amax(dim=1, keepdim=True),
+                self._user_percentile[block.users][:, None].expand_as(percentiles),
+                history_mean,
+                percentiles - history_mean,
+                self._log_user[block.users][:, None].expand_as(percentiles) / 5,
+            ]
+        )

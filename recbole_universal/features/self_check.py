@@ -1,0 +1,232 @@
+"""The self-check: held-out interactions of a dataset measure its scorers, and rankings against popularity.
+
+Which scorers are good differs between datasets. The self-check holds out interactions of some users, builds the scorers
+from the rest, and weighs each scorer by its NDCG@10. The same held-out interactions then show whether a ranking beats
+the most popular items. Where it does not, a model falls back to popularity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+
+from recbole_universal.features.candidates import Candidates, best_unseen, padded
+from recbole_universal.graph.held_out import held_out_hits, support_query_split
+from recbole_universal.graph.popularity import next_popular, popularity_order
+from recbole_universal.graph.scorers import SCORERS, GraphScorers
+from recbole_universal.metrics import ndcg, paired_z_score
+
+# Length of the lists that the self-check evaluates.
+_LENGTH = 10
+
+
+class CheckResult(NamedTuple):
+    """What the self-check measures about a ranking.
+
+    Attributes:
+        ndcg: mean NDCG@10 over the users.
+        z_score: paired z-score of the ranking's NDCG@10 minus that of popularity.
+    """
+
+    ndcg: float
+    z_score: float
+
+
+@dataclass(frozen=True)
+class SelfCheck:
+    """Candidate lists of users with held-out interactions, which evaluate a ranking on the dataset.
+
+    The scorer weights in the columns of one half of the users come from the other half. So no held-out interaction
+    has a part in the columns that rank it. A network that was trained on this dataset may have seen it in training.
+
+    Attributes:
+        features: columns of the candidates, float16 [n_users, n_candidates, dim].
+        mask: whether a position holds a candidate, bool [n_users, n_candidates].
+        label: whether the candidate is held out, bool [n_users, n_candidates].
+        n_held_out: number of held-out interactions of each user, at least 1, int64 [n_users].
+        tail_ndcg: what popular items add to the NDCG@10 of a user with fewer than ten candidates, whose list they fill
+            up, float64 [n_users].
+        popularity_ndcg: NDCG@10 of the most popular unseen items, float64 [n_users].
+        linear_scores: scores of the candidates by the weighted average of the linear scorers, float16
+            [n_users, n_candidates].
+    """
+
+    features: torch.Tensor
+    mask: torch.Tensor
+    label: torch.Tensor
+    n_held_out: torch.Tensor
+    tail_ndcg: torch.Tensor
+    popularity_ndcg: torch.Tensor
+    linear_scores: torch.Tensor
+
+    def ndcg(self, scores: torch.Tensor) -> torch.Tensor:
+        """NDCG@10 of the candidates ordered by ``scores``, [n_users, n_candidates]; float64 [n_users]."""
+        scores = scores.float().cpu().masked_fill(~self.mask, -torch.inf)
+        scores = torch.nn.functional.pad(scores, (0, _LENGTH), value=-torch.inf)
+        label = torch.nn.functional.pad(self.label, (0, _LENGTH))
+        hits = label.gather(1, scores.topk(_LENGTH, dim=1).indices).numpy()
+        return torch.from_numpy(ndcg(hits, self.n_held_out.numpy())) + self.tail_ndcg
+
+    def result(self, scores: torch.Tensor) -> CheckResult:
+        """Evaluate the candidates ordered by ``scores``, [n_users, n_candidates]."""
+        by_user = self.ndcg(scores)
+        return CheckResult(float(by_user.mean()), paired_z_score((by_user - self.popularity_ndcg).numpy()))
+
+
+def falls_back(z_score: float, mostly_single: bool) -> bool:
+    """Whether popularity should rank instead of a ranking with this :attr:`CheckResult.z_score`.
+
+    Where most users can be checked, popularity must be better by more than one standard error. Where most users have a
+    single interaction, the users that can be checked are not representative. Such a dataset looks unlike those that a
+    model was trained on, and its ranking can be several times worse than popularity. There the ranking must be better,
+    by more than half a standard error, which is the right choice in seven of ten cases.
+
+    Args:
+        z_score: paired z-score of the ranking's NDCG@10 minus that of popularity.
+        mostly_single: whether most users have a single interaction.
+    """
+    return z_score <= 0.5 if mostly_single else z_score < -1
+
+
+def fallback_reason(check: SelfCheck | None, mostly_single: bool, name: str, result: CheckResult | None) -> str:
+    """Why popularity ranks instead of a ranking, as a clause for people; empty if it does not.
+
+    Args:
+        check: the self-check of the dataset; ``None`` if no interaction could be held out.
+        mostly_single: whether most users have a single interaction.
+        name: what the message calls the ranking.
+        result: the ranking's result in the self-check; not read if there is none.
+    """
+    if check is None or result is None:
+        return "no user has two interactions, so nothing tells what a user likes"
+    if not falls_back(result.z_score, mostly_single):
+        return ""
+    n_users = len(check.n_held_out)
+    reason = (
+        f"on held-out interactions of {n_users} user{'s' * (n_users != 1)}, popularity has NDCG@10 "
+        f"{float(check.popularity_ndcg.mean()):.4f} and {name} {result.ndcg:.4f}"
+    )
+    if result.z_score < -1:
+        return reason
+    return reason + "; most users have one interaction, so the model must be clearly better"
+
+
+class _Ranking(Protocol):
+    """What the self-check needs of :class:`~recbole_universal.features.proximity_pairs.ProximityPairs`."""
+
+    scorers: GraphScorers
+
+    def candidates(self, users: torch.Tensor, exclude_seen: bool = True) -> Candidates: ...
+
+    def linear_scores(self, features: torch.Tensor) -> torch.Tensor: ...
+
+
+def check_scorers(
+    matrix: sp.csr_matrix,
+    n_users: int,
+    share: float,
+    seed: int,
+    build_scorers: Callable[[sp.csr_matrix], GraphScorers],
+    build_pairs: Callable[[GraphScorers, NDArray[np.float32]], _Ranking],
+) -> tuple[NDArray[np.float32], SelfCheck | None]:
+    """Hold out interactions of a dataset and measure its scorers on them.
+
+    Args:
+        matrix: interactions, csr [n_users, n_items].
+        n_users: number of users of whom interactions are held out.
+        share: share of such a user's interactions to hold out.
+        seed: seed of the choice.
+        build_scorers: builds the scorers of a matrix.
+        build_pairs: builds pair features from scorers and scorer weights.
+
+    Returns:
+        The scorer weights: NDCG@10 of each scorer relative to the best scorer's, float32 [n_scorers]. The self-check:
+        ``None`` if no user has two interactions. All weights are 1 then.
+    """
+    support, query = support_query_split(matrix, n_users, share, np.random.default_rng(seed))
+    users = np.flatnonzero(np.diff(query.indptr))
+    if not len(users):
+        return relative_to_best(np.zeros(len(SCORERS))), None
+    scorers = build_scorers(support)
+    gain = np.concatenate(list(_scorer_ndcg(scorers, users, support, query)), axis=1)
+    halves = []
+    for half in (0, 1):
+        if len(users[half::2]):
+            weights = relative_to_best(gain[:, 1 - half :: 2].sum(axis=1))
+            halves.append(self_check_of(build_pairs(scorers, weights), users[half::2], query))
+    return relative_to_best(gain.sum(axis=1)), _joined(halves)
+
+
+def relative_to_best(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Values divided by the largest; ones if all are 0."""
+    return (values / values.max()).astype(np.float32) if values.max() > 0 else np.ones(len(values), dtype=np.float32)
+
+
+def self_check_of(pairs: _Ranking, users: NDArray[np.int64], query: sp.csr_matrix) -> SelfCheck:
+    """The self-check of some users.
+
+    Args:
+        pairs: pair features of the support part.
+        users: user indices, int64 [n].
+        query: held-out interactions, csr [n_users, n_items].
+    """
+    lists = pairs.candidates(torch.from_numpy(users))
+    items = lists.items.cpu().numpy()
+    n_held_out = np.diff(query.indptr)[users]
+    tail, popularity = _popularity_ndcg(items, pairs.scorers, users, query)
+    return SelfCheck(
+        features=lists.features.half().cpu(),
+        mask=lists.mask.cpu(),
+        label=torch.from_numpy(held_out_hits(items, query[users])),
+        n_held_out=torch.from_numpy(n_held_out.astype(np.int64)),
+        tail_ndcg=torch.from_numpy(tail),
+        popularity_ndcg=torch.from_numpy(popularity),
+        linear_scores=pairs.linear_scores(lists.features).half().cpu(),
+    )
+
+
+def _scorer_ndcg(
+    scorers: GraphScorers, users: NDArray[np.int64], support: sp.csr_matrix, query: sp.csr_matrix
+) -> Iterator[NDArray[np.float64]]:
+    """NDCG@10 of each scorer, [n_scorers, n_users in a block]."""
+    n_block = scorers.block_users
+    memory = torch.empty(len(SCORERS), n_block, scorers.n_items, device=scorers.device)
+    for start in range(0, len(users), n_block):
+        block = users[start : start + n_block]
+        scores = scorers.scores(torch.from_numpy(block), memory[:, : len(block)])
+        top = best_unseen(scores, support[block], _LENGTH)[1].cpu()
+        held_out = torch.from_numpy(query[block].toarray() > 0)
+        hits = held_out.expand(len(top), -1, -1).gather(2, top).numpy()
+        yield ndcg(hits, held_out.sum(dim=1).numpy())
+
+
+def _popularity_ndcg(
+    items: NDArray[np.int64], scorers: GraphScorers, users: NDArray[np.int64], query: sp.csr_matrix
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """:attr:`SelfCheck.tail_ndcg` and :attr:`SelfCheck.popularity_ndcg` of users with these candidates."""
+    order = popularity_order(scorers.item_degree)
+    tail, popularity = np.zeros((2, len(users)))
+    for row, user in enumerate(users):
+        history, held_out = scorers.matrix[user].indices, query[user].indices
+        candidates = items[row][items[row] >= 0]
+        for values, above in ((popularity, candidates[:0]), (tail, candidates[:_LENGTH])):
+            popular = next_popular(order, np.concatenate([history, above]), _LENGTH - len(above))
+            hits = np.isin(np.concatenate([np.full(len(above), -1), popular]), held_out)
+            hits = np.pad(hits, (0, _LENGTH - len(hits)))
+            values[row] = ndcg(hits[None], np.array([len(held_out)]))[0]
+    return tail, popularity
+
+
+def _joined(checks: list[SelfCheck]) -> SelfCheck:
+    width = max(check.mask.shape[1] for check in checks)
+    joined = {}
+    for name in vars(checks[0]):
+        parts = [getattr(check, name) for check in checks]
+        joined[name] = torch.cat([padded(part, width, 0) if part.ndim > 1 else part for part in parts])
+    return SelfCheck(**joined)

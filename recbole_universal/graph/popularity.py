@@ -1,0 +1,59 @@
+"""Popularity of items: their order, their rank, and the most popular items that are not excluded."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+
+def popularity_order(degree: NDArray) -> NDArray[np.int64]:
+    """Item indices, most popular first; items of equal popularity by index.
+
+    Args:
+        degree: number of interactions of each item, [n_items].
+
+    Returns:
+        int64 [n_items].
+    """
+    return np.argsort(-degree, kind="stable")
+
+
+def popularity_rank(degree: NDArray) -> NDArray[np.float32]:
+    """Dense rank of each item by popularity, scaled to [0, 1): 0 is the most popular, equal items have equal ranks.
+
+    Args:
+        degree: number of interactions of each item, [n_items].
+
+    Returns:
+        float32 [n_items].
+    """
+    rank = rankdata(-degree, method="dense") - 1
+    return (rank / (rank.max() + 1)).astype(np.float32)
+
+
+def popularity_share(degree: NDArray[np.integer]) -> NDArray[np.float32]:
+    """Number of interactions of each item relative to the most popular item, in [0, 1].
+
+    Args:
+        degree: number of interactions of each item, [n_items].
+
+    Returns:
+        float32 [n_items].
+    """
+    return (degree / max(1, degree.max())).astype(np.float32)
+
+
+def next_popular(order: NDArray[np.int64], excluded: NDArray[np.integer], n: int) -> NDArray[np.int64]:
+    """The n most popular items that are not excluded.
+
+    Args:
+        order: distinct item indices, most popular first, such as :func:`popularity_order` returns.
+        excluded: item indices to leave out.
+        n: number of items.
+
+    Returns:
+        int64 [n]; shorter if fewer items are left.
+    """
+    first = order[: n + len(excluded)]
+    return first[~np.isin(first, excluded)][:n]

@@ -1,0 +1,167 @@
+"""What a ranker ranks from: an interaction matrix, its features, the network, and the lists made of them."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from recbole_universal import arguments
+from recbole_universal.features import UniversalFeatures
+from recbole_universal.graph.item_models import best_of_sums
+from recbole_universal.graph.popularity import next_popular, popularity_share
+from recbole_universal.ranking.attribution import attribution
+from recbole_universal.ranking.ranking_network import RankingNetwork
+
+#: Number of relations of an item in the item-item matrix.
+N_RELATIONS = 200
+# Floats of the scores of one block of users (64 MB).
+_BLOCK_FLOATS = 2**24
+# Number of scores of a model without candidates that one thread computes.
+_FEW_SCORES = 2**19
+# Limit on the length of a list, where the matrix has fewer items.
+_MAX_K = 10**6
+
+
+class RankerState:
+    """Immutable state of a ranker. An update makes a new one, so a call uses one state from beginning to end.
+
+    Args:
+        matrix: interactions, csr float32 [n_users, n_items], each 1.
+        features: universal features of ``matrix``.
+        network: a network that holds ``features``.
+    """
+
+    def __init__(self, matrix: sp.csr_matrix, features: UniversalFeatures, network: RankingNetwork) -> None:
+        self.matrix, self.features, self.network = matrix, features, network
+        self._item_item: sp.csr_matrix | None = None
+        self._fast_relations: sp.csr_matrix | None = None
+        degree = np.bincount(matrix.indices, minlength=matrix.shape[1])
+        self._popularity = torch.from_numpy(popularity_share(degree)).to(network.device)
+
+    @property
+    def max_one_thread_users(self) -> int:
+        """Number of users whose scores are so few that a second thread costs more than it brings."""
+        if self.network.ranks_candidates:
+            return self.network.proximity.scorers.block_users
+        return max(1, _FEW_SCORES // self.matrix.shape[1])
+
+    def checked_users(self, users: Any, name: str = "users") -> NDArray[np.int64]:
+        """Row indices as int64 [n].
+
+        Raises:
+            ValueError: if a user is no row of the matrix.
+        """
+        n_users = self.matrix.shape[0]
+        rows = arguments.array(name, users)
+        if rows.ndim != 1 or (len(rows) and (rows.dtype.kind not in "iu" or rows.min() < 0 or rows.max() >= n_users)):
+            valid = "row indices" if name == "users" else "a row index"
+            raise ValueError(f"{name}: must be {valid} from 0 to {n_users - 1}, [n], got {arguments.shown(users)}.")
+        return rows.astype(np.int64)
+
+    def checked_k(self, k: Any) -> int:
+        """The length of a list.
+
+        Raises:
+            ValueError: if it is not a positive integer within the limit.
+        """
+        most = max(_MAX_K, self.matrix.shape[1])
+        if isinstance(k, bool) or not isinstance(k, Integral) or not 1 <= int(k) <= most:
+            raise ValueError(f"k: must be a positive integer, at most {most}, got {arguments.shown(k)}.")
+        return int(k)
+
+    def top_k(
+        self, users: NDArray[np.int64], k: int, exclude_seen: bool, show_progress: bool
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """See :meth:`UniversalRanker.top_k`."""
+        n_items = self.matrix.shape[1]
+        n_ranked = min(k, n_items)
+        n_block = max(1, _BLOCK_FLOATS // n_items)
+        items = np.full((len(users), k), -1, dtype=np.int64)
+        values = np.full((len(users), k), -np.inf, dtype=np.float32)
+        with tqdm(total=len(users), desc="ranking", unit="user", disable=not show_progress) as bar:
+            for start in range(0, len(users), n_block):
+                block = users[start : start + n_block]
+                best, index = self._scores(block, exclude_seen).topk(n_ranked, dim=1)
+                index = torch.where(best > -torch.inf, index, -1)
+                items[start : start + n_block, :n_ranked] = index.cpu().numpy()
+                values[start : start + n_block, :n_ranked] = best.cpu().numpy()
+                bar.update(len(block))
+        return items, values
+
+    def _scores(self, users: NDArray[np.int64], exclude_seen: bool) -> torch.Tensor:
+        """Scores of all items, minus infinity for excluded items; float32 [n_users, n_items]."""
+        device = self.network.device
+        scores = self.network.score_all(torch.from_numpy(users).to(device), exclude_seen)
+        unknown = torch.from_numpy(np.diff(self.matrix.indptr)[users] == 0).to(device)
+        if unknown.any() and not self.network.ranks_candidates:
+            scores[unknown] = self._popularity
+        if exclude_seen:
+            rows, columns = (torch.from_numpy(index.astype(np.int64)) for index in self.matrix[users].nonzero())
+            scores[rows.to(device), columns.to(device)] = -torch.inf
+        return scores
+
+    def item_item(self, show_progress: bool) -> sp.csr_matrix:
+        """See :meth:`UniversalRanker.item_item`."""
+        if self._item_item is None:
+            if not self.network.ranks_candidates:
+                raise ValueError("Only a model with the family [proximity] has an item-item matrix.")
+            relations = self.network.proximity.item_item(N_RELATIONS, show_progress)
+            relations.data.flags.writeable = False
+            self._item_item = relations
+        return self._item_item
+
+    def fallback_reason(self, fast: bool) -> str:
+        """See :meth:`UniversalRanker.fallback_reason`."""
+        if not fast:
+            return self.network.fallback_reason()
+        return self.network.proximity.linear_fallback_reason if self.network.ranks_candidates else ""
+
+    def fast_relations(self, show_progress: bool) -> sp.csr_matrix:
+        """The matrix whose rows ``fast`` lists sum: :meth:`item_item`, or an empty one if popularity ranks."""
+        if self._fast_relations is None:
+            reason = self.fallback_reason(fast=True)
+            if reason:
+                slower = "" if self.fallback_reason(fast=False) else " Lists that are not fast are personal."
+                self.network.fallback.on_fallback(f"All users get the same popular items: {reason}.{slower}")
+                n_items = self.matrix.shape[1]
+                self._fast_relations = sp.csr_matrix((n_items, n_items), dtype=np.float32)
+            else:
+                self._fast_relations = self.item_item(show_progress)
+        return self._fast_relations
+
+    def fast_top_k(
+        self, users: NDArray[np.int64], k: int, exclude_seen: bool, show_progress: bool
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """See :meth:`UniversalRanker.top_k`."""
+        items, values = best_of_sums(self.matrix[users], self.fast_relations(show_progress), k, exclude_seen)
+        short = np.flatnonzero((items < 0).any(axis=1))
+        if not len(short):
+            return items, values
+        rank = self.network.proximity.item_order.cpu().numpy()
+        order = np.argsort(rank, kind="stable")
+        # Popular items fill up a short list, as they follow the candidates of the network.
+        for row in short:
+            n_related = int((items[row] >= 0).sum())
+            excluded = items[row, :n_related]
+            if exclude_seen:
+                excluded = np.concatenate([excluded, self.matrix[users[row]].indices])
+            rest = next_popular(order, excluded, k - n_related)
+            items[row, n_related : n_related + len(rest)] = rest
+            values[row, n_related:] = -np.inf
+            values[row, n_related : n_related + len(rest)] = 0.0 - rank[rest]
+        return items, values
+
+    @torch.no_grad()
+    def explain(self, user: int, k: int) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
+        """See :meth:`UniversalRanker.explain`."""
+        if self.network.falls_back():
+            popular = self.top_k(np.asarray([user]), k, True, False)[0][0]
+            popular = popular[popular >= 0]
+            return popular, {"popularity": np.ones(len(popular), dtype=np.float32)}
+        return attribution(self.network, user, k)

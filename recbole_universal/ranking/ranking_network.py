@@ -1,0 +1,269 @@
+"""The network with the features of one dataset: it scores and ranks that dataset's items by id."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+
+from recbole_universal.checkpoint import Pretrained
+from recbole_universal.features import FeaturePipeline, UniversalFeatures
+from recbole_universal.features.candidates import Candidates
+from recbole_universal.features.family import PairFeatures
+from recbole_universal.features.fields import column
+from recbole_universal.features.proximity_pairs import ProximityPairs
+from recbole_universal.features.self_check import SelfCheck
+from recbole_universal.ranking.fallback import Fallback
+from recbole_universal.ranking.network import FamilyNetwork, UniversalNetwork
+
+#: Scores of candidates lie in [-BOUND, 0]; those of all other items are lower.
+BOUND = 60.0
+# Upper bound on the floats of one block of pair features in full ranking (256 MB).
+_BLOCK_FLOATS = 2**26
+# Number of users of the self-check that are scored at once.
+_CHECK_USERS = 50
+
+
+def load_network(pretrained: Pretrained, pipeline: FeaturePipeline) -> RankingNetwork:
+    """The network of a pre-trained model with its weights, in evaluation mode.
+
+    Raises:
+        ValueError: if the weights do not fit the network.
+    """
+    network = RankingNetwork(pipeline.dims, **pretrained.schema["network"])
+    try:
+        network.load_state_dict(pretrained.state_dict)
+    except RuntimeError as error:
+        raise ValueError(f"The weights do not fit the network that their schema describes: {error}") from error
+    return network.eval()
+
+
+class RankingNetwork(UniversalNetwork):
+    """A :class:`UniversalNetwork` that scores the users and items of one dataset, whose features it holds.
+
+    With the family ``proximity`` only a user's candidates are scored. The score of a candidate is the logarithm of its
+    share in a softmax over the list. All other items follow in the order of their popularity. Where the self-check
+    finds popularity better on the dataset, popularity alone ranks (:meth:`falls_back`).
+
+    Arguments are those of :class:`UniversalNetwork`.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._pairs: dict[str, PairFeatures] = {}
+        self.fallback = Fallback()
+        self.register_load_state_dict_post_hook(_clear_fallback)
+
+    def attach(self, features: UniversalFeatures) -> RankingNetwork:
+        """Hold the features of a dataset, which :meth:`score_pairs` and :meth:`score_all` look up.
+
+        They are no part of ``state_dict``: they belong to the dataset, and a checkpoint must fit any.
+
+        Args:
+            features: what the pipeline with these families computed.
+
+        Returns:
+            This network.
+        """
+        for family, values in features.items():
+            for side, table in (("user", values.user), ("item", values.item)):
+                tensor = torch.as_tensor(table).float().to(self.device)
+                self.register_buffer(column(side, family), tensor, persistent=False)
+        self._pairs = {family: values.pair for family, values in features.items() if values.pair is not None}
+        return self
+
+    def with_features(self, features: UniversalFeatures) -> RankingNetwork:
+        """A network that shares these weights and holds the features of another dataset. This one keeps its own."""
+        other = copy.copy(self)
+        other._buffers = dict(self._buffers)
+        other.fallback = copy.copy(self.fallback)
+        return other.attach(features)
+
+    def pairs(self, family: str) -> PairFeatures:
+        """The pair features of a family, on this network's device."""
+        self._pairs[family] = self._pairs[family].to(self.device)
+        return self._pairs[family]
+
+    @property
+    def proximity(self) -> ProximityPairs:
+        """The pair features of the family ``proximity``."""
+        return cast(ProximityPairs, self.pairs("proximity"))
+
+    def train(self, mode: bool = True) -> RankingNetwork:
+        """See PyTorch. The mode is set before and after training, which changes the weights."""
+        self.fallback.clear()
+        return super().train(mode)
+
+    def falls_back(self) -> bool:
+        """Whether popularity ranks on this dataset instead of the network; warns about it once.
+
+        It does where popularity has the better NDCG@10 on the held-out interactions of the self-check
+        (:func:`recbole_universal.features.self_check.falls_back`), and where no user has two interactions. It does not
+        in training mode, nor for a model that reads further families, since the self-check has no columns of those.
+
+        The result is cached. Loading weights, attaching features with a different self-check, or calling ``train()``
+        or ``eval()`` clears it.
+        """
+        reason = self.fallback_reason()
+        if reason:
+            self.fallback.warn(self.proximity, reason)
+        else:
+            self.fallback.forget_warning()
+        return bool(reason)
+
+    def fallback_reason(self) -> str:
+        """The reason of :meth:`falls_back`, as a clause for people; empty if the network ranks."""
+        if self.training or self.families != ["proximity"]:
+            return ""
+        return self.fallback.reason(self.proximity, self._check_scores)
+
+    @torch.no_grad()
+    def _check_scores(self, check: SelfCheck) -> torch.Tensor:
+        no_columns = {"proximity": torch.zeros(1, 1, 0, device=self.device)}
+        blocks = (block.to(self.device).float() for block in check.features.split(_CHECK_USERS))
+        return torch.cat([self(no_columns, no_columns, {"proximity": block}) for block in blocks])
+
+    def score_pairs(
+        self, users: torch.Tensor, items: torch.Tensor, given: Mapping[str, torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        """Scores of the pairs (users[k], items[k]) of the dataset, float32 [n]; equal to those of :meth:`score_all`.
+
+        Args:
+            users: user ids, int64 [n].
+            items: item ids, int64 [n].
+            given: columns that replace those of the dataset, by name, float32 [n, dim]. A model with the family
+                ``proximity`` scores a pair by its share of the user's whole list, so its columns must not differ.
+
+        Raises:
+            ValueError: if a given column is none of this model's, has another shape, or differs where it must not.
+        """
+        given = dict(given or {})
+        for name, values in given.items():
+            self._check_given(name, values, users, items)
+        if self.ranks_candidates:
+            return self._score_candidate_pairs(users, items)
+        user = {f: given.get(column("user", f), getattr(self, column("user", f))[users]) for f in self.families}
+        item = {f: given.get(column("item", f), getattr(self, column("item", f))[items]) for f in self.families}
+        pair = {}
+        for family in self._pairs:
+            name = column("pair", family)
+            pair[family] = given[name] if name in given else self.pairs(family)(users, items)
+        return self(user, item, pair)
+
+    def _check_given(self, name: str, values: torch.Tensor, users: torch.Tensor, items: torch.Tensor) -> None:
+        sides = {column(side, family): (side, family) for family in self.families for side in ("user", "item")}
+        sides |= {column("pair", family): ("pair", family) for family in self._pairs}
+        if name not in sides:
+            raise ValueError(f"given: this model reads {list(sides)}, and no column [{name}].")
+        if not self.ranks_candidates:
+            return
+        side, family = sides[name]
+        ids = {"user": users, "item": items}
+        attached = self.pairs(family)(users, items) if side == "pair" else getattr(self, name)[ids[side]]
+        if values.shape != attached.shape or not torch.allclose(values.to(attached), attached):
+            raise ValueError(
+                f"given: [{name}] differs from the attached column; a model with the family [proximity] scores whole "
+                "lists, so it takes no other columns for single pairs."
+            )
+
+    def _score_candidate_pairs(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        distinct, row = users.unique(return_inverse=True)
+        n_block = max(1, _BLOCK_FLOATS // self.proximity.n_items)
+        scores = torch.empty(len(users), device=self.device)
+        for start in range(0, len(distinct), n_block):
+            in_block = (row >= start) & (row < start + n_block)
+            block_scores = self.score_all(distinct[start : start + n_block])
+            scores[in_block] = block_scores[row[in_block] - start, items[in_block]]
+        return scores
+
+    def score_all(self, users: torch.Tensor, exclude_seen: bool = True) -> torch.Tensor:
+        """Scores of all items of the dataset, float32 [n, n_items]; higher is better.
+
+        Args:
+            users: user ids, int64 [n].
+            exclude_seen: with ``proximity``, whether the user's items rank lower than every candidate.
+        """
+        if self.ranks_candidates:
+            return self._score_candidates(users, exclude_seen)
+        n_items = getattr(self, column("item", self.families[0])).shape[0]
+        scores = torch.zeros(len(users), n_items, device=self.device)
+        weights = self.combination_weights.repeat(self.n_networks) / self.n_networks
+        for network, weight in zip(self.family_networks(), weights, strict=True):
+            scores = scores + weight * self._tower_scores(network, users)
+            if network.pair_families:
+                self._add_pair_scores(scores, network, weight, users)
+        return self.checked_finite(scores)
+
+    def _tower_scores(self, network: FamilyNetwork, users: torch.Tensor) -> torch.Tensor:
+        user = network.user({family: getattr(self, column("user", family))[users] for family in network.families})
+        item = network.item({family: getattr(self, column("item", family)) for family in network.families})
+        return user @ item.T
+
+    def _add_pair_scores(
+        self, scores: torch.Tensor, network: FamilyNetwork, weight: torch.Tensor, users: torch.Tensor
+    ) -> None:
+        pairs = {family: self.pairs(family) for family in network.pair_families}
+        n_block = max(1, _BLOCK_FLOATS // (scores.shape[1] * network.widest))
+        for start in range(0, len(users), n_block):
+            block = users[start : start + n_block]
+            if len(pairs) == 1:  # the head maps each distinct row once
+                ((family, pair),) = pairs.items()
+                rows, index = pair.full_rows(block)
+                score = network.pair({family: rows})[index]
+            else:
+                score = network.pair({family: pair.full(block) for family, pair in pairs.items()})
+            scores[start : start + n_block] += weight * score
+
+    def _score_candidates(self, users: torch.Tensor, exclude_seen: bool) -> torch.Tensor:
+        by_popularity = -BOUND - 1 - self.proximity.item_order
+        if self.falls_back():
+            return by_popularity.repeat(len(users), 1)
+        # Candidates have many columns, so the number of users in a block follows from their columns.
+        n_block = max(1, _BLOCK_FLOATS // (self.proximity.dim * self.proximity.max_candidates))
+        if len(users) > n_block:
+            return torch.cat([self._score_candidates(block, exclude_seen) for block in users.split(n_block)])
+        lists, columns = self.candidate_columns(users, exclude_seen)
+        # The loss does not fix the level of a list's scores. Shares of the list have a fixed level.
+        values = self(*columns).masked_fill(~lists.mask, -torch.inf).log_softmax(dim=1).clamp(min=-BOUND)
+        scores = torch.cat([by_popularity, by_popularity.new_zeros(1)]).repeat(len(users), 1)
+        # The last column takes the padding of the lists.
+        scores.scatter_(1, torch.where(lists.mask, lists.items, len(by_popularity)), values)
+        return scores[:, :-1]
+
+    def candidate_columns(
+        self, users: torch.Tensor, exclude_seen: bool = True
+    ) -> tuple[Candidates, list[dict[str, torch.Tensor]]]:
+        """Candidates of some users, and their user, item and pair columns by family, as :meth:`forward` takes them."""
+        lists = self.proximity.candidates(users, exclude_seen)
+        items = lists.items.clamp(min=0)
+        user = {f: getattr(self, column("user", f))[users][:, None] for f in self.families}
+        item = {f: getattr(self, column("item", f))[items] for f in self.families}
+        pair = {"proximity": lists.features}
+        for family in self._pairs:
+            if family != "proximity":
+                repeated = users[:, None].expand_as(items).flatten()
+                pair[family] = self.pairs(family)(repeated, items.flatten()).view(*items.shape, -1)
+        return lists, [user, item, pair]
+
+
+def mask_non_candidates(scores: torch.Tensor) -> torch.Tensor:
+    """Scores of :meth:`RankingNetwork.score_all` with the popularity of non-candidates masked out.
+
+    The score of an item that is no candidate says only how popular the item is. A mixture with the scores of another
+    model should not read that. So all such items get the score of the user's last candidate.
+
+    Args:
+        scores: float32 [n_users, n_items].
+
+    Returns:
+        float32 [n_users, n_items]; zeros for a user without candidates.
+    """
+    candidate = scores >= -BOUND
+    lowest = torch.where(candidate, scores, torch.inf).amin(dim=1, keepdim=True)
+    return torch.where(candidate, scores, torch.where(lowest.isfinite(), lowest, 0.0))
+
+
+def _clear_fallback(network: RankingNetwork, _) -> None:
+    network.fallback.clear()

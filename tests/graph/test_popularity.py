@@ -1,0 +1,30 @@
+"""The order of items by popularity: known answers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recbole_universal.graph.popularity import next_popular, popularity_order, popularity_rank, popularity_share
+
+DEGREE = np.array([2, 0, 5, 2, 1])
+
+
+def test_equals_are_in_the_order_of_their_index():
+    np.testing.assert_array_equal(popularity_order(DEGREE), [2, 0, 3, 4, 1])
+
+
+def test_equals_have_equal_ranks():
+    np.testing.assert_array_equal(popularity_rank(DEGREE), [0.25, 0.75, 0.0, 0.25, 0.5])
+    assert popularity_rank(DEGREE).dtype == np.float32
+
+
+def test_shares_are_relative_to_the_most_popular():
+    np.testing.assert_array_equal(popularity_share(DEGREE), np.array([0.4, 0, 1, 0.4, 0.2], dtype=np.float32))
+    np.testing.assert_array_equal(popularity_share(np.zeros(3, dtype=np.int64)), 0)
+
+
+def test_excluded_items_are_left_out():
+    order = np.array([4, 2, 0, 1, 3])
+    np.testing.assert_array_equal(next_popular(order, np.array([2, 3]), 2), [4, 0])
+    np.testing.assert_array_equal(next_popular(order, np.array([4, 2, 0]), 9), [1, 3])
+    assert not len(next_popular(order, np.array([2]), 0))
