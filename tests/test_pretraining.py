@@ -20,12 +20,10 @@ from recbole.utils import get_trainer
 from torch.utils.data.distributed import DistributedSampler
 
 import recbole_universal
-from recbole_universal import FeaturePipeline, UniversalMLP, UniversalRanker
+from recbole_universal import UniversalMLP, UniversalRanker
 from recbole_universal.app import quick_start
 from recbole_universal.checkpoint import Pretrained, load_pretrained
-from recbole_universal.features.fields import LIST_LABEL, LIST_MASK
 from recbole_universal.files import locked_folder
-from recbole_universal.graph.held_out import support_query_split
 from recbole_universal.plugin import loader
 from recbole_universal.plugin.dataset import training_matrix
 from recbole_universal.plugin.loader import CandidateListDataLoader
@@ -83,35 +81,6 @@ def planted(sources, tmp_path) -> float:
 def target_keys(sources: dict, folder, **extra) -> dict:
     shared = {key: sources[key] for key in ("data_path", "show_progress", "gpu_id", "state")}
     return {**shared, "train_stage": "zero_shot", "pretrained": str(folder), **extra}
-
-
-def test_a_hidden_interaction_does_not_touch_its_own_features():
-    rng = np.random.default_rng(0)
-    dense = rng.random((40, 25)) < 0.25
-    matrix = sp.csr_matrix(dense.astype(np.float32))
-    pipeline = FeaturePipeline(["activity", "proximity"], {"proximity": {"top_k": 5}}, seed=0)
-    blocks = make_candidate_lists(matrix, pipeline, 10, 0.3, seed=4, max_draws=1)
-
-    # The same draw again; then the hidden interactions are removed from the raw data.
-    support, query = support_query_split(matrix, 10, 0.3, np.random.default_rng([4, 0]))
-    assert query.nnz
-    features = pipeline(support)
-    users = torch.from_numpy(np.flatnonzero(np.diff(query.indptr)))
-    lists = features["proximity"].pair.candidates(users)
-    label = torch.from_numpy(query[users.numpy()].toarray() > 0).gather(1, lists.items.clamp(min=0)) & lists.mask
-    kept = label.any(dim=1)
-    torch.testing.assert_close(blocks[0]["pair_proximity"].float(), lists.features[kept].half().float())
-    torch.testing.assert_close(blocks[0][LIST_LABEL], label[kept])
-    expected = torch.from_numpy(features["activity"].user[users.numpy()][kept.numpy()]).half()
-    torch.testing.assert_close(blocks[0]["user_activity"], expected)
-
-
-def test_lists_without_proximity_hold_hidden_and_random_items():
-    matrix = sp.csr_matrix((np.random.default_rng(0).random((60, 30)) < 0.2).astype(np.float32))
-    (block,) = make_candidate_lists(matrix, FeaturePipeline(["activity"], seed=0), 12, 0.3, seed=1, max_draws=1)
-    assert (block[LIST_LABEL] <= block[LIST_MASK]).all()
-    assert block["item_activity"].shape[:2] == block[LIST_MASK].shape
-    assert block["user_activity"].shape[0] == len(block[LIST_MASK])
 
 
 def test_pretrain_zero_shot_and_fresh_ranker_agree(sources):
@@ -360,15 +329,6 @@ def test_a_network_that_cannot_be_built():
     dims = {"proximity": {"user": 0, "item": 0, "pair": 3}}
     with pytest.raises(ValueError, match="mlp_hidden_size"):
         UniversalNetwork(dims, [0], 4, 0.0, "concatenation")
-
-
-def test_batches_are_cut_to_their_longest_list():
-    mask = torch.tensor([[1, 0, 0], [1, 1, 0]]).bool()
-    block = {"pair_x": torch.ones(2, 3, 2), LIST_LABEL: mask.clone(), LIST_MASK: mask}
-    batches = CandidateLists([block, block])
-    assert len(batches) == 4
-    assert batches.batch([0, 2])["pair_x"].shape == (2, 1, 2)
-    assert batches.batch([1, 0])["pair_x"].shape == (2, 2, 2)
 
 
 def test_schema_of_a_model_is_json(sources):

@@ -31,7 +31,7 @@ from tqdm import tqdm
 import recbole_universal
 from recbole_universal.array_store import array_digest
 from recbole_universal.checkpoint import check_model_folder, save_pretrained
-from recbole_universal.features.pipeline import CACHE_VERSION, library_versions
+from recbole_universal.features.computation import CACHE_VERSION, library_versions
 from recbole_universal.files import locked_folder
 from recbole_universal.plugin.atomic_file import check_header, reading_as_text
 from recbole_universal.plugin.base_model import base_class

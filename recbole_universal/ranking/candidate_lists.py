@@ -79,7 +79,7 @@ def make_candidate_lists(
         users = np.flatnonzero(np.diff(held_out.indptr))
         if not len(users):
             break
-        features = pipeline(support, part=True)
+        features = pipeline(support, support=True)
         for start in range(0, len(users), _BLOCK_USERS):
             block = _make_block(features, users[start : start + _BLOCK_USERS], support, held_out, generator)
             if block is not None:

@@ -76,7 +76,7 @@ def test_a_wider_matrix_is_other_data(tmp_path):
 
 def test_versions_change_the_key(tmp_path, monkeypatch):
     compute(tmp_path)
-    monkeypatch.setattr("recbole_universal.features.pipeline.CACHE_VERSION", 10**6)
+    monkeypatch.setattr("recbole_universal.features.computation.CACHE_VERSION", 10**6)
     compute(tmp_path)
     assert len(files(tmp_path)) == 8
 

@@ -19,9 +19,6 @@ from recbole_universal.features.fields import LIST_LABEL, LIST_MASK
 from recbole_universal.ranking.candidate_lists import (
     Block,
     CandidateLists,
-    blocks_from_arrays,
-    blocks_to_arrays,
-    list_store,
 )
 from recbole_universal.ranking.list_loss import list_loss
 from recbole_universal.ranking.network import UniversalNetwork
@@ -272,28 +269,6 @@ def test_a_damaged_state_is_one_warning_and_training_begins_anew(tmp_path, monke
     assert str(first.file) in text and "pre-training begins anew" in text
     for name, value in again.scorer.state_dict().items():
         torch.testing.assert_close(value, first.scorer.state_dict()[name], rtol=0, atol=0)
-
-
-def test_stored_lists_are_the_lists(tmp_path):
-    blocks = [*random_lists(1).blocks, *random_lists(2, 9).blocks]
-    made = []
-
-    def make():
-        made.append(1)
-        return blocks_to_arrays(blocks)
-
-    store = list_store(tmp_path)
-    for _ in range(2):
-        stored = blocks_from_arrays(store.get("red", {"seed": 1}, make))
-        assert CandidateLists(stored).digest() == CandidateLists(blocks).digest()
-    assert made == [1] and blocks_from_arrays(blocks_to_arrays([])) == []
-
-
-def test_the_digest_of_lists_is_of_their_content_in_order():
-    first, second = random_lists(1).blocks, random_lists(2).blocks
-    digests = [CandidateLists(blocks).digest() for blocks in ([*first, *second], [*second, *first], first, second)]
-    assert len(set(digests)) == 4
-    assert digests[0] == CandidateLists([*random_lists(1).blocks, *random_lists(2).blocks]).digest()
 
 
 # Whole runs
