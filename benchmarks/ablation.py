@@ -41,9 +41,9 @@ from recbole_universal.files import write_text
 from recbole_universal.graph import SCORERS
 from recbole_universal.metrics import ndcg
 from recbole_universal.plugin.dataset import pipeline_from_config
-from recbole_universal.plugin.support_query import ListBatches
-from recbole_universal.plugin.trainer import ListStore, Pretrainer
+from recbole_universal.ranking.candidate_lists import CandidateLists, list_store
 from recbole_universal.ranking.network import UniversalNetwork
+from recbole_universal.ranking.pretraining import Pretrainer
 
 #: Scorers of one kind, whose columns are left out together.
 KINDS = {
@@ -62,16 +62,16 @@ FIVE = ["ml-1m", "epinions", "douban-movie", "amazon-sports", "yelp2018"]
 PAIR = column("pair", "proximity")
 
 
-class WithoutColumns(ListBatches):
+class WithoutColumns(CandidateLists):
     """Lists in which some columns of the pairs are 0."""
 
     def __init__(self, blocks, dropped: list[int]) -> None:
         super().__init__(blocks)
         self.dropped = dropped
 
-    def batch(self, index):
-        """See :class:`ListBatches`."""
-        batch = super().batch(index)
+    def batch(self, indices, device="cpu"):
+        """See :class:`CandidateLists`."""
+        batch = super().batch(indices, device)
         batch[PAIR][..., self.dropped] = 0.0
         return batch
 
@@ -102,7 +102,7 @@ def trained(blocks, settings: dict, dropped: list[int], seed: int) -> Pretrainer
     return trainer
 
 
-def best_scorer(lists: ListBatches) -> float:
+def best_scorer(lists: CandidateLists) -> float:
     """NDCG@10 of the best single scorer on some lists."""
     gains = []
     for start in range(0, len(lists), 256):
@@ -160,7 +160,7 @@ def main() -> None:
         add_result(arguments.output, result)
 
     # The first half of each source's lists teaches, the second judges, so that source and target may be one.
-    judged = {name: ListBatches(half(blocks, 1)) for name, blocks in lists.items()}
+    judged = {name: CandidateLists(half(blocks, 1)) for name, blocks in lists.items()}
     best = {name: best_scorer(target) for name, target in judged.items()}
     columns = {name: candidate_columns(half(blocks, 1)) for name, blocks in lists.items()}
     for source in lists:
@@ -175,7 +175,7 @@ def main() -> None:
         names = [source["dataset"] for source in sources(FOLDS[fold])]
         held_out = {name for domain in FOLDS[fold] for name in DOMAINS[domain].split()}
         order = np.random.default_rng(arguments.seed).permutation(names)
-        best = {name: best_scorer(ListBatches(lists[name])) for name in sorted(held_out)}
+        best = {name: best_scorer(CandidateLists(lists[name])) for name in sorted(held_out)}
         for name, change in variants(len(names)).items():
             if done(fold=fold, variant=name, seed=arguments.seed):
                 continue
@@ -216,7 +216,7 @@ def candidate_lists(data_path: str, folder: Path | None) -> dict[str, list]:
     """Blocks of candidate lists by data set."""
     keys = {**SETTINGS, "universal_features": ["proximity"], "data_path": data_path, "train_stage": "pretrain"}
     config = Config("UniversalMLP", "ml-100k", config_dict={**keys, "show_progress": False})
-    pipeline, store = pipeline_from_config(config), ListStore(folder or "lists")
+    pipeline, store = pipeline_from_config(config), list_store(folder or "lists")
     found = {}
     for source in sources([]):
         own = {key: value for key, value in source.items() if key != "dataset"}

@@ -34,9 +34,9 @@ from zero_shot import Split, base_scores, peer_row, sampled
 
 from recbole_universal import UniversalRanker
 from recbole_universal.files import write_text
-from recbole_universal.plugin.trainer import WEIGHTS, one_standard_error
 from recbole_universal.ranking.mixing import SCORE_SPACES, mix, to_space
 from recbole_universal.ranking.ranking_network import mask_non_candidates
+from recbole_universal.ranking.weight_choice import WEIGHTS, one_standard_error
 
 DEFAULT_SPACE = "z-score"
 # Validation users that a weight is chosen by; UniversalInterpolation takes all.

@@ -57,7 +57,8 @@ TESTS = {
     "MODEL": "tests/ranking/test_scores_by_formula.py tests/ranking/test_ranker.py",
     "MIXING": "tests/ranking/test_scores_by_formula.py tests/ranking/test_mixing.py "
     "tests/plugin/test_universal_interpolation.py",
-    "TRAINING": "tests/ranking/test_pretrainer.py tests/test_pretraining.py tests/plugin/test_universal_mlp.py",
+    "TRAINING": "tests/ranking/test_candidate_lists.py tests/ranking/test_pretrainer.py tests/test_pretraining.py "
+    "tests/plugin/test_universal_mlp.py",
     "READING": "tests/io tests/app/test_recommend.py tests/test_bad_input.py",
 }
 

@@ -30,7 +30,7 @@ from recbole.quick_start import load_data_and_model, run_recbole
 from zero_shot import Split, base_scores
 
 from recbole_universal.files import write_text
-from recbole_universal.plugin.support_query import unseen_groups
+from recbole_universal.plugin.unseen import unseen_groups
 
 SETTINGS = {
     "train_stage": "in_domain",

@@ -1,9 +1,9 @@
-"""A pre-trained model on disk: weights as safetensors, their meaning as JSON, a model card. Nothing is executable.
+"""A pre-trained model on disk: weights as safetensors, a description as JSON, a model card. Nothing is executable.
 
-A model is a folder with ``model.json`` (format, schema, card, and name and sha256 of the weights file), the weights
-file and ``README.md`` (the card for people). The sha256 covers the weights alone. The schema is compared with them:
-every shape that it declares must be the shape of a tensor. The weights file is named by its hash and ``model.json`` is
-replaced last, in one step: a reader sees the old model or the new one, never half of each.
+A model is a folder with ``model.json`` (format, schema, card, name and sha256 of the weights file), the weights file
+and ``README.md`` (the card). The sha256 covers the weights alone. Each shape that the schema declares must be the shape
+of a tensor. The name of the weights file is its hash, and ``model.json`` is replaced last in one step, so a reader sees
+the old model or the new model.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from safetensors.torch import load, save
 
 from recbole_universal.arguments import shown
 from recbole_universal.files import atomic_write, locked_folder, write_text
+from recbole_universal.model_card import is_card, model_card
 from recbole_universal.model_json import FORMAT, read_description, weight_shapes
 
 _JSON, _CARD = "model.json", "README.md"
 _SHIPPED = Path(__file__).resolve().parent / "pretrained"
-# A model of the most weights that UniversalNetwork builds is smaller.
+# The largest model that UniversalNetwork builds is smaller.
 _MOST_BYTES, _MOST_HEADER_BYTES = 2**28, 2**24
 
 
@@ -38,8 +39,9 @@ class Pretrained:
 
     Attributes:
         state_dict: weights by name.
-        schema: what they mean: ``features`` (``FeaturePipeline.schema``), ``network`` (``UniversalNetwork.arguments``).
-        card: where they come from: name, sources, metrics, versions, seed, command.
+        schema: inputs and architecture: ``features`` (``FeaturePipeline.schema``) and ``network``
+            (``UniversalNetwork.arguments``).
+        card: origin of the weights: name, sources, metrics, versions, seed, command.
     """
 
     state_dict: dict[str, torch.Tensor]
@@ -48,34 +50,34 @@ class Pretrained:
 
     @property
     def families(self) -> list[str]:
-        """Names of the families of features that it reads."""
+        """Names of the feature families that the model reads."""
         return [family["name"] for family in self.schema["features"]["families"]]
 
 
 def shipped() -> list[str]:
-    """Names of the models in the package."""
+    """Names of the models that the package contains."""
     return sorted(path.parent.name for path in _SHIPPED.glob(f"*/{_JSON}"))
 
 
 def save_pretrained(
     folder: str | os.PathLike[str], state_dict: dict[str, torch.Tensor], schema: dict[str, Any], card: dict[str, Any]
 ) -> Path:
-    """Write a model into a folder, replacing the one that is there.
+    """Write a model into a folder, and replace the model that is there.
 
-    Of the files in the folder, only those of the old model are replaced or removed, and weights that a killed call has
-    left. A ``README.md`` that is not the old model's card is kept, and a warning says so.
+    Other files in the folder stay. Weights of a killed call are removed. A ``README.md`` that is not the card of the
+    old model stays, with a warning.
 
     Args:
-        folder: made if missing.
+        folder: the folder; it is created if it is missing.
         state_dict: weights by name.
         schema: as :attr:`Pretrained.schema`.
-        card: as :attr:`Pretrained.card`; anything JSON can hold.
+        card: as :attr:`Pretrained.card`, as JSON.
 
     Returns:
         The folder.
 
     Raises:
-        ValueError: if the weights can rank nothing, for example after a training that diverged; nothing is written.
+        ValueError: if the weights cannot rank, for example after a training that diverged; nothing is written.
         FileExistsError: if the folder holds a ``model.json`` of another program.
         OSError: if a file cannot be written.
     """
@@ -91,20 +93,20 @@ def save_pretrained(
     content = {"format": FORMAT, "weights": {"file": name, "sha256": digest}, "schema": schema, "card": card}
     text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
     content = json.loads(text)
-    readme = model_card(content["schema"], content["card"])  # in the order of the file, which the next save compares
+    readme = model_card(content["schema"], content["card"])  # in the order of the file
     with locked_folder(folder, wait=True):
         old = check_model_folder(folder)
-        own_readme = _is_card(folder / _CARD, old)
+        replaces_card = is_card(folder / _CARD, old)
         try:
             with atomic_write(folder / name) as file:
                 file.write(weights)
             write_text(folder / _JSON, text)
-            if own_readme:
+            if replaces_card:
                 write_text(folder / _CARD, readme)
             else:
                 warnings.warn(
-                    f"[{folder / _CARD}] is not the card of the model that was there; it is kept. The new model's card "
-                    f"is in {_JSON}.",
+                    f"[{folder / _CARD}] is not the card of the old model and is kept. The card of the new model is in "
+                    f"{_JSON}.",
                     stacklevel=2,
                 )
         finally:
@@ -113,10 +115,13 @@ def save_pretrained(
 
 
 def check_model_folder(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """The content of the ``model.json`` of a folder that a model is to be saved in; ``None`` if there is none.
+    """Content of the ``model.json`` of a folder; ``None`` if there is none.
+
+    Args:
+        folder: the folder that a model is to be saved in.
 
     Raises:
-        FileExistsError: if it is not a model of this package, which would be lost.
+        FileExistsError: if it is a file of another program.
     """
     file = Path(os.path.expanduser(folder)) / _JSON
     try:
@@ -132,7 +137,7 @@ def check_model_folder(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
 
 
 def _remove_unused_weights(folder: Path, old: dict[str, Any] | None) -> None:
-    """Remove the weights of the old model, and those of this package that ``model.json`` does not name."""
+    """Remove the weights of the old model, and all weights of this package that ``model.json`` does not name."""
     model = check_model_folder(folder)
     for path in folder.glob("model-*.safetensors"):
         digest = re.fullmatch(r"model-([0-9a-f]{12})\.safetensors", path.name)
@@ -140,28 +145,9 @@ def _remove_unused_weights(folder: Path, old: dict[str, Any] | None) -> None:
             continue
         with suppress(OSError):
             replaced = old is not None and path.name == old["weights"]["file"]
-            # A file that is named by its content was written here.
+            # The name is the hash of the content, so this package wrote the file.
             if replaced or hashlib.sha256(_read_at_most(path)).hexdigest().startswith(digest[1]):
                 path.unlink()
-
-
-def _is_card(file: Path, model: dict[str, Any] | None) -> bool:
-    """Whether a file is missing, or the card of a model.
-
-    Version 0.1.0 wrote the card in the order of the caller's dicts, which ``model.json`` does not keep.
-    """
-    if not file.exists():
-        return True
-    try:
-        return model is not None and (
-            _words(file.read_text(encoding="utf-8")) == _words(model_card(model["schema"], model["card"]))
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):  # no text, or a card of another form
-        return False
-
-
-def _words(text: str) -> list[str]:
-    return sorted(re.split(r"[\s,{}]+", text))
 
 
 def load_pretrained(name_or_path: str | os.PathLike[str]) -> Pretrained:
@@ -173,7 +159,7 @@ def load_pretrained(name_or_path: str | os.PathLike[str]) -> Pretrained:
     Raises:
         FileNotFoundError: if there is no such model.
         ValueError: if its files are damaged, do not belong together, are of another format or another version of the
-            features, or its weights can rank nothing.
+            features, or its weights cannot rank.
     """
     folder = _folder(name_or_path)
     try:
@@ -193,24 +179,34 @@ def load_pretrained(name_or_path: str | os.PathLike[str]) -> Pretrained:
 
 
 def _read_weights(folder: Path, shapes: dict[str, list[int]], file: str, sha256: str) -> dict[str, torch.Tensor]:
-    """Weights by name, float32 of the shapes that are given.
+    """Read a weights file after a check of its hash, names and shapes.
+
+    Args:
+        folder: folder of the model.
+        shapes: expected shape of each tensor by name.
+        file: name of the weights file.
+        sha256: expected hash of the weights file.
+
+    Returns:
+        float32 tensors by name.
 
     Raises:
-        ValueError: what is wrong with the file.
+        FileNotFoundError: if the file is missing.
+        ValueError: if the file is another file than ``model.json`` describes.
     """
     if not re.fullmatch(r"\w[\w.-]{0,199}", file):
-        raise ValueError(f"the weights file must stand in the folder, not at {file[:200]!r}.")
+        raise ValueError(f"the weights file must be in the folder of the model, not at {file[:200]!r}.")
     path = folder / file
     if not path.is_file():
         raise FileNotFoundError(f"Pre-trained model [{folder}]: its weights file {file} is missing.")
     if path.resolve().parent != folder.resolve():
-        raise ValueError(f"the weights file must stand in the folder; {file} is a link to another place.")
+        raise ValueError(f"the weights file must be in the folder of the model; {file} is a link to another folder.")
     content = _read_at_most(path)
     if len(content) > _MOST_BYTES:
-        raise ValueError(f"{file} is larger than {_MOST_BYTES} bytes, which no universal model is.")
+        raise ValueError(f"{file} is larger than {_MOST_BYTES} bytes; no universal model is.")
     if hashlib.sha256(content).hexdigest() != sha256:
         raise ValueError(
-            f"{file} is not the file that {_JSON} describes (sha256 differs): it is damaged or was exchanged. Copy the "
+            f"{file} is not the file that {_JSON} describes (sha256 differs): it is damaged or was replaced. Copy the "
             "model again."
         )
     try:
@@ -219,13 +215,13 @@ def _read_weights(folder: Path, shapes: dict[str, list[int]], file: str, sha256:
         tensors = dict(deserialize(content))
     except SafetensorError as error:
         raise ValueError(f"{file} is no safetensors file ({error}).") from error
-    found = {name: (tensor["dtype"], list(tensor["shape"])) for name, tensor in tensors.items()}
+    actual = {name: (tensor["dtype"], list(tensor["shape"])) for name, tensor in tensors.items()}
     expected = {name: ("F32", shape) for name, shape in shapes.items()}
-    for name in sorted(found.keys() | expected.keys()):
-        if found.get(name) != expected.get(name):
+    for name in sorted(actual.keys() | expected.keys()):
+        if actual.get(name) != expected.get(name):
             raise ValueError(
                 f"{file} does not hold the weights of the network that {_JSON} describes: {name[:200]} is "
-                f"{_described(found.get(name))}, not {_described(expected.get(name))}."
+                f"{_described(actual.get(name))}, not {_described(expected.get(name))}."
             )
     weights = load(content)
     refuse_useless(weights)
@@ -233,13 +229,16 @@ def _read_weights(folder: Path, shapes: dict[str, list[int]], file: str, sha256:
 
 
 def _read_at_most(path: Path) -> bytes:
-    """The content of a file; one that is too large to be weights is cut off."""
+    """Content of a file, at most one byte more than the largest model has."""
     with open(path, "rb") as stream:
         return stream.read(_MOST_BYTES + 1)
 
 
 def refuse_useless(weights: dict[str, torch.Tensor]) -> None:
     """Check that weights can rank.
+
+    Args:
+        weights: tensors by name.
 
     Raises:
         ValueError: if any is NaN or infinite, a scale is not positive, or all are zero.
@@ -253,7 +252,7 @@ def refuse_useless(weights: dict[str, torch.Tensor]) -> None:
         if name.endswith("pair_scale") and not bool((tensor > 0).all()):
             raise ValueError(f"the weights {name} must be greater than 0.")
     if not any(bool(tensor.any()) for name, tensor in weights.items() if name.endswith(".weight")):
-        raise ValueError("all weights are 0, so the model ranks nothing.")
+        raise ValueError("all weights are 0, so the model cannot rank.")
 
 
 def _described(tensor: tuple[str, list[int]] | None) -> str:
@@ -272,31 +271,3 @@ def _folder(name_or_path: str | os.PathLike[str]) -> Path:
             f"nor a folder with a {_JSON}."
         )
     return folder
-
-
-def model_card(schema: dict[str, Any], card: dict[str, Any]) -> str:
-    """The card as Markdown."""
-    lines = [f"# {card.get('name', 'A pre-trained universal recommender')}", ""]
-    lines += [str(card.get("description", "")), "", "## Features", "", "| family | arguments |", "|---|---|"]
-    for family in schema["features"]["families"]:
-        arguments = ", ".join(f"{name} {value}" for name, value in family["args"].items())
-        lines.append(f"| {family['name']} | {arguments} |")
-    lines += ["", f"Network: `{json.dumps(schema['network'])}`", ""]
-    for title in ("sources", "metrics", "versions"):
-        values = card.get(title)
-        if not values:
-            continue
-        lines += [f"## {title.capitalize()}", ""]
-        if isinstance(values, dict):
-            lines += ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in values.items()), ""]
-        else:
-            lines += [", ".join(map(str, values)), ""]
-    if card.get("command"):
-        lines += [f"Made by `{card['command']}`, seed {card.get('seed')}.", ""]
-    if card.get("sources"):
-        lines += [
-            "It has seen these data sets, so its results on one of them show how it works, not how good it is.",
-            "",
-        ]
-    lines += ["Load it with the config key `pretrained`, or `recbole_universal.checkpoint.load_pretrained`.", ""]
-    return "\n".join(lines)

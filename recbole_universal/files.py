@@ -1,4 +1,4 @@
-"""Writing files whole or not at all, and without harm to others; imports no RecBole."""
+"""Atomic writes, which files a write replaces, and locks of folders; imports no RecBole."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-# Linux knows files without a name, which disappear with the process that writes them.
+# Linux has files without a name, which disappear with the process that writes them.
 _NAMELESS = getattr(os, "O_TMPFILE", None)
 
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str], nameless: bool = True) -> Iterator[IO[bytes]]:
-    """Open a file for writing that takes its place when the ``with`` block ends without an error.
+    """Open a file for writing; it replaces ``path`` when the ``with`` block ends without an error.
 
-    A reader sees the old file or the new one, never a part. The content is on the disk before the name changes, so a
-    power cut leaves one of the two as well. A new file gets the permissions of the umask. A replaced file keeps its
-    owner, its group, its permissions and its access list; where the group cannot be kept, it loses its rights.
-    A symbolic link stays a link: its target is replaced. The temporary file is in the target's folder. It has no name
-    where the file system supports this (Linux ``O_TMPFILE``), so that a killed process leaves nothing behind; elsewhere
-    it has a random name and is removed on any Python exception.
+    A reader sees the old file or the new file, never a partial one. The content is on the disk before the name changes,
+    so this also holds after a power cut. A new file gets the permissions of the umask. A replaced file keeps its owner,
+    group, permissions and access list; if the group cannot be kept, it loses the rights of the group. The target of a
+    symbolic link is replaced, and the link stays.
+
+    The temporary file is in the folder of the target. It has no name if the file system supports this (Linux
+    ``O_TMPFILE``), so a killed process leaves no file. Otherwise it has a random name and is removed on any Python
+    exception.
 
     Args:
         path: the file; ``~`` is expanded.
@@ -50,7 +52,7 @@ def atomic_write(path: str | os.PathLike[str], nameless: bool = True) -> Iterato
         old = _replaceable(target)
         handle, temporary = _open_temporary(target, 0o666 if old is None else 0o600, nameless)
     except OSError as error:
-        error.filename = str(path)  # the one that the user knows
+        error.filename = str(path)  # not its resolved form
         raise
     try:
         with os.fdopen(handle, "wb") as file:
@@ -75,27 +77,35 @@ def atomic_write(path: str | os.PathLike[str], nameless: bool = True) -> Iterato
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a text file in UTF-8 by :func:`atomic_write`."""
+    """Write a text file in UTF-8 by :func:`atomic_write`.
+
+    Args:
+        path: the file; ``~`` is expanded.
+        text: the content.
+
+    Raises:
+        OSError: as :func:`atomic_write`.
+    """
     with atomic_write(path) as file:
         file.write(text.encode())
 
 
-def would_replace(output: str | os.PathLike[str], given: str | os.PathLike[str]) -> bool:
-    """Whether writing ``output`` replaces the file ``given``, or changes what is in the folder ``given``.
+def would_replace(output: str | os.PathLike[str], protected: str | os.PathLike[str]) -> bool:
+    """Whether a write to ``output`` replaces the file ``protected`` or a file in the folder ``protected``.
 
-    Links, ``~``, and different spellings of one path are seen through.
+    Links, ``~`` and different spellings of a path are resolved.
 
     Args:
         output: the file to be written.
-        given: a file or folder that must stay as it is; it may be missing.
+        protected: a file or folder that must not change; it may be missing.
 
     Raises:
-        OSError: if a folder in ``given`` cannot be read.
+        OSError: if a folder in ``protected`` cannot be read.
     """
-    output, given = os.path.realpath(os.path.expanduser(output)), os.path.expanduser(given)
-    if not os.path.isdir(given):
-        return _same(output, given)
-    for folder, _, names in walk(given):
+    output, protected = os.path.realpath(os.path.expanduser(output)), os.path.expanduser(protected)
+    if not os.path.isdir(protected):
+        return _same(output, protected)
+    for folder, _, names in walk(protected):
         if any(_same(parent, folder) for parent in Path(output).parents):
             return True
         if any(_same(output, os.path.join(folder, name)) for name in names):  # a link to the output
@@ -109,16 +119,16 @@ def _same(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
 
 @contextmanager
 def locked_folder(folder: str | os.PathLike[str], wait: bool = False) -> Iterator[None]:
-    """Hold a folder for one process at a time; the lock ends with the process and leaves no file.
+    """Lock a folder for one process at a time; the lock ends with the process and leaves no file.
 
-    Where the system or the file system has no such locks (Windows, some network file systems), nothing is locked.
+    Without support of the system or the file system (Windows, some network file systems), nothing is locked.
 
     Args:
         folder: an existing folder.
-        wait: whether to wait for another process that holds the folder.
+        wait: whether to wait for another process that holds the lock.
 
     Raises:
-        BlockingIOError: if another process holds the folder.
+        BlockingIOError: if another process holds the lock and ``wait`` is false.
     """
     if fcntl is None:
         yield
@@ -129,7 +139,7 @@ def locked_folder(folder: str | os.PathLike[str], wait: bool = False) -> Iterato
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise BlockingIOError(errno.EAGAIN, "another process works in this folder", str(folder)) from None
-        except OSError:  # this file system knows no locks
+        except OSError:  # this file system has no locks
             pass
         yield
     finally:
@@ -137,17 +147,17 @@ def locked_folder(folder: str | os.PathLike[str], wait: bool = False) -> Iterato
 
 
 def _replaceable(target: Path) -> os.stat_result | None:
-    """What is known of a file that may be replaced; ``None`` if there is no file."""
+    """Status of a file after a check that it may be replaced; ``None`` if there is no file."""
     try:
-        found = target.stat()
+        status = target.stat()
     except FileNotFoundError:
         return None
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "not a regular file", str(target))
     # Replacing a file needs no permission on the file itself, so the protection is checked here, for root too.
-    if not found.st_mode & 0o222:
+    if not status.st_mode & 0o222:
         raise PermissionError(errno.EACCES, "the file is write-protected", str(target))
-    return found
+    return status
 
 
 def _take_rights(handle: int, temporary: Path | None, target: Path, old: os.stat_result) -> None:
@@ -187,10 +197,10 @@ def _open_temporary(target: Path, mode: int, nameless: bool) -> tuple[int, Path 
 
 
 def _give_name(handle: int, target: Path) -> Path | None:
-    """Give a file without a name a temporary one, since a link cannot take the place of a file.
+    """Give a file without a name a temporary name, since a new link cannot replace a file.
 
     Returns:
-        The name; ``None`` where the system forbids such links.
+        The name; ``None`` if the system forbids such links.
     """
     name = _temporary_name(target)
     try:
@@ -202,7 +212,7 @@ def _give_name(handle: int, target: Path) -> Path | None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Put the new name on the disk too, where folders can be opened."""
+    """Put the new name on the disk too, if the system can open folders."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

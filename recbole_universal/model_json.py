@@ -1,7 +1,7 @@
-"""``model.json``, the description of a pre-trained model: read and checked field by field: anybody may have written it.
+"""``model.json``, the description of a pre-trained model, checked field by field; its author may be hostile.
 
-The hash in it covers the weights file alone, so nothing here is taken on its word: feature dimensions follow from the
-feature arguments, the schema hash is computed again, and the shapes of all weights follow from the network.
+The hash in the file covers the weights alone. Feature dimensions are therefore derived from the feature arguments, the
+schema hash is computed again, and the shapes of all weights are derived from the network arguments.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from typing import Any
 
 import torch
 
-from recbole_universal.features.pipeline import largest_argument, pipeline_of
+from recbole_universal.features.node2vec_args import largest_argument
+from recbole_universal.features.pipeline import pipeline_of
 from recbole_universal.ranking.network import UniversalNetwork
 
 FORMAT = 1
 _MOST_BYTES = 2**20
-# Largest product of the numbers of node2vec, which set the memory and time of features that no weight depends on.
+# Largest product of the node2vec arguments, which set the memory and time of the features and no shape of a weight.
 _MOST_NODE2VEC_WORK = 10**9
 _WORK = ("walks_per_node", "walk_length", "context_size", "num_negative_samples", "epochs", "embedding_dim")
 
@@ -27,8 +28,12 @@ _WORK = ("walks_per_node", "walk_length", "context_size", "num_negative_samples"
 def read_description(file: Path) -> dict[str, Any]:
     """Parse a ``model.json`` and check its form, see :func:`checked`.
 
+    Args:
+        file: the file.
+
     Raises:
-        ValueError: one sentence without a subject, what is wrong with the file.
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is malformed; the message begins with a verb, and its subject is the file.
     """
     with open(file, "rb") as stream:
         content = stream.read(_MOST_BYTES + 1)
@@ -46,14 +51,20 @@ def read_description(file: Path) -> dict[str, Any]:
 
 
 def checked(described: Any) -> dict[str, Any]:
-    """Check the form of a description; whether it fits the package and the weights, :func:`weight_shapes` finds.
+    """Check the form of a description; :func:`weight_shapes` checks that it fits the package.
+
+    Args:
+        described: the parsed ``model.json``.
+
+    Returns:
+        ``described``.
 
     Raises:
-        ValueError: naming the entry and what is valid.
+        ValueError: if an entry is not valid, with its name and what is valid.
     """
     if not isinstance(described, dict) or described.get("format") != FORMAT:
-        found = described.get("format") if isinstance(described, dict) else described
-        raise ValueError(f"is of format {_short(found)}, this version of recbole_universal reads format {FORMAT}.")
+        given = described.get("format") if isinstance(described, dict) else described
+        raise ValueError(f"is of format {_short(given)}, this version of recbole_universal reads format {FORMAT}.")
     _entries(described, "", {"format": int, "weights": dict, "schema": dict, "card": dict})
     _entries(described["weights"], "weights", {"file": str, "sha256": str})
     if not re.fullmatch("[0-9a-f]{64}", described["weights"]["sha256"]):
@@ -68,10 +79,13 @@ def checked(described: Any) -> dict[str, Any]:
 
 
 def weight_shapes(schema: dict[str, Any]) -> dict[str, list[int]]:
-    """Shape of each weight of the network that a checked schema describes; no memory is taken for any.
+    """Shape of each weight of the network of a schema, without memory for any weight.
+
+    Args:
+        schema: checked schema, with ``features`` and ``network``.
 
     Raises:
-        ValueError: if the features or the network cannot be, or the features are those of another version.
+        ValueError: if the features or the network cannot be built, or the features are of another version.
     """
     try:
         pipeline = pipeline_of(schema["features"])
@@ -88,8 +102,8 @@ def _check_features(features: dict[str, Any]) -> None:
     where = "schema.features"
     _entries(features, where, {"version": int, "families": list, "schema_hash": str}, {"node2vec": dict})
     arguments = {"node2vec": features.get("node2vec", {})}
-    for number, family in enumerate(features["families"]):
-        _entries(family, f"{where}.families[{number}]", {"name": str, "args": dict, "dims": dict})
+    for index, family in enumerate(features["families"]):
+        _entries(family, f"{where}.families[{index}]", {"name": str, "args": dict, "dims": dict})
         if family["name"] in arguments:
             raise ValueError(f"has two entries {_short(family['name'])} in {where}.families.")
         arguments[family["name"]] = family["args"]
@@ -111,11 +125,11 @@ def _check_card(card: dict[str, Any]) -> None:
             raise ValueError(f"must hold a text at card.{name}, got {_short(card[name])}.")
     sources = card.get("sources", [])
     if not isinstance(sources, list) or not all(isinstance(source, str) for source in sources):
-        raise ValueError(f"must hold a list of data set names at card.sources, got {_short(sources)}.")
+        raise ValueError(f"must hold a list of dataset names at card.sources, got {_short(sources)}.")
 
 
 def _entries(value: Any, where: str, required: dict[str, Any], optional: dict[str, Any] | None = None) -> None:
-    """Check that ``value`` is an object with these entries of these types and no other."""
+    """Check that ``value`` is an object with all required entries and no unknown entry, each of its type."""
     inside = f" in {where}" if where else ""
     if not isinstance(value, dict):
         raise ValueError(f"must hold an object at {where}, got {_short(value)}.")
@@ -136,12 +150,12 @@ _JSON_NAMES = {int: "an integer", float: "a number", str: "a text", list: "a lis
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     for name, value in pairs:
-        if name in found:
-            raise ValueError(f"the entry {_short(name)} is there twice")
-        found[name] = value
-    return found
+        if name in entries:
+            raise ValueError(f"the entry {_short(name)} occurs twice")
+        entries[name] = value
+    return entries
 
 
 def _refused(constant: str) -> None:

@@ -15,7 +15,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # threads of several processes would wa
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import recbole_universal  # noqa: F401  mends RecBole, so it comes before any import of it
-from recbole_universal.plugin.trainer import Pretrainer
+from recbole_universal.ranking.pretraining import Pretrainer
 
 # A busy machine is no defect: no law is timed.
 settings.register_profile("laws", deadline=None, suppress_health_check=[HealthCheck.too_slow])

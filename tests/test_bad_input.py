@@ -129,7 +129,7 @@ def test_repeated_pairs_that_are_split_are_told(tmp_path, small_config, caplog):
     path = write_atomic(tmp_path, "odd", pairs * 2)
     ours = {"universal_features": ["proximity"], "universal_feature_args": {}}
     build(path, small_config, **ours)
-    assert "are in the training part and in another one" in caplog.text and "rm_dup_inter: first" in caplog.text
+    assert "are in the training split and in another split" in caplog.text and "rm_dup_inter: first" in caplog.text
     caplog.clear()
     build(path, small_config, **ours, rm_dup_inter="first")
     build(path, small_config)  # without candidates what was had may be recommended

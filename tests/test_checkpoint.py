@@ -80,7 +80,7 @@ def test_files_of_others_are_kept(folder):
     for name in others:
         (folder / name).write_text("mine")
     first = json.loads((folder / "model.json").read_text())["weights"]["file"]
-    with pytest.warns(UserWarning, match=r"README.md\] is not the card of the model that was there; it is kept"):
+    with pytest.warns(UserWarning, match=r"README.md\] is not the card of the old model and is kept"):
         save_pretrained(folder, weights_of(1), SCHEMA, CARD)
     second = json.loads((folder / "model.json").read_text())["weights"]["file"]
     assert {path.name for path in folder.iterdir()} == {*others, "model.json", second} and first != second
@@ -89,7 +89,7 @@ def test_files_of_others_are_kept(folder):
 
 def test_a_folder_that_held_no_model(tmp_path):
     (tmp_path / "README.md").write_text("mine")
-    with pytest.warns(UserWarning, match="it is kept"):
+    with pytest.warns(UserWarning, match="is kept"):
         save_pretrained(tmp_path, weights_of(1), SCHEMA, CARD)
     assert (tmp_path / "README.md").read_text() == "mine" and load_pretrained(tmp_path).card == CARD
 
@@ -196,7 +196,7 @@ def test_a_card_in_another_order_is_replaced_and_a_changed_one_is_kept(folder):
         save_pretrained(folder, weights_of(1), SCHEMA, {**CARD, "name": "second"})
     assert (folder / "README.md").read_text().startswith("# second")
     (folder / "README.md").write_text((folder / "README.md").read_text().replace("0.5", "0.6"))
-    with pytest.warns(UserWarning, match="it is kept"):
+    with pytest.warns(UserWarning, match="is kept"):
         save_pretrained(folder, weights_of(1), SCHEMA, CARD)
 
 
@@ -236,7 +236,7 @@ def test_a_pickle_is_never_opened(folder, tmp_path):
         ("[]", "is of format"),
         ('{"format": 99}', "format 99.*reads format 1"),
         ('{"format": 1}', "no entry 'weights'"),
-        ('{"format": 1, "format": 1}', "the entry 'format' is there twice"),
+        ('{"format": 1, "format": 1}', "the entry 'format' occurs twice"),
         ('{"format": NaN}', "NaN is no number of JSON"),
         ('{"format": 1e999}', "too large"),
         ("[" * 100_000 + "]" * 100_000, "nested too deeply"),
@@ -256,8 +256,8 @@ BIG = 10**9
     ("entry", "value", "message"),
     [
         ("weights.file", 5, "must hold a text as 'file' in weights, got 5"),
-        ("weights.file", "../a", "must stand in the folder"),
-        ("weights.file", "", "must stand in the folder"),
+        ("weights.file", "../a", "must be in the folder"),
+        ("weights.file", "", "must be in the folder"),
         ("weights.sha256", "b", "64 hexadecimal digits"),
         ("weights", [], "must hold an object as 'weights'"),
         ("schema", {}, "no entry 'features' in schema"),
@@ -287,7 +287,7 @@ BIG = 10**9
         ("schema.features.families.0.dims.user", 4, "do not fit their schema_hash"),
         ("schema.features.schema_hash", "0", "universal features of another version"),
         ("schema.features.node2vec", {"epochs": 10**6, "walk_length": 1000, "walks_per_node": 2}, "too much work"),
-        ("card.sources", "red", "a list of data set names at card.sources"),
+        ("card.sources", "red", "a list of dataset names at card.sources"),
         ("card.name", 5, "a text at card.name"),
         ("extra", 1, "unknown entry 'extra'"),
     ],
@@ -335,7 +335,7 @@ def test_weights_in_another_folder_are_refused(folder, tmp_path):
     file = weights_file(folder)
     file.rename(tmp_path / "elsewhere")
     file.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(ValueError, match="is a link to another place"):
+    with pytest.raises(ValueError, match="is a link to another folder"):
         load_pretrained(folder)
 
 

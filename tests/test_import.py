@@ -14,7 +14,7 @@ import recbole_universal
 
 PACKAGE = Path(recbole_universal.__file__).parent
 CORE = ("io", "graph", "features", "ranking")
-CORE_FILES = ("arguments", "checkpoint", "files", "metrics", "model_json", "signals")
+CORE_FILES = ("arguments", "array_store", "checkpoint", "files", "metrics", "model_json", "signals")
 
 
 def python(code: str) -> str:
@@ -56,6 +56,17 @@ def test_the_core_works_without_recbole():
         matrix = sp.csr_matrix((np.random.default_rng(0).random((30, 20)) < 0.3).astype(np.float32))
         items, _ = UniversalRanker(matrix, cache_dir=None).top_k(np.arange(30), 5)
         assert (items[:, 0] >= 0).all()
+        import tempfile
+        from recbole_universal import FeaturePipeline
+        from recbole_universal.ranking.candidate_lists import CandidateLists, make_candidate_lists
+        from recbole_universal.ranking.network import UniversalNetwork
+        from recbole_universal.ranking.pretraining import Pretrainer
+        pipeline = FeaturePipeline(["activity"])
+        lists = CandidateLists(make_candidate_lists(matrix, pipeline, 20, 0.5, seed=0))
+        network = UniversalNetwork(pipeline.dims, [4], 4, 0.0, "concatenation")
+        settings = dict(seed=0, learning_rate=0.01, epochs=2, stopping_step=2, batch_size=8)
+        with tempfile.TemporaryDirectory() as folder:
+            assert Pretrainer(network, folder, **settings).fit(lists, {{"held-out": lists}})["held-out"] > 0
         import pandas as pd
         users, items = matrix.nonzero()
         assert len(recommend(pd.DataFrame({{"user_id": users, "item_id": items}}), top_k=3)) > 80

@@ -25,7 +25,7 @@ from recbole_universal.app import quick_start
 from recbole_universal.plugin import compat, settings
 from recbole_universal.plugin.compat import engine
 from recbole_universal.plugin.dataset import pipeline_from_config
-from recbole_universal.plugin.support_query import SupportQueryDataLoader
+from recbole_universal.plugin.loader import CandidateListDataLoader
 
 PROXIMITY = {"universal_features": ["proximity"], "universal_feature_args": {}}
 SEQUENTIAL = {
@@ -47,7 +47,7 @@ def loaders(model, config_dict, name="tiny"):
 def test_families_are_a_list_however_they_are_given(tiny, small_config, families):
     keys = {**tiny, **small_config, **PROXIMITY, "universal_features": families}
     config, _, (train, _, _) = loaders("UniversalMLP", keys)
-    assert config["universal_features"] == ["proximity"] and isinstance(train, SupportQueryDataLoader)
+    assert config["universal_features"] == ["proximity"] and isinstance(train, CandidateListDataLoader)
     with pytest.raises(ValueError, match="proximity has no columns"):
         create_dataset(Config("FM", "tiny", config_dict={**tiny, "universal_features": families}))
 
@@ -150,7 +150,7 @@ def test_a_source_of_pre_training_is_read_as_text(tmp_path, monkeypatch):
     rows = [(f"u{n % 20}", ["NA", "null", '"x', "b", "c", "d"][(n * 7 + n // 20) % 6]) for n in range(120)]
     path = write_atomic(tmp_path / "data", "words", sorted(set(rows)))
     seen = []
-    monkeypatch.setattr(quick_start, "query_lists", lambda matrix, *_, **__: seen.append(matrix.shape) or [])
+    monkeypatch.setattr(quick_start, "make_candidate_lists", lambda matrix, *_, **__: seen.append(matrix.shape) or [])
     config = Config("UniversalMLP", "words", config_dict={"data_path": path, "train_stage": "pretrain"})
     store = type("Store", (), {"get": staticmethod(lambda name, key, make: make())})
     quick_start.source_lists("words", None, {"data_path": path}, config, pipeline_from_config(config), store)
@@ -251,7 +251,7 @@ def test_names_that_were_imported_before_the_plugin(tiny, small_config, tmp_path
         assert "pair_interaction" in next(iter(train))
         assert type(construct_transform(config)).__name__ == "UniversalTransform"
         ours = Config("UniversalMLP", "tiny", config_dict={**keys, "universal_feature_args": None})
-        assert get_dataloader(ours, "train").__name__ == "SupportQueryDataLoader"
+        assert get_dataloader(ours, "train").__name__ == "CandidateListDataLoader"
         assert get_model("UniversalMLP").__name__ == "UniversalMLP"
         assert get_trainer(None, "UniversalMLP").__name__ == "UniversalMLPTrainer"
 
@@ -295,7 +295,7 @@ def test_a_dataset_saved_by_stock_settings_is_used_again(tiny, monkeypatch):
 
 
 def _rank(rank: int, folder: str, results) -> None:
-    from recbole_universal.plugin.dataset import shared_features
+    from recbole_universal.plugin.shared_features import shared_features
 
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     for fails_on in (0, 1, None):

@@ -20,15 +20,16 @@ from recbole.utils import get_trainer
 from torch.utils.data.distributed import DistributedSampler
 
 import recbole_universal
-from recbole_universal import FeaturePipeline, UniversalMLP, UniversalRanker
+from recbole_universal import UniversalMLP, UniversalRanker
 from recbole_universal.app import quick_start
 from recbole_universal.checkpoint import Pretrained, load_pretrained
-from recbole_universal.features.fields import LIST_LABEL, LIST_MASK
 from recbole_universal.files import locked_folder
-from recbole_universal.graph.held_out import support_query_split
-from recbole_universal.plugin import support_query
+from recbole_universal.plugin import loader
 from recbole_universal.plugin.dataset import training_matrix
-from recbole_universal.plugin.support_query import ListBatches, SupportQueryDataLoader, query_lists, unseen_groups
+from recbole_universal.plugin.loader import CandidateListDataLoader
+from recbole_universal.plugin.mlp_trainer import UniversalMLPTrainer
+from recbole_universal.plugin.unseen import unseen_groups
+from recbole_universal.ranking.candidate_lists import CandidateLists, make_candidate_lists
 from recbole_universal.ranking.network import UniversalNetwork
 from recbole_universal.ranking.ranking_network import BOUND
 
@@ -80,35 +81,6 @@ def planted(sources, tmp_path) -> float:
 def target_keys(sources: dict, folder, **extra) -> dict:
     shared = {key: sources[key] for key in ("data_path", "show_progress", "gpu_id", "state")}
     return {**shared, "train_stage": "zero_shot", "pretrained": str(folder), **extra}
-
-
-def test_a_hidden_interaction_does_not_touch_its_own_features():
-    rng = np.random.default_rng(0)
-    dense = rng.random((40, 25)) < 0.25
-    matrix = sp.csr_matrix(dense.astype(np.float32))
-    pipeline = FeaturePipeline(["activity", "proximity"], {"proximity": {"top_k": 5}}, seed=0)
-    blocks = query_lists(matrix, pipeline, 10, 0.3, seed=4, max_draws=1)
-
-    # The same draw again; then the hidden interactions are removed from the raw data.
-    support, query = support_query_split(matrix, 10, 0.3, np.random.default_rng([4, 0]))
-    assert query.nnz
-    features = pipeline(support)
-    users = torch.from_numpy(np.flatnonzero(np.diff(query.indptr)))
-    lists = features["proximity"].pair.candidates(users)
-    label = torch.from_numpy(query[users.numpy()].toarray() > 0).gather(1, lists.items.clamp(min=0)) & lists.mask
-    kept = label.any(dim=1)
-    torch.testing.assert_close(blocks[0]["pair_proximity"].float(), lists.features[kept].half().float())
-    torch.testing.assert_close(blocks[0][LIST_LABEL], label[kept])
-    expected = torch.from_numpy(features["activity"].user[users.numpy()][kept.numpy()]).half()
-    torch.testing.assert_close(blocks[0]["user_activity"], expected)
-
-
-def test_lists_without_proximity_hold_hidden_and_random_items():
-    matrix = sp.csr_matrix((np.random.default_rng(0).random((60, 30)) < 0.2).astype(np.float32))
-    (block,) = query_lists(matrix, FeaturePipeline(["activity"], seed=0), 12, 0.3, seed=1, max_draws=1)
-    assert (block[LIST_LABEL] <= block[LIST_MASK]).all()
-    assert block["item_activity"].shape[:2] == block[LIST_MASK].shape
-    assert block["user_activity"].shape[0] == len(block[LIST_MASK])
 
 
 def test_pretrain_zero_shot_and_fresh_ranker_agree(sources):
@@ -224,7 +196,7 @@ def test_finetune_changes_what_it_may(sources, parameters):
     train, valid, _ = data_preparation(config, create_dataset(config))
     model = recbole_universal.UniversalMLP(config, train._dataset)
     before = {name: value.clone() for name, value in model.scorer.state_dict().items()}
-    recbole_universal.plugin.trainer.UniversalMLPTrainer(config, model).fit(train, valid, saved=False)
+    UniversalMLPTrainer(config, model).fit(train, valid, saved=False)
     changed = {name for name, value in model.scorer.state_dict().items() if not torch.equal(value, before[name])}
     weights = {name for name, _ in model.scorer.named_parameters() if "logits" not in name}
     last = {name for name in weights if ".2." not in name and ".1." not in name} if parameters == "head" else weights
@@ -271,17 +243,17 @@ def test_an_epoch_has_each_list_once(sources, tmp_path, monkeypatch, stage):
     config = Config("UniversalMLP", "target", config_dict=target_keys(sources, folder, **extra))
     train, valid, _ = data_preparation(config, create_dataset(config))
     taken: list[int] = []
-    batch = ListBatches.batch
+    batch = CandidateLists.batch
 
-    def recorded(self, index):
-        taken.extend(int(number) for number in index)
-        return batch(self, index)
+    def recorded(self, indices):
+        taken.extend(int(index) for index in indices)
+        return batch(self, indices)
 
     n_lists, n_batches = len(train.lists), len(train)
     assert 7 < n_lists < train.sample_size == 50 and n_batches == math.ceil(n_lists / 7)
     model = recbole_universal.UniversalMLP(config, train._dataset)
-    monkeypatch.setattr(ListBatches, "batch", recorded)
-    recbole_universal.plugin.trainer.UniversalMLPTrainer(config, model).fit(train, valid, saved=False)
+    monkeypatch.setattr(CandidateLists, "batch", recorded)
+    UniversalMLPTrainer(config, model).fit(train, valid, saved=False)
     taken = taken[-3 * n_lists :]  # before them come those that the columns are standardised by
     epochs = [taken[start : start + n_lists] for start in range(0, len(taken), n_lists)]
     assert len(epochs) == 3 and all(sorted(epoch) == list(range(n_lists)) for epoch in epochs)
@@ -304,7 +276,7 @@ def test_a_loader_that_is_iterated_at_once_has_each_list_once(sources):
 def test_processes_share_the_lists():
     samplers = [DistributedSampler(list(range(50)), num_replicas=2, rank=rank) for rank in (0, 1)]
     for sampler in samplers:
-        SupportQueryDataLoader._cut_to(SimpleNamespace(sampler=sampler), 20)
+        CandidateListDataLoader._limit_sampler(SimpleNamespace(sampler=sampler), 20)
     assert [len(sampler) for sampler in samplers] == [10, 10]
     assert sorted([*samplers[0], *samplers[1]]) == list(range(20))
 
@@ -315,9 +287,9 @@ def test_a_mistake_in_making_lists_is_not_swallowed(sources, monkeypatch):
 
     def mistaken_once(*given):
         calls.append(1)
-        return query_lists(*given) if len(calls) > 1 else None.missing
+        return make_candidate_lists(*given) if len(calls) > 1 else None.missing
 
-    monkeypatch.setattr(support_query, "query_lists", mistaken_once)
+    monkeypatch.setattr(loader, "make_candidate_lists", mistaken_once)
     with pytest.raises(AttributeError, match="missing"):
         run_recbole("UniversalMLP", "target", config_dict=keys, saved=False)
 
@@ -357,15 +329,6 @@ def test_a_network_that_cannot_be_built():
     dims = {"proximity": {"user": 0, "item": 0, "pair": 3}}
     with pytest.raises(ValueError, match="mlp_hidden_size"):
         UniversalNetwork(dims, [0], 4, 0.0, "concatenation")
-
-
-def test_batches_are_cut_to_their_longest_list():
-    mask = torch.tensor([[1, 0, 0], [1, 1, 0]]).bool()
-    block = Interaction({"pair_x": torch.ones(2, 3, 2), LIST_LABEL: mask.clone(), LIST_MASK: mask})
-    batches = ListBatches([block, block])
-    assert len(batches) == 4
-    assert batches.batch([0, 2])["pair_x"].shape == (2, 1, 2)
-    assert batches.batch([1, 0])["pair_x"].shape == (2, 2, 2)
 
 
 def test_schema_of_a_model_is_json(sources):

@@ -22,7 +22,6 @@ import torch
 import yaml
 from recbole.config import Config
 from recbole.data import create_dataset
-from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.quick_start import run as recbole_run
 from recbole.utils import ModelType, get_model, get_tensorboard, init_logger, init_seed
@@ -30,19 +29,26 @@ from recbole.utils.argument_list import dataset_arguments, evaluation_arguments,
 from tqdm import tqdm
 
 import recbole_universal
+from recbole_universal.array_store import array_digest
 from recbole_universal.checkpoint import check_model_folder, save_pretrained
-from recbole_universal.features.cache import array_digest
-from recbole_universal.features.pipeline import CACHE_VERSION, library_versions
+from recbole_universal.features.computation import CACHE_VERSION, library_versions
 from recbole_universal.files import locked_folder
 from recbole_universal.plugin.atomic_file import check_header, reading_as_text
+from recbole_universal.plugin.base_model import base_class
 from recbole_universal.plugin.dataset import pipeline_from_config, training_matrix
 from recbole_universal.plugin.dataset_hooks import checking_all_models
 from recbole_universal.plugin.settings import DATA_KEYS, OWN_KEYS, check_run
-from recbole_universal.plugin.support_query import ListBatches, query_lists
-from recbole_universal.plugin.trainer import ListStore, Pretrainer
-from recbole_universal.plugin.universal_interpolation import base_class
 from recbole_universal.plugin.universal_mlp import NETWORK_KEYS
+from recbole_universal.ranking.candidate_lists import (
+    Block,
+    CandidateLists,
+    blocks_from_arrays,
+    blocks_to_arrays,
+    list_store,
+    make_candidate_lists,
+)
 from recbole_universal.ranking.network import UniversalNetwork
+from recbole_universal.ranking.pretraining import Pretrainer
 from recbole_universal.signals import one_line_when_stopped
 
 logger = logging.getLogger(__name__)
@@ -136,7 +142,7 @@ def pretrain(config_file_list: Sequence[str] | None = None, config_dict: dict[st
 
 
 def _pretrain(config, files, config_dict, sources: dict[str, dict[str, Any]], folder: Path) -> Path:
-    store = ListStore(os.path.expanduser(config["pretrain_lists"]))
+    store = list_store(os.path.expanduser(config["pretrain_lists"]))
     pipeline = pipeline_from_config(config)
     lists = {}
     bar = tqdm(sources.items(), desc="sources", unit="data set", disable=not config["show_progress"])
@@ -150,7 +156,7 @@ def _pretrain(config, files, config_dict, sources: dict[str, dict[str, Any]], fo
             )
     init_seed(config["seed"], config["reproducibility"])
     scorer = UniversalNetwork(pipeline.dims, *(config[key] for key in NETWORK_KEYS))
-    held_out = {name: ListBatches(lists[name]) for name in config["pretrain_held_out"] or ()}
+    held_out = {name: CandidateLists(lists[name]) for name in config["pretrain_held_out"] or ()}
     trainer = Pretrainer(
         scorer,
         folder,
@@ -165,7 +171,7 @@ def _pretrain(config, files, config_dict, sources: dict[str, dict[str, Any]], fo
         tensorboard=get_tensorboard(logging.getLogger()),
         described={"package": recbole_universal.__version__, "features": pipeline.schema, "sources": list(lists)},
     )
-    metrics = trainer.fit(ListBatches([b for name in lists if name not in held_out for b in lists[name]]), held_out)
+    metrics = trainer.fit(CandidateLists([b for name in lists if name not in held_out for b in lists[name]]), held_out)
     card = {
         "name": config["pretrain_name"],
         "description": "A recommender made of universal statistics of interactions, which ranks items of data sets it "
@@ -232,7 +238,7 @@ def _check_folders(configs: dict[str, Config]) -> None:
         _check_files(config)
 
 
-def source_lists(name, files, keys, config, pipeline, store) -> list[Interaction]:
+def source_lists(name, files, keys, config, pipeline, store) -> list[Block]:
     """Blocks of candidate lists of one source data set, from ``store`` or made and put there.
 
     Args:
@@ -241,13 +247,13 @@ def source_lists(name, files, keys, config, pipeline, store) -> list[Interaction
         keys: Config keys of the source.
         config: RecBole ``Config`` of the pre-training, which says how many lists and how they are drawn.
         pipeline: What computes the features.
-        store: ``ListStore`` that keeps them.
+        store: Where they are kept, see :func:`list_store`.
     """
     source = _source_config(name, files, keys)
     init_seed(source["seed"], source["reproducibility"])  # RecBole splits by the global random state
     with checking_all_models(), reading_as_text():  # as a model with universal columns reads it
         matrix = training_matrix(create_dataset(source).build()[0])
-    settings = {"n_users": config["query_users"], "share": config["query_share"], "seed": config["seed"]}
+    settings = {"n_users": config["query_users"], "held_out_share": config["query_share"], "seed": config["seed"]}
     arrays = {"indptr": matrix.indptr.astype(np.int64), "indices": matrix.indices.astype(np.int64)}
     key = {
         "matrix": array_digest(arrays),
@@ -258,7 +264,8 @@ def source_lists(name, files, keys, config, pipeline, store) -> list[Interaction
         "libraries": library_versions(),
         **settings,
     }
-    return store.get(name, key, lambda: query_lists(matrix, pipeline, **settings))
+    arrays = store.get(name, key, lambda: blocks_to_arrays(make_candidate_lists(matrix, pipeline, **settings)))
+    return blocks_from_arrays(arrays)
 
 
 def _checked_baselines(config) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What a feature family is: a name, checked arguments, and a function from a graph to rows of numbers."""
+"""Base classes of feature families: a name, checked arguments, and a function from a graph to features."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ class PairFeatures(ABC):
         """
 
     def full_rows(self, users: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What :meth:`full` says, as distinct rows and where each stands.
+        """The features of :meth:`full` as distinct rows and the index of the row of each pair.
 
-        A model that maps the values of a pair through a network may map the rows instead, and look up.
+        A model can pass the distinct rows through a network, and look the results up by index.
 
         Args:
             users: user ids, int64 [n_batch].
@@ -72,12 +72,12 @@ class PairFeatures(ABC):
 
     @abstractmethod
     def arrays(self) -> dict[str, NDArray]:
-        """All tables as arrays without Python objects, for :meth:`from_arrays` and the cache."""
+        """All tables as numeric arrays by name, for :meth:`from_arrays` and the cache."""
 
     @classmethod
     @abstractmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray]) -> PairFeatures:
-        """Build from what :meth:`arrays` returned."""
+        """Build from the result of :meth:`arrays`."""
 
     @abstractmethod
     def to(self, device: str | torch.device) -> PairFeatures:
@@ -88,19 +88,19 @@ class PairFeatures(ABC):
         """The same features under other ids.
 
         Args:
-            users: for each new user id the present one, or -1 for one without interactions, [n_new_users].
-            items: the same for items, [n_new_items].
+            users: present id of each new user id, or -1 for a user without interactions, int64 [n_new_users].
+            items: the same for items, int64 [n_new_items].
         """
 
 
 @dataclass
 class FamilyFeatures:
-    """The features of one family on one data set.
+    """The features of one family on one dataset.
 
     Attributes:
         user: float32 [n_users, user_dim]; all-zero rows for users without training interactions.
         item: float32 [n_items, item_dim]; all-zero rows for items without training interactions.
-        pair: features of pairs, or None if the family has none.
+        pair: features of pairs, or ``None`` for a family without pair features.
     """
 
     user: NDArray[np.float32]
@@ -108,13 +108,13 @@ class FamilyFeatures:
     pair: PairFeatures | None = None
 
     def reindexed(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> FamilyFeatures:
-        """The same features under other ids; -1 in ``users`` or ``items`` gives an all-zero row."""
+        """The same features under other ids; see :meth:`PairFeatures.reindexed`. -1 gives an all-zero row."""
         pair = None if self.pair is None else self.pair.reindexed(users, items)
         return FamilyFeatures(take_rows(self.user, users), take_rows(self.item, items), pair)
 
 
 def take_rows(table: NDArray, rows: NDArray[np.int64]) -> NDArray:
-    """Rows of a table, all-zero where the row number is -1."""
+    """Rows of a table by index, all-zero for index -1; [n_rows, ...]."""
     taken = np.zeros((len(rows), *table.shape[1:]), dtype=table.dtype)
     present = rows >= 0
     taken[present] = table[rows[present]]
@@ -124,20 +124,19 @@ def take_rows(table: NDArray, rows: NDArray[np.int64]) -> NDArray:
 class FeatureFamily(ABC):
     """A family of universal features.
 
-    A subclass checks all its arguments in ``__init__``, so that a mistake shows before any data are read, and sets
-    the dimensions there.
+    A subclass checks all its arguments and sets the dimensions in ``__init__``, before any data are read.
 
     Attributes:
         name: name in the registry, in configurations and in the schema.
         needs_embedding: whether :meth:`compute` uses the node2vec embedding.
         pair_class: class of the pair features, or None.
-        seeded: whether anything else in :meth:`compute` is random.
-        large: whether the stored features may be larger than the data; the cache keeps them for whole training parts
-            only, not for the support parts of training.
+        seeded: whether :meth:`compute` draws random numbers.
+        large: whether the stored features may be larger than the data. The cache then stores them for whole training
+            splits and not for support parts.
         user_dim: number of values of a user.
         item_dim: number of values of an item.
-        pair_dim: number of values of a pair; 0: no pair features.
-        args: all arguments, defaults included; can be written as JSON.
+        pair_dim: number of values of a pair; 0 for a family without pair features.
+        args: all arguments with defaults, as JSON.
     """
 
     name: ClassVar[str]
@@ -152,12 +151,15 @@ class FeatureFamily(ABC):
 
     @classmethod
     def owner(cls) -> str:
-        """How error messages call this family."""
+        """Name of this family in error messages."""
         return f"feature family {cls.name!r}"
 
     @classmethod
     def from_args(cls: type[Family], args: Mapping[str, Any] | None = None) -> Family:
-        """Build from user-given arguments.
+        """Build from the arguments of a user.
+
+        Args:
+            args: arguments by name; the others have their defaults.
 
         Raises:
             ValueError: if an argument is unknown or its value is not valid.
@@ -185,9 +187,9 @@ class FeatureFamily(ABC):
 
         Args:
             graph: the training interactions.
-            embedding: node2vec embedding of all nodes, [n_nodes, embedding_dim]; only used if ``needs_embedding``.
-            seed: seed of everything random.
-            device: where long computations run.
+            embedding: node2vec embedding of all nodes, float32 [n_nodes, embedding_dim]; used if ``needs_embedding``.
+            seed: seed of all random numbers.
+            device: device of long computations.
             show_progress: whether to draw progress bars.
 
         Raises:
@@ -195,20 +197,20 @@ class FeatureFamily(ABC):
         """
 
     def with_interactions(self, features: FamilyFeatures, graph: InteractionGraph) -> FamilyFeatures | None:
-        """Features that interactions which arrived later change, without computing all anew.
+        """Features after new interactions, without a computation of all features.
 
         Args:
-            features: those of the interactions before.
-            graph: all interactions by now; users and items that came since are further rows and columns.
+            features: features of the interactions before.
+            graph: all interactions, old and new; new users and items have the last indices.
 
         Returns:
-            The features; ``None`` where it is time to compute them anew.
+            The features; ``None`` if a computation of all features is due.
 
         Raises:
-            ValueError: if only computing them anew is possible.
+            ValueError: if this family cannot be updated.
         """
         raise ValueError(
-            f"{self.owner()}: cannot be updated, since one interaction may move every cluster; compute it anew"
+            f"{self.owner()}: cannot be updated, since one interaction may move every cluster; compute it again"
         )
 
     def _checked_embedding(self, graph: InteractionGraph, embedding: NDArray[np.float32] | None) -> NDArray[np.float32]:

@@ -1,106 +1,45 @@
-"""From names of feature families to numbers: one registry, one embedding, one cache."""
+"""The feature pipeline: from names of feature families to the features of a dataset."""
 
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
-import numpy as np
-import scipy
 import scipy.sparse as sp
-import sklearn
 import torch
-from numpy.typing import NDArray
-from tqdm import tqdm
 
 from recbole_universal import arguments
+from recbole_universal.array_store import DEFAULT_GB, ArrayStore, canonical_json
 from recbole_universal.features.activity import ActivityFeatures
-from recbole_universal.features.cache import DEFAULT_GB, ArrayCache, array_digest, canonical_json
+from recbole_universal.features.computation import FeatureComputation
 from recbole_universal.features.cooccurrence import CooccurrenceFeatures
 from recbole_universal.features.family import FamilyFeatures, FeatureFamily
 from recbole_universal.features.interaction import InteractionFeatures
+from recbole_universal.features.node2vec_args import node2vec_args
 from recbole_universal.features.proximity import ProximityFeatures
 from recbole_universal.graph.interaction_graph import InteractionGraph
-from recbole_universal.graph.node2vec import OBJECTIVES, node2vec
 from recbole_universal.graph.threads import register_fork_hook
-
-logger = logging.getLogger(__name__)
 
 #: Version of the meaning of the features; part of every schema.
 SCHEMA_VERSION = 1
-#: Version of the stored numbers; raise it with every change of code that changes any of them.
-CACHE_VERSION = 5
 
 #: Every feature family by name.
 FAMILIES: dict[str, type[FeatureFamily]] = {
     family.name: family for family in (ActivityFeatures, CooccurrenceFeatures, InteractionFeatures, ProximityFeatures)
 }
 
-# Larger numbers are slips of the pen, or somebody's attack: they set how much memory and time the features take.
-_LARGEST_ARGUMENTS = {
-    **{"n_bins": 1000, "embedding_dim": 4096, "walk_length": 1000, "context_size": 1000, "walks_per_node": 1000},
-    "num_negative_samples": 1000,
-}
-
-_NODE2VEC_CHECKS: dict[str, tuple[Any, Any]] = {
-    "embedding_dim": (arguments.integer, 1),
-    "walk_length": (arguments.integer, 2),
-    "context_size": (arguments.integer, 2),
-    "walks_per_node": (arguments.integer, 1),
-    "p": (arguments.real, 0),
-    "q": (arguments.real, 0),
-    "num_negative_samples": (arguments.integer, 1),
-    "epochs": (arguments.integer, 1),
-    "lr": (arguments.real, 0),
-    "batch_size": (arguments.optional_integer, 1),
-    "objective": (arguments.choice, OBJECTIVES),
-}
-
-
-def largest_argument(name: str) -> int:
-    """The largest number that a config or a pre-trained model may give to an argument of a family or of node2vec."""
-    return _LARGEST_ARGUMENTS.get(name, 10**6)
-
-
-def node2vec_args(args: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """All arguments of the shared embedding, checked, defaults included.
-
-    Args:
-        args: those that differ from the defaults of :func:`recbole_universal.graph.node2vec.node2vec`.
-
-    Raises:
-        ValueError: if an argument is unknown or its value is not valid.
-    """
-    given = arguments.mapping("node2vec", args)
-    default = arguments.defaults(node2vec, exclude=("graph", "seed", "device", "show_progress"))
-    arguments.known("node2vec", given, list(default))
-    full = {**default, **given}
-    for name, (check, bound) in _NODE2VEC_CHECKS.items():
-        if full[name] is None and default[name] is None:
-            continue  # None: chosen from the size of the data
-        full[name] = check("node2vec", name, full[name], bound)
-    if full["context_size"] > full["walk_length"]:
-        raise ValueError(
-            f"node2vec: argument context_size must be at most walk_length ({full['walk_length']}), "
-            f"not {full['context_size']}"
-        )
-    return full
-
 
 @dataclass(eq=False)
 class UniversalFeatures(Mapping[str, FamilyFeatures]):
-    """The features of one data set, by family name, in the order asked for.
+    """The features of one dataset by family name, in the order of the pipeline.
 
     Attributes:
         families: features by family name.
-        schema: what the numbers mean, see :attr:`FeaturePipeline.schema`.
-        seconds: wall time of each part that was computed or loaded.
+        schema: description of the features, see :attr:`FeaturePipeline.schema`.
+        seconds: wall time of each computation by its name; empty if everything was loaded from the cache.
     """
 
     families: dict[str, FamilyFeatures]
@@ -108,7 +47,11 @@ class UniversalFeatures(Mapping[str, FamilyFeatures]):
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> FamilyFeatures:
-        """Features of one family."""
+        """Features of one family.
+
+        Raises:
+            KeyError: if the family was not computed.
+        """
         if name not in self.families:
             raise KeyError(f"feature family {name!r} was not computed; computed: {', '.join(self.families)}")
         return self.families[name]
@@ -123,27 +66,28 @@ class UniversalFeatures(Mapping[str, FamilyFeatures]):
 
 
 class FeaturePipeline:
-    """Computes chosen feature families from the training interactions of a data set.
+    """Computes feature families from the training interactions of a dataset.
 
-    All arguments are checked here, before any data are touched. The numbers do not depend on how users and items are
-    numbered: the graph is brought to an order of its own first, without users and items that have no interaction, and
-    the results are mapped back. Relabelling permutes them exactly, with one limit: nodes that have different
-    neighbours but that :meth:`InteractionGraph.canonical_order` cannot tell apart (a symmetry of the graph) may
-    exchange their numbers. They depend on ``seed``, never on the global random state.
+    The constructor checks all arguments. The features do not depend on the order of user ids and item ids: they are
+    computed on the graph in canonical order, without users and items that have no interaction, and mapped back.
+    Relabelling permutes the features exactly. Nodes with different neighbours that
+    :meth:`InteractionGraph.canonical_order` does not distinguish (a symmetry of the graph) may exchange their features.
+    The features depend on ``seed`` and not on the global random state.
 
     Args:
         families: names of families, see :data:`FAMILIES`.
-        args: arguments by family name; the entry "node2vec" holds those of the embedding that families share.
+        args: arguments by family name; the entry "node2vec" holds the arguments of the shared embedding.
         seed: seed of walks, embeddings and clusters.
-        device: device of the long computations; the results are on the CPU. Experimental: not tried on CUDA.
-        cache_dir: folder for computed features; None or "": no cache.
-        cache_gb: size of that folder at most, in 10^9 bytes; None: no limit.
+        device: device of the long computations; the results are on the CPU.
+        cache_dir: folder of computed features; ``None`` or "" for no cache.
+        cache_gb: size limit of this folder in 10^9 bytes; ``None`` for no limit.
         show_progress: whether to draw progress bars.
 
     Attributes:
         families: the families by name, in order.
-        dims: number of values by family and side, known before any data: ``{"activity": {"user": 10, ...}}``.
-        schema: what the numbers mean; see :meth:`_make_schema`.
+        dims: number of values by family and side, such as ``{"activity": {"user": 10, ...}}``.
+        schema: description of the features as JSON: format version, families in order, all arguments, dimensions, and a
+            hash of all this. Seed and device are not part of it.
 
     Raises:
         ValueError: if a family or an argument is unknown, or a value is not valid.
@@ -171,7 +115,7 @@ class FeaturePipeline:
         if unknown:
             valid = ", ".join([*FAMILIES, "node2vec"])
             raise ValueError(f"feature arguments: unknown entry {', '.join(unknown)}; valid entries: {valid}")
-        # Arguments of families that are not asked for are checked too: a mistake there would wait for its moment.
+        # Arguments of unused families are checked too, so that a mistake shows at once.
         built = {name: FAMILIES[name].from_args(given.get(name)) for name in FAMILIES if name in {*names, *given}}
         self.families = {name: built[name] for name in names}
         self.node2vec_args = node2vec_args(given.get("node2vec"))
@@ -185,21 +129,18 @@ class FeaturePipeline:
         if cache_gb is not None and not (number and cache_gb >= 0):
             shown = arguments.shown(cache_gb)
             raise ValueError(f"universal_cache_gb: must be a number of at least 0, or empty for no limit, not {shown}")
-        self.cache = ArrayCache(cache_dir or None, limit_gb=cache_gb)
+        self.cache = ArrayStore(cache_dir or None, limit_gb=cache_gb)
         self.dims = {name: family.dims for name, family in self.families.items()}
         self.schema = self._make_schema()
 
     def _make_schema(self) -> dict[str, Any]:
-        """Describe what the numbers mean, as JSON: format version, families in order, all arguments, dimensions.
-
-        ``schema_hash`` sums it up. Seed and device are not part of it: they change numbers, not what they mean.
-        """
+        """The schema with its ``schema_hash``; seed and device change values and not their meaning."""
         families = [{"name": name, "args": family.args, "dims": family.dims} for name, family in self.families.items()]
         schema: dict[str, Any] = {"version": SCHEMA_VERSION, "families": families}
         if self._needs_embedding:
             schema["node2vec"] = dict(self.node2vec_args)
             if schema["node2vec"]["objective"] == "skip_gram":
-                # Models older than the choice of objective were trained on it and do not name it.
+                # Models that are older than the argument ``objective`` were trained with skip_gram and do not name it.
                 del schema["node2vec"]["objective"]
         schema["schema_hash"] = hashlib.sha256(canonical_json(schema).encode()).hexdigest()
         return schema
@@ -208,14 +149,16 @@ class FeaturePipeline:
     def _needs_embedding(self) -> bool:
         return any(family.needs_embedding for family in self.families.values())
 
-    def __call__(self, matrix: sp.spmatrix | sp.sparray | InteractionGraph, *, part: bool = False) -> UniversalFeatures:
-        """Compute, or load from the cache, the features of a data set.
+    def __call__(
+        self, matrix: sp.spmatrix | sp.sparray | InteractionGraph, *, support: bool = False
+    ) -> UniversalFeatures:
+        """Compute the features of a dataset, or load them from the cache.
 
         Args:
-            matrix: training interactions, sparse [n_users, n_items], the values being weights >= 0; zeros are no
-                interaction. Padding ids are empty rows and columns.
-            part: whether these are a support part of a training part; families that are large on disk are then not
-                stored.
+            matrix: training interactions, sparse [n_users, n_items]. The values are weights >= 0; an entry of weight 0
+                is no interaction. Padding ids are empty rows and columns.
+            support: whether these are a support part of the training interactions; families that are large on disk are
+                then not stored.
 
         Returns:
             Features by family; all-zero rows for users and items without interactions.
@@ -224,19 +167,20 @@ class FeaturePipeline:
             ValueError: if the matrix has no interaction or a weight that is NaN, infinite or negative, or if an
                 argument does not fit the data.
         """
-        arguments.flag("feature pipeline", "part", part)
+        arguments.flag("feature pipeline", "support", support)
         graph = matrix if isinstance(matrix, InteractionGraph) else InteractionGraph(matrix)
-        return _Run(self, graph, part).features()
+        computation = FeatureComputation(self, graph, support)
+        return UniversalFeatures(computation.features(), self.schema, computation.seconds)
 
     def with_interactions(self, features: UniversalFeatures, matrix: sp.spmatrix | sp.sparray) -> UniversalFeatures:
-        """Features of a data set that has grown, from those before; see :meth:`FeatureFamily.with_interactions`.
+        """Features after new interactions, from those before; see :meth:`FeatureFamily.with_interactions`.
 
         Args:
-            features: what this pipeline computed before.
-            matrix: all interactions by now, at least as large.
+            features: features that this pipeline computed before.
+            matrix: all interactions, old and new, at least as large as the matrix before.
 
         Raises:
-            ValueError: as when called; or if a family can only be computed anew.
+            ValueError: as :meth:`__call__`; or if a family can only be computed again as a whole.
         """
         graph = InteractionGraph(matrix)
         if not isinstance(features, UniversalFeatures) or list(features) != list(self.families):
@@ -250,13 +194,8 @@ class FeaturePipeline:
         return UniversalFeatures(families, self.schema)
 
 
-def library_versions() -> dict[str, str]:
-    """Versions of the libraries whose numbers may differ from version to version."""
-    return {module.__name__: str(module.__version__) for module in (np, scipy, sklearn, torch)}
-
-
 def features_of(schema: Mapping[str, Any]) -> tuple[list[str], dict[str, dict]]:
-    """What a saved ``FeaturePipeline.schema`` was made with: the families and their arguments."""
+    """Families and arguments of a saved ``FeaturePipeline.schema``, as :class:`FeaturePipeline` takes them."""
     arguments = {family["name"]: family["args"] for family in schema["families"]}
     names = list(arguments)
     if "node2vec" in schema:
@@ -295,164 +234,3 @@ def _checked_names(families: Sequence[str]) -> list[str]:
     if len(set(families)) < len(families):
         raise ValueError(f"a feature family is named twice in {list(families)}")
     return list(families)
-
-
-class _Run:
-    """One call of a pipeline: what its families share, each part made when first needed."""
-
-    def __init__(self, pipeline: FeaturePipeline, graph: InteractionGraph, part: bool) -> None:
-        self.pipeline = pipeline
-        self.part = part
-        self.graph = graph
-        self.seconds: dict[str, float] = {}
-        self._embedding: NDArray[np.float32] | None = None
-        self._canonical: tuple[InteractionGraph, NDArray[np.int64], NDArray[np.int64]] | None = None
-        self._data_key = self._key_of_data()
-
-    def features(self) -> UniversalFeatures:
-        """All families of the pipeline."""
-        items = self.pipeline.families.items()
-        bar = tqdm(items, desc="universal features", unit="family", disable=not self.pipeline.show_progress)
-        families = {}
-        for name, family in bar:
-            bar.set_postfix_str(name)
-            families[name] = self._family(family)
-        return UniversalFeatures(families, self.pipeline.schema, self.seconds)
-
-    def _key_of_data(self) -> dict[str, Any]:
-        if self.pipeline.cache.folder is None:
-            return {}
-        matrix = self.graph.user_item
-        arrays = {
-            "indptr": matrix.indptr.astype(np.int64),
-            "indices": matrix.indices.astype(np.int64),
-            "weights": matrix.data.astype(np.float32),
-        }
-        return {"shape": [self.graph.n_users, self.graph.n_items], "matrix": array_digest(arrays)}
-
-    def _key(self, content: dict[str, Any], embedding: bool, seeded: bool) -> dict[str, Any]:
-        key = {"version": CACHE_VERSION, "data": self._data_key, **content}
-        if embedding:
-            key["node2vec"] = self.pipeline.node2vec_args
-        if embedding or seeded:
-            key["seed"] = self.pipeline.seed
-            key["device"] = self.pipeline.device.type
-            key["libraries"] = library_versions()
-        return key
-
-    def _family(self, family: FeatureFamily) -> FamilyFeatures:
-        if family.large and self.part:
-            return self._compute(family)
-        key = self._key({"family": family.name, "args": family.args}, family.needs_embedding, family.seeded)
-        arrays = self.pipeline.cache.load(family.name, key)
-        features = None if arrays is None else _from_arrays(family, arrays)
-        if features is None:
-            features = self._compute(family)
-            self.pipeline.cache.store(family.name, key, _to_arrays(features))
-        return features
-
-    def _compute(self, family: FeatureFamily) -> FamilyFeatures:
-        graph, user_rank, item_rank = self.canonical()
-        embedding = self.embedding() if family.needs_embedding else None
-        start = time.perf_counter()
-        features = family.compute(
-            graph,
-            embedding,
-            seed=self.pipeline.seed,
-            device=self.pipeline.device,
-            show_progress=self.pipeline.show_progress,
-        )
-        features = features.reindexed(user_rank, item_rank)
-        self.seconds[family.name] = time.perf_counter() - start
-        return features
-
-    def canonical(self) -> tuple[InteractionGraph, NDArray[np.int64], NDArray[np.int64]]:
-        """The graph without empty users and items in its own order, and the place of each id there (-1: none)."""
-        if self._canonical is None:
-            start = time.perf_counter()
-            users, items = self.graph.canonical_order()
-            user_rank = _ranks(users, self.graph.user_degree)
-            item_rank = _ranks(items, self.graph.item_degree)
-            shape = (int(user_rank.max()) + 1, int(item_rank.max()) + 1)
-            edge_users, edge_items = self.graph.edges()
-            ends = (user_rank[edge_users], item_rank[edge_items])
-            graph = InteractionGraph(sp.csr_matrix((self.graph.user_item.data, ends), shape=shape))
-            self._canonical = graph, user_rank, item_rank
-            self.seconds["canonical order"] = time.perf_counter() - start
-        return self._canonical
-
-    def embedding(self) -> NDArray[np.float32]:
-        """The node2vec embedding of the canonical graph, twins merged, [n_nodes, embedding_dim]."""
-        if self._embedding is None:
-            key = self._key({"content": "embedding of the canonical graph"}, embedding=True, seeded=True)
-            arrays = self.pipeline.cache.load("node2vec", key)
-            graph, _, _ = self.canonical()
-            shape = (graph.n_nodes, self.pipeline.node2vec_args["embedding_dim"])
-            if arrays is None or set(arrays) != {"embedding"} or arrays["embedding"].shape != shape:
-                start = time.perf_counter()
-                arrays = {"embedding": merge_twins(graph, self._node2vec(graph))}
-                self.seconds["node2vec"] = time.perf_counter() - start
-                self.pipeline.cache.store("node2vec", key, arrays)
-            self._embedding = arrays["embedding"]
-        return self._embedding
-
-    def _node2vec(self, graph: InteractionGraph) -> NDArray[np.float32]:
-        return node2vec(
-            graph,
-            **self.pipeline.node2vec_args,
-            seed=self.pipeline.seed,
-            device=self.pipeline.device,
-            show_progress=self.pipeline.show_progress,
-        )
-
-
-def merge_twins(graph: InteractionGraph, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Give nodes with the same neighbours and weights the mean of their embeddings.
-
-    Nothing in the data tells such nodes apart, only chance would: without this, which of two users with one history
-    gets which features would depend on how they are numbered.
-
-    Args:
-        graph: the graph.
-        embedding: one row a node, users first, [n_nodes, embedding_dim].
-
-    Returns:
-        float32 [n_nodes, embedding_dim]; equal rows for equal neighbourhoods.
-    """
-    classes: dict[tuple[str, bytes, bytes], int] = {}
-    labels = []
-    for side, matrix in (("user", graph.user_item), ("item", graph.item_user)):
-        for start, stop in pairwise(matrix.indptr.tolist()):
-            key = (side, matrix.indices[start:stop].tobytes(), matrix.data[start:stop].tobytes())
-            labels.append(classes.setdefault(key, len(classes)))
-    if len(classes) == len(labels):
-        return embedding
-    members = sp.csr_matrix((np.ones(len(labels)), (labels, np.arange(len(labels)))))
-    means = (members @ embedding.astype(np.float64)) / np.asarray(members.sum(axis=1))
-    return means.astype(np.float32)[labels]
-
-
-def _ranks(order: NDArray[np.int64], degree: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Place of each id among those with interactions, -1 for the others."""
-    ranks = np.full(len(degree), -1, dtype=np.int64)
-    connected = order[degree[order] > 0]
-    ranks[connected] = np.arange(len(connected))
-    return ranks
-
-
-def _to_arrays(features: FamilyFeatures) -> dict[str, NDArray]:
-    arrays = {"user": features.user, "item": features.item}
-    if features.pair is not None:
-        arrays.update({f"pair.{name}": array for name, array in features.pair.arrays().items()})
-    return arrays
-
-
-def _from_arrays(family: FeatureFamily, arrays: Mapping[str, NDArray]) -> FamilyFeatures | None:
-    """Features as stored; None, with a message in the log, if the arrays are not those of this family."""
-    tables = {name.removeprefix("pair."): array for name, array in arrays.items() if name.startswith("pair.")}
-    try:
-        pair = None if family.pair_class is None else family.pair_class.from_arrays(tables)
-        return FamilyFeatures(arrays["user"], arrays["item"], pair)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        logger.warning("Stored features of %s have another form (%s); computed anew.", family.owner(), error)
-        return None

@@ -21,7 +21,8 @@ from recbole.utils.argument_list import dataset_arguments
 from recbole_universal.checkpoint import load_pretrained
 from recbole_universal.features.pipeline import features_of
 from recbole_universal.plugin import settings
-from recbole_universal.plugin.universal_interpolation import UniversalInterpolation, base_class, read_base_checkpoint
+from recbole_universal.plugin.base_model import base_class, read_base_checkpoint
+from recbole_universal.plugin.universal_interpolation import UniversalInterpolation
 from recbole_universal.plugin.universal_mlp import UniversalMLP
 
 # Keys about one run and its machine, which a run that starts from a checkpoint does not take over.

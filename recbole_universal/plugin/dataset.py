@@ -1,14 +1,13 @@
-"""RecBole data sets that carry the universal columns.
+"""RecBole datasets that carry the universal columns.
 
-:func:`universal_dataset_class` adds them to any of RecBole's data set classes. The columns are declared when the data
-set is loaded and filled in ``build()``, from the training part alone (the paper's setting: every statistic is one of
-the training interactions). The parts of the split share ``user_feat`` and ``item_feat``, so all of them see the values.
+:func:`universal_dataset_class` adds them to any of RecBole's dataset classes. The columns are declared when the dataset
+is loaded, and filled in ``build()`` from the training split alone. All splits share ``user_feat`` and ``item_feat``, so
+all of them see the values.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,14 +15,14 @@ import recbole.data.dataset as recbole_datasets
 import scipy.sparse as sp
 import torch
 from recbole.data.interaction import Interaction
-from recbole.sampler import Sampler
 from recbole.utils import FeatureSource, FeatureType, ModelType
 
 from recbole_universal.features import FeaturePipeline, UniversalFeatures
 from recbole_universal.features.fields import column
 from recbole_universal.plugin.atomic_file import reading_as_text
-from recbole_universal.plugin.support_query import rows_to_test
+from recbole_universal.plugin.shared_features import shared_features
 from recbole_universal.plugin.transform import PairInteraction, pair_field_names
+from recbole_universal.plugin.unseen import rows_to_test
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +30,7 @@ WEIGHT_FIELD = "universal_weight"
 _SOURCES = {"user": FeatureSource.USER, "item": FeatureSource.ITEM, "pair": FeatureSource.INTERACTION}
 
 
-if TYPE_CHECKING:  # what the mixin is mixed into
+if TYPE_CHECKING:  # the base class of the mixin
     from recbole.data.dataset import Dataset as _Base
 else:
     _Base = object
@@ -40,13 +39,13 @@ else:
 class UniversalColumns(_Base):
     """Mixin for RecBole's ``Dataset`` classes: columns ``user_<family>``, ``item_<family>``, ``pair_<family>``.
 
-    Each is one field of type ``FLOAT_SEQ`` with as many values as the family has on that side. A field that is named
-    in ``numerical_features`` takes the form RecBole's context-aware models read, [n, dim, 2] (value, index from 1);
-    any other the plain [n, dim].
+    Each column is one field of type ``FLOAT_SEQ``, float32 [n, dim], where ``dim`` is the number of values of the
+    family on that side. A field in ``numerical_features`` is float32 [n, dim, 2] (value, index from 1), which RecBole's
+    context-aware models read.
 
     Attributes:
-        universal (UniversalFeatures): The features, after ``build()``.
-        universal_pipeline (FeaturePipeline): What computes them.
+        universal: the features, after ``build()``.
+        universal_pipeline: the pipeline that computes them.
     """
 
     universal: UniversalFeatures | None = None
@@ -61,12 +60,12 @@ class UniversalColumns(_Base):
                 f"transform: universal (it is {self.config['transform']})."
             )
 
-    def _load_feat(self, filepath, source):
+    def _load_feat(self, filepath: str, source: Any) -> Any:
         with reading_as_text():
             return super()._load_feat(filepath, source)
 
     def _fill_nan(self) -> None:
-        # RecBole fills missing values next and may normalise: the weights are taken as they stand in the file.
+        # RecBole then fills missing values and may normalise; the weights are those of the file.
         self._check_interactions()
         weight_field = self.config["universal_weight_field"]
         weights = self._checked_weights(weight_field) if weight_field else None
@@ -83,13 +82,13 @@ class UniversalColumns(_Base):
             self._declare(field, source, dim)
 
     def _reset_index(self) -> None:
-        self._check_interactions()  # RecBole says next that some table is empty, not which and why
+        self._check_interactions()  # before RecBole raises an error that names neither table nor reason
         super()._reset_index()
 
     def _check_interactions(self) -> None:
         if len(self.inter_feat) == 0:
             raise ValueError(
-                f"Data set [{self.dataset_name}] has no interaction left after RecBole's filters; check its .inter "
+                f"Dataset [{self.dataset_name}] has no interaction left after RecBole's filters; check its .inter "
                 "file and the keys val_interval, user_inter_num_interval and item_inter_num_interval."
             )
 
@@ -101,12 +100,12 @@ class UniversalColumns(_Base):
             )
         if self.config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
             raise ValueError(
-                "universal_weight_field cannot be used with sequential models: their data sets keep no weight of the "
+                "universal_weight_field cannot be used with sequential models: their datasets have no weight of the "
                 "items in a history; leave the key empty."
             )
         if self.field2type[field] != FeatureType.FLOAT:
             raise ValueError(
-                f"universal_weight_field: field [{field}] of data set [{self.dataset_name}] is of type "
+                f"universal_weight_field: field [{field}] of dataset [{self.dataset_name}] is of type "
                 f"{self.field2type[field].value}; weights must be of type float."
             )
         weights = np.asarray(self.inter_feat[field], dtype=np.float64)
@@ -116,25 +115,29 @@ class UniversalColumns(_Base):
             user = str(self.id2token(self.uid_field, int(row[self.uid_field])))
             item = str(self.id2token(self.iid_field, int(row[self.iid_field])))
             raise ValueError(
-                f"universal_weight_field: field [{field}] of data set [{self.dataset_name}] has {len(bad)} values "
+                f"universal_weight_field: field [{field}] of dataset [{self.dataset_name}] has {len(bad)} values "
                 f"that are negative, NaN or infinite, the first ({weights[bad[0]]}) at user {user!r}, item {item!r}. "
                 "Weights must be finite and at least 0: filter them with val_interval, or leave the key empty."
             )
         if not weights.any():
             raise ValueError(
-                f"universal_weight_field: every value of field [{field}] of data set [{self.dataset_name}] is 0, which "
+                f"universal_weight_field: every value of field [{field}] of dataset [{self.dataset_name}] is 0, which "
                 "is no interaction; leave the key empty."
             )
         return weights.copy()
 
     def field2feats(self, field: str) -> list:
-        """As RecBole's; a universal column stands in no table while RecBole still prepares them."""
+        """See RecBole; a universal column is in no table before RecBole has prepared the tables.
+
+        Raises:
+            ValueError: if ``numerical_features`` names a field that is not loaded.
+        """
         universal = self._universal_fields()
         if field in universal:
             return []
         if field not in self.field2type and field in (self.config["numerical_features"] or ()):
             raise ValueError(
-                f"numerical_features: [{field}] is no loaded column of data set [{self.dataset_name}] and no universal "
+                f"numerical_features: [{field}] is no loaded column of dataset [{self.dataset_name}] and no universal "
                 f"column of this run, which has {sorted(universal)}."
             )
         return super().field2feats(field)
@@ -151,7 +154,7 @@ class UniversalColumns(_Base):
     def _declare(self, field: str, source: FeatureSource, dim: int) -> None:
         if field in self.field2type:
             raise ValueError(
-                f"Data set [{self.dataset_name}] has a field [{field}] of its own, which is the name of a universal "
+                f"Dataset [{self.dataset_name}] has a field [{field}] of its own, which is the name of a universal "
                 "column; leave it out with the key unload_col or rename it."
             )
         self.set_field_property(field, FeatureType.FLOAT_SEQ, source, dim)
@@ -169,38 +172,47 @@ class UniversalColumns(_Base):
             )
 
     def build(self) -> list:
-        """Split as RecBole does, then compute the features of the training part and fill the columns."""
-        parts = super().build()
-        matrix = training_matrix(parts[0])
-        self._tell_of_repeated(matrix, parts[1:])
+        """See RecBole; then compute the features of the training split and fill the columns of all splits.
+
+        Returns:
+            The training, validation and test dataset.
+
+        Raises:
+            ValueError: if the features do not fit the data, or the test split has no interaction of the groups that
+                ``eval_users`` and ``eval_items`` name.
+        """
+        splits = super().build()
+        matrix = training_matrix(splits[0])
+        self._warn_of_repeated(matrix, splits[1:])
         if {self.config["eval_users"], self.config["eval_items"]} - {None, "all"}:
-            parts[-1].inter_feat = parts[-1].inter_feat[rows_to_test(self.config, parts[-1])]
+            splits[-1].inter_feat = splits[-1].inter_feat[rows_to_test(self.config, splits[-1])]
         features = shared_features(self.universal_pipeline, matrix, self.config)
         for family, values in features.items():
             self._set_columns(family, torch.as_tensor(values.user), torch.as_tensor(values.item))
-        for part in (self, *parts):
-            part.universal = features
-        return parts
+        for dataset in (self, *splits):
+            dataset.universal = features
+        return splits
 
-    def _tell_of_repeated(self, seen: sp.csr_matrix, held_out) -> None:
-        """A pair that is seen and held out counts as missed where no candidate is what a user has had."""
+    def _warn_of_repeated(self, training: sp.csr_matrix, held_out: list) -> None:
+        """Warn of pairs in training and another split: candidates are unseen items, so the model misses them."""
         if "proximity" not in self.universal_pipeline.families:
             return
         n_repeated = sum(
-            int(seen.multiply(training_matrix(part, histories=False)).count_nonzero()) for part in held_out
+            int(training.multiply(training_matrix(split, histories=False)).count_nonzero()) for split in held_out
         )
         if n_repeated:
-            mended = (
-                "take them out of the files"
+            remedy = (
+                "remove them from the files"
                 if self.benchmark_filename_list
                 else "rm_dup_inter: first keeps one of each"
             )
             logger.warning(
-                "%d pairs of user and item of data set [%s] are in the training part and in another one. With "
-                "proximity what a user has had comes after all candidates, so nearly all of them are missed; %s.",
+                "%d pairs of user and item of dataset [%s] are in the training split and in another split. With "
+                "proximity, items of the training split rank after all candidates, so nearly all of these pairs are "
+                "missed; %s.",
                 n_repeated,
                 self.dataset_name,
-                mended,
+                remedy,
             )
 
     def _set_columns(self, family: str, user: torch.Tensor, item: torch.Tensor) -> None:
@@ -217,7 +229,7 @@ class UniversalColumns(_Base):
         return torch.stack([values, index.expand_as(values)], dim=-1)
 
     def join(self, df: Interaction) -> Interaction:
-        """Join user and item columns, and with ``transform: universal`` keep the pair columns in step."""
+        """See RecBole; with ``transform: universal``, the batch has pair columns too."""
         joined = super().join(df)
         if self.config["transform"] != "universal" or isinstance(joined, PairInteraction):
             return joined
@@ -227,12 +239,12 @@ class UniversalColumns(_Base):
         """Pair columns of given pairs.
 
         Args:
-            users: Internal user ids, shape [n].
-            items: Internal item ids, shape [n].
+            users: internal user ids, int64 [n].
+            items: internal item ids, int64 [n].
 
         Returns:
-            Column name -> float32 values, shape [n, dim], or [n, dim, 2] if named in ``numerical_features``. Zeros
-            before ``build()``.
+            Values by column name, float32 [n, dim], or [n, dim, 2] for columns in ``numerical_features``; zeros before
+            ``build()``.
         """
         columns = {}
         for name, dim in pair_field_names(self.universal_pipeline.dims).items():
@@ -242,14 +254,14 @@ class UniversalColumns(_Base):
         return columns
 
 
-def pipeline_from_config(config) -> FeaturePipeline:
-    """The feature pipeline that a RecBole config describes.
+def pipeline_from_config(config: Any) -> FeaturePipeline:
+    """The feature pipeline of a RecBole config.
 
     Args:
         config: RecBole ``Config`` with the keys of ``properties/overall_universal.yaml``.
 
     Raises:
-        ValueError: If a family or an argument is unknown or out of range.
+        ValueError: if a family or an argument is unknown or out of range.
     """
     return FeaturePipeline(
         config["universal_features"],
@@ -262,97 +274,52 @@ def pipeline_from_config(config) -> FeaturePipeline:
     )
 
 
-def shared_features(pipeline: FeaturePipeline, matrix: sp.csr_matrix, config) -> UniversalFeatures:
-    """The features of a matrix; of several processes, the first on each machine computes and the others read its cache.
+def training_matrix(dataset: Any, *, histories: bool = True) -> sp.csr_matrix:
+    """Interactions of a built dataset as a matrix.
 
     Args:
-        pipeline: What computes them.
-        matrix: Training interactions, the same in all processes.
-        config: RecBole ``Config``.
-    """
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return pipeline(matrix)
-    first = config["local_rank"] == 0 or not config["universal_cache_dir"]
-    features = _together(lambda: pipeline(matrix) if first else None)
-    return _together(lambda: features if first else pipeline(matrix))
-
-
-def _together(compute: Callable[[], Any]) -> Any:
-    """The result of a computation of which every process knows that none has failed; else all raise its error."""
-    result, error = None, None
-    try:
-        result = compute()
-    except Exception as failed:  # whatever it is, the others must not wait for ever
-        error = failed
-    kind = next((kind for kind in (ValueError, OSError, MemoryError) if isinstance(error, kind)), RuntimeError)
-    failures: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(failures, None if error is None else (kind, str(error)))
-    if error is not None:
-        raise error
-    for failure in failures:
-        if failure is not None:
-            raise failure[0](failure[1])
-    return result
-
-
-def training_matrix(part, *, histories: bool = True) -> sp.csr_matrix:
-    """Interactions of one built part as a matrix.
-
-    Args:
-        part: A built RecBole data set.
-        histories: Whether the items of each history of a sequential one count too.
+        dataset: a built RecBole dataset, one split of the data.
+        histories: whether the items of each history of a sequential dataset count too.
 
     Returns:
-        scipy.sparse.csr_matrix: Weights (1, or ``universal_weight_field``), shape [user_num, item_num]; row and
-        column 0 (padding) are empty, repeated interactions count once (with weights: their sum).
+        Weights (1, or ``universal_weight_field``), float32 csr [user_num, item_num]. Row and column 0 (padding) are
+        empty. Repeated interactions count once; with weights, their weights are added.
     """
-    users, items = part.inter_feat[part.uid_field].numpy(), part.inter_feat[part.iid_field].numpy()
-    weighted = WEIGHT_FIELD in part.inter_feat
-    weights = part.inter_feat[WEIGHT_FIELD].numpy() if weighted else np.ones(len(users), dtype=np.float32)
-    history = part.iid_field + (part.config["LIST_SUFFIX"] or "")
-    if histories and history != part.iid_field and history in part.inter_feat:
-        lists = part.inter_feat[history].numpy()
+    users, items = dataset.inter_feat[dataset.uid_field].numpy(), dataset.inter_feat[dataset.iid_field].numpy()
+    weighted = WEIGHT_FIELD in dataset.inter_feat
+    weights = dataset.inter_feat[WEIGHT_FIELD].numpy() if weighted else np.ones(len(users), dtype=np.float32)
+    history = dataset.iid_field + (dataset.config["LIST_SUFFIX"] or "")
+    if histories and history != dataset.iid_field and history in dataset.inter_feat:
+        lists = dataset.inter_feat[history].numpy()
         users = np.concatenate([users, np.repeat(users, lists.shape[1])])
         items = np.concatenate([items, lists.ravel()])
         weights = np.ones(len(users), dtype=np.float32)
     known = (users != 0) & (items != 0)
     matrix = sp.csr_matrix(
-        (weights[known].astype(np.float32), (users[known], items[known])), shape=(part.user_num, part.item_num)
+        (weights[known].astype(np.float32), (users[known], items[known])), shape=(dataset.user_num, dataset.item_num)
     )
     if not weighted:
         matrix.data[:] = 1.0
     return matrix
 
 
-class SeenItems(Sampler):
-    """What each user has had, for a run that draws no negative item: a user who has had all items is none too many."""
-
-    def get_used_ids(self):
-        """See RecBole, which refuses such users by the number of items."""
-        self.item_num += 1
-        try:
-            return super().get_used_ids()
-        finally:
-            self.item_num -= 1
-
-
 def universal_dataset_class(base: type) -> type:
     """The class of ``base`` with universal columns, e.g. ``UniversalSequentialDataset``.
 
     Args:
-        base: A RecBole data set class that can be found by its name in ``recbole.data.dataset``.
+        base: a RecBole dataset class that can be found by its name in ``recbole.data.dataset``.
     """
     if issubclass(base, UniversalColumns):
         return base
     name = "Universal" + ("" if base.__name__ == "Dataset" else base.__name__.removesuffix("Dataset")) + "Dataset"
     if name not in globals():
-        # A class of this module, so that saved data sets find it again by name.
+        # A class of this module, so that saved datasets find it again by name.
         globals()[name] = type(name, (UniversalColumns, base), {"__module__": __name__, "__doc__": base.__doc__})
     return globals()[name]
 
 
 def __getattr__(name: str) -> type:
-    """Make the class a pickle names, in a process that has not met it yet."""
+    """Make the class that a pickle names, in a process that has not made it yet."""
     base = None
     if name.startswith("Universal") and name.endswith("Dataset"):
         base = getattr(recbole_datasets, name.removeprefix("Universal"), None)

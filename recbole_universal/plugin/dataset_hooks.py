@@ -23,11 +23,13 @@ from recbole.utils import ModelType
 from recbole_universal.features.fields import column
 from recbole_universal.plugin import settings
 from recbole_universal.plugin.atomic_file import reading_checked
+from recbole_universal.plugin.base_model import base_class
 from recbole_universal.plugin.config_hooks import compare_saved
-from recbole_universal.plugin.dataset import SeenItems, UniversalDataset, pipeline_from_config, universal_dataset_class
-from recbole_universal.plugin.support_query import SupportQueryDataLoader
+from recbole_universal.plugin.dataset import UniversalDataset, pipeline_from_config, universal_dataset_class
+from recbole_universal.plugin.loader import CandidateListDataLoader
+from recbole_universal.plugin.sampler import SeenItemsSampler
 from recbole_universal.plugin.transform import UniversalTransform
-from recbole_universal.plugin.universal_interpolation import UniversalInterpolation, base_class
+from recbole_universal.plugin.universal_interpolation import UniversalInterpolation
 from recbole_universal.plugin.universal_mlp import UniversalMLP
 
 logger = logging.getLogger(__name__)
@@ -39,7 +41,7 @@ def get_dataloader(stock: Callable, config: Config, phase: str) -> type:
         return stock({**config.final_config_dict, "model": base_class(config["base_model"]).__name__}, phase)
     if phase == "train" and config["model"] == UniversalMLP.__name__:
         if _asks_for_proximity(config):
-            return SupportQueryDataLoader
+            return CandidateListDataLoader
         if config["unseen_users"] or config["unseen_items"]:
             raise ValueError(
                 "unseen_users, unseen_items: without the family proximity training draws negative items from the "
@@ -55,7 +57,7 @@ def create_samplers(stock: Callable, config: Config, dataset: Dataset, built_dat
     except ValueError:  # some user has had all items, so RecBole's sampler could draw none
         if _draws_negatives(config):
             raise
-        with _swapped(recbole.data.utils, "Sampler", SeenItems):  # which only says what a user has had
+        with _swapped(recbole.data.utils, "Sampler", SeenItemsSampler):
             return stock(config, dataset, built_datasets)
 
 

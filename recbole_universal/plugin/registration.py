@@ -69,8 +69,8 @@ HOOKS = {
 #: Names that RecBole looks for in its own modules, and the module and name of ours.
 NAMES = {
     "recbole.trainer": {
-        "UniversalMLPTrainer": ("trainer", "UniversalMLPTrainer"),
-        "UniversalInterpolationTrainer": ("trainer", "interpolation_trainer"),
+        "UniversalMLPTrainer": ("mlp_trainer", "UniversalMLPTrainer"),
+        "UniversalInterpolationTrainer": ("interpolation_trainer", "make_interpolation_trainer"),
     },
     "recbole.data.dataset": {"UniversalMLPDataset": ("dataset", "UniversalDataset")},
 }

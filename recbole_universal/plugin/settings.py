@@ -18,9 +18,10 @@ from typing import Any
 from recbole.evaluator import metric_types
 
 from recbole_universal import arguments
-from recbole_universal.features import pipeline
-from recbole_universal.plugin.support_query import EVAL_GROUPS
-from recbole_universal.plugin.universal_mlp import LIST_LOSSES, TRAIN_STAGES
+from recbole_universal.features import node2vec_args, pipeline
+from recbole_universal.plugin.universal_mlp import TRAIN_STAGES
+from recbole_universal.plugin.unseen import EVAL_GROUPS
+from recbole_universal.ranking.list_loss import LIST_LOSSES
 from recbole_universal.ranking.mixing import SCORE_SPACES
 from recbole_universal.ranking.network import COMBINATIONS, LARGEST_LAYER, MOST_LAYERS, MOST_NETWORKS
 
@@ -158,11 +159,11 @@ def _feature_args(value: Any) -> dict[str, dict[str, Any]] | None:
         raise _Wrong
     for name, given in value.items():
         for argument, number in given.items() if isinstance(given, Mapping) else ():
-            most = pipeline.largest_argument(argument)
+            most = node2vec_args.largest_argument(argument)
             if isinstance(number, Integral) and int(number) > most:
                 raise _Wrong(f"{name}: {argument} must be at most {most}.")
         if name == "node2vec":
-            pipeline.node2vec_args(given)
+            node2vec_args.node2vec_args(given)
         elif isinstance(name, str) and name in pipeline.FAMILIES:
             pipeline.FAMILIES[name].from_args(given)
         else:

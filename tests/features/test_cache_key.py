@@ -12,8 +12,9 @@ import sklearn
 import torch
 from features_data import FAST, random_matrix
 
-from recbole_universal.features import FAMILIES, FamilyFeatures, FeaturePipeline, pipeline
-from recbole_universal.features.cache import ArrayCache, canonical_json
+from recbole_universal.array_store import ArrayStore, canonical_json
+from recbole_universal.features import FAMILIES, FamilyFeatures, FeaturePipeline, computation, pipeline
+from recbole_universal.features.node2vec_args import node2vec_args
 
 EMBEDDED = {"node2vec", "cooccurrence", "interaction"}
 RANDOM = EMBEDDED | {"proximity"}  # what a seed, a device or a library has a part in
@@ -28,13 +29,13 @@ def keys(monkeypatch, tmp_path):
     def load(self, kind, key):
         asked[kind] = canonical_json(key)
 
-    @functools.wraps(pipeline.node2vec)
+    @functools.wraps(computation.node2vec)
     def embed(graph, *, embedding_dim, **settings):
         return np.zeros((graph.n_nodes, embedding_dim), dtype=np.float32)
 
-    monkeypatch.setattr(ArrayCache, "load", load)
-    monkeypatch.setattr(ArrayCache, "store", lambda self, kind, key, arrays: None)
-    monkeypatch.setattr(pipeline, "node2vec", embed)
+    monkeypatch.setattr(ArrayStore, "load", load)
+    monkeypatch.setattr(ArrayStore, "store", lambda self, kind, key, arrays: None)
+    monkeypatch.setattr(computation, "node2vec", embed)
     monkeypatch.setattr(pipeline.arguments, "device", torch.device)  # one that is not there will do
     for family in FAMILIES.values():
         nothing = FamilyFeatures(np.zeros((1, 0)), np.zeros((1, 0)))
@@ -74,7 +75,7 @@ def test_each_library_changes_all_that_it_computes(keys, monkeypatch, library):
 
 def test_the_version_of_the_stored_numbers_changes_all(keys, monkeypatch):
     before = keys()
-    monkeypatch.setattr(pipeline, "CACHE_VERSION", pipeline.CACHE_VERSION + 1)
+    monkeypatch.setattr(computation, "CACHE_VERSION", computation.CACHE_VERSION + 1)
     assert differ(before, keys()) == EVERY
 
 
@@ -169,5 +170,5 @@ def test_an_argument_changes_its_family(keys, family, name, value):
 
 def test_no_argument_is_left_out():
     of_families = {(name, argument) for name, family in FAMILIES.items() for argument in family.from_args().args}
-    known = of_families | {("node2vec", argument) for argument in pipeline.node2vec_args()}
+    known = of_families | {("node2vec", argument) for argument in node2vec_args()}
     assert {(family, name) for family, name, _ in OTHER_ARGUMENTS} == known

@@ -14,8 +14,9 @@ from features_data import ALL, ARGS, FAST, all_pairs, assert_equal, matrices, ra
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from recbole_universal.features import FeaturePipeline, UniversalFeatures, pipeline
-from recbole_universal.features.pipeline import merge_twins, node2vec_args
+from recbole_universal.features import FeaturePipeline, UniversalFeatures, computation
+from recbole_universal.features.computation import merge_twins
+from recbole_universal.features.node2vec_args import node2vec_args
 from recbole_universal.graph import InteractionGraph
 
 slow_law = settings(max_examples=25)
@@ -145,13 +146,13 @@ def test_families_do_not_influence_each_other():
 def test_the_embedding_is_computed_once(monkeypatch):
     calls = []
 
-    @functools.wraps(pipeline.node2vec)
+    @functools.wraps(computation.node2vec)
     def counted(graph, **args):
         calls.append(graph.n_nodes)
         return original(graph, **args)
 
-    original = pipeline.node2vec
-    monkeypatch.setattr(pipeline, "node2vec", counted)
+    original = computation.node2vec
+    monkeypatch.setattr(computation, "node2vec", counted)
     FeaturePipeline(["interaction", "activity", "cooccurrence"], ARGS)(sp.csr_matrix(np.eye(5, 7)))
     assert calls == [10]
 

@@ -149,7 +149,7 @@ def test_stored_scorers_are_the_computed_ones(tmp_path):
         return features, features["proximity"].pair.candidates(torch.arange(matrix.shape[0]))
 
     _, plain = candidates(None)
-    candidates(tmp_path, part=True)
+    candidates(tmp_path, support=True)
     assert not list(tmp_path.iterdir())
     _, computed = candidates(tmp_path)
     features, loaded = candidates(tmp_path)

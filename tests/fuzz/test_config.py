@@ -210,7 +210,7 @@ def test_a_key_of_a_stock_model(tiny, small_config, key):
 
 @pytest.mark.parametrize("family", [*FAMILIES, "node2vec"])
 def test_the_arguments_of_a_family(tiny, family):
-    from recbole_universal.features.pipeline import node2vec_args
+    from recbole_universal.features.node2vec_args import node2vec_args
 
     arguments = node2vec_args() if family == "node2vec" else FAMILIES[family].from_args(None).args
     for argument, usual in arguments.items():

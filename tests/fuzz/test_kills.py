@@ -27,8 +27,8 @@ import scipy.sparse as sp
 from conftest import write_atomic
 
 from recbole_universal import files
+from recbole_universal.array_store import array_digest
 from recbole_universal.features import FeaturePipeline
-from recbole_universal.features.cache import array_digest
 
 pytestmark = [
     pytest.mark.slow,

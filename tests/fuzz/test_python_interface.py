@@ -172,8 +172,8 @@ CALLS: dict[str, Call] = {
     ),
     "pipeline": Call(
         lambda **arguments: FeaturePipeline(["activity"])(**arguments),
-        {"matrix": MATRIX, "part": False},
-        {"part": FLAG},
+        {"matrix": MATRIX, "support": False},
+        {"support": FLAG},
     ),
     "with_interactions": Call(
         lambda **arguments: FeaturePipeline(["activity"]).with_interactions(**arguments),

@@ -15,9 +15,9 @@ from recbole.quick_start import load_data_and_model, run_recbole
 from recbole.utils import get_model, get_trainer, init_seed
 
 from recbole_universal.plugin import universal_interpolation
-from recbole_universal.plugin.trainer import WEIGHTS, monotone_choice, one_standard_error
 from recbole_universal.ranking.mixing import to_space
 from recbole_universal.ranking.ranking_network import BOUND, RankingNetwork
+from recbole_universal.ranking.weight_choice import WEIGHTS, monotone_choice, one_standard_error
 
 SEQUENTIAL = {
     "train_neg_sample_args": None,
@@ -343,7 +343,7 @@ def test_hyper_tuning_over_the_weight(keys, tmp_path):
         ({"interpolation_weight": "best"}, "interpolation_weight: must be a number from 0"),
         ({"interpolation_space": "log"}, "interpolation_space: must be one of"),
         ({"metrics": ["AUC"], "valid_metric": "AUC", "eval_args": {"mode": "labeled"}}, "ranking metrics"),
-        ({"eval_args": {"split": {"RS": [0.8, 0.0, 0.2]}}}, "no validation part"),
+        ({"eval_args": {"split": {"RS": [0.8, 0.0, 0.2]}}}, "no validation data"),
     ],
 )
 def test_bad_settings(keys, extra, message):
@@ -353,7 +353,7 @@ def test_bad_settings(keys, extra, message):
         run_recbole("UniversalInterpolation", "tiny", config_dict={**keys, "base_model": "BPR", **extra}, saved=False)
 
 
-def test_a_fixed_weight_needs_no_validation_part(keys):
+def test_a_fixed_weight_needs_no_validation_data(keys):
     settings = {**keys, "base_model": "BPR", "interpolation_weight": 0.5}
     settings["eval_args"] = {"split": {"RS": [0.8, 0.0, 0.2]}}
     assert run_recbole("UniversalInterpolation", "tiny", config_dict=settings, saved=False)["test_result"]
@@ -443,14 +443,14 @@ def test_a_base_that_reads_the_interaction_scores_each_row_by_its_own(keys):
 
 
 @pytest.mark.parametrize("base", ["BPR", "SASRec"])
-def test_held_scores_are_of_the_rows_they_are_asked_for(keys, base):
+def test_cached_scores_are_those_of_the_rows(keys, base):
     trainer, (train, valid, test) = built(keys, base, interpolation_weight=0.3)
     trainer.fit(train, valid, saved=False)
     model, batch = trainer.model.eval(), users_of(test)
     pieces = [batch[:7], batch[7:20], batch[20:]]
     with torch.no_grad():
         plain = [model.full_sort_predict(piece) for piece in pieces]
-        with model.universal_scores_held():
+        with model.universal_score_cache():
             for _ in range(2):
                 held = [model.full_sort_predict(piece) for piece in pieces]
     for one, other in zip(plain, held, strict=True):

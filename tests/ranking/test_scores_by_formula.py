@@ -13,10 +13,10 @@ from test_ranker import communities
 
 from recbole_universal import UniversalRanker, interpolate
 from recbole_universal.features.proximity_columns import column_groups
-from recbole_universal.plugin.trainer import WEIGHTS, monotone_choice, one_standard_error
 from recbole_universal.ranking.attribution import contributions
 from recbole_universal.ranking.mixing import mix
 from recbole_universal.ranking.ranking_network import RankingNetwork, mask_non_candidates
+from recbole_universal.ranking.weight_choice import WEIGHTS, monotone_choice, one_standard_error
 
 
 def in_space(row: np.ndarray, space: str) -> np.ndarray:
@@ -133,7 +133,7 @@ def test_each_bin_of_activity_has_a_weight_of_its_own(uneven):
         mixed = model.full_sort_predict(batch).view(60, -1)[:, 1:].numpy()
         model.universal_mixing = False
         base = model.full_sort_predict(batch).view(60, -1)[:, 1:].numpy()
-        alone = model._universal_rows(batch["user_id"])[:, 1:].numpy()
+        alone = model._universal_scores(batch["user_id"])[:, 1:].numpy()
     for row, user in enumerate(batch["user_id"].tolist()):
         weight = model.universal_weights[bins[user]].item()
         candidates = alone[row] >= -60
@@ -153,8 +153,8 @@ def test_the_weight_is_chosen_for_the_model_that_knows(uneven, monkeypatch, weig
     known += torch.rand(known.shape, generator=torch.Generator().manual_seed(0)) / 100
     model = trainer.model
     sign = 1.0 if oracle == "universal" else -1.0
-    monkeypatch.setattr(model, "_universal_rows", lambda users: sign * known[users])
-    monkeypatch.setattr(model, "_base_rows", lambda interaction: -sign * known[interaction["user_id"]])
+    monkeypatch.setattr(model, "_universal_scores", lambda users: sign * known[users])
+    monkeypatch.setattr(model, "_universal_base_scores", lambda interaction: -sign * known[interaction["user_id"]])
     trainer.fit(train, valid, saved=False)
     expected = [w > 0.5 if oracle == "universal" else w < 0.5 for w in model.universal_weights.tolist()]
     assert all(expected) and trainer.best_valid_result["ndcg@10"] > 0.99
@@ -166,8 +166,8 @@ def test_of_some_metrics_less_is_better(uneven, monkeypatch):
     trainer, (train, valid, _) = built(keys)
     popular = torch.from_numpy(np.bincount(train._dataset.inter_feat["item_id"].numpy(), minlength=51)).float()
     model = trainer.model
-    monkeypatch.setattr(model, "_universal_rows", lambda users: -popular.repeat(len(users), 1))
-    monkeypatch.setattr(model, "_base_rows", lambda interaction: popular.repeat(len(interaction), 1))
+    monkeypatch.setattr(model, "_universal_scores", lambda users: -popular.repeat(len(users), 1))
+    monkeypatch.setattr(model, "_universal_base_scores", lambda interaction: popular.repeat(len(interaction), 1))
     trainer.fit(train, valid, saved=False)
     assert model.universal_weights.item() > 0.5
 

@@ -29,9 +29,9 @@ from recbole_universal.graph.interaction_graph import InteractionGraph, binary_m
 from recbole_universal.graph.node2vec import node2vec
 from recbole_universal.graph.scorers import SCORERS, GraphScorers
 from recbole_universal.metrics import ndcg, paired_z_score
-from recbole_universal.plugin.support_query import ListBatches, query_lists
-from recbole_universal.plugin.trainer import Pretrainer
+from recbole_universal.ranking.candidate_lists import CandidateLists, make_candidate_lists
 from recbole_universal.ranking.network import UniversalNetwork
+from recbole_universal.ranking.pretraining import Pretrainer
 from recbole_universal.ranking.ranker import UniversalRanker
 
 #: Scorers that are well-known recommenders by themselves.
@@ -117,14 +117,14 @@ def trained_lists(
     what ``cache_dir`` keeps.
     """
     pipeline = FeaturePipeline(families, seed=seed, cache_dir=cache_dir)
-    blocks = query_lists(held_out.train, pipeline, n_users=_TRAINING_LISTS, share=HIDDEN_SHARE, seed=seed)
+    blocks = make_candidate_lists(held_out.train, pipeline, _TRAINING_LISTS, HIDDEN_SHARE, seed)
     if not blocks:
         return np.full((len(held_out.users), k), -1)
     with torch.random.fork_rng(), tempfile.TemporaryDirectory() as folder:
         torch.manual_seed(seed)
         scorer = UniversalNetwork(pipeline.dims, [64, 64], 64, 0.0, "concatenation")
         trainer = Pretrainer(scorer, folder, seed=seed, learning_rate=0.003, epochs=10, stopping_step=10, batch_size=64)
-        trainer.fit(ListBatches(blocks), {})
+        trainer.fit(CandidateLists(blocks), {})
         schema = {"features": pipeline.schema, "network": scorer.arguments}
         pretrained = Pretrained(scorer.state_dict(), schema, {})
         ranker = UniversalRanker(held_out.train, pretrained, seed=seed, cache_dir=cache_dir)

@@ -1,0 +1,257 @@
+"""Named arrays on disk: one safetensors file an entry, found by its key, checked by its content; imports no RecBole.
+
+The header of a file holds the key in clear text, a description, and a checksum. A truncated, damaged or foreign file
+is noticed, and its entry is computed again. Nothing in a file can be executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from recbole_universal.files import atomic_write
+
+logger = logging.getLogger(__name__)
+
+#: Default size limit of a folder, in units of 10^9 bytes.
+DEFAULT_GB = 4.0
+
+_DTYPES = {
+    **{"<f2": "F16", "<f4": "F32", "<f8": "F64", "|i1": "I8", "<i2": "I16", "<i4": "I32", "<i8": "I64"},
+    **{"|b1": "BOOL", "|u1": "U8", "<u2": "U16", "<u4": "U32", "<u8": "U64"},
+}
+# Temporary files of killed processes: of version 0.1.0, and of atomic_write where files need a name.
+_TEMPORARY = re.compile(r"\.(.+-[0-9a-f]{32}-[a-z0-9_]{8}|recbole_universal-[0-9a-f]{16})\.tmp")
+_DAY = 24 * 60 * 60
+
+
+def canonical_json(value: Any) -> str:
+    """JSON text that is the same for equal values."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def array_digest(arrays: Mapping[str, NDArray]) -> str:
+    """SHA-256 over names, types, shapes and contents of arrays, in hexadecimal."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(canonical_json([name, array.dtype.str, list(np.shape(arrays[name]))]).encode())
+        digest.update(array.data if array.size else b"")
+    return digest.hexdigest()
+
+
+class ArrayStore:
+    """A folder of entries, each a group of named arrays under a key.
+
+    Several processes may use one folder at the same time. A folder that cannot be written causes one warning, and the
+    program continues without storing. When an entry is stored and the entries of the same ``content`` exceed the limit,
+    the least recently used ones are removed. Temporary files older than a day are removed too.
+
+    Args:
+        folder: the folder, created with the first entry; ``None`` stores nothing.
+        config_key: configuration key that sets the folder, named in the warning.
+        limit_gb: size limit of all entries of this ``content``, in 10^9 bytes; ``None`` sets no limit.
+        content: what the entries hold, the last but one part of their file names. Stores of different content may
+            share a folder.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str] | None,
+        config_key: str = "universal_cache_dir",
+        limit_gb: float | None = DEFAULT_GB,
+        content: str = "features",
+    ) -> None:
+        self.folder = None if folder is None else Path(folder)
+        self.config_key = config_key
+        self.limit_gb = limit_gb
+        self.content = content
+        # Version 0.1.0 wrote .npz files. They are not read any more, count for the limit and are removed in turn.
+        self._entry = re.compile(rf"[^.].*-[0-9a-f]{{32}}\.{re.escape(content)}\.(safetensors|npz)")
+        self._writable = True
+
+    def path(self, kind: str, key: Mapping[str, Any]) -> Path:
+        """File of an entry, ``<kind>-<hash of the key>.<content>.safetensors``.
+
+        Args:
+            kind: the readable part of the file name; characters that a file name may lack are replaced.
+            key: everything that the arrays depend on, as JSON.
+        """
+        assert self.folder is not None
+        digest = hashlib.sha256(canonical_json(key).encode()).hexdigest()
+        readable = re.sub(r"[^\w.-]", "_", kind)
+        return self.folder / f"{readable}-{digest[:32]}.{self.content}.safetensors"
+
+    def load(self, kind: str, key: Mapping[str, Any]) -> dict[str, NDArray] | None:
+        """Arrays that are stored under a key; ``None`` if there are none, or, with a warning, if they are damaged."""
+        if self.folder is None:
+            return None
+        path = self.path(kind, key)
+        try:
+            arrays, _ = read_arrays(path, key)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError) as error:
+            logger.warning("Cache file %s cannot be used (%s); its content is computed anew.", path, error)
+            return None
+        with suppress(OSError):  # eviction reads the time of last use, which some mount options do not record
+            os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
+        return arrays
+
+    def store(self, kind: str, key: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> None:
+        """Store arrays under a key; readers see the whole file or no file.
+
+        Args:
+            kind: as in :meth:`path`.
+            key: as in :meth:`path`.
+            arrays: arrays by name, of any numeric or boolean type and any shape.
+
+        Raises:
+            ValueError: if an array is of another type.
+        """
+        if self.folder is None or not self._writable:
+            return
+        size = sum(array.nbytes for array in arrays.values())
+        if self.limit_gb is not None and size > self.limit_gb * 10**9:
+            logger.info("An entry of %.1f GB is above the limit of %s and is not stored.", size / 10**9, self.folder)
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            path = self.path(kind, key)
+            write_arrays(path, key, arrays)
+            with suppress(OSError):  # another process has removed the new entry
+                self._clean_up(path)
+        except OSError as error:
+            self._writable = False
+            logger.warning(
+                "Cannot write to the cache folder %s (%s). The run continues and stores nothing. Set the config key "
+                "%s to a writable folder with free space, or leave it empty for no cache.",
+                self.folder,
+                error,
+                self.config_key,
+            )
+
+    def get(
+        self, kind: str, key: Mapping[str, Any], compute: Callable[[], Mapping[str, NDArray]]
+    ) -> Mapping[str, NDArray]:
+        """Arrays that are stored under a key; if there are none, compute and store them.
+
+        Args:
+            kind: as in :meth:`path`.
+            key: as in :meth:`path`.
+            compute: function without arguments that returns arrays by name.
+        """
+        arrays: Mapping[str, NDArray] | None = self.load(kind, key)
+        if arrays is None:
+            arrays = compute()
+            self.store(kind, key, arrays)
+        return arrays
+
+    def _clean_up(self, new: Path) -> None:
+        """Remove old temporary files and the entries above the limit; other processes may do the same."""
+        assert self.folder is not None
+        entries: list[tuple[int, int, Path]] = []
+        for path in self.folder.iterdir():
+            with suppress(OSError):  # another process has removed it, or has it open (Windows)
+                if _TEMPORARY.fullmatch(path.name) and time.time() - path.stat().st_mtime > _DAY:
+                    path.unlink()
+                elif path != new and self._entry.fullmatch(path.name):
+                    status = path.stat()
+                    entries.append((status.st_atime_ns, status.st_size, path))
+        if self.limit_gb is None:
+            return
+        total = new.stat().st_size
+        for _, size, path in sorted(entries, reverse=True):  # most recently used first
+            total += size
+            if total > self.limit_gb * 10**9:
+                with suppress(OSError):
+                    path.unlink()
+
+
+def read_arrays(path: Path, key: Mapping[str, Any]) -> tuple[dict[str, NDArray], Any]:
+    """Read what :func:`write_arrays` wrote.
+
+    Args:
+        path: the file.
+        key: the key that it was written with.
+
+    Returns:
+        Arrays by name, and the description.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        OSError: if the file cannot be read.
+        ValueError: if the file is damaged or belongs to another key.
+    """
+    with path.open("rb"):  # the errors of the system, which safe_open words in its own way
+        pass
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+            if header.get("key") != canonical_json(key):
+                raise ValueError("it belongs to other data or arguments")
+            arrays = {name: file.get_tensor(name) for name in file.keys()}
+    except SafetensorError as error:
+        raise ValueError(f"it is no safetensors file: {error}") from error
+    if header.get("checksum") != _checksum(header["key"], header.get("description", ""), arrays):
+        raise ValueError("its checksum does not match")
+    return arrays, json.loads(header["description"])
+
+
+def write_arrays(path: Path, key: Mapping[str, Any], arrays: Mapping[str, NDArray], description: Any = None) -> None:
+    """Write arrays by name, their key, a description and a checksum into a safetensors file.
+
+    The arrays are written one after another: ``safetensors.numpy.save`` would hold two more copies of all of them.
+
+    Args:
+        path: the file; its folder exists.
+        key: everything that the arrays depend on, as JSON.
+        arrays: arrays by name, of any numeric or boolean type and any shape.
+        description: anything else, as JSON.
+
+    Raises:
+        ValueError: if an array is of another type.
+        OSError: if the file cannot be written.
+    """
+    texts = {"key": canonical_json(key), "description": canonical_json(description)}
+    header: dict[str, Any] = {"__metadata__": {**texts, "checksum": _checksum(**texts, arrays=arrays)}}
+    names = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))  # so that each array is aligned
+    offset = 0
+    for name in names:
+        array = arrays[name]
+        if array.dtype.str not in _DTYPES:
+            raise ValueError(f"the array {name!r} of type {array.dtype} cannot be stored in a safetensors file")
+        header[name] = {
+            "dtype": _DTYPES[array.dtype.str],
+            "shape": list(array.shape),
+            "data_offsets": [offset, offset + array.nbytes],
+        }
+        offset += array.nbytes
+    content = canonical_json(header).encode()
+    content += b" " * (-len(content) % 8)
+    with atomic_write(path) as file:
+        file.write(len(content).to_bytes(8, "little") + content)
+        for block in _bytes_of(arrays[name] for name in names):
+            file.write(block)
+
+
+def _bytes_of(arrays: Iterator[NDArray]) -> Iterator[memoryview]:
+    for array in arrays:
+        if array.size:
+            yield np.ascontiguousarray(array).data.cast("B")
+
+
+def _checksum(key: str, description: str, arrays: Mapping[str, NDArray]) -> str:
+    return hashlib.sha256("\n".join([key, description, array_digest(arrays)]).encode()).hexdigest()

@@ -1,0 +1,209 @@
+"""One computation of the features of a graph: canonical order, shared embedding, families, cache keys."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy
+import scipy.sparse as sp
+import sklearn
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from recbole_universal.array_store import array_digest
+from recbole_universal.features.family import FamilyFeatures, FeatureFamily
+from recbole_universal.graph.interaction_graph import InteractionGraph
+from recbole_universal.graph.node2vec import node2vec
+
+if TYPE_CHECKING:
+    from recbole_universal.features.pipeline import FeaturePipeline
+
+logger = logging.getLogger(__name__)
+
+#: Version of the stored numbers; raise it with every change of code that changes any of them.
+CACHE_VERSION = 5
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries whose results may differ between versions, by name."""
+    return {module.__name__: str(module.__version__) for module in (np, scipy, sklearn, torch)}
+
+
+class FeatureComputation:
+    """One call of a pipeline: computes or loads each family, and what the families share at its first use.
+
+    Args:
+        pipeline: the pipeline.
+        graph: the interactions.
+        support: whether they are a support part; families that are ``large`` are then not stored.
+
+    Attributes:
+        seconds: wall time of each computation by its name.
+    """
+
+    def __init__(self, pipeline: FeaturePipeline, graph: InteractionGraph, support: bool) -> None:
+        self.pipeline = pipeline
+        self.support = support
+        self.graph = graph
+        self.seconds: dict[str, float] = {}
+        self._embedding: NDArray[np.float32] | None = None
+        self._canonical: tuple[InteractionGraph, NDArray[np.int64], NDArray[np.int64]] | None = None
+        self._data_key = self._key_of_data()
+
+    def features(self) -> dict[str, FamilyFeatures]:
+        """The features of all families of the pipeline."""
+        items = self.pipeline.families.items()
+        bar = tqdm(items, desc="universal features", unit="family", disable=not self.pipeline.show_progress)
+        families = {}
+        for name, family in bar:
+            bar.set_postfix_str(name)
+            families[name] = self._family(family)
+        return families
+
+    def _key_of_data(self) -> dict[str, Any]:
+        if self.pipeline.cache.folder is None:
+            return {}
+        matrix = self.graph.user_item
+        arrays = {
+            "indptr": matrix.indptr.astype(np.int64),
+            "indices": matrix.indices.astype(np.int64),
+            "weights": matrix.data.astype(np.float32),
+        }
+        return {"shape": [self.graph.n_users, self.graph.n_items], "matrix": array_digest(arrays)}
+
+    def _key(self, content: dict[str, Any], embedding: bool, seeded: bool) -> dict[str, Any]:
+        key = {"version": CACHE_VERSION, "data": self._data_key, **content}
+        if embedding:
+            key["node2vec"] = self.pipeline.node2vec_args
+        if embedding or seeded:
+            key["seed"] = self.pipeline.seed
+            key["device"] = self.pipeline.device.type
+            key["libraries"] = library_versions()
+        return key
+
+    def _family(self, family: FeatureFamily) -> FamilyFeatures:
+        if family.large and self.support:
+            return self._compute(family)
+        key = self._key({"family": family.name, "args": family.args}, family.needs_embedding, family.seeded)
+        arrays = self.pipeline.cache.load(family.name, key)
+        features = None if arrays is None else _from_arrays(family, arrays)
+        if features is None:
+            features = self._compute(family)
+            self.pipeline.cache.store(family.name, key, _to_arrays(features))
+        return features
+
+    def _compute(self, family: FeatureFamily) -> FamilyFeatures:
+        graph, user_rank, item_rank = self.canonical()
+        embedding = self.embedding() if family.needs_embedding else None
+        start = time.perf_counter()
+        features = family.compute(
+            graph,
+            embedding,
+            seed=self.pipeline.seed,
+            device=self.pipeline.device,
+            show_progress=self.pipeline.show_progress,
+        )
+        features = features.reindexed(user_rank, item_rank)
+        self.seconds[family.name] = time.perf_counter() - start
+        return features
+
+    def canonical(self) -> tuple[InteractionGraph, NDArray[np.int64], NDArray[np.int64]]:
+        """The graph in canonical order, without users and items that have no interaction.
+
+        Returns:
+            The graph, and the index of each user id and of each item id in it, int64; -1 for ids without interactions.
+        """
+        if self._canonical is None:
+            start = time.perf_counter()
+            users, items = self.graph.canonical_order()
+            user_rank = _ranks(users, self.graph.user_degree)
+            item_rank = _ranks(items, self.graph.item_degree)
+            shape = (int(user_rank.max()) + 1, int(item_rank.max()) + 1)
+            edge_users, edge_items = self.graph.edges()
+            ends = (user_rank[edge_users], item_rank[edge_items])
+            graph = InteractionGraph(sp.csr_matrix((self.graph.user_item.data, ends), shape=shape))
+            self._canonical = graph, user_rank, item_rank
+            self.seconds["canonical order"] = time.perf_counter() - start
+        return self._canonical
+
+    def embedding(self) -> NDArray[np.float32]:
+        """The node2vec embedding of the canonical graph after :func:`merge_twins`, float32 [n_nodes, embedding_dim]."""
+        if self._embedding is None:
+            key = self._key({"content": "embedding of the canonical graph"}, embedding=True, seeded=True)
+            arrays = self.pipeline.cache.load("node2vec", key)
+            graph, _, _ = self.canonical()
+            shape = (graph.n_nodes, self.pipeline.node2vec_args["embedding_dim"])
+            if arrays is None or set(arrays) != {"embedding"} or arrays["embedding"].shape != shape:
+                start = time.perf_counter()
+                arrays = {"embedding": merge_twins(graph, self._node2vec(graph))}
+                self.seconds["node2vec"] = time.perf_counter() - start
+                self.pipeline.cache.store("node2vec", key, arrays)
+            self._embedding = arrays["embedding"]
+        return self._embedding
+
+    def _node2vec(self, graph: InteractionGraph) -> NDArray[np.float32]:
+        return node2vec(
+            graph,
+            **self.pipeline.node2vec_args,
+            seed=self.pipeline.seed,
+            device=self.pipeline.device,
+            show_progress=self.pipeline.show_progress,
+        )
+
+
+def merge_twins(graph: InteractionGraph, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Give nodes with the same neighbours and weights the mean of their embeddings.
+
+    The data do not distinguish such nodes, only the random walks do. Without this step, the features of two users with
+    equal histories would depend on the order of their ids.
+
+    Args:
+        graph: the graph.
+        embedding: one row a node, users first, float32 [n_nodes, embedding_dim].
+
+    Returns:
+        float32 [n_nodes, embedding_dim]; equal rows for equal neighbourhoods.
+    """
+    classes: dict[tuple[str, bytes, bytes], int] = {}
+    labels = []
+    for side, matrix in (("user", graph.user_item), ("item", graph.item_user)):
+        for start, stop in pairwise(matrix.indptr.tolist()):
+            key = (side, matrix.indices[start:stop].tobytes(), matrix.data[start:stop].tobytes())
+            labels.append(classes.setdefault(key, len(classes)))
+    if len(classes) == len(labels):
+        return embedding
+    members = sp.csr_matrix((np.ones(len(labels)), (labels, np.arange(len(labels)))))
+    means = (members @ embedding.astype(np.float64)) / np.asarray(members.sum(axis=1))
+    return means.astype(np.float32)[labels]
+
+
+def _ranks(order: NDArray[np.int64], degree: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Index of each id in an order that leaves out ids without interactions; -1 for these."""
+    ranks = np.full(len(degree), -1, dtype=np.int64)
+    connected = order[degree[order] > 0]
+    ranks[connected] = np.arange(len(connected))
+    return ranks
+
+
+def _to_arrays(features: FamilyFeatures) -> dict[str, NDArray]:
+    arrays = {"user": features.user, "item": features.item}
+    if features.pair is not None:
+        arrays.update({f"pair.{name}": array for name, array in features.pair.arrays().items()})
+    return arrays
+
+
+def _from_arrays(family: FeatureFamily, arrays: Mapping[str, NDArray]) -> FamilyFeatures | None:
+    """Features from stored arrays; ``None``, with a warning, if the arrays are not those of this family."""
+    tables = {name.removeprefix("pair."): array for name, array in arrays.items() if name.startswith("pair.")}
+    try:
+        pair = None if family.pair_class is None else family.pair_class.from_arrays(tables)
+        return FamilyFeatures(arrays["user"], arrays["item"], pair)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        logger.warning("Stored features of %s have another form (%s); computed anew.", family.owner(), error)
+        return None

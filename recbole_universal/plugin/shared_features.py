@@ -1,0 +1,49 @@
+"""Features of one matrix for several processes of a distributed run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import scipy.sparse as sp
+import torch
+
+from recbole_universal.features import FeaturePipeline, UniversalFeatures
+
+
+def shared_features(pipeline: FeaturePipeline, matrix: sp.csr_matrix, config: Any) -> UniversalFeatures:
+    """The features of a matrix; in a distributed run, one process on each machine computes them.
+
+    The other processes of the machine read them from the cache. Without a cache each process computes them.
+
+    Args:
+        pipeline: computes the features.
+        matrix: training interactions, csr [n_users, n_items], the same in all processes.
+        config: RecBole ``Config``.
+
+    Raises:
+        ValueError, OSError, MemoryError, RuntimeError: in all processes, if the computation fails in one of them.
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return pipeline(matrix)
+    first = config["local_rank"] == 0 or not config["universal_cache_dir"]
+    features = _all_or_none(lambda: pipeline(matrix) if first else None)
+    return _all_or_none(lambda: features if first else pipeline(matrix))
+
+
+def _all_or_none(compute: Callable[[], Any]) -> Any:
+    """The result of a computation, after no process has failed; else all processes raise the error."""
+    result, error = None, None
+    try:
+        result = compute()
+    except Exception as raised:  # whatever it is, the other processes must not wait for ever
+        error = raised
+    kind = next((kind for kind in (ValueError, OSError, MemoryError) if isinstance(error, kind)), RuntimeError)
+    failures: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(failures, None if error is None else (kind, str(error)))
+    if error is not None:
+        raise error
+    for failure in failures:
+        if failure is not None:
+            raise failure[0](failure[1])
+    return result

@@ -1,0 +1,79 @@
+"""Unseen users and items inside one dataset: left out of training, and tested on as groups of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+#: Values of ``eval_users`` and ``eval_items``.
+EVAL_GROUPS = ("all", "seen", "unseen")
+
+
+def unseen_groups(config: Any, dataset: Any) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which users and items no training sees, drawn by ``seed`` (arXiv 2309.01188: unseen users and items).
+
+    Args:
+        config: RecBole ``Config`` with ``unseen_users`` and ``unseen_items``, shares in [0, 1).
+        dataset: a built RecBole dataset.
+
+    Returns:
+        bool [user_num] and bool [item_num]; false for padding.
+
+    Raises:
+        ValueError: if a share is out of range.
+    """
+    groups = []
+    for salt, (key, n_ids) in enumerate((("unseen_users", dataset.user_num), ("unseen_items", dataset.item_num))):
+        share = config[key] or 0.0
+        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share < 1:
+            raise ValueError(f"{key}: must be a share in [0, 1), got {share!r}.")
+        drawn = np.random.default_rng([config["seed"], salt]).permutation(n_ids - 1)[: round(share * (n_ids - 1))]
+        group = np.zeros(n_ids, dtype=bool)
+        group[drawn + 1] = True
+        groups.append(group)
+    return groups[0], groups[1]
+
+
+def without_unseen(
+    matrix: sp.csr_matrix, unseen_users: NDArray[np.bool_], unseen_items: NDArray[np.bool_]
+) -> sp.csr_matrix:
+    """The interactions of seen users with seen items, float32 csr of the shape of ``matrix``.
+
+    Args:
+        matrix: interactions, csr [user_num, item_num].
+        unseen_users: bool [user_num].
+        unseen_items: bool [item_num].
+    """
+    users, items = (sp.diags((~group).astype(np.float32)) for group in (unseen_users, unseen_items))
+    seen = (users @ matrix @ items).tocsr().astype(np.float32)
+    seen.eliminate_zeros()
+    return seen
+
+
+def rows_to_test(config: Any, test: Any) -> NDArray[np.bool_]:
+    """Test interactions of the groups that ``eval_users`` and ``eval_items`` name, bool [n_interactions].
+
+    Args:
+        config: RecBole ``Config``.
+        test: the test dataset of a split.
+
+    Raises:
+        ValueError: if a key is out of range or no interaction is left.
+    """
+    chosen = np.ones(len(test.inter_feat), dtype=bool)
+    groups = unseen_groups(config, test)
+    for key, field, group in zip(("eval_users", "eval_items"), (test.uid_field, test.iid_field), groups, strict=True):
+        wanted = config[key] or "all"
+        if wanted not in EVAL_GROUPS:
+            raise ValueError(f"{key}: must be one of {list(EVAL_GROUPS)}, got {wanted!r}.")
+        if wanted != "all":
+            chosen &= group[test.inter_feat[field].numpy()] == (wanted == "unseen")
+    if len(chosen) and not chosen.any():
+        raise ValueError(
+            f"eval_users, eval_items: the test split of [{test.dataset_name}] has no interaction of that group; set "
+            "unseen_users and unseen_items to shares above 0."
+        )
+    return chosen
