@@ -1,24 +1,13 @@
-"""node2vec walks and embeddings beside pecanpy, a numba loop and gensim: speed, return shares, link prediction.
+"""node2vec walks and embeddings against pecanpy, a numba loop and gensim: speed, return shares, link prediction.
 
     pip install numba gensim && pip install --no-deps pecanpy numba-progress nptyping
-    python benchmarks/node2vec.py --data-path DATA --dataset ml-1m --output docs/node2vec.md
+    python benchmarks/node2vec.py --data-path DATA --dataset ml-1m --report docs/node2vec.md
 
-Walks: every contender walks on the same graph with its compiled code warm, in turns; its best turn counts. The
-starts are the same, for pecanpy a part of them. "returns" is the share of steps from the third node on that go
-back to the last but one node. Its exact value is computed from the adjacency, by carrying the distribution over
-directed edges along.
-
-Embeddings: 20 % of each user's interactions are held out; gensim's Word2Vec and `embed_walks` train on the same
-walks over the rest. AUC: held-out pairs against as many random user-item pairs that are no interaction, scored by
-the dot product and by the cosine of the two embeddings. Timed is the training alone, walks and (for gensim) lists
-of tokens being ready; "node2vec(), own walks" is all of it. gensim's defaults are 5 epochs and 5 negatives.
-`factorize_walks` decomposes what both approach by steps. "context": nodes in a window, as in PyTorch Geometric;
-gensim's `window` is one less.
+docs/node2vec.md says how the figures are measured. An implementation that is not installed is left out.
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import importlib.metadata
 import inspect
@@ -32,9 +21,10 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 import torch
+from harness import parse, parser_with
+from report import fill, markdown
 from sklearn.metrics import roc_auc_score
 
-from recbole_universal.files import write_text
 from recbole_universal.graph import InteractionGraph, RandomWalker, embed_walks, factorize_walks, node2vec
 
 PARAMETERS = ((1.0, 1.0), (4.0, 0.25), (0.25, 4.0))
@@ -50,26 +40,26 @@ def read_interactions(path: Path) -> sp.csr_matrix:
     return sp.csr_matrix((np.ones(len(users)), (users, items)))
 
 
-def peer(name: str) -> ModuleType | None:
+def import_optional(name: str) -> ModuleType | None:
     try:
         return importlib.import_module(name)
-    except Exception as error:  # a peer that an installed version of something else breaks is left out as well
+    except Exception as error:  # another package of a wrong version may break the import
         print(f"{name.split('.')[0]} is left out: {error}", flush=True)
         return None
 
 
 def import_pecanpy() -> ModuleType | None:
-    """Its nptyping asks NumPy for names that NumPy 2 dropped: they are lent to it while it is imported."""
-    lent = {"bool8": np.bool_, "object0": np.object_, "int0": np.intp, "uint0": np.uintp, "void0": np.void}
-    lent |= {"bytes0": np.bytes_, "str0": np.str_, "string_": np.bytes_, "unicode_": np.str_}
-    lent |= {"float_": np.float64, "singlecomplex": np.complex64, "longfloat": np.longdouble}
-    lent |= {"complex_": np.complex128, "cfloat": np.complex128, "clongfloat": np.clongdouble}
-    lent |= {"longcomplex": np.clongdouble}
-    missing = [name for name in lent if name not in vars(np)]
+    """pecanpy, whose nptyping needs names that NumPy 2 dropped; NumPy has them during the import alone."""
+    old_names = {"bool8": np.bool_, "object0": np.object_, "int0": np.intp, "uint0": np.uintp, "void0": np.void}
+    old_names |= {"bytes0": np.bytes_, "str0": np.str_, "string_": np.bytes_, "unicode_": np.str_}
+    old_names |= {"float_": np.float64, "singlecomplex": np.complex64, "longfloat": np.longdouble}
+    old_names |= {"complex_": np.complex128, "cfloat": np.complex128, "clongfloat": np.clongdouble}
+    old_names |= {"longcomplex": np.clongdouble}
+    missing = [name for name in old_names if name not in vars(np)]
     for name in missing:
-        setattr(np, name, lent[name])
+        setattr(np, name, old_names[name])
     try:
-        return peer("pecanpy.pecanpy")
+        return import_optional("pecanpy.pecanpy")
     finally:
         for name in missing:
             delattr(np, name)
@@ -148,12 +138,16 @@ def exact_return_share(graph: InteractionGraph, starts: np.ndarray, p: float, q:
     return float(np.mean(shares))
 
 
+def yes(holds: bool) -> str:
+    return "yes" if holds else "no"
+
+
 def standard_errors(share: float, exact: float, n_walks: int) -> float:
     return (share - exact) / (exact * (1 - exact) / (n_walks * (WALK_LENGTH - 2))) ** 0.5
 
 
-def walk_table(graph: InteractionGraph, threads: int, rounds: int, seed: int) -> tuple[list[dict], list[str]]:
-    numba, pecanpy = peer("numba"), import_pecanpy()
+def walk_table(graph: InteractionGraph, threads: int, rounds: int, seed: int) -> tuple[list[dict], list[dict]]:
+    numba, pecanpy = import_optional("numba"), import_pecanpy()
     indptr, indices = graph.adjacency()
     starts = np.random.default_rng(seed).permutation(np.tile(np.flatnonzero(graph.degree), WALKS_PER_NODE))
     few = starts[: max(1000, len(starts) // 50)]  # pecanpy takes some 0.1 ms a step on this graph
@@ -162,22 +156,22 @@ def walk_table(graph: InteractionGraph, threads: int, rounds: int, seed: int) ->
     if numba:
         numba.set_num_threads(threads)
         compiled = numba_walk(numba, indptr, indices, threads)
-    rows, verdicts = [], []
+    rows, checks = [], []
     for p, q in PARAMETERS:
         generator = torch.Generator().manual_seed(seed)
-        contenders: dict[str, tuple[Callable, np.ndarray]] = {
+        walkers: dict[str, tuple[Callable, np.ndarray]] = {
             "recbole-universal": (
                 lambda s, p=p, q=q, g=generator: walker.walk(s, WALK_LENGTH, p, q, generator=g).numpy(),
                 starts,
             )
         }
         if compiled:
-            contenders["numba loop"] = (lambda s, p=p, q=q: compiled(s, WALK_LENGTH, p, q, seed), starts)
+            walkers["numba loop"] = (lambda s, p=p, q=q: compiled(s, WALK_LENGTH, p, q, seed), starts)
         if pecanpy:
-            contenders["pecanpy"] = (pecanpy_walk(pecanpy, graph, p, q, threads), few)
-        speed, share = race(contenders, rounds)
+            walkers["pecanpy"] = (pecanpy_walk(pecanpy, graph, p, q, threads), few)
+        speed, share = race(walkers, rounds)
         exact = exact_return_share(graph, starts, p, q)
-        for name, (_, its_starts) in contenders.items():
+        for name, (_, its_starts) in walkers.items():
             rows.append(
                 {
                     "p": p,
@@ -193,24 +187,26 @@ def walk_table(graph: InteractionGraph, threads: int, rounds: int, seed: int) ->
         ours = speed["recbole-universal"]
         if (p, q) != (1, 1):
             sigmas = standard_errors(share["recbole-universal"], exact, len(starts))
-            verdicts.append(
-                f"p={p}, q={q}: returns within 4 standard errors of exact ({sigmas:+.1f}): {abs(sigmas) < 4}"
+            checks.append(
+                {
+                    "p": p,
+                    "q": q,
+                    "returns within 4 standard errors of exact": f"{yes(abs(sigmas) < 4)} ({sigmas:+.1f})",
+                    "at least 10 times as fast as pecanpy": yes(ours >= 10 * speed["pecanpy"]) if pecanpy else "-",
+                    "no slower than the numba loop": yes(ours >= speed["numba loop"]) if compiled else "-",
+                }
             )
-            if pecanpy:
-                verdicts.append(f"p={p}, q={q}: at least 10 times pecanpy: {ours >= 10 * speed['pecanpy']}")
-            if compiled:
-                verdicts.append(f"p={p}, q={q}: no slower than the numba loop: {ours >= speed['numba loop']}")
-    return rows, verdicts
+    return rows, checks
 
 
-def race(contenders: dict[str, tuple[Callable, np.ndarray]], rounds: int) -> tuple[dict, dict]:
+def race(walkers: dict[str, tuple[Callable, np.ndarray]], rounds: int) -> tuple[dict, dict]:
     """Best speed (million steps a second) and share of returns of each, turns interleaved."""
-    speed: dict[str, float] = dict.fromkeys(contenders, 0.0)
+    speed: dict[str, float] = dict.fromkeys(walkers, 0.0)
     share: dict[str, float] = {}
-    for walk, starts in contenders.values():
+    for walk, starts in walkers.values():
         walk(starts[:64])  # compile
     for _ in range(rounds):
-        for name, (walk, starts) in contenders.items():
+        for name, (walk, starts) in walkers.items():
             begin = time.perf_counter()
             walks = walk(starts)
             seconds = time.perf_counter() - begin
@@ -248,8 +244,8 @@ class LinkPrediction:
         )
 
 
-def embedding_table(full: InteractionGraph, threads: int, rounds: int, seed: int) -> tuple[list[dict], list[str]]:
-    gensim = peer("gensim.models")
+def embedding_table(full: InteractionGraph, threads: int, rounds: int, seed: int) -> tuple[list[dict], list[dict]]:
+    gensim = import_optional("gensim.models")
     task = LinkPrediction(full, seed)
     active = np.flatnonzero(task.graph.degree)
     starts = np.random.default_rng(seed).permutation(np.tile(active, WALKS_PER_NODE))
@@ -299,21 +295,24 @@ def embedding_table(full: InteractionGraph, threads: int, rounds: int, seed: int
     popularity = task.auc(lambda users, items: task.graph.user_degree[users] * task.graph.item_degree[items])
     rows = [embedding_row(run, best[run], mean[run], best[ours], turns[run]) for run in runs]
     rows.append(dict.fromkeys(rows[0], "") | {"trained by": "product of the degrees", "AUC, dot": f"{popularity:.4f}"})
-    verdicts = []
+    checks = []
     for run in runs:
         if run[0].startswith("gensim"):
             close = bool(np.all(mean[ours] >= mean[run] - 0.005))
             ratio = best[ours] / best[run]
-            verdicts.append(
-                f"{run[0]}, context {run[1]}, epochs {run[2]}, negatives {run[3]}: embed_walks' AUC no lower than its "
-                f"minus .005, dot and cosine: {close}; in no more than twice its time: {ratio <= 2} ({ratio:.2f})"
+            higher, times_faster = bool(np.all(mean[decomposed] >= mean[run])), best[run] / best[decomposed]
+            checks.append(
+                {
+                    "gensim's context": run[1],
+                    "epochs": run[2],
+                    "negatives": run[3],
+                    "`embed_walks`: AUC no lower than its AUC - .005": yes(close),
+                    "in at most twice its time": f"{yes(ratio <= 2)} ({ratio:.2f})",
+                    f"`factorize_walks`, context {decomposed[1]}: AUC no lower": yes(higher),
+                    "at least 3 times faster": f"{yes(times_faster >= 3)} ({times_faster:.1f})",
+                }
             )
-            higher, ratio = bool(np.all(mean[decomposed] >= mean[run])), best[run] / best[decomposed]
-            verdicts.append(
-                f"factorize_walks, context {decomposed[1]}, against it: AUC no lower, dot and cosine: {higher}; at "
-                f"least 3 times faster: {ratio >= 3} ({ratio:.1f})"
-            )
-    return rows, verdicts
+    return rows, checks
 
 
 def train_in_turns(runs: dict[tuple, Callable], task: LinkPrediction, rounds: int) -> tuple[dict, dict, dict]:
@@ -360,56 +359,54 @@ def word2vec(gensim: ModuleType, sentences: list[list[str]], n_nodes: int, argum
     return embedding
 
 
-def markdown(rows: list[dict]) -> str:
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *([str(v) for v in row.values()] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def table_of(rows: list[dict]) -> str:
+    """A Markdown table of rows that have the same keys; "not measured" without a row."""
+    return markdown(list(rows[0]), [list(map(str, row.values())) for row in rows]) if rows else "not measured"
 
 
-def versions() -> str:
-    found = [f"Python {platform.python_version()}", f"torch {torch.__version__}", f"numpy {np.__version__}"]
-    for name in ("numba", "pecanpy", "gensim"):
+def versions() -> dict[str, str]:
+    names = ("torch", "numpy", "numba", "pecanpy", "gensim")
+    versions = {"Python": platform.python_version()}
+    for name in names:
         try:
-            found.append(f"{name} {importlib.metadata.version(name)}")
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found.append(f"{name} missing")
-    return ", ".join(found)
+            versions[name] = "-"
+    return versions
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-path", type=Path, required=True, help="folder of the data sets, as RecBole's data_path")
-    parser.add_argument("--dataset", default="ml-1m", help="name of the data set")
-    parser.add_argument("--threads", type=int, default=2, help="threads of every contender")
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each contender; the best time counts")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, help="Markdown file to write")
-    options = parser.parse_args()
+    parser = parser_with(__doc__, "data-path", "seed", seed=0)
+    parser.add_argument("--report", type=Path, help="page whose tables are written")
+    parser.add_argument("--dataset", default="ml-1m", help="name of the dataset")
+    parser.add_argument("--threads", type=int, default=2, help="threads of every implementation")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each implementation; the best time counts")
+    options = parse(parser)
     torch.set_num_threads(options.threads)
 
-    graph = InteractionGraph(read_interactions(options.data_path / options.dataset / f"{options.dataset}.inter"))
-    about = (
-        f"{options.dataset}: {graph.n_users} users, {graph.n_items} items, {graph.n_edges} interactions; "
-        f"{options.threads} threads; {WALKS_PER_NODE} walks of {WALK_LENGTH} nodes from each node, "
-        f"context {CONTEXT_SIZE} unless said, dimension {DIM}. {versions()}."
-    )
-    walk_rows, walk_verdicts = walk_table(graph, options.threads, options.rounds, options.seed)
-    embedding_rows, embedding_verdicts = embedding_table(graph, options.threads, options.rounds, options.seed)
-    listed = "\n".join(f"- {verdict}" for verdict in (*walk_verdicts, *embedding_verdicts))
-    parts = [
-        "# node2vec beside its peers",
-        "Written by `benchmarks/node2vec.py`, whose docstring says what is measured and how.",
-        about,
-        "## Walks",
-        markdown(walk_rows),
-        "## Embeddings",
-        markdown(embedding_rows),
-        "## In short",
-        listed,
-    ]
-    text = "\n\n".join(parts) + "\n"
-    print(text)
-    if options.output:
-        write_text(options.output, text)
+    file = Path(options.data_path) / options.dataset / f"{options.dataset}.inter"
+    graph = InteractionGraph(read_interactions(file))
+    measured = {
+        "dataset": options.dataset,
+        "users": graph.n_users,
+        "items": graph.n_items,
+        "interactions": graph.n_edges,
+        "threads": options.threads,
+        **versions(),
+    }
+    walk_rows, walk_checks = walk_table(graph, options.threads, options.rounds, options.seed)
+    embedding_rows, embedding_checks = embedding_table(graph, options.threads, options.rounds, options.seed)
+    tables = {
+        "measured": table_of([measured]),
+        "walks": table_of(walk_rows),
+        "embeddings": table_of(embedding_rows),
+        "walk checks": table_of(walk_checks),
+        "embedding checks": table_of(embedding_checks),
+    }
+    for name, text in tables.items():
+        print(f"{name}\n\n{text}\n")
+    if options.report:
+        fill(options.report, tables)
 
 
 if __name__ == "__main__":
