@@ -156,9 +156,11 @@ def gain_table(cells: pd.DataFrame) -> str:
     gains["over better"] = cells["interpolated"] / cells[["base", "universal"]].max(axis=1) - 1
     for row in ("base + MostPop", "base + baseline"):
         gains[row] = cells[row] / cells["base"] - 1
-    graph_models = gains[gains["model"].isin(["LightGCN", "NGCF"])]
+    groups = dict(list(gains.groupby("model", sort=False)))
+    if {"LightGCN", "NGCF"} <= set(groups):
+        groups["LightGCN and NGCF"] = gains[gains["model"].isin(["LightGCN", "NGCF"])]
     rows = []
-    for model, group in [*gains.groupby("model", sort=False), ("LightGCN and NGCF", graph_models), ("all", gains)]:
+    for model, group in {**groups, "all": gains}.items():
         pairs = [value for name in ("gain", "over better") for value in (group[name].mean(), group[name].min())]
         controls = [group[name].mean() for name in ("base + MostPop", "base + baseline")]
         rows.append([model, f"{len(group)}", *(f"{value:+.1%}" for value in (*pairs, *controls))])
@@ -167,11 +169,11 @@ def gain_table(cells: pd.DataFrame) -> str:
 
 
 def tables_of(results: list[dict]) -> dict[str, str]:
-    """Markdown by name of the table."""
+    """Markdown by name of the table, "" for a table without results."""
     groups = pd.DataFrame(results).groupby(["dataset", "model"], sort=False)
     cells = groups[[*ROWS, "weight"]].mean()
     cells["seeds"] = groups.size()
-    tables = {"bases": base_table(cells), "gains": gain_table(cells)}
+    tables = {"bases": base_table(cells), "gains": gain_table(cells), "score spaces": ""}
     complete = [result["spaces"] for result in results if len(result["spaces"]) == len(SCORE_SPACES)]
     if complete:
         means = {space: np.mean([spaces[space] for spaces in complete], axis=0) for space in SCORE_SPACES}

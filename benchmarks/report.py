@@ -38,7 +38,7 @@ def fill(page: Path, tables: Mapping[str, str]) -> None:
 
     Args:
         page: a Markdown page with a pair of markers for each table.
-        tables: Markdown by name of the table. A table of the page that is not among them stays as it is.
+        tables: Markdown by name of the table, "" if it has no results. Other tables of the page stay as they are.
 
     Raises:
         ValueError: the page has no markers for a table, or the markers stand there twice.
@@ -50,8 +50,10 @@ def fill(page: Path, tables: Mapping[str, str]) -> None:
             raise ValueError(f"{page}: {names.count(name)} pairs of markers for the table [{name}]; it has {names}")
 
     def replaced(match: re.Match) -> str:
-        table = tables.get(match["name"])
-        return match[0] if table is None else f"<!-- table: {match['name']} -->\n\n{table}\n\n<!-- end -->"
+        name = match["name"]
+        if name not in tables:
+            return match[0]
+        return f"<!-- table: {name} -->\n\n{tables[name] or 'Not measured.'}\n\n<!-- end -->"
 
     write_text(page, _BLOCK.sub(replaced, text))
 

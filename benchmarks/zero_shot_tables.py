@@ -38,7 +38,7 @@ def write_page(output: Path, page: Path) -> None:
 
 
 def tables_of(results: list[dict], output: Path) -> dict[str, str]:
-    """Markdown by name of the table; a table without results is left out.
+    """Markdown by name of the table, "" for a table without results.
 
     Args:
         results: lines of ``output / "results.jsonl"``.
@@ -47,7 +47,7 @@ def tables_of(results: list[dict], output: Path) -> dict[str, str]:
     every_seed = comparable(results)
     table = first_seed(every_seed)
     values = ndcg_of(table)
-    tables = {
+    return {
         "ndcg": ndcg_table(values),
         "ratios": ratio_table(values),
         "pairs of rows": pair_table(values),
@@ -62,7 +62,6 @@ def tables_of(results: list[dict], output: Path) -> dict[str, str]:
         "hyperparameters": hyperparameter_table(table),
         "seconds": seconds_table(table),
     }
-    return {name: text for name, text in tables.items() if text}
 
 
 def ndcg_table(values: pd.DataFrame) -> str:

@@ -234,8 +234,14 @@ def test_tables_are_written_between_their_markers(tmp_path):
     report.fill(page, {"ndcg": table})
     written = "| dataset | MostPop | EASE | zero-shot | best baseline |\n| --- | --- | --- | --- | --- |\n"
     assert page.read_text() == PAGE.replace("| old |\n\n", written + "| a | 0.2000 | 0.3000 | 0.4000 | EASE |\n\n", 1)
-    report.fill(page, {"ndcg": table})  # once more changes nothing
-    assert page.read_text().count("| a |") == 1
+    before = page.read_text()
+    report.fill(page, {"ndcg": table})
+    assert page.read_text() == before
+    report.fill(page, {"ndcg": "", "seconds": table})
+    assert page.read_text() == PAGE.replace("| old |\n", "Not measured.\n", 1).replace("| old | too |", table)
+    page.write_text(PAGE.replace("<!-- end -->", "", 1))
+    with pytest.raises(ValueError, match=r"0 pairs of markers for the table \[ndcg\]; it has \['seconds'\]"):
+        report.fill(page, {"ndcg": table})
     with pytest.raises(ValueError, match=r"0 pairs of markers for the table \[other\]"):
         report.fill(page, {"other": table})
 
