@@ -28,6 +28,11 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
 
 
+def markdown_lines(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table after a blank one."""
+    return ["", *markdown(head, rows).splitlines()]
+
+
 def cell(value: float | None, form: str = ".4f") -> str:
     """A number as a cell, "-" for a missing one."""
     return "-" if value is None or pd.isna(value) else format(value, form)
@@ -37,13 +42,14 @@ def fill(page: Path, tables: Mapping[str, str]) -> None:
     """Write tables between their markers in a page; everything else in the page stays.
 
     Args:
-        page: a Markdown page with a pair of markers for each table.
+        page: a Markdown page with a pair of markers for each table. One that does not exist is made of the tables alone.
         tables: Markdown by name of the table, "" if it has no results. Other tables of the page stay as they are.
 
     Raises:
         ValueError: the page has no markers for a table, or the markers stand there twice.
     """
-    text = page.read_text(encoding="utf-8")
+    empty = "\n\n".join(f"<!-- table: {name} -->\n<!-- end -->" for name in tables) + "\n"
+    text = page.read_text(encoding="utf-8") if page.is_file() else empty
     names = [match["name"] for match in _BLOCK.finditer(text)]
     for name in tables:
         if names.count(name) != 1:

@@ -244,6 +244,8 @@ def test_tables_are_written_between_their_markers(tmp_path):
         report.fill(page, {"ndcg": table})
     with pytest.raises(ValueError, match=r"0 pairs of markers for the table \[other\]"):
         report.fill(page, {"other": table})
+    report.fill(tmp_path / "new.md", {"other": table})
+    assert (tmp_path / "new.md").read_text() == f"<!-- table: other -->\n\n{table}\n\n<!-- end -->\n"
 
 
 def test_a_run_skips_the_results_that_are_there(tmp_path):
