@@ -30,7 +30,7 @@ def read_interactions(path: Path) -> sp.csr_matrix:
     return sp.csr_matrix((np.ones(len(users)), (users, items)))
 
 
-def table_of(rows: list[dict]) -> str:
+def keyed_table(rows: list[dict]) -> str:
     """A Markdown table of rows that have the same keys."""
     return markdown(list(rows[0]), [list(map(str, row.values())) for row in rows]) if rows else ""
 
@@ -68,11 +68,11 @@ def main() -> None:
     walk_rows, walk_checks = walk_tables(graph, options.threads, options.rounds, options.seed)
     embedding_rows, embedding_checks = embedding_tables(graph, options.threads, options.rounds, options.seed)
     tables = {
-        "measured": table_of([measured]),
-        "walks": table_of(walk_rows),
-        "embeddings": table_of(embedding_rows),
-        "walk checks": table_of(walk_checks),
-        "embedding checks": table_of(embedding_checks),
+        "measured": keyed_table([measured]),
+        "walks": keyed_table(walk_rows),
+        "embeddings": keyed_table(embedding_rows),
+        "walk checks": keyed_table(walk_checks),
+        "embedding checks": keyed_table(embedding_checks),
     }
     for name, text in tables.items():
         print(f"{name}\n\n{text}\n")

@@ -28,6 +28,12 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
 
 
+def table_of(rows: Iterable[Mapping], columns: Mapping[str, tuple[str, str]]) -> str:
+    """A Markdown table of results: by heading, the key and the format of the values; "" without a row."""
+    lines = [[cell(row.get(key), form) for key, form in columns.values()] for row in rows]
+    return markdown(list(columns), lines) if lines else ""
+
+
 def markdown_lines(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """The lines of a Markdown table after a blank one."""
     return ["", *markdown(head, rows).splitlines()]
@@ -42,7 +48,7 @@ def fill(page: Path, tables: Mapping[str, str]) -> None:
     """Write tables between their markers in a page; everything else in the page stays.
 
     Args:
-        page: a Markdown page with a pair of markers for each table. One that does not exist is made of the tables alone.
+        page: a Markdown page with a pair of markers for each table; a page of the tables alone if it is missing.
         tables: Markdown by name of the table, "" if it has no results. Other tables of the page stay as they are.
 
     Raises:

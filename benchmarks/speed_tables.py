@@ -4,148 +4,132 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from report import cell, markdown
+from report import markdown, table_of
 
+ZERO_SHOT, FAST = "yelp2018, zero-shot", "yelp2018, zero-shot, fast"
 EPOCH = "yelp2018, one epoch of LightGCN in batches of {}"
 #: RecBole's default batch size, and the one of the accuracy tables.
 BATCHES = (2048, 8192)
+#: By table, what its results are called, and for each heading the key and the format of the values.
+COLUMNS = {
+    "all users": {
+        "interactions": ("interactions", ",.0f"),
+        "users": ("users", ",.0f"),
+        "items": ("items", ",.0f"),
+        "minutes": ("minutes", ".1f"),
+        "of which fit, s": ("features_s", ".0f"),
+        "ms a ranked user": ("ms_a_user", ".1f"),
+        "peak GiB": ("peak_gib", ".2f"),
+        "`fast` after the fit, s": ("fast_s", ".0f"),
+    },
+    "cosines": {
+        "dataset": ("dataset", ""),
+        "seconds": ("cosine_s", ".2f"),
+        "seconds of implicit": ("implicit_cosine_s", ".2f"),
+        "ratio": ("cosine_ratio", ".2f"),
+    },
+    "lists": {
+        "dataset": ("dataset", ""),
+        "users": ("users", ",.0f"),
+        "zero-shot, s": ("lists_s", ".1f"),
+        "NDCG@20": ("ndcg@20", ".4f"),
+        "item-item matrix, s": ("item_item_s", ".1f"),
+        "`fast` after it, s": ("fast_lists_s", ".2f"),
+        "NDCG@20 of `fast`": ("fast_ndcg@20", ".4f"),
+        "implicit, s": ("implicit_lists_s", ".2f"),
+        "NDCG@20 of implicit": ("implicit_ndcg@20", ".4f"),
+    },
+    "update": {
+        "late interactions": ("late", ",.0f"),
+        "update with all, s": ("update_s", ".1f"),
+        "update with one, lowest s": ("fastest", ".2f"),
+        "highest s": ("slowest", ".2f"),
+        "new ranker, s": ("rebuild_s", ".1f"),
+        "NDCG@20 without them": ("before", ".4f"),
+        "updated": ("updated", ".4f"),
+        "new ranker": ("rebuilt", ".4f"),
+    },
+    "sample": {
+        "dataset": ("dataset", ""),
+        "share of the interactions": ("share", ".0%"),
+        "NDCG@20": ("ndcg@20", ".4f"),
+    },
+    "growth": {
+        "interactions": ("interactions", ",.0f"),
+        "users": ("users", ",.0f"),
+        "items": ("items", ",.0f"),
+        "features, s": ("features_s", ".1f"),
+        "ms a ranked user": ("ms_a_user", ".2f"),
+        "item-item matrix, s": ("item_item_s", ".1f"),
+        "ms a user with `fast`": ("fast_ms_a_user", ".2f"),
+        "peak GiB": ("peak_gib", ".2f"),
+    },
+    "yelp2018": {
+        "": ("label", ""),
+        "seconds": ("seconds", ".0f"),
+        "of which fit": ("features_s", ".0f"),
+        "of which scores and metrics": ("ranking_s", ".0f"),
+        "peak GiB": ("peak_gib", ".2f"),
+        "NDCG@20": ("ndcg@20", ".4f"),
+    },
+    "epoch": {
+        "batch size": ("batch_size", ""),
+        "seconds": ("seconds", ".0f"),
+        "batches timed": ("timed", ".0f"),
+        "of": ("batches", ".0f"),
+        "peak GiB": ("peak_gib", ".2f"),
+        "zero-shot / epoch": ("ratio", ".2f"),
+        "`fast` / epoch": ("fast_ratio", ".2f"),
+    },
+}
 
 
 def tables_of(results: list[dict]) -> dict[str, str]:
     """Markdown by name of the table, "" for a table without results."""
-    last = pd.DataFrame(results).drop_duplicates("what", keep="last").set_index("what")
-    growth = last[last.index.str.startswith("generated")]
-    return {
-        "yelp2018": yelp2018_table(last),
-        "epoch": epoch_table(last),
-        "all users": all_users_table(last[last.index.str.startswith("all users")]),
-        "cosines": cosine_table(last[last.index.str.endswith("against implicit")]),
-        "lists": list_table(last[last.index.str.endswith("against implicit")]),
-        "update": update_table(last[last.index.str.endswith(", update")]),
-        "sample": sample_table(last[last.index.str.contains(", sample of ")]),
-        "growth": growth_table(growth.sort_values("interactions")) if len(growth) else "",
-        "exponents": exponent_table(growth.sort_values("interactions")) if len(growth) > 1 else "",
-        "made with": made_with_table(results),
-    }
-
-
-def yelp2018_table(last: pd.DataFrame) -> str:
-    """Zero-shot ranking of all users of yelp2018, with and without the fast path."""
-    rows = []
-    for what, label in (("yelp2018, zero-shot", "zero-shot"), ("yelp2018, zero-shot, fast", "`fast`")):
-        if what in last.index:
-            row = last.loc[what]
-            seconds = [cell(row.get(key), ".0f") for key in ("seconds", "features_s", "ranking_s")]
-            rows.append([label, *seconds, cell(row["peak_gib"], ".2f"), cell(row["ndcg@20"])])
-    head = ["", "seconds", "of which fit", "of which scores and metrics", "peak GiB", "NDCG@20"]
-    return markdown(head, rows) if rows else ""
-
-
-def epoch_table(last: pd.DataFrame) -> str:
-    """One training epoch of LightGCN by batch size, and the time of zero-shot ranking relative to it."""
-    rows = []
+    last = {result["what"]: result for result in results}
+    rows: dict[str, list[dict]] = {name: [] for name in COLUMNS}
+    for what, result in last.items():
+        dataset = what.split(",")[0]
+        if what in (ZERO_SHOT, FAST):
+            rows["yelp2018"].append({"label": "`fast`" if what == FAST else "zero-shot", **result})
+        elif what.startswith("all users"):
+            ms = result["ranking_s"] / result["users"] * 1e3
+            rows["all users"].append({**result, "minutes": result["seconds"] / 60, "ms_a_user": ms})
+        elif what.endswith("against implicit"):
+            rows["lists"].append({"dataset": dataset, **result})
+            ratio = result["cosine_s"] / result["implicit_cosine_s"]
+            rows["cosines"].append({"dataset": dataset, "cosine_ratio": ratio, **result})
+        elif what.endswith(", update"):
+            rows["update"].append({"fastest": min(result["one_s"]), "slowest": max(result["one_s"]), **result})
+        elif ", sample of " in what:
+            rows["sample"].append(result)
+        elif what.startswith("generated"):
+            rows["growth"].append(result)
     for size in BATCHES:
-        if EPOCH.format(size) in last.index:
-            epoch = last.loc[EPOCH.format(size)]
-            timed = f"{epoch['timed']:.0f} of {epoch['batches']:.0f}"
-            names = ("yelp2018, zero-shot", "yelp2018, zero-shot, fast")
-            ratios = [last.loc[name, "seconds"] / epoch["seconds"] if name in last.index else None for name in names]
-            shown = [f"{epoch['seconds']:.0f}", timed, f"{epoch['peak_gib']:.2f}"]
-            rows.append([str(size), *shown, *(cell(ratio, ".2f") for ratio in ratios)])
-    head = ["batch size", "seconds", "batches timed", "peak GiB", "zero-shot / epoch", "`fast` / epoch"]
-    return markdown(head, rows) if rows else ""
+        if EPOCH.format(size) in last:
+            epoch = last[EPOCH.format(size)]
+            seconds = {
+                key: last.get(what, {}).get("seconds") for key, what in (("ratio", ZERO_SHOT), ("fast_ratio", FAST))
+            }
+            ratios = {key: value and value / epoch["seconds"] for key, value in seconds.items()}
+            rows["epoch"].append({"batch_size": size, **ratios, **epoch})
+    rows["growth"].sort(key=lambda result: result["interactions"])
+    tables = {name: table_of(rows[name], columns) for name, columns in COLUMNS.items()}
+    return {**tables, "exponents": exponent_table(rows["growth"]), "made with": made_with_table(results)}
 
 
-def all_users_table(results: pd.DataFrame) -> str:
-    """From generated interactions to recommendations of all users."""
-    rows = [
-        [
-            *(f"{row[key]:,.0f}" for key in ("interactions", "users", "items")),
-            f"{row['seconds'] / 60:.1f} min",
-            f"{row['features_s']:.0f} s",
-            f"{row['ranking_s'] / row['users'] * 1e3:.1f}",
-            f"{row['peak_gib']:.2f}",
-            f"{row['fast_s']:.0f} s",
-        ]
-        for _, row in results.iterrows()
-    ]
-    head = [
-        "interactions",
-        "users",
-        "items",
-        "time",
-        "of which fit",
-        "ms a ranked user",
-        "peak GiB",
-        "`fast`, after fit",
-    ]
-    return markdown(head, rows) if rows else ""
-
-
-def cosine_table(results: pd.DataFrame) -> str:
-    """Item-item cosines by us and by implicit."""
-    if results.empty:
-        return ""
-    rows = [
-        [what.split(",")[0], *(f"{value:.2f}" for value in (row["cosine_s"], row["implicit_cosine_s"], row["ratio"]))]
-        for what, row in results.assign(ratio=results["cosine_s"] / results["implicit_cosine_s"]).iterrows()
-    ]
-    return markdown(["dataset", "seconds", "seconds of implicit", "ratio"], rows)
-
-
-def list_table(results: pd.DataFrame) -> str:
-    """Recommendations for all users by us and by implicit."""
-    rows = [
-        [
-            what.split(",")[0],
-            f"{row['users']:,.0f}",
-            f"{row['lists_s']:.1f} s, {row['ndcg@20']:.4f}",
-            f"{row['item_item_s']:.1f} s once, then {row['fast_lists_s']:.2f} s, {row['fast_ndcg@20']:.4f}",
-            f"{row['implicit_lists_s']:.2f} s, {row['implicit_ndcg@20']:.4f}",
-        ]
-        for what, row in results.iterrows()
-    ]
-    return markdown(["dataset", "users", "zero-shot", "`fast`", "implicit"], rows) if rows else ""
-
-
-def update_table(results: pd.DataFrame) -> str:
-    """Interactions that arrive later."""
-    rows = []
-    for _, row in results.iterrows():
-        alone = f"{min(row['one_s']):.2f} to {max(row['one_s']):.2f}"
-        seconds = ["-", f"{row['update_s']:.1f}", alone, f"{row['rebuild_s']:.1f}"]
-        before, updated, rebuilt = (f"{row[key]:.4f}" for key in ("before", "updated", "rebuilt"))
-        rows += [["seconds", f"{row['late']:,.0f}", *seconds], ["NDCG@20", "", before, updated, "-", rebuilt]]
-    head = ["", "late interactions", "without them", "updated with all", "updated with one", "built anew"]
-    return markdown(head, rows) if rows else ""
-
-
-def sample_table(results: pd.DataFrame) -> str:
-    """NDCG@20 by the share of the interactions that relates items."""
-    rows = [[row["dataset"], f"{row['share']:.0%}", f"{row['ndcg@20']:.4f}"] for _, row in results.iterrows()]
-    return markdown(["dataset", "share of the interactions", "NDCG@20"], rows) if rows else ""
-
-
-def growth_table(results: pd.DataFrame) -> str:
-    """Time and memory on generated data of growing size."""
-    forms = {"interactions": ",.0f", "users": ",.0f", "items": ",.0f", "features_s": ".1f", "ms_a_user": ".2f"}
-    forms |= {"item_item_s": ".1f", "fast_ms_a_user": ".2f", "peak_gib": ".2f"}
-    rows = [[cell(row.get(key), form) for key, form in forms.items()] for _, row in results.iterrows()]
-    head = ["interactions", "users", "items", "features, s", "ms a ranked user", "item-item matrix, s"]
-    return markdown([*head, "ms a user with `fast`", "peak GiB"], rows)
-
-
-def exponent_table(results: pd.DataFrame) -> str:
+def exponent_table(rows: list[dict]) -> str:
     """Exponents of growth with the number of interactions: of all sizes, and the largest of two neighbouring sizes."""
-    size = np.log(results["interactions"].astype(float).to_numpy())
-    rows = []
+    if len(rows) < 2:
+        return ""
+    results = np.log(pd.DataFrame(rows)[["interactions", "features_s", "item_item_s", "peak_gib"]].astype(float))
     labels = {"features_s": "time of the features", "item_item_s": "time of the item-item matrix", "peak_gib": "memory"}
+    lines = []
     for key, label in labels.items():
-        value = np.log(results[key].astype(float).to_numpy())
-        known = np.isfinite(value)
-        steps = np.diff(value[known]) / np.diff(size[known])
-        rows.append([label, f"{np.polyfit(size[known], value[known], 1)[0]:.2f}", f"{steps.max():.2f}"])
-    return markdown(["", "exponent", "largest from one size to the next"], rows)
+        size, value = results[["interactions", key]].dropna().to_numpy().T
+        exponent, steps = np.polyfit(size, value, 1)[0], np.diff(value) / np.diff(size)
+        lines.append([label, f"{exponent:.2f}", f"{steps.max():.2f}"])
+    return markdown(["", "exponent", "largest from one size to the next"], lines)
 
 
 def made_with_table(results: list[dict]) -> str:
