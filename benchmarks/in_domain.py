@@ -61,6 +61,8 @@ def dataset_table(results: pd.DataFrame) -> str:
     rows = []
     for name in variants():
         runs = results[results["row"] == name]
+        if runs.empty:
+            continue
         deviations = [f" ± {runs[metric].std():.4f}" if len(runs) > 1 else "" for metric in METRICS]
         means = [f"{runs[metric].mean():.4f}" for metric in METRICS]
         cells = [mean + deviation for mean, deviation in zip(means, deviations, strict=True)]

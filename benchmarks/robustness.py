@@ -112,7 +112,7 @@ def curve_tables(table: pd.DataFrame) -> str:
 
 
 def tables_of(table: pd.DataFrame) -> dict[str, str]:
-    """Markdown by name of the table."""
+    """Markdown by name of the table, "" for a table without results."""
     table = table[table["ndcg@10"].notna()].drop_duplicates(["dataset", "kind", "x", "row"], keep="last")
     frozen = table[(table["row"] == "zero-shot") & (table["kind"] == "kept") & (table["x"] == 1)]
     frozen = frozen.set_index("dataset")["ndcg@10"]
@@ -122,8 +122,9 @@ def tables_of(table: pd.DataFrame) -> dict[str, str]:
         rows.append([dataset, cell(frozen.get(dataset)), *(cell(values.get(n or 0)) for n in N_INTERACTIONS)])
     head = ["dataset", "0 (zero-shot)", *(f"{n:,}" if n else "default" for n in N_INTERACTIONS)]
     kinds = dict(list(table.groupby("kind", sort=False)))
-    tables = {name: curve_tables(kinds[kind]) for name, kind in (("sparsity", "kept"), ("noise", "added"))}
-    return {**tables, "fine-tuning": markdown(head, rows)}
+    curves = {"sparsity": "kept", "noise": "added"}
+    tables = {name: curve_tables(kinds[kind]) if kind in kinds else "" for name, kind in curves.items()}
+    return {**tables, "fine-tuning": markdown(head, rows) if rows else ""}
 
 
 def plot(table: pd.DataFrame, file: Path) -> None:
