@@ -1,5 +1,5 @@
-# Every table of docs/, by the command that made it. DATA is a folder of RecBole atomic files, OUT where results are
-# collected; long runs go on where they stopped. What each takes: docs/benchmarks.md.
+# Every table of docs/, by the command that makes it. DATA is a folder of RecBole atomic files, OUT is the folder of
+# results. A run that is started again skips the results that are there. docs/benchmarks.md says what each target takes.
 DATA ?= dataset/
 OUT ?= results
 PYTHON ?= python
@@ -12,7 +12,7 @@ TRAINED ?= ml-100k filmtrust amazon-instruments lastfm-2k citations-a yelp-hin
 # Fewer than 250,000 interactions, of which the 5-core filter takes more than a hundredth.
 UNFILTERED ?= yahoo-music-mgcnn frappe filmtrust msweb flixster-mgcnn lastfm-2k citations-a book-crossing \
 	ml-latest-small amazon-digital-music yelp-hin coco-mooc citeulike-a delicious-tags
-# In an order in which each finds what it needs.
+# In an order in which each target has what it needs.
 TABLES = lodo in-domain ablation unseen robustness frozen unfiltered published seeds trained samples zero-shot \
 	wide-grids interpolation node2vec features speed
 ZERO_SHOT = $(PYTHON) benchmarks/zero_shot.py --data-path $(DATA) --output $(OUT) --models $(OUT)/models.json
@@ -23,9 +23,9 @@ help:
 	@echo "make DATA=FOLDER OUT=FOLDER TARGET, with one of the targets" data $(TABLES) models mutations reading tables site
 	@echo "What each makes, needs and takes: docs/benchmarks.md"
 
-tables: $(TABLES:%=%.timed)  # some 12 hours of one core; goes on where it stopped
+tables: $(TABLES:%=%.timed)  # some 12 hours of one core
 
-data:  # whether yours are those that the tables were made of
+data:  # compares your datasets with those of the tables
 	$(PYTHON) benchmarks/data.py --data-path $(DATA)
 
 in-domain:
@@ -35,64 +35,67 @@ in-domain:
 	$(PYTHON) benchmarks/in_domain.py --output $(OUT)/in_domain.jsonl --report docs/in_domain.md
 
 node2vec:
-	$(PYTHON) benchmarks/node2vec.py --data-path $(DATA) --dataset ml-1m --output docs/node2vec.md
+	$(PYTHON) benchmarks/node2vec.py --data-path $(DATA) --dataset ml-1m --report docs/node2vec.md
 
 features:
 	$(PYTHON) benchmarks/features.py --data-path $(DATA) --dataset yelp2018 --file yelp2018.train.inter
 
-models:  # RecBole's own models on today's stack
-	$(PYTHON) benchmarks/recbole_models.py  # prints a table
+models:  # RecBole's own models on the installed stack; prints, and --report writes a table of docs/recbole_models.md
+	$(PYTHON) benchmarks/recbole_models.py
 
 lodo: $(OUT)/models.json
 
-$(OUT)/models.json:  # models that are judged on domains they have not seen
-	$(PYTHON) benchmarks/pretrain.py --data-path $(DATA) --output $(OUT) --leave-out --models universal-base universal-paper
+$(OUT)/models.json:  # models for datasets of domains that they have not seen
+	$(PYTHON) benchmarks/pretrain.py --data-path $(DATA) --output $(OUT) --leave-out \
+		--models universal-base universal-paper
 
 zero-shot: frozen seeds unfiltered published trained samples
 	$(PYTHON) benchmarks/zero_shot.py --output $(OUT) --report docs/zero_shot.md
 
-wide-grids:  # of the peers in docs/zero_shot.csv
+wide-grids:  # of the baselines in docs/zero_shot.csv
 	$(PYTHON) benchmarks/wide_grids.py --data-path $(DATA) --output $(OUT)/wide_grids.jsonl
 	$(PYTHON) benchmarks/wide_grids.py --output $(OUT)/wide_grids.jsonl --report docs/wide_grids.md
 
 frozen: lodo
-	$(ZERO_SHOT) --datasets $(SETS) --max-users 2000 --rows peers zero-shot "zero-shot, universal-paper" \
+	$(ZERO_SHOT) --datasets $(SETS) --max-users 2000 --rows baselines zero-shot "zero-shot, universal-paper" \
 		"zero-shot, fast"
 
-seeds: lodo  # the frozen model on another split, of all but those on which EASE takes longest
+seeds: lodo  # another split of all datasets but those on which EASE takes longest
 	$(ZERO_SHOT) --datasets $(filter-out epinions amazon-book-kgat yelp2018, $(SETS)) --seed 2021 --max-users 2000 \
-		--rows peers zero-shot
+		--rows baselines zero-shot
 
 unfiltered: lodo  # without the 5-core filter
-	$(ZERO_SHOT) --datasets $(UNFILTERED) --unfiltered --max-users 2000 --rows peers zero-shot "zero-shot, fast"
+	$(ZERO_SHOT) --datasets $(UNFILTERED) --unfiltered --max-users 2000 --rows baselines zero-shot "zero-shot, fast"
 
 published: lodo
-	$(ZERO_SHOT) --datasets yelp2018 ml-1m amazon-book-kgat --published --max-users 4000 --rows peers zero-shot "zero-shot, fast"
+	$(ZERO_SHOT) --datasets yelp2018 ml-1m amazon-book-kgat --published --max-users 4000 --rows baselines zero-shot \
+		"zero-shot, fast"
 	$(ZERO_SHOT) --datasets yelp2018 --published --rows GF-CF zero-shot
 
 trained: lodo
 	$(ZERO_SHOT) --datasets $(TRAINED) --max-users 2000 --rows BPR NGCF LightGCN MultiVAE in-domain fine-tuned
 	$(ZERO_SHOT) --datasets tenrec-article --max-users 2000 --rows in-domain fine-tuned
 	$(ZERO_SHOT) --datasets ml-100k filmtrust amazon-instruments --max-users 2000 --rows NeuMF
-	$(ZERO_SHOT) --datasets amazon-instruments --in-time-order --max-users 2000 --rows peers zero-shot SASRec
+	$(ZERO_SHOT) --datasets amazon-instruments --in-time-order --max-users 2000 --rows baselines zero-shot SASRec
 	for seed in 2021 2022; do $(ZERO_SHOT) --datasets amazon-instruments filmtrust --seed $$seed --max-users 2000 \
-		--rows peers BPR NGCF LightGCN MultiVAE in-domain fine-tuned zero-shot || exit 1; done
+		--rows baselines BPR NGCF LightGCN MultiVAE in-domain fine-tuned zero-shot || exit 1; done
 
-samples: lodo  # models trained on larger data sets: on a sample of their users
+samples: lodo  # RecBole's models on samples of users of larger datasets
 	$(ZERO_SHOT) --datasets amazon-sports --max-users 2000 --rates 0.005 --rows LightGCN NGCF
 	for sample in ml-1m:2000 epinions:6000 douban-movie:3000; do \
 		$(ZERO_SHOT) --datasets $${sample%:*} --sample $${sample#*:} --max-users 2000 --rates 0.005 \
-			--rows peers BPR LightGCN NGCF MultiVAE zero-shot || exit 1; done
+			--rows baselines BPR LightGCN NGCF MultiVAE zero-shot || exit 1; done
 
 unseen: lodo
 	$(PYTHON) benchmarks/unseen.py --data-path $(DATA) --datasets ml-100k lastfm-2k citations-a \
-		--models $(OUT)/models.json --output docs/unseen.md
+		--models $(OUT)/models.json --output $(OUT)/unseen.jsonl
+	$(PYTHON) benchmarks/unseen.py --output $(OUT)/unseen.jsonl --report docs/unseen.md
 
-interpolation: trained samples  # of the bases that those two have kept
+interpolation: trained samples  # of the bases that those two store
 	$(PYTHON) benchmarks/interpolation.py --data-path $(DATA) --models $(OUT)/models.json --output $(OUT)
 	$(PYTHON) benchmarks/interpolation.py --output $(OUT) --report docs/interpolation_results.md
 
-ablation: lodo  # on the candidate lists that "lodo" has kept
+ablation: lodo  # on the candidate lists that "lodo" stores
 	$(PYTHON) benchmarks/ablation.py --data-path $(DATA) --lists $(OUT)/lists --output $(OUT)/ablation.jsonl
 	$(PYTHON) benchmarks/ablation.py --output $(OUT)/ablation.jsonl --report docs/ablation.md
 
@@ -102,7 +105,7 @@ robustness: lodo
 
 speed:
 	$(PYTHON) benchmarks/speed.py --part yelp2018 --data-path $(DATA) --output $(OUT)/speed.jsonl
-	$(PYTHON) benchmarks/speed.py --part peer --data-path $(DATA) --output $(OUT)/speed.jsonl
+	$(PYTHON) benchmarks/speed.py --part implicit --data-path $(DATA) --output $(OUT)/speed.jsonl
 	$(PYTHON) benchmarks/speed.py --part update --data-path $(DATA) --output $(OUT)/speed.jsonl
 	$(PYTHON) benchmarks/speed.py --part sample --data-path $(DATA) --output $(OUT)/speed.jsonl
 	$(PYTHON) benchmarks/speed.py --part growth --sizes 1 4 16 64 --output $(OUT)/speed.jsonl
@@ -110,15 +113,15 @@ speed:
 	$(PYTHON) benchmarks/speed.py --part whole --output $(OUT)/speed.jsonl
 	$(PYTHON) benchmarks/speed.py --output $(OUT)/speed.jsonl --report docs/scale_results.md
 
-reading:  # prints; CHECKOUTS: folders of the repository, such as this one and one of an earlier commit
+reading:  # prints; CHECKOUTS are folders of the repository, such as this one and one of an earlier commit
 	$(PYTHON) benchmarks/reading.py --rows 10000000 --folder $(OUT)/reading $(CHECKOUTS:%=--checkout %)
 
-mutations:  # prints: wrong lines, one at a time, and the test that notices each
+mutations:  # prints one wrong line at a time and the test that notices it
 	$(PYTHON) benchmarks/mutations.py --unmutated
 
 site:
 	$(PYTHON) -m mkdocs build
 
-%.timed:  # any target; the seconds it took are added to docs/times.csv
+%.timed:  # any target; adds its seconds to docs/times.csv
 	@start=$$(date +%s); $(MAKE) $* && \
 		echo "$*,$$(( $$(date +%s) - start )),$$(nproc),$$(date -I)" >> docs/times.csv

@@ -28,10 +28,10 @@ from scipy.stats import spearmanr
 import recbole_universal  # noqa: F401  mends RecBole, so it comes before any import of it
 
 # isort: split
-from pretrain import DOMAINS, FOLDS, SETTINGS, sources
+from harness import DOMAINS, add_result, read_results
+from pretrain import FOLDS, SETTINGS, sources
 from recbole.config import Config
-from results import add_result, read_results
-from zero_shot import markdown
+from report import markdown_lines as markdown
 
 from recbole_universal.app.analysis.measures import column_distances
 from recbole_universal.app.quick_start import source_lists

@@ -1,11 +1,11 @@
-"""Whether the data sets you have are those that the tables were made of.
+"""Whether your datasets are those of which the tables were made.
 
     python benchmarks/data.py --data-path DATA            # compares with docs/data.csv; exit status 1 if one differs
-    python benchmarks/data.py --data-path DATA --write    # makes that file anew
+    python benchmarks/data.py --data-path DATA --write    # writes that file
 
-Two fingerprints a file: of its bytes, and of its distinct pairs of user and item tokens in whatever order, the SHA-256
-of the sorted lines "user<TAB>item", each ended by a newline, in UTF-8. Where only the second is the same, ratings or
-timestamps may differ, and so does the chance by which RecBole splits the rows.
+A file has two fingerprints. The first is the SHA-256 of its bytes. The second is the SHA-256 of its distinct pairs of
+user and item tokens: of the sorted lines "user<TAB>item" in UTF-8, each with a newline. Where only the second is equal,
+ratings or timestamps may differ, and RecBole splits the rows differently.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 import recbole
-from pretrain import DOMAINS
+from harness import DOMAINS
 
 from recbole_universal.files import write_text
 
@@ -40,7 +40,7 @@ def described(file: Path) -> dict:
 
 
 def compared(found: dict, expected: dict) -> str:
-    """What there is to say of one file."""
+    """How a file differs from the expected one."""
     if found == expected:
         return "the same file"
     if found["rows"] == expected["rows"] and found["sha256 of pairs"] == expected["sha256 of pairs"]:

@@ -1,4 +1,4 @@
-"""Time and memory of the universal feature columns of one data set, family by family, in one process.
+"""Time and memory of the universal feature columns of one dataset, family by family, in one process.
 
     python benchmarks/features.py --data-path DATA --dataset yelp2018 --file yelp2018.train.inter
 
@@ -43,8 +43,8 @@ def report(part: str, seconds: float, columns: str = "") -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-path", type=Path, required=True, help="folder of the data sets, as RecBole's data_path")
-    parser.add_argument("--dataset", required=True, help="name of the data set")
+    parser.add_argument("--data-path", type=Path, required=True, help="folder of the datasets, as RecBole's data_path")
+    parser.add_argument("--dataset", required=True, help="name of the dataset")
     parser.add_argument("--file", help="atomic file of its training interactions (default: <dataset>.inter)")
     parser.add_argument("--features", nargs="+", default=list(FAMILIES), help="feature families")
     parser.add_argument("--feature-args", type=json.loads, default={}, help="JSON, as universal_feature_args")

@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=3500)
     parser.add_argument("--interactions", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, required=True, help="folder of the data set; its name is that of it")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the dataset; its name is that of it")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     file = arguments.output / f"{arguments.output.name}.inter"

@@ -1,40 +1,24 @@
-"""Makes the shipped models, and the leave-one-domain-out models that benchmarks/zero_shot.py judges.
+"""Makes the shipped models and the leave-one-domain-out models that benchmarks/zero_shot.py evaluates.
 
     python benchmarks/pretrain.py --data-path DATA --output OUT               # all sources: the shipped model
     python benchmarks/pretrain.py --data-path DATA --output OUT --leave-out   # one a fold, and OUT/models.json
 
-A fold leaves out whole domains: the model that is judged on a data set has seen no data set of its domain. Candidate
-lists are made once a source and shared. The same command gives the same weights again.
+A fold leaves out whole domains. The model that is evaluated on a dataset has seen no dataset of its domain. The
+candidate lists of a source are made once and shared by the folds. The same command gives the same weights again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import logging
-import sys
 import time
 from pathlib import Path
+
+from harness import DATASET_KEYS, DOMAINS, FIVE_CORE, parse
 
 import recbole_universal
 from recbole_universal.files import write_text
 
-# isort: split
-from zero_shot import CORE, SPECIAL
-
-DOMAINS = {
-    "movies": "ml-100k ml-latest-small flixster-mgcnn filmtrust douban-mgcnn douban-movie ml-1m",
-    "music": "yahoo-music-mgcnn lastfm-2k amazon-digital-music",
-    "amazon": "amazon-instruments amazon-hin amazon-toys amazon-video-games amazon-sports amazon-digital-music "
-    "amazon-book-kgat epinions",
-    "books": "book-crossing amazon-book-kgat",
-    "local": "yelp-hin yelp-s3rec yelp2018",
-    "science": "citations-a citeulike-a",
-    "food": "allrecipes tafeng",
-    "web": "msweb frappe coco-mooc",
-    "feed": "tenrec-article kuairand",
-    "pins": "delicious-tags pinterest",
-}
 FOLDS = {
     "movies": ["movies"],
     "shops": ["music", "books", "amazon"],
@@ -60,15 +44,15 @@ SETTINGS = {
     "query_share": 0.2,
     "load_col": {"inter": ["user_id", "item_id"]},
     "state": "ERROR",
-    **CORE,
+    **FIVE_CORE,
 }
 
 
 def sources(left_out: list[str]) -> list[dict]:
-    """Data sets of all domains but some, with the config keys each needs."""
+    """The datasets of all domains but some, with the config keys that each needs."""
     banned = {name for domain in left_out for name in DOMAINS[domain].split()}
     names = dict.fromkeys(name for domain in DOMAINS.values() for name in domain.split())
-    return [{"dataset": name, **SPECIAL.get(name, {})} for name in names if name not in banned]
+    return [{"dataset": name, **DATASET_KEYS.get(name, {})} for name in names if name not in banned]
 
 
 def main() -> None:
@@ -78,14 +62,12 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", default=["universal-base"], choices=list(MODELS))
     parser.add_argument("--leave-out", action="store_true", help="one model a fold of left-out domains")
     parser.add_argument("--set", default="{}", help="JSON: other settings, for experiments")
-    arguments = parser.parse_args()
+    arguments = parse(parser)
     command = "python benchmarks/pretrain.py --data-path DATA --output OUT" + " --leave-out" * arguments.leave_out
     missing = [source["dataset"] for source in sources([]) if not (arguments.data_path / source["dataset"]).is_dir()]
     if missing:
         parser.error(f"--data-path: [{arguments.data_path}] has no folders {', '.join(missing)}; see docs/data.md")
-    sys.argv = sys.argv[:1]  # RecBole would read the rest as config
-    logging.disable(logging.WARNING)
-    judged: dict[str, dict[str, str]] = {}
+    folders: dict[str, dict[str, str]] = {}
     for model in arguments.models:
         row = "zero-shot" if model == "universal-base" else f"zero-shot, {model}"
         for fold, left_out in FOLDS.items() if arguments.leave_out else [("all", [])]:
@@ -105,9 +87,9 @@ def main() -> None:
             )
             print(f"{model}, {fold}: {time.perf_counter() - start:.0f} s, {folder}", flush=True)
             for name in {name for domain in left_out for name in DOMAINS[domain].split()}:
-                judged.setdefault(row, {})[name] = str(folder)
+                folders.setdefault(row, {})[name] = str(folder)
     if arguments.leave_out:
-        write_text(arguments.output / "models.json", json.dumps(judged, indent=1, sort_keys=True))
+        write_text(arguments.output / "models.json", json.dumps(folders, indent=1, sort_keys=True))
 
 
 if __name__ == "__main__":

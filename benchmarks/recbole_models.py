@@ -1,11 +1,9 @@
 """Which stock RecBole models work after ``import recbole_universal``: trained, saved, reloaded, evaluated again.
 
-    python benchmarks/recbole_models.py [--models BPR LightGCN ...] [--epochs 2] [--output FILE]
+    python benchmarks/recbole_models.py [--models BPR LightGCN ...] [--epochs 2]
+    python benchmarks/recbole_models.py --report docs/recbole_models.md --stack "newest stack"
 
-Each model is trained by RecBole's own ``run_recbole`` on ml-100k, which RecBole ships, in a process of its own. A
-second, fresh process reloads the best checkpoint with ``load_data_and_model`` and evaluates it on the test part; the
-metrics have to be the same. Prints one Markdown table with the versions above it. The figures after two epochs say
-that a model works, not how good it is. Exit status 1 if a model failed.
+Prints the versions and a Markdown table; docs/recbole_models.md says what it shows. Exit status 1 if a model failed.
 """
 
 from __future__ import annotations
@@ -20,15 +18,17 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from report import fill, markdown
+
 from recbole_universal.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("recbole", "numpy", "pandas", "scipy", "torch", "scikit-learn", "setuptools")
-# RecBole demands it of models that draw no negative items.
+#: RecBole requires it of models that draw no negative items.
 NO_NEGATIVES = {"train_neg_sample_args": None}
-# Shorter than RecBole's 50: attention over 50 items takes minutes an epoch on one core.
+#: Shorter than RecBole's 50. Attention over 50 items takes minutes an epoch on one core.
 SEQUENTIAL = {**NO_NEGATIVES, "MAX_ITEM_LIST_LENGTH": 20}
-# What a model needs beside RecBole's defaults: to run at all on ml-100k, or to run its own branch within two epochs.
+#: Config keys by model: what it needs to run on ml-100k, or to reach its special branch within two epochs.
 MODELS: dict[str, dict] = {
     "BPR": {},
     "LightGCN": {},
@@ -52,14 +52,14 @@ MODELS: dict[str, dict] = {
     "CKE": {},
 }
 SHARED = {"show_progress": False, "state": "error", "gpu_id": "", "metric_decimal_place": 12}
-# RecBole's 4096 user-item pairs are two users a batch; the results do not depend on it.
+#: RecBole's 4096 user-item pairs are two users a batch. The results do not depend on it.
 FULL_RANKING = {"eval_batch_size": 200_000}
 
 
 def train(model: str, epochs: int) -> dict[str, float]:
     """Train, save and test one model in the current folder; RecBole's own way."""
     sys.path.insert(0, str(ROOT))
-    import recbole_universal  # noqa: F401, I001  comes first: it mends what follows
+    import recbole_universal  # noqa: F401, I001  patches RecBole
     from recbole.quick_start import run_recbole
 
     sys.argv = sys.argv[:1]  # RecBole reads its options from there
@@ -117,7 +117,7 @@ def check(model: str, epochs: int) -> dict[str, str]:
 
 
 def versions() -> str:
-    """The versions that the table holds for."""
+    """The versions with which the table is made."""
     parts = [f"Python {platform.python_version()}"]
     for package in PACKAGES:
         try:
@@ -127,13 +127,6 @@ def versions() -> str:
     return ", ".join(parts)
 
 
-def table(rows: list[dict[str, str]]) -> str:
-    """Markdown table of the rows."""
-    head = list(rows[0])
-    lines = [head, ["---"] * len(head), *([row[name] for name in head] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -141,8 +134,10 @@ def main() -> int:
     )
     parser.add_argument("--models", nargs="+", default=list(MODELS), help="names of stock RecBole models")
     parser.add_argument("--epochs", type=int, default=2, help="epochs of training")
-    parser.add_argument("--output", type=Path, help="file that also gets the table")
+    parser.add_argument("--report", type=Path, help="page that also gets the table")
+    parser.add_argument("--stack", default="newest stack", help="name of the table in the page")
     parser.add_argument("--step", choices=("train", "reload"), help=argparse.SUPPRESS)
+    parser.add_argument("--output", type=Path, help=argparse.SUPPRESS)  # of one step
     args = parser.parse_args()
     if args.step:
         metrics = {"train": train, "reload": reload}[args.step](args.models[0], args.epochs)
@@ -152,10 +147,11 @@ def main() -> int:
     for model in args.models:
         rows.append(check(model, args.epochs))
         print(f"{model}: {rows[-1]}", file=sys.stderr, flush=True)
-    text = f"{versions()}; {args.epochs} epochs, CPU\n\n{table(rows)}\n"
+    table = markdown(list(rows[0]), [list(row.values()) for row in rows])
+    text = f"{versions()}; {args.epochs} epochs, CPU\n\n{table}"
     print(text)
-    if args.output:
-        write_text(args.output, text)
+    if args.report:
+        fill(args.report, {args.stack: text})
     return 0 if all(row["reloaded"].startswith("yes") for row in rows) else 1
 
 

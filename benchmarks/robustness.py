@@ -1,42 +1,29 @@
-"""How results change with fewer interactions, with random ones among them, and with interactions to fine-tune on.
+"""NDCG@10 with fewer training interactions, with random ones among them, and by the interactions to fine-tune on.
 
     python benchmarks/robustness.py --data-path DATA --models OUT/models.json --output OUT/robustness.jsonl
     python benchmarks/robustness.py --output OUT/robustness.jsonl --report docs/robustness.md
 
-Splits, users, metric and what is masked are those of `benchmarks/zero_shot.py`, at every point of a curve.
-**Sparsity**: of each user's training interactions a random part is kept, rounded up. **Noise**: random pairs that are
-no interaction are added to the training part, users drawn by their number of interactions, items evenly; they are
-masked for every row. Knobs of the peers are chosen on validation at every point. The frozen model saw no data set of
-the domain. **Fine-tuning**: the frozen model trained to find so many hidden training interactions of the data set
-again; its features are those of the whole training part, and learning rate and epoch are chosen on the whole
-validation part.
+A run that is started again skips the curves that are complete. docs/robustness.md says how the figures are measured.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import logging
-import sys
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from baselines import BASELINES, baseline_result
+from harness import Results, Split, parse, parser_with
+from models import fine_tuning_trials, recbole_result, zero_shot_result
+from report import cell, fill, markdown, write_plot
 
-import recbole_universal  # noqa: F401  mends RecBole, so it comes before any import of it
-from recbole_universal.files import write_text
-
-# isort: split
-from peers import PEERS
-from results import add_result, read_results
-from zero_shot import Split, markdown, peer_row, recbole_row, zero_shot_row
-
-KEPT = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
-ADDED = (0.1, 0.25, 0.5, 1.0)
-FEW = (100, 300, 1000, 3000, None)
-RATES = (0.0003, 0.001)
+SHARES_KEPT = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
+SHARES_ADDED = (0.1, 0.25, 0.5, 1.0)
+N_INTERACTIONS = (100, 300, 1000, 3000, None)
 
 
 def thinned(train: sp.csr_matrix, share: float, generator: np.random.Generator) -> sp.csr_matrix:
@@ -49,14 +36,17 @@ def thinned(train: sp.csr_matrix, share: float, generator: np.random.Generator) 
     return sp.csr_matrix((train.data[kept], (users[kept], train.indices[kept])), shape=train.shape)
 
 
-def noise(split: Split, share: float, generator: np.random.Generator) -> sp.csr_matrix:
-    """Random pairs that are no interaction in any part, as many as a share of the training interactions at most."""
+def random_pairs(split: Split, share: float, generator: np.random.Generator) -> sp.csr_matrix:
+    """Random pairs that are no interaction of any part, at most a share of the number of training interactions.
+
+    Users are drawn by their number of interactions, items with equal probability.
+    """
     train = split.train
     users = np.repeat(np.arange(train.shape[0]), np.diff(train.indptr))
-    number = round(share * train.nnz)
-    others = np.flatnonzero(np.bincount(train.indices, minlength=train.shape[1]))
-    drawn = generator.choice(users, number), generator.choice(others, number)
-    pairs = sp.csr_matrix((np.ones(number, dtype=np.float32), drawn), shape=train.shape)
+    n_drawn = round(share * train.nnz)
+    items = np.flatnonzero(np.bincount(train.indices, minlength=train.shape[1]))
+    drawn = generator.choice(users, n_drawn), generator.choice(items, n_drawn)
+    pairs = sp.csr_matrix((np.ones(n_drawn, dtype=np.float32), drawn), shape=train.shape)
     pairs.data[:] = 1.0
     real = train + split.valid + split.test
     pairs = (pairs - pairs.multiply(real > 0)).tocsr()
@@ -64,123 +54,108 @@ def noise(split: Split, share: float, generator: np.random.Generator) -> sp.csr_
     return pairs
 
 
-def curves(split: Split, model: str, seed: int):
+def curves(split: Split, model: str, seed: int) -> Iterator[dict]:
     """Results of sparsity and noise.
 
-    What is masked stays the same at every point of the first curve; random pairs are masked too, for every row.
+    The masked items stay the same at every point of the sparsity curve. Random pairs are masked too, for every row.
     """
-    whole, seen = split.train, split.seen
-    for share in KEPT:
-        split.train = split.search = thinned(whole, share, np.random.default_rng(seed))
+    train, seen = split.train, split.seen
+    for share in SHARES_KEPT:
+        split.train = split.tuning_train = thinned(train, share, np.random.default_rng(seed))
         yield from point(split, model, "kept", share)
-    for share in ADDED:
-        split.train = whole
-        pairs = noise(split, share, np.random.default_rng(seed))
-        split.train = split.search = whole + pairs
+    for share in SHARES_ADDED:
+        split.train = train
+        pairs = random_pairs(split, share, np.random.default_rng(seed))
+        split.train = split.tuning_train = train + pairs
         split.seen = {part: matrix + pairs for part, matrix in seen.items()}
         yield from point(split, model, "added", share)
-    split.train = split.search = whole
+    split.train = split.tuning_train = train
     split.seen = seen
 
 
-def point(split: Split, model: str, kind: str, share: float):
+def point(split: Split, model: str, kind: str, share: float) -> Iterator[dict]:
     """Results of all rows at one point of a curve."""
-    for name in PEERS:
-        yield {"kind": kind, "x": share, "row": name, "ndcg@10": peer_row(split, name)["ndcg@10"]}
-    yield {"kind": kind, "x": share, "row": "zero-shot", "ndcg@10": zero_shot_row(split, model)["ndcg@10"]}
+    for name in BASELINES:
+        yield {"kind": kind, "x": share, "row": name, "ndcg@10": baseline_result(split, name)["ndcg@10"]}
+    yield {"kind": kind, "x": share, "row": "zero-shot", "ndcg@10": zero_shot_result(split, model)["ndcg@10"]}
 
 
-def fine_tuned(split: Split, model: str):
-    """Results of fine-tuning on so many interactions."""
-    for number in FEW:
-        keys = {"train_stage": "finetune", "pretrained": model}
-        if number:
-            keys["finetune_interactions"] = number
-        found = recbole_row(split, "UniversalMLP", [{**keys, "learning_rate": rate} for rate in RATES])
-        yield {"kind": "fine-tuned", "x": number or 0, "row": "fine-tuned", "ndcg@10": found["ndcg@10"]}
+def fine_tuning(split: Split, model: str) -> Iterator[dict]:
+    """Results by the number of interactions that fine-tuning trains on."""
+    for n in N_INTERACTIONS:
+        trials = fine_tuning_trials(model, **({"finetune_interactions": n} if n else {}))
+        value = recbole_result(split, "UniversalMLP", trials)["ndcg@10"]
+        yield {"kind": "fine-tuned", "x": n or 0, "row": "fine-tuned", "ndcg@10": value}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-path", default="dataset/")
-    parser.add_argument("--datasets", nargs="*", default=["ml-100k", "lastfm-2k", "amazon-instruments"])
-    parser.add_argument("--models", type=Path, help="JSON of leave-one-domain-out models")
-    parser.add_argument("--seed", type=int, default=2020)
-    parser.add_argument("--output", type=Path, required=True, help="file of results, one a line")
-    parser.add_argument(
-        "--report", type=Path, help="write the Markdown page and the plot of what is there, run nothing"
-    )
-    arguments = parser.parse_args()
-    sys.argv = sys.argv[:1]  # RecBole would read the rest as config
-    logging.disable(logging.WARNING)
-    file = arguments.output
-    results = read_results(file)
-    if arguments.report:
-        write_text(arguments.report, report(pd.DataFrame(results)))
-        plot(pd.DataFrame(results), arguments.report.with_suffix(".html"))
-        print(arguments.report.read_text())
-        return
-    if not arguments.models:
-        parser.error("--models is needed to run")
-    models = json.loads(arguments.models.read_text())["zero-shot"]
-    for dataset in arguments.datasets:
-        split = Split(dataset, arguments.data_path, arguments.seed, 2000)
-        found = {result["kind"] for result in results if result["dataset"] == dataset and result.get("last")}
-        parts = {"curves": lambda s=split, d=dataset: curves(s, models[d], arguments.seed)}
-        parts["fine-tuned"] = lambda s=split, d=dataset: fine_tuned(s, models[d])
-        for part, run in parts.items():
-            if part in found:
-                continue
-            for result in chain(run(), [{"kind": part, "last": True}]):
-                add_result(file, {"dataset": dataset, "seed": arguments.seed, **result})
+def run(results: Results, datasets: list[str], data_path: str, models: dict[str, str], seed: int) -> None:
+    """Measure the curves that the results lack."""
+    for dataset in datasets:
+        setting, model = {"dataset": dataset, "seed": seed}, models[dataset]
+        ends = {part: {**setting, "kind": part, "last": True} for part in ("curves", "fine-tuned")}
+        missing = [part for part, end in ends.items() if not results.has(end)]
+        if missing:
+            split = Split(dataset, data_path, seed, 2000)
+            measured = {"curves": curves(split, model, seed), "fine-tuned": fine_tuning(split, model)}
+            for result in chain.from_iterable(chain(measured[part], [ends[part]]) for part in missing):
+                results.add({**setting, **result})
 
 
-def report(table: pd.DataFrame) -> str:
-    """Markdown page."""
-    lines = ["# Sparsity, noise and fine-tuning", "", *(__doc__ or "").strip().splitlines()[5:], ""]
-    lines += ["A plot of the curves: [robustness.html](robustness.html)."]
-    table = table[table["ndcg@10"].notna()]
-    titles = {"kept": "Sparsity: share of the training interactions that is kept", "added": "Noise: random pairs added"}
-    for kind, title in titles.items():
-        part = table[table["kind"] == kind].drop_duplicates(["dataset", "x", "row"], keep="last")
-        lines += ["", f"## {title}"]
-        for dataset, group in part.groupby("dataset", sort=False):
-            values = group.pivot_table(index="row", columns="x", values="ndcg@10", sort=False)
-            head = [dataset, *(f"{x:.0%}" for x in values.columns)]
-            lines += markdown(head, [[row, *(f"{v:.4f}" for v in cells)] for row, cells in values.iterrows()])
-    tuned = table[table["kind"] == "fine-tuned"].drop_duplicates(["dataset", "x"], keep="last")
+def curve_tables(table: pd.DataFrame) -> str:
+    """NDCG@10 by row and share, one table a dataset."""
+    tables = []
+    for dataset, group in table.groupby("dataset", sort=False):
+        values = group.pivot_table(index="row", columns="x", values="ndcg@10", sort=False)
+        head = [dataset, *(f"{share:.0%}" for share in values.columns)]
+        tables.append(markdown(head, [[row, *map(cell, cells)] for row, cells in values.iterrows()]))
+    return "\n\n".join(tables)
+
+
+def tables_of(table: pd.DataFrame) -> dict[str, str]:
+    """Markdown by name of the table, "" for a table without results."""
+    table = table[table["ndcg@10"].notna()].drop_duplicates(["dataset", "kind", "x", "row"], keep="last")
     frozen = table[(table["row"] == "zero-shot") & (table["kind"] == "kept") & (table["x"] == 1)]
-    frozen = frozen.drop_duplicates("dataset", keep="last").set_index("dataset")["ndcg@10"]
-    lines += ["", "## Fine-tuning: number of interactions that it trains on"]
+    frozen = frozen.set_index("dataset")["ndcg@10"]
     rows = []
-    for dataset, group in tuned.groupby("dataset", sort=False):
+    for dataset, group in table[table["kind"] == "fine-tuned"].groupby("dataset", sort=False):
         values = group.set_index("x")["ndcg@10"]
-        cells = [f"{values[x or 0]:.4f}" if (x or 0) in values else "-" for x in FEW]
-        rows.append([dataset, f"{frozen[dataset]:.4f}", *cells])
-    lines += markdown(["", "0 (zero-shot)", *(f"{x:,}" if x else "as many as it takes by default" for x in FEW)], rows)
-    lines += ["", "Made by `python benchmarks/robustness.py --data-path DATA --models OUT/models.json --output "]
-    lines[-1] += "OUT/robustness.jsonl`, then `--report docs/robustness.md`; `OUT` is the folder of "
-    lines[-1] += "`benchmarks/pretrain.py --leave-out`. Seed " + ", ".join(map(str, table["seed"].unique())) + "."
-    return "\n".join(lines) + "\n"
+        rows.append([dataset, cell(frozen.get(dataset)), *(cell(values.get(n or 0)) for n in N_INTERACTIONS)])
+    head = ["dataset", "0 (zero-shot)", *(f"{n:,}" if n else "default" for n in N_INTERACTIONS)]
+    kinds = dict(list(table.groupby("kind", sort=False)))
+    curves = {"sparsity": "kept", "noise": "added"}
+    tables = {name: curve_tables(kinds[kind]) if kind in kinds else "" for name, kind in curves.items()}
+    return {**tables, "fine-tuning": markdown(head, rows) if rows else ""}
 
 
 def plot(table: pd.DataFrame, file: Path) -> None:
     """The curves of sparsity and noise."""
     import plotly.express
 
-    part = table[table["kind"].isin(["kept", "added"])].drop_duplicates(["dataset", "kind", "x", "row"], keep="last")
-    part = part.rename(columns={"x": "share of the training interactions"})
-    figure = plotly.express.line(
-        part,
-        x="share of the training interactions",
-        y="ndcg@10",
-        color="row",
-        facet_col="dataset",
-        facet_row="kind",
-        markers=True,
-    )
+    share = "share of the training interactions"
+    points = table[table["kind"].isin(["kept", "added"])].drop_duplicates(["dataset", "kind", "x", "row"], keep="last")
+    facets = {"color": "row", "facet_col": "dataset", "facet_row": "kind", "markers": True}
+    figure = plotly.express.line(points.rename(columns={"x": share}), x=share, y="ndcg@10", **facets)
     figure.update_yaxes(matches=None, rangemode="tozero").update_xaxes(matches=None)
-    write_text(file, figure.to_html(include_plotlyjs="cdn"))
+    write_plot(file, figure)
+
+
+def main() -> None:
+    parser = parser_with(
+        __doc__,
+        *("data-path", "datasets", "models", "seed", "output", "report"),
+        datasets=["ml-100k", "lastfm-2k", "amazon-instruments"],
+    )
+    arguments = parse(parser)
+    results = Results(arguments.output)
+    if arguments.report:
+        table = pd.DataFrame(results.rows)
+        fill(arguments.report, tables_of(table))
+        plot(table[table["ndcg@10"].notna()], arguments.report.with_suffix(".html"))
+        return
+    if not arguments.models:
+        parser.error("--models is needed to run")
+    models = json.loads(arguments.models.read_text())["zero-shot"]
+    run(results, arguments.datasets, arguments.data_path, models, arguments.seed)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
-"""What the tables in docs/ stand on: the peers beside us, and how results become tables."""
+"""What the tables of docs/ rest on: the baselines, the harness, and how results become tables."""
 
 from __future__ import annotations
 
+import ast
+import graphlib
+import json
 import sys
 from pathlib import Path
 
@@ -11,11 +14,14 @@ import scipy.sparse as sp
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
+import baselines
 import data
+import harness
 import mutations
-import peers
+import report
 import wide_grids
-import zero_shot
+import zero_shot_tables
+import zero_shot_values
 
 sys.path.pop(0)
 
@@ -23,31 +29,31 @@ sys.path.pop(0)
 @pytest.fixture(scope="module")
 def train() -> sp.csr_matrix:
     rng = np.random.default_rng(0)
-    own = np.arange(60)[:, None] % 3 == np.arange(45) % 3
-    return sp.csr_matrix((rng.random((60, 45)) < np.where(own, 0.4, 0.05)).astype(np.float32))
+    same_group = np.arange(60)[:, None] % 3 == np.arange(45) % 3
+    return sp.csr_matrix((rng.random((60, 45)) < np.where(same_group, 0.4, 0.05)).astype(np.float32))
 
 
 @pytest.mark.parametrize("few_items", [0, 6000])
 @pytest.mark.parametrize("transposed", [False, True])
 def test_ease_is_the_closed_form_on_either_side(train, monkeypatch, few_items, transposed):
-    monkeypatch.setattr(peers.EASE, "few_items", few_items)
+    monkeypatch.setattr(baselines.EASE, "few_items", few_items)
     matrix = train.T.tocsr() if transposed else train
-    peer = peers.EASE(reg=5.0).fit(matrix)
-    assert peer.by_item == (few_items > 0 or not transposed)
+    baseline = baselines.EASE(reg=5.0).fit(matrix)
+    assert baseline.by_item == (few_items > 0 or not transposed)
     precision = np.linalg.inv((matrix.T @ matrix).toarray().astype(np.float64) + 5 * np.eye(matrix.shape[1]))
     weights = -precision / precision.diagonal()
     np.fill_diagonal(weights, 0)
-    np.testing.assert_allclose(peer.scores(np.arange(matrix.shape[0])), matrix @ weights, atol=1e-5)
+    np.testing.assert_allclose(baseline.scores(np.arange(matrix.shape[0])), matrix @ weights, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["ItemKNN", "UserKNN", "RP3beta", "GF-CF"])
-def test_popularity_decides_where_a_peer_knows_nothing(name):
+def test_items_of_score_0_are_in_the_order_of_popularity(name):
     block = np.ones((6, 4))
     apart = np.zeros((6, 4))
     apart[:, :3] = np.triu(np.ones((6, 3)))  # degrees 1, 2, 3, and an item without interactions
     matrix = sp.csr_matrix(np.block([[block, np.zeros((6, 4))], [np.zeros((6, 4)), apart]]).astype(np.float32))
-    peer = peers.PEERS[name](**peers.PEERS[name].grid[0]).fit(matrix)
-    order = np.argsort(-peer.scores(np.array([0]))[0], kind="stable")
+    baseline = baselines.BASELINES[name](**baselines.BASELINES[name].grid[0]).fit(matrix)
+    order = np.argsort(-baseline.scores(np.array([0]))[0], kind="stable")
     assert set(order[:4]) == {0, 1, 2, 3}
     assert [*order[4:]] == [6, 5, 4, 7]
 
@@ -60,18 +66,18 @@ def result(dataset: str, row: str, value: float, groups: dict | None = None, **o
         "seed": 2020,
         "max_users": 10,
         "seconds": 1,
-        "knobs": {},
+        "hyperparameters": {},
     }
     return setting | ({"by_activity": groups} if groups else {}) | other
 
 
-def test_knobs_at_an_end_are_followed_while_validation_grows(monkeypatch):
+def test_hyperparameters_at_an_end_are_followed_while_validation_grows(monkeypatch):
     assert wide_grids.factors("ItemKNN", {"k": 500, "shrink": 0.0}) == {"k": 2.0}
     assert wide_grids.factors("EASE", {"reg": 10.0}) == {"reg": 0.5}
     assert wide_grids.factors("EASE", {"reg": 50.0}) == {}
 
-    class Peer:
-        grid = peers.ItemKNN.grid
+    class Baseline:
+        grid = baselines.ItemKNN.grid
 
         def __init__(self, k, shrink):
             self.scores = k, shrink
@@ -86,9 +92,9 @@ def test_knobs_at_an_end_are_followed_while_validation_grows(monkeypatch):
             best = {"valid": 2000, "test": 1000}[part]
             return {"ndcg@10": 1 - abs(scores[0] - best) / 1e4 - scores[1] / 1e4}
 
-    monkeypatch.setitem(peers.PEERS, "ItemKNN", Peer)
-    found, value = wide_grids.followed(Split(), "ItemKNN", {"k": 500, "shrink": 100.0})
-    assert found == {"k": 2000, "shrink": 100.0} and value == pytest.approx(0.89)  # chosen by validation alone
+    monkeypatch.setitem(baselines.BASELINES, "ItemKNN", Baseline)
+    chosen, value = wide_grids.followed(Split(), "ItemKNN", {"k": 500, "shrink": 100.0})
+    assert chosen == {"k": 2000, "shrink": 100.0} and value == pytest.approx(0.89)  # chosen by validation alone
 
 
 def test_table_by_activity():
@@ -102,14 +108,14 @@ def test_table_by_activity():
         result("c", "MostPop", 0.2, {"1": [100, 0.1]}),
         result("c", "EASE", 0.2),  # of an earlier run: the best of the others would be no best
     ]
-    table = zero_shot.activity_table(pd.DataFrame(results))
-    assert table[-2:] == [
+    table = zero_shot_tables.activity_table(pd.DataFrame(results))
+    assert table.splitlines()[-2:] == [
         "| 1 to 4 | 1 | 100 | 0.500 | 1.000 | 1.500 |",
         "| 5 to 9 | 1 | 300 | 1.000 | 0.667 | 0.500 |",
     ]
 
 
-def test_other_seeds_are_compared_on_the_same_data_sets_with_the_same_peers():
+def test_other_seeds_are_compared_on_the_same_datasets_with_the_same_baselines():
     import pandas as pd
 
     first = [result(name, row, value) for name in "abc" for row, value in {"MostPop": 0.2, "zero-shot": 0.3}.items()]
@@ -121,41 +127,43 @@ def test_other_seeds_are_compared_on_the_same_data_sets_with_the_same_peers():
         result("b", "zero-shot", 0.2),
         result("c", "MostPop", 0.2),
     ]
-    table = zero_shot.spread(pd.DataFrame([*first, *({**found, "seed": 2021} for found in again)]))
-    assert table[-1] == "| 2021 | 1 | 1.000 | 1.500 | 0.500 | 100% | 1.000 (a) | 0% |"
-    assert zero_shot.spread(pd.DataFrame(first)) == []
+    table = zero_shot_tables.seed_table(pd.DataFrame([*first, *({**row, "seed": 2021} for row in again)]))
+    assert table.splitlines()[-1] == "| 2021 | 1 | 1.000 | 1.500 | 0.500 | 100% | a 1.000 | 0% |"
+    assert zero_shot_tables.seed_table(pd.DataFrame(first)) == ""
 
 
-def test_report_takes_one_number_of_users_and_pairs_them(tmp_path):
+def save_ndcg(folder: Path, results: list[dict], values: dict[str, np.ndarray]) -> None:
+    for one, by_user in zip(results, values.values(), strict=True):
+        file = zero_shot_values.ndcg_file(folder, one)
+        file.parent.mkdir(exist_ok=True)
+        np.save(file, by_user)
+
+
+def test_tables_take_one_number_of_users_and_pair_them(tmp_path):
     rng = np.random.default_rng(0)
     base = rng.random(400) * 0.5
-    kept = {"MostPop": base, "EASE": base + 0.01, "zero-shot": base + 0.02 + 0.01 * rng.standard_normal(400)}
-    results = [result("a", row, float(values.mean())) for row, values in kept.items()]
-    for one, values in zip(results, kept.values(), strict=True):
-        file = zero_shot.gains_file(tmp_path, one)
-        file.parent.mkdir(exist_ok=True)
-        np.save(file, values)
-    page = zero_shot.report([*results, result("a", "zero-shot", 0.0) | {"max_users": 0}], tmp_path)
-    assert f"| a | {base.mean():.4f} | {base.mean() + 0.01:.4f} | {kept['zero-shot'].mean():.4f} | EASE |" in page
-    assert "above the best peer by more than two standard errors on 1, below it by more than two on 0" in page
+    values = {"MostPop": base, "EASE": base + 0.01, "zero-shot": base + 0.02 + 0.01 * rng.standard_normal(400)}
+    results = [result("a", row, float(by_user.mean())) for row, by_user in values.items()]
+    save_ndcg(tmp_path, results, values)
+    tables = zero_shot_tables.tables_of([*results, result("a", "zero-shot", 0.0) | {"max_users": 0}], tmp_path)
+    ndcg = f"| a | {base.mean():.4f} | {base.mean() + 0.01:.4f} | {values['zero-shot'].mean():.4f} | EASE |"
+    assert ndcg in tables["ndcg"]
+    assert tables["significance"].endswith("| 1 | 1 | 0 | 0 | - |")
 
 
-@pytest.mark.parametrize(("shift", "verdict"), [(0.02, (1, 0, 0)), (0.0, (0, 0, 1)), (-0.02, (0, 1, 0))])
-def test_differences_within_chance_are_told_from_others(tmp_path, shift, verdict):
+@pytest.mark.parametrize(
+    ("shift", "counts"), [(0.02, "1 | 0 | 0 | -"), (-0.02, "0 | 1 | 0 | a"), (0.0, "0 | 0 | 1 | -")]
+)
+def test_differences_within_two_standard_errors_are_apart(tmp_path, shift, counts):
     import pandas as pd
 
     base = np.random.default_rng(0).random(400) * 0.5
     noise = np.random.default_rng(1).standard_normal(400)
-    kept = {"EASE": base, "zero-shot": base + shift + 0.1 * (noise - noise.mean())}  # an error of .005
-    results = [result("a", row, float(values.mean())) for row, values in kept.items()]
-    for one, values in zip(results, kept.values(), strict=True):
-        file = zero_shot.gains_file(tmp_path, one)
-        file.parent.mkdir(exist_ok=True)
-        np.save(file, values)
-    line = zero_shot.paired(pd.DataFrame(results), pd.Series({"a": "EASE"}), tmp_path)[-1]
-    above, below, near = verdict
-    assert f"standard errors on {above}, below it by more than two on {below}" in line
-    assert f"within two on {near}." in line and ("(a)" in line) == bool(below)
+    values = {"EASE": base, "zero-shot": base + shift + 0.1 * (noise - noise.mean())}  # an error of .005
+    results = [result("a", row, float(by_user.mean())) for row, by_user in values.items()]
+    save_ndcg(tmp_path, results, values)
+    line = zero_shot_tables.significance_table(pd.DataFrame(results), tmp_path).splitlines()[-1]
+    assert line == f"| 1 | {counts} |"
 
 
 def test_trained_rows_of_other_seeds_are_lines_of_their_own():
@@ -167,8 +175,11 @@ def test_trained_rows_of_other_seeds_are_lines_of_their_own():
         result("a", "BPR", 0.3, seed=2021, seconds=7),
         result("b", "zero-shot", 0.4),  # nothing was trained there
     ]
-    table = zero_shot.trained_table(pd.DataFrame(results))
-    assert table[-2:] == ["| a | 0.2000 (1 s) | - | 0.2500 (EASE) |", "| a, seed 2021 | 0.3000 (7 s) | - | - |"]
+    lines = zero_shot_tables.trained_table(pd.DataFrame(results)).splitlines()
+    assert lines[-2:] == [
+        "| a | 0.2000 (1 s) | - | 0.2500 (EASE) |",
+        "| a, seed 2021 | 0.3000 (7 s) | - | - |",
+    ]
 
 
 def test_fingerprints_know_pairs_and_files(tmp_path):
@@ -189,3 +200,71 @@ def test_each_mutant_changes_one_place_of_the_package():
     mutants = mutations.read_mutants()
     assert len(mutants) == len({mutant.name for mutant in mutants}) > 80
     assert [(mutant.name, wrong) for mutant in mutants if (wrong := mutations.found_once(mutant, mutations.ROOT))] == []
+
+
+PAGE = """# Title
+
+Text before.
+
+<!-- table: ndcg -->
+
+| old |
+
+<!-- end -->
+
+Text between, with | bars | and <!-- a comment -->.
+
+<!-- table: seconds -->
+
+| old | too |
+
+<!-- end -->
+
+Text after.
+"""
+
+
+def test_tables_are_written_between_their_markers(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(PAGE)
+    results = harness.Results(tmp_path / "results.jsonl")
+    for row, value in {"MostPop": 0.2, "EASE": 0.3, "zero-shot": 0.4}.items():
+        results.add(result("a", row, value))
+    table = zero_shot_tables.tables_of(harness.read_results(results.file), tmp_path)["ndcg"]
+    report.fill(page, {"ndcg": table})
+    written = "| dataset | MostPop | EASE | zero-shot | best baseline |\n| --- | --- | --- | --- | --- |\n"
+    assert page.read_text() == PAGE.replace("| old |\n\n", written + "| a | 0.2000 | 0.3000 | 0.4000 | EASE |\n\n", 1)
+    before = page.read_text()
+    report.fill(page, {"ndcg": table})
+    assert page.read_text() == before
+    report.fill(page, {"ndcg": "", "seconds": table})
+    assert page.read_text() == PAGE.replace("| old |\n", "Not measured.\n", 1).replace("| old | too |", table)
+    page.write_text(PAGE.replace("<!-- end -->", "", 1))
+    with pytest.raises(ValueError, match=r"0 pairs of markers for the table \[ndcg\]; it has \['seconds'\]"):
+        report.fill(page, {"ndcg": table})
+    with pytest.raises(ValueError, match=r"0 pairs of markers for the table \[other\]"):
+        report.fill(page, {"other": table})
+    report.fill(tmp_path / "new.md", {"other": table})
+    assert (tmp_path / "new.md").read_text() == f"<!-- table: other -->\n\n{table}\n\n<!-- end -->\n"
+
+
+def test_a_run_skips_the_results_that_are_there(tmp_path):
+    file = tmp_path / "new" / "results.jsonl"
+    harness.Results(file).add({"dataset": "a", "hyperparameters": {"k": 5}, "ndcg@10": 0.5})
+    results = harness.Results(file)
+    assert results.has({"dataset": "a", "hyperparameters": {"k": 5}})
+    assert not results.has({"dataset": "a", "hyperparameters": {"k": 6}}) and not results.has({"seed": 1})
+    results.add({"dataset": "b"})
+    assert [json.loads(line)["dataset"] for line in file.read_text().splitlines()] == ["a", "b"]
+
+
+def test_no_circle_of_imports():
+    files = {path.stem: path for path in (mutations.ROOT / "benchmarks").glob("*.py")}
+    imports: dict[str, set[str]] = {}
+    for name, path in files.items():
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))  # in functions too
+        modules = {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+        modules |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+        imports[name] = modules & set(files)
+    assert "harness" in imports["zero_shot"]
+    graphlib.TopologicalSorter(imports).prepare()  # raises CycleError and names the circle

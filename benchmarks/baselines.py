@@ -1,4 +1,4 @@
-"""Recommenders that need no gradient and that a user would pick instead, each with the knobs to choose on validation.
+"""Training-free baselines. Each has a grid of hyperparameters that are chosen on validation.
 
 Every class has a ``grid`` of keyword arguments, ``fit(train)`` on a binary csr [n_users, n_items] and
 ``scores(users)``, float32 [n, n_items].
@@ -6,12 +6,16 @@ Every class has a ``grid`` of keyword arguments, ``fit(train)`` on a binary csr 
 
 from __future__ import annotations
 
-from typing import ClassVar
+import time
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
 from scipy.linalg import lapack
 from sklearn.utils.extmath import randomized_svd
+
+if TYPE_CHECKING:
+    from harness import Split
 
 
 def inverse_power(degree: np.ndarray, exponent: float) -> np.ndarray:
@@ -23,17 +27,17 @@ def keep_largest(matrix: sp.csr_matrix, k: int) -> sp.csr_matrix:
     """The k largest values of each row."""
     rows = []
     for row in range(matrix.shape[0]):
-        part = slice(matrix.indptr[row], matrix.indptr[row + 1])
-        values, columns = matrix.data[part], matrix.indices[part]
-        kept = np.argpartition(values, -k)[-k:] if len(values) > k else np.arange(len(values))
-        rows.append((values[kept], columns[kept]))
+        span = slice(matrix.indptr[row], matrix.indptr[row + 1])
+        values, columns = matrix.data[span], matrix.indices[span]
+        top = np.argpartition(values, -k)[-k:] if len(values) > k else np.arange(len(values))
+        rows.append((values[top], columns[top]))
     indptr = np.concatenate([[0], np.cumsum([len(values) for values, _ in rows])])
-    data, indices = (np.concatenate(part) for part in zip(*rows, strict=True))
+    data, indices = (np.concatenate(arrays) for arrays in zip(*rows, strict=True))
     return sp.csr_matrix((data, indices, indptr), shape=matrix.shape)
 
 
-class Peer:
-    """Base of all: keeps the training matrix."""
+class Baseline:
+    """Base of all baselines: keeps the training matrix."""
 
     grid: ClassVar[list[dict]] = [{}]
 
@@ -42,7 +46,7 @@ class Peer:
         """Whether the method can be run on data of this shape here."""
         return True
 
-    def fit(self, train: sp.csr_matrix) -> Peer:
+    def fit(self, train: sp.csr_matrix) -> Baseline:
         """Learn from a binary csr [n_users, n_items]."""
         self.train = train
         self.user_degree = np.diff(train.indptr)
@@ -54,23 +58,23 @@ class Peer:
         raise NotImplementedError
 
     def _or_popularity(self, values: np.ndarray) -> np.ndarray:
-        """Items of score 0, of which nothing is known for a user, in the order of popularity below the scored ones."""
+        """Scores in which items of score 0 come after all others, in the order of popularity."""
         return np.where(values == 0, self.item_degree / self.train.nnz - 1, values).astype(np.float32)
 
 
-class MostPop(Peer):
+class MostPop(Baseline):
     """Number of interactions."""
 
     def scores(self, users: np.ndarray) -> np.ndarray:
-        """See Peer."""
+        """See Baseline."""
         return np.tile(self.item_degree.astype(np.float32), (len(users), 1))
 
 
-class _ItemToItem(Peer):
+class _ItemToItem(Baseline):
     weights: sp.csr_matrix
 
     def scores(self, users: np.ndarray) -> np.ndarray:
-        """See Peer."""
+        """See Baseline."""
         return self._or_popularity((self.train[users] @ self.weights).toarray())
 
 
@@ -83,7 +87,7 @@ class ItemKNN(_ItemToItem):
         self.k, self.shrink = k, shrink
 
     def fit(self, train: sp.csr_matrix) -> ItemKNN:
-        """See Peer."""
+        """See Baseline."""
         super().fit(train)
         norm = np.sqrt(self.item_degree)
         similar = (train.T @ train).tocsr()
@@ -95,7 +99,7 @@ class ItemKNN(_ItemToItem):
         return self
 
 
-class UserKNN(Peer):
+class UserKNN(Baseline):
     """Cosine, the k nearest users."""
 
     grid: ClassVar = [{"k": 50}, {"k": 200}, {"k": 500}]
@@ -104,7 +108,7 @@ class UserKNN(Peer):
         self.k = k
 
     def scores(self, users: np.ndarray) -> np.ndarray:
-        """See Peer."""
+        """See Baseline."""
         scale = inverse_power(self.user_degree, 0.5)
         similar = (sp.diags(scale[users]) @ self.train[users] @ self.train.T @ sp.diags(scale)).tocsr()
         similar[np.arange(len(users)), users] = 0
@@ -120,7 +124,7 @@ class RP3beta(_ItemToItem):
         self.beta, self.k = beta, k
 
     def fit(self, train: sp.csr_matrix) -> RP3beta:
-        """See Peer."""
+        """See Baseline."""
         super().fit(train)
         step = sp.diags(inverse_power(self.item_degree, 1.0)) @ train.T
         walk = step @ sp.diags(inverse_power(self.user_degree, 1.0)) @ train
@@ -132,33 +136,33 @@ class RP3beta(_ItemToItem):
 
 
 def inverted(matrix: np.ndarray) -> np.ndarray:
-    """The inverse of a symmetric, positive definite float32 matrix in Fortran order, written over it."""
+    """The inverse of a symmetric, positive definite float32 matrix in Fortran order, computed in place."""
     factor, failed = lapack.spotrf(matrix, lower=1, overwrite_a=1)
     inverse, failed_too = lapack.spotri(factor, lower=1, overwrite_c=1)
     if failed or failed_too:
         raise ArithmeticError("The matrix is not positive definite.")
     for row in range(len(inverse)):  # LAPACK writes the lower triangle
         inverse[row, row + 1 :] = inverse[row + 1 :, row]
-    return inverse.T  # the same numbers in C order, which products with sparse matrices want
+    return inverse.T  # the same matrix in C order, in which products with sparse matrices are fast
 
 
-class EASE(Peer):
-    """Steck, WWW 2019. Exact; in the space of the users where they are fewer (Woodbury identity)."""
+class EASE(Baseline):
+    """Steck, WWW 2019. Exact; solved in the space of the users where they are fewer (Woodbury identity)."""
 
     grid: ClassVar = [{"reg": reg} for reg in (10.0, 50.0, 250.0, 1000.0)]
     largest = 32000  # 4 GB a matrix
-    few_items = 6000  # up to which the users' side saves nothing
+    few_items = 6000  # with at most so many items the dual of the users is not faster
 
     def __init__(self, reg: float):
         self.reg = reg
 
     @staticmethod
     def affordable(shape: tuple[int, int]) -> bool:
-        """See Peer."""
+        """See Baseline."""
         return min(shape) <= EASE.largest
 
     def fit(self, train: sp.csr_matrix) -> EASE:
-        """See Peer."""
+        """See Baseline."""
         super().fit(train)
         n_users, n_items = train.shape
         self.by_item = n_items <= max(n_users, EASE.few_items)
@@ -171,23 +175,23 @@ class EASE(Peer):
             self.inverse = inverse
             self.diagonal = np.empty(n_items, dtype=np.float32)
             for start in range(0, n_items, 1000):
-                part = train[:, start : start + 1000].T.tocsr()  # a dense product would take longer than the inverse
-                self.diagonal[start : start + 1000] = (1 - part.multiply(part @ inverse).sum(axis=1).A1) / self.reg
+                items = train[:, start : start + 1000].T.tocsr()  # a dense product would take longer than the inverse
+                self.diagonal[start : start + 1000] = (1 - items.multiply(items @ inverse).sum(axis=1).A1) / self.reg
         return self
 
     def scores(self, users: np.ndarray) -> np.ndarray:
-        """See Peer."""
-        own = self.train[users]
-        dense = own.toarray()
+        """See Baseline."""
+        history = self.train[users]
+        dense = history.toarray()
         if self.by_item:
-            projected = own @ self.precision
+            projected = history @ self.precision
         else:
-            inside = (own @ self.train.T).toarray() @ self.inverse
+            inside = (history @ self.train.T).toarray() @ self.inverse
             projected = (dense - (self.train.T @ inside.T).T) / self.reg
         return (dense - projected / self.diagonal).astype(np.float32)
 
 
-class GFCF(Peer):
+class GFCF(Baseline):
     """Linear filter and ideal low-pass filter (Shen et al., CIKM 2021)."""
 
     grid: ClassVar = [{"alpha": a, "rank": r} for a in (0.0, 0.3, 1.0, 3.0) for r in (64, 256, 512)]
@@ -196,7 +200,7 @@ class GFCF(Peer):
         self.alpha, self.rank = alpha, rank
 
     def fit(self, train: sp.csr_matrix) -> GFCF:
-        """See Peer."""
+        """See Baseline."""
         super().fit(train)
         self.item = inverse_power(self.item_degree, 0.5)
         self.normal = (sp.diags(inverse_power(self.user_degree, 0.5)) @ train @ sp.diags(self.item)).tocsr()
@@ -205,15 +209,15 @@ class GFCF(Peer):
         return self
 
     def scores(self, users: np.ndarray) -> np.ndarray:
-        """See Peer."""
-        own = self.train[users]
-        linear = np.asarray((own @ self.normal.T @ self.normal).todense(), dtype=np.float32)
+        """See Baseline."""
+        history = self.train[users]
+        linear = np.asarray((history @ self.normal.T @ self.normal).todense(), dtype=np.float32)
         back = np.where(self.item > 0, 1 / np.maximum(self.item, 1e-9), 0)
-        ideal = ((own @ sp.diags(self.item)) @ self.vectors.T) @ self.vectors * back
+        ideal = ((history @ sp.diags(self.item)) @ self.vectors.T) @ self.vectors * back
         return self._or_popularity(linear + self.alpha * np.asarray(ideal, dtype=np.float32))
 
 
-PEERS: dict[str, type[Peer]] = {
+BASELINES: dict[str, type[Baseline]] = {
     "MostPop": MostPop,
     "ItemKNN": ItemKNN,
     "UserKNN": UserKNN,
@@ -221,3 +225,25 @@ PEERS: dict[str, type[Peer]] = {
     "EASE": EASE,
     "GF-CF": GFCF,
 }
+
+
+def baseline_result(split: Split, name: str) -> dict:
+    """Test metrics of a baseline whose hyperparameters are chosen by NDCG@10 on the validation part."""
+    baseline = BASELINES[name]
+    if not baseline.affordable(split.train.shape):
+        return {"note": "not affordable"}
+    best_score, seconds_search = -1.0, 0.0
+    for hyperparameters in baseline.grid:
+        start = time.perf_counter()
+        fitted = baseline(**hyperparameters).fit(split.tuning_train)
+        score = split.evaluate(fitted.scores, "valid")["ndcg@10"] if len(baseline.grid) > 1 else 0.0
+        seconds = time.perf_counter() - start
+        seconds_search += seconds
+        if score >= best_score:
+            best_score, best, chosen, seconds_best = score, fitted, hyperparameters, seconds
+    start = time.perf_counter()
+    if split.tuning_train is not split.train:
+        best = baseline(**chosen).fit(split.train)
+    metrics = split.evaluate(best.scores, "test")
+    seconds = time.perf_counter() - start + seconds_best
+    return {**metrics, "hyperparameters": chosen, "seconds": seconds, "seconds_search": seconds_search}
