@@ -1,4 +1,4 @@
-"""Named arrays on disk: one safetensors file an entry, found by its key, checked by its content; imports no RecBole.
+"""Named arrays on disk: one safetensors file an entry, named by its key, with a checksum; imports no RecBole.
 
 The header of a file holds the key in clear text, a description, and a checksum. A truncated, damaged or foreign file
 is noticed, and its entry is computed again. Nothing in a file can be executed.
@@ -63,7 +63,7 @@ class ArrayStore:
         folder: the folder, created with the first entry; ``None`` stores nothing.
         config_key: configuration key that sets the folder, named in the warning.
         limit_gb: size limit of all entries of this ``content``, in 10^9 bytes; ``None`` sets no limit.
-        content: what the entries hold, the last but one part of their file names. Stores of different content may
+        content: what the entries hold, such as "features"; part of their file names. Stores of different content may
             share a folder.
     """
 
@@ -86,7 +86,7 @@ class ArrayStore:
         """File of an entry, ``<kind>-<hash of the key>.<content>.safetensors``.
 
         Args:
-            kind: the readable part of the file name; characters that a file name may lack are replaced.
+            kind: readable name of the content, with which the file name begins; unusual characters become ``_``.
             key: everything that the arrays depend on, as JSON.
         """
         assert self.folder is not None
@@ -104,7 +104,7 @@ class ArrayStore:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
-            logger.warning("Cache file %s cannot be used (%s); its content is computed anew.", path, error)
+            logger.warning("Cache file %s cannot be used (%s); its content is computed again.", path, error)
             return None
         with suppress(OSError):  # eviction reads the time of last use, which some mount options do not record
             os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
@@ -195,7 +195,7 @@ def read_arrays(path: Path, key: Mapping[str, Any]) -> tuple[dict[str, NDArray],
         OSError: if the file cannot be read.
         ValueError: if the file is damaged or belongs to another key.
     """
-    with path.open("rb"):  # the errors of the system, which safe_open words in its own way
+    with path.open("rb"):  # raises the errors of the system, which safe_open rewords
         pass
     try:
         with safe_open(path, framework="numpy") as file:

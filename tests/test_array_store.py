@@ -191,7 +191,7 @@ def test_a_damaged_entry_is_computed_again_with_one_warning(tmp_path, damage, ca
     loaded = store.get("x", KEY, lambda: ARRAYS)
     assert array_digest(loaded) == array_digest(ARRAYS) and not Path("exploded").exists()
     (record,) = caplog.records
-    assert str(file) in record.getMessage() and "computed anew" in record.getMessage()
+    assert str(file) in record.getMessage() and "computed again" in record.getMessage()
     assert file.read_bytes() == intact
     caplog.clear()
     assert array_digest(store.load("x", KEY)) == array_digest(ARRAYS) and not caplog.records

@@ -41,7 +41,7 @@ class FeatureComputation:
     Args:
         pipeline: the pipeline.
         graph: the interactions.
-        support: whether they are a support part; families that are ``large`` are then not stored.
+        support: whether they are a support set; families that are ``large`` are then not stored.
 
     Attributes:
         seconds: wall time of each computation by its name.
@@ -205,5 +205,5 @@ def _from_arrays(family: FeatureFamily, arrays: Mapping[str, NDArray]) -> Family
         pair = None if family.pair_class is None else family.pair_class.from_arrays(tables)
         return FamilyFeatures(arrays["user"], arrays["item"], pair)
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        logger.warning("Stored features of %s have another form (%s); computed anew.", family.owner(), error)
+        logger.warning("Stored features of %s have another form (%s); they are computed again.", family.owner(), error)
         return None

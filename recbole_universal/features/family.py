@@ -132,7 +132,7 @@ class FeatureFamily(ABC):
         pair_class: class of the pair features, or None.
         seeded: whether :meth:`compute` draws random numbers.
         large: whether the stored features may be larger than the data. The cache then stores them for whole training
-            splits and not for support parts.
+            splits and not for support sets.
         user_dim: number of values of a user.
         item_dim: number of values of an item.
         pair_dim: number of values of a pair; 0 for a family without pair features.

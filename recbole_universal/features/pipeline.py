@@ -157,7 +157,7 @@ class FeaturePipeline:
         Args:
             matrix: training interactions, sparse [n_users, n_items]. The values are weights >= 0; an entry of weight 0
                 is no interaction. Padding ids are empty rows and columns.
-            support: whether these are a support part of the training interactions; families that are large on disk are
+            support: whether these are a support set of the training interactions; families that are large on disk are
                 then not stored.
 
         Returns:

@@ -1,6 +1,6 @@
 """Candidate lists with held-out interactions, which a network is trained and evaluated on; imports no RecBole.
 
-Some interactions of some users are held out. Features are computed from the other interactions (the support part), so
+Some interactions of some users are held out. Features are computed from the other interactions (the support set), so
 no interaction takes part in the features that it is scored with. A list belongs to one user: candidates, their
 features, and which of them are held out. In-domain training, fine-tuning and pre-training use the same lists.
 
@@ -37,7 +37,7 @@ Block = dict[str, torch.Tensor]
 
 # Without proximity every item is a candidate. A list then holds the held-out items and this many random items.
 _N_RANDOM = 200
-# Largest share of the users that one draw holds out from: a larger one would make the support part another dataset.
+# Largest share of the users that one draw holds out from: a larger one would make the support set another dataset.
 _LARGEST_SHARE = 0.25
 _LEAST_USERS = 20
 _BLOCK_USERS = 200
@@ -59,11 +59,11 @@ def make_candidate_lists(
 
     Args:
         matrix: training interactions, csr [n_users, n_items].
-        pipeline: computes the features of each support part.
+        pipeline: computes the features of each support set.
         n_users: users to draw, over all draws.
         held_out_share: share of a drawn user's interactions that is held out, in (0, 1).
         seed: seed of the draws.
-        max_draws: largest number of draws; each computes the features of a support part.
+        max_draws: largest number of draws; each computes the features of a support set.
 
     Returns:
         Blocks of at most 200 lists, on the CPU; see the module's table.
