@@ -1,6 +1,6 @@
-"""The plugin's part in how RecBole makes datasets, samplers, loaders and transforms.
+"""Hooks into RecBole's functions that make datasets, samplers, loaders and transforms.
 
-Each public function stands in the place of the RecBole function that has its name, and takes that function first.
+Each hook replaces the RecBole function that has its name. Its first argument is that function.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 def get_dataloader(stock: Callable, config: Config, phase: str) -> type:
-    """Candidate lists are no pairs with sampled negatives, so training on them has a loader of its own."""
+    """Training on candidate lists has its own loader. RecBole's loaders give pairs with sampled negatives."""
     if config["model"] == UniversalInterpolation.__name__:
         return stock({**config.final_config_dict, "model": base_class(config["base_model"]).__name__}, phase)
     if phase == "train" and config["model"] == UniversalMLP.__name__:
@@ -52,10 +52,10 @@ def create_samplers(stock: Callable, config: Config, dataset: Dataset, built_dat
     """A run that draws no negative items needs no sampler that could draw some."""
     try:
         return stock(config, dataset, built_datasets)
-    except ValueError:  # some user has had all items, so RecBole's sampler could draw none
+    except ValueError:  # a user has interacted with all items, so RecBole's sampler has no negative to draw
         if _draws_negatives(config):
             raise
-        with _swapped(recbole.data.utils, "Sampler", SeenItems):  # which only says what a user has had
+        with swapped(recbole.data.utils, "Sampler", SeenItems):  # it only lists the user's items
             return stock(config, dataset, built_datasets)
 
 
@@ -65,7 +65,7 @@ def create_dataset(stock: Callable, config: Config) -> Dataset:
     RecBole chooses the class by the model's name, so ours stands under that name for the length of the call.
     """
     compare_saved()
-    # A config out of an older checkpoint, or one that was changed since, is read once more.
+    # The config may be of an older checkpoint, or changed since it was made.
     config.final_config_dict.update(settings.read(config.final_config_dict, config["model"]))
     if not config["universal_features"]:
         if config["transform"] == "universal":
@@ -83,7 +83,7 @@ def create_dataset(stock: Callable, config: Config) -> Dataset:
         if config["model"] != UniversalMLP.__name__:
             _warn_of_unread(config)
         dataset_class = universal_dataset_class(_stock_dataset_class(config))
-    with _swapped(recbole_datasets, f"{config['model']}Dataset", dataset_class):
+    with swapped(recbole_datasets, f"{config['model']}Dataset", dataset_class):
         dataset = _checked_dataset(config, stock)
     _warn_of_threshold(config)
     return dataset
@@ -105,19 +105,19 @@ def _asks_for_proximity(config: Config) -> bool:
     return "proximity" in (config["universal_features"] or ())
 
 
-#: Whether the data sets of RecBole's own models are checked too.
+#: Whether the datasets of RecBole's own models are checked too.
 _checks_all = False
 
 
 @contextlib.contextmanager
 def checking_all_models() -> Iterator[None]:
-    """Check what the files hold and the keys ask of them for RecBole's own models as for those of this package."""
-    with _swapped(sys.modules[__name__], "_checks_all", True), reading_checked():
+    """Check the files and the keys about them for RecBole's models, too, as for those of this package."""
+    with swapped(sys.modules[__name__], "_checks_all", True), reading_checked():
         yield
 
 
 def _checked_dataset(config: Config, stock: Callable) -> Dataset:
-    """The data set, or a sentence that says which key and what in the data do not go together."""
+    """The dataset. An error names the key and the part of the data that contradict each other."""
     threshold = config["threshold"] or {}
     try:
         dataset = stock(config)
@@ -132,7 +132,7 @@ def _checked_dataset(config: Config, stock: Callable) -> Dataset:
         raise
     if _checks_all and len(dataset.inter_feat) < 2:  # RecBole counts operations at the second one
         raise ValueError(
-            f"Data set [{config['dataset']}] has one interaction after RecBole's filters; a run needs at least two, to "
+            f"Dataset [{config['dataset']}] has one interaction after RecBole's filters; a run needs at least two, to "
             "train and to test."
         )
     _check_labels(config, dataset)
@@ -150,14 +150,14 @@ def _check_labels(config: Config, dataset: Dataset) -> None:
     label = dataset.label_field
     if label not in dataset.inter_feat:
         raise ValueError(
-            f"threshold: [{_model_class(config).__name__}] learns from labels, and the data set [{config['dataset']}] "
+            f"threshold: [{_model_class(config).__name__}] learns from labels, and the dataset [{config['dataset']}] "
             f"has no column [{label}] (key LABEL_FIELD); make labels of a loaded column, e.g. threshold: {{rating: 4}}."
         )
     of_two = {metric.lower() for metric in config["metrics"]} & {"auc", "gauc"}
     labels = dataset.inter_feat[label]
     if of_two and labels.min() == labels.max():
         raise ValueError(
-            f"threshold: with {config['threshold']} every row of data set [{config['dataset']}] has the label "
+            f"threshold: with {config['threshold']} every row of dataset [{config['dataset']}] has the label "
             f"{int(labels.max())}; {sorted(of_two)} (key metrics) need rows of both kinds."
         )
 
@@ -165,7 +165,7 @@ def _check_labels(config: Config, dataset: Dataset) -> None:
 def _not_loaded(config: Config, what: str, field: str) -> str:
     loaded = [config["USER_ID_FIELD"], config["ITEM_ID_FIELD"], field]
     return (
-        f"{what} needs the field [{field}], which is not loaded from the .inter file of data set "
+        f"{what} needs the field [{field}], which is not loaded from the .inter file of dataset "
         f"[{config['dataset']}]; load it with load_col: {{inter: [{', '.join(map(str, loaded))}]}}."
     )
 
@@ -177,7 +177,7 @@ def _warn_of_threshold(config: Config) -> None:
     if config["model"] not in (UniversalMLP.__name__, UniversalInterpolation.__name__):
         return
     logger.warning(
-        "threshold: %s labels the rows of data set [%s] and keeps them all; %s reads no labels, so every row counts "
+        "threshold: %s labels the rows of dataset [%s] and keeps them all; %s reads no labels, so every row counts "
         "as a positive. val_interval with load_col keeps the rows of high values alone.",
         config["threshold"],
         config["dataset"],
@@ -186,10 +186,10 @@ def _warn_of_threshold(config: Config) -> None:
 
 
 def _warn_of_unread(config: Config) -> None:
-    """Say that a model computes universal columns and reads none, or refuse columns that it would misread.
+    """Warn if a model computes universal columns and reads none; refuse columns that it would misread.
 
-    What a model reads is seen by its class: RecBole's context-aware models and those with ``ContextSeqEmbLayer`` read
-    ``numerical_features``; its other models read no float columns. Of a model outside RecBole nothing is said.
+    The class shows what a model reads: RecBole's context-aware models and those with ``ContextSeqEmbLayer`` read
+    ``numerical_features``; its other models read no float columns. Models outside RecBole are not checked.
     """
     model = _model_class(config)
     dims = pipeline_from_config(config).dims
@@ -219,8 +219,8 @@ def _warn_of_unread(config: Config) -> None:
 
 
 @contextlib.contextmanager
-def _swapped(module: types.ModuleType, name: str, value: Any) -> Iterator[None]:
-    """For the length of one call, let RecBole find a value of ours under a name in one of its modules."""
+def swapped(module: types.ModuleType, name: str, value: Any) -> Iterator[None]:
+    """Replace a name in a module for the length of the ``with`` block."""
     had = getattr(module, name, None)
     setattr(module, name, value)
     try:
@@ -233,14 +233,14 @@ def _swapped(module: types.ModuleType, name: str, value: Any) -> Iterator[None]:
 
 
 def _model_class(config: Config) -> type:
-    """The class of the model, or of the base of an interpolation."""
+    """Class of the model, or of the base model of an interpolation."""
     if config["model"] == UniversalInterpolation.__name__:
         return base_class(config["base_model"])
     return config.model_class
 
 
 def _stock_dataset_class(config: Config) -> type:
-    """The class that RecBole would take for the model, or for the base of an interpolation."""
+    """Dataset class that RecBole takes for the model, or for the base model of an interpolation."""
     name = _model_class(config).__name__
     by_type = {ModelType.SEQUENTIAL: "SequentialDataset", ModelType.KNOWLEDGE: "KnowledgeBasedDataset"}
     if config["MODEL_TYPE"] == ModelType.DECISIONTREE:

@@ -25,10 +25,11 @@ from recbole.trainer import Trainer
 from recbole.utils import calculate_valid_score, get_trainer, init_seed
 from tqdm import tqdm
 
-from recbole_universal.checkpoint import load_pretrained, save_pretrained
+from recbole_universal.checkpoint import save_pretrained
 from recbole_universal.features.cache import ArrayCache, array_digest, canonical_json, read_arrays, write_arrays
 from recbole_universal.features.fields import LIST_LABEL, LIST_MASK
 from recbole_universal.plugin.dataset import training_matrix
+from recbole_universal.plugin.pretrained_model import pretrained_model
 from recbole_universal.plugin.support_query import ListBatches, SupportQueryDataLoader
 from recbole_universal.plugin.universal_interpolation import base_class, read_base_checkpoint
 from recbole_universal.plugin.universal_mlp import list_loss, list_scores
@@ -80,7 +81,7 @@ class UniversalMLPTrainer(Trainer):
             "command": f"train_stage: {self.config['train_stage']}",
         }
         if self.config["train_stage"] == "finetune":
-            card["sources"] += load_pretrained(self.config["pretrained"]).card.get("sources", [])
+            card["sources"] += pretrained_model(self.config["pretrained"]).card.get("sources", [])
             card["description"] = f"[{self.config['pretrained']}], fine-tuned on one data set."
         save_pretrained(folder, weights, {"features": self.model.schema, "network": self.model.scorer.network}, card)
         if verbose:

@@ -15,9 +15,9 @@ import torch
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import EvaluatorType, InputType, ModelType, get_model
 
-from recbole_universal.checkpoint import load_pretrained
 from recbole_universal.features.pipeline import pipeline_of
 from recbole_universal.plugin.dataset import shared_features, training_matrix
+from recbole_universal.plugin.pretrained_model import pretrained_model
 from recbole_universal.plugin.universal_mlp import check_ids
 from recbole_universal.ranking.mixing import mix, to_space
 from recbole_universal.ranking.ranker import scorer_of
@@ -86,7 +86,7 @@ class UniversalInterpolation(AbstractRecommender):
             self._universal_scorer = [self._load_universal(config, matrix)]  # in a list, so that it is no submodule
 
     def _load_universal(self, config, matrix):
-        pretrained = load_pretrained(config["pretrained"])
+        pretrained = pretrained_model(config["pretrained"])
         pipeline = pipeline_of(
             pretrained.schema["features"],
             seed=config["seed"],

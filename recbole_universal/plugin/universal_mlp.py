@@ -9,8 +9,8 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.model.loss import BPRLoss
 from recbole.utils import InputType
 
-from recbole_universal.checkpoint import load_pretrained
 from recbole_universal.features.fields import LIST_LABEL, LIST_MASK, column
+from recbole_universal.plugin.pretrained_model import pretrained_model
 from recbole_universal.ranking.scorer import UniversalScorer
 
 TRAIN_STAGES = ("in_domain", "zero_shot", "finetune")
@@ -66,7 +66,7 @@ class UniversalMLP(GeneralRecommender):
         self.scorer.attach(features)
 
     def _load_pretrained(self, name: str) -> None:
-        pretrained = load_pretrained(name)
+        pretrained = pretrained_model(name)
         refuse_other_schema(pretrained.schema["features"], self.schema, f"pretrained: [{name}]")
         self.scorer.load_state_dict(pretrained.state_dict)
 
