@@ -25,7 +25,7 @@ from recbole_universal.features.pipeline import CACHE_VERSION, FeaturePipeline, 
 from recbole_universal.files import locked_folder
 from recbole_universal.plugin.atomic_file import reading_as_text
 from recbole_universal.plugin.dataset import pipeline_from_config, training_matrix
-from recbole_universal.plugin.dataset_hooks import checking_all_models
+from recbole_universal.plugin.dataset_checks import checking_all_models
 from recbole_universal.plugin.support_query import ListBatches, query_lists
 from recbole_universal.plugin.trainer import ListStore, Pretrainer
 from recbole_universal.plugin.universal_mlp import NETWORK_KEYS

@@ -16,8 +16,9 @@ from recbole_universal.app.baselines import baseline_configs
 from recbole_universal.app.checks import check_processes
 from recbole_universal.app.results_table import table
 from recbole_universal.plugin.atomic_file import reading_as_text
-from recbole_universal.plugin.dataset_hooks import checking_all_models, swapped
+from recbole_universal.plugin.dataset_checks import checking_all_models
 from recbole_universal.plugin.recbole_keys import check_run
+from recbole_universal.plugin.swapped import swapped
 
 logger = logging.getLogger(__name__)
 

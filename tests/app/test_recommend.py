@@ -1,4 +1,4 @@
-"""Recommendations from somebody's table: what is read, what is said, what is written."""
+"""Recommendations from a table of the user: reading, warnings, writing."""
 
 from __future__ import annotations
 
@@ -385,7 +385,7 @@ def test_the_command_line_in_a_process_of_its_own(tmp_path):
     assert set(written["item"][:2]) == {"b", "d"} and written["item"][2:].tolist() == ["a", "b"]
 
 
-def test_a_header_taken_for_data_is_told(tmp_path):
+def test_a_header_taken_for_data_gets_a_warning(tmp_path):
     lines = ["bestellung,artikel,kunde", *(f"{k},A{k % 5},K{k % 7}" for k in range(35))]
     (tmp_path / "orders.csv").write_text("\n".join(lines))
     with pytest.warns(UserWarning, match=r"first row is counted as data: user \[kunde\], item \[artikel\]"):
