@@ -6,6 +6,7 @@ import ast
 import re
 import runpy
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,10 @@ def test_what_modules_import_is_declared(described):
             found += [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
             for name in (one.partition(".")[0] for one in found):
                 assert name in known or name in sys.stdlib_module_names, f"{path.name} imports {name}"
+
+
+def test_a_deprecation_in_the_package_is_an_error_of_the_tests():
+    where = {"category": DeprecationWarning, "filename": "x.py", "lineno": 1}
+    with pytest.raises(DeprecationWarning):
+        warnings.warn_explicit("old", module="recbole_universal.io.text", **where)
+    warnings.warn_explicit("old", module="recbole.data", **where)

@@ -82,7 +82,7 @@ def recommend(
     """
     messages: list[str] = []
     try:
-        job = Recommendation(messages.append, show_progress, top_k, include_seen, fast, pretrained, device)
+        job = RecommendationJob(messages.append, show_progress, top_k, include_seen, fast, pretrained, device)
         job.read(interactions, users, user_column, item_column)
         blocks = list(job.blocks())
     finally:
@@ -95,7 +95,7 @@ def recommend(
     return pd.DataFrame(dict(zip(COLUMNS, columns, strict=True)))
 
 
-class Recommendation:
+class RecommendationJob:
     """One call: checks its arguments, reads the interactions, and ranks the users in blocks.
 
     Attributes:

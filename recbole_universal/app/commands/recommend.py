@@ -49,7 +49,7 @@ def run(options: argparse.Namespace, _: list[str]) -> int:
 
 def _write(options: argparse.Namespace) -> tuple[int, int]:
     """Write the recommendations; returns the number of rows and of users."""
-    from recbole_universal.app.recommend import Recommendation
+    from recbole_universal.app.recommend import RecommendationJob
     from recbole_universal.app.recommendation_files import open_recommendations
     from recbole_universal.files import would_replace
 
@@ -61,7 +61,7 @@ def _write(options: argparse.Namespace) -> tuple[int, int]:
             raise ValueError(f"--output: [{options.output}] is an input file, or in an input folder; name another.")
     # The file is opened first, so that a path that cannot be written is reported before the work.
     with open_recommendations(options.output) as writer:
-        job = Recommendation(
+        job = RecommendationJob(
             report,
             not options.quiet,
             options.top_k,
