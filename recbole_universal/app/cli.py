@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words and not words[0].startswith("-") and words[0] not in _COMMANDS:
-        return script.run(_program(), words)
+        return script.run(_program(), words, _COMMANDS)
     parser = _parser()
     options, others = parser.parse_known_args(words)
     if others and not options.takes_keys:

@@ -122,7 +122,7 @@ def test_where_the_scripts_of_recbole_are(script, hint):
     with pytest.raises(SystemExit) as stop:
         cli.main([script])
     message = str(stop.value)
-    assert f"there is no command and no script [{script}]" in message and ("github.com/RUCAIBox" in message) == hint
+    assert f"there is no script [{script}]" in message and ("github.com/RUCAIBox" in message) == hint
 
 
 @pytest.mark.parametrize("own", [False, True])
@@ -140,6 +140,14 @@ def test_a_script_in_such_a_folder(own, monkeypatch, tmp_path):
     else:
         with pytest.raises(SystemExit, match=r"mine.py: cannot use \[.*log.*Not a directory"):
             cli.main()
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"), [("recomend", "did you mean recommend?"), ("score", "commands are recommend, analyze, run")]
+)
+def test_a_command_that_does_not_exist(word, hint):
+    with pytest.raises(SystemExit, match=f"there is no command and no script .{word}.; {hint}".replace("?", "[?]")):
+        cli.main([word])
 
 
 @pytest.mark.parametrize(
