@@ -1,6 +1,6 @@
-"""The command line: same arguments as RecBole's run_recbole.py. See --help."""
+"""The command ``recbole-universal run``: same arguments as RecBole's run_recbole.py. See --help."""
 
-from recbole_universal.app.quick_start import main
+from recbole_universal.app.cli import run_script
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run_script())

@@ -1,29 +1,54 @@
 """Packaging of recbole-universal. The tools' settings are in pyproject.toml."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-VERSION = "0.1.0"
 
+
+def version() -> str:
+    """The version, which the package itself states."""
+    text = (HERE / "recbole_universal" / "__init__.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE)[1]
+
+
+def description() -> str:
+    """README.md for a page without the repository's files: a relative link becomes its text, a picture goes."""
+    parts = (HERE / "README.md").read_text(encoding="utf-8").split("```")
+    for k in range(0, len(parts), 2):  # the others are code
+        parts[k] = re.sub(r"!\[[^\]]*\]\((?!https?:)[^)]*\)\n*", "", parts[k])
+        parts[k] = re.sub(r"\[([^\]]+)\]\((?!https?:|#)[^)]*\)", r"\1", parts[k])
+    return "```".join(parts)
+
+
+ANALYSIS = ["plotly>=5.0", "powerlaw>=1.5"]
 TEST = [
     "pytest>=7.4",
     "pytest-xdist>=3.5",
     "pytest-cov>=4",
     "hypothesis>=6.80",
     "hyperopt>=0.2.5",
+    "plotly>=5.0",
     "pyarrow>=14",
     "polars>=1.0",
+    "torch-geometric>=2.4",  # node2vec's loss is compared with it
 ]
 
 setup(
     name="recbole-universal",
-    version=VERSION,
+    version=version(),
     description="Universal interaction statistics for every RecBole model: zero-shot recommendation as a plugin",
-    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description=description(),
     long_description_content_type="text/markdown",
+    author="The RecBole-Universal authors",
     license="MIT",
+    keywords=["recommender systems", "zero-shot", "pre-training", "RecBole", "PyTorch"],
+    project_urls={
+        "Paper of the method": "https://arxiv.org/abs/2309.01188",
+        "RecBole": "https://recbole.io",
+    },
     python_requires=">=3.10,<3.14",
     packages=[*find_packages(include=["recbole_universal", "recbole_universal.*"]), "recbole_universal.properties"],
     package_dir={"recbole_universal.properties": "properties"},
@@ -31,10 +56,10 @@ setup(
         "recbole_universal": ["py.typed", "pretrained/*/*"],
         "recbole_universal.properties": ["*.yaml", "model/*.yaml", "quick_start_config/*.yaml"],
     },
+    entry_points={"console_scripts": ["recbole-universal = recbole_universal.app.cli:main"]},
     install_requires=[
         "recbole>=1.2.0,<1.3",
         "torch>=2.1",
-        "torch-geometric>=2.4",
         "numpy>=1.26",
         "pandas>=2.0",
         "scipy>=1.11",
@@ -50,15 +75,22 @@ setup(
     ],
     extras_require={
         "test": TEST,
-        "dev": [*TEST, "powerlaw>=1.5", "ruff>=0.5", "mypy>=1.10", "types-PyYAML", "pandas-stubs", "build>=1.0"],
+        "dev": [*TEST, *ANALYSIS, "ruff>=0.5", "mypy>=1.10", "types-PyYAML", "pandas-stubs", "build>=1.0"],
         "hyperopt": ["hyperopt>=0.2.5"],
         "parquet": ["pyarrow>=14"],
-        "analysis": ["powerlaw>=1.5"],
+        "analysis": ANALYSIS,
         "docs": ["mkdocs>=1.6,<2", "mkdocstrings[python]>=0.27"],
     },
     classifiers=[
-        "License :: OSI Approved :: MIT License",
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
     ],
 )

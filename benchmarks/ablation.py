@@ -33,8 +33,8 @@ from pretrain import FOLDS, SETTINGS, sources
 from recbole.config import Config
 from report import markdown_lines as markdown
 
-from recbole_universal.app.analysis.measures import column_distances
-from recbole_universal.app.quick_start import source_lists
+from recbole_universal.app.analysis.statistics import column_distances
+from recbole_universal.app.pretrain import source_config, source_lists
 from recbole_universal.features.fields import LIST_LABEL, LIST_MASK, column
 from recbole_universal.features.proximity_columns import column_groups
 from recbole_universal.files import write_text
@@ -220,7 +220,8 @@ def candidate_lists(data_path: str, folder: Path | None) -> dict[str, list]:
     found = {}
     for source in sources([]):
         own = {key: value for key, value in source.items() if key != "dataset"}
-        found[source["dataset"]] = source_lists(source["dataset"], None, {**keys, **own}, config, pipeline, store)
+        own_config = source_config(source["dataset"], None, {**keys, **own})
+        found[source["dataset"]] = source_lists(own_config, config, pipeline, store)
     return found
 
 

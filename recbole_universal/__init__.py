@@ -13,7 +13,7 @@ from recbole_universal import signals
 from recbole_universal.plugin import registration
 
 if TYPE_CHECKING:
-    from recbole_universal.app.quick_start import pretrain
+    from recbole_universal.app.pretrain import pretrain
     from recbole_universal.app.recommend import recommend
     from recbole_universal.features.pipeline import FeaturePipeline, UniversalFeatures
     from recbole_universal.graph.interaction_graph import InteractionGraph
@@ -45,7 +45,7 @@ _MODULES = {
     "UniversalMLP": "plugin.universal_mlp",
     "UniversalRanker": "ranking.ranker",
     "interpolate": "ranking.mixing",
-    "pretrain": "app.quick_start",
+    "pretrain": "app.pretrain",
     "recommend": "app.recommend",
 }
 

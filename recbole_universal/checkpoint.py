@@ -161,7 +161,7 @@ def load_pretrained(name_or_path: str | os.PathLike[str]) -> Pretrained:
         ValueError: if its files are damaged, do not belong together, are of another format or another version of the
             features, or its weights cannot rank.
     """
-    folder = _folder(name_or_path)
+    folder = model_folder(name_or_path)
     try:
         described = read_description(folder / _JSON)
         shapes = weight_shapes(described["schema"])
@@ -259,7 +259,16 @@ def _described(tensor: tuple[str, list[int]] | None) -> str:
     return "missing" if tensor is None else f"{tensor[0]} {tensor[1]}"
 
 
-def _folder(name_or_path: str | os.PathLike[str]) -> Path:
+def model_folder(name_or_path: str | os.PathLike[str]) -> Path:
+    """Folder of a model.
+
+    Args:
+        name_or_path: as for :func:`load_pretrained`.
+
+    Raises:
+        FileNotFoundError: if there is no such model.
+        ValueError: if the argument is no name and no path.
+    """
     if not isinstance(name_or_path, (str, os.PathLike)) or not os.fspath(name_or_path):
         raise ValueError(f"pretrained: must be a name or a folder, got {shown(name_or_path)}; shipped: {shipped()}.")
     if str(name_or_path) in shipped():

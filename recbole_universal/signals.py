@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-_PACKAGE, _SCRIPT = "recbole_universal", "run_recbole_universal.py"
+_PACKAGE, _CONSOLE_SCRIPT = "recbole_universal", "recbole-universal"
+#: The script of the repository, which is the command ``run``.
+REPOSITORY_SCRIPT = "run_recbole_universal.py"
 
 
 def stop_while_importing() -> None:
     """Let the signals end the process at once, with one line, if this process is a command of the package.
 
-    PyTorch and RecBole take seconds to import, and a traceback from their inside tells nobody anything. There is
-    nothing to clean up yet.
+    PyTorch and RecBole take seconds to import. A traceback from inside them would help nobody. There is nothing to
+    clean up yet.
     """
     name = _command()
     if name is None:
@@ -33,7 +35,7 @@ def stop_while_importing() -> None:
 
 
 def default_signals() -> None:
-    """Undo :func:`stop_while_importing`, before somebody else's script runs."""
+    """Undo :func:`stop_while_importing`, before a script of the user runs."""
     for number in _SIGNALS:
         if getattr(signal.getsignal(number), "__module__", None) == __name__:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
@@ -76,9 +78,12 @@ def _command() -> str | None:
     if "-m" in words and words[words.index("-m") + 1 :][:1] == [_PACKAGE]:
         return (words[words.index("-m") + 2 :] or [_PACKAGE])[0]
     # A process that multiprocessing has spawned takes over sys.argv before it imports the package.
-    if sys.argv and Path(sys.argv[0]).name == _SCRIPT and sys.argv[0] in words:
-        return _SCRIPT
-    return None
+    if not sys.argv or sys.argv[0] not in words:
+        return None
+    script = Path(sys.argv[0])
+    if script.name == REPOSITORY_SCRIPT:
+        return REPOSITORY_SCRIPT
+    return (sys.argv[1:] or [_CONSOLE_SCRIPT])[0] if script.stem == _CONSOLE_SCRIPT else None
 
 
 def _install(handler: Callable[[int, Any], None]) -> dict[int, Any]:

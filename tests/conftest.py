@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 if "PYTEST_XDIST_WORKER" in os.environ:  # threads of several processes would wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import recbole_universal  # noqa: F401  mends RecBole, so it comes before any import of it
+import recbole_universal  # noqa: F401  patches RecBole, so it comes before any import of it
 from recbole_universal.ranking.pretraining import Pretrainer
 
 # A busy machine is no defect: no law is timed.

@@ -122,7 +122,7 @@ def test_data_of_single_interactions_are_ranked_by_popularity(tmp_path, small_co
         run_recbole("UniversalMLP", "odd", config_dict={**settings, "train_stage": "finetune"}, saved=False)
 
 
-def test_repeated_pairs_that_are_split_are_told(tmp_path, small_config, caplog):
+def test_repeated_pairs_that_are_split_get_a_warning(tmp_path, small_config, caplog):
     caplog.set_level(logging.WARNING, logger="recbole_universal")
     rng = np.random.default_rng(0)
     pairs = [(f"u{u}", f"i{i}") for u in range(20) for i in rng.choice(15, 8, replace=False)]

@@ -20,8 +20,7 @@ from recbole.data.interaction import Interaction
 from recbole.quick_start import run_recbole
 
 from recbole_universal import UniversalMLP
-from recbole_universal import __main__ as command_line
-from recbole_universal.app import quick_start
+from recbole_universal.app import cli, pretrain, quick_start
 from recbole_universal.plugin import compat, settings
 from recbole_universal.plugin.compat import engine
 from recbole_universal.plugin.dataset import pipeline_from_config
@@ -110,22 +109,22 @@ def test_a_wrong_value_is_refused_before_any_data_is_read(tiny, key, given, mess
 
 def test_forms_that_stand_for_others(tiny):
     given = {"unseen_users": None, "eval_items": None, "finetune_interactions": 500.0, "query_users": np.int64(7)}
-    config = Config("UniversalMLP", "tiny", config_dict={**tiny, **given, "universal_peers": "Pop"})
-    assert config["unseen_users"] == 0.0 and config["eval_items"] == "all" and config["universal_peers"] == ["Pop"]
+    config = Config("UniversalMLP", "tiny", config_dict={**tiny, **given, "universal_baselines": "Pop"})
+    assert config["unseen_users"] == 0.0 and config["eval_items"] == "all" and config["universal_baselines"] == ["Pop"]
     assert config["finetune_interactions"] == 500 and isinstance(config["finetune_interactions"], int)
     assert type(config["query_users"]) is int
 
 
 def test_the_text_of_our_keys_is_not_run(tiny, tmp_path, monkeypatch):
     code = f"__import__('pathlib').Path({str(tmp_path / 'ran')!r}).touch()"
-    monkeypatch.setattr("sys.argv", ["x", "--universal_peers=['Pop']", "--pretrain_held_out=None"])
+    monkeypatch.setattr("sys.argv", ["x", "--universal_baselines=['Pop']", "--pretrain_held_out=None"])
     config = Config("UniversalMLP", "tiny", config_dict={**tiny, "pretrain_name": code, "query_users": "2"})
     assert config["pretrain_name"] == code and not (tmp_path / "ran").exists()
     assert Config("UniversalMLP", "tiny", config_dict={**tiny, "pretrain_name": "2024"})["pretrain_name"] == "2024"
-    assert config["universal_peers"] == ["Pop"] and config["pretrain_held_out"] == [] and config["query_users"] == 2
+    assert config["universal_baselines"] == ["Pop"] and config["pretrain_held_out"] == [] and config["query_users"] == 2
 
 
-@pytest.mark.parametrize("key", sorted(settings.OWN_KEYS))
+@pytest.mark.parametrize("key", sorted(settings.PLUGIN_KEYS))
 @pytest.mark.parametrize("model", ["UniversalMLP", "UniversalInterpolation"])
 def test_the_text_of_no_key_of_ours_is_run(key, model):
     given = {"base_model": "BPR"} if model == "UniversalInterpolation" else {}
@@ -150,46 +149,45 @@ def test_a_source_of_pre_training_is_read_as_text(tmp_path, monkeypatch):
     rows = [(f"u{n % 20}", ["NA", "null", '"x', "b", "c", "d"][(n * 7 + n // 20) % 6]) for n in range(120)]
     path = write_atomic(tmp_path / "data", "words", sorted(set(rows)))
     seen = []
-    monkeypatch.setattr(quick_start, "make_candidate_lists", lambda matrix, *_, **__: seen.append(matrix.shape) or [])
+    monkeypatch.setattr(pretrain, "make_candidate_lists", lambda matrix, *_, **__: seen.append(matrix.shape) or [])
     config = Config("UniversalMLP", "words", config_dict={"data_path": path, "train_stage": "pretrain"})
     store = type("Store", (), {"get": staticmethod(lambda name, key, make: make())})
-    quick_start.source_lists("words", None, {"data_path": path}, config, pipeline_from_config(config), store)
+    source = Config("BPR", "words", config_dict={"data_path": path})
+    pretrain.source_lists(source, config, pipeline_from_config(config), store)
     assert seen == [(21, 7)]  # with the padding
 
 
 def test_every_key_of_the_properties_is_in_the_table():
-    from recbole_universal.plugin.config_hooks import _own_keys
+    from recbole_universal.plugin.config_hooks import _plugin_keys
 
     tables = {**settings.KEYS, **settings.MODEL_KEYS["UniversalMLP"], **settings.MODEL_KEYS["UniversalInterpolation"]}
-    assert _own_keys() <= {*tables, "base_model"}  # which base_class reads
+    assert _plugin_keys() <= {*tables, "base_model"}  # which base_class reads
 
 
 # ---- baselines of the table
 
 
 def test_baselines_get_the_keys_of_data_split_and_evaluation_alone(tiny, small_config, monkeypatch):
-    calls = {}
+    configs = {}
 
-    def recbole_run(model, dataset, config_file_list, config_dict, saved, **_):
-        calls[model] = Config(model, dataset, config_file_list, dict(config_dict)), list(sys.argv)
+    def run_recbole(config, saved):
+        configs[config["model"]] = config
         return {"test_result": {}}
 
-    monkeypatch.setattr(quick_start, "recbole_run", recbole_run)
+    monkeypatch.setattr(quick_start, "run_recbole", run_recbole)
     arguments = ["run", "--train_stage=in_domain", "--universal_features=['proximity']", "--topk=[3]", "--epochs=7"]
     monkeypatch.setattr("sys.argv", arguments)
     keys = {**tiny, **small_config, "learning_rate": 0.5, "train_batch_size": 3, "valid_metric": "NDCG@3"}
-    keys |= {"universal_peers": ["Pop", "BPR"], "val_interval": {"rating": "[2,inf)"}, "seed": 5}
+    keys |= {"universal_baselines": ["Pop", "BPR"], "val_interval": {"rating": "[2,inf)"}, "seed": 5}
     results = quick_start.run("UniversalMLP", "tiny", config_dict=keys, saved=False)
     assert [result["model"] for result in results] == ["UniversalMLP", "Pop", "BPR"] and sys.argv == arguments
-    config, argv = calls["BPR"]
-    stock = Config("BPR", "tiny", config_dict=dict(tiny, topk=[3], valid_metric="NDCG@3"))
+    config = configs["BPR"]
     monkeypatch.setattr("sys.argv", ["x"])
     stock = Config("BPR", "tiny", config_dict=dict(tiny))
     for key in ("learning_rate", "epochs", "train_batch_size", "train_stage", "universal_features", "stopping_step"):
         assert config[key] == stock[key], key
     assert config["topk"] == [3] and config["valid_metric"] == "NDCG@3" and config["seed"] == 5
     assert config["val_interval"] == {"rating": "[2,inf)"} and config["data_path"] == stock["data_path"]
-    assert argv == ["run"]
 
 
 def test_an_in_domain_run_with_proximity_ends_with_the_table(tiny, small_config, monkeypatch, capsys, tmp_path):
@@ -197,19 +195,19 @@ def test_an_in_domain_run_with_proximity_ends_with_the_table(tiny, small_config,
     (tmp_path / "tiny.yaml").write_text(__import__("yaml").safe_dump(given))
     arguments = ["run", "--train_stage=in_domain", "--universal_features=['proximity']", "--config_files=tiny.yaml"]
     monkeypatch.setattr("sys.argv", arguments)
-    quick_start.main()
+    cli.run_script()
     rows = [line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert rows[2:] == ["UniversalMLP", "Pop", "ItemKNN"]
 
 
 @pytest.mark.parametrize(
-    ("peers", "message"),
+    ("name", "message"),
     [("SASRec", "needs a split in time"), ("UniversalInterpolation", "base_model"), ("XGBoost", "cannot be")],
 )
-def test_a_baseline_that_cannot_run_is_told_before_training(tiny, small_config, monkeypatch, peers, message):
-    monkeypatch.setattr(quick_start, "recbole_run", lambda **_: pytest.fail("a model was trained"))
-    with pytest.raises(ValueError, match=f"universal_peers: .*{message}"):
-        quick_start.run("UniversalMLP", "tiny", config_dict={**tiny, **small_config, "universal_peers": peers})
+def test_a_baseline_that_cannot_run_is_refused_before_training(tiny, small_config, monkeypatch, name, message):
+    monkeypatch.setattr(quick_start, "run_recbole", lambda *_: pytest.fail("a model was trained"))
+    with pytest.raises(ValueError, match=f"universal_baselines: .*{message}"):
+        quick_start.run("UniversalMLP", "tiny", config_dict={**tiny, **small_config, "universal_baselines": name})
 
 
 def test_a_baseline_reads_the_file_as_the_model_does(small_config, tmp_path):
@@ -218,7 +216,12 @@ def test_a_baseline_reads_the_file_as_the_model_does(small_config, tmp_path):
     names = ['"Heroes', "NA", "null", *(f"i{i}" for i in range(17))]
     rows = [(f"u{u}", names[i]) for u in range(40) for i in rng.choice(20, 8, replace=False)]
     path = write_atomic(tmp_path / "data", "odd", rows)
-    keys = {"data_path": path, **small_config, "train_stage": "zero_shot", "universal_peers": ["Pop", "UniversalMLP"]}
+    keys = {
+        "data_path": path,
+        **small_config,
+        "train_stage": "zero_shot",
+        "universal_baselines": ["Pop", "UniversalMLP"],
+    }
     keys = {key: value for key, value in keys.items() if key not in ("universal_features", "universal_feature_args")}
     keys["topk"], keys["valid_metric"] = [20], "Recall@20"  # every item: each model finds all
     results = quick_start.run("UniversalMLP", "odd", config_dict=keys, saved=False)
@@ -278,7 +281,7 @@ def test_names_that_were_imported_before_the_plugin(tiny, small_config, tmp_path
 
 
 def test_a_dataset_saved_by_stock_settings_is_used_again(tiny, monkeypatch):
-    """Without universal keys a saved data set has none, and fits."""
+    """Without universal keys a saved dataset has none, and fits."""
     keys = {**tiny, "save_dataset": True, "gpu_id": ""}
     config = Config("BPR", "tiny", config_dict=dict(keys))
     for key in (*settings.KEYS, "unseen_users", "unseen_items", "eval_users", "eval_items"):
@@ -286,7 +289,7 @@ def test_a_dataset_saved_by_stock_settings_is_used_again(tiny, monkeypatch):
     saved = create_dataset(config)
     from recbole.data.dataset import Dataset
 
-    monkeypatch.setattr(Dataset, "_from_scratch", lambda self: pytest.fail("the saved data set was not used"))
+    monkeypatch.setattr(Dataset, "_from_scratch", lambda self: pytest.fail("the saved dataset was not used"))
     again = create_dataset(Config("BPR", "tiny", config_dict=dict(keys)))
     assert again.inter_num == saved.inter_num == 480
 
@@ -478,24 +481,3 @@ def test_histories_of_held_out_rows_are_no_repeated_pairs(tmp_path, small_config
     (tmp_path / "steps" / "steps.inter").rename(tmp_path / "steps" / "steps.test.inter")
     loaders("UniversalMLP", keys, "steps")
     assert "1 pairs" in caplog.text or "1 pair " in caplog.text
-
-
-# ---- the command line
-
-
-def test_run_is_the_script_of_the_repository(monkeypatch):
-    seen = []
-    monkeypatch.setattr(quick_start, "main", lambda: seen.append(list(sys.argv)))
-    monkeypatch.setattr("sys.argv", ["python -m recbole_universal", "run", "--dataset=tiny", "--topk=[5]"])
-    with pytest.raises(SystemExit) as stop:
-        command_line.main()
-    assert stop.value.code == 0 and seen == [["python -m recbole_universal run", "--dataset=tiny", "--topk=[5]"]]
-
-
-@pytest.mark.parametrize(("script", "hint"), [("run_hyper.py", True), ("mine.py", False)])
-def test_where_the_scripts_of_recbole_are(monkeypatch, script, hint):
-    monkeypatch.setattr("sys.argv", ["python -m recbole_universal", script])
-    with pytest.raises(SystemExit) as stop:
-        command_line.main()
-    first = str(stop.value).splitlines()[0]
-    assert f"there is no script [{script}]" in first and ("github.com/RUCAIBox/RecBole" in first) == hint

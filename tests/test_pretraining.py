@@ -21,7 +21,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 import recbole_universal
 from recbole_universal import UniversalMLP, UniversalRanker
-from recbole_universal.app import quick_start
+from recbole_universal.app import pretrain
 from recbole_universal.checkpoint import Pretrained, load_pretrained
 from recbole_universal.files import locked_folder
 from recbole_universal.plugin import loader
@@ -183,7 +183,7 @@ def test_two_trainings_do_not_share_a_folder(sources, tmp_path):
 def test_a_model_of_another_program_is_refused_before_the_work(sources, tmp_path, monkeypatch):
     (tmp_path / "model" / "model").mkdir(parents=True)
     (tmp_path / "model" / "model" / "model.json").write_text("{}")
-    monkeypatch.setattr(quick_start, "source_lists", None)
+    monkeypatch.setattr(pretrain, "source_lists", None)
     with pytest.raises(FileExistsError, match="is not a model of recbole_universal"):
         recbole_universal.pretrain(config_dict=sources)
 

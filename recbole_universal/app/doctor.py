@@ -1,4 +1,4 @@
-"""``python -m recbole_universal doctor``: what is installed, what was mended in RecBole, and a ten-second self-test."""
+"""The report of the command ``doctor``: installed versions, patches of RecBole, and a self-test of ten seconds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LIBRARIES = (
 )
 
 
-def main() -> int:
+def report() -> int:
     """Print the report.
 
     Returns:
@@ -36,12 +36,12 @@ def main() -> int:
 
     devices = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
     print(f"Devices: cpu ({torch.get_num_threads()} threads)" + "".join(f", cuda ({name})" for name in devices))
-    import recbole.quick_start  # noqa: F401  so that what is mended on import has been
+    import recbole.quick_start  # noqa: F401  its import applies the patches
 
-    print("Repairs of RecBole (details: recbole_universal/plugin/compat.py):")
+    print("Patches of RecBole (details: recbole_universal/plugin/compat):")
     for patch in compat.applied():
         issues = f" ({', '.join(patch.upstream)})" if patch.upstream else ""
-        print(f"  {patch.name}, {patch.state}: {patch.mends}{issues}")
+        print(f"  {patch.name}, {patch.state}: {patch.fixes}{issues}")
     print("Shipped models:")
     for name in shipped():
         print(f"  {name}: {len(load_pretrained(name).card['sources'])} sources")
@@ -56,7 +56,7 @@ def _version(name: str) -> str:
 
 
 def _self_test() -> int:
-    """Rank a small matrix with two communities: everyone should be shown items of their own."""
+    """Rank a small matrix with two communities: all users should get items of their community."""
     import numpy as np
     import scipy.sparse as sp
 
@@ -67,9 +67,9 @@ def _self_test() -> int:
     community = rng.integers(0, 2, 200)
     likes = rng.random((200, 60)) < np.where(community[:, None] == np.arange(60) % 2, 0.3, 0.02)
     items, _ = UniversalRanker(sp.csr_matrix(likes.astype(np.float32))).top_k(np.arange(200), 5)
-    own = float((items % 2 == community[:, None]).mean())
-    passed = own > 0.95
+    share = float((items % 2 == community[:, None]).mean())
+    passed = share > 0.95
     outcome = "passed" if passed else "FAILED"
-    print(f"Self-test: {own:.0%} of recommended items are of the user's own community: {outcome}", end=" ")
+    print(f"Self-test: {share:.0%} of recommended items are of the user's community: {outcome}", end=" ")
     print(f"({time.perf_counter() - start:.1f} s)")
     return 0 if passed else 1

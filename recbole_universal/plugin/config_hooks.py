@@ -1,6 +1,6 @@
-"""The plugin's part in RecBole's `Config`: defaults, forms of keys, settings that a checkpoint brings.
+"""Hooks into RecBole's `Config`: defaults, valid values of keys, settings of a checkpoint.
 
-Each public function stands in the place of the method of `Config` that has its name, and takes that method first.
+Each public function replaces the method of `Config` that has its name. Its first argument is that method.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from recbole.config import Config
 from recbole.utils import ModelType
 from recbole.utils.argument_list import dataset_arguments
 
-from recbole_universal.checkpoint import load_pretrained
 from recbole_universal.features.pipeline import features_of
 from recbole_universal.plugin import settings
 from recbole_universal.plugin.base_model import base_class, read_base_checkpoint
+from recbole_universal.plugin.pretrained_model import pretrained_model
 from recbole_universal.plugin.universal_interpolation import UniversalInterpolation
 from recbole_universal.plugin.universal_mlp import UniversalMLP
 
-# Keys about one run and its machine, which a run that starts from a checkpoint does not take over.
+# Keys about one run and its machine. A run that starts from a checkpoint does not take them over.
 _RUN_KEYS = (
     "model",
     "gpu_id",
@@ -42,14 +42,14 @@ _RUN_KEYS = (
     "ip",
     "port",
     "eval_batch_size",
-    "universal_peers",
+    "universal_baselines",
 )
 # User-item pairs in an evaluation batch; RecBole's 4096 means one user a batch.
 _EVAL_BATCH_SIZE = 2**19
 
 
 def properties_dir() -> Path:
-    """Folder of the yaml defaults: inside the installed package, or beside it in a checkout."""
+    """Folder of the yaml defaults: inside the installed package, or next to it in a checkout."""
     package = Path(__file__).resolve().parents[1]
     installed = package / "properties"
     return installed if installed.is_dir() else package.parent / "properties"
@@ -60,14 +60,14 @@ def update_internal_config_dict(stock: Callable, config: Config, file: str) -> d
     loaded = stock(config, file)
     if os.path.basename(file) == "overall.yaml":
         stock(config, str(properties_dir() / "overall_universal.yaml"))
-        own = properties_dir() / "model" / f"{config.model}.yaml"
-        if own.is_file():  # before a base model's own, whose keys are others
-            stock(config, str(own))
+        defaults = properties_dir() / "model" / f"{config.model}.yaml"
+        if defaults.is_file():  # before the defaults of a base model, which have other keys
+            stock(config, str(defaults))
     return loaded
 
 
 def load_internal_config_dict(stock: Callable, config: Config, model: str, model_class: Any, dataset: str) -> None:
-    """The defaults of a model; those of its base for an interpolation."""
+    """The defaults of a model. An interpolation takes the defaults of its base model."""
     if model != UniversalInterpolation.__name__:
         stock(config, model, model_class, dataset)
         return
@@ -82,20 +82,20 @@ class _Text(str):
 
 def convert_config_dict(stock: Callable, config: Config, config_dict: dict[str, Any]) -> dict[str, Any]:
     """RecBole evaluates every text as Python; texts of the plugin's keys wait for :func:`get_model_and_dataset`."""
-    own = {k: v for k, v in config_dict.items() if k in settings.OWN_KEYS and isinstance(v, str)}
-    config_dict.update(stock(config, {key: value for key, value in config_dict.items() if key not in own}))
-    config_dict.update((key, _Text(value)) for key, value in own.items())
+    texts = {k: v for k, v in config_dict.items() if k in settings.PLUGIN_KEYS and isinstance(v, str)}
+    config_dict.update(stock(config, {key: value for key, value in config_dict.items() if key not in texts}))
+    config_dict.update((key, _Text(value)) for key, value in texts.items())
     return config_dict
 
 
 def get_model_and_dataset(
     stock: Callable, config: Config, model: str | type | None, dataset: str | None
 ) -> tuple[str, type, str]:
-    """Names and class of the model; for an interpolation the class of its base."""
+    """Names and class of the model. An interpolation has the class of its base model."""
     given = config.external_config_dict
     name = model if model is not None else given.get("model")
     is_ours = (name if isinstance(name, str) else getattr(name, "__name__", "")) in settings.MODEL_KEYS
-    keys = settings.OWN_KEYS if is_ours else settings.KEYS
+    keys = settings.PLUGIN_KEYS if is_ours else settings.KEYS
     convert = Config._convert_config_dict.__wrapped__  # type: ignore[attr-defined]  # RecBole's own
     for key, text in given.items():
         if isinstance(text, _Text):
@@ -110,7 +110,7 @@ def get_model_and_dataset(
 
 
 def get_final_config_dict(stock: Callable, config: Config) -> dict[str, Any]:
-    """All settings, with the plugin's keys checked and in their one form."""
+    """All settings. The plugin's keys are checked, and each is brought into one form."""
     _warn_of_misspelt(config)
     compare_saved()
     final = stock(config)
@@ -128,26 +128,26 @@ def compare_saved() -> None:
     dataset_arguments.extend(key for key in settings.DATA_KEYS if key not in dataset_arguments)
 
 
-@functools.cache  # read when first asked for, not on import
-def _own_keys() -> frozenset[str]:
+@functools.cache  # so that the import reads no file
+def _plugin_keys() -> frozenset[str]:
     files = [properties_dir() / "overall_universal.yaml", *(properties_dir() / "model").glob("*.yaml")]
     return frozenset(key for file in files for key in yaml.safe_load(file.read_text(encoding="utf-8")))
 
 
 def _warn_of_misspelt(config) -> None:
     is_ours = str(config.model).startswith("Universal")
-    known = _own_keys() if is_ours else settings.KEYS.keys()  # another model may well read a key like one of ours
-    for key in config.external_config_dict.keys() - config.internal_config_dict.keys() - _own_keys():
+    known = _plugin_keys() if is_ours else settings.KEYS.keys()  # another model may read a similar key of its own
+    for key in config.external_config_dict.keys() - config.internal_config_dict.keys() - _plugin_keys():
         near = difflib.get_close_matches(str(key), known, 1, cutoff=0.85)
         if near:
             message = f"Nothing reads the config key [{key}]; did you mean [{near[0]}]?"
             if is_ours:
-                raise ValueError(message)  # the run would not be the one that was asked for
+                raise ValueError(message)  # the run would ignore a setting of the user
             warnings.warn(message, stacklevel=5)
 
 
 def _take_over_checkpoint(given: dict) -> None:
-    """Add the settings that the model of ``base_checkpoint`` was run with, where the user gives none."""
+    """Take over the settings of the run that saved ``base_checkpoint``, where the user gives none."""
     keys = settings.MODEL_KEYS[UniversalInterpolation.__name__]
     if not settings.value("base_checkpoint", given.get("base_checkpoint"), keys):
         return
@@ -164,14 +164,14 @@ def _take_over_checkpoint(given: dict) -> None:
 
 
 def _pretrained_settings(config: dict, given: dict) -> dict:
-    """Features and network of the pre-trained model; a different setting of the user's is a contradiction."""
-    schema = load_pretrained(config["pretrained"]).schema
+    """Features and network of the pre-trained model. A different setting of the user is an error."""
+    schema = pretrained_model(config["pretrained"]).schema
     names, arguments = features_of(schema["features"])
-    own = {"universal_features": names, "universal_feature_args": arguments, **schema["network"]}
-    for key, value in own.items():
+    settings_of_model = {"universal_features": names, "universal_feature_args": arguments, **schema["network"]}
+    for key, value in settings_of_model.items():
         if key in given and given[key] != value and not (key == "universal_feature_args" and not given[key]):
             raise ValueError(
                 f"{key}: {given[key]!r} is set, but the pre-trained model [{config['pretrained']}] was made with "
                 f"{value!r}. Leave the key out, or set train_stage: in_domain to train a model of your own."
             )
-    return own
+    return settings_of_model

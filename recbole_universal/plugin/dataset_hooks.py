@@ -1,42 +1,39 @@
-"""The plugin's part in how RecBole makes datasets, samplers, loaders and transforms.
+"""Hooks into RecBole's functions that make datasets, samplers, loaders and transforms.
 
-Each public function stands in the place of the RecBole function that has its name, and takes that function first.
+Each hook replaces the RecBole function that has its name. Its first argument is that function.
 """
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import sys
-import types
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import recbole.data.dataset as recbole_datasets
 import recbole.data.utils
 from recbole.config import Config
 from recbole.data.dataset import Dataset
-from recbole.model.abstract_recommender import ContextRecommender
-from recbole.model.layers import ContextSeqEmbLayer
 from recbole.utils import ModelType
 
-from recbole_universal.features.fields import column
 from recbole_universal.plugin import settings
-from recbole_universal.plugin.atomic_file import reading_checked
 from recbole_universal.plugin.base_model import base_class
 from recbole_universal.plugin.config_hooks import compare_saved
-from recbole_universal.plugin.dataset import UniversalDataset, pipeline_from_config, universal_dataset_class
+from recbole_universal.plugin.dataset import UniversalDataset, universal_dataset_class
+from recbole_universal.plugin.dataset_checks import (
+    checked_dataset,
+    checks_all_models,
+    model_class,
+    warn_of_threshold,
+    warn_of_unread,
+)
 from recbole_universal.plugin.loader import CandidateListDataLoader
 from recbole_universal.plugin.sampler import SeenItemsSampler
+from recbole_universal.plugin.swapped import swapped
 from recbole_universal.plugin.transform import UniversalTransform
 from recbole_universal.plugin.universal_interpolation import UniversalInterpolation
 from recbole_universal.plugin.universal_mlp import UniversalMLP
 
-logger = logging.getLogger(__name__)
-
 
 def get_dataloader(stock: Callable, config: Config, phase: str) -> type:
-    """Candidate lists are no pairs with sampled negatives, so training on them has a loader of its own."""
+    """Training on candidate lists has its own loader. RecBole's loaders give pairs with sampled negatives."""
     if config["model"] == UniversalInterpolation.__name__:
         return stock({**config.final_config_dict, "model": base_class(config["base_model"]).__name__}, phase)
     if phase == "train" and config["model"] == UniversalMLP.__name__:
@@ -54,10 +51,10 @@ def create_samplers(stock: Callable, config: Config, dataset: Dataset, built_dat
     """A run that draws no negative items needs no sampler that could draw some."""
     try:
         return stock(config, dataset, built_datasets)
-    except ValueError:  # some user has had all items, so RecBole's sampler could draw none
+    except ValueError:  # a user has interacted with all items, so RecBole's sampler has no negative to draw
         if _draws_negatives(config):
             raise
-        with _swapped(recbole.data.utils, "Sampler", SeenItemsSampler):
+        with swapped(recbole.data.utils, "Sampler", SeenItemsSampler):  # it only lists the user's items
             return stock(config, dataset, built_datasets)
 
 
@@ -67,13 +64,13 @@ def create_dataset(stock: Callable, config: Config) -> Dataset:
     RecBole chooses the class by the model's name, so ours stands under that name for the length of the call.
     """
     compare_saved()
-    # A config out of an older checkpoint, or one that was changed since, is read once more.
+    # The config may be of an older checkpoint, or changed since it was made.
     config.final_config_dict.update(settings.read(config.final_config_dict, config["model"]))
     if not config["universal_features"]:
         if config["transform"] == "universal":
             UniversalTransform(config)  # raises: it says which key is missing
         if config["model"] != UniversalInterpolation.__name__:
-            return _checked_dataset(config, stock) if _checks_all else stock(config)
+            return checked_dataset(config, stock) if checks_all_models() else stock(config)
         dataset_class = _stock_dataset_class(config)
     else:
         if _asks_for_proximity(config) and config["model"] != UniversalMLP.__name__:
@@ -83,11 +80,11 @@ def create_dataset(stock: Callable, config: Config) -> Dataset:
                 "activity, cooccurrence, interaction."
             )
         if config["model"] != UniversalMLP.__name__:
-            _warn_of_unread(config)
+            warn_of_unread(config)
         dataset_class = universal_dataset_class(_stock_dataset_class(config))
-    with _swapped(recbole_datasets, f"{config['model']}Dataset", dataset_class):
-        dataset = _checked_dataset(config, stock)
-    _warn_of_threshold(config)
+    with swapped(recbole_datasets, f"{config['model']}Dataset", dataset_class):
+        dataset = checked_dataset(config, stock)
+    warn_of_threshold(config)
     return dataset
 
 
@@ -107,143 +104,9 @@ def _asks_for_proximity(config: Config) -> bool:
     return "proximity" in (config["universal_features"] or ())
 
 
-#: Whether the data sets of RecBole's own models are checked too.
-_checks_all = False
-
-
-@contextlib.contextmanager
-def checking_all_models() -> Iterator[None]:
-    """Check what the files hold and the keys ask of them for RecBole's own models as for those of this package."""
-    with _swapped(sys.modules[__name__], "_checks_all", True), reading_checked():
-        yield
-
-
-def _checked_dataset(config: Config, stock: Callable) -> Dataset:
-    """The data set, or a sentence that says which key and what in the data do not go together."""
-    threshold = config["threshold"] or {}
-    try:
-        dataset = stock(config)
-    except ValueError as error:
-        for field in threshold:
-            if f"[{field}] not in inter_feat" in str(error):
-                raise ValueError(_not_loaded(config, f"threshold: {threshold}", field)) from error
-        for field in config["val_interval"] or {}:
-            if f"[{field}] not defined in dataset" in str(error):
-                what = f"val_interval: {config['val_interval']}"
-                raise ValueError(_not_loaded(config, what, field)) from error
-        raise
-    if _checks_all and len(dataset.inter_feat) < 2:  # RecBole counts operations at the second one
-        raise ValueError(
-            f"Data set [{config['dataset']}] has one interaction after RecBole's filters; a run needs at least two, to "
-            "train and to test."
-        )
-    _check_labels(config, dataset)
-    needed = config["eval_args"]["order"] == "TO" and not config["benchmark_filename"]
-    if needed and dataset.time_field not in dataset.inter_feat:
-        raise ValueError(_not_loaded(config, "eval_args: {order: TO}", dataset.time_field))
-    return dataset
-
-
-def _check_labels(config: Config, dataset: Dataset) -> None:
-    """A context-aware model that draws no negative items learns from labels of both kinds."""
-    drawn = (config["train_neg_sample_args"] or {}).get("distribution", "none") != "none"
-    if config["MODEL_TYPE"] != ModelType.CONTEXT or drawn:
-        return
-    label = dataset.label_field
-    if label not in dataset.inter_feat:
-        raise ValueError(
-            f"threshold: [{_model_class(config).__name__}] learns from labels, and the data set [{config['dataset']}] "
-            f"has no column [{label}] (key LABEL_FIELD); make labels of a loaded column, e.g. threshold: {{rating: 4}}."
-        )
-    of_two = {metric.lower() for metric in config["metrics"]} & {"auc", "gauc"}
-    labels = dataset.inter_feat[label]
-    if of_two and labels.min() == labels.max():
-        raise ValueError(
-            f"threshold: with {config['threshold']} every row of data set [{config['dataset']}] has the label "
-            f"{int(labels.max())}; {sorted(of_two)} (key metrics) need rows of both kinds."
-        )
-
-
-def _not_loaded(config: Config, what: str, field: str) -> str:
-    loaded = [config["USER_ID_FIELD"], config["ITEM_ID_FIELD"], field]
-    return (
-        f"{what} needs the field [{field}], which is not loaded from the .inter file of data set "
-        f"[{config['dataset']}]; load it with load_col: {{inter: [{', '.join(map(str, loaded))}]}}."
-    )
-
-
-def _warn_of_threshold(config: Config) -> None:
-    general = config["MODEL_TYPE"] in (ModelType.GENERAL, ModelType.TRADITIONAL)
-    if not general or not config["threshold"] or not set(config["eval_args"]["mode"].values()) - {"labeled"}:
-        return
-    if config["model"] not in (UniversalMLP.__name__, UniversalInterpolation.__name__):
-        return
-    logger.warning(
-        "threshold: %s labels the rows of data set [%s] and keeps them all; %s reads no labels, so every row counts "
-        "as a positive. val_interval with load_col keeps the rows of high values alone.",
-        config["threshold"],
-        config["dataset"],
-        config["model"],
-    )
-
-
-def _warn_of_unread(config: Config) -> None:
-    """Say that a model computes universal columns and reads none, or refuse columns that it would misread.
-
-    What a model reads is seen by its class: RecBole's context-aware models and those with ``ContextSeqEmbLayer`` read
-    ``numerical_features``; its other models read no float columns. Of a model outside RecBole nothing is said.
-    """
-    model = _model_class(config)
-    dims = pipeline_from_config(config).dims
-    columns = {column(side, family) for family, sides in dims.items() for side, dim in sides.items() if dim}
-    layers = vars(sys.modules[model.__module__]).values()
-    if issubclass(model, ContextRecommender) or any(layer is ContextSeqEmbLayer for layer in layers):
-        if not columns & set(config["numerical_features"] or ()):
-            logger.warning(
-                "universal_features: [%s] reads none of the columns %s: name those that it shall read in "
-                "numerical_features.",
-                model.__name__,
-                sorted(columns),
-            )
-    elif model.__module__.startswith("recbole.model."):
-        for key, value in config.final_config_dict.items():
-            named = columns & {one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)}
-            if named and key != "numerical_features":
-                raise ValueError(
-                    f"{key}: {sorted(named)} are universal columns, which hold several numbers, and [{model.__name__}] "
-                    "cannot read such; context-aware models (FM, DeepFM, DCN, ...), DIN and DIEN can."
-                )
-        logger.warning(
-            "universal_features: [%s] reads no columns, so they are computed and change nothing. Context-aware models "
-            "(FM, DeepFM, DCN, ...), DIN and DIEN read those named in numerical_features, UniversalMLP reads all.",
-            model.__name__,
-        )
-
-
-@contextlib.contextmanager
-def _swapped(module: types.ModuleType, name: str, value: Any) -> Iterator[None]:
-    """For the length of one call, let RecBole find a value of ours under a name in one of its modules."""
-    had = getattr(module, name, None)
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        if had is None:
-            delattr(module, name)
-        else:
-            setattr(module, name, had)
-
-
-def _model_class(config: Config) -> type:
-    """The class of the model, or of the base of an interpolation."""
-    if config["model"] == UniversalInterpolation.__name__:
-        return base_class(config["base_model"])
-    return config.model_class
-
-
 def _stock_dataset_class(config: Config) -> type:
-    """The class that RecBole would take for the model, or for the base of an interpolation."""
-    name = _model_class(config).__name__
+    """Dataset class that RecBole takes for the model, or for the base model of an interpolation."""
+    name = model_class(config).__name__
     by_type = {ModelType.SEQUENTIAL: "SequentialDataset", ModelType.KNOWLEDGE: "KnowledgeBasedDataset"}
     if config["MODEL_TYPE"] == ModelType.DECISIONTREE:
         raise ValueError(

@@ -9,8 +9,9 @@ import recbole
 import torch
 from recbole.trainer import Trainer
 
-from recbole_universal.checkpoint import load_pretrained, save_pretrained
+from recbole_universal.checkpoint import save_pretrained
 from recbole_universal.plugin.loader import CandidateListDataLoader
+from recbole_universal.plugin.pretrained_model import pretrained_model
 from recbole_universal.ranking.list_loss import refuse_divergence
 
 
@@ -68,7 +69,7 @@ class UniversalMLPTrainer(Trainer):
             "command": f"train_stage: {self.config['train_stage']}",
         }
         if self.config["train_stage"] == "finetune":
-            card["sources"] += load_pretrained(self.config["pretrained"]).card.get("sources", [])
+            card["sources"] += pretrained_model(self.config["pretrained"]).card.get("sources", [])
             card["description"] = f"[{self.config['pretrained']}], fine-tuned on one dataset."
         save_pretrained(folder, weights, {"features": self.model.schema, "network": self.model.scorer.arguments}, card)
         if verbose:

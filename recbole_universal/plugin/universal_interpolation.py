@@ -13,10 +13,10 @@ import torch
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import EvaluatorType, InputType, ModelType
 
-from recbole_universal.checkpoint import load_pretrained
 from recbole_universal.features.pipeline import pipeline_of
 from recbole_universal.plugin.base_model import base_class
 from recbole_universal.plugin.dataset import training_matrix
+from recbole_universal.plugin.pretrained_model import pretrained_model
 from recbole_universal.plugin.shared_features import shared_features
 from recbole_universal.plugin.universal_mlp import check_ids
 from recbole_universal.ranking.mixing import mix, to_space
@@ -85,7 +85,7 @@ class UniversalInterpolation(AbstractRecommender):
 
     def _load_universal(self, config: Any, matrix: sp.csr_matrix) -> RankingNetwork:
         """The pre-trained network with the features of the training interactions."""
-        pretrained = load_pretrained(config["pretrained"])
+        pretrained = pretrained_model(config["pretrained"])
         pipeline = pipeline_of(
             pretrained.schema["features"],
             seed=config["seed"],

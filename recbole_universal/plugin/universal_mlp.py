@@ -10,8 +10,8 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.model.loss import BPRLoss
 from recbole.utils import InputType
 
-from recbole_universal.checkpoint import load_pretrained
 from recbole_universal.features.fields import LIST_LABEL, column
+from recbole_universal.plugin.pretrained_model import pretrained_model
 from recbole_universal.ranking.list_loss import list_loss
 from recbole_universal.ranking.network import UniversalNetwork
 from recbole_universal.ranking.ranking_network import RankingNetwork
@@ -74,7 +74,7 @@ class UniversalMLP(GeneralRecommender):
         self.scorer.attach(features)
 
     def _load_pretrained(self, name: str) -> None:
-        pretrained = load_pretrained(name)
+        pretrained = pretrained_model(name)
         refuse_other_schema(pretrained.schema["features"], self.schema, f"pretrained: [{name}]")
         self.scorer.load_state_dict(pretrained.state_dict)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import shutil
 
 import fresh
 import pytest
@@ -10,8 +10,9 @@ import yaml
 from conftest import write_atomic
 from recbole.config import Config
 
-from recbole_universal import __main__ as command_line
-from recbole_universal.app import quick_start
+from recbole_universal import checkpoint
+from recbole_universal.app import checks, cli, quick_start
+from recbole_universal.app.results_table import table
 from recbole_universal.plugin import config_hooks
 
 
@@ -29,7 +30,7 @@ def run_script(*arguments):
     return fresh.run(script, *arguments)
 
 
-def test_table_of_the_model_and_its_peers(config_file):
+def test_table_of_the_model_and_its_baselines(config_file):
     result = run_script(f"--config_files={config_file}")
     assert result.returncode == 0, result.stderr
     lines = result.stdout.strip().splitlines()[-5:]
@@ -42,14 +43,6 @@ def test_a_stock_model_and_a_key(config_file):
     assert result.returncode == 0, result.stderr
     table = result.stdout.strip().splitlines()[-3:]
     assert "Recall@5" in table[0] and table[2].startswith("| Pop |")
-
-
-def test_help_names_every_argument_of_recbole():
-    result = run_script("--help")
-    assert result.returncode == 0
-    for name in ("model", "dataset", "config_files", "nproc", "ip", "port", "world_size", "group_offset"):
-        assert f"--{name}" in result.stdout
-    assert "UniversalMLP.yaml" in result.stdout
 
 
 def test_a_config_file_that_is_not_there():
@@ -71,15 +64,34 @@ def test_a_config_file_that_is_not_there():
 def test_a_config_file_that_is_no_yaml_of_keys(tmp_path, monkeypatch, content, message):
     (tmp_path / "bad.yaml").write_bytes(content)
     monkeypatch.setattr("sys.argv", ["run_recbole_universal.py", f"--config_files={tmp_path / 'bad.yaml'}"])
-    with pytest.raises(SystemExit, match=f"^--config_files: \\[.*bad.yaml\\] {message}.*\\.$"):
-        quick_start.main()
+    with pytest.raises(
+        SystemExit, match=f"^run_recbole_universal.py: --config_files: \\[.*bad.yaml\\] {message}.*\\.$"
+    ):
+        cli.run_script()
 
 
 def test_run_leaves_the_callers_dict_alone(tiny, small_config):
-    settings = {**tiny, **small_config, "universal_peers": []}
+    settings = {**tiny, **small_config, "universal_baselines": []}
     before = dict(settings)
     (result,) = quick_start.run("UniversalMLP", "tiny", config_dict=settings, saved=False)
     assert settings == before and result["model"] == "UniversalMLP" and result["seconds"] > 0
+
+
+def test_a_zero_shot_run_reads_its_config_and_its_checkpoint_once(tiny, tmp_path, monkeypatch, capsys):
+    """Each baseline has a Config of its own; with UniversalMLP among them the checkpoint is still read once."""
+    configs, checkpoints = [], []
+    init, weights = Config.__init__, checkpoint._read_weights
+    monkeypatch.setattr(Config, "__init__", lambda self, *a, **k: configs.append(a) or init(self, *a, **k))
+    monkeypatch.setattr(checkpoint, "_read_weights", lambda *a, **k: checkpoints.append(a) or weights(*a, **k))
+    shutil.copytree(checkpoint._SHIPPED / "universal-base", tmp_path / "model")  # no other test has read it
+    given = ["--dataset=tiny", f"--data_path={tiny['data_path']}", "--state=ERROR", "--pretrained=model"]
+    monkeypatch.setattr("sys.argv", ["run_recbole_universal.py", *given, "--universal_baselines=[]"])
+    assert cli.run_script() == 0
+    assert len(configs) == 1 and len(checkpoints) == 1
+    monkeypatch.setattr("sys.argv", ["run_recbole_universal.py", *given, "--universal_baselines=['Pop','ItemKNN']"])
+    assert cli.run_script() == 0
+    assert len(configs) == 1 + 3 and len(checkpoints) == 1
+    assert "| ItemKNN |" in capsys.readouterr().out
 
 
 def test_a_validation_metric_that_is_not_computed(tiny, small_config):
@@ -88,40 +100,24 @@ def test_a_validation_metric_that_is_not_computed(tiny, small_config):
 
 
 def test_table_without_results():
-    assert "No test result" in quick_start.table([{"model": "BPR", "seconds": 1.0}])
+    assert "No test result" in table([{"model": "BPR", "seconds": 1.0}])
 
 
 @pytest.mark.parametrize(
-    ("peers", "message"), [(["Foo"], r"no model \[Foo\]"), ("Foo", r"no model \[Foo\]"), (3, "list")]
+    ("given", "message"), [(["Foo"], r"no model \[Foo\]"), ("Foo", r"no model \[Foo\]"), (3, "list")]
 )
-def test_peers_are_checked_before_anything_is_trained(tiny, small_config, monkeypatch, peers, message):
-    monkeypatch.setattr(quick_start, "recbole_run", lambda **_: pytest.fail("a model was trained"))
-    with pytest.raises(ValueError, match=f"universal_peers: .*{message}"):
-        quick_start.run("UniversalMLP", "tiny", config_dict={**tiny, **small_config, "universal_peers": peers})
+def test_baselines_are_checked_before_anything_is_trained(tiny, small_config, monkeypatch, given, message):
+    monkeypatch.setattr(quick_start, "run_recbole", lambda *_: pytest.fail("a model was trained"))
+    with pytest.raises(ValueError, match=f"universal_baselines: .*{message}"):
+        quick_start.run("UniversalMLP", "tiny", config_dict={**tiny, **small_config, "universal_baselines": given})
 
 
 @pytest.mark.parametrize("extra", [{"transform": "universal"}, {"metrics": ["NDCG"]}], ids=["transform", "metrics"])
-def test_peers_run_with_the_settings_of_the_model(tiny, small_config, extra):
-    settings = {**tiny, **small_config, "universal_peers": ["Pop"], **extra}
+def test_baselines_run_with_the_settings_of_the_model(tiny, small_config, extra):
+    settings = {**tiny, **small_config, "universal_baselines": ["Pop"], **extra}
     results = quick_start.run("UniversalMLP", "tiny", config_dict=settings, saved=False)
     assert [result["model"] for result in results] == ["UniversalMLP", "Pop"]
     assert all("ndcg@10" in result["test_result"] for result in results)
-
-
-def test_doctor_takes_no_arguments(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["python -m recbole_universal", "doctor", "foo"])
-    with pytest.raises(SystemExit) as stop:
-        command_line.main()
-    assert stop.value.code == 2
-    assert "takes no arguments, got ['foo']" in capsys.readouterr().err
-
-
-def test_doctor():
-    result = fresh.run("-m", "recbole_universal", "doctor")
-    assert result.returncode == 0, result.stdout + result.stderr
-    for part in ("Python 3", "torch ", "cpu (", "applied", "passed"):
-        assert part in result.stdout
-    assert "universal-base: 32 sources" in result.stdout and "FAILED" not in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -152,36 +148,19 @@ def test_mistakes_get_one_line(arguments, message, monkeypatch, tiny):
     given = [*(where if not "".join(arguments).count("--dataset") else where[1:]), *arguments]
     monkeypatch.setattr("sys.argv", ["run_recbole_universal.py", *given])
     with pytest.raises(SystemExit, match=message):
-        quick_start.main()
+        cli.run_script()
 
 
 @pytest.mark.parametrize("taken", ["log", "log_tensorboard", "saved"])
 def test_a_folder_that_cannot_be_written_gets_one_line_before_the_work(taken, monkeypatch, tiny, tmp_path):
-    monkeypatch.setattr(quick_start, "run", None)
+    monkeypatch.setattr(quick_start, "run_experiment", None)
     (tmp_path / taken).write_text("in the way")  # what a write-protected folder is to others, this is to root too
     arguments = ["--dataset=tiny", f"--data_path={tiny['data_path']}", "--state=ERROR", "--model=Pop"]
     line = rf"run_recbole_universal.py: cannot use \[\.?/?{taken}.*RecBole writes log/ and log_tensorboard/ into the"
     for more in ([], ["--nproc=2"]):
         monkeypatch.setattr("sys.argv", ["run_recbole_universal.py", *arguments, *more])
         with pytest.raises(SystemExit, match=line):
-            quick_start.main()
-
-
-@pytest.mark.parametrize("own", [False, True])
-def test_a_script_in_such_a_folder(own, monkeypatch, tmp_path):
-    (tmp_path / "log").write_text("in the way")
-    body = "open('log/x', 'w')" if own else "init_logger(Config('Pop', 'ml-100k'))"
-    (tmp_path / "mine.py").write_text(
-        f"from recbole.config import Config\nfrom recbole.utils import init_logger\n{body}\n"
-    )
-    monkeypatch.setattr("sys.argv", ["python -m recbole_universal", "mine.py"])
-    monkeypatch.setattr("sys.path", list(sys.path))
-    if own:  # an error of the script itself keeps its traceback
-        with pytest.raises(NotADirectoryError):
-            command_line.main()
-    else:
-        with pytest.raises(SystemExit, match=r"mine.py: cannot use \[.*log.*Not a directory"):
-            command_line.main()
+            cli.run_script()
 
 
 @pytest.mark.parametrize("header", ["", "u1\ti1", "user_id\titem_id", "user_id:token,item_id:token:x"])
@@ -190,7 +169,7 @@ def test_a_file_without_a_header_is_named_with_its_row(header, monkeypatch, tmp_
     (tmp_path / "odd" / "odd.inter").write_text(header + "\n")
     monkeypatch.setattr("sys.argv", ["run_recbole_universal.py", "--dataset=odd", f"--data_path={tmp_path}"])
     with pytest.raises(SystemExit, match=r"odd.inter\], row 1: must name the columns and their types"):
-        quick_start.main()
+        cli.run_script()
 
 
 ROWS = [f"u{user}\ti{(user + step) % 9}\t{1 + step % 5}" for user in range(12) for step in range(6)]
@@ -224,7 +203,7 @@ def test_a_wrong_split_or_filter_gets_one_line(key, message, model, monkeypatch,
     where = ["--dataset=tiny", f"--data_path={tiny['data_path']}", "--state=ERROR", f"--model={model}"]
     monkeypatch.setattr("sys.argv", ["run_recbole_universal.py", *where, f"--{key}"])
     with pytest.raises(SystemExit, match=f"run_recbole_universal.py: {message}"):
-        quick_start.main()
+        cli.run_script()
 
 
 def test_a_wrong_split_of_a_universal_model_is_refused_by_recbole_s_entry_too(tiny):
@@ -258,7 +237,7 @@ def test_a_bad_file_is_named_with_row_and_column(header, row, encoding, message,
     where = ["--dataset=odd", f"--data_path={tmp_path}", "--state=ERROR", f"--model={model}", columns]
     monkeypatch.setattr("sys.argv", ["run_recbole_universal.py", *where])
     with pytest.raises(SystemExit, match=rf"odd.inter\], {message}"):
-        quick_start.main()
+        cli.run_script()
 
 
 def test_a_folder_without_interactions_is_named(monkeypatch, tmp_path):
@@ -266,7 +245,7 @@ def test_a_folder_without_interactions_is_named(monkeypatch, tmp_path):
     (tmp_path / "odd" / "other.inter").write_text(HEADER)
     monkeypatch.setattr("sys.argv", ["run_recbole_universal.py", "--dataset=odd", f"--data_path={tmp_path}"])
     with pytest.raises(SystemExit, match=r"dataset: there is no file \[.*odd.inter\]; .*\['other.inter'\]"):
-        quick_start.main()
+        cli.run_script()
 
 
 @pytest.mark.parametrize("model", ["Pop", "UniversalMLP"])
@@ -277,7 +256,7 @@ def test_a_mark_of_unicode_changes_nothing(model, small_config, tmp_path):
         (tmp_path / "odd" / "odd.inter").write_bytes("\n".join([HEADER, *ROWS, ""]).encode(encoding))
         keys = {**small_config, "data_path": str(tmp_path), "epochs": 1, "topk": [3], "valid_metric": "NDCG@3"}
         keys |= {"universal_features": ["activity"]} if model == "UniversalMLP" else {"universal_features": None}
-        results += quick_start.run(model, "odd", config_dict={**keys, "universal_peers": []}, saved=False)
+        results += quick_start.run(model, "odd", config_dict={**keys, "universal_baselines": []}, saved=False)
     assert results[0]["test_result"] == results[1]["test_result"]
 
 
@@ -298,22 +277,22 @@ def test_data_that_is_too_small_gets_one_line(rows, model, message, monkeypatch,
     more = ["--topk=[1]", "--valid_metric=NDCG@1", "--state=ERROR"]
     monkeypatch.setattr("sys.argv", ["x", "--dataset=small", f"--data_path={path}", *more, *model])
     with pytest.raises(SystemExit, match=message):
-        quick_start.main()
+        cli.run_script()
 
 
 LABELLED = ["--metrics=['AUC']", "--valid_metric=AUC", "--load_col={'inter':['user_id','item_id','rating']}"]
 
 
 @pytest.mark.parametrize("threshold", [9, -9])
-def test_labels_of_one_kind_are_told_before_the_training(threshold, monkeypatch, tiny):
+def test_labels_of_one_kind_are_refused_before_the_training(threshold, monkeypatch, tiny):
     where = ["--dataset=tiny", f"--data_path={tiny['data_path']}", "--state=ERROR", "--model=FM", *LABELLED]
     monkeypatch.setattr("sys.argv", ["x", *where, f"--threshold={{'rating':{threshold}}}"])
     label = int(threshold < 0)
-    with pytest.raises(SystemExit, match=f"every row of data set .tiny. has the label {label}; .'auc'. .* both kinds"):
-        quick_start.main()
+    with pytest.raises(SystemExit, match=f"every row of dataset .tiny. has the label {label}; .'auc'. .* both kinds"):
+        cli.run_script()
 
 
-def test_a_training_without_a_usable_score_is_told(monkeypatch, tmp_path):
+def test_a_training_without_a_usable_score_is_explained(monkeypatch, tmp_path):
     """The held-out rows alone are of one kind, so no epoch has an AUC and no checkpoint is written."""
     for part, ratings in (("train", (1, 5)), ("valid", (5, 5)), ("test", (1, 5))):
         rows = [(f"u{user}", f"i{user % 7}", ratings[user % 2]) for user in range(20)]
@@ -323,17 +302,17 @@ def test_a_training_without_a_usable_score_is_told(monkeypatch, tmp_path):
     where = ["--dataset=odd", f"--data_path={path}", "--state=ERROR", "--show_progress=False", "--model=FM", *LABELLED]
     monkeypatch.setattr("sys.argv", ["x", *where, *more])
     with pytest.raises(SystemExit, match=r"no epoch had a validation score.*valid_metric.*\.pth\]; AUC needs"):
-        quick_start.main()
+        cli.run_script()
 
 
 def test_an_error_that_nobody_explains_keeps_its_traceback(monkeypatch, tiny):
     def fail(*_, **__):
         raise KeyError("a fault in the code")
 
-    monkeypatch.setattr(quick_start, "recbole_run", fail)
+    monkeypatch.setattr(quick_start, "run_recbole", fail)
     monkeypatch.setattr("sys.argv", ["x", "--dataset=tiny", f"--data_path={tiny['data_path']}", "--model=Pop"])
     with pytest.raises(KeyError):
-        quick_start.main()
+        cli.run_script()
 
 
 def test_files_that_recbole_does_not_read_are_no_matter(tmp_path):
@@ -341,18 +320,18 @@ def test_files_that_recbole_does_not_read_are_no_matter(tmp_path):
     (tmp_path / "odd" / "odd.inter").write_text("user_id:token\titem_id:token\n")
     (tmp_path / "odd" / "odd-old.inter").write_text("u1\ti1\n")
     config = Config("Pop", "odd", config_dict={"data_path": str(tmp_path)})
-    quick_start._check_folder(config)
+    checks.check_folder(config)
     (tmp_path / "odd" / "odd.one.inter").write_text("u1\ti1\n")
     config["benchmark_filename"] = ["one", "two", "three"]
     with pytest.raises(ValueError, match=r"odd\.one\.inter"):
-        quick_start._check_folder(config)
+        checks.check_folder(config)
 
 
-def test_a_misspelt_key_is_told(tiny):
+def test_a_misspelt_key_is_an_error_or_a_warning(tiny):
     """An error where the model is ours; a warning where another reader of the key may be about."""
     message = "interpolation_wieght.*did you mean .interpolation_weight"
     keys = {**tiny, "interpolation_wieght": 1}
     with pytest.raises(ValueError, match=message):
         Config("UniversalInterpolation", "tiny", config_dict={**keys, "base_model": "BPR"})
-    with pytest.warns(UserWarning, match="universal_pers.*did you mean .universal_peers"):
-        Config("BPR", "tiny", config_dict={**tiny, "universal_pers": []})
+    with pytest.warns(UserWarning, match="universal_baslines.*did you mean .universal_baselines"):
+        Config("BPR", "tiny", config_dict={**tiny, "universal_baslines": []})

@@ -1,4 +1,4 @@
-"""Recommendations from somebody's table: what is read, what is said, what is written."""
+"""Recommendations from a table of the user: reading, warnings, writing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from interactions_data import ROWS, lines, read, write
 
 import recbole_universal.checkpoint
 import recbole_universal.ranking.ranker
-from recbole_universal.app.recommend import main, recommend, write_recommendations
+from recbole_universal.app import cli
+from recbole_universal.app.recommend import recommend
+from recbole_universal.app.recommendation_files import write_recommendations
 from recbole_universal.checkpoint import Pretrained, save_pretrained
 from recbole_universal.features import FeaturePipeline
 from recbole_universal.ranking.network import UniversalNetwork
@@ -86,12 +88,15 @@ def test_fast_lists(monkeypatch, tmp_path, capsys):
     assert found["u3"] == ["i7"] and found["u4"] == ["i8"]
     assert len(found["stranger"]) == 1
     path = write(tmp_path / "x.csv", frame.to_csv(index=False))
-    assert main([str(path), "--fast", "--top-k", "2", "--output", str(tmp_path / "out.csv"), "--quiet"]) == 0
+    assert (
+        cli.main(["recommend", str(path), "--fast", "--top-k", "2", "--output", str(tmp_path / "out.csv"), "--quiet"])
+        == 0
+    )
     written = pd.read_csv(tmp_path / "out.csv")
     expected = recommend(path, top_k=2, fast=True, show_progress=False)
     pd.testing.assert_frame_equal(written, expected, check_dtype=False, rtol=1e-5)
     arguments = [str(path), "--fast", "--pretrained", "universal-paper", "--output", str(tmp_path / "no.csv")]
-    assert main(arguments) == 1
+    assert cli.main(["recommend", *arguments]) == 1
     assert "--fast): needs a model with the family [proximity]" in capsys.readouterr().err
     assert not (tmp_path / "no.csv").exists()
 
@@ -182,7 +187,7 @@ def test_ids_are_kept_as_written(tmp_path):
     [
         ({"top_k": 0}, "at least 1, got 0"),
         ({"top_k": 2.5}, "whole number"),
-        ({"top_k": 5}, "5 is more than the 4 items"),
+        ({"top_k": 5}, "5 is more than the number of items, 4"),
         ({"top_k": 1, "device": "tpu9"}, "knows no device 'tpu9'"),
         ({"top_k": 1, "users": []}, "no user"),
         ({"top_k": 1, "users": pd.DataFrame({"a": [1], "b": [2]})}, "no column is known to hold the users"),
@@ -195,7 +200,9 @@ def test_wrong_arguments(settings, message):
 
 def test_parquet_without_pyarrow(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    assert main([str(write(tmp_path / "x.csv", lines())), "--output", "out.parquet", "--top-k", "1"]) == 1
+    assert (
+        cli.main(["recommend", str(write(tmp_path / "x.csv", lines())), "--output", "out.parquet", "--top-k", "1"]) == 1
+    )
     assert not list(tmp_path.glob("*out.parquet*"))
 
 
@@ -209,7 +216,7 @@ def test_parquet_in_and_out(tmp_path):
     assert pairs == [(1, "a"), (1, "b"), (2, "a")] and "row 4 (no user id)" in said[0]
     frame[["user_id"]].iloc[:1].to_parquet(tmp_path / "users.parquet")
     arguments = [str(tmp_path / "x.parquet"), "--top-k", "1", "--output", "out.parquet", "--include-seen"]
-    assert main([*arguments, "--users", str(tmp_path / "users.parquet")]) == 0
+    assert cli.main(["recommend", *arguments, "--users", str(tmp_path / "users.parquet")]) == 0
     result = pd.read_parquet("out.parquet")
     assert result.to_dict("records") == [{"user": 1, "item": "a", "score": 2.0, "rank": 1}]
     (tmp_path / "folder").mkdir()
@@ -240,7 +247,9 @@ def test_the_command_line_writes_what_the_function_returns(tmp_path, capsys):
     path = write(tmp_path / "x.csv", lines(header="Kunde,Artikel"))
     write(tmp_path / "users.txt", "u3\nu1\n")
     names = ["--user-column", "Kunde", "--item-column", "Artikel"]
-    assert main([str(path), *names, "--top-k", "1", "--output", "out.csv", "--users", "users.txt"]) == 0
+    assert (
+        cli.main(["recommend", str(path), *names, "--top-k", "1", "--output", "out.csv", "--users", "users.txt"]) == 0
+    )
     assert (tmp_path / "out.csv").read_text() == "user,item,score,rank\nu3,c,1,1\nu1,c,1,1\n"
     out, err = capsys.readouterr()
     assert "Wrote 2 recommendations for 2 users to out.csv" in out
@@ -279,7 +288,7 @@ def test_files_of_users(tmp_path, content, expected):
         (["x.csv", "--output", "folder.csv"], "is a folder"),
         (["x.csv", "--output", "x.csv"], "is an input file"),
         (["x.csv", "--output", "out.csv", "--top-k", "0"], "at least 1"),
-        (["x.csv", "--output", "out.csv", "--top-k", "5"], "more than the 4 items"),
+        (["x.csv", "--output", "out.csv", "--top-k", "5"], "more than the number of items, 4"),
         (["x.csv", "--output", "out.csv", "--users", "none.txt"], "There is no file [none.txt]"),
     ],
 )
@@ -287,7 +296,7 @@ def test_errors_of_the_command_line(tmp_path, capsys, ranker, arguments, message
     write(tmp_path / "x.csv", lines())
     (tmp_path / "folder.csv").mkdir()
     before = sorted(tmp_path.iterdir())
-    assert main([*arguments, "--quiet"]) == 1
+    assert cli.main(["recommend", *arguments, "--quiet"]) == 1
     assert message in capsys.readouterr().err
     assert not ranker.made and sorted(tmp_path.iterdir()) == before
 
@@ -329,7 +338,7 @@ def test_no_form_of_a_path_overwrites_the_input(tmp_path, monkeypatch, capsys, i
     before = contents()
     other = str(write(tmp_path / "other.csv", lines())) if option == "--users" else None
     arguments = [other, "--users", interactions] if other else [interactions]
-    assert main([*arguments, "--output", output, "--top-k", "1", "--quiet"]) == 1
+    assert cli.main(["recommend", *arguments, "--output", output, "--top-k", "1", "--quiet"]) == 1
     assert f"--output: [{output}] is an input file, or in an input folder" in capsys.readouterr().err
     assert contents() == before | ({other: (tmp_path / "other.csv").read_bytes()} if other else {})
 
@@ -339,11 +348,11 @@ def test_the_output_is_for_no_more_eyes_than_the_file_before_it(tmp_path):
     for mode in (0o600, 0o640):
         (tmp_path / "out.csv").touch()
         (tmp_path / "out.csv").chmod(mode)
-        assert main(["x.csv", "--output", "out.csv", "--top-k", "1", "--quiet"]) == 0
+        assert cli.main(["recommend", "x.csv", "--output", "out.csv", "--top-k", "1", "--quiet"]) == 0
         assert stat.S_IMODE((tmp_path / "out.csv").stat().st_mode) == mode
     (tmp_path / "out.csv").chmod(0o444)
     before = (tmp_path / "out.csv").read_bytes()
-    assert main(["x.csv", "--output", "out.csv", "--top-k", "2", "--quiet"]) == 1
+    assert cli.main(["recommend", "x.csv", "--output", "out.csv", "--top-k", "2", "--quiet"]) == 1
     assert (tmp_path / "out.csv").read_bytes() == before
 
 
@@ -353,8 +362,8 @@ def test_a_run_that_is_stopped_leaves_the_old_file(tmp_path, monkeypatch, capsys
 
     monkeypatch.setattr(PopularityRanker, "top_k", stop)
     write(tmp_path / "out.csv", "old")
-    with pytest.raises(KeyboardInterrupt):
-        main([str(write(tmp_path / "x.csv", lines())), "--output", "out.csv", "--top-k", "1"])
+    with pytest.raises(SystemExit, match="130"):
+        cli.main(["recommend", str(write(tmp_path / "x.csv", lines())), "--output", "out.csv", "--top-k", "1"])
     assert (tmp_path / "out.csv").read_text() == "old" and len(list(tmp_path.iterdir())) == 2
 
 
@@ -376,7 +385,7 @@ def test_the_command_line_in_a_process_of_its_own(tmp_path):
     assert set(written["item"][:2]) == {"b", "d"} and written["item"][2:].tolist() == ["a", "b"]
 
 
-def test_a_header_taken_for_data_is_told(tmp_path):
+def test_a_header_taken_for_data_gets_a_warning(tmp_path):
     lines = ["bestellung,artikel,kunde", *(f"{k},A{k % 5},K{k % 7}" for k in range(35))]
     (tmp_path / "orders.csv").write_text("\n".join(lines))
     with pytest.warns(UserWarning, match=r"first row is counted as data: user \[kunde\], item \[artikel\]"):

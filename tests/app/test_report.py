@@ -10,8 +10,8 @@ import pytest
 import scipy.sparse as sp
 from plotly.offline import get_plotlyjs
 
-from recbole_universal import __main__ as command_line
-from recbole_universal.app.analysis import measures
+from recbole_universal.app import cli
+from recbole_universal.app.analysis import evaluation
 from recbole_universal.app.analysis.report import analyze
 from recbole_universal.features import FAMILIES
 
@@ -23,7 +23,7 @@ def matrix() -> sp.csr_matrix:
     return sp.csr_matrix((rng.random((60, 40)) < np.where(own, 0.4, 0.05)).astype(np.float32))
 
 
-def test_report_of_two_data_sets(matrix, tmp_path):
+def test_report_of_two_datasets(matrix, tmp_path):
     file = tmp_path / "report.html"
     figures = analyze({"one": matrix, "<b>other</b>": matrix[:40]}, file, n_users=20, show_progress=False)
     page = file.read_text()
@@ -31,8 +31,8 @@ def test_report_of_two_data_sets(matrix, tmp_path):
     for tag in ("<link ", "<script src", "<img ", "<iframe ", "@import"):
         assert tag not in page.split(get_plotlyjs())[0] + page.split(get_plotlyjs())[1], tag
     stored = pd.read_csv(file.with_suffix(".csv"))
-    assert not stored.duplicated(["data set", "section", "table", "row", "measure"]).any()
-    assert {"Clusters", "By tenth", "Tails"} <= set(stored["table"]) and "better fit" in set(stored["row"])
+    assert not stored.duplicated(["dataset", "section", "table", "row", "metric"]).any()
+    assert {"Clusters", "By decile", "Tails"} <= set(stored["table"]) and "better fit" in set(stored["row"])
     assert len(stored) == len(figures) > 200
     titles = set(figures["section"])
     assert len(titles) == 7 and all(title in page for title in {title.replace("'", "&#x27;") for title in titles})
@@ -44,20 +44,20 @@ def test_a_data_set_without_enough_does_not_lose_the_others(matrix, tmp_path):
     sparse = sp.csr_matrix(np.eye(30) + np.eye(30, k=29))  # of the one user who has two, one is hidden
     file = tmp_path / "report.html"
     figures = analyze({"one": matrix, "lonely": lonely, "sparse": sparse}, file, n_users=20, show_progress=False)
-    assert set(figures["data set"]) == {"one", "sparse", "All data sets"}
+    assert set(figures["dataset"]) == {"one", "sparse", "All datasets"}
     page = file.read_text()
-    assert "Data set [lonely]: no user has two interactions" in page
-    assert "universal model&#x27;s lists are the same popular items for everybody here" in page
+    assert "Dataset [lonely]: no user has two interactions" in page
+    assert "universal model recommends the same popular items to all users here" in page
 
 
-def test_families_trained_on_the_data_set(matrix, tmp_path, monkeypatch):
+def test_families_trained_on_the_dataset(matrix, tmp_path, monkeypatch):
     asked = []
 
     def trained(held_out, families, k, seed, cache_dir):
         asked.append(tuple(families))
         return np.tile(np.arange(k), (len(held_out.users), 1))
 
-    monkeypatch.setattr(measures, "trained_lists", trained)  # which has tests of its own
+    monkeypatch.setattr(evaluation, "trained_top_k", trained)  # which has tests of its own
     figures = analyze({"one": matrix}, tmp_path / "r.html", n_users=30, in_domain=True, show_progress=False)
     rows = set(figures[figures["table"] == "Families"]["row"])
     assert {f"in-domain: {name}" for name in (*FAMILIES, "the paper's three", "all")} < rows
@@ -73,8 +73,8 @@ def test_families_trained_on_the_data_set(matrix, tmp_path, monkeypatch):
         ({"n_users": 0}, "positive integer"),
         ({"pretrained": "universal-paper"}, "proximity"),
         ({"pretrained": "unknown"}, "unknown"),
-        ({"matrices": {}}, "no data set"),
-        ({"matrices": {"All data sets": sp.eye(3).tocsr()}}, "part of the report"),
+        ({"matrices": {}}, "no dataset"),
+        ({"matrices": {"All datasets": sp.eye(3).tocsr()}}, "part of the report"),
         ({"matrices": {"lonely": sp.csr_matrix(np.eye(4))}}, "lonely.*no user has two"),
         ({"matrices": {"empty": sp.csr_matrix((3, 3))}}, "holds no interaction"),
     ],
@@ -88,9 +88,7 @@ def test_errors(matrix, change, message, tmp_path):
 
 def run(monkeypatch, *arguments: str) -> int:
     monkeypatch.setattr(sys, "argv", ["python -m recbole_universal", "analyze", *arguments])
-    with pytest.raises(SystemExit) as stop:
-        command_line.main()
-    return stop.value.code
+    return cli.main()
 
 
 def test_command_line(matrix, tmp_path, monkeypatch, capsys):
@@ -103,7 +101,7 @@ def test_command_line(matrix, tmp_path, monkeypatch, capsys):
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "shop.csv"), frame, check_dtype=False)
     assert run(monkeypatch, *arguments, "report.html") == 0
     assert "report.html" in capsys.readouterr().out
-    assert set(pd.read_csv(tmp_path / "report.csv")["data set"]) == {"shop"}
+    assert set(pd.read_csv(tmp_path / "report.csv")["dataset"]) == {"shop"}
 
 
 def test_files_that_nobody_named_are_kept(matrix, tmp_path, monkeypatch, capsys):
@@ -112,10 +110,10 @@ def test_files_that_nobody_named_are_kept(matrix, tmp_path, monkeypatch, capsys)
     arguments = (str(tmp_path / "in.csv"), "--users", "10", "--quiet")
     (tmp_path / "shop.csv").write_text("precious,data\n")
     assert run(monkeypatch, *arguments, "--output", "shop.html") == 1
-    assert "[shop.csv], where the figures of [shop.html] go" in capsys.readouterr().err
+    assert "[shop.csv], the table of [shop.html], exists" in capsys.readouterr().err
     (tmp_path / "analysis.html").write_text("<html>mine</html>")
     assert run(monkeypatch, *arguments) == 1
-    assert "[analysis.html] is there and is no report of analyze" in capsys.readouterr().err
+    assert "[analysis.html] exists and is no report of analyze" in capsys.readouterr().err
     assert (tmp_path / "shop.csv").read_text() == "precious,data\n"
     assert (tmp_path / "analysis.html").read_text() == "<html>mine</html>"
     assert len(list(tmp_path.iterdir())) == 3
@@ -130,14 +128,14 @@ def test_files_that_nobody_named_are_kept(matrix, tmp_path, monkeypatch, capsys)
 
 
 def test_what_cannot_be_written_is_said_before_the_work(matrix, tmp_path, monkeypatch):
-    monkeypatch.setattr(measures, "HeldOut", None)
+    monkeypatch.setattr(evaluation, "HeldOut", None)
     (tmp_path / "r.html").touch(0o444)
     with pytest.raises(OSError, match=r"output \(--output\): cannot write .*write-protected"):
         analyze({"one": matrix}, tmp_path / "r.html", show_progress=False)
     assert (tmp_path / "r.html").read_text() == ""
 
 
-def test_command_line_finds_named_data_sets_and_names_what_it_did_not(tmp_path, monkeypatch, capsys):
+def test_command_line_finds_named_datasets_and_names_what_it_did_not(tmp_path, monkeypatch, capsys):
     assert run(monkeypatch, "nothing", "--data-path", str(tmp_path)) == 1
     message = capsys.readouterr().err
     assert "[nothing]" in message and str(tmp_path / "nothing" / "nothing.inter") in message

@@ -15,10 +15,10 @@ from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.quick_start import run_recbole
 
-from recbole_universal.app import quick_start
+from recbole_universal.app import baselines, pretrain
 from recbole_universal.features.pipeline import FAMILIES
 from recbole_universal.plugin import settings
-from recbole_universal.plugin.config_hooks import _own_keys
+from recbole_universal.plugin.config_hooks import _plugin_keys
 
 pytestmark = pytest.mark.slow
 CPU_SECONDS = 120  # after which a value is taken to hang
@@ -68,7 +68,7 @@ SENSIBLE: dict[str, Callable[[Any], bool]] = {
     "universal_weight_field": nothing,
     "universal_cache_dir": lambda v: nothing(v) or is_text(v),
     "universal_cache_gb": lambda v: v is None or (is_real(v) and v >= 0),
-    "universal_peers": lambda v: v is None or v == [],
+    "universal_baselines": lambda v: v is None or v == [],
     "base_model": lambda v: False,
     "base_checkpoint": nothing,
     "pretrained": lambda v: False,
@@ -161,10 +161,10 @@ def defined(result: dict) -> None:
 
 
 def test_every_key_has_an_oracle():
-    assert _own_keys() <= set(SENSIBLE)
+    assert _plugin_keys() <= set(SENSIBLE)
 
 
-KEYS = [key for key in SENSIBLE if key not in INTERPOLATION[:4] and (key in _own_keys() or key not in settings.KEYS)]
+KEYS = [key for key in SENSIBLE if key not in INTERPOLATION[:4] and (key in _plugin_keys() or key not in settings.KEYS)]
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -172,16 +172,16 @@ def test_a_key_of_universal_mlp(tiny, small_config, key):
     base = {**tiny, **small_config, "universal_features": ["proximity"], "universal_feature_args": None, "epochs": 1}
     if key.startswith("finetune") or key == "pretrained":
         base["train_stage"] = "finetune"
-    base.pop("universal_peers", None)
+    base.pop("universal_baselines", None)
 
     def run(value):
         keys = {**base, key: value}
         if key.startswith("pretrain_"):
             sources = {"pretrain_sources": ["a", "b"], "train_stage": "pretrain"}
-            quick_start._checked_sources(Config("UniversalMLP", "tiny", config_dict={**sources, **keys} | {key: value}))
+            pretrain.checked_sources(Config("UniversalMLP", "tiny", config_dict={**sources, **keys} | {key: value}))
             return
-        if key == "universal_peers":
-            quick_start._checked_baselines(Config("UniversalMLP", "tiny", config_dict=keys))
+        if key == "universal_baselines":
+            baselines.baseline_configs(Config("UniversalMLP", "tiny", config_dict=keys))
             return
         defined(run_recbole("UniversalMLP", "tiny", config_dict=keys, saved=False))
 

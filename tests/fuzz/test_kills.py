@@ -53,7 +53,7 @@ def rng() -> np.random.Generator:
 def context():
     """Starts processes that have imported the package already, from one that has computed nothing."""
     found = multiprocessing.get_context("forkserver")
-    found.set_forkserver_preload(["recbole_universal.app.quick_start", "recbole_universal.app.recommend", "conftest"])
+    found.set_forkserver_preload(["recbole_universal.app.pretrain", "recbole_universal.app.recommend", "conftest"])
     return found
 
 
@@ -93,10 +93,9 @@ def finetune(keys: dict) -> None:
 
 
 def recommend(arguments: list[str]) -> None:
-    from recbole_universal.__main__ import main
+    from recbole_universal.app.cli import main
 
-    sys.argv = ["python -m recbole_universal", "recommend", *arguments]
-    main()
+    sys.exit(main(["recommend", *arguments]))
 
 
 def features(folder: str) -> dict[str, np.ndarray]:

@@ -19,8 +19,8 @@ import scipy.sparse as sp
 import torch
 
 from recbole_universal import FeaturePipeline, InteractionGraph, UniversalRanker, interpolate, recommend
-from recbole_universal.app.analysis import measures
-from recbole_universal.app.recommend import write_recommendations
+from recbole_universal.app.analysis import evaluation, statistics
+from recbole_universal.app.recommendation_files import write_recommendations
 from recbole_universal.checkpoint import load_pretrained
 from recbole_universal.graph import GraphScorers, cluster_nodes, node2vec
 
@@ -203,11 +203,11 @@ CALLS: dict[str, Call] = {
         {"n_clusters": {"None"}, "seed": SEED},
     ),
     "HeldOut": Call(
-        measures.HeldOut,
+        evaluation.HeldOut,
         {"matrix": MATRIX, "n_users": 5, "seed": 1},
         {"n_users": {"1", "2**70"}, "seed": SEED},
     ),
-    "k_core": Call(measures.k_core, {"matrix": MATRIX, "k": 1}, {"k": {"0", "1", "2**70"}}),
+    "k_core": Call(statistics.k_core, {"matrix": MATRIX, "k": 1}, {"k": {"0", "1", "2**70"}}),
     "recommend": Call(
         recommend,
         {

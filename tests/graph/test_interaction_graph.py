@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_universal import FeaturePipeline, UniversalRanker
-from recbole_universal.app.analysis.measures import HeldOut
+from recbole_universal.app.analysis.evaluation import HeldOut
 from recbole_universal.graph import (
     GraphScorers,
     InteractionGraph,

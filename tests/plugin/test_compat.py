@@ -100,7 +100,7 @@ class TestMachinery:
         names = [patch.name for patch in compat.PATCHES]
         assert len(set(names)) == len(names)
         for report in compat.applied():
-            assert report.mends and report.rests_on
+            assert report.fixes and report.rests_on
             assert report.state in {"applied", "waiting", "not needed", "not found"}
             assert all(issue.startswith("#") for issue in report.upstream)
 
@@ -169,7 +169,7 @@ class TestMachinery:
         assert importlib.reload(module).plain(7) == 5
         assert pickle.loads(pickle.dumps(module.plain)) is module.plain
 
-    def test_a_module_imported_earlier_is_mended_in_place(self, tmp_path, monkeypatch):
+    def test_a_module_imported_earlier_is_patched_in_place(self, tmp_path, monkeypatch):
         name = self._module(tmp_path, monkeypatch)
         module = importlib.import_module(name)
         plain = module.plain
@@ -204,7 +204,7 @@ class TestMachinery:
         assert versions.release("no-such-package") == ()
 
 
-def test_import_is_lazy_and_mends_what_came_before(tmp_path):
+def test_import_is_lazy_and_patches_what_came_before(tmp_path):
     _run_python(
         """
         import sys

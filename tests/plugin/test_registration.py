@@ -164,7 +164,7 @@ def test_hyper_tuning(tiny, small_config, tmp_path):
 
 @pytest.mark.parametrize("model", ["BPR", "LightGCN", "SASRec", "FM"])
 def test_stock_results_are_equal_to_the_last_bit(model, tiny, tmp_path):
-    """The stock side gets the repairs of compat.py and no registration: without them RecBole does not even import."""
+    """The stock side gets the patches of compat and no registration: without them RecBole does not even import."""
     package = config_hooks.properties_dir().parent / "recbole_universal"
     without = textwrap.dedent(f"""
         import sys, types

@@ -13,7 +13,7 @@ import torch
 from conftest import killed_after_epoch, write_atomic, write_planted
 
 import recbole_universal
-from recbole_universal.app import quick_start
+from recbole_universal.app import pretrain
 from recbole_universal.checkpoint import load_pretrained
 from recbole_universal.features.fields import LIST_LABEL, LIST_MASK
 from recbole_universal.ranking.candidate_lists import (
@@ -334,7 +334,7 @@ def test_a_golden_pre_training(keys, monkeypatch):
     """What the shipped models were trained by, pinned: every epoch's loss and held-out NDCG, and some weights."""
     scalars: dict[str, list[float]] = {}
     recorder = SimpleNamespace(add_scalar=lambda name, value, _: scalars.setdefault(name, []).append(value))
-    monkeypatch.setattr(quick_start, "get_tensorboard", lambda _: recorder)
+    monkeypatch.setattr(pretrain, "get_tensorboard", lambda _: recorder)
     features = {"universal_features": ["proximity"], "universal_feature_args": {"proximity": {"top_k": 10}}}
     folder = recbole_universal.pretrain(config_dict={**keys, **features, "query_users": 60})
     np.testing.assert_allclose(scalars["Loss/pretrain"], [2.712523, 2.592603, 2.553544], rtol=1e-3)
@@ -351,7 +351,7 @@ def test_a_golden_pre_training(keys, monkeypatch):
 
 
 def test_sources_that_are_missing_are_named_before_any_is_read(keys, monkeypatch):
-    monkeypatch.setattr(quick_start, "source_lists", lambda *_: pytest.fail("a source was read"))
+    monkeypatch.setattr(pretrain, "source_lists", lambda *_: pytest.fail("a source was read"))
     with pytest.raises(
         ValueError, match=r"pretrain_sources: there are no folders .*nowhere\], .*none\].*set data_path"
     ):
@@ -361,7 +361,7 @@ def test_sources_that_are_missing_are_named_before_any_is_read(keys, monkeypatch
 def test_a_source_without_lists_is_named(keys, tmp_path):
     write_atomic(tmp_path / "data", "single", [(f"u{n}", f"i{n % 3}") for n in range(9)])
     sources = ["red", "single", "blue"]
-    with pytest.raises(ValueError, match=r"pretrain_sources: data set \[single\] is too small"):
+    with pytest.raises(ValueError, match=r"pretrain_sources: dataset \[single\] is too small"):
         recbole_universal.pretrain(config_dict={**keys, "pretrain_sources": sources})
 
 

@@ -1,14 +1,14 @@
-"""Mends RecBole 1.2 for today's NumPy, pandas, SciPy, PyTorch and Python. The only file that does.
+"""Patches of RecBole 1.2: for new versions of NumPy, pandas, SciPy, PyTorch and Python, and for bugs of RecBole.
 
-How it works. A patch is a list of small changes of text (:class:`Edit`), each inside one RecBole function: the same
-one-line change that a pull request to RecBole would make. When the module is imported, the function's own source is
-read, the text changed, the function compiled again and its ``__code__`` exchanged. Nothing outside that function sees
-a difference: NumPy, PyTorch and SciPy themselves are left as they are, ``torch.load`` keeps its safe default for
-everyone but the RecBole calls that are named here. A module that is never imported is never touched, and a text that a
-later RecBole release no longer contains is left alone, with a warning.
+A patch is a list of small changes of text (:class:`Edit`), each inside one RecBole function. Each is the one-line
+change that a pull request to RecBole would make. When RecBole's module is imported, the engine reads the source of the
+function, changes the text, compiles the function again and exchanges its ``__code__``. Nothing outside that function
+changes: NumPy, PyTorch and SciPy stay as they are, and ``torch.load`` keeps its safe default for all calls but the
+RecBole calls that are named here. If a later RecBole release no longer contains the text of a needed patch, a warning
+says so.
 
-``apply()`` starts it, ``applied()`` says what was done. Every patch names the RecBole functions it rests on (its
-edits), the upstream issues it answers and when it is needed.
+``apply()`` starts the patches, ``applied()`` reports on them. Each patch names the RecBole functions that it changes
+(its edits), the upstream issues, and when it is needed.
 """
 
 from recbole_universal.plugin.compat.engine import PATCHES, applied, apply, on_import, ray_runtime_env

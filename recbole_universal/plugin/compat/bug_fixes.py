@@ -1,4 +1,4 @@
-"""Bug fixes of RecBole 1.2, whatever the versions of other libraries are."""
+"""Bug fixes of RecBole 1.2, which are needed with all versions of other libraries."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def one_name_a_node(path: str, config: Any) -> str:
 
 
 def time_of_run() -> str:
-    """RecBole's local time, which it names files by, with an ending of this call's own."""
+    """RecBole's local time, by which it names files, with a random ending."""
     utils = importlib.import_module("recbole.utils.utils")
     return f"{utils.get_local_time()}-{secrets.token_hex(4)}"
 
@@ -102,7 +102,7 @@ def objective_function(
 
 
 def _cpu_group_edits() -> Iterable[Edit]:
-    """What several processes do with CUDA stays; without CUDA they use gloo and the CPU."""
+    """Without CUDA several processes use gloo and the CPU. With CUDA nothing changes."""
     config, cuda = "recbole.config.configurator", "torch.cuda.is_available()"
     rank = 'self.final_config_dict["local_rank"]'
     for old, new in (
@@ -144,7 +144,7 @@ def _own_name_edits() -> Iterable[Edit]:
         ("recbole.utils.utils", "get_tensorboard"),
     ):
         yield Edit(module, function, "get_local_time()", own)
-    # The folder's name is the log's up to the first dot, and a data set's name may hold one.
+    # The folder's name is the log's up to the first dot, and a dataset's name may hold one.
     yield Edit("recbole.utils.utils", "get_tensorboard", '.split(".")[0]', '.removesuffix(".log")')
 
 
@@ -225,7 +225,7 @@ PATCHES: tuple[Patch, ...] = (
     ),
     Patch(
         "whole_files",
-        "A checkpoint, a saved data set or saved data loaders can be read by another run while they are written, and "
+        "A checkpoint, a saved dataset or saved data loaders can be read by another run while they are written, and "
         "a killed run leaves a part. They take their place when they are complete.",
         (),
         tuple(_whole_file_edits()),

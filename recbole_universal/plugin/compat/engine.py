@@ -19,36 +19,36 @@ from recbole_universal.plugin.compat.versions import recbole_version
 #: All patches.
 PATCHES = library_patches.PATCHES + bug_fixes.PATCHES
 
-# What was done: patch name -> text of one edit -> whether its old text was there.
+# Patch name -> changed function -> whether the text was found in it.
 _done: dict[str, dict[str, bool]] = {}
 _not_needed: set[str] = set()
-# What else is done with a module when it has been imported, by its full name.
+# Further actions after the import of a module, by its full name.
 _actions: dict[str, list[Callable[[types.ModuleType], None]]] = {}
-_mended: weakref.WeakSet[types.ModuleType] = weakref.WeakSet()
+_patched: weakref.WeakSet[types.ModuleType] = weakref.WeakSet()
 
 
 def apply() -> list[PatchReport]:
-    """Mend what is imported of RecBole now, and the rest when it is imported. Calling it again changes nothing.
+    """Patch the imported modules of RecBole now, and the others when they are imported. A second call changes nothing.
 
     Returns:
-        One report a patch, as of now; :func:`applied` gives the same later.
+        One report per patch, as of now. :func:`applied` gives later ones.
     """
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
     for name in _modules():
         module = sys.modules.get(name)
         if module is not None:
-            _mend(module)
+            _patch_module(module)
     return applied()
 
 
 def applied() -> list[PatchReport]:
-    """What has become of each patch in this process, in the order of :data:`PATCHES`."""
+    """State of each patch in this process, in the order of :data:`PATCHES`."""
     return [_report(patch) for patch in PATCHES]
 
 
 def on_import(name: str, action: Callable[[types.ModuleType], None]) -> None:
-    """Call ``action`` with a module of RecBole each time it has been loaded, and now if it is there."""
+    """Call ``action`` with a module of RecBole after each import of it, and now if it is imported already."""
     _actions.setdefault(name, []).append(action)
     if name in sys.modules:
         action(sys.modules[name])
@@ -75,7 +75,7 @@ def _record(patch: Patch, what: str, found: bool) -> None:
     if not found and done.get(what, True):
         warnings.warn(
             f"[{what}] of recbole {recbole_version()} does not hold the text that the patch [{patch.name}] changes. "
-            f"So this stays as it is: {patch.mends} python -m recbole_universal doctor lists all patches; install "
+            f"So this is not fixed: {patch.fixes} python -m recbole_universal doctor lists all patches; install "
             "recbole>=1.2,<1.3.",
             UserWarning,
             stacklevel=2,
@@ -130,17 +130,17 @@ class _Finder:
 
 
 def _after_import(module: types.ModuleType) -> None:
-    _mended.discard(module)  # importlib.reload brings the stock functions back
-    _mend(module)
+    _patched.discard(module)  # importlib.reload brings the stock functions back
+    _patch_module(module)
     for action in _actions.get(module.__name__, ()):
         action(module)
 
 
-def _mend(module: types.ModuleType) -> None:
+def _patch_module(module: types.ModuleType) -> None:
     """Apply all patches of an imported module, once."""
-    if module in _mended:
+    if module in _patched:
         return
-    _mended.add(module)
+    _patched.add(module)
     name = module.__name__
     by_function: dict[str, list[tuple[Patch, Edit]]] = {}
     for patch in PATCHES:
@@ -174,7 +174,7 @@ def _change(source: str, edits: Iterable[tuple[Patch, Edit]]) -> str:
 
 
 def _edit_function(module: types.ModuleType, name: str, edits: list[tuple[Patch, Edit]]) -> None:
-    """Exchange the code of one function for its own source with the edits made."""
+    """Replace the code of one function by its source with the edits made."""
     try:
         function: Any = module
         for part in name.split("."):
@@ -220,5 +220,5 @@ def _report(patch: Patch) -> PatchReport:
     rests_on = [f"{e.module}.{e.function}" if e.function else e.module for e in patch.edits]
     rests_on += [f"{module}.{ours.__name__}" for module, ours in patch.rebinds]
     return PatchReport(
-        patch.name, state, patch.mends, tuple(dict.fromkeys(rests_on)), patch.upstream, detail.lstrip("; ")
+        patch.name, state, patch.fixes, tuple(dict.fromkeys(rests_on)), patch.upstream, detail.lstrip("; ")
     )

@@ -75,7 +75,7 @@ def _load_edits() -> Iterable[Edit]:
 
 
 def _numpy_edits() -> Iterable[Edit]:
-    """Names that NumPy no longer has, where RecBole uses them; what stands instead is what RecBole means by them."""
+    """Names that NumPy has removed, where RecBole uses them, and their replacements of the same meaning."""
     metrics, data, model = "recbole.evaluator.metrics", "recbole.data", "recbole.model"
     for function in ("MRR.metric_info", "MAP.metric_info", "NDCG.metric_info"):
         yield Edit(metrics, function, "np.float)", "np.float64)")
@@ -164,7 +164,7 @@ PATCHES: tuple[Patch, ...] = (
     ),
     Patch(
         "numpy_names",
-        "np.float, np.bool, np.long, np.str, gone since NumPy 1.24, in metrics, Interaction, data sets and models. "
+        "np.float, np.bool, np.long, np.str, gone since NumPy 1.24, in metrics, Interaction, datasets and models. "
         "Needed with NumPy 1 too: load_data_and_model in a fresh process makes no Config that would add them.",
         ("#1604", "#2203"),
         tuple(_numpy_edits()),
@@ -187,7 +187,7 @@ PATCHES: tuple[Patch, ...] = (
     ),
     Patch(
         "agg_len",
-        "Series.agg(len) gives one number: every data set with sequence fields.",
+        "Series.agg(len) gives one number: every dataset with sequence fields.",
         (),
         tuple(_agg_edits()),
         _pandas_3,

@@ -1,4 +1,4 @@
-"""What a patch is, and what has become of it."""
+"""A patch, and a report on its state."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Edit:
         function: ``function`` or ``Class.method``; empty for the top level of the module, which can only be changed
             while the module has not been imported yet.
         old: The text of RecBole 1.2.0 and 1.2.1. Every occurrence in the function is replaced.
-        new: What stands there instead. It has as many lines as ``old``, so that tracebacks stay right.
+        new: The new text. It has as many lines as ``old``, so that line numbers in tracebacks stay right.
     """
 
     module: str
@@ -27,19 +27,19 @@ class Edit:
 
 @dataclass(frozen=True)
 class Patch:
-    """A named group of edits that mends one thing.
+    """A named group of edits that fixes one thing.
 
     Attributes:
         name: Short name, unique.
-        mends: What breaks without it, and where.
-        upstream: Issues of github.com/RUCAIBox/RecBole that report it; empty if nobody has.
+        fixes: The fault without the patch, and where it occurs.
+        upstream: Issues of github.com/RUCAIBox/RecBole that report the fault.
         edits: The changes.
         needed: Whether the installed libraries need it. Asked when a module of the patch is imported.
         rebinds: ``(module, function)`` pairs: the module's function of that name becomes this one.
     """
 
     name: str
-    mends: str
+    fixes: str
     upstream: tuple[str, ...]
     edits: tuple[Edit, ...] = ()
     needed: Callable[[], bool] = lambda: True
@@ -52,13 +52,13 @@ class Patch:
 
 @dataclass(frozen=True)
 class PatchReport:
-    """What has become of one patch in this process.
+    """State of one patch in this process.
 
     Attributes:
         name: The patch's name.
         state: ``applied``; ``waiting`` (none of its modules is imported yet); ``not needed`` (with the installed
             libraries); ``not found`` (this RecBole release has another text there, or its source cannot be read).
-        mends: What the patch mends.
+        fixes: As :attr:`Patch.fixes`.
         rests_on: The RecBole functions it rests on.
         upstream: The upstream issues it answers.
         detail: Functions changed so far, and texts that were not found.
@@ -66,11 +66,11 @@ class PatchReport:
 
     name: str
     state: str
-    mends: str
+    fixes: str
     rests_on: tuple[str, ...]
     upstream: tuple[str, ...]
     detail: str
 
 
-#: RecBole's own functions, by name, where a patch has put one of ours in their place.
+#: RecBole's functions that a patch has replaced by functions of this package, by name.
 STOCK: dict[str, Callable[..., Any]] = {}

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 import torch
 
 from recbole_universal import UniversalRanker
-from recbole_universal.app.analysis import measures
+from recbole_universal.app.analysis import evaluation, statistics
 from recbole_universal.features import FeaturePipeline, self_check
 from recbole_universal.features.proximity import ProximityFeatures
 from recbole_universal.features.proximity_columns import column_groups, n_columns
@@ -30,20 +30,20 @@ def test_k_core_is_the_largest_part_that_has_enough():
     dense = np.zeros((5, 5))
     dense[:3, :3] = 1  # stays
     dense[3, [0, 3]] = dense[4, [3, 4]] = 1  # a chain that falls away link by link
-    core = measures.k_core(sp.csr_matrix(dense), 3)
+    core = statistics.k_core(sp.csr_matrix(dense), 3)
     assert core.shape == (3, 3) and core.nnz == 9
-    assert measures.k_core(sp.csr_matrix(dense), 4).nnz == 0
+    assert statistics.k_core(sp.csr_matrix(dense), 4).nnz == 0
 
 
 def test_gini():
-    assert measures.gini(np.ones(10)) == pytest.approx(0)
-    assert measures.gini(np.array([0, 0, 0, 8])) == pytest.approx(0.75)
-    assert measures.gini(np.zeros(3)) == 0
+    assert statistics.gini(np.ones(10)) == pytest.approx(0)
+    assert statistics.gini(np.array([0, 0, 0, 8])) == pytest.approx(0.75)
+    assert statistics.gini(np.zeros(3)) == 0
 
 
 def test_held_out_parts_make_the_matrix():
     matrix = communities()
-    held_out = measures.HeldOut(matrix, 30, 1)
+    held_out = evaluation.HeldOut(matrix, 30, 1)
     assert abs(held_out.train + held_out.test - matrix).nnz == 0
     assert held_out.train.multiply(held_out.test).nnz == 0
     assert len(held_out.users) == 30
@@ -52,53 +52,53 @@ def test_held_out_parts_make_the_matrix():
 def test_few_interactions_are_hidden_of_half_of_the_users():
     """Were the second of two hidden from everybody, nothing would relate items."""
     two = sp.csr_matrix(np.tile(np.eye(10), (1, 2))[np.arange(40) % 10])
-    held_out = measures.HeldOut(two, 1000, 1)
+    held_out = evaluation.HeldOut(two, 1000, 1)
     assert len(held_out.users) == 20 and (np.diff(held_out.train.indptr) == 2).sum() == 20
-    many = measures.HeldOut(communities(), 1000, 1)
+    many = evaluation.HeldOut(communities(), 1000, 1)
     assert (np.diff(many.test.indptr) > 0).sum() == len(many.users) == communities().shape[0]
-    some = measures.HeldOut(communities(), 7, 1)
+    some = evaluation.HeldOut(communities(), 7, 1)
     np.testing.assert_array_equal(np.flatnonzero(np.diff(some.test.indptr)), some.users)  # nobody loses for nothing
 
 
 def test_a_family_that_says_nothing_of_a_data_set_has_no_distance():
     pipeline = FeaturePipeline(["activity", "proximity"], seed=0)
     features = {"one": pipeline(communities()), "none": pipeline(sp.eye(12).tocsr())}
-    assert list(measures.feature_distances(features, 0)["family"]) == ["activity"]
+    assert list(statistics.feature_distances(features, 0)["family"]) == ["activity"]
 
 
 def test_the_verdict_tells_differences_from_chance():
-    held_out = measures.HeldOut(communities(), 40, 1)
+    held_out = evaluation.HeldOut(communities(), 40, 1)
     nothing = np.full((40, 10), -1)
     ideal = nothing.copy()
     for row, user in enumerate(held_out.users):
         hidden = held_out.test[user].indices[:10]
         ideal[row, : len(hidden)] = hidden
     lists = dict.fromkeys(("MostPop", "ItemKNN", "EASE"), nothing)
-    said = measures.verdict(held_out, {**lists, "universal model": ideal})
+    said = evaluation.verdict(held_out, {**lists, "universal model": ideal})
     assert "reaches 1.0000" in said and "0.0000: better by more than two" in said
-    said = measures.verdict(held_out, {**lists, "EASE": ideal, "universal model": nothing})
+    said = evaluation.verdict(held_out, {**lists, "EASE": ideal, "universal model": nothing})
     assert "(EASE) 1.0000: worse by more than two" in said
     one = nothing.copy()
     one[0] = ideal[0]
-    assert "no difference to tell" in measures.verdict(held_out, {**lists, "universal model": one})
+    assert "the difference may be chance" in evaluation.verdict(held_out, {**lists, "universal model": one})
 
 
-def test_gains_are_ndcg():
-    held_out = measures.HeldOut(communities(), 5, 1)
+def test_ndcg_of_recommendations():
+    held_out = evaluation.HeldOut(communities(), 5, 1)
     ideal = np.full((5, 20), -1)
     for row, user in enumerate(held_out.users):
         hidden = held_out.test[user].indices[:20]
         ideal[row, : len(hidden)] = hidden
-    np.testing.assert_allclose(held_out.gains(ideal), 1.0)
-    assert (held_out.gains(np.full((5, 20), -1)) == 0).all()
+    np.testing.assert_allclose(held_out.ndcg(ideal), 1.0)
+    assert (held_out.ndcg(np.full((5, 20), -1)) == 0).all()
     later = np.roll(ideal, 1, axis=1)
     later[:, 0] = -1
-    assert (held_out.gains(later) < 1).all() and (held_out.gains(later) > 0).all()
+    assert (held_out.ndcg(later) < 1).all() and (held_out.ndcg(later) > 0).all()
 
 
 def test_lists_of_scorers_hold_unseen_items_best_first():
-    held_out = measures.HeldOut(communities(), 40, 1)
-    lists = measures.scorer_lists(held_out, 6)
+    held_out = evaluation.HeldOut(communities(), 40, 1)
+    lists = evaluation.scorer_top_k(held_out, 6)
     degree = np.bincount(held_out.train.indices, minlength=50)
     for name, found in lists.items():
         for user, items in zip(held_out.users, found, strict=True):
@@ -110,36 +110,36 @@ def test_lists_of_scorers_hold_unseen_items_best_first():
 
 
 def test_popularity_knows_its_own_lists():
-    held_out = measures.HeldOut(communities(), 40, 1)
-    lists = measures.scorer_lists(held_out, 6)
+    held_out = evaluation.HeldOut(communities(), 40, 1)
+    lists = evaluation.scorer_top_k(held_out, 6)
     lists = {"MostPop": lists["popularity"], "cosine": lists["cosine"]}
-    table = measures.popularity(held_out, lists).set_index("model")
+    table = evaluation.popularity(held_out, lists).set_index("model")
     assert table.loc["MostPop", "overlap@6 with MostPop"] == 1
     assert table.loc["cosine", "overlap@6 with MostPop"] < 1
     assert table.loc["cosine", "item coverage"] > table.loc["MostPop", "item coverage"]
-    accuracy = measures.accuracy(held_out, lists).set_index("model")
+    accuracy = evaluation.accuracy(held_out, lists).set_index("model")
     assert accuracy.loc["cosine", "by MostPop's"] > 1.5
 
 
 def test_deciles_average_to_the_whole():
-    held_out = measures.HeldOut(communities(), 200, 1)
-    lists = measures.scorer_lists(held_out, 20)
-    table = measures.deciles(held_out, {"cosine": lists["cosine"]}).set_index(["by", "tenth"])["value"]
-    tenth = measures._tenth(np.diff(held_out.train.indptr))[held_out.users]
-    weighted = sum(table["user activity", k + 1] * (tenth == k).sum() for k in range(10) if (tenth == k).any())
-    assert weighted / len(tenth) == pytest.approx(held_out.gains(lists["cosine"]).mean())
+    held_out = evaluation.HeldOut(communities(), 200, 1)
+    lists = evaluation.scorer_top_k(held_out, 20)
+    table = evaluation.deciles(held_out, {"cosine": lists["cosine"]}).set_index(["by", "decile"])["value"]
+    decile = evaluation._decile(np.diff(held_out.train.indptr))[held_out.users]
+    weighted = sum(table["user activity", k + 1] * (decile == k).sum() for k in range(10) if (decile == k).any())
+    assert weighted / len(decile) == pytest.approx(held_out.ndcg(lists["cosine"]).mean())
 
 
 def test_places_without_an_item_are_no_item():
-    held_out = measures.HeldOut(communities(), 40, 1)
+    held_out = evaluation.HeldOut(communities(), 40, 1)
     nothing = np.full((40, 20), -1)
-    table = measures.deciles(held_out, {"nothing": nothing})
+    table = evaluation.deciles(held_out, {"nothing": nothing})
     assert table["value"].max() == 0
-    assert measures.popularity(held_out, {"MostPop": nothing})["overlap@20 with MostPop"][0] == 0
+    assert evaluation.popularity(held_out, {"MostPop": nothing})["overlap@20 with MostPop"][0] == 0
 
 
 def test_marginals():
-    table = measures.marginals(communities()).set_index("side")
+    table = statistics.marginals(communities()).set_index("side")
     assert table.loc["users", "number"] == 120 and table.loc["items", "number"] == 50
     assert table.loc["users", "mean"] * 120 == pytest.approx(table.loc["items", "mean"] * 50)
 
@@ -147,28 +147,28 @@ def test_marginals():
 def test_a_log_normal_is_no_power_law():
     pytest.importorskip("powerlaw")
     rng = np.random.default_rng(0)
-    assert measures._tail(np.ceil(rng.lognormal(3, 0.5, 3000)).astype(int))["better fit"] == "log-normal"
+    assert statistics._tail(np.ceil(rng.lognormal(3, 0.5, 3000)).astype(int))["better fit"] == "log-normal"
     pareto = np.floor((rng.pareto(1.5, 3000) + 1) * 3).astype(int)
-    assert measures._tail(pareto)["power-law exponent"] == pytest.approx(2.5, abs=0.3)
+    assert statistics._tail(pareto)["power-law exponent"] == pytest.approx(2.5, abs=0.3)
 
 
 def test_clusters_of_one_seed_agree_with_themselves():
-    agreement, stats = measures.clusters(communities(), range(2))
+    agreement, stats = statistics.clusters(communities(), range(2))
     assert len(agreement) == 1 and 0 < agreement["normalised mutual information"][0] <= 1
     assert stats["size"].sum() == 170
 
 
 def test_a_data_set_is_like_itself():
     features = FeaturePipeline(["activity", "proximity"], seed=0)(communities())
-    table = measures.feature_distances({"one": features, "other": features}, 0)
+    table = statistics.feature_distances({"one": features, "other": features}, 0)
     assert set(table["family"]) == {"activity", "proximity"}
     assert table["distance"].max() < 0.2
-    same = measures._feature_rows(features, 0)
+    same = statistics._feature_rows(features, 0)
     assert [len(rows) for rows in same.values()] == [2, 1]
 
 
 def test_cores_tell_what_is_left():
-    table = measures.cores(communities(), 50, 0).set_index("filter")
+    table = evaluation.cores(communities(), 50, 0).set_index("filter")
     assert table.loc["raw", "interactions"] >= table.loc["5-core", "interactions"] > 0
     assert table.loc["raw", "NDCG@10, ItemKNN"] > table.loc["raw", "NDCG@10, MostPop"]
 
@@ -184,22 +184,22 @@ def test_explanations_are_of_the_list():
 def test_columns_that_are_equal_for_all_candidates_contribute_nothing():
     ranker = UniversalRanker(communities())
     pairs = ranker.features["proximity"].pair
-    columns = column_groups()["cosine"]
+    places = column_groups()["cosine"]
     original = pairs.candidates
 
     def flat(users, exclude_seen=True):
         lists = original(users, exclude_seen)
-        lists.features[..., columns] = 0.5
+        lists.features[..., places] = 0.5
         return lists
 
     pairs.candidates = flat
-    _, _, by_group = contributions(ranker.network, torch.tensor([3]))
-    assert by_group["cosine"].abs().max() < 1e-5 < max(values.abs().max() for values in by_group.values())
+    _, _, found = contributions(ranker.network, torch.tensor([3]))
+    assert found["cosine"].abs().max() < 1e-5 < max(values.abs().max() for values in found.values())
 
 
 def test_column_groups_name_each_column_once():
-    columns = [column for group in column_groups().values() for column in group]
-    assert sorted(columns) == list(range(n_columns()))
+    places = [place for group in column_groups().values() for place in group]
+    assert sorted(places) == list(range(n_columns()))
 
 
 def test_values_of_interactions_count_once():
@@ -232,21 +232,21 @@ def test_models_without_candidates_cannot_be_explained():
 
 
 def test_lists_of_a_trained_model_do_not_depend_on_the_global_random_state():
-    held_out = measures.HeldOut(communities(), 20, 0)
+    held_out = evaluation.HeldOut(communities(), 20, 0)
     lists = []
     for seed in (1, 2):
         torch.manual_seed(seed)
         before = torch.random.get_rng_state()
-        lists.append(measures.trained_lists(held_out, ["activity"], 5, 0))
+        lists.append(evaluation.trained_top_k(held_out, ["activity"], 5, 0))
         assert torch.equal(before, torch.random.get_rng_state())
     np.testing.assert_array_equal(*lists)
     assert not held_out.train[held_out.users[:, None], lists[0]].sum()
 
 
 def test_a_trained_model_knows_more_by_a_users_own_items_than_by_everybodys():
-    held_out = measures.HeldOut(communities(), 40, 0)
-    found = {name: measures.trained_lists(held_out, [name], 10, 0) for name in ("activity", "proximity")}
-    gains = {name: held_out.gains(lists).mean() for name, lists in found.items()}
+    held_out = evaluation.HeldOut(communities(), 40, 0)
+    found = {name: evaluation.trained_top_k(held_out, [name], 10, 0) for name in ("activity", "proximity")}
+    gains = {name: held_out.ndcg(lists).mean() for name, lists in found.items()}
     assert gains["proximity"] > 1.3 * gains["activity"]
 
 
@@ -254,8 +254,8 @@ def test_the_analysis_credits_scorers_as_the_self_check_does(monkeypatch):
     """Where scorers know few items, too: the same hidden items, the same NDCG."""
     rng = np.random.default_rng(3)
     matrix = sp.csr_matrix((rng.random((80, 60)) < 0.03).astype(np.float32))
-    matrix = measures.k_core(matrix, 1)
-    family = ProximityFeatures(n_check_users=1000, check_share=measures.HIDDEN_SHARE)
+    matrix = statistics.k_core(matrix, 1)
+    family = ProximityFeatures(n_check_users=1000, check_share=evaluation.HELD_OUT_SHARE)
     gains = []
     relative = self_check.relative_to_best
     monkeypatch.setattr(self_check, "relative_to_best", lambda gain: gains.append(gain) or relative(gain))
@@ -263,12 +263,12 @@ def test_the_analysis_credits_scorers_as_the_self_check_does(monkeypatch):
     parts = []
     monkeypatch.setattr(self_check, "support_query_split", lambda *args: parts.append(split(*args)) or parts[-1])
     family.compute(InteractionGraph(matrix), seed=5)
-    held_out = measures.HeldOut(matrix, 10, 0)
+    held_out = evaluation.HeldOut(matrix, 10, 0)
     held_out.train, held_out.test = parts[0]
     held_out.users = np.flatnonzero(np.diff(held_out.test.indptr))
-    lists = measures.scorer_lists(held_out, 10)
+    lists = evaluation.scorer_top_k(held_out, 10)
     del lists["popularity"]
-    own = [held_out.gains(lists[name]).sum() for name in lists]
+    own = [held_out.ndcg(lists[name]).sum() for name in lists]
     np.testing.assert_allclose(own, gains[-1][:-1], rtol=1e-12)
-    scores = measures.GraphScorers(held_out.train).scores(torch.from_numpy(held_out.users))[:-1]
+    scores = evaluation.GraphScorers(held_out.train).scores(torch.from_numpy(held_out.users))[:-1]
     assert ((scores > 0).sum(dim=2) < 10).any()  # some lists end with items of score 0

@@ -1,0 +1,73 @@
+"""The command line: ``recbole-universal``, ``python -m recbole_universal`` and ``run_recbole_universal.py``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import recbole_universal
+from recbole_universal.app.commands import analyze, doctor, pretrain, recommend, run, script
+from recbole_universal.signals import REPOSITORY_SCRIPT, one_line_when_stopped
+
+_COMMANDS = {"recommend": recommend, "analyze": analyze, "run": run, "pretrain": pretrain, "doctor": doctor}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command, or a script with the plugin registered.
+
+    Args:
+        arguments: Words of the command line; ``None`` takes those of the process.
+
+    Returns:
+        The exit status.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words and not words[0].startswith("-") and words[0] not in _COMMANDS:
+        return script.run(_program(), words, _COMMANDS)
+    parser = _parser()
+    options, others = parser.parse_known_args(words)
+    if others and not options.takes_keys:
+        options.parser.error(f"unrecognized arguments: {' '.join(others)}")
+    with one_line_when_stopped(options.name):
+        return options.run(options, others)
+
+
+def run_script() -> int:
+    """The command ``run``, under the name of the repository's script."""
+    return main(["run", *sys.argv[1:]])
+
+
+def _program() -> str:
+    """The words that started the process, for messages."""
+    return "recbole-universal" if Path(sys.argv[0]).stem == "recbole-universal" else "python -m recbole_universal"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=_program(),
+        usage="%(prog)s COMMAND [options]\n       %(prog)s SCRIPT [arguments]",
+        description="Recommendations for datasets that a model has never seen, and RecBole with universal features.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=script.HELP.format(program=_program()),
+    )
+    parser.add_argument("--version", action="version", version=f"recbole-universal {recbole_universal.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, module in _COMMANDS.items():
+        is_script = name == "run" and Path(sys.argv[0]).name == REPOSITORY_SCRIPT
+        program = REPOSITORY_SCRIPT if is_script else f"{_program()} {name}"
+        command = commands.add_parser(
+            name,
+            prog=program,
+            usage="%(prog)s [options] [--key=value ...]" if module.TAKES_KEYS else None,
+            help=module.SUMMARY,
+            description=module.DESCRIPTION,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            epilog=module.EXAMPLES.format(program=program),
+            allow_abbrev=False,
+        )
+        module.add_options(command)
+        name = REPOSITORY_SCRIPT if is_script else name
+        command.set_defaults(run=module.run, name=name, parser=command, takes_keys=module.TAKES_KEYS)
+    return parser

@@ -1,0 +1,83 @@
+"""The command ``recommend``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+SUMMARY = "recommend items to the users of a CSV, TSV, JSON or Parquet file"
+DESCRIPTION = """Recommend items to the users of a file of interactions with a pre-trained model. Nothing
+is trained. Rows that are left out, and guesses about columns, are reported on stderr."""
+EXAMPLES = """examples:
+  {program} ratings.csv --output recs.csv
+  {program} orders.parquet --output recs.parquet --top-k 20 --fast
+  {program} log.tsv --user-column customer --item-column sku --users 17,42 --output recs.csv
+"""
+TAKES_KEYS = False
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add = parser.add_argument
+    add("interactions", metavar="INTERACTIONS", help="text (CSV, ...), JSON or Parquet file, or a folder of such parts")
+    add("--output", required=True, metavar="RECS", help="file to write: .csv, .tsv, .csv.gz, .tsv.gz or .parquet")
+    add("--top-k", type=int, default=10, metavar="K", help="recommendations per user (default: 10)")
+    add("--users", metavar="FILE_OR_LIST", help="file of user ids, one a line, or ids separated by commas")
+    add("--user-column", metavar="NAME", help="name of the user column; without header: 1, 2, ...")
+    add("--item-column", metavar="NAME", help="name of the item column; without header: 1, 2, ...")
+    add("--include-seen", action="store_true", help="also recommend items that the user has interacted with")
+    add("--fast", action="store_true", help="rank by one item-item matrix: faster, slightly less accurate")
+    add("--pretrained", default="universal-base", metavar="NAME", help="shipped model, or folder of a model")
+    add("--device", metavar="DEVICE", help="cpu, cuda, ... (default: a GPU if there is one)")
+    add("--quiet", action="store_true", help="no progress bars")
+
+
+def run(options: argparse.Namespace, _: list[str]) -> int:
+    """Write the recommendations; returns the exit status."""
+    start = time.perf_counter()
+    try:
+        n_rows, n_users = _write(options)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"recommend: {error}", file=sys.stderr)
+        return 1
+    seconds = time.perf_counter() - start
+    what = f"{n_rows} recommendation{'s' * (n_rows != 1)} for {n_users} user{'s' * (n_users != 1)}"
+    print(f"Wrote {what} to {options.output} in {seconds:.1f} s.", flush=True)
+    return 0
+
+
+def _write(options: argparse.Namespace) -> tuple[int, int]:
+    """Write the recommendations; returns the number of rows and of users."""
+    from recbole_universal.app.recommend import RecommendationJob
+    from recbole_universal.app.recommendation_files import open_recommendations
+    from recbole_universal.files import would_replace
+
+    def report(message: str) -> None:
+        print(f"recommend: {message}", file=sys.stderr)
+
+    for given in (options.interactions, options.users):
+        if given and would_replace(options.output, given):
+            raise ValueError(f"--output: [{options.output}] is an input file, or in an input folder; name another.")
+    # The file is opened first, so that a path that cannot be written is reported before the work.
+    with open_recommendations(options.output) as writer:
+        job = RecommendationJob(
+            report,
+            not options.quiet,
+            options.top_k,
+            options.include_seen,
+            options.fast,
+            options.pretrained,
+            options.device,
+        )
+        job.read(options.interactions, options.users, options.user_column, options.item_column)
+        table = job.table
+        report(
+            f"{len(table.user_codes)} interactions of {len(table.users)} users with {len(table.items)} items "
+            f"(users from [{table.columns[0]}], items from [{table.columns[1]}])."
+        )
+        n_rows = 0
+        for block in job.blocks():
+            writer.write(job.users.take(block.users), job.items.take(block.items), block.scores, block.ranks)
+            n_rows += len(block.users)
+    return n_rows, len(job.users)

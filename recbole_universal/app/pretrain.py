@@ -1,0 +1,252 @@
+"""Pre-train a model on many source datasets."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import recbole
+import torch
+from recbole.config import Config
+from recbole.data import create_dataset
+from recbole.utils import get_tensorboard, init_logger, init_seed
+from tqdm import tqdm
+
+import recbole_universal
+from recbole_universal.app.checks import check_files, is_downloaded
+from recbole_universal.array_store import ArrayStore, array_digest
+from recbole_universal.checkpoint import check_model_folder, save_pretrained
+from recbole_universal.features.computation import CACHE_VERSION, library_versions
+from recbole_universal.features.pipeline import FeaturePipeline
+from recbole_universal.files import locked_folder
+from recbole_universal.plugin.atomic_file import reading_as_text
+from recbole_universal.plugin.dataset import pipeline_from_config, training_matrix
+from recbole_universal.plugin.dataset_checks import checking_all_models
+from recbole_universal.plugin.universal_mlp import NETWORK_KEYS
+from recbole_universal.ranking.candidate_lists import (
+    Block,
+    CandidateLists,
+    blocks_from_arrays,
+    blocks_to_arrays,
+    list_store,
+    make_candidate_lists,
+)
+from recbole_universal.ranking.network import UniversalNetwork
+from recbole_universal.ranking.pretraining import Pretrainer
+
+
+def pretrain(config_file_list: Sequence[str] | None = None, config_dict: dict[str, Any] | None = None) -> Path:
+    """Pre-train a model on many source datasets and save it (``train_stage: pretrain``).
+
+    RecBole loads, filters and splits each source. The candidate lists of its training part are kept in
+    ``pretrain_lists``, the state of the training in ``pretrain_dir``. After a kill, the same call continues and ends
+    with the same weights.
+
+    Args:
+        config_file_list: Paths of yaml files, as for RecBole.
+        config_dict: Parameters, as for RecBole. ``pretrain_sources`` is a list of dataset names, or of dicts with a
+            key ``dataset`` and config keys of that source alone.
+
+    Returns:
+        Folder of the model. The key ``pretrained`` of other runs takes it.
+
+    Raises:
+        ValueError: If no source is named, a source is named twice, a held-out one is no source, or another
+            pre-training works in ``pretrain_dir``.
+        FileExistsError: If ``pretrain_dir/model`` is a model of another program.
+    """
+    files = list(config_file_list) if config_file_list else None
+    keys = {**(config_dict or {}), "train_stage": "pretrain"}
+    return pretrain_by_config(Config("UniversalMLP", "ml-100k", files, keys), files, config_dict)
+
+
+def pretrain_by_config(config: Config, files: list[str] | None, config_dict: dict[str, Any] | None = None) -> Path:
+    """Pre-train by a ``Config`` of ``train_stage: pretrain``.
+
+    Args:
+        config: RecBole ``Config`` of the pre-training.
+        files: Paths of the yaml files that made it, from which the configs of the sources are made.
+        config_dict: Parameters that made it.
+
+    Returns:
+        As :func:`pretrain`.
+    """
+    if config["train_stage"] != "pretrain":
+        raise ValueError(f"train_stage: must be pretrain for a pre-training, got {config['train_stage']!r}.")
+    init_logger(config)
+    sources = {
+        name: source_config(name, files, {**(config_dict or {}), **keys})
+        for name, keys in checked_sources(config).items()
+    }
+    _check_folders(sources)
+    folder = Path(os.path.expanduser(config["pretrain_dir"]))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"pretrain_dir: cannot make the folder ({error}).") from error
+    check_model_folder(folder / "model")
+    try:
+        with locked_folder(folder):
+            return _train(config, sources, folder)
+    except BlockingIOError as error:
+        raise ValueError(
+            f"pretrain_dir: another pre-training works in [{folder}]; name another folder, or wait for its end."
+        ) from error
+
+
+def _train(config: Config, sources: dict[str, Config], folder: Path) -> Path:
+    pipeline = pipeline_from_config(config)
+    lists = _lists_of_sources(config, sources, pipeline)
+    init_seed(config["seed"], config["reproducibility"])
+    network = UniversalNetwork(pipeline.dims, *(config[key] for key in NETWORK_KEYS))
+    held_out = {name: CandidateLists(lists[name]) for name in config["pretrain_held_out"] or ()}
+    trainer = Pretrainer(
+        network,
+        folder,
+        seed=config["seed"],
+        learning_rate=config["learning_rate"],
+        epochs=config["epochs"],
+        stopping_step=config["stopping_step"],
+        batch_size=config["list_batch_size"],
+        loss=config["list_loss"],
+        device=config["device"],
+        show_progress=config["show_progress"],
+        tensorboard=get_tensorboard(logging.getLogger()),
+        described={"package": recbole_universal.__version__, "features": pipeline.schema, "sources": list(lists)},
+    )
+    trained = [name for name in lists if name not in held_out]
+    metrics = trainer.fit(CandidateLists([block for name in trained for block in lists[name]]), held_out)
+    return save_pretrained(
+        folder / "model",
+        network.state_dict(),
+        {"features": pipeline.schema, "network": network.arguments},
+        _model_card(config, trained, metrics),
+    )
+
+
+def _lists_of_sources(config: Config, sources: dict[str, Config], pipeline: FeaturePipeline) -> dict[str, list[Block]]:
+    """Blocks of candidate lists of each source."""
+    store = list_store(os.path.expanduser(config["pretrain_lists"]))
+    lists = {}
+    bar = tqdm(sources.items(), desc="sources", unit="dataset", disable=not config["show_progress"])
+    for name, source in bar:
+        bar.set_postfix_str(name)
+        lists[name] = source_lists(source, config, pipeline, store)
+        if not lists[name]:
+            raise ValueError(
+                f"pretrain_sources: dataset [{name}] is too small, no held-out interaction is among any user's "
+                "candidates; leave it out."
+            )
+    return lists
+
+
+def _model_card(config: Config, sources: list[str], metrics: dict[str, float]) -> dict[str, Any]:
+    return {
+        "name": config["pretrain_name"],
+        "description": "A recommender made of universal statistics of interactions, which ranks items of datasets it "
+        "was not trained on.",
+        "sources": sources,
+        "metrics": {f"NDCG@10 of held-out interactions, {name}": round(value, 4) for name, value in metrics.items()},
+        "versions": {
+            "recbole_universal": recbole_universal.__version__,
+            "torch": torch.__version__,
+            "recbole": recbole.__version__,
+        },
+        "seed": config["seed"],
+        "command": config["pretrain_command"] or "recbole_universal.pretrain",
+    }
+
+
+def checked_sources(config: Config) -> dict[str, dict[str, Any]]:
+    """Config keys of each source of ``pretrain_sources``, by its name.
+
+    Raises:
+        ValueError: If a source is not valid or named twice, or a held-out dataset is no source.
+    """
+    given = config["pretrain_sources"]
+    if not isinstance(given, (list, tuple)) or not given:
+        raise ValueError(f"pretrain_sources: must be a list of datasets, e.g. [ml-1m, lastfm-2k], got {given!r}.")
+    sources: dict[str, dict[str, Any]] = {}
+    for source in given:
+        keys = {"dataset": source} if isinstance(source, str) else source
+        if not isinstance(keys, dict) or not isinstance(keys.get("dataset"), str):
+            raise ValueError(
+                f"pretrain_sources: each must be a name or a mapping with the key dataset, got {source!r}."
+            )
+        name = keys["dataset"]
+        if name in sources:
+            raise ValueError(f"pretrain_sources: dataset [{name}] is named twice.")
+        sources[name] = {key: value for key, value in keys.items() if key != "dataset"}
+    _check_held_out(config["pretrain_held_out"] or [], sources)
+    return sources
+
+
+def _check_held_out(held_out: Any, sources: dict[str, dict[str, Any]]) -> None:
+    if not isinstance(held_out, (list, tuple)) or not all(isinstance(name, str) for name in held_out):
+        raise ValueError(f"pretrain_held_out: must be a list of names among pretrain_sources, got {held_out!r}.")
+    strangers = [name for name in held_out if name not in sources]
+    if strangers:
+        raise ValueError(f"pretrain_held_out: {strangers} are not among pretrain_sources {list(sources)}.")
+    if set(sources) == set(held_out):
+        raise ValueError("pretrain_held_out: holds out every source; at least one must be left to train on.")
+
+
+def source_config(name: str, files: list[str] | None, keys: dict[str, Any]) -> Config:
+    """RecBole ``Config`` of a source dataset.
+
+    It names a model without universal columns, which candidate lists do not need.
+
+    Args:
+        name: The dataset.
+        files: Paths of yaml files, as for RecBole.
+        keys: Config keys of the source.
+    """
+    source = Config("BPR", name, files, {**keys, "show_progress": False})
+    source["universal_features"] = None  # also where the command line sets it
+    return source
+
+
+def _check_folders(sources: dict[str, Config]) -> None:
+    """Check that each source is on disk or downloaded by RecBole, before any is read."""
+    missing = [n for n, source in sources.items() if not (Path(source["data_path"]).is_dir() or is_downloaded(n))]
+    if missing:
+        folders = ", ".join(f"[{sources[name]['data_path']}]" for name in missing)
+        raise ValueError(
+            f"pretrain_sources: there are no folders {folders} of RecBole atomic files (data_path/dataset); set "
+            "data_path to the folder that holds the datasets, or leave these sources out."
+        )
+    for source in sources.values():
+        check_files(source)
+
+
+def source_lists(source: Config, config: Config, pipeline: FeaturePipeline, store: ArrayStore) -> list[Block]:
+    """Blocks of candidate lists of one source dataset, from ``store`` or made and put there.
+
+    Args:
+        source: RecBole ``Config`` of the source.
+        config: RecBole ``Config`` of the pre-training. It says how many lists there are and how they are drawn.
+        pipeline: Computes the features.
+        store: Keeps the lists.
+    """
+    init_seed(source["seed"], source["reproducibility"])  # RecBole splits by the global random state
+    with checking_all_models(), reading_as_text():  # as a model with universal columns reads it
+        matrix = training_matrix(create_dataset(source).build()[0])
+    settings = {"n_users": config["query_users"], "held_out_share": config["query_share"], "seed": config["seed"]}
+    arrays = {"indptr": matrix.indptr.astype(np.int64), "indices": matrix.indices.astype(np.int64)}
+    key = {
+        "matrix": array_digest(arrays),
+        "schema": pipeline.schema,
+        "version": CACHE_VERSION,
+        "pipeline_seed": pipeline.seed,
+        "device": pipeline.device.type,
+        "libraries": library_versions(),
+        **settings,
+    }
+    blocks = store.get(
+        source["dataset"], key, lambda: blocks_to_arrays(make_candidate_lists(matrix, pipeline, **settings))
+    )
+    return blocks_from_arrays(blocks)

@@ -1,0 +1,144 @@
+"""Recommendations as CSV, TSV or Parquet files."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pandas as pd
+
+from recbole_universal import arguments
+from recbole_universal.files import atomic_write
+
+#: Columns of a file of recommendations.
+COLUMNS = ("user", "item", "score", "rank")
+#: Endings of the files that can be written.
+ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".pq")
+_ROWS_AT_ONCE = 2**20
+
+
+def write_recommendations(recommendations: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+    """Write what :func:`recommend` returns as CSV, TSV or Parquet, by the file's ending.
+
+    A reader sees the old file or the complete new one.
+
+    Raises:
+        ValueError: if the ending is unknown, or ``recommendations`` is no frame with these columns.
+        OSError: if the file cannot be written.
+        ImportError: if Parquet is written without pyarrow.
+    """
+    if not isinstance(recommendations, pd.DataFrame) or not set(COLUMNS) <= set(recommendations.columns):
+        shown = arguments.shown(recommendations)
+        raise ValueError(f"recommendations: must be a frame with the columns {', '.join(COLUMNS)}, got {shown}.")
+    if not isinstance(path, (str, os.PathLike)):
+        raise ValueError(f"path: must be the path of a file, got {arguments.shown(path)}.")
+    with open_recommendations(path) as writer:
+        for start in range(0, max(1, len(recommendations)), _ROWS_AT_ONCE):
+            rows = recommendations.iloc[start : start + _ROWS_AT_ONCE]
+            users, items, scores, ranks = (rows[name] for name in COLUMNS)
+            writer.write(pd.Index(users), pd.Index(items), scores.to_numpy(), ranks.to_numpy())
+
+
+@contextmanager
+def open_recommendations(path: str | os.PathLike[str]) -> Iterator[TextWriter | ParquetWriter]:
+    """Open a file for recommendations, which takes its place when the ``with`` block ends without an error.
+
+    Args:
+        path: the file; its ending says its format.
+
+    Yields:
+        The writer.
+
+    Raises:
+        ValueError: if the ending is unknown.
+        OSError: if the file cannot be written.
+        ImportError: if Parquet is written without pyarrow.
+    """
+    path = Path(os.path.expanduser(path))
+    name = path.name.lower()
+    if not name.endswith(ENDINGS):
+        raise ValueError(f"output: the name of [{path}] must end in one of {', '.join(ENDINGS)}.")
+    if path.is_dir():
+        raise IsADirectoryError(f"output: [{path}] is a folder; give the name of a file.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"output: there is no folder [{path.parent}].")
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(atomic_write(path))
+        except OSError as error:
+            raise OSError(f"output: cannot write [{path}]: {error.strerror}.") from error
+        writer = (ParquetWriter if name.endswith((".parquet", ".pq")) else TextWriter)(file, name)
+        yield writer
+        writer.close()
+
+
+class TextWriter:
+    """Writes rows as CSV or TSV, plain or gzip."""
+
+    def __init__(self, file: IO[bytes], name: str) -> None:
+        # The gzip header gets no name and no time, so that the same recommendations give the same file.
+        self._zipped = gzip.GzipFile("", "wb", 6, file, mtime=0) if name.endswith(".gz") else None
+        self._text = io.TextIOWrapper(self._zipped or file, encoding="utf-8", newline="", write_through=False)
+        self._format: dict[str, Any] = {"delimiter": "\t" if ".tsv" in name[-7:] else ",", "lineterminator": "\n"}
+        csv.writer(self._text, **self._format).writerow(COLUMNS)
+
+    def write(self, users: pd.Index, items: pd.Index, scores: np.ndarray, ranks: np.ndarray) -> None:
+        """Write rows."""
+        values = map("{:.7g}".format, scores.tolist())
+        columns = users.tolist(), items.tolist()
+        # The module csv quotes a line feed, but before Python 3.13 no carriage return, which also ends a line.
+        has_return = any("\r" in text for ids in columns for text in ids if isinstance(text, str))
+        rows = csv.writer(self._text, **self._format, quoting=csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL)
+        rows.writerows(zip(*columns, values, ranks.tolist(), strict=True))
+
+    def close(self) -> None:
+        """Write the rest; the file stays open."""
+        self._text.flush()
+        self._text.detach()
+        if self._zipped:
+            self._zipped.close()
+
+
+class ParquetWriter:
+    """Writes rows as Parquet; ids are integers or strings."""
+
+    def __init__(self, file: IO[bytes], name: str) -> None:
+        self._arrow = _import_pyarrow()
+        self._file = file
+        self._writer: Any = None
+
+    def write(self, users: pd.Index, items: pd.Index, scores: np.ndarray, ranks: np.ndarray) -> None:
+        """Write rows."""
+        columns = (self._ids(users), self._ids(items), self._arrow.array(scores), self._arrow.array(ranks))
+        table = self._arrow.table(dict(zip(COLUMNS, columns, strict=True)))
+        if self._writer is None:
+            self._writer = self._arrow.parquet.ParquetWriter(self._file, table.schema)
+        self._writer.write_table(table)
+
+    def _ids(self, ids: pd.Index) -> Any:
+        if pd.api.types.is_integer_dtype(ids):
+            return self._arrow.array(ids.to_numpy())
+        return self._arrow.array([str(value) for value in ids], type=self._arrow.string())
+
+    def close(self) -> None:
+        """Write the rest; the file stays open."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+def _import_pyarrow() -> Any:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ImportError(
+            "Parquet is written with pyarrow, which is not installed: pip install pyarrow, or write CSV."
+        ) from error
+    return pyarrow
