@@ -12,7 +12,7 @@ from recbole_universal.graph.clusters import (
 from recbole_universal.graph.edge_operators import EDGE_OPERATORS, EdgeFeatures
 from recbole_universal.graph.interaction_graph import InteractionGraph, binary_matrix
 from recbole_universal.graph.node2vec import embed_walks, node2vec, node2vec_loss
-from recbole_universal.graph.random_walk import RandomWalker, random_walks
+from recbole_universal.graph.random_walk import RandomWalker
 from recbole_universal.graph.scorers import SCORERS, GraphScorers
 from recbole_universal.graph.walk_factorization import factorize_walks
 
@@ -35,5 +35,4 @@ __all__ = [
     "node2vec",
     "node2vec_loss",
     "node_cluster_stats",
-    "random_walks",
 ]

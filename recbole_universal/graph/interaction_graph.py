@@ -135,32 +135,15 @@ class InteractionGraph:
     def canonical_order(self) -> tuple[np.ndarray, np.ndarray]:
         """Orders of users and items that depend on the graph alone, not on the ids given.
 
-        Walks, initial values and k-means depend on the numbering of the nodes. Features computed on
-        ``graph.permute(*graph.canonical_order())`` and mapped back do not: relabelling users and items
-        permutes them exactly. See `recbole_universal.graph.canonical_order.canonical_order` for the method
-        and its limit.
+        Walks, initial values and k-means depend on the order of the nodes. Features that are computed on the graph
+        in this order and mapped back do not: relabelling users and items permutes them exactly.
+        `recbole_universal.graph.canonical_order.canonical_order` describes the method and its limit.
 
         Returns:
             ``user_perm`` int64 ``[n_users]`` and ``item_perm`` int64 ``[n_items]``: position k of the order
             is taken by user ``user_perm[k]``. Users and items without interactions come last.
         """
         return canonical_order(self.user_item, self.item_user)
-
-    def permute(self, user_perm: np.ndarray, item_perm: np.ndarray) -> InteractionGraph:
-        """The same graph under other ids.
-
-        Args:
-            user_perm: int ``[n_users]``, a permutation; new user k is old user ``user_perm[k]``.
-            item_perm: int ``[n_items]``, likewise for items.
-
-        Raises:
-            ValueError: if one of them is not a permutation.
-        """
-        user_rank = _inverse_permutation("user_perm", user_perm, self.n_users)
-        item_rank = _inverse_permutation("item_perm", item_perm, self.n_items)
-        users, items = self.edges()
-        coordinates = (user_rank[users], item_rank[items])
-        return InteractionGraph(sp.csr_matrix((self.user_item.data, coordinates), shape=self.user_item.shape))
 
 
 def binary_matrix(matrix: sp.spmatrix | sp.sparray) -> sp.csr_matrix:
@@ -240,14 +223,3 @@ def _weight_error(rows: np.ndarray, cols: np.ndarray, weights: np.ndarray, valid
         f"matrix holds the weight {weights[first]} at row {rows[first]}, column {cols[first]} "
         f"({len(weights)} such weights); {valid}"
     )
-
-
-def _inverse_permutation(name: str, permutation: np.ndarray, size: int) -> np.ndarray:
-    given = arguments.array(name, permutation)
-    whole = given.shape == (size,) and given.dtype.kind in "iu"
-    if not whole or not np.array_equal(np.sort(given), np.arange(size)):
-        raise ValueError(f"{name} must hold each of 0..{size - 1} exactly once, got {arguments.shown(permutation)}")
-    permutation = given
-    inverse = np.empty(size, dtype=np.int64)
-    inverse[permutation] = np.arange(size)
-    return inverse

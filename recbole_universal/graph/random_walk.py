@@ -149,25 +149,6 @@ class RandomWalker:
         return torch.where(returns, back, other)
 
 
-def random_walks(
-    indptr: ArrayLike,
-    indices: ArrayLike,
-    starts: ArrayLike,
-    walk_length: int,
-    p: float = 1.0,
-    q: float = 1.0,
-    *,
-    generator: torch.Generator,
-    device: torch.device | str = "cpu",
-) -> torch.Tensor:
-    """node2vec walks on a bipartite graph given by its adjacency lists; see `RandomWalker`.
-
-    Returns:
-        int64 ``[n_starts, walk_length]`` on ``device``; the first column holds the starts.
-    """
-    return RandomWalker(indptr, indices, device).walk(starts, walk_length, p, q, generator=generator)
-
-
 def _check_parameters(walk_length: int, p: float, q: float) -> None:
     if isinstance(walk_length, bool) or not isinstance(walk_length, Integral) or walk_length < 1:
         raise ValueError(f"walk_length must be at least 1, and an integer, got {shown(walk_length)}")

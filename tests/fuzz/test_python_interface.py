@@ -186,7 +186,6 @@ CALLS: dict[str, Call] = {
         {"n_neighbors": {"1", "2**70"}, "max_rank": {"1", "2**70"}, "max_regression_items": {"1", "2**70"}},
     ),
     "split_support_query": Call(GRAPH.split_support_query, {"query_ratio": 0.5, "seed": 1}, {"seed": SEED}),
-    "permute": Call(GRAPH.permute, {"user_perm": np.arange(20), "item_perm": np.arange(15)}),
     "node2vec": Call(
         functools.partial(node2vec, GRAPH),
         {**SMALL, "p": 1.0, "q": 1.0, "lr": 0.1, "objective": "skip_gram", "seed": 1, "device": "cpu"},
