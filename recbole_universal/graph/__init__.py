@@ -1,12 +1,12 @@
 """The user-item graph and what is computed on it. Nothing here imports RecBole."""
 
+from recbole_universal.graph.centers import EdgeCenterSearch, nearest_center
 from recbole_universal.graph.clusters import (
     ClusterStats,
     cluster_edges,
     cluster_nodes,
     edge_cluster_stats,
     n_clusters_for,
-    nearest_center,
     node_cluster_stats,
 )
 from recbole_universal.graph.edge_operators import EDGE_OPERATORS, EdgeFeatures
@@ -20,6 +20,7 @@ __all__ = [
     "EDGE_OPERATORS",
     "SCORERS",
     "ClusterStats",
+    "EdgeCenterSearch",
     "EdgeFeatures",
     "GraphScorers",
     "InteractionGraph",

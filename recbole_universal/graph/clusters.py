@@ -10,13 +10,13 @@ import numpy as np
 from sklearn.cluster import MiniBatchKMeans
 
 from recbole_universal import arguments
+from recbole_universal.graph.centers import nearest_center
 from recbole_universal.graph.interaction_graph import InteractionGraph
 from recbole_universal.graph.threads import one_thread
 
 MAX_CLUSTERS = 256
 #: k-means is fitted to at most this many points; all points are then assigned to the nearest centre.
 FIT_SAMPLE = 65_536
-BLOCK = 65_536
 
 
 @dataclass(frozen=True)
@@ -84,25 +84,6 @@ def cluster_edges(features: Any, n_clusters: int | None = None, seed: int = 0) -
         ValueError: if ``n_clusters`` is out of range or there is no edge.
     """
     return _cluster(features, n_clusters, seed, "edges")
-
-
-def nearest_center(features: Any, centers: np.ndarray) -> np.ndarray:
-    """Index of the nearest centre (Euclidean; the first among equals), in blocks.
-
-    Args:
-        features: float ``[n, d]``, an array or as in `cluster_edges`.
-        centers: float ``[n_clusters, d]``.
-
-    Returns:
-        int64 ``[n]``.
-    """
-    centers = np.asarray(centers, dtype=np.float32)
-    half_norms = (centers * centers).sum(axis=1) / 2
-    labels = np.empty(len(features), dtype=np.int64)
-    for start in range(0, len(features), BLOCK):
-        block = np.asarray(features[start : start + BLOCK], dtype=np.float32)
-        labels[start : start + BLOCK] = np.argmin(half_norms - block @ centers.T, axis=1)
-    return labels
 
 
 def node_cluster_stats(graph: InteractionGraph, labels: np.ndarray) -> ClusterStats:

@@ -92,7 +92,7 @@ def test_edges_in_blocks_are_clustered_as_one(monkeypatch):
     points, truth = blobs(size=100)
     whole, _ = cluster_edges(points, 4)
     assert same_partition(whole, truth)
-    monkeypatch.setattr(clusters, "BLOCK", 17)
+    monkeypatch.setattr("recbole_universal.graph.centers.BLOCK", 17)
     in_blocks, _ = cluster_edges(points, 4)
     np.testing.assert_array_equal(whole, in_blocks)
     monkeypatch.setattr(clusters, "FIT_SAMPLE", 150)
