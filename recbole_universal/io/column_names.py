@@ -45,6 +45,10 @@ _WEAK = {
     },
 }
 MOST_COLUMNS = 10_000
+
+#: Names that the caller gives to the user and the item column; ``None``: recognised by its name.
+Named = tuple[Hashable | None, Hashable | None]
+
 _ATOMIC = re.compile(r":(token|token_seq|float|float_seq)$")
 
 
@@ -82,15 +86,12 @@ def recognised(names: Sequence[Hashable], kind: str) -> list[int]:
     return [place for place, name in enumerate(bare) if name in _WEAK[kind]]
 
 
-def find_columns(
-    names: Sequence[Hashable], user_column: Hashable | None, item_column: Hashable | None, where: str
-) -> tuple[int, int]:
+def find_columns(names: Sequence[Hashable], named: Named, where: str) -> tuple[int, int]:
     """Indices of the user and the item column, named or recognised.
 
     Args:
         names: names of the columns.
-        user_column: name of the user column; ``None``: recognised.
-        item_column: name of the item column; ``None``: recognised.
+        named: names that the caller gives to the user and the item column.
         where: the table, for messages.
 
     Raises:
@@ -99,15 +100,15 @@ def find_columns(
     if len(names) > MOST_COLUMNS:
         raise ValueError(f"{where}: there are {len(names)} columns; at most {MOST_COLUMNS} are read.")
     found: dict[str, int] = {}
-    named: set[int] = set()  # a column that is named for one kind is no candidate for the other
-    for kind, given in sorted((("user", user_column), ("item", item_column)), key=lambda pair: pair[1] is None):
+    taken: set[int] = set()  # a column that is named for one kind is no candidate for the other
+    for kind, given in sorted(zip(("user", "item"), named, strict=True), key=lambda pair: pair[1] is None):
         if given is not None:
             places = [place for place, name in enumerate(names) if name == given]
             places = places or [place for place, name in enumerate(names) if plain_name(name) == str(given).strip()]
             problem = f"there is no column [{given}]{_hint(names, given)}"
         else:
-            places = [place for place in recognised(names, kind) if place not in named]
-            places = places or recognised(["" if place in named else name for place, name in enumerate(names)], kind)
+            places = [place for place in recognised(names, kind) if place not in taken]
+            places = places or recognised(["" if place in taken else name for place, name in enumerate(names)], kind)
             problem = f"no column has a usual name of {kind}s, such as {kind}_id"
         if len(places) != 1:
             if places:
@@ -118,7 +119,7 @@ def find_columns(
                 raise ValueError(f"{where}: {argument}: {problem} Columns: {listed_names(names)}.")
             raise ValueError(f"{where}: {problem}; name it with {argument}. Columns: {listed_names(names)}.")
         found[kind] = places[0]
-        named |= {places[0]} if given is not None else set()
+        taken |= {places[0]} if given is not None else set()
     if found["user"] == found["item"]:
         raise ValueError(
             f"{where}: user and item column are both [{names[found['user']]}]. Columns: {listed_names(names)}."
@@ -134,11 +135,11 @@ def _hint(names: Sequence[Hashable], given: Hashable) -> str:
     return f"; did you mean [{close[0]}]?" if close else "."
 
 
-def weak_guess(names: Sequence[Hashable], places: tuple[int, int], given: tuple[Hashable | None, ...]) -> str:
+def weak_guess(names: Sequence[Hashable], places: tuple[int, int], named: Named) -> str:
     """What was guessed from names that often mean something else."""
     weak = [
         f"[{names[place]}] is taken for the {kind}s"
-        for kind, place, column in zip(("user", "item"), places, given, strict=True)
+        for kind, place, column in zip(("user", "item"), places, named, strict=True)
         if column is None and _bare(names[place]) in _WEAK[kind]
     ]
     return f"{' and '.join(weak)}; name the columns to say otherwise (--user-column, --item-column)" if weak else ""

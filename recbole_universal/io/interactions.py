@@ -13,7 +13,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from recbole_universal.io.bad_rows import BadRows
-from recbole_universal.io.column_names import listed_names
+from recbole_universal.io.column_names import Named, listed_names
 from recbole_universal.io.ids import NOT_TEXT, Ids
 from recbole_universal.io.json_records import is_json, json_source
 from recbole_universal.io.layout import position_example
@@ -92,7 +92,7 @@ def read_interactions(
         OSError: if the file cannot be read.
         ImportError: if a file needs a package that is not installed.
     """
-    where, sources = _sources(source, user_column, item_column, show_progress)
+    where, sources = _sources(source, (user_column, item_column), show_progress)
     first = sources[0]
     for each in sources:
         for note in each.notes:
@@ -110,12 +110,12 @@ def read_interactions(
     return rows.table(where, first, report)
 
 
-def _sources(source: Any, user_column, item_column, show_progress: bool) -> tuple[str, list[Source]]:
+def _sources(source: Any, named: Named, show_progress: bool) -> tuple[str, list[Source]]:
     """What is read, one source a file."""
     if isinstance(source, pd.DataFrame):
-        return "The data frame", [frame_source(source, user_column, item_column, "The data frame")]
+        return "The data frame", [frame_source(source, named, "The data frame")]
     if is_arrow(source):
-        return "The table", [arrow_source(source, user_column, item_column, "The table", show_progress)]
+        return "The table", [arrow_source(source, named, "The table", show_progress)]
     if not isinstance(source, (str, os.PathLike)):
         kind = type(source).__name__
         hint = "; call .collect() first" if hasattr(source, "collect") else ""
@@ -126,7 +126,7 @@ def _sources(source: Any, user_column, item_column, show_progress: bool) -> tupl
     kinds = [is_parquet(file) for file in files]
     if files and all(kinds):
         folder = path if path.is_dir() else None
-        sources = parquet_sources(files, folder, user_column, item_column, where, show_progress)
+        sources = parquet_sources(files, folder, named, where, show_progress)
         return where, _of_one_table(path, sources)
     forms = [("Parquet",) if parquet else _endings(file) for file, parquet in zip(files, kinds, strict=True)]
     if odd := [file for file, form in zip(files, forms, strict=True) if form != forms[0]]:
@@ -134,7 +134,7 @@ def _sources(source: Any, user_column, item_column, show_progress: bool) -> tupl
             f"[{path}] is a folder of different files, such as [{files[0].name}] and [{odd[0].name}]; give a file, or "
             "a folder of parts of one table."
         )
-    made = [_file_source(file, user_column, item_column, show_progress, path.is_dir()) for file in files]
+    made = [_file_source(file, named, show_progress, path.is_dir()) for file in files]
     sources = [each for each in made if each]
     if not sources:
         raise ValueError(f"[{path}] is a folder without files, or with empty ones; give a file, or a folder of parts.")
@@ -161,14 +161,14 @@ def _of_one_table(path: Path, sources: list[Source]) -> list[Source]:
     return sources
 
 
-def _file_source(path: Path, user_column, item_column, show_progress: bool, is_part: bool) -> Source | None:
+def _file_source(path: Path, named: Named, show_progress: bool, is_part: bool) -> Source | None:
     """A text or JSON file; ``None``: a part of a folder without content, as Spark writes them."""
     with open_text(path) as file:
         first = file.start()
     if is_part and first.strip() in ("", "[]"):
         return None
     make = json_source if is_json(first) else text_source
-    return make(path, first, user_column, item_column, show_progress)
+    return make(path, first, named, show_progress)
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from recbole_universal.io.column_names import find_columns, weak_guess
+from recbole_universal.io.column_names import Named, find_columns, weak_guess
 from recbole_universal.io.source import Chunk, Source
 from recbole_universal.io.streams import LONGEST_LINE, open_text
 
@@ -34,9 +34,7 @@ def is_json(first: str) -> bool:
         return text[1:].lstrip().startswith(('"', "{", "["))
 
 
-def json_source(
-    path: Path, first: str, user_column: Hashable | None, item_column: Hashable | None, show_progress: bool
-) -> Source:
+def json_source(path: Path, first: str, named: Named, show_progress: bool) -> Source:
     """A file of JSON records that starts with ``first``; the rest as in ``read_interactions``.
 
     Raises:
@@ -52,7 +50,7 @@ def json_source(
     if not names:
         raise ValueError(f'{path} is JSON without records, such as {{"user_id": 1, "item_id": 2}}.')
     listed = list(names)
-    places = find_columns(listed, user_column, item_column, f"{path} (JSON)")
+    places = find_columns(listed, named, f"{path} (JSON)")
     keys = (listed[places[0]], listed[places[1]])
     return Source(
         where=str(path),
@@ -60,8 +58,8 @@ def json_source(
         ignored=[name for name in listed if name not in keys],
         row="line" if by_line else "record",
         chunks=partial(_chunks, path, by_line, keys, show_progress),
-        guess=weak_guess(listed, places, (user_column, item_column)),
-        given=user_column is not None and item_column is not None,
+        guess=weak_guess(listed, places, named),
+        given=None not in named,
         strip=True,
     )
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 
-from recbole_universal.io.column_names import find_columns, is_atomic, plain_name, recognised, weak_guess
+from recbole_universal.io.column_names import Named, find_columns, is_atomic, plain_name, recognised, weak_guess
 from recbole_universal.io.records import BLANKS, SEPARATORS, Dialect, read_record, records, split_line
 from recbole_universal.io.streams import LONGEST_LINE
 
@@ -48,7 +48,7 @@ class Layout:
         return self.header[place] if self.header else f"column {place + 1}"
 
 
-def find_layout(text: str, user_column: Hashable | None, item_column: Hashable | None, where: str) -> Layout:
+def find_layout(text: str, named: Named, where: str) -> Layout:
     """How a file is made, by its start: by its header, or by the shape of its first lines.
 
     Raises:
@@ -62,7 +62,7 @@ def find_layout(text: str, user_column: Hashable | None, item_column: Hashable |
     if not any(line.strip() for line in body):
         raise ValueError(f"{where} has no rows.")
     n_blank = next(number for number, line in enumerate(body) if line.strip())
-    layout = _table(body, user_column, item_column, where)
+    layout = _table(body, named, where)
     layout.skipped += n_comments + (n_blank if layout.header else 0)
     layout.notes = [*note, *layout.notes]
     return layout
@@ -76,12 +76,12 @@ def position_example(width: int) -> str:
 def _is_header(line: str, row: str) -> bool:
     """Whether a line names a user and an item column, and as many columns as a row has."""
     for separator in SEPARATORS:
-        header = _header([line], separator)
+        header = header_names([line], separator)
         try:
-            find_columns(header, None, None, "")
+            find_columns(header, (None, None), "")
         except ValueError:
             continue
-        return len(header) == len(_header([row], separator))
+        return len(header) == len(header_names([row], separator))
     return False
 
 
@@ -114,14 +114,14 @@ def _comments(lines: list[str], where: str) -> tuple[int, list[str]]:
 def _unlike(line: str, rows: list[str]) -> bool:
     """Whether no separator gives a line as many columns as it gives one of the rows."""
     return bool(rows) and not any(
-        1 < len(_header([line], separator)) == len(_header([row], separator))
+        1 < len(header_names([line], separator)) == len(header_names([row], separator))
         for separator in SEPARATORS
         for row in rows
     )
 
 
-def _header(lines: list[str], separator: str) -> list[str]:
-    """Names of the columns, of the first record; a name may hold line ends within quotes."""
+def header_names(lines: list[str], separator: str) -> list[str]:
+    """Names in the first record; a name may hold line ends within quotes."""
     return _first_record(lines, separator)[0]
 
 
@@ -142,19 +142,19 @@ def _dialect(lines: list[str], separator: str, quoting: bool = True, backslash: 
     return Dialect(separator, width, 0, quoting and len(separator) == 1, backslash)
 
 
-def _table(lines: list[str], user_column, item_column, where: str) -> Layout:
-    positions = [_position(column) for column in (user_column, item_column)]
+def _table(lines: list[str], named: Named, where: str) -> Layout:
+    positions = [_position(column) for column in named]
     lines = [line for line in lines if line.strip()]
     if positions == [None, None]:
         for separator in SEPARATORS:
-            header = _header(lines, separator)
+            header = header_names(lines, separator)
             if len(header) > 1:
                 try:
-                    places = find_columns(header, user_column, item_column, where)
+                    places = find_columns(header, named, where)
                 except ValueError:
                     continue
-                return _with_header(lines, separator, header, places, (user_column, item_column))
-        if user_column is None and item_column is None and (found := _adjacency(lines, where)):
+                return _with_header(lines, separator, header, places, named)
+        if named == (None, None) and (found := _adjacency(lines, where)):
             return found
     parsed = {separator: _rows(lines, separator) for separator in SEPARATORS}
     if not (separator := _separator(parsed)):
@@ -166,7 +166,7 @@ def _table(lines: list[str], user_column, item_column, where: str) -> Layout:
         user, item = _checked(positions, width, where)
         has_header = user in recognised(header, "user") and item in recognised(header, "item")
         return table_layout(lines, separator, width, (user, item), header if has_header else None)
-    if user_column is None and item_column is None and _looks_like_data(rows):
+    if named == (None, None) and _looks_like_data(rows):
         layout = table_layout(lines, separator, width, (0, 1), None)
         layout.guess = (
             "the first line looks like data, so column 1 is taken for the users and column 2 for the items; "
@@ -174,16 +174,16 @@ def _table(lines: list[str], user_column, item_column, where: str) -> Layout:
         )
         return layout
     try:
-        find_columns(header, user_column, item_column, where)
+        find_columns(header, named, where)
     except ValueError as error:
-        hint = f" {_HINT}" if user_column is None and item_column is None else ""
+        hint = f" {_HINT}" if named == (None, None) else ""
         raise ValueError(f"{error}{hint}") from None
     raise ValueError(f"{where}: no tab, comma, semicolon, |, :: or blank divides the lines into columns.")
 
 
-def _with_header(lines: list[str], separator: str, header: list[str], places: tuple[int, int], given) -> Layout:
+def _with_header(lines: list[str], separator: str, header: list[str], places: tuple[int, int], named: Named) -> Layout:
     layout = table_layout(lines, separator, len(header), places, header)
-    layout.guess = weak_guess(header, places, given)
+    layout.guess = weak_guess(header, places, named)
     history = f"{plain_name(header[places[1]])}_list:token_seq"
     if history in header:
         layout.history = header.index(history)

@@ -14,7 +14,7 @@ import duckdb
 import pandas as pd
 from tqdm import tqdm
 
-from recbole_universal.io.column_names import find_columns, weak_guess
+from recbole_universal.io.column_names import Named, find_columns, weak_guess
 from recbole_universal.io.duck import connection, literal_path, quoted
 from recbole_universal.io.source import Chunk, Source
 
@@ -90,7 +90,7 @@ class _Stream:
 
 
 def parquet_sources(
-    paths: Sequence[Path], folder: Path | None, user_column, item_column, where: str, show_progress: bool
+    paths: Sequence[Path], folder: Path | None, named: Named, where: str, show_progress: bool
 ) -> list[Source]:
     """Parquet files, of a folder if one is given.
 
@@ -113,13 +113,13 @@ def parquet_sources(
     own = {name.lower() for each in columns.values() for name, _ in each}
     made = [(name, "VARCHAR") for name in _partitions(paths, folder) if name.lower() not in own]
     # The folders' own columns are parts of the table by design, not its users or items.
-    named = [(name, kind) for name, kind in made if name in (str(user_column), str(item_column))]
+    used_folders = [(name, kind) for name, kind in made if name in map(str, named)]
     chosen: dict[str, Columns] = {}
     for schema in dict.fromkeys(schemas[str(path)] for path in paths):
         name = where if files[schema] == paths[0] else str(files[schema])
-        candidates = [*columns[schema], *named]
-        names = _written_names(candidates, [*written[schema], *(name for name, _ in named)])
-        chosen[schema] = _chosen(candidates, names, user_column, item_column, name)
+        candidates = [*columns[schema], *used_folders]
+        names = _written_names(candidates, [*written[schema], *(name for name, _ in used_folders)])
+        chosen[schema] = _chosen(candidates, names, named, name)
     runs = [list(run) for _, run in groupby(paths, lambda path: chosen[schemas[str(path)]])]
     sources = []
     for run in runs:
@@ -128,13 +128,13 @@ def parquet_sources(
         if len(runs) > 1:  # beside numbers, true is not 1
             used = [(name, "VARCHAR" if kind == "BOOLEAN" else kind) for name, kind in used]
             where = str(run[0])
-        opened = partial(_parquet, run, where, folder, [name for name, _ in named])
+        opened = partial(_parquet, run, where, folder, [name for name, _ in used_folders])
         all_columns = [*columns[schema], *made]
-        sources.append(_source(opened, all_columns, used, (user_column, item_column), where, show_progress))
+        sources.append(_source(opened, all_columns, used, named, where, show_progress))
     return sources
 
 
-def arrow_source(table: Any, user_column, item_column, where: str, show_progress: bool) -> Source:
+def arrow_source(table: Any, named: Named, where: str, show_progress: bool) -> Source:
     """A table that hands over Arrow data.
 
     Raises:
@@ -144,8 +144,8 @@ def arrow_source(table: Any, user_column, item_column, where: str, show_progress
     with opened() as (duck, name, parameters):
         columns = [*_described(duck, name, parameters), *_no_arrow(table)]
     names = _written_names(columns, getattr(table, "column_names", None))
-    chosen = _chosen(columns, names, user_column, item_column, where)
-    return _source(opened, columns, chosen, (user_column, item_column), where, show_progress)
+    chosen = _chosen(columns, names, named, where)
+    return _source(opened, columns, chosen, named, where, show_progress)
 
 
 def column_values(source: Any, where: str, place: Callable[[list[str]], int]) -> list:
@@ -182,15 +182,15 @@ def _written_names(columns: Columns, written: Sequence[str] | None) -> list[str]
     return names if written is None else [name if name in written else re.sub(r"_\d+$", "", name) for name in names]
 
 
-def _chosen(columns: Columns, names: list[str], user_column, item_column, where: str) -> Columns:
+def _chosen(columns: Columns, names: list[str], named: Named, where: str) -> Columns:
     """The user and the item column; ``names`` are those of the columns as they are written."""
-    chosen = [columns[place] for place in find_columns(names, user_column, item_column, where)]
+    chosen = [columns[place] for place in find_columns(names, named, where)]
     for name, kind in chosen:
         _selected(name, kind, "", where)  # refuses what holds no ids
     return chosen
 
 
-def _source(opened, columns: Columns, chosen: Columns, given: tuple, where: str, show_progress: bool) -> Source:
+def _source(opened, columns: Columns, chosen: Columns, named: Named, where: str, show_progress: bool) -> Source:
     names = (chosen[0][0], chosen[1][0])
     return Source(
         where=where,
@@ -198,8 +198,8 @@ def _source(opened, columns: Columns, chosen: Columns, given: tuple, where: str,
         ignored=[name for name, _ in columns if name not in names],
         row="row",
         chunks=partial(_chunks, opened, chosen, show_progress),
-        guess=weak_guess(names, (0, 1), given),
-        given=None not in given,
+        guess=weak_guess(names, (0, 1), named),
+        given=None not in named,
     )
 
 
@@ -257,21 +257,21 @@ def _chunks(opened, chosen, show_progress: bool) -> Iterator[Chunk]:
             bar.update(len(users))
 
 
-def frame_source(frame: pd.DataFrame, user_column, item_column, where: str) -> Source:
+def frame_source(frame: pd.DataFrame, named: Named, where: str) -> Source:
     """A data frame of pandas.
 
     Raises:
         ValueError: if the columns cannot be told.
     """
     names = list(frame.columns)
-    unnamed = names == list(range(len(names))) and len(names) > 1 and user_column is None and item_column is None
+    unnamed = names == list(range(len(names))) and len(names) > 1 and named == (None, None)
     guess = ""
     if unnamed:
         places = (0, 1)
         guess = "there are no column names, so column 0 is taken for the users and column 1 for the items"
     else:
-        places = find_columns(names, user_column, item_column, where)
-        guess = weak_guess(names, places, (user_column, item_column))
+        places = find_columns(names, named, where)
+        guess = weak_guess(names, places, named)
 
     def chunks() -> Iterator[Chunk]:
         users, items = (_plain(frame.iloc[:, place]) for place in places)
@@ -284,7 +284,7 @@ def frame_source(frame: pd.DataFrame, user_column, item_column, where: str) -> S
         row="row",
         chunks=chunks,
         guess=guess,
-        given=user_column is not None and item_column is not None,
+        given=None not in named,
         has_names=not unnamed,
     )
 

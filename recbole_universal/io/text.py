@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ import duckdb
 import numpy as np
 from tqdm import tqdm
 
+from recbole_universal.io.column_names import Named
 from recbole_universal.io.duck import connection
 from recbole_universal.io.layout import Layout, find_layout
 from recbole_universal.io.records import BLANKS, NeedsMore, read_record
@@ -28,15 +29,13 @@ from recbole_universal.io.streams import LONGEST_LINE, TOO_LONG, open_text
 TOO_LONG_LINE = "a line of more than 1 MiB"
 
 
-def text_source(
-    path: Path, first: str, user_column: Hashable | None, item_column: Hashable | None, show_progress: bool
-) -> Source:
+def text_source(path: Path, first: str, named: Named, show_progress: bool) -> Source:
     """A delimited text file that starts with ``first``; the rest as in ``read_interactions``.
 
     Raises:
         ValueError: if the file is no table or the columns cannot be told.
     """
-    layout = find_layout(first, user_column, item_column, str(path))
+    layout = find_layout(first, named, str(path))
     used = {layout.user, layout.item, layout.history}
     names = layout.header or [layout.name(place) for place in range(layout.dialect.width)]
     ignored = [] if layout.adjacency else [name for place, name in enumerate(names) if place not in used]
@@ -47,7 +46,7 @@ def text_source(
         row="line",
         chunks=partial(read_rows, path, layout, show_progress),
         guess=layout.guess,
-        given=user_column is not None and item_column is not None,
+        given=None not in named,
         has_names=layout.header is not None,
         notes=layout.notes,
         strip=True,
