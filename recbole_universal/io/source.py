@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+Report = Callable[[str], None]
+
 
 @dataclass
 class Chunk:

@@ -1,4 +1,4 @@
-"""Ids from Parquet files, Arrow tables and data frames."""
+"""Ids from Parquet files and Arrow tables."""
 
 from __future__ import annotations
 
@@ -255,46 +255,3 @@ def _chunks(opened, chosen, show_progress: bool) -> Iterator[Chunk]:
             yield Chunk(users, items, range(number, number + len(users)))
             number += len(users)
             bar.update(len(users))
-
-
-def frame_source(frame: pd.DataFrame, named: Named, where: str) -> Source:
-    """A data frame of pandas.
-
-    Raises:
-        ValueError: if the columns cannot be told.
-    """
-    names = list(frame.columns)
-    unnamed = names == list(range(len(names))) and len(names) > 1 and named == (None, None)
-    guess = ""
-    if unnamed:
-        places = (0, 1)
-        guess = "there are no column names, so column 0 is taken for the users and column 1 for the items"
-    else:
-        places = find_columns(names, named, where)
-        guess = weak_guess(names, places, named)
-
-    def chunks() -> Iterator[Chunk]:
-        users, items = (_plain(frame.iloc[:, place]) for place in places)
-        yield Chunk(users, items, range(1, len(frame) + 1))
-
-    return Source(
-        where=where,
-        columns=(str(names[places[0]]), str(names[places[1]])),
-        ignored=[str(name) for place, name in enumerate(names) if place not in places],
-        row="row",
-        chunks=chunks,
-        guess=guess,
-        given=None not in named,
-        has_names=not unnamed,
-    )
-
-
-def _plain(values: pd.Series) -> Any:
-    """The values of a column without its dress: categories, nullable and Arrow types."""
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        values = values.astype(object if values.hasnans else values.cat.categories.dtype)
-    if isinstance(values.dtype, pd.ArrowDtype) or (
-        pd.api.types.is_extension_array_dtype(values.dtype) and pd.api.types.is_numeric_dtype(values.dtype)
-    ):
-        return values.to_numpy(dtype=object, na_value=None)  # type: ignore[call-overload]
-    return values

@@ -14,12 +14,11 @@ import pandas as pd
 from recbole_universal.io.bad_rows import BadRows
 from recbole_universal.io.column_names import listed_names, recognised
 from recbole_universal.io.ids import is_missing, is_utf_8, whole
-from recbole_universal.io.interactions import Report
 from recbole_universal.io.json_records import is_json
 from recbole_universal.io.layout import header_names, table_layout
 from recbole_universal.io.paths import existing_path
 from recbole_universal.io.records import SEPARATORS
-from recbole_universal.io.source import Chunk
+from recbole_universal.io.source import Chunk, Report
 from recbole_universal.io.streams import TOO_LONG, open_text
 from recbole_universal.io.tables import column_values, is_arrow, is_parquet
 from recbole_universal.io.text import TOO_LONG_LINE, read_rows
