@@ -1,4 +1,4 @@
-"""Ids from data frames of pandas."""
+"""Reads ids from pandas data frames."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ def frame_source(frame: pd.DataFrame, named: Named, where: str) -> Source:
     """A data frame of pandas.
 
     Raises:
-        ValueError: if the columns cannot be told.
+        ValueError: if the columns are ambiguous.
     """
     names = list(frame.columns)
     unnamed = names == list(range(len(names))) and len(names) > 1 and named == (None, None)
     guess = ""
     if unnamed:
-        places = (0, 1)
+        indices = (0, 1)
         guess = "there are no column names, so column 0 is taken for the users and column 1 for the items"
     else:
-        places = find_columns(names, named, where)
-        guess = weak_guess(names, places, named)
+        indices = find_columns(names, named, where)
+        guess = weak_guess(names, indices, named)
 
     def chunks() -> Iterator[Chunk]:
-        users, items = (_plain(frame.iloc[:, place]) for place in places)
+        users, items = (_plain(frame.iloc[:, index]) for index in indices)
         yield Chunk(users, items, range(1, len(frame) + 1))
 
     return Source(
         where=where,
-        columns=(str(names[places[0]]), str(names[places[1]])),
-        ignored=[str(name) for place, name in enumerate(names) if place not in places],
+        columns=(str(names[indices[0]]), str(names[indices[1]])),
+        ignored=[str(name) for index, name in enumerate(names) if index not in indices],
         row="row",
         chunks=chunks,
         guess=guess,
@@ -44,7 +44,7 @@ def frame_source(frame: pd.DataFrame, named: Named, where: str) -> Source:
 
 
 def _plain(values: pd.Series) -> Any:
-    """The values of a column without its dress: categories, nullable and Arrow types."""
+    """Converts a column of a categorical, nullable or Arrow type to plain values."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype(object if values.hasnans else values.cat.categories.dtype)
     if isinstance(values.dtype, pd.ArrowDtype) or (

@@ -13,10 +13,10 @@ from recbole_universal.io.ids import NOT_TEXT, Ids
 from recbole_universal.io.layout import position_example
 from recbole_universal.io.source import Chunk, Report, Source
 
-# From this number of rows on, a column with a value of its own in nearly every row is no user and no item.
+# If a table has this many rows, a column with a distinct value in nearly every row holds neither users nor items.
 _ENOUGH_ROWS = 20
 _NEARLY_ALL = 0.95
-# Kept as ids, since they may be; but said, since a database or pandas may have meant a missing value.
+# Words that are read as ids. They are reported, since a database or pandas may have meant a missing value.
 _NULL_WORDS = ("NULL", "null", "None", "NaN", "nan", "NA", "N/A", "<NA>", "\\N")
 
 
@@ -27,8 +27,8 @@ class InteractionTable:
     Attributes:
         users: ids of the users in the order of their first row.
         items: ids of the items in the order of their first row.
-        user_codes: int64 [n_pairs], places in ``users``.
-        item_codes: int64 [n_pairs], places in ``items``.
+        user_codes: int64 [n_pairs], indices into ``users``.
+        item_codes: int64 [n_pairs], indices into ``items``.
         columns: names of the user and the item column.
     """
 
@@ -39,10 +39,10 @@ class InteractionTable:
     columns: tuple[str, str]
 
     def matrix(self) -> tuple[sp.csr_matrix, np.ndarray, np.ndarray]:
-        """The interactions in an order that depends on the ids alone, so that the order of the rows changes no list.
+        """The interactions, users and items sorted by id, so that the order of the rows changes no recommendation.
 
         Returns:
-            csr float32 [n_users, n_items], the row of each place in ``users``, the place in ``items`` of each column.
+            csr float32 [n_users, n_items]; the matrix row of each user; the index into ``items`` of each matrix column.
         """
         user_order, item_order = _order(self.users), _order(self.items)
         rows, columns = np.argsort(user_order), np.argsort(item_order)
@@ -60,7 +60,7 @@ def _order(ids: pd.Index) -> np.ndarray:
 
 @dataclass
 class Rows:
-    """The rows of all chunks, as codes."""
+    """Collects the rows of all chunks as codes."""
 
     strip: bool
     n_rows: int = 0
@@ -72,7 +72,7 @@ class Rows:
         self.users, self.items = Ids(self.strip), Ids(self.strip)
 
     def add(self, chunk: Chunk, row: str) -> None:
-        """Add the rows of a chunk; ``row`` is what one is called."""
+        """Add the rows of a chunk; messages call a row ``row``."""
         self.n_rows += len(chunk.users) if chunk.n_rows < 0 else chunk.n_rows
         try:
             users, items = self.users.codes(chunk.users), self.items.codes(chunk.items)
@@ -87,21 +87,21 @@ class Rows:
             self.shown.append(f"user [{self.users.name(user)}], item [{self.items.name(item)}]")
         self.codes.append((users, items))
 
-    def _leave_out(self, places: np.ndarray, users: np.ndarray, items: np.ndarray, chunk: Chunk, row: str) -> None:
-        numbers, first = np.unique(np.asarray(chunk.numbers)[places], return_index=True)  # a line may hold several ids
-        for place in places[first[:5]].tolist():
-            reason = chunk.problems.get(place)
-            if reason is None and NOT_TEXT in (users[place], items[place]):
+    def _leave_out(self, indices: np.ndarray, users: np.ndarray, items: np.ndarray, chunk: Chunk, row: str) -> None:
+        numbers, first = np.unique(np.asarray(chunk.numbers)[indices], return_index=True)  # a line may hold several ids
+        for index in indices[first[:5]].tolist():
+            reason = chunk.problems.get(index)
+            if reason is None and NOT_TEXT in (users[index], items[index]):
                 reason = "an id that is not UTF-8"
-            missing = [kind for kind, codes in (("user", users), ("item", items)) if codes[place] < 0]
-            self.bad.add(f"{row} {chunk.numbers[place]}", reason or ", ".join(f"no {kind} id" for kind in missing))
+            missing = [kind for kind, codes in (("user", users), ("item", items)) if codes[index] < 0]
+            self.bad.add(f"{row} {chunk.numbers[index]}", reason or ", ".join(f"no {kind} id" for kind in missing))
         self.bad.count += max(0, len(numbers) - 5)
 
     def table(self, where: str, source: Source, report: Report) -> InteractionTable:
-        """The distinct pairs; tells what was left out, guessed and joined.
+        """The distinct pairs. Reports which rows were left out, which columns were guessed and which ids were joined.
 
         Raises:
-            ValueError: if there are too few usable rows, or a column that was guessed is no user or no item.
+            ValueError: if there are too few usable rows, or a guessed column holds neither users nor items.
         """
         n_usable = sum(len(users) for users, _ in self.codes)
         left_out = self.bad.text(where, self.n_rows) if self.bad.count else ""
@@ -144,17 +144,17 @@ class Rows:
             for word in _NULL_WORDS:
                 if word in ids:
                     report(f"{where}: the {kind} id [{word}] is an id like any other here.")
-        found, codes, pairs = ids.joined(codes, self.bad.count > 0)
+        joined, codes, pairs = ids.joined(codes, self.bad.count > 0)
         if pairs:
             which = f"{pairs[0][0]!r} and {pairs[0][1]!r}"
             report(f"{where}: {len(pairs)} {kind} ids have several types, such as {which}; each pair is one {kind}.")
-        return found, codes
+        return joined, codes
 
 
 def _check_distinct(
     where: str, source: Source, n_pairs: int, counts: dict[str, int], shown: str, report: Report
 ) -> None:
-    """A column with a value of its own in nearly every row is a time or a number of the row, no user and no item."""
+    """Checks for a column with a distinct value in nearly every row: it holds times or row numbers, not ids."""
     for kind, column in zip(("user", "item"), source.columns, strict=True):
         if n_pairs < _ENOUGH_ROWS or counts[kind] <= _NEARLY_ALL * n_pairs:
             continue

@@ -1,4 +1,4 @@
-"""Somebody's interactions, of a file, a folder or a frame, as codes and the ids they stand for."""
+"""Reads interactions from a file, a folder, a data frame or an Arrow table."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def read_interactions(
             delimited text file, a JSON file, a Parquet file, or a folder of parts of one of these.
         user_column: name of the user column; ``None``: recognised. In a text file without header: position, from 1.
         item_column: as ``user_column``.
-        report: is told what is left out or guessed.
+        report: receives a sentence on each thing that is left out or guessed.
         show_progress: whether to draw a progress bar.
 
     Raises:
-        ValueError: if there is no usable row, most rows are unusable, or the columns cannot be told.
+        ValueError: if no row is usable, most rows are unusable, or the columns are ambiguous.
         OSError: if the file cannot be read.
         ImportError: if a file needs a package that is not installed.
     """
@@ -61,7 +61,7 @@ def read_interactions(
 
 
 def _sources(source: Any, named: Named, show_progress: bool) -> tuple[str, list[Source]]:
-    """What is read, one source a file."""
+    """The name of the table for messages, and one source per file."""
     if isinstance(source, pd.DataFrame):
         return "The data frame", [frame_source(source, named, "The data frame")]
     if is_arrow(source):
@@ -112,7 +112,7 @@ def _of_one_table(path: Path, sources: list[Source]) -> list[Source]:
 
 
 def _file_source(path: Path, named: Named, show_progress: bool, is_part: bool) -> Source | None:
-    """A text or JSON file; ``None``: a part of a folder without content, as Spark writes them."""
+    """A text or JSON file; ``None`` for an empty part of a folder, which Spark writes."""
     with open_text(path) as file:
         first = file.start()
     if is_part and first.strip() in ("", "[]"):

@@ -1,4 +1,4 @@
-"""Ids from JSON: an object a line, an array of objects, or objects one after the other."""
+"""Reads ids from JSON: an object per line, an array of objects, or a sequence of objects."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=lambd
 
 
 def is_json(first: str) -> bool:
-    """Whether a file is JSON, by its start."""
+    """Whether a file that starts with this text is JSON."""
     text = first.lstrip()
     if not text.startswith(("{", "[")):
         return False
@@ -38,7 +38,7 @@ def json_source(path: Path, first: str, named: Named, show_progress: bool) -> So
     """A file of JSON records that starts with ``first``; the rest as in ``read_interactions``.
 
     Raises:
-        ValueError: if it holds no records or the keys cannot be told.
+        ValueError: if it holds no records or the keys are ambiguous.
     """
     by_line = _is_a_record(next(line for line in first.split("\n") if line.strip()))
     names: dict[str, None] = {}
@@ -50,15 +50,15 @@ def json_source(path: Path, first: str, named: Named, show_progress: bool) -> So
     if not names:
         raise ValueError(f'{path} is JSON without records, such as {{"user_id": 1, "item_id": 2}}.')
     listed = list(names)
-    places = find_columns(listed, named, f"{path} (JSON)")
-    keys = (listed[places[0]], listed[places[1]])
+    indices = find_columns(listed, named, f"{path} (JSON)")
+    keys = (listed[indices[0]], listed[indices[1]])
     return Source(
         where=str(path),
         columns=keys,
         ignored=[name for name in listed if name not in keys],
         row="line" if by_line else "record",
         chunks=partial(_chunks, path, by_line, keys, show_progress),
-        guess=weak_guess(listed, places, named),
+        guess=weak_guess(listed, indices, named),
         given=None not in named,
         strip=True,
     )
@@ -106,7 +106,7 @@ def _text(value: Any) -> str | None:
 
 
 def _records(path: Path, by_line: bool, show_progress: bool) -> Iterator[tuple[int, Any]]:
-    """Numbers and values of the records; of a line that is no JSON the value is ``None``."""
+    """Yields the number and the value of each record; the value of a line that is not JSON is ``None``."""
     size = os.path.getsize(path)
     with (
         open_text(path) as file,
@@ -146,7 +146,7 @@ def _records(path: Path, by_line: bool, show_progress: bool) -> Iterator[tuple[i
 
 
 def _next(text: str, position: int) -> int:
-    """Where the next record begins: after blanks and the commas between records."""
+    """Position of the next record, after blanks and commas."""
     while position < len(text) and (text[position].isspace() or text[position] == ","):
         position += 1
     return position

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 LONGEST_LINE = 2**20
-TOO_LONG = "\0"  # stands for a line beyond the longest; no text holds this character
-NOT_UTF_8 = "\ufdd0"  # stands for a byte that is not UTF-8; Unicode gives this character to nobody
+TOO_LONG = "\0"  # replaces a line that is too long; no text holds this character
+NOT_UTF_8 = "\ufdd0"  # replaces a byte that is not UTF-8; Unicode assigns this character to nothing
 PIECE = 2**21
 
 codecs.register_error(
@@ -124,7 +124,7 @@ def open_text(path: Path) -> Iterator[TextFile]:
 
 
 def _zstd(path: Path) -> BinaryIO:
-    """The bytes of a zstd file; DuckDB could unpack it, but drops a line beyond its limit without a word."""
+    """The bytes of a zstd file; DuckDB could unpack it, but drops a line beyond its limit without a warning."""
     try:
         import pyarrow
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Users to make lists for: a file of them, a text, a sequence, a frame."""
+"""Reads the users who get recommendations from a file, a text, a sequence or a frame."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _ENDINGS = (".txt", ".csv", ".tsv", ".gz", ".zst", ".parquet", ".pq", ".inter", 
 
 
 def read_users(source: Any, user_column: Hashable | None, report: Report) -> list:
-    """Users to make lists for, in the given order.
+    """The users who get recommendations, in the given order.
 
     Args:
-        source: ids (list, array, series), a frame, or text: a file of ids, one a line or in a user column, or ids
-            parted by commas.
+        source: ids (list, array, series), a frame, or text: a file of ids, one per line or in a user column, or ids
+            separated by commas.
         user_column: name of the user column in the file; ``None``: recognised.
-        report: is told of users without id.
+        report: receives a sentence on rows without a user id.
 
     Raises:
         ValueError: if there is no user.
@@ -95,13 +95,13 @@ def read_users(source: Any, user_column: Hashable | None, report: Report) -> lis
 
 
 def _objects(values: Sequence) -> np.ndarray:
-    found = np.empty(len(values), dtype=object)
-    found[:] = values
-    return found
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
 
 
 def _problem(value: Any) -> str:
-    """Why a value is no id; "": it is one."""
+    """Why a value is not an id; "" if it is one."""
     if is_missing(value):
         return "no user id"
     if isinstance(value, str) and not is_utf_8(value):
@@ -129,12 +129,13 @@ def _text_chunks(path: Path, column: Hashable | None) -> Iterator[Chunk]:
     number = 0
     with open_text(path) as file:
         for block in file.blocks():
-            numbered = list(enumerate(block.split("\n"), start=number + 1))
-            number += len(numbered)
-            kept = [(line_number, line.strip()) for line_number, line in numbered if line.strip()]
-            ids = _objects([re.sub(r'^"(.*)"$', r"\1", line) for _, line in kept])
-            problems = {index: TOO_LONG_LINE for index, (_, line) in enumerate(kept) if line == TOO_LONG}
-            yield Chunk(ids, ids, np.array([line_number for line_number, _ in kept]), problems)
+            block_lines = block.split("\n")
+            numbered = enumerate(block_lines, start=number + 1)
+            rows = [(line_number, line.strip()) for line_number, line in numbered if line.strip()]
+            number += len(block_lines)
+            ids = _objects([re.sub(r'^"(.*)"$', r"\1", line) for _, line in rows])
+            problems = {index: TOO_LONG_LINE for index, (_, line) in enumerate(rows) if line == TOO_LONG}
+            yield Chunk(ids, ids, np.array([line_number for line_number, _ in rows]), problems)
 
 
 def _user_column(names: Sequence[Hashable], named: Hashable | None) -> int | None:
