@@ -53,5 +53,5 @@ class ActivityFeatures(FeatureFamily):
         )
 
     def updated(self, features: FamilyFeatures, graph: InteractionGraph) -> FamilyFeatures:
-        """See :meth:`FeatureFamily.updated`: counting is all there is to do, so this equals computing anew."""
+        """See :meth:`FeatureFamily.updated`: counts are computed anew."""
         return self.compute(graph)

@@ -1,7 +1,6 @@
 """Bins of heavy-tailed statistics: percentile bins, soft or hard, and logarithmic bins.
 
-Everything here is a pure function of its arguments. An entity without data has an all-zero row: it belongs to no
-bin, which differs from belonging to the lowest.
+All functions are pure. An entity without data has an all-zero row, which differs from the row of the lowest bin.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ def _as_values(values: Any, mask: Any) -> tuple[NDArray[np.float64], NDArray[np.
 def percentile(values: Any, mask: Any = None) -> NDArray[np.float64]:
     """Mid-rank percentile of each value among the entities that have data.
 
-    It is the share of entities below plus half the share of equals. It is one division of two integers, so it is
+    It is the share of smaller values plus half the share of equal values. It is one division of two integers, so it is
     exactly unchanged when the data are duplicated as disjoint copies.
 
     Args:
@@ -47,9 +46,9 @@ def percentile(values: Any, mask: Any = None) -> NDArray[np.float64]:
     result = np.full(len(values), np.nan)
     ordered = np.sort(values[present])
     if len(ordered):
-        below = np.searchsorted(ordered, values[present], side="left")
-        not_above = np.searchsorted(ordered, values[present], side="right")
-        result[present] = (below + not_above) / (2 * len(ordered))
+        n_smaller = np.searchsorted(ordered, values[present], side="left")
+        n_not_larger = np.searchsorted(ordered, values[present], side="right")
+        result[present] = (n_smaller + n_not_larger) / (2 * len(ordered))
     return result
 
 
@@ -96,9 +95,9 @@ def hard_one_hot(fractions: Any, n_bins: int) -> NDArray[np.float32]:
 
 
 def log_one_hot(values: Any, n_bins: int, *, base: float = 2.0, first: float = 1.0, mask: Any = None) -> NDArray:
-    """Membership in bins whose edges are fixed powers, hence comparable between data sets.
+    """Membership in bins whose edges are fixed powers, hence comparable between datasets.
 
-    Bin k holds ``first * base**k <= value < first * base**(k+1)``; the first bin also holds all below it, and the
+    Bin k holds ``first * base**k <= value < first * base**(k+1)``; the first bin also holds all smaller values, and the
     last bin is open above. With the defaults: 1 | 2-3 | 4-7 | 8-15 | ...
 
     Args:

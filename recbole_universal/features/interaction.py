@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from recbole_universal.graph.interaction_graph import InteractionGraph
 
 
-#: Most clusters that are chosen automatically. The cost of ranking a catalogue grows with their number, and above this
-#: the bins told held-out interactions from random pairs no better (mean AUC of Hadamard on ml-latest-small and
-#: citeulike-a: 64 clusters .779, 128 .790, 256 .783).
+#: Largest number of clusters that is chosen automatically. The cost of ranking a catalogue grows with their number, and
+#: more clusters separated held-out interactions from random pairs no better (mean AUC of Hadamard on ml-latest-small
+#: and citeulike-a: 64 clusters .779, 128 .790, 256 .783).
 MAX_CLUSTERS = 128
-#: Most bytes for remembering the nearest cluster of every user-item pair.
+#: Most bytes for a cache of the nearest cluster of every user-item pair.
 MEMO_BYTES = 2**28
 
 
 def operator_name(owner: str, value: Any) -> str:
-    """Name of an edge operator; also accepts the paper's spelling ("Weighted-L1"), in any case.
+    """Name of an edge operator. The paper's spelling, such as "Weighted-L1", is accepted too.
 
     Raises:
         ValueError: if there is no such operator.
@@ -233,7 +233,7 @@ class InteractionFeatures(FeatureFamily):
     def of_labels(
         self, graph: InteractionGraph, embedding: NDArray[np.float32], labels: NDArray, centers: NDArray
     ) -> FamilyFeatures:
-        """The features that given clusters imply.
+        """Features from given clusters.
 
         Args:
             graph: the training interactions.
@@ -242,7 +242,7 @@ class InteractionFeatures(FeatureFamily):
             centers: centers of the clusters, [n_clusters, embedding_dim].
         """
         users, items = graph.edges()
-        # A cluster that no interaction fell into has no statistics, so no pair may fall into it either.
+        # An empty cluster has no statistics, so it may not be the nearest of a pair.
         occupied, labels = np.unique(labels, return_inverse=True)
         bins = cluster_bins(edge_cluster_stats(users, items, labels), self.binning)
         nodes = torch.from_numpy(embedding)

@@ -9,16 +9,15 @@ from recbole_universal import arguments
 from recbole_universal.graph.canonical_order import canonical_order
 from recbole_universal.graph.threads import lazy_property
 
-# Users and items are numbered in 32 bits.
+# Indices of users and items have 32 bits.
 _MOST_NODES = 2**31 - 1
 
 
 class InteractionGraph:
     """Weighted bipartite graph of users and items, stored as CSR matrices in both directions.
 
-    Users and items have one common numbering where a method speaks of nodes: user ``u`` is node ``u``, item
-    ``i`` is node ``n_users + i``. Those without an interaction (RecBole's padding id 0) are nodes of degree
-    0.
+    Users and items share the node indices: user ``u`` is node ``u``, item ``i`` is node ``n_users + i``. A user or an
+    item without interactions, such as RecBole's padding id 0, is a node of degree 0.
 
     Args:
         matrix: SciPy sparse matrix ``[n_users, n_items]``; its values are the weights of the interactions,
@@ -147,7 +146,7 @@ class InteractionGraph:
 
 
 def binary_matrix(matrix: sp.spmatrix | sp.sparray) -> sp.csr_matrix:
-    """A new csr float32 [n_users, n_items] with 1 for each pair that has a value but 0, in whatever type it is stored.
+    """A new csr float32 [n_users, n_items] with 1 for each pair with a nonzero value of any type.
 
     Raises:
         ValueError: if the matrix is not sparse, numeric and two-dimensional, has no interaction, or holds a NaN.
@@ -156,15 +155,15 @@ def binary_matrix(matrix: sp.spmatrix | sp.sparray) -> sp.csr_matrix:
     wrong = np.flatnonzero(~np.isfinite(coo.data)) if coo.dtype.kind == "f" else np.zeros(0, dtype=np.int64)
     if wrong.size:
         raise _weight_error(coo.row[wrong], coo.col[wrong], coo.data[wrong], "NaN and infinity are no interactions")
-    kept = coo.data != 0
-    ones = np.ones(np.count_nonzero(kept), dtype=np.float32)
-    binary = sp.csr_matrix((ones, (coo.row[kept], coo.col[kept])), shape=coo.shape)
-    binary.data[:] = 1.0  # of a pair that occurred several times too
+    stored = coo.data != 0
+    ones = np.ones(np.count_nonzero(stored), dtype=np.float32)
+    binary = sp.csr_matrix((ones, (coo.row[stored], coo.col[stored])), shape=coo.shape)
+    binary.data[:] = 1.0  # duplicates were summed
     return _with_interactions(binary)
 
 
 def _entries(matrix: sp.spmatrix | sp.sparray) -> sp.coo_matrix:
-    """The stored values of an interaction matrix, duplicates not summed, with real numbers in places that exist."""
+    """The stored values of an interaction matrix, duplicates not summed, checked for real numbers and valid indices."""
     if not sp.issparse(matrix):
         raise ValueError(f"matrix must be a SciPy sparse matrix [n_users, n_items], got {type(matrix).__name__}")
     if matrix.ndim != 2:
@@ -179,12 +178,12 @@ def _entries(matrix: sp.spmatrix | sp.sparray) -> sp.coo_matrix:
     if matrix.format in ("csr", "csc", "bsr"):
         if (np.diff(matrix.indptr) < 0).any():
             raise ValueError("matrix is damaged: its indptr must not decrease")
-        if len(matrix.indices) != matrix.indptr[-1]:  # room that is not in use
+        if len(matrix.indices) != matrix.indptr[-1]:  # allocated but unused
             matrix = matrix.copy()
             matrix.prune()
     try:
         return sp.coo_matrix(matrix)
-    except ValueError as error:  # a place that does not exist
+    except ValueError as error:  # an index out of range
         raise ValueError(f"matrix is damaged: {error}") from error
 
 
@@ -209,7 +208,7 @@ def _checked_csr(matrix: sp.spmatrix | sp.sparray) -> sp.csr_matrix:
 
 
 def _check_weights(rows: np.ndarray, cols: np.ndarray, weights: np.ndarray) -> None:
-    with np.errstate(over="ignore", under="ignore"):  # reported below, with its place
+    with np.errstate(over="ignore", under="ignore"):  # reported with its index
         stored = weights.astype(np.float32)
     wrong = np.flatnonzero(~(np.isfinite(stored) & (stored >= 0)) | ((stored == 0) & (weights != 0)))
     if wrong.size:

@@ -36,7 +36,7 @@ def test_number_of_clusters():
     assert [n_clusters_for(n) for n in (1, 2, 3, 8, 50, 200, 20_000, 131_072, 10**9)] == [
         *(1, 2, 2, 2, 5, 10, 100, 256, 256)
     ]
-    with pytest.raises(ValueError, match="n must be at least 1"):
+    with pytest.raises(ValueError, match="n must be an integer >= 1"):
         n_clusters_for(0)
 
 

@@ -188,7 +188,7 @@ def test_progress_bar_only_when_asked_for(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"embedding_dim": 0}, "embedding_dim must be a whole number of at least 1, below 2.*got 0"),
+        ({"embedding_dim": 0}, r"embedding_dim must be an integer >= 1 and below 2\*\*31, not 0"),
         ({"walks_per_node": 0}, "walks_per_node must be"),
         ({"epochs": 1.5}, "epochs must be"),
         ({"num_negative_samples": 0}, "num_negative_samples must be"),
@@ -197,8 +197,8 @@ def test_progress_bar_only_when_asked_for(capsys):
         ({"walk_length": 3}, "walk_length must be at least context_size, got 3 and 4"),
         ({"lr": 0.0}, "lr must be positive and finite"),
         ({"lr": float("nan")}, "lr must be positive and finite"),
-        ({"p": 0.0}, "p must be positive"),
-        ({"q": -1.0}, "q must be positive"),
+        ({"p": 0.0}, "p must be a finite number > 0"),
+        ({"q": -1.0}, "q must be a finite number > 0"),
     ],
 )
 def test_bad_arguments(arguments, message):
