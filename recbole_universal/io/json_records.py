@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from recbole_universal.io.column_names import Named, find_columns, weak_guess
 from recbole_universal.io.source import Chunk, Source
-from recbole_universal.io.streams import LONGEST_LINE, open_text
+from recbole_universal.io.streams import LONGEST_LINE, TextFile, open_text
 
 _SAMPLE_RECORDS = 1000
 _CHUNK_RECORDS = 2**16
@@ -112,37 +112,49 @@ def _records(path: Path, by_line: bool, show_progress: bool) -> Iterator[tuple[i
         open_text(path) as file,
         tqdm(total=size, desc="reading", unit="B", unit_scale=True, disable=not show_progress) as bar,
     ):
-        number, rest, array = 0, "", False
-        for block in file.blocks() if by_line else file.pieces():
-            if by_line:
-                for line in block.split("\n"):
-                    number += 1
-                    if line.strip():
-                        try:
-                            yield number, _DECODER.decode(line)
-                        except (ValueError, RecursionError):
-                            yield number, None
-            else:
-                text, position = rest + block, 0
-                if not number and not array and text.lstrip().startswith("["):
-                    array, text = True, text.lstrip()[1:]
-                while True:
-                    position = _next(text, position)
-                    if position == len(text):
-                        break
-                    try:
-                        record, position = _DECODER.raw_decode(text, position)
-                    except (ValueError, RecursionError) as error:
-                        if len(text) - position > LONGEST_LINE:
-                            message = f"{path}: record {number + 1} is no JSON, or longer than 1 MiB."
-                            raise ValueError(message) from error
-                        break
-                    number += 1
-                    yield number, record
-                rest = text[position:]
-            bar.update(file.read_bytes - bar.n)
-        if rest.strip() != "]" * array:
-            raise ValueError(f"{path}: record {number + 1} is no JSON, or the file ends within it.")
+        blocks = _with_progress(file, file.blocks() if by_line else file.pieces(), bar)
+        yield from _of_lines(blocks) if by_line else _of_array(blocks, path)
+
+
+def _with_progress(file: TextFile, blocks: Iterator[str], bar: tqdm) -> Iterator[str]:
+    for block in blocks:
+        yield block
+        bar.update(file.read_bytes - bar.n)
+
+
+def _of_lines(blocks: Iterator[str]) -> Iterator[tuple[int, Any]]:
+    """Records of lines."""
+    number = 0
+    for block in blocks:
+        for line in block.split("\n"):
+            number += 1
+            if line.strip():
+                try:
+                    yield number, _DECODER.decode(line)
+                except (ValueError, RecursionError):
+                    yield number, None
+
+
+def _of_array(pieces: Iterator[str], path: Path) -> Iterator[tuple[int, Any]]:
+    """Records of an array, or one after the other; a record may span several pieces of the text."""
+    number, rest, array = 0, "", False
+    for piece in pieces:
+        text, position = rest + piece, 0
+        if not number and not array and text.lstrip().startswith("["):
+            array, text = True, text.lstrip()[1:]
+        while (position := _next(text, position)) < len(text):
+            try:
+                record, position = _DECODER.raw_decode(text, position)
+            except (ValueError, RecursionError) as error:
+                if len(text) - position > LONGEST_LINE:
+                    message = f"{path}: record {number + 1} is no JSON, or longer than 1 MiB."
+                    raise ValueError(message) from error
+                break
+            number += 1
+            yield number, record
+        rest = text[position:]
+    if rest.strip() != "]" * array:
+        raise ValueError(f"{path}: record {number + 1} is no JSON, or the file ends within it.")
 
 
 def _next(text: str, position: int) -> int:
