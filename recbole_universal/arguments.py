@@ -1,6 +1,6 @@
 """Checks of user-given arguments, with one wording for all.
 
-Each error names the owner ("feature family 'activity'"), the argument, the value given and what is valid.
+Each error names the owner ("feature family 'activity'"), the argument, its value and what is valid.
 """
 
 from __future__ import annotations
@@ -13,9 +13,6 @@ from typing import Any
 
 import numpy as np
 
-# The largest seed of `torch.Generator`.
-_MOST_SEED = 2**64 - 1
-
 
 def shown(value: Any) -> str:
     """A value in one line of an error, shortened."""
@@ -26,14 +23,26 @@ def shown(value: Any) -> str:
     return text if len(text) <= 100 else text[:97] + "..."
 
 
-def integer(owner: str, name: str, value: Any, minimum: int) -> int:
-    """Return ``value`` as an int, at least ``minimum``.
+def integer(owner: str, name: str, value: Any, minimum: int, below: int | None = None, otherwise: str = "") -> int:
+    """Return ``value`` as an int, at least ``minimum`` and smaller than ``below``.
+
+    Args:
+        owner: what the argument belongs to, for the message.
+        name: name of the argument.
+        value: its value.
+        minimum: smallest valid value.
+        below: smallest value that is too large; ``None``: no limit.
+        otherwise: what else is valid, for the message.
 
     Raises:
-        ValueError: if it is not an integer, or too small.
+        ValueError: if it is not an integer, too small or too large.
     """
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
-        raise ValueError(f"{owner}: argument {name} must be an integer >= {minimum}, not {shown(value)}")
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or int(value) < minimum or (below is not None and int(value) >= below):
+        limit = "" if below is None else f" and below 2**{below.bit_length() - 1}"
+        raise ValueError(
+            f"{owner}: argument {name} must be an integer >= {minimum}{limit}{otherwise}, not {shown(value)}"
+        )
     return int(value)
 
 
@@ -49,12 +58,12 @@ def array(name: str, value: Any) -> np.ndarray:
         ValueError: if it is a list of lists of different lengths, or some of its values are masked.
     """
     try:
-        found = np.asarray(value)
+        converted = np.asarray(value)
     except (ValueError, TypeError, RuntimeError) as error:
         raise ValueError(f"{name}: must be an array or a list of numbers, got {shown(value)}.") from error
     if np.ma.is_masked(value):
         raise ValueError(f"{name}: must be an array without masked values, got {shown(value)}.")
-    return found
+    return converted
 
 
 def optional_integer(owner: str, name: str, value: Any, minimum: int) -> int | None:
@@ -63,25 +72,17 @@ def optional_integer(owner: str, name: str, value: Any, minimum: int) -> int | N
     Raises:
         ValueError: if it is neither None nor an integer, or too small.
     """
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
-        raise ValueError(
-            f"{owner}: argument {name} must be an integer >= {minimum}, or None (chosen from the size of the "
-            f"data), not {shown(value)}"
-        )
-    return int(value)
+    otherwise = ", or None (chosen from the size of the data)"
+    return None if value is None else integer(owner, name, value, minimum, otherwise=otherwise)
 
 
 def seed(owner: str, value: Any, name: str = "seed") -> int:
-    """Return ``value`` as an int that every source of randomness takes, from 0 to 2**64 - 1.
+    """Return ``value`` as an int that is a valid seed of `torch.Generator`, from 0 to 2**64 - 1.
 
     Raises:
         ValueError: if it is not such an integer.
     """
-    if isinstance(value, bool) or not isinstance(value, Integral) or not 0 <= int(value) <= _MOST_SEED:
-        raise ValueError(f"{owner}: argument {name} must be an integer >= 0 and below 2**64, not {shown(value)}")
-    return int(value)
+    return integer(owner, name, value, 0, below=2**64)
 
 
 def flag(owner: str, name: str, value: Any) -> bool:
@@ -96,7 +97,7 @@ def flag(owner: str, name: str, value: Any) -> bool:
 
 
 def device(value: Any) -> Any:
-    """Return ``value`` as a ``torch.device`` that is there.
+    """Return ``value`` as a ``torch.device`` that is available.
 
     Raises:
         ValueError: if PyTorch does not know it or does not find it.
@@ -104,15 +105,15 @@ def device(value: Any) -> Any:
     import torch  # here, since other checks need no PyTorch, which takes seconds to load
 
     try:
-        found = torch.device(value)
+        checked = torch.device(value)
     except (RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"device: PyTorch knows no device {shown(value)}; try cpu or cuda.") from error
     try:
-        torch.empty(1, device=found).tolist()
-    except Exception as error:  # each kind of device has its own
-        kind = "GPU" if found.type == "cuda" else "such device"
-        raise ValueError(f"device: {found} is asked for, but PyTorch finds no {kind} here; use cpu.") from error
-    return found
+        torch.empty(1, device=checked).tolist()
+    except Exception as error:  # each kind of device has its own error
+        kind = "GPU" if checked.type == "cuda" else "such device"
+        raise ValueError(f"device: {checked} is asked for, but PyTorch finds no {kind} here; use cpu.") from error
+    return checked
 
 
 def real(owner: str, name: str, value: Any, above: float) -> float:
@@ -139,7 +140,7 @@ def choice(owner: str, name: str, value: Any, choices: Collection[str]) -> str:
 
 
 def defaults(function: Callable[..., Any], exclude: Collection[str] = ("self",)) -> dict[str, Any]:
-    """Return the arguments of a function that a user may set, with their default values."""
+    """Return the optional arguments of a function, with their default values."""
     parameters = inspect.signature(function).parameters.values()
     return {p.name: p.default for p in parameters if p.name not in exclude and p.default is not p.empty}
 

@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from recbole_universal import arguments
 from recbole_universal.app.recommendation_files import COLUMNS
-from recbole_universal.io.interactions import Report, read_interactions
+from recbole_universal.io.interactions import read_interactions
+from recbole_universal.io.source import Report
 from recbole_universal.io.users import read_users
 
 if TYPE_CHECKING:

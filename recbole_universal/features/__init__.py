@@ -1,4 +1,4 @@
-"""Universal features: numbers that mean the same for the users and items of every data set.
+"""Universal features: numbers that mean the same for the users and items of every dataset.
 
 Everything here works on a SciPy sparse matrix of interactions and imports no RecBole.
 """

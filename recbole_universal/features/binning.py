@@ -1,7 +1,6 @@
 """Bins of heavy-tailed statistics: percentile bins, soft or hard, and logarithmic bins.
 
-Everything here is a pure function of its arguments. An entity without data has an all-zero row. It belongs to no bin,
-not to the lowest one.
+All functions are pure. An entity without data has an all-zero row, which differs from the row of the lowest bin.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ def _as_values(values: Any, mask: Any) -> tuple[NDArray[np.float64], NDArray[np.
 def percentile(values: Any, mask: Any = None) -> NDArray[np.float64]:
     """Mid-rank percentile of each value among the entities that have data.
 
-    The percentile is the share of entities with a lower value plus half the share of equals, itself included. It is
-    one division of two integers, so it is exactly the same on several disjoint copies of the data.
+    It is the share of smaller values plus half the share of equal values. It is one division of two integers, so it is
+    exactly unchanged when the data are duplicated as disjoint copies.
 
     Args:
         values: statistic of each entity, [n].
@@ -47,9 +46,9 @@ def percentile(values: Any, mask: Any = None) -> NDArray[np.float64]:
     result = np.full(len(values), np.nan)
     ordered = np.sort(values[present])
     if len(ordered):
-        below = np.searchsorted(ordered, values[present], side="left")
-        not_above = np.searchsorted(ordered, values[present], side="right")
-        result[present] = (below + not_above) / (2 * len(ordered))
+        n_smaller = np.searchsorted(ordered, values[present], side="left")
+        n_not_larger = np.searchsorted(ordered, values[present], side="right")
+        result[present] = (n_smaller + n_not_larger) / (2 * len(ordered))
     return result
 
 
@@ -98,8 +97,8 @@ def hard_one_hot(fractions: Any, n_bins: int) -> NDArray[np.float32]:
 def log_one_hot(values: Any, n_bins: int, *, base: float = 2.0, first: float = 1.0, mask: Any = None) -> NDArray:
     """Membership in bins whose edges are fixed powers, hence comparable between datasets.
 
-    Bin k holds ``first * base**k <= value < first * base**(k+1)``; the first bin also holds all lower values,
-    and the last bin all higher values. With the defaults: 1 | 2-3 | 4-7 | 8-15 | ...
+    Bin k holds ``first * base**k <= value < first * base**(k+1)``; the first bin also holds all smaller values, and the
+    last bin is open above. With the defaults: 1 | 2-3 | 4-7 | 8-15 | ...
 
     Args:
         values: statistic of each entity, [n].

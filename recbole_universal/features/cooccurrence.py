@@ -22,7 +22,7 @@ class CooccurrenceFeatures(FeatureFamily):
 
     Users and items are clustered together by their node2vec embeddings. The size of a cluster is its number of
     nodes, its density the share of its user-item pairs that interact. Percentiles are taken among the clusters, each
-    counting once. A row is [bins of size, bins of density]. Embeddings of disjoint copies of a data set differ, so
+    counting once. A row is [bins of size, bins of density]. Embeddings of disjoint copies of a dataset differ, so
     here the law of scale holds for given clusters, and only statistically for computed ones.
 
     Args:
@@ -63,11 +63,11 @@ class CooccurrenceFeatures(FeatureFamily):
         return self.of_labels(graph, cluster_nodes(embedding, mask, self.n_clusters, seed=seed))
 
     def of_labels(self, graph: InteractionGraph, labels: NDArray[np.int64]) -> FamilyFeatures:
-        """The features that given clusters imply.
+        """Features from given clusters.
 
         Args:
             graph: the training interactions.
-            labels: cluster of each node, users first, [n_nodes]; -1: none.
+            labels: cluster of each node, users first, [n_nodes]; -1 for none.
         """
         rows = take_rows(cluster_bins(node_cluster_stats(graph, labels), self.binning), labels)
         return FamilyFeatures(user=rows[: graph.n_users], item=rows[graph.n_users :])

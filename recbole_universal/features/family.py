@@ -1,4 +1,4 @@
-"""Base classes of feature families: a name, checked arguments, and a function from a graph to features."""
+"""The interface of a feature family: a name, checked arguments, and features computed from a graph."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class PairFeatures(ABC):
 
     Attributes:
         dim: number of values of a pair.
-        n_users: number of user ids.
-        n_items: number of item ids.
+        n_users: number of users.
+        n_items: number of items.
     """
 
     dim: int
@@ -37,11 +37,11 @@ class PairFeatures(ABC):
         """Features of the pairs (users[k], items[k]).
 
         Args:
-            users: user ids, int64 [n].
-            items: item ids, int64 [n].
+            users: user indices, int64 [n].
+            items: item indices, int64 [n].
 
         Returns:
-            float32 [n, dim], on the device of the tables; all-zero rows where an id has no interaction.
+            float32 [n, dim], on the device of the tables; all-zero rows where a user or an item has no interaction.
         """
 
     @abstractmethod
@@ -49,19 +49,19 @@ class PairFeatures(ABC):
         """Features of each given user with every item; equal to calling pair by pair.
 
         Args:
-            users: user ids, int64 [n_batch].
+            users: user indices, int64 [n_batch].
 
         Returns:
             float32 [n_batch, n_items, dim], on the device of the tables.
         """
 
     def full_rows(self, users: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The features of :meth:`full` as distinct rows and the index of the row of each pair.
+        """The features of :meth:`full` as distinct rows and an index of each pair into them.
 
-        A model can pass the distinct rows through a network, and look the results up by index.
+        A model may run its network on the distinct rows alone and look up the result of each pair.
 
         Args:
-            users: user ids, int64 [n_batch].
+            users: user indices, int64 [n_batch].
 
         Returns:
             rows float32 [n_rows, dim] and index int64 [n_batch, n_items], such that ``full(users) == rows[index]``.
@@ -85,11 +85,11 @@ class PairFeatures(ABC):
 
     @abstractmethod
     def reindexed(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> PairFeatures:
-        """The same features under other ids.
+        """The same features under other indices.
 
         Args:
-            users: present id of each new user id, or -1 for a user without interactions, int64 [n_new_users].
-            items: the same for items, int64 [n_new_items].
+            users: for each new user index the present index, or -1 for a user without interactions, [n_new_users].
+            items: the same for items, [n_new_items].
         """
 
 
@@ -108,13 +108,13 @@ class FamilyFeatures:
     pair: PairFeatures | None = None
 
     def reindexed(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> FamilyFeatures:
-        """The same features under other ids; see :meth:`PairFeatures.reindexed`. -1 gives an all-zero row."""
+        """The same features under other indices; -1 in ``users`` or ``items`` gives an all-zero row."""
         pair = None if self.pair is None else self.pair.reindexed(users, items)
         return FamilyFeatures(take_rows(self.user, users), take_rows(self.item, items), pair)
 
 
 def take_rows(table: NDArray, rows: NDArray[np.int64]) -> NDArray:
-    """Rows of a table by index, all-zero for index -1; [n_rows, ...]."""
+    """Rows of a table; all-zero rows for the index -1."""
     taken = np.zeros((len(rows), *table.shape[1:]), dtype=table.dtype)
     present = rows >= 0
     taken[present] = table[rows[present]]
@@ -124,7 +124,7 @@ def take_rows(table: NDArray, rows: NDArray[np.int64]) -> NDArray:
 class FeatureFamily(ABC):
     """A family of universal features.
 
-    A subclass checks all its arguments and sets the dimensions in ``__init__``, before any data are read.
+    A subclass checks its arguments and sets the dimensions in ``__init__``, before any data are read.
 
     Attributes:
         name: name in the registry, in configurations and in the schema.
@@ -156,10 +156,7 @@ class FeatureFamily(ABC):
 
     @classmethod
     def from_args(cls: type[Family], args: Mapping[str, Any] | None = None) -> Family:
-        """Build from the arguments of a user.
-
-        Args:
-            args: arguments by name; the others have their defaults.
+        """Build from the arguments of a config.
 
         Raises:
             ValueError: if an argument is unknown or its value is not valid.

@@ -14,6 +14,7 @@ from recbole_universal import arguments
 from recbole_universal.features.binning import Binning
 from recbole_universal.features.cooccurrence import cluster_bins
 from recbole_universal.features.family import FamilyFeatures, FeatureFamily, PairFeatures, take_rows
+from recbole_universal.graph.centers import EdgeCenterSearch
 from recbole_universal.graph.clusters import cluster_edges, edge_cluster_stats, n_clusters_for
 from recbole_universal.graph.edge_operators import EDGE_OPERATORS, EdgeFeatures
 
@@ -21,16 +22,16 @@ if TYPE_CHECKING:
     from recbole_universal.graph.interaction_graph import InteractionGraph
 
 
-#: Most clusters that are chosen automatically. The cost of ranking a catalogue grows with their number, and above this
-#: the bins told held-out interactions from random pairs no better (mean AUC of Hadamard on ml-latest-small and
-#: citeulike-a: 64 clusters .779, 128 .790, 256 .783).
+#: Largest number of clusters that is chosen automatically. The cost of ranking a catalogue grows with their number, and
+#: more clusters separated held-out interactions from random pairs no better (mean AUC of Hadamard on ml-latest-small
+#: and citeulike-a: 64 clusters .779, 128 .790, 256 .783).
 MAX_CLUSTERS = 128
-#: Most bytes for remembering the nearest cluster of every user-item pair.
+#: Most bytes for a cache of the nearest cluster of every user-item pair.
 MEMO_BYTES = 2**28
 
 
 def operator_name(owner: str, value: Any) -> str:
-    """Name of an edge operator; also accepts the paper's spelling ("Weighted-L1"), in any case.
+    """Name of an edge operator. The paper's spelling, such as "Weighted-L1", is accepted too.
 
     Raises:
         ValueError: if there is no such operator.
@@ -41,11 +42,9 @@ def operator_name(owner: str, value: Any) -> str:
 
 
 class EdgeClusterPairs(PairFeatures):
-    """For any user and item, the bins of the edge cluster their edge would fall into.
+    """For any user and item, the bins of the edge cluster that their edge would belong to.
 
-    The nearest center by Euclidean distance decides. Distances are computed in float64 and the centers carry a bias
-    of about 1e-11 in favour of the lower number, far above rounding: so equally near centers are resolved the same
-    way whether pairs are asked for one by one, in a batch, or for all items.
+    The nearest center decides; see `recbole_universal.graph.centers.EdgeCenterSearch`.
 
     Args:
         user_embedding: float32 [n_users, embedding_dim].
@@ -58,9 +57,6 @@ class EdgeClusterPairs(PairFeatures):
     """
 
     _tables = ("user_embedding", "item_embedding", "user_present", "item_present", "centers", "bins")
-    #: Numbers (float64) in one temporary of a search: 16 MiB on a CPU, 128 MiB on an accelerator.
-    chunk_cpu = 2**21
-    chunk_accelerator = 2**24
 
     def __init__(
         self,
@@ -77,51 +73,35 @@ class EdgeClusterPairs(PairFeatures):
         self.centers, self.bins, self.operator = centers, bins, operator
         self.n_users, self.n_items = len(user_embedding), len(item_embedding)
         self.n_clusters, self.dim = bins.shape
-        self._prepare()
-
-    def _prepare(self) -> None:
-        """Derive what every search needs."""
-        self._centers = self.centers.double()
-        largest = max(float(z.abs().max()) if z.numel() else 0.0 for z in (self.user_embedding, self.item_embedding))
-        length = self.centers.shape[1] ** 0.5
-        # Bounds on the terms of the expanded squared distance, hence on its rounding error.
-        edge = length * (largest if self.operator in ("average", "weighted_l1") else 4 * largest**2)
-        center = float(self._centers.norm(dim=1).max())
-        step = 1e-11 * center * (center + 2 * edge) / self.n_clusters
-        order = torch.arange(self.n_clusters, dtype=torch.float64, device=self.centers.device)
-        self._offset = (self._centers**2).sum(dim=1) + step * order
+        self._search = EdgeCenterSearch(user_embedding, item_embedding, centers, operator)
         # Row n_clusters is for pairs without data.
-        self._bins = torch.cat([self.bins, self.bins.new_zeros(1, self.dim)])
+        self._rows = torch.cat([bins, bins.new_zeros(1, self.dim)])
         self._memo: torch.Tensor | None = None
         self._in_memo = torch.zeros(self.n_users, dtype=torch.bool, device=self.device)
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Copies and saved data sets do without what can be found again.
-        return {**self.__dict__, "_memo": None, "_in_memo": torch.zeros_like(self._in_memo)}
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Copies and saved datasets hold the tables alone; the rest is computed from them.
+        return EdgeClusterPairs, (*(getattr(self, name) for name in self._tables), self.operator)
 
     @property
     def device(self) -> torch.device:
         """Where the tables are."""
         return self.bins.device
 
-    @property
-    def _chunk(self) -> int:
-        return self.chunk_cpu if self.device.type == "cpu" else self.chunk_accelerator
-
     def __call__(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
         """See :meth:`PairFeatures.__call__`."""
-        return self._bins[self.nearest(users, items)]
+        return self._rows[self.nearest(users, items)]
 
     def full(self, users: torch.Tensor) -> torch.Tensor:
         """See :meth:`PairFeatures.full`."""
-        return self._bins[self.nearest_full(users)]
+        return self._rows[self.nearest_full(users)]
 
     def full_rows(self, users: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """See :meth:`PairFeatures.full_rows`."""
-        return self._bins, self._remembered(users.to(self.device)).long()
+        """See :meth:`PairFeatures.full_rows`; the rows are those of :meth:`table`."""
+        return self._rows, self._cached_nearest_full(users.to(self.device)).long()
 
-    def _remembered(self, users: torch.Tensor) -> torch.Tensor:
-        """:meth:`nearest_full`, computed once a user where all answers fit in memory: validation asks each epoch."""
+    def _cached_nearest_full(self, users: torch.Tensor) -> torch.Tensor:
+        """:meth:`nearest_full`, computed once per user if all indices fit in memory: validation asks each epoch."""
         if self.n_users * self.n_items > MEMO_BYTES or self.n_clusters > torch.iinfo(torch.uint8).max:
             return self.nearest_full(users)
         if self._memo is None:
@@ -133,95 +113,35 @@ class EdgeClusterPairs(PairFeatures):
         return self._memo[users]
 
     def table(self) -> torch.Tensor:
-        """Values of each cluster and, last, of a pair without data (zeros), float32 [n_clusters + 1, dim].
-
-        A model that maps the values of a pair through a network may map these rows instead, and look up.
-        """
-        return self._bins
+        """Values of each cluster and, last, of a pair without data (zeros), float32 [n_clusters + 1, dim]."""
+        return self._rows
 
     def nearest(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
         """Row of :meth:`table` of each pair.
 
         Args:
-            users: user ids, int64 [n].
-            items: item ids, int64 [n].
+            users: user indices, int64 [n].
+            items: item indices, int64 [n].
 
         Returns:
             int64 [n].
         """
         users, items = users.to(self.device), items.to(self.device)
-        step = max(1, self._chunk // max(self.centers.shape[1], self.n_clusters))
-        found = [self._nearest_block(u, i) for u, i in zip(users.split(step), items.split(step), strict=True)]
-        nearest = torch.cat(found) if found else users.new_empty(0)
         present = self.user_present[users] & self.item_present[items]
-        return nearest.masked_fill_(~present, self.n_clusters)
-
-    def _nearest_block(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
-        left, right = self.user_embedding[users].double(), self.item_embedding[items].double()
-        edges = EDGE_OPERATORS[self.operator](left, right)
-        return torch.addmm(self._offset, edges, self._centers.T, alpha=-2).argmin(dim=1)
+        return self._search.of_pairs(users, items).masked_fill_(~present, self.n_clusters)
 
     def nearest_full(self, users: torch.Tensor) -> torch.Tensor:
         """Row of :meth:`table` of each given user with every item.
 
         Args:
-            users: user ids, int64 [n_batch].
+            users: user indices, int64 [n_batch].
 
         Returns:
             int64 [n_batch, n_items].
         """
         users = users.to(self.device)
-        if self.operator == "weighted_l1":
-            return self._nearest_full_explicit(users)
-        nearest = torch.empty(len(users), self.n_items, dtype=torch.int64, device=self.device)
-        # Some hundred items at once keep the matrix products efficient; the rest of a chunk is for users.
-        users_step = max(1, min(len(users), self._chunk // (256 * self.n_clusters)))
-        items_step = max(1, self._chunk // (users_step * self.n_clusters))
-        for user_start in range(0, len(users), users_step):
-            block = slice(user_start, user_start + users_step)
-            user_terms = self._user_terms(self.user_embedding[users[block]].double())
-            for item_start in range(0, self.n_items, items_step):
-                items = slice(item_start, item_start + items_step)
-                distances = self._distances(user_terms, self.item_embedding[items].double())
-                nearest[block, items] = distances.argmin(dim=-1).T
         present = self.user_present[users][:, None] & self.item_present
-        return nearest.masked_fill_(~present, self.n_clusters)
-
-    def _nearest_full_explicit(self, users: torch.Tensor) -> torch.Tensor:
-        items = torch.arange(self.n_items, device=self.device)
-        rows = [self.nearest(user.expand(self.n_items), items) for user in users]
-        return torch.stack(rows) if rows else users.new_empty(0, self.n_items)
-
-    def _user_terms(self, users: torch.Tensor) -> torch.Tensor:
-        """What :meth:`_distances` needs of users: by user and center, a row of factors and a constant.
-
-        Returns:
-            [n_users, n_clusters, embedding_dim + 1]; for the average the constant alone, [n_users, n_clusters].
-        """
-        if self.operator == "average":
-            return self._offset - users @ self._centers.T
-        constant, factor = self._offset.expand(len(users), -1), -2
-        if self.operator == "weighted_l2":
-            constant, factor = self._offset - 2 * (users * users) @ self._centers.T, 4
-        return torch.cat([users[:, None, :] * (factor * self._centers), constant[:, :, None]], dim=2)
-
-    def _distances(self, user_terms: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
-        """Squared distance of each edge embedding b to each center c, less |b|^2, as matrix products.
-
-        It is |c|^2 - 2 b.c; with b = x*y, (x+y)/2 or (x-y)^2 the last part splits into parts of the user x, of the
-        item y, and a product of x*c with y. A column of ones carries what does not depend on the item.
-
-        Returns:
-            [n_items, n_users, n_clusters].
-        """
-        if self.operator == "average":
-            return (items @ -self._centers.T)[:, None, :] + user_terms
-        ones = items.new_ones(len(items), 1)
-        distances = torch.cat([items, ones], dim=1) @ user_terms.flatten(0, 1).T
-        distances = distances.view(len(items), *user_terms.shape[:2])
-        if self.operator == "weighted_l2":
-            distances += ((items * items) @ (-2 * self._centers.T))[:, None, :]
-        return distances
+        return self._search.of_all_items(users).masked_fill_(~present, self.n_clusters)
 
     def arrays(self) -> dict[str, NDArray]:
         """See :meth:`PairFeatures.arrays`."""
@@ -313,7 +233,7 @@ class InteractionFeatures(FeatureFamily):
     def of_labels(
         self, graph: InteractionGraph, embedding: NDArray[np.float32], labels: NDArray, centers: NDArray
     ) -> FamilyFeatures:
-        """The features that given clusters imply.
+        """Features from given clusters.
 
         Args:
             graph: the training interactions.
@@ -322,7 +242,7 @@ class InteractionFeatures(FeatureFamily):
             centers: centers of the clusters, [n_clusters, embedding_dim].
         """
         users, items = graph.edges()
-        # A cluster that no interaction fell into has no statistics, so no pair may fall into it either.
+        # An empty cluster has no statistics, so it may not be the nearest of a pair.
         occupied, labels = np.unique(labels, return_inverse=True)
         bins = cluster_bins(edge_cluster_stats(users, items, labels), self.binning)
         nodes = torch.from_numpy(embedding)

@@ -1,18 +1,18 @@
 """The user-item graph and what is computed on it. Nothing here imports RecBole."""
 
+from recbole_universal.graph.centers import EdgeCenterSearch, nearest_center
 from recbole_universal.graph.clusters import (
     ClusterStats,
     cluster_edges,
     cluster_nodes,
     edge_cluster_stats,
     n_clusters_for,
-    nearest_center,
     node_cluster_stats,
 )
 from recbole_universal.graph.edge_operators import EDGE_OPERATORS, EdgeFeatures
 from recbole_universal.graph.interaction_graph import InteractionGraph, binary_matrix
 from recbole_universal.graph.node2vec import embed_walks, node2vec, node2vec_loss
-from recbole_universal.graph.random_walk import RandomWalker, random_walks
+from recbole_universal.graph.random_walk import RandomWalker
 from recbole_universal.graph.scorers import SCORERS, GraphScorers
 from recbole_universal.graph.walk_factorization import factorize_walks
 
@@ -20,6 +20,7 @@ __all__ = [
     "EDGE_OPERATORS",
     "SCORERS",
     "ClusterStats",
+    "EdgeCenterSearch",
     "EdgeFeatures",
     "GraphScorers",
     "InteractionGraph",
@@ -35,5 +36,4 @@ __all__ = [
     "node2vec",
     "node2vec_loss",
     "node_cluster_stats",
-    "random_walks",
 ]

@@ -11,19 +11,18 @@ MAX_SPLITS = 128
 
 
 def canonical_order(user_item: sp.csr_matrix, item_user: sp.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
-    """Sort users and items by what the graph says about them.
+    """Sort users and items by their position in the graph, not by their ids.
 
-    Each node starts with the hash of its side and degree as its colour; in each round it hashes in the
-    multiset of its neighbours' (colour, weight), until no colour class splits any more (Weisfeiler-Lehman).
-    The nodes that still share a colour fall into connected parts; parts with the same colours are numbered, in
-    each part one node of a shared colour is singled out, and the rounds go on. So all symmetries are resolved
-    at once, and parts that may be exchanged (disjoint copies, say) are numbered consistently with one another.
+    The method is colour refinement (Weisfeiler-Lehman). The first colour of a node is the hash of its side and
+    degree. In each round the multiset of its neighbours' (colour, weight) is hashed into it, until no colour class
+    splits any more. The nodes that still share a colour form connected components. Components with the same colours
+    get ranks, in each component one node of a shared colour gets a new colour, and the rounds continue. So all
+    symmetries are resolved at once, and interchangeable components, such as disjoint copies, are ordered alike.
 
-    The order is the same under every relabelling up to an automorphism of the graph, hence features computed
-    in it are permuted exactly, with two exceptions: nodes that a symmetry exchanges keep their given order
-    among themselves, and so do nodes that `MAX_SPLITS` rounds do not separate and non-isomorphic parts that
-    colour refinement cannot tell apart (regular graphs). Sums of hashes wrap modulo 2^64, so that their order
-    is irrelevant.
+    The order is the same under every relabelling, up to an automorphism of the graph. So features that are computed
+    in this order are permuted exactly, with two exceptions. Nodes that a symmetry exchanges keep their given order.
+    So do nodes that `MAX_SPLITS` rounds do not separate, and non-isomorphic components that colour refinement cannot
+    distinguish (regular graphs). Sums of hashes wrap modulo 2^64, so their order is irrelevant.
 
     Args:
         user_item: csr ``[n_users, n_items]``, positive weights.
@@ -82,9 +81,9 @@ def _tied_nodes(colour: np.ndarray, active: np.ndarray) -> np.ndarray:
 
 
 def _parts(tied: np.ndarray, neighbours: np.ndarray, indptr: np.ndarray) -> np.ndarray:
-    """Connected parts of the graph that the tied nodes alone form, int ``[n_tied]``.
+    """Connected components of the graph that the tied nodes form, int ``[n_tied]``.
 
-    What joins them to the other nodes is in their colours, so that parts with equal colours may be exchanged.
+    The colours contain their edges to other nodes, so that components with equal colours are interchangeable.
     """
     n_nodes = len(indptr) - 1
     is_tied = np.zeros(n_nodes, dtype=bool)
@@ -98,7 +97,7 @@ def _parts(tied: np.ndarray, neighbours: np.ndarray, indptr: np.ndarray) -> np.n
 
 
 def _rank_among_equals(colour: np.ndarray, part: np.ndarray) -> np.ndarray:
-    """For each node the number of its part among the parts with the same colours, uint64 ``[n_tied]``."""
+    """For each node the rank of its component among the components with the same colours, uint64 ``[n_tied]``."""
     order = np.argsort(part, kind="stable")
     starts = np.flatnonzero(np.diff(part[order], prepend=-1))
     sums = np.add.reduceat(hashed(colour)[order], starts)
@@ -111,16 +110,16 @@ def _rank_among_equals(colour: np.ndarray, part: np.ndarray) -> np.ndarray:
 
 
 def _one_tied_node_each(colour: np.ndarray, part: np.ndarray) -> np.ndarray:
-    """In each part that still has nodes of one colour, the first node of the least such colour."""
+    """In each component with nodes of one colour, the first node of the least such colour."""
     order = np.lexsort((colour, part))
     same = (np.diff(colour[order]) == 0) & (np.diff(part[order]) == 0)
     first = np.flatnonzero(same)
-    _, kept = np.unique(part[order[first]], return_index=True)
-    return order[first[kept]]
+    _, first_of_part = np.unique(part[order[first]], return_index=True)
+    return order[first[first_of_part]]
 
 
 def _sum_by_node(values: np.ndarray, indptr: np.ndarray, active: np.ndarray) -> np.ndarray:
-    """Sums modulo 2^64 of each node's stretch of ``values``, uint64 ``[n_nodes]``; 0 for nodes of degree 0."""
+    """Sums modulo 2^64 of each node's segment of ``values``, uint64 ``[n_nodes]``; 0 for nodes of degree 0."""
     sums = np.zeros(active.size, dtype=np.uint64)
     sums[active] = np.add.reduceat(values, indptr[:-1][active])
     return sums

@@ -10,18 +10,18 @@ import numpy as np
 from sklearn.cluster import MiniBatchKMeans
 
 from recbole_universal import arguments
+from recbole_universal.graph.centers import nearest_center
 from recbole_universal.graph.interaction_graph import InteractionGraph
 from recbole_universal.graph.threads import one_thread
 
 MAX_CLUSTERS = 256
-#: k-means is fitted to at most this many points; all points are then assigned to the nearest centre.
+#: k-means is fitted to at most this many points. All points are then assigned to the nearest center.
 FIT_SAMPLE = 65_536
-BLOCK = 65_536
 
 
 @dataclass(frozen=True)
 class ClusterStats:
-    """What a cluster is described by.
+    """Statistics of clusters.
 
     Attributes:
         size: number of nodes (node clusters) or edges (edge clusters) in it, int64 ``[n_clusters]``.
@@ -41,8 +41,7 @@ def n_clusters_for(n: int) -> int:
     Raises:
         ValueError: if n is below 1.
     """
-    if isinstance(n, bool) or not isinstance(n, Integral) or n < 1:
-        raise ValueError(f"n must be at least 1, and an integer, got {arguments.shown(n)}")
+    arguments.integer("number of clusters", "n", n, 1)
     return min(n, max(2, min(MAX_CLUSTERS, round((n / 2) ** 0.5))))
 
 
@@ -86,25 +85,6 @@ def cluster_edges(features: Any, n_clusters: int | None = None, seed: int = 0) -
     return _cluster(features, n_clusters, seed, "edges")
 
 
-def nearest_center(features: Any, centers: np.ndarray) -> np.ndarray:
-    """Index of the nearest centre (Euclidean; the first among equals), in blocks.
-
-    Args:
-        features: float ``[n, d]``, an array or as in `cluster_edges`.
-        centers: float ``[n_clusters, d]``.
-
-    Returns:
-        int64 ``[n]``.
-    """
-    centers = np.asarray(centers, dtype=np.float32)
-    half_norms = (centers * centers).sum(axis=1) / 2
-    labels = np.empty(len(features), dtype=np.int64)
-    for start in range(0, len(features), BLOCK):
-        block = np.asarray(features[start : start + BLOCK], dtype=np.float32)
-        labels[start : start + BLOCK] = np.argmin(half_norms - block @ centers.T, axis=1)
-    return labels
-
-
 def node_cluster_stats(graph: InteractionGraph, labels: np.ndarray) -> ClusterStats:
     """Sizes and densities of node clusters.
 
@@ -113,7 +93,7 @@ def node_cluster_stats(graph: InteractionGraph, labels: np.ndarray) -> ClusterSt
 
     Args:
         graph: the graph.
-        labels: int ``[n_nodes]``, -1 for nodes outside every cluster.
+        labels: int ``[n_nodes]``, -1 for nodes without a cluster.
 
     Raises:
         ValueError: if there is not one label for each node.
@@ -171,14 +151,14 @@ def _cluster(features: Any, n_clusters: int | None, seed: int, what: str) -> tup
         return np.zeros(n, dtype=np.int64), sample.mean(axis=0, keepdims=True)
     state = random_state(seed)
     k_means = MiniBatchKMeans(k, random_state=state, n_init=3, batch_size=max(1024, 4 * k), compute_labels=False)
-    # One thread: a sum over several ends in an order that depends on their timing.
+    # On several threads the order of a sum, and so its last bits, depends on their timing.
     with one_thread():
         centers = k_means.fit(sample).cluster_centers_.astype(np.float32)
     return nearest_center(features, centers), centers
 
 
 def random_state(seed: int) -> int | np.random.RandomState:
-    """A seed for scikit-learn, whose own has 32 bits."""
+    """A seed for scikit-learn, whose integer seeds have 32 bits."""
     return seed if seed < 2**32 else np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))
 
 

@@ -1,4 +1,4 @@
-"""Binary operators that make an edge's representation from those of its two ends."""
+"""Binary operators that compute the embedding of an edge from those of its user and item."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ EDGE_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
 
 
 class EdgeFeatures:
-    """Edge representations that are computed when asked for: all of them would fill ``n_edges * d`` floats.
+    """Embeddings of edges, computed on access: all of them would fill ``n_edges * d`` floats.
 
     ``len(features)`` is the number of edges; ``features[index]`` (a slice or an int array) is ``[n, d]``
     float32.

@@ -5,20 +5,18 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from recbole_universal import arguments
 from recbole_universal.graph.canonical_order import canonical_order
 from recbole_universal.graph.threads import lazy_property
 
-# Users and items are numbered in 32 bits.
+# Indices of users and items have 32 bits.
 _MOST_NODES = 2**31 - 1
 
 
 class InteractionGraph:
     """Weighted bipartite graph of users and items, stored as CSR matrices in both directions.
 
-    Users and items have one common numbering where a method speaks of nodes: user ``u`` is node ``u``, item
-    ``i`` is node ``n_users + i``. Those without an interaction (RecBole's padding id 0) are nodes of degree
-    0.
+    Users and items share the node indices: user ``u`` is node ``u``, item ``i`` is node ``n_users + i``. A user or an
+    item without interactions, such as RecBole's padding id 0, is a node of degree 0.
 
     Args:
         matrix: SciPy sparse matrix ``[n_users, n_items]``; its values are the weights of the interactions,
@@ -100,10 +98,9 @@ class InteractionGraph:
     def canonical_order(self) -> tuple[np.ndarray, np.ndarray]:
         """Orders of users and items that depend on the graph alone, not on the ids given.
 
-        Walks, initial values and k-means depend on the numbering of the nodes. Features computed on
-        ``graph.permute(*graph.canonical_order())`` and mapped back do not: relabelling users and items
-        permutes them exactly. See `recbole_universal.graph.canonical_order.canonical_order` for the method
-        and its limit.
+        Walks, initial values and k-means depend on the order of the nodes. Features that are computed on the graph
+        in this order and mapped back do not: relabelling users and items permutes them exactly.
+        `recbole_universal.graph.canonical_order.canonical_order` describes the method and its limit.
 
         Returns:
             ``user_perm`` int64 ``[n_users]`` and ``item_perm`` int64 ``[n_items]``: position k of the order
@@ -111,25 +108,9 @@ class InteractionGraph:
         """
         return canonical_order(self.user_item, self.item_user)
 
-    def permute(self, user_perm: np.ndarray, item_perm: np.ndarray) -> InteractionGraph:
-        """The same graph under other ids.
-
-        Args:
-            user_perm: int ``[n_users]``, a permutation; new user k is old user ``user_perm[k]``.
-            item_perm: int ``[n_items]``, likewise for items.
-
-        Raises:
-            ValueError: if one of them is not a permutation.
-        """
-        user_rank = _inverse_permutation("user_perm", user_perm, self.n_users)
-        item_rank = _inverse_permutation("item_perm", item_perm, self.n_items)
-        users, items = self.edges()
-        coordinates = (user_rank[users], item_rank[items])
-        return InteractionGraph(sp.csr_matrix((self.user_item.data, coordinates), shape=self.user_item.shape))
-
 
 def binary_matrix(matrix: sp.spmatrix | sp.sparray) -> sp.csr_matrix:
-    """A new csr float32 [n_users, n_items] with 1 for each pair that has a value but 0, in whatever type it is stored.
+    """A new csr float32 [n_users, n_items] with 1 for each pair with a nonzero value of any type.
 
     Raises:
         ValueError: if the matrix is not sparse, numeric and two-dimensional, has no interaction, or holds a NaN.
@@ -138,15 +119,15 @@ def binary_matrix(matrix: sp.spmatrix | sp.sparray) -> sp.csr_matrix:
     wrong = np.flatnonzero(~np.isfinite(coo.data)) if coo.dtype.kind == "f" else np.zeros(0, dtype=np.int64)
     if wrong.size:
         raise _weight_error(coo.row[wrong], coo.col[wrong], coo.data[wrong], "NaN and infinity are no interactions")
-    kept = coo.data != 0
-    ones = np.ones(np.count_nonzero(kept), dtype=np.float32)
-    binary = sp.csr_matrix((ones, (coo.row[kept], coo.col[kept])), shape=coo.shape)
-    binary.data[:] = 1.0  # of a pair that occurred several times too
+    stored = coo.data != 0
+    ones = np.ones(np.count_nonzero(stored), dtype=np.float32)
+    binary = sp.csr_matrix((ones, (coo.row[stored], coo.col[stored])), shape=coo.shape)
+    binary.data[:] = 1.0  # duplicates were summed
     return _with_interactions(binary)
 
 
 def _entries(matrix: sp.spmatrix | sp.sparray) -> sp.coo_matrix:
-    """The stored values of an interaction matrix, duplicates not summed, with real numbers in places that exist."""
+    """The stored values of an interaction matrix, duplicates not summed, checked for real numbers and valid indices."""
     if not sp.issparse(matrix):
         raise ValueError(f"matrix must be a SciPy sparse matrix [n_users, n_items], got {type(matrix).__name__}")
     if matrix.ndim != 2:
@@ -161,12 +142,12 @@ def _entries(matrix: sp.spmatrix | sp.sparray) -> sp.coo_matrix:
     if matrix.format in ("csr", "csc", "bsr"):
         if (np.diff(matrix.indptr) < 0).any():
             raise ValueError("matrix is damaged: its indptr must not decrease")
-        if len(matrix.indices) != matrix.indptr[-1]:  # room that is not in use
+        if len(matrix.indices) != matrix.indptr[-1]:  # allocated but unused
             matrix = matrix.copy()
             matrix.prune()
     try:
         return sp.coo_matrix(matrix)
-    except ValueError as error:  # a place that does not exist
+    except ValueError as error:  # an index out of range
         raise ValueError(f"matrix is damaged: {error}") from error
 
 
@@ -191,7 +172,7 @@ def _checked_csr(matrix: sp.spmatrix | sp.sparray) -> sp.csr_matrix:
 
 
 def _check_weights(rows: np.ndarray, cols: np.ndarray, weights: np.ndarray) -> None:
-    with np.errstate(over="ignore", under="ignore"):  # reported below, with its place
+    with np.errstate(over="ignore", under="ignore"):  # reported with its index
         stored = weights.astype(np.float32)
     wrong = np.flatnonzero(~(np.isfinite(stored) & (stored >= 0)) | ((stored == 0) & (weights != 0)))
     if wrong.size:
@@ -205,14 +186,3 @@ def _weight_error(rows: np.ndarray, cols: np.ndarray, weights: np.ndarray, valid
         f"matrix holds the weight {weights[first]} at row {rows[first]}, column {cols[first]} "
         f"({len(weights)} such weights); {valid}"
     )
-
-
-def _inverse_permutation(name: str, permutation: np.ndarray, size: int) -> np.ndarray:
-    given = arguments.array(name, permutation)
-    whole = given.shape == (size,) and given.dtype.kind in "iu"
-    if not whole or not np.array_equal(np.sort(given), np.arange(size)):
-        raise ValueError(f"{name} must hold each of 0..{size - 1} exactly once, got {arguments.shown(permutation)}")
-    permutation = given
-    inverse = np.empty(size, dtype=np.int64)
-    inverse[permutation] = np.arange(size)
-    return inverse

@@ -1,4 +1,4 @@
-"""node2vec embeddings: PyTorch Geometric's objective over our own walks, with the gradient written out."""
+"""node2vec embeddings: PyTorch Geometric's objective on the walks of `RandomWalker`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -49,9 +48,9 @@ def node2vec(
 ) -> np.ndarray:
     """Embed all nodes; parameters are named as in ``torch_geometric.nn.Node2Vec``.
 
-    Nodes without edges take no part: no walk starts there, no negative is drawn there, their rows are zero.
-    One seed gives one result, to the last bit on one kind of CPU and for any number of threads; on a GPU sums
-    are taken in varying order, so that results agree up to rounding. The global random state is not touched.
+    Nodes without edges are left out: no walk starts there, no negative is drawn there, and their rows are zero.
+    A seed gives the same result, to the last bit, on one kind of CPU with any number of threads. On a GPU results
+    agree up to rounding. The global random state does not change.
 
     Args:
         graph: the graph; the weights of its edges are not used.
@@ -59,7 +58,7 @@ def node2vec(
         walk_length: number of nodes in a walk, the start included, at least ``context_size``.
         context_size: number of nodes in a window, at least 2; its first node is paired with each of the
             others.
-        walks_per_node: walks from each node in each epoch, at least 1.
+        walks_per_node: number of walks from each node in each epoch, at least 1.
         p: return parameter, positive: the higher, the fewer returns to the previous node.
         q: in-out parameter, positive: the lower, the fewer returns.
         num_negative_samples: negative pairs drawn for each positive pair, at least 1; as in PyTorch Geometric
@@ -68,10 +67,10 @@ def node2vec(
         lr: learning rate of Adam at the start, positive; it falls linearly to zero.
         batch_size: walks in a batch, at least 1; None makes `BATCHES_PER_EPOCH` batches of an epoch.
         objective: one of `OBJECTIVES`. "skip_gram" takes gradient steps. "factorization" decomposes the matrix that
-            these steps approach (`factorize_walks`): faster, on the CPU, its last bits may vary with the number of
-            threads; it takes no notice of num_negative_samples, epochs, lr and batch_size.
+            these steps approach (`factorize_walks`). It is faster and runs on the CPU. Its last bits may vary with the
+            number of threads. It ignores num_negative_samples, epochs, lr and batch_size.
         seed: seed of walks, negatives and initial values.
-        device: where to walk and to train. Experimental: not tried on CUDA.
+        device: device of the walks and of the training. Experimental: not tested on CUDA.
         show_progress: whether to show a progress bar.
 
     Returns:
@@ -82,8 +81,8 @@ def node2vec(
 
     Source: Grover and Leskovec, node2vec (2016); objective and names as in ``torch_geometric.nn.Node2Vec``.
     """
-    _check_positive_int(walks_per_node=walks_per_node, epochs=epochs, embedding_dim=embedding_dim)
-    _check_positive_int(walk_length=walk_length, context_size=context_size)
+    _check_positive(walks_per_node=walks_per_node, epochs=epochs, embedding_dim=embedding_dim)
+    _check_positive(walk_length=walk_length, context_size=context_size)
     if not isinstance(objective, str) or objective not in OBJECTIVES:
         raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {arguments.shown(objective)}")
     device = arguments.device(device)
@@ -158,7 +157,7 @@ def embed_walks(
     Raises:
         ValueError: if an argument is out of range.
     """
-    _check_positive_int(epochs=epochs)
+    _check_positive(epochs=epochs)
     generator = torch.Generator(walks.device).manual_seed(arguments.seed("node2vec", seed))
     trainer = SkipGram(
         n_nodes,
@@ -219,8 +218,8 @@ class SkipGram:
         generator: torch.Generator,
         device: torch.device | str = "cpu",
     ) -> None:
-        _check_positive_int(n_nodes=n_nodes, embedding_dim=embedding_dim, num_negative_samples=num_negative_samples)
-        _check_positive_int(context_size=context_size)
+        _check_positive(n_nodes=n_nodes, embedding_dim=embedding_dim, num_negative_samples=num_negative_samples)
+        _check_positive(context_size=context_size)
         if context_size < 2:
             raise ValueError(f"context_size must be at least 2, got {context_size}")
         if not arguments.is_real(lr) or not 0 < lr < 1e30:
@@ -345,13 +344,13 @@ def add_negative_gradient_(
 
 
 def _window_pairs(length: int, context_size: int, device: torch.device) -> torch.Tensor:
-    """1 where the column's place in the walk is in the window that starts at the row's, float32 ``[length, length]``.
+    """1 if the column's position in the walk is in the window that starts at the row's, float32 ``[length, length]``.
 
     Only whole windows count, as in PyTorch Geometric.
     """
-    place = torch.arange(length, device=device)
-    offset = place[None, :] - place[:, None]
-    whole = place[:, None] <= length - context_size
+    position = torch.arange(length, device=device)
+    offset = position[None, :] - position[:, None]
+    whole = position[:, None] <= length - context_size
     return ((offset >= 1) & (offset < context_size) & whole).float()
 
 
@@ -383,18 +382,17 @@ class _SameThread(Executor):
 def _batch_size(batch_size: int | None, n_walks: int) -> int:
     if batch_size is None:
         return max(MIN_BATCH_SIZE, -(-n_walks // BATCHES_PER_EPOCH))
-    _check_positive_int(batch_size=batch_size)
+    _check_positive(batch_size=batch_size)
     return batch_size
 
 
-def _check_positive_int(**given: Any) -> None:
+def _check_positive(**given: Any) -> None:
     for name, value in given.items():
-        if isinstance(value, bool) or not isinstance(value, Integral) or not 1 <= int(value) < 2**31:
-            raise ValueError(f"{name} must be a whole number of at least 1, below 2**31, got {arguments.shown(value)}")
+        arguments.integer("node2vec", name, value, 1, below=2**31)
 
 
 def _compact_adjacency(graph: InteractionGraph, active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Adjacency lists over the nodes with edges alone, numbered 0..len(active)-1 in their order."""
+    """Adjacency lists of the nodes that have edges; their indices are 0..len(active)-1, in the same order."""
     _, indices = graph.adjacency()
     rank = np.zeros(graph.n_nodes, dtype=np.int64)
     rank[active] = np.arange(len(active))

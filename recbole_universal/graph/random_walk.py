@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from concurrent.futures import ThreadPoolExecutor
-from numbers import Integral
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 
-from recbole_universal.arguments import is_real, shown
+from recbole_universal import arguments
 
 ArrayLike = np.ndarray | torch.Tensor
 
-#: Walks that are stepped together on the CPU. Their state stays in the cache of a core, and PyTorch runs operations
-#: of this size on the thread that calls them, so that blocks can be spread over threads that never wait for another.
+#: Number of walks in a block on the CPU. Their state fits the cache of a core, and PyTorch runs operations of this size
+#: on the calling thread, so that several threads can walk blocks without waiting for one another.
 CPU_BLOCK = 1 << 15
 GPU_BLOCK = 1 << 22
 MAX_INT32 = 2**31 - 1
@@ -25,7 +23,7 @@ class RandomWalker:
     """Walks over the directed edges of a bipartite graph.
 
     In a bipartite graph the next node is never a neighbour of the previous one, so the second-order walk of
-    node2vec knows two cases only: with a = 1/p, b = 1/q and a current node of degree d, it returns to the
+    node2vec has two cases only: with a = 1/p, b = 1/q and a current node of degree d, it returns to the
     previous node with probability ``a / (a + b * (d - 1))``, and otherwise goes to one of the d - 1 other
     neighbours, uniformly. One uniform draw r decides both: ``x = r * (a/b + d - 1) - a/b`` is negative with
     the return probability, and its floor is uniform on 0..d-2 otherwise. The state of a walk is a directed
@@ -35,7 +33,7 @@ class RandomWalker:
     Args:
         indptr: int ``[n_nodes + 1]``, offsets of the adjacency lists.
         indices: int ``[2 * n_edges]``, neighbours in ascending order for each node; symmetric and bipartite.
-        device: where to walk. Experimental: not tried on CUDA.
+        device: device of the walks. Experimental: not tested on CUDA.
 
     Raises:
         ValueError: if the adjacency is not symmetric with ascending lists.
@@ -87,21 +85,21 @@ class RandomWalker:
         on_cpu = self.device.type == "cpu"
         parts = starts.split(CPU_BLOCK if on_cpu else GPU_BLOCK)
         walks = torch.empty(len(starts), walk_length, dtype=torch.int64, device=self.device)
-        places = walks.split(CPU_BLOCK if on_cpu else GPU_BLOCK)
+        outputs = walks.split(CPU_BLOCK if on_cpu else GPU_BLOCK)
         # A generator for each block: the walks do not depend on which thread makes which block.
         seeds = torch.randint(2**62, (len(parts),), generator=generator, device=self.device).tolist()
 
-        def walk_part(place: torch.Tensor, part: torch.Tensor, seed: int) -> None:
-            own = torch.Generator(self.device).manual_seed(seed)
-            place.copy_(self._walk_block(part, walk_length, p, q, own).T)
+        def walk_part(output: torch.Tensor, part: torch.Tensor, seed: int) -> None:
+            block_generator = torch.Generator(self.device).manual_seed(seed)
+            output.copy_(self._walk_block(part, walk_length, p, q, block_generator).T)
 
         n_threads = min(len(parts), torch.get_num_threads()) if on_cpu else 1
         if n_threads == 1:
-            for arguments in zip(places, parts, seeds, strict=True):
-                walk_part(*arguments)
+            for block in zip(outputs, parts, seeds, strict=True):
+                walk_part(*block)
         else:
             with ThreadPoolExecutor(n_threads) as threads:
-                list(threads.map(walk_part, places, parts, seeds))
+                list(threads.map(walk_part, outputs, parts, seeds))
         return walks
 
     def _walk_block(
@@ -149,38 +147,17 @@ class RandomWalker:
         return torch.where(returns, back, other)
 
 
-def random_walks(
-    indptr: ArrayLike,
-    indices: ArrayLike,
-    starts: ArrayLike,
-    walk_length: int,
-    p: float = 1.0,
-    q: float = 1.0,
-    *,
-    generator: torch.Generator,
-    device: torch.device | str = "cpu",
-) -> torch.Tensor:
-    """node2vec walks on a bipartite graph given by its adjacency lists; see `RandomWalker`.
-
-    Returns:
-        int64 ``[n_starts, walk_length]`` on ``device``; the first column holds the starts.
-    """
-    return RandomWalker(indptr, indices, device).walk(starts, walk_length, p, q, generator=generator)
-
-
 def _check_parameters(walk_length: int, p: float, q: float) -> None:
-    if isinstance(walk_length, bool) or not isinstance(walk_length, Integral) or walk_length < 1:
-        raise ValueError(f"walk_length must be at least 1, and an integer, got {shown(walk_length)}")
-    for name, value in (("p", p), ("q", q)):
-        if not is_real(value) or not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{name} must be positive and finite, got {shown(value)}")
+    arguments.integer("random walk", "walk_length", walk_length, 1)
+    arguments.real("random walk", "p", p, 0.0)
+    arguments.real("random walk", "q", q, 0.0)
 
 
 def _reverse_edges(indptr: np.ndarray, indices: np.ndarray) -> np.ndarray:
     """Position of the reversed edge of each directed edge, int ``[2 * n_edges]``."""
     n_nodes = len(indptr) - 1
     edges = np.arange(len(indices))
-    # Row k of the transpose lists the edges that end in k by ascending source: the order of k's own list.
+    # Row k of the transpose lists the edges that end in k by ascending source, which is the order of k's list.
     transposed = sp.csr_matrix((edges, indices, indptr), shape=(n_nodes, n_nodes)).T.tocsr()
     if not (np.array_equal(transposed.indptr, indptr) and np.array_equal(transposed.indices, indices)):
         raise ValueError("indptr, indices must hold a symmetric adjacency with ascending lists")

@@ -1,7 +1,7 @@
-"""Threads: parts of a computation side by side, without a change to what any other thread uses.
+"""Threads: runs parts of a computation in parallel, without a change to the limits of other threads.
 
-``torch.set_num_threads`` also sets what every later thread of the process starts with. Here the limits are those of the
-calling thread alone: OpenMP and MKL, on which PyTorch runs, keep one for each thread.
+``torch.set_num_threads`` also sets the default of threads that start later. Here a limit holds for the calling thread
+alone: OpenMP and MKL, on which PyTorch runs, keep a limit per thread.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _Result = TypeVar("_Result")
 
 
 class lazy_property(functools.cached_property):
-    """An attribute that is computed when first asked for, without the lock of Python before 3.12.
+    """An attribute that is computed on first access, without the lock of Python before 3.12.
 
-    That lock is one for all objects of a class. A process that is forked while another thread holds it waits for ever.
-    Two threads that ask at once may both compute the value, which is the same.
+    All objects of a class share that lock. A process that is forked while another thread holds it waits for ever.
+    Two threads may both compute the value at the same time, with the same result.
     """
 
     def __get__(self, instance, owner=None):
-        """The value; the object keeps it under the attribute's own name, where Python finds it from then on."""
+        """Compute the value and store it in the object under the attribute's name."""
         if instance is None:
             return self
         value = instance.__dict__[self.attrname] = self.func(instance)
@@ -45,7 +45,7 @@ def _openmp() -> ThreadpoolController:
 
 @functools.cache
 def _set_mkl() -> Callable[[int], int]:
-    """MKL's setter of the calling thread's limit, 0 for none, which returns the limit before."""
+    """MKL's setter of the calling thread's limit (0: no limit), which returns the previous limit."""
     for path in sorted(Path(torch.__file__).with_name("lib").glob("*torch_cpu.*")):
         try:
             return ctypes.CDLL(str(path)).MKL_Set_Num_Threads_Local
@@ -56,8 +56,8 @@ def _set_mkl() -> Callable[[int], int]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """PyTorch's operations on the CPU run in the calling thread alone; those of other threads run as before."""
-    torch.get_num_threads()  # PyTorch sets up a new thread at its first use, which may not come later
+    """Run PyTorch's operations on the CPU in the calling thread alone; other threads are not affected."""
+    torch.get_num_threads()  # PyTorch sets up a thread at its first use, which must come before the limit
     with _openmp().limit(limits=1):
         before = _set_mkl()(1)
         try:
@@ -67,7 +67,7 @@ def one_thread() -> Iterator[None]:
 
 
 def stay_on_one_thread() -> None:
-    """As :func:`one_thread`, until the calling thread ends: the initializer of a pool."""
+    """As :func:`one_thread`, until the calling thread ends; the initializer of a thread pool."""
     torch.get_num_threads()
     _openmp().limit(limits=1)
     _set_mkl()(1)
@@ -78,9 +78,9 @@ def in_threads(
     parts: Iterable[_Part],
     initializer: Callable[[], None] | None = None,
 ) -> list[_Result]:
-    """Results of a function by part, a part a thread; without another thread where there is one part.
+    """Results of a function for each part, one thread per part; a single part runs in the calling thread.
 
-    SciPy's products of sparse matrices use one core each, and leave the interpreter to others.
+    A product of sparse SciPy matrices uses one core and releases the interpreter lock.
     """
     parts = list(parts)
     n_threads = min(len(parts), torch.get_num_threads())
@@ -91,7 +91,7 @@ def in_threads(
 
 
 def in_torch_threads(function: Callable[[_Part], _Result], parts: Iterable[_Part]) -> list[_Result]:
-    """As :func:`in_threads`, PyTorch on one core in each: its sums of few entries use no more."""
+    """As :func:`in_threads`, with PyTorch on one core in each thread: small sums use no more."""
     parts = list(parts)
     if len(parts) > 1:
         return in_threads(function, parts, stay_on_one_thread)
@@ -103,8 +103,8 @@ def in_torch_threads(function: Callable[[_Part], _Result], parts: Iterable[_Part
 def register_fork_hook() -> None:
     """From now on, a forked process runs PyTorch on one thread.
 
-    It has none of the threads that its parent's OpenMP would wait for. A process that forks without a pipeline or a
-    ranker is left alone.
+    The forked process lacks the threads for which OpenMP would wait. The hook is registered only in a process that uses
+    a pipeline or a ranker.
     """
     if os.getpid() != _IMPORTED_IN:
         _after_fork()

@@ -1,4 +1,4 @@
-"""node2vec embeddings without gradients: the matrix that the skip-gram objective factorises, factorised at once."""
+"""node2vec embeddings without gradient steps: a decomposition of the matrix that skip-gram factorises."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sklearn.utils.extmath import randomized_svd
 
 from recbole_universal import arguments
 
-# Walks whose pairs are counted at once; a walk of 20 nodes has some 90 of them, of 12 bytes.
+# Number of walks whose pairs are counted at once; a walk of 20 nodes has about 90 pairs of 12 bytes.
 _WALKS_PER_BLOCK = 2**17
 
 
@@ -22,13 +22,13 @@ def factorize_walks(
     context_size: int = 10,
     seed: int = 0,
 ) -> np.ndarray:
-    """Embed the nodes of walks so that the product of a user and an item says how often they are met together.
+    """Embed the nodes of walks so that the dot product of a user and an item reflects how often they co-occur.
 
     With uniform negatives, the skip-gram objective of ``torch_geometric.nn.Node2Vec`` is at its optimum where
     ``z_u . z_i = log(r_ui)``, r_ui being how much more often u and i share a window than under pure chance (Levy and
     Goldberg, NeurIPS 2014; for walks Qiu et al., NetMF, WSDM 2018). Here it is ``log(1 + r_ui)``, which is 0 for a
-    pair that never meets, so that the matrix is sparse; a randomised singular value decomposition (scikit-learn) gives
-    its best approximation of rank ``embedding_dim``, half of each singular value going to each side. Walks of a
+    pair that never co-occurs, so that the matrix is sparse. A randomised singular value decomposition (scikit-learn)
+    gives its best approximation of rank ``embedding_dim``; each side gets the root of each singular value. Walks of a
     bipartite graph change sides with each step: pairs are those at odd distances below ``context_size``.
 
     Args:
@@ -43,7 +43,7 @@ def factorize_walks(
         float32 ``[n_users + n_items, embedding_dim]``; 0 for a node that no walk visits.
 
     Raises:
-        ValueError: if there is no walk of at least two nodes, or a window of less.
+        ValueError: if there is no walk of at least two nodes, or the window has less than two.
     """
     if walks.ndim != 2 or not len(walks) or walks.shape[1] < 2:
         raise ValueError(f"walks: must be at least one walk of at least two nodes, got shape {list(walks.shape)}")
@@ -62,7 +62,7 @@ def factorize_walks(
     together = together.astype(np.float32)
     rank = min(embedding_dim, n_users, n_items)
     seed = arguments.seed("walks", seed)
-    state = np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))  # scikit-learn's own takes 32 bits
+    state = np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))  # scikit-learn's seeds have 32 bits
     left, values, right = randomized_svd(together, rank, n_iter=2, random_state=state)
     embedding = np.zeros((n_users + n_items, embedding_dim), dtype=np.float32)
     embedding[:n_users, :rank] = left * np.sqrt(values)

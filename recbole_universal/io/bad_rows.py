@@ -1,4 +1,4 @@
-"""The account of rows that are left out."""
+"""Counts rows that are left out."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass, field
 
 @dataclass
 class BadRows:
-    """Rows that cannot be used: how many, and where the first ones are."""
+    """The number of unusable rows, and the first of them."""
 
     count: int = 0
     examples: list[str] = field(default_factory=list)
 
-    def add(self, place: str, reason: str) -> None:
+    def add(self, row: str, reason: str) -> None:
         """Count one row."""
         self.count += 1
         if len(self.examples) < 5:
-            self.examples.append(f"{place} ({reason})")
+            self.examples.append(f"{row} ({reason})")
 
     def text(self, where: str, n_rows: int) -> str:
-        """A sentence for people."""
+        """A sentence that reports the rows."""
         more = ", ..." if self.count > len(self.examples) else ""
         rows = f"{n_rows} row{'s' * (n_rows != 1)} {'is' if self.count == 1 else 'are'}"
         examples = ", ".join(self.examples)

@@ -1,4 +1,4 @@
-"""Which columns of somebody's table hold the users and the items."""
+"""Recognises the user and the item column of a table by their names."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _STEMS: dict[str, tuple[tuple[str, ...], ...]] = {
 _ENDINGS = (("id",), ("uuid", "code", "key", "no", "nr", "number", "num", "idx", "index"), ("",))
 # Names of one letter count with an ending (uid), and alone where users and items both have such a name. By tier.
 _LETTERS: dict[str, tuple[str, ...]] = {"user": ("u",), "item": ("i", "p")}
-# Names that often mean something else: taken where nothing else fits, and reported.
+# Names that often mean something else. They are used if nothing else fits, and reported.
 _WEAK_STEMS = {"show", "post", "page", "content", "ad", "place", "location", "news", "app", "game", "job", "offer"}
 _WEAK = {
     "user": {"uuid", "name", "email"},
@@ -45,6 +45,10 @@ _WEAK = {
     },
 }
 MOST_COLUMNS = 10_000
+
+#: Names that the caller gives to the user and the item column; ``None``: recognised by its name.
+Named = tuple[Hashable | None, Hashable | None]
+
 _ATOMIC = re.compile(r":(token|token_seq|float|float_seq)$")
 
 
@@ -59,87 +63,84 @@ def is_atomic(name: Hashable) -> bool:
 
 
 def recognised(names: Sequence[Hashable], kind: str) -> list[int]:
-    """Indices of the columns whose name is usual for a kind; more than one: it cannot be told which.
+    """Indices of the columns whose name is usual for a kind. More than one index means that the name is ambiguous.
 
     Args:
         names: names of the columns.
         kind: ``user`` or ``item``.
     """
     bare = [_bare(name) for name in names[:MOST_COLUMNS]]
-    for number, tier in enumerate(_STEMS[kind]):
+    for rank, tier in enumerate(_STEMS[kind]):
         for endings in _ENDINGS:
             usual = [stem + ending for stem in tier for ending in endings]
-            usual += [letter + ending for letter in _LETTERS[kind][number : number + 1] for ending in endings if ending]
-            found = [place for place, name in enumerate(bare) if name in usual and name not in _WEAK[kind]]
-            if found and number == 0:  # user_id before uid
-                best = min(usual.index(bare[place]) for place in found)
-                found = [place for place in found if bare[place] == usual[best]]
-            if found:
-                return found
-    letters = {each: [place for place, name in enumerate(bare) if name in _LETTERS[each]] for each in _LETTERS}
+            usual += [letter + ending for letter in _LETTERS[kind][rank : rank + 1] for ending in endings if ending]
+            matches = [index for index, name in enumerate(bare) if name in usual and name not in _WEAK[kind]]
+            if matches and rank == 0:  # user_id before uid
+                best = min(usual.index(bare[index]) for index in matches)
+                matches = [index for index in matches if bare[index] == usual[best]]
+            if matches:
+                return matches
+    letters = {each: [index for index, name in enumerate(bare) if name in _LETTERS[each]] for each in _LETTERS}
     if letters["user"] and letters["item"]:
         return letters[kind]
-    return [place for place, name in enumerate(bare) if name in _WEAK[kind]]
+    return [index for index, name in enumerate(bare) if name in _WEAK[kind]]
 
 
-def find_columns(
-    names: Sequence[Hashable], user_column: Hashable | None, item_column: Hashable | None, where: str
-) -> tuple[int, int]:
-    """Indices of the user and the item column, named or recognised.
+def find_columns(names: Sequence[Hashable], named: Named, where: str) -> tuple[int, int]:
+    """Indices of the user and the item column, which the caller names or which are recognised.
 
     Args:
         names: names of the columns.
-        user_column: name of the user column; ``None``: recognised.
-        item_column: name of the item column; ``None``: recognised.
+        named: names that the caller gives to the user and the item column.
         where: the table, for messages.
 
     Raises:
-        ValueError: if a column is missing or it cannot be told which one is meant.
+        ValueError: if a column is missing, or more than one column may be meant.
     """
     if len(names) > MOST_COLUMNS:
         raise ValueError(f"{where}: there are {len(names)} columns; at most {MOST_COLUMNS} are read.")
-    found: dict[str, int] = {}
-    named: set[int] = set()  # a column that is named for one kind is no candidate for the other
-    for kind, given in sorted((("user", user_column), ("item", item_column)), key=lambda pair: pair[1] is None):
+    chosen: dict[str, int] = {}
+    taken: set[int] = set()  # a column that is named for one kind is no candidate for the other
+    for kind, given in sorted(zip(("user", "item"), named, strict=True), key=lambda pair: pair[1] is None):
         if given is not None:
-            places = [place for place, name in enumerate(names) if name == given]
-            places = places or [place for place, name in enumerate(names) if plain_name(name) == str(given).strip()]
+            indices = [index for index, name in enumerate(names) if name == given]
+            indices = indices or [index for index, name in enumerate(names) if plain_name(name) == str(given).strip()]
             problem = f"there is no column [{given}]{_hint(names, given)}"
         else:
-            places = [place for place in recognised(names, kind) if place not in named]
-            places = places or recognised(["" if place in named else name for place, name in enumerate(names)], kind)
+            indices = [index for index in recognised(names, kind) if index not in taken]
+            indices = indices or recognised(["" if index in taken else name for index, name in enumerate(names)], kind)
             problem = f"no column has a usual name of {kind}s, such as {kind}_id"
-        if len(places) != 1:
-            if places:
-                listed = ", ".join(f"[{names[place]}]" for place in places)
+        if len(indices) != 1:
+            if indices:
+                listed = ", ".join(f"[{names[index]}]" for index in indices)
                 problem = f"more than one column may hold the {kind}s: {listed}{'.' * (given is not None)}"
             argument = f"{kind}_column (--{kind}-column)"
             if given is not None:
                 raise ValueError(f"{where}: {argument}: {problem} Columns: {listed_names(names)}.")
             raise ValueError(f"{where}: {problem}; name it with {argument}. Columns: {listed_names(names)}.")
-        found[kind] = places[0]
-        named |= {places[0]} if given is not None else set()
-    if found["user"] == found["item"]:
+        chosen[kind] = indices[0]
+        taken |= {indices[0]} if given is not None else set()
+    if chosen["user"] == chosen["item"]:
         raise ValueError(
-            f"{where}: user and item column are both [{names[found['user']]}]. Columns: {listed_names(names)}."
+            f"{where}: user and item column are both [{names[chosen['user']]}]. Columns: {listed_names(names)}."
         )
-    return found["user"], found["item"]
+    return chosen["user"], chosen["item"]
 
 
 def _hint(names: Sequence[Hashable], given: Hashable) -> str:
-    """The end of the sentence on a name that no column has: what may have been meant."""
+    """Suggests the column that the caller may have meant by an unknown name."""
     if re.fullmatch(r"[0-9]+", str(given)):
         return "; positions are for text files only."
     close = get_close_matches(str(given), [str(name) for name in names], 1)
     return f"; did you mean [{close[0]}]?" if close else "."
 
 
-def weak_guess(names: Sequence[Hashable], places: tuple[int, int], given: tuple[Hashable | None, ...]) -> str:
-    """What was guessed from names that often mean something else."""
+def weak_guess(names: Sequence[Hashable], indices: tuple[int, int], named: Named) -> str:
+    """A sentence on columns that were recognised by an ambiguous name; "" if there is none."""
     weak = [
-        f"[{names[place]}] is taken for the {kind}s"
-        for kind, place, column in zip(("user", "item"), places, given, strict=True)
-        if column is None and _bare(names[place]) in _WEAK[kind]
+        f"[{names[index]}] is taken for the {kind}s"
+        for kind, index, column in zip(("user", "item"), indices, named, strict=True)
+        if column is None and _bare(names[index]) in _WEAK[kind]
     ]
     return f"{' and '.join(weak)}; name the columns to say otherwise (--user-column, --item-column)" if weak else ""
 

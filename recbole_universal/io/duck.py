@@ -24,10 +24,10 @@ def connection(files: Sequence[Path], problem: str) -> Iterator[duckdb.DuckDBPyC
 
     Args:
         files: the files.
-        problem: begins the message of what DuckDB cannot read.
+        problem: start of the message if DuckDB cannot read something.
 
     Raises:
-        ValueError: instead of DuckDB's own errors.
+        ValueError: in place of DuckDB's errors.
         KeyboardInterrupt: if a signal stopped DuckDB.
     """
     duck = duckdb.connect(":memory:", config=_SETTINGS)
@@ -40,7 +40,7 @@ def connection(files: Sequence[Path], problem: str) -> Iterator[duckdb.DuckDBPyC
     except (RuntimeError, duckdb.InterruptException) as error:
         if "interrupt" not in str(error).lower():
             raise
-        raise KeyboardInterrupt from error  # a signal came while DuckDB computed, which has words of its own for it
+        raise KeyboardInterrupt from error  # DuckDB has its own error for a signal
     except duckdb.Error as error:
         raise ValueError(f"{problem}: {str(error).splitlines()[0]}") from error
     finally:

@@ -1,4 +1,4 @@
-"""Codes for ids: each id has a number, in the order of their first row."""
+"""Maps ids to codes, in the order of their first rows."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Ids:
     """The ids of one kind.
 
     Args:
-        strip: whether blanks around an id are no part of it.
+        strip: whether blanks around an id are ignored.
     """
 
     def __init__(self, strip: bool) -> None:
         self._strip = strip
         self._codes: dict[Any, int] = {}
-        self._known: dict[Any, int] = {} if strip else self._codes  # of values as they stand in the table
+        self._known: dict[Any, int] = {} if strip else self._codes  # of values as stored in the table
 
     def codes(self, values: Any) -> np.ndarray:
         """Codes of rows, int32; a new id gets the next one. Below 0: ``MISSING``, ``NOT_TEXT``.
@@ -35,16 +35,16 @@ class Ids:
         if values.dtype == object and pd.api.types.infer_dtype(values).startswith("mixed"):  # True is not 1
             values = [str(value) if isinstance(value, (bool, np.bool_)) else value for value in values]
             values = pd.Series(values, dtype=object)
-        places, found = pd.factorize(values)
-        raw = found.tolist()
+        indices, uniques = pd.factorize(values)
+        raw = uniques.tolist()
         codes = list(map(self._known.get, raw))
         if None in codes:
             codes = [self._code(value) if code is None else code for value, code in zip(raw, codes, strict=True)]
-        lookup = np.array([*codes, MISSING], dtype=np.int32)  # what pandas takes for missing has the place -1
-        return lookup[places]
+        lookup = np.array([*codes, MISSING], dtype=np.int32)  # pandas gives missing values the index -1
+        return lookup[indices]
 
     def _code(self, value: Any) -> int:
-        """The code of a value that is met for the first time."""
+        """The code of a new value."""
         name = value
         if isinstance(value, str):
             name = value.strip()
@@ -69,39 +69,42 @@ class Ids:
         return len(self._codes)
 
     def joined(self, codes: np.ndarray, has_unused: bool) -> tuple[pd.Index, np.ndarray, list[tuple[Any, Any]]]:
-        """The ids, codes in which ids of one text are one (27 and "27"), and the pairs that were joined.
+        """Joins ids that have the same text, such as 27 and "27".
 
         Args:
-            codes: of the rows that count.
-            has_unused: whether there are ids that none of these rows has, or that a row that is left out had first.
+            codes: codes of the usable rows.
+            has_unused: whether an id may occur in an unusable row only, or first.
+
+        Returns:
+            The ids, the codes of the rows, and the pairs of ids that were joined.
         """
         values = list(self._codes)
         if has_unused:
-            codes, kept = pd.factorize(codes)
-            values = [values[code] for code in kept.tolist()]
+            codes, used = pd.factorize(codes)
+            values = [values[code] for code in used.tolist()]
         kinds = set(map(type, values))
         if kinds == {float} and all(value.is_integer() and abs(value) < 2**53 for value in values):
             values = [int(value) for value in values]
         elif len(kinds) > 1:
             values = [whole(value) for value in values]
             first: dict[str, int] = {}
-            places = np.array([first.setdefault(str(value), place) for place, value in enumerate(values)])
-            kept, new_codes = np.unique(places, return_inverse=True)
-            if len(kept) < len(values):
-                same = np.flatnonzero(places != np.arange(len(places)))
-                pairs = [(values[places[place]], values[place]) for place in same.tolist()]
-                values = [values[place] for place in kept.tolist()]
+            indices = np.array([first.setdefault(str(value), index) for index, value in enumerate(values)])
+            firsts, new_codes = np.unique(indices, return_inverse=True)
+            if len(firsts) < len(values):
+                same = np.flatnonzero(indices != np.arange(len(indices)))
+                pairs = [(values[indices[index]], values[index]) for index in same.tolist()]
+                values = [values[index] for index in firsts.tolist()]
                 return pd.Index(values, tupleize_cols=False), new_codes[codes], pairs
         return pd.Index(values, tupleize_cols=False), codes, []
 
 
 def whole(value: Any) -> Any:
-    """A float that is a whole number as an integer; other values as they are."""
+    """Converts a whole float to an integer; returns other values unchanged."""
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
 
 
 def is_missing(value: Any) -> bool:
-    """Whether an id is none: blank text, None, NaN, infinity, NaT, NA."""
+    """Whether a value is missing: blank text, None, NaN, infinity, NaT, NA."""
     if isinstance(value, str):
         return not value.strip()
     if isinstance(value, (float, np.floating)):
@@ -111,7 +114,7 @@ def is_missing(value: Any) -> bool:
 
 
 def is_utf_8(text: str) -> bool:
-    """Whether a text was UTF-8 where it was read, and can be written as such."""
+    """Whether a text was read from valid UTF-8 and can be written as UTF-8."""
     try:
         text.encode()
         return NOT_UTF_8 not in text

@@ -1,73 +1,23 @@
-"""Somebody's interactions, of a file, a folder or a frame, as codes and the ids they stand for."""
+"""Reads interactions from a file, a folder, a data frame or an Arrow table."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 
-from recbole_universal.io.bad_rows import BadRows
-from recbole_universal.io.column_names import listed_names
-from recbole_universal.io.ids import NOT_TEXT, Ids
+from recbole_universal.io.column_names import Named, listed_names
+from recbole_universal.io.frames import frame_source
+from recbole_universal.io.interaction_table import InteractionTable, Rows
 from recbole_universal.io.json_records import is_json, json_source
-from recbole_universal.io.layout import position_example
 from recbole_universal.io.paths import existing_path, parts
-from recbole_universal.io.source import Chunk, Source
+from recbole_universal.io.source import Report, Source
 from recbole_universal.io.streams import open_text
-from recbole_universal.io.tables import arrow_source, frame_source, is_arrow, is_parquet, parquet_sources
+from recbole_universal.io.tables import arrow_source, is_arrow, is_parquet, parquet_sources
 from recbole_universal.io.text import text_source
-
-Report = Callable[[str], None]
-
-# From this number of rows on, a column with a value of its own in nearly every row is no user and no item.
-_ENOUGH_ROWS = 20
-_NEARLY_ALL = 0.95
-# Kept as ids, since they may be; but said, since a database or pandas may have meant a missing value.
-_NULL_WORDS = ("NULL", "null", "None", "NaN", "nan", "NA", "N/A", "<NA>", "\\N")
-
-
-@dataclass
-class InteractionTable:
-    """Distinct interactions of users with items.
-
-    Attributes:
-        users: ids of the users in the order of their first row.
-        items: ids of the items in the order of their first row.
-        user_codes: int64 [n_pairs], places in ``users``.
-        item_codes: int64 [n_pairs], places in ``items``.
-        columns: names of the user and the item column.
-    """
-
-    users: pd.Index
-    items: pd.Index
-    user_codes: np.ndarray
-    item_codes: np.ndarray
-    columns: tuple[str, str]
-
-    def matrix(self) -> tuple[sp.csr_matrix, np.ndarray, np.ndarray]:
-        """The interactions in an order that depends on the ids alone, so that the order of the rows changes no list.
-
-        Returns:
-            csr float32 [n_users, n_items], the row of each place in ``users``, the place in ``items`` of each column.
-        """
-        user_order, item_order = _order(self.users), _order(self.items)
-        rows, columns = np.argsort(user_order), np.argsort(item_order)
-        ones = np.ones(len(self.user_codes), dtype=np.float32)
-        shape = (len(self.users), len(self.items))
-        matrix = sp.csr_matrix((ones, (rows[self.user_codes], columns[self.item_codes])), shape=shape)
-        matrix.sort_indices()
-        return matrix, rows, item_order
-
-
-def _order(ids: pd.Index) -> np.ndarray:
-    text = [str(value) for value in ids]
-    return np.array(sorted(range(len(text)), key=text.__getitem__), dtype=np.int64)
 
 
 def read_interactions(
@@ -84,15 +34,15 @@ def read_interactions(
             delimited text file, a JSON file, a Parquet file, or a folder of parts of one of these.
         user_column: name of the user column; ``None``: recognised. In a text file without header: position, from 1.
         item_column: as ``user_column``.
-        report: is told what is left out or guessed.
+        report: receives a sentence on each thing that is left out or guessed.
         show_progress: whether to draw a progress bar.
 
     Raises:
-        ValueError: if there is no usable row, most rows are unusable, or the columns cannot be told.
+        ValueError: if no row is usable, most rows are unusable, or the columns are ambiguous.
         OSError: if the file cannot be read.
         ImportError: if a file needs a package that is not installed.
     """
-    where, sources = _sources(source, user_column, item_column, show_progress)
+    where, sources = _sources(source, (user_column, item_column), show_progress)
     first = sources[0]
     for each in sources:
         for note in each.notes:
@@ -102,7 +52,7 @@ def read_interactions(
             f"{where}: ignored columns: {listed_names(ignored, 10)}. What they hold makes no difference: a view counts "
             "like a purchase, and a low rating like a high one."
         )
-    rows = _Rows(first.strip)
+    rows = Rows(first.strip)
     for each in sources:
         prefix = f"{Path(each.where).name}, " if len(sources) > 1 else ""
         for chunk in each.chunks():
@@ -110,12 +60,12 @@ def read_interactions(
     return rows.table(where, first, report)
 
 
-def _sources(source: Any, user_column, item_column, show_progress: bool) -> tuple[str, list[Source]]:
-    """What is read, one source a file."""
+def _sources(source: Any, named: Named, show_progress: bool) -> tuple[str, list[Source]]:
+    """The name of the table for messages, and one source per file."""
     if isinstance(source, pd.DataFrame):
-        return "The data frame", [frame_source(source, user_column, item_column, "The data frame")]
+        return "The data frame", [frame_source(source, named, "The data frame")]
     if is_arrow(source):
-        return "The table", [arrow_source(source, user_column, item_column, "The table", show_progress)]
+        return "The table", [arrow_source(source, named, "The table", show_progress)]
     if not isinstance(source, (str, os.PathLike)):
         kind = type(source).__name__
         hint = "; call .collect() first" if hasattr(source, "collect") else ""
@@ -126,7 +76,7 @@ def _sources(source: Any, user_column, item_column, show_progress: bool) -> tupl
     kinds = [is_parquet(file) for file in files]
     if files and all(kinds):
         folder = path if path.is_dir() else None
-        sources = parquet_sources(files, folder, user_column, item_column, where, show_progress)
+        sources = parquet_sources(files, folder, named, where, show_progress)
         return where, _of_one_table(path, sources)
     forms = [("Parquet",) if parquet else _endings(file) for file, parquet in zip(files, kinds, strict=True)]
     if odd := [file for file, form in zip(files, forms, strict=True) if form != forms[0]]:
@@ -134,7 +84,7 @@ def _sources(source: Any, user_column, item_column, show_progress: bool) -> tupl
             f"[{path}] is a folder of different files, such as [{files[0].name}] and [{odd[0].name}]; give a file, or "
             "a folder of parts of one table."
         )
-    made = [_file_source(file, user_column, item_column, show_progress, path.is_dir()) for file in files]
+    made = [_file_source(file, named, show_progress, path.is_dir()) for file in files]
     sources = [each for each in made if each]
     if not sources:
         raise ValueError(f"[{path}] is a folder without files, or with empty ones; give a file, or a folder of parts.")
@@ -161,133 +111,11 @@ def _of_one_table(path: Path, sources: list[Source]) -> list[Source]:
     return sources
 
 
-def _file_source(path: Path, user_column, item_column, show_progress: bool, is_part: bool) -> Source | None:
-    """A text or JSON file; ``None``: a part of a folder without content, as Spark writes them."""
+def _file_source(path: Path, named: Named, show_progress: bool, is_part: bool) -> Source | None:
+    """A text or JSON file; ``None`` for an empty part of a folder, which Spark writes."""
     with open_text(path) as file:
         first = file.start()
     if is_part and first.strip() in ("", "[]"):
         return None
     make = json_source if is_json(first) else text_source
-    return make(path, first, user_column, item_column, show_progress)
-
-
-@dataclass
-class _Rows:
-    """The rows of all chunks, as codes."""
-
-    strip: bool
-    n_rows: int = 0
-    bad: BadRows = field(default_factory=BadRows)
-    codes: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
-    shown: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.users, self.items = Ids(self.strip), Ids(self.strip)
-
-    def add(self, chunk: Chunk, row: str) -> None:
-        """Add the rows of a chunk; ``row`` is what one is called."""
-        self.n_rows += len(chunk.users) if chunk.n_rows < 0 else chunk.n_rows
-        try:
-            users, items = self.users.codes(chunk.users), self.items.codes(chunk.items)
-        except (TypeError, NotImplementedError) as error:
-            raise ValueError(f"The users or the items are values that are no ids: {error}") from error
-        usable = (users >= 0) & (items >= 0)
-        usable[list(chunk.problems)] = False
-        if not usable.all():
-            self._leave_out(np.flatnonzero(~usable), users, items, chunk, row)
-            users, items = users[usable], items[usable]
-        for user, item in zip(users[: 2 - len(self.shown)], items, strict=False):
-            self.shown.append(f"user [{self.users.name(user)}], item [{self.items.name(item)}]")
-        self.codes.append((users, items))
-
-    def _leave_out(self, places: np.ndarray, users: np.ndarray, items: np.ndarray, chunk: Chunk, row: str) -> None:
-        numbers, first = np.unique(np.asarray(chunk.numbers)[places], return_index=True)  # a line may hold several ids
-        for place in places[first[:5]].tolist():
-            reason = chunk.problems.get(place)
-            if reason is None and NOT_TEXT in (users[place], items[place]):
-                reason = "an id that is not UTF-8"
-            missing = [kind for kind, codes in (("user", users), ("item", items)) if codes[place] < 0]
-            self.bad.add(f"{row} {chunk.numbers[place]}", reason or ", ".join(f"no {kind} id" for kind in missing))
-        self.bad.count += max(0, len(numbers) - 5)
-
-    def table(self, where: str, source: Source, report: Report) -> InteractionTable:
-        """The distinct pairs; tells what was left out, guessed and joined.
-
-        Raises:
-            ValueError: if there are too few usable rows, or a column that was guessed is no user or no item.
-        """
-        n_usable = sum(len(users) for users, _ in self.codes)
-        left_out = self.bad.text(where, self.n_rows) if self.bad.count else ""
-        if not n_usable:
-            raise ValueError(f"{left_out or where + ':'} There is no usable row; each needs a user and an item.")
-        if 2 * self.bad.count > self.n_rows:
-            raise ValueError(f"{left_out} That is more than half of the rows, so nothing is read.")
-        if left_out:
-            report(left_out)
-        shown = "; ".join(self.shown)
-        if source.guess:
-            report(f"{where}: {source.guess}. First rows: {shown}.")
-        user_codes, item_codes = (np.concatenate(codes) for codes in zip(*self.codes, strict=True))
-        self.codes.clear()
-        users, user_codes = self._joined(self.users, user_codes, "user", where, report)
-        items, item_codes = self._joined(self.items, item_codes, "item", where, report)
-        pairs = user_codes.astype(np.int64)
-        pairs *= len(items)
-        pairs += item_codes
-        pairs.sort()  # much faster than np.unique, which hashes
-        pairs = pairs[np.diff(pairs, prepend=-1) > 0]
-        repeated = n_usable - len(pairs)
-        if repeated and source.one_item:
-            verb = "repeats" if repeated == 1 else "repeat"
-            report(
-                f"{where}: {repeated} of {self.n_rows} rows {verb} a pair of user and item that came before; "
-                "each pair counts once."
-            )
-        if not source.has_names and len(users) > 1 and _like_a_header(users) and _like_a_header(items):
-            report(
-                f"{where}: the first row is counted as data: user [{users[0]}], item [{items[0]}]. If it is a header, "
-                "name the columns by it instead of by position."
-            )
-        if source.one_item and not source.given:
-            _check_distinct(where, source, len(pairs), {"user": len(users), "item": len(items)}, shown, report)
-        return InteractionTable(users, items, pairs // len(items), pairs % len(items), source.columns)
-
-    def _joined(self, ids: Ids, codes: np.ndarray, kind: str, where: str, report: Report):
-        if self.strip:
-            for word in _NULL_WORDS:
-                if word in ids:
-                    report(f"{where}: the {kind} id [{word}] is an id like any other here.")
-        found, codes, pairs = ids.joined(codes, self.bad.count > 0)
-        if pairs:
-            which = f"{pairs[0][0]!r} and {pairs[0][1]!r}"
-            report(f"{where}: {len(pairs)} {kind} ids have several types, such as {which}; each pair is one {kind}.")
-        return found, codes
-
-
-def _check_distinct(
-    where: str, source: Source, n_pairs: int, counts: dict[str, int], shown: str, report: Report
-) -> None:
-    """A column with a value of its own in nearly every row is a time or a number of the row, no user and no item."""
-    for kind, column in zip(("user", "item"), source.columns, strict=True):
-        if n_pairs < _ENOUGH_ROWS or counts[kind] <= _NEARLY_ALL * n_pairs:
-            continue
-        if source.guess:
-            columns = "--user-column, --item-column"
-            if source.row == "line" and not source.has_names:
-                columns = position_example(len(source.ignored) + 2)
-            raise ValueError(
-                f"{where}: nothing is read, since [{column}], taken for the {kind}s, has {counts[kind]} different "
-                f"values in {n_pairs} rows, like a time or the number of a row. First rows: {shown}. Give the columns "
-                f"({columns})."
-            )
-        other = "user" if kind == "item" else "item"
-        report(
-            f"{where}: [{column}] has {counts[kind]} different values in {n_pairs} rows, so most {kind}s have a single "
-            f"{other}. If it is a time or the number of a row, name another {kind} column (--{kind}-column)."
-        )
-
-
-def _like_a_header(ids: pd.Index) -> bool:
-    """Whether the first id is a word and most of the others have a digit."""
-    digits = [any(character.isdigit() for character in str(value)) for value in ids[:1000]]
-    return not digits[0] and sum(digits) > len(digits) / 2
+    return make(path, first, named, show_progress)

@@ -1,10 +1,10 @@
-"""Ids from JSON: an object a line, an array of objects, or objects one after the other."""
+"""Reads ids from JSON: an object per line, an array of objects, or a sequence of objects."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from recbole_universal.io.column_names import find_columns, weak_guess
+from recbole_universal.io.column_names import Named, find_columns, weak_guess
 from recbole_universal.io.source import Chunk, Source
-from recbole_universal.io.streams import LONGEST_LINE, open_text
+from recbole_universal.io.streams import LONGEST_LINE, TextFile, open_text
 
 _SAMPLE_RECORDS = 1000
 _CHUNK_RECORDS = 2**16
@@ -23,7 +23,7 @@ _DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=lambd
 
 
 def is_json(first: str) -> bool:
-    """Whether a file is JSON, by its start."""
+    """Whether a file that starts with this text is JSON."""
     text = first.lstrip()
     if not text.startswith(("{", "[")):
         return False
@@ -34,13 +34,11 @@ def is_json(first: str) -> bool:
         return text[1:].lstrip().startswith(('"', "{", "["))
 
 
-def json_source(
-    path: Path, first: str, user_column: Hashable | None, item_column: Hashable | None, show_progress: bool
-) -> Source:
+def json_source(path: Path, first: str, named: Named, show_progress: bool) -> Source:
     """A file of JSON records that starts with ``first``; the rest as in ``read_interactions``.
 
     Raises:
-        ValueError: if it holds no records or the keys cannot be told.
+        ValueError: if it holds no records or the keys are ambiguous.
     """
     by_line = _is_a_record(next(line for line in first.split("\n") if line.strip()))
     names: dict[str, None] = {}
@@ -52,16 +50,16 @@ def json_source(
     if not names:
         raise ValueError(f'{path} is JSON without records, such as {{"user_id": 1, "item_id": 2}}.')
     listed = list(names)
-    places = find_columns(listed, user_column, item_column, f"{path} (JSON)")
-    keys = (listed[places[0]], listed[places[1]])
+    indices = find_columns(listed, named, f"{path} (JSON)")
+    keys = (listed[indices[0]], listed[indices[1]])
     return Source(
         where=str(path),
         columns=keys,
         ignored=[name for name in listed if name not in keys],
         row="line" if by_line else "record",
         chunks=partial(_chunks, path, by_line, keys, show_progress),
-        guess=weak_guess(listed, places, (user_column, item_column)),
-        given=user_column is not None and item_column is not None,
+        guess=weak_guess(listed, indices, named),
+        given=None not in named,
         strip=True,
     )
 
@@ -108,47 +106,59 @@ def _text(value: Any) -> str | None:
 
 
 def _records(path: Path, by_line: bool, show_progress: bool) -> Iterator[tuple[int, Any]]:
-    """Numbers and values of the records; of a line that is no JSON the value is ``None``."""
+    """Yields the number and the value of each record; the value of a line that is not JSON is ``None``."""
     size = os.path.getsize(path)
     with (
         open_text(path) as file,
         tqdm(total=size, desc="reading", unit="B", unit_scale=True, disable=not show_progress) as bar,
     ):
-        number, rest, array = 0, "", False
-        for block in file.blocks() if by_line else file.pieces():
-            if by_line:
-                for line in block.split("\n"):
-                    number += 1
-                    if line.strip():
-                        try:
-                            yield number, _DECODER.decode(line)
-                        except (ValueError, RecursionError):
-                            yield number, None
-            else:
-                text, position = rest + block, 0
-                if not number and not array and text.lstrip().startswith("["):
-                    array, text = True, text.lstrip()[1:]
-                while True:
-                    position = _next(text, position)
-                    if position == len(text):
-                        break
-                    try:
-                        record, position = _DECODER.raw_decode(text, position)
-                    except (ValueError, RecursionError) as error:
-                        if len(text) - position > LONGEST_LINE:
-                            message = f"{path}: record {number + 1} is no JSON, or longer than 1 MiB."
-                            raise ValueError(message) from error
-                        break
-                    number += 1
-                    yield number, record
-                rest = text[position:]
-            bar.update(file.read_bytes - bar.n)
-        if rest.strip() != "]" * array:
-            raise ValueError(f"{path}: record {number + 1} is no JSON, or the file ends within it.")
+        blocks = _with_progress(file, file.blocks() if by_line else file.pieces(), bar)
+        yield from _of_lines(blocks) if by_line else _of_array(blocks, path)
+
+
+def _with_progress(file: TextFile, blocks: Iterator[str], bar: tqdm) -> Iterator[str]:
+    for block in blocks:
+        yield block
+        bar.update(file.read_bytes - bar.n)
+
+
+def _of_lines(blocks: Iterator[str]) -> Iterator[tuple[int, Any]]:
+    """Records of lines."""
+    number = 0
+    for block in blocks:
+        for line in block.split("\n"):
+            number += 1
+            if line.strip():
+                try:
+                    yield number, _DECODER.decode(line)
+                except (ValueError, RecursionError):
+                    yield number, None
+
+
+def _of_array(pieces: Iterator[str], path: Path) -> Iterator[tuple[int, Any]]:
+    """Records of an array, or one after the other; a record may span several pieces of the text."""
+    number, rest, array = 0, "", False
+    for piece in pieces:
+        text, position = rest + piece, 0
+        if not number and not array and text.lstrip().startswith("["):
+            array, text = True, text.lstrip()[1:]
+        while (position := _next(text, position)) < len(text):
+            try:
+                record, position = _DECODER.raw_decode(text, position)
+            except (ValueError, RecursionError) as error:
+                if len(text) - position > LONGEST_LINE:
+                    message = f"{path}: record {number + 1} is no JSON, or longer than 1 MiB."
+                    raise ValueError(message) from error
+                break
+            number += 1
+            yield number, record
+        rest = text[position:]
+    if rest.strip() != "]" * array:
+        raise ValueError(f"{path}: record {number + 1} is no JSON, or the file ends within it.")
 
 
 def _next(text: str, position: int) -> int:
-    """Where the next record begins: after blanks and the commas between records."""
+    """Position of the next record, after blanks and commas."""
     while position < len(text) and (text[position].isspace() or text[position] == ","):
         position += 1
     return position

@@ -1,4 +1,4 @@
-"""How the lines of a text file are made: comments, separator, header, and where the ids are."""
+"""Detects the layout of a text file: comments, separator, header, and the columns of the ids."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 
-from recbole_universal.io.column_names import find_columns, is_atomic, plain_name, recognised, weak_guess
+from recbole_universal.io.column_names import Named, find_columns, is_atomic, plain_name, recognised, weak_guess
 from recbole_universal.io.records import BLANKS, SEPARATORS, Dialect, read_record, records, split_line
 from recbole_universal.io.streams import LONGEST_LINE
 
@@ -19,18 +19,18 @@ _HINT = "For a file without header give their positions, such as --user-column 1
 
 @dataclass
 class Layout:
-    """How a text file is made.
+    """The layout of a text file.
 
     Attributes:
-        dialect: how the fields of a record are parted.
+        dialect: how a record is split into fields.
         user: index of the user's field.
         item: index of the item's field.
         header: names of the columns, if there is a header.
         skipped: lines before the first row.
         history: index of a field with a sequence of items (RecBole's ``item_id_list:token_seq``).
         adjacency: whether a line holds a user and all items of that user (LightGCN's format).
-        guess: what was guessed about the columns; "": nothing.
-        notes: what else the user must know.
+        guess: a sentence on guessed columns; "" if none is guessed.
+        notes: further sentences for the user.
     """
 
     dialect: Dialect
@@ -43,16 +43,16 @@ class Layout:
     guess: str = ""
     notes: list[str] = field(default_factory=list)
 
-    def name(self, place: int) -> str:
+    def name(self, index: int) -> str:
         """The name of a column."""
-        return self.header[place] if self.header else f"column {place + 1}"
+        return self.header[index] if self.header else f"column {index + 1}"
 
 
-def find_layout(text: str, user_column: Hashable | None, item_column: Hashable | None, where: str) -> Layout:
-    """How a file is made, by its start: by its header, or by the shape of its first lines.
+def find_layout(text: str, named: Named, where: str) -> Layout:
+    """The layout of a file that starts with a text, from its header or from its first lines.
 
     Raises:
-        ValueError: if it is no table or the columns cannot be told.
+        ValueError: if it is no table or the columns are ambiguous.
     """
     if text.find("\n", 0, LONGEST_LINE) < 0 and len(text) > LONGEST_LINE:
         raise ValueError(f"{where} is no text file with one row a line: its first line has more than 1 MiB.")
@@ -62,31 +62,31 @@ def find_layout(text: str, user_column: Hashable | None, item_column: Hashable |
     if not any(line.strip() for line in body):
         raise ValueError(f"{where} has no rows.")
     n_blank = next(number for number, line in enumerate(body) if line.strip())
-    layout = _table(body, user_column, item_column, where)
+    layout = _table(body, named, where)
     layout.skipped += n_comments + (n_blank if layout.header else 0)
     layout.notes = [*note, *layout.notes]
     return layout
 
 
 def position_example(width: int) -> str:
-    """How other columns than the first two are given, for a message."""
+    """An example for messages of columns that are named by position."""
     return f"such as --user-column {width} --item-column {width - 1}"
 
 
 def _is_header(line: str, row: str) -> bool:
     """Whether a line names a user and an item column, and as many columns as a row has."""
     for separator in SEPARATORS:
-        header = _header([line], separator)
+        header = header_names([line], separator)
         try:
-            find_columns(header, None, None, "")
+            find_columns(header, (None, None), "")
         except ValueError:
             continue
-        return len(header) == len(_header([row], separator))
+        return len(header) == len(header_names([row], separator))
     return False
 
 
 def _comments(lines: list[str], where: str) -> tuple[int, list[str]]:
-    """How many lines at the start are comments: % or # where the first row begins with neither."""
+    """Number of comment lines at the start, and notes. Comments begin with % or #, and the first row with neither."""
     for mark in "%#":
         count = 0
         while count < len(lines) and (lines[count].startswith(mark) or not lines[count].strip()):
@@ -101,27 +101,27 @@ def _comments(lines: list[str], where: str) -> tuple[int, list[str]]:
             last = max(number for number, line in enumerate(lines[:count]) if line.strip())
             lines[last] = lines[last][1:].strip()
             count, marked = last, marked[:-1]
-            said = [f"{where}: the line [{lines[last][:60]}] is taken for the header."]
+            notes = [f"{where}: the line [{lines[last][:60]}] is taken for the header."]
         else:
-            said = []
+            notes = []
         if marked:
             which = "first line is a comment" if len(marked) == 1 else f"first {len(marked)} lines are comments"
-            said.append(f"{where}: the {which} and left out: [{marked[0][:60]}].")
-        return count, said
+            notes.append(f"{where}: the {which} and left out: [{marked[0][:60]}].")
+        return count, notes
     return 0, []
 
 
 def _unlike(line: str, rows: list[str]) -> bool:
     """Whether no separator gives a line as many columns as it gives one of the rows."""
     return bool(rows) and not any(
-        1 < len(_header([line], separator)) == len(_header([row], separator))
+        1 < len(header_names([line], separator)) == len(header_names([row], separator))
         for separator in SEPARATORS
         for row in rows
     )
 
 
-def _header(lines: list[str], separator: str) -> list[str]:
-    """Names of the columns, of the first record; a name may hold line ends within quotes."""
+def header_names(lines: list[str], separator: str) -> list[str]:
+    """Names in the first record; a name may hold line ends within quotes."""
     return _first_record(lines, separator)[0]
 
 
@@ -142,20 +142,20 @@ def _dialect(lines: list[str], separator: str, quoting: bool = True, backslash: 
     return Dialect(separator, width, 0, quoting and len(separator) == 1, backslash)
 
 
-def _table(lines: list[str], user_column, item_column, where: str) -> Layout:
-    positions = [_position(column) for column in (user_column, item_column)]
+def _table(lines: list[str], named: Named, where: str) -> Layout:
+    positions = [_position(column) for column in named]
     lines = [line for line in lines if line.strip()]
     if positions == [None, None]:
         for separator in SEPARATORS:
-            header = _header(lines, separator)
+            header = header_names(lines, separator)
             if len(header) > 1:
                 try:
-                    places = find_columns(header, user_column, item_column, where)
+                    indices = find_columns(header, named, where)
                 except ValueError:
                     continue
-                return _with_header(lines, separator, header, places, (user_column, item_column))
-        if user_column is None and item_column is None and (found := _adjacency(lines, where)):
-            return found
+                return _with_header(lines, separator, header, indices, named)
+        if named == (None, None) and (layout := _adjacency(lines, where)):
+            return layout
     parsed = {separator: _rows(lines, separator) for separator in SEPARATORS}
     if not (separator := _separator(parsed)):
         raise ValueError(f"{where}: no tab, comma, semicolon, |, :: or blank divides the lines into columns.")
@@ -166,7 +166,7 @@ def _table(lines: list[str], user_column, item_column, where: str) -> Layout:
         user, item = _checked(positions, width, where)
         has_header = user in recognised(header, "user") and item in recognised(header, "item")
         return table_layout(lines, separator, width, (user, item), header if has_header else None)
-    if user_column is None and item_column is None and _looks_like_data(rows):
+    if named == (None, None) and _looks_like_data(rows):
         layout = table_layout(lines, separator, width, (0, 1), None)
         layout.guess = (
             "the first line looks like data, so column 1 is taken for the users and column 2 for the items; "
@@ -174,17 +174,17 @@ def _table(lines: list[str], user_column, item_column, where: str) -> Layout:
         )
         return layout
     try:
-        find_columns(header, user_column, item_column, where)
+        find_columns(header, named, where)
     except ValueError as error:
-        hint = f" {_HINT}" if user_column is None and item_column is None else ""
+        hint = f" {_HINT}" if named == (None, None) else ""
         raise ValueError(f"{error}{hint}") from None
     raise ValueError(f"{where}: no tab, comma, semicolon, |, :: or blank divides the lines into columns.")
 
 
-def _with_header(lines: list[str], separator: str, header: list[str], places: tuple[int, int], given) -> Layout:
-    layout = table_layout(lines, separator, len(header), places, header)
-    layout.guess = weak_guess(header, places, given)
-    history = f"{plain_name(header[places[1]])}_list:token_seq"
+def _with_header(lines: list[str], separator: str, header: list[str], indices: tuple[int, int], named: Named) -> Layout:
+    layout = table_layout(lines, separator, len(header), indices, header)
+    layout.guess = weak_guess(header, indices, named)
+    history = f"{plain_name(header[indices[1]])}_list:token_seq"
     if history in header:
         layout.history = header.index(history)
         needed = max(layout.dialect.needed, layout.history + 1)
@@ -194,21 +194,21 @@ def _with_header(lines: list[str], separator: str, header: list[str], places: tu
 
 
 def table_layout(
-    lines: list[str], separator: str, width: int, places: tuple[int, int], header: list[str] | None
+    lines: list[str], separator: str, width: int, indices: tuple[int, int], header: list[str] | None
 ) -> Layout:
-    """How the lines of a table with a known separator and known columns are made."""
+    """The layout of a table whose separator and columns are known."""
     quoting = len(separator) == 1 and not any(is_atomic(name) for name in header or ())
-    dialect = Dialect(separator, width, max(places) + 1, quoting, False, places)
+    dialect = Dialect(separator, width, max(indices) + 1, quoting, False, indices)
     n_lines = _first_record(lines, separator)[1] if header else 0
     body = "\n".join(lines[n_lines:])
     # In the other form of escaping, a quote that ends a field is followed by a separator or the end of the line.
     if quoting and re.search(rf'\\"[^\s"{re.escape(separator)}]', body):
         dialect = replace(dialect, backslash=True)
-    return Layout(dialect, places[0], places[1], header, n_lines)
+    return Layout(dialect, indices[0], indices[1], header, n_lines)
 
 
 def _adjacency(lines: list[str], where: str) -> Layout | None:
-    """LightGCN's format: whole numbers parted by blanks, a user and all items of that user in a line."""
+    """LightGCN's format: whole numbers separated by blanks, a user and all items of that user in a line."""
     rows = [line.split() for line in lines]
     if not all(re.fullmatch("[0-9]{1,18}", word) for row in rows for word in row) or any(
         "\t" in line for line in lines
@@ -238,9 +238,9 @@ def _checked(positions: list[int | None], width: int, where: str) -> tuple[int, 
     user, item = positions
     if user is None or item is None:
         raise ValueError(f"{where}: give both columns by name, or both by position (a file without header).")
-    for place in (user, item):
-        if not 1 <= place <= width:
-            raise ValueError(f"{where}: there is no column {place}; the lines have {width} columns, from 1.")
+    for position in (user, item):
+        if not 1 <= position <= width:
+            raise ValueError(f"{where}: there is no column {position}; the lines have {width} columns, from 1.")
     if user == item:
         raise ValueError(f"{where}: user and item column are both column {user}.")
     return user - 1, item - 1
@@ -267,8 +267,8 @@ def _looks_like_data(rows: list[list[str]]) -> bool:
     first = [value.strip() for value in rows[0][:2]]
     if all(_NUMBER.fullmatch(value) for value in first):
         return True
-    for place, value in enumerate(first):
-        seen = {re.sub(r"\d+", "0", row[place].strip()) for row in rows[1:] if len(row) > place}
+    for index, value in enumerate(first):
+        seen = {re.sub(r"\d+", "0", row[index].strip()) for row in rows[1:] if len(row) > index}
         if value and re.sub(r"\d+", "0", value) in seen:
             return True
     return False

@@ -40,13 +40,13 @@ def parts(folder: Path) -> list[Path]:
         ValueError: if a part is a pipe or a device.
         OSError: if a folder cannot be read.
     """
-    found = []
+    files = []
     for root, folders, names in walk(folder):
         folders[:] = [name for name in folders if not name.startswith((".", "_"))]
-        found += [Path(root, name) for name in names if not name.startswith((".", "_"))]
-    for file in found:
+        files += [Path(root, name) for name in names if not name.startswith((".", "_"))]
+    for file in files:
         _check_regular(file)
-    return [file for file in found if file.stat().st_size]
+    return [file for file in files if file.stat().st_size]
 
 
 def walk(folder: str | os.PathLike[str]) -> Iterator[tuple[str, list[str], list[str]]]:

@@ -1,4 +1,4 @@
-"""The fields of one record of a delimited text, by the rules that docs/recommend.md states."""
+"""Splits a record of a delimited text into fields, by the rules of docs/recommend.md."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class NeedsMore(Exception):
 
 @dataclass(frozen=True)
 class Dialect:
-    r"""How the fields of a record are parted.
+    r"""How a record is split into fields.
 
     Attributes:
-        separator: what parts them; ``BLANKS``: any run of blanks and tabs.
+        separator: text between two fields; ``BLANKS``: any run of blanks and tabs.
         width: number of columns; further fields must be empty.
         needed: fields that a record must have.
         quoting: whether quotes may enclose a field.
@@ -55,15 +55,15 @@ def read_record(text: str, start: int, dialect: Dialect, last: bool) -> tuple[li
     end = _line_end(text, start)
     has_quotes = dialect.quoting and text.find('"', start, end) >= 0
     if has_quotes:
-        found = None
+        first = None
         for backslash in (dialect.backslash, not dialect.backslash):
             record = _quoted_record(text, start, dialect, backslash, last)
             if record is not None:
-                found = found or record
+                first = first or record
                 if not _wrong_number(record[0], dialect):
                     return record[0], "", record[1]
-        if found is not None:
-            return found[0], _wrong_number(found[0], dialect), found[1]
+        if first is not None:
+            return first[0], _wrong_number(first[0], dialect), first[1]
     fields = split_line(text[start:end], dialect.separator)
     if has_quotes and any('"' in field for field in [fields[n] for n in dialect.unquoted if n < len(fields)]):
         return fields, BAD_QUOTES, end
@@ -72,7 +72,7 @@ def read_record(text: str, start: int, dialect: Dialect, last: bool) -> tuple[li
 
 
 def _wrong_number(fields: list[str], dialect: Dialect) -> str:
-    """Why a record has too few or too many fields; "": it has not."""
+    """Why a record has too few or too many fields; "" if their number is right."""
     if len(fields) < dialect.needed or any(field.strip() for field in fields[dialect.width :]):
         return f"{len(fields)} column{'s' * (len(fields) != 1)} instead of {dialect.width}"
     return ""
@@ -113,7 +113,7 @@ def _quoted_record(
                 return None
             value = text[begin + 1 : quote]
             pattern = r'\\([\\"])|""' if backslash else '()""'
-            value = re.sub(pattern, lambda found: found[1] or '"', value)
+            value = re.sub(pattern, lambda match: match[1] or '"', value)
             position = quote + 1
             if position > line_end:
                 if len(fields) >= width:  # else stray quotes would make it read on and on
@@ -135,7 +135,7 @@ def _quoted_record(
 
 
 def _closing(text: str, position: int, limit: int, backslash: bool) -> int:
-    """Index of the quote that closes a field; below 0: there is none before ``limit``."""
+    """Index of the quote that closes a field; negative: there is none before ``limit``."""
     first = position
     while True:
         quote = text.find('"', position, limit)

@@ -1,4 +1,4 @@
-"""What every reader hands over: ids of users and items, some rows at a time."""
+"""What every reader returns: ids of users and items, in chunks of rows."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+Report = Callable[[str], None]
+
 
 @dataclass
 class Chunk:
     """Some rows of a table.
 
     Attributes:
-        users: ids, one a row; a missing one is ``None`` or NaN.
+        users: ids, one per row; a missing one is ``None`` or NaN.
         items: as ``users``.
-        numbers: what a row is called in messages: number of its line, row or record.
-        problems: why a row is unusable, by its index here, where this is known already.
-        n_rows: rows of the file that these are, where one row has several items; below 0: as many as ``users``.
+        numbers: number of each row's line, row or record, for messages.
+        problems: for an unusable row, by its index in the chunk, the reason.
+        n_rows: rows of the file that these are, where one row has several items; negative: as many as ``users``.
     """
 
     users: np.ndarray | pd.Series
@@ -38,11 +40,11 @@ class Source:
         ignored: names of the other columns.
         row: what a row is called: line, row, record.
         chunks: makes an iterator over the rows.
-        guess: what was guessed about the columns; "": nothing.
+        guess: a sentence on guessed columns; "" if none is guessed.
         given: whether the user named both columns.
         has_names: whether the columns have names.
-        notes: what else the user must know.
-        strip: whether blanks around an id are no part of it.
+        notes: further sentences for the user.
+        strip: whether blanks around an id are ignored.
         one_item: whether a row is one interaction.
     """
 

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 LONGEST_LINE = 2**20
-TOO_LONG = "\0"  # stands for a line beyond the longest; no text holds this character
-NOT_UTF_8 = "\ufdd0"  # stands for a byte that is not UTF-8; Unicode gives this character to nobody
+TOO_LONG = "\0"  # replaces a line that is too long; no text holds this character
+NOT_UTF_8 = "\ufdd0"  # replaces a byte that is not UTF-8; Unicode assigns this character to nothing
 PIECE = 2**21
-_DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
 
 codecs.register_error(
     "recbole_universal.not_utf_8",
@@ -47,17 +46,11 @@ class TextFile:
         Raises:
             ValueError: if the file is damaged or no text.
         """
-        try:
+        with _damage_named(self.path):
             while piece := self._text.read(PIECE):
                 if "\0" in piece:
                     raise ValueError(f"{self.path} is no text file: it holds NUL characters.")
                 yield piece
-        except _DAMAGED as error:
-            raise ValueError(f"{self.path} is a damaged gzip file: {error}") from error
-        except OSError as error:
-            raise ValueError(f"{self.path} is a damaged file: {error}") from error
-        except UnicodeError as error:
-            raise ValueError(f"{self.path} is no UTF-16 text: {error}") from error
 
     def start(self) -> str:
         """The first piece, of the whole file if it is small."""
@@ -89,6 +82,19 @@ class TextFile:
 
 
 @contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """Errors of unpacking and decoding become a ``ValueError`` that names the file."""
+    try:
+        yield
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"{path} is a damaged gzip file: {error}") from error
+    except OSError as error:
+        raise ValueError(f"{path} is a damaged file: {error}") from error
+    except UnicodeError as error:
+        raise ValueError(f"{path} is no UTF-16 text: {error}") from error
+
+
+@contextmanager
 def open_text(path: Path) -> Iterator[TextFile]:
     """Open a text file: UTF-8 or UTF-16 with a byte order mark, plain, gzip or zstd, by its content.
 
@@ -108,12 +114,8 @@ def open_text(path: Path) -> Iterator[TextFile]:
             binary = gzip.GzipFile(fileobj=raw)  # type: ignore[assignment]
         elif start == b"\x28\xb5\x2f\xfd":
             binary = io.BufferedReader(_zstd(path), 2**20)  # type: ignore[type-var]
-        try:
+        with _damage_named(path):
             start = binary.peek(2)[:2]  # type: ignore[attr-defined]
-        except _DAMAGED as error:
-            raise ValueError(f"{path} is a damaged gzip file: {error}") from error
-        except OSError as error:
-            raise ValueError(f"{path} is a damaged file: {error}") from error
         if start in (b"\xff\xfe", b"\xfe\xff"):
             text = io.TextIOWrapper(binary, encoding="utf-16")
         else:
@@ -122,7 +124,7 @@ def open_text(path: Path) -> Iterator[TextFile]:
 
 
 def _zstd(path: Path) -> BinaryIO:
-    """The bytes of a zstd file; DuckDB could unpack it, but drops a line beyond its limit without a word."""
+    """The bytes of a zstd file; DuckDB could unpack it, but drops a line beyond its limit without a warning."""
     try:
         import pyarrow
     except ImportError as error:

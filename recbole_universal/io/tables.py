@@ -1,4 +1,4 @@
-"""Ids from Parquet files, Arrow tables and data frames."""
+"""Reads ids from Parquet files and Arrow tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import duckdb
 import pandas as pd
 from tqdm import tqdm
 
-from recbole_universal.io.column_names import find_columns, weak_guess
+from recbole_universal.io.column_names import Named, find_columns, weak_guess
 from recbole_universal.io.duck import connection, literal_path, quoted
 from recbole_universal.io.source import Chunk, Source
 
@@ -36,7 +36,7 @@ def is_parquet(path: Path) -> bool:
 
 
 def is_arrow(source: Any) -> bool:
-    """Whether an object is a table that hands over Arrow data: a frame of polars, an Arrow table, ..."""
+    """Whether an object is a table that exports Arrow data, such as a polars frame or an Arrow table."""
     return hasattr(source, "__arrow_c_stream__") and not isinstance(source, type)
 
 
@@ -44,14 +44,14 @@ def is_arrow(source: Any) -> bool:
 def _parquet(
     paths: Sequence[Path], where: str, folder: Path | None = None, partitions: Sequence[str] = ()
 ) -> Iterator[tuple[duckdb.DuckDBPyConnection, str, list]]:
-    """Parquet files; ``partitions`` are columns that folders below ``folder`` make, such as ``day=1``."""
-    # Without DuckDB's own reading of partitions: it takes them from the whole path, and before columns of the file.
+    """Parquet files; ``partitions`` are columns that subfolders of ``folder`` make, such as ``day=1``."""
+    # DuckDB would read partitions from the whole path, and prefer them to columns of the file.
     options = "hive_partitioning = false, union_by_name = true, binary_as_string = true"
     table = f"read_parquet($1, {options})"
     if partitions:
-        below = f"substr({_FILE}, {len(str(folder)) + 1})"
+        relative = f"substr({_FILE}, {len(str(folder)) + 1})"
         made = [
-            f"nullif(url_decode(regexp_extract({below}, '/{_pattern(name)}=([^/]*)/', 1)), '{_NO_VALUE}') "
+            f"nullif(url_decode(regexp_extract({relative}, '/{_pattern(name)}=([^/]*)/', 1)), '{_NO_VALUE}') "
             f"AS {quoted(name)}"
             for name in partitions
         ]
@@ -66,7 +66,7 @@ def _pattern(name: str) -> str:
 
 
 def _partitions(paths: Sequence[Path], folder: Path | None) -> list[str]:
-    """Columns that the folders of files make."""
+    """Names of the columns that folders make, such as ``day`` of ``day=1``."""
     folders = [part for path in paths for part in (path.relative_to(folder).parts[:-1] if folder else ())]
     return list(dict.fromkeys(part.partition("=")[0] for part in folders if part.find("=") > 0))
 
@@ -90,7 +90,7 @@ class _Stream:
 
 
 def parquet_sources(
-    paths: Sequence[Path], folder: Path | None, user_column, item_column, where: str, show_progress: bool
+    paths: Sequence[Path], folder: Path | None, named: Named, where: str, show_progress: bool
 ) -> list[Source]:
     """Parquet files, of a folder if one is given.
 
@@ -98,63 +98,63 @@ def parquet_sources(
     DuckDB: large whole numbers to floats that are equal.
 
     Raises:
-        ValueError: if a file cannot be read or the columns cannot be told.
+        ValueError: if a file cannot be read or the columns are ambiguous.
     """
     columns: dict[str, Columns] = {}
     with _parquet(paths, where) as (duck, table, parameters):
         fields = "(name, type, converted_type, logical_type::VARCHAR, num_children)"
         query = f"SELECT file_name, list({fields})::VARCHAR, list(name) FROM parquet_schema($1) GROUP BY file_name"
-        found = duck.execute(query, parameters).fetchall()
-        schemas = {file: schema for file, schema, _ in found}
-        written = {schema: names for _, schema, names in found}
+        rows = duck.execute(query, parameters).fetchall()
+        schemas = {file: schema for file, schema, _ in rows}
+        written = {schema: names for _, schema, names in rows}
         files = {schemas[str(path)]: path for path in reversed(paths)}  # the first file of each schema
         for schema, path in files.items():
             columns[schema] = _described(duck, table, [[literal_path(path)]])
-    own = {name.lower() for each in columns.values() for name, _ in each}
-    made = [(name, "VARCHAR") for name in _partitions(paths, folder) if name.lower() not in own]
-    # The folders' own columns are parts of the table by design, not its users or items.
-    named = [(name, kind) for name, kind in made if name in (str(user_column), str(item_column))]
+    stored = {name.lower() for each in columns.values() for name, _ in each}
+    made = [(name, "VARCHAR") for name in _partitions(paths, folder) if name.lower() not in stored]
+    # Folders part a table by design. Their columns hold users or items only if the caller says so.
+    used_folders = [(name, kind) for name, kind in made if name in map(str, named)]
     chosen: dict[str, Columns] = {}
     for schema in dict.fromkeys(schemas[str(path)] for path in paths):
         name = where if files[schema] == paths[0] else str(files[schema])
-        candidates = [*columns[schema], *named]
-        names = _written_names(candidates, [*written[schema], *(name for name, _ in named)])
-        chosen[schema] = _chosen(candidates, names, user_column, item_column, name)
+        candidates = [*columns[schema], *used_folders]
+        names = _written_names(candidates, [*written[schema], *(name for name, _ in used_folders)])
+        chosen[schema] = _chosen(candidates, names, named, name)
     runs = [list(run) for _, run in groupby(paths, lambda path: chosen[schemas[str(path)]])]
     sources = []
     for run in runs:
         schema = schemas[str(run[0])]
         used = chosen[schema]
-        if len(runs) > 1:  # beside numbers, true is not 1
+        if len(runs) > 1:  # among numbers, true is not 1
             used = [(name, "VARCHAR" if kind == "BOOLEAN" else kind) for name, kind in used]
             where = str(run[0])
-        opened = partial(_parquet, run, where, folder, [name for name, _ in named])
+        opened = partial(_parquet, run, where, folder, [name for name, _ in used_folders])
         all_columns = [*columns[schema], *made]
-        sources.append(_source(opened, all_columns, used, (user_column, item_column), where, show_progress))
+        sources.append(_source(opened, all_columns, used, named, where, show_progress))
     return sources
 
 
-def arrow_source(table: Any, user_column, item_column, where: str, show_progress: bool) -> Source:
-    """A table that hands over Arrow data.
+def arrow_source(table: Any, named: Named, where: str, show_progress: bool) -> Source:
+    """A table that exports Arrow data.
 
     Raises:
-        ValueError: if the columns cannot be told.
+        ValueError: if the columns are ambiguous.
     """
     opened = partial(_arrow, table, where)
     with opened() as (duck, name, parameters):
         columns = [*_described(duck, name, parameters), *_no_arrow(table)]
     names = _written_names(columns, getattr(table, "column_names", None))
-    chosen = _chosen(columns, names, user_column, item_column, where)
-    return _source(opened, columns, chosen, (user_column, item_column), where, show_progress)
+    chosen = _chosen(columns, names, named, where)
+    return _source(opened, columns, chosen, named, where, show_progress)
 
 
-def column_values(source: Any, where: str, place: Callable[[list[str]], int]) -> list:
+def column_values(source: Any, where: str, column_of: Callable[[list[str]], int]) -> list:
     """Ids of one column of a Parquet file or an Arrow table; a missing one is ``None`` or NaN.
 
     Args:
         source: the path of the file, or the table.
         where: the table, for messages.
-        place: which column, by the names of all.
+        column_of: index of the column, from the names of all columns.
     """
     is_file = isinstance(source, Path)
     with _parquet([source], where) if is_file else _arrow(source, where) as (duck, table, parameters):
@@ -164,7 +164,7 @@ def column_values(source: Any, where: str, place: Callable[[list[str]], int]) ->
         else:
             columns += _no_arrow(source)
             written = getattr(source, "column_names", None)
-        name, kind = columns[place(_written_names(columns, written))]
+        name, kind = columns[column_of(_written_names(columns, written))]
         duck.execute(f"SELECT {_selected(name, kind, 'id', where)} FROM {table}", parameters)
         return _values(duck.fetchdf(), "id", kind).tolist()
 
@@ -182,15 +182,15 @@ def _written_names(columns: Columns, written: Sequence[str] | None) -> list[str]
     return names if written is None else [name if name in written else re.sub(r"_\d+$", "", name) for name in names]
 
 
-def _chosen(columns: Columns, names: list[str], user_column, item_column, where: str) -> Columns:
+def _chosen(columns: Columns, names: list[str], named: Named, where: str) -> Columns:
     """The user and the item column; ``names`` are those of the columns as they are written."""
-    chosen = [columns[place] for place in find_columns(names, user_column, item_column, where)]
+    chosen = [columns[index] for index in find_columns(names, named, where)]
     for name, kind in chosen:
         _selected(name, kind, "", where)  # refuses what holds no ids
     return chosen
 
 
-def _source(opened, columns: Columns, chosen: Columns, given: tuple, where: str, show_progress: bool) -> Source:
+def _source(opened, columns: Columns, chosen: Columns, named: Named, where: str, show_progress: bool) -> Source:
     names = (chosen[0][0], chosen[1][0])
     return Source(
         where=where,
@@ -198,8 +198,8 @@ def _source(opened, columns: Columns, chosen: Columns, given: tuple, where: str,
         ignored=[name for name, _ in columns if name not in names],
         row="row",
         chunks=partial(_chunks, opened, chosen, show_progress),
-        guess=weak_guess(names, (0, 1), given),
-        given=None not in given,
+        guess=weak_guess(names, (0, 1), named),
+        given=None not in named,
     )
 
 
@@ -226,9 +226,9 @@ def _selected(name: str, kind: str, alias: str, where: str) -> str:
     return f"{value} AS {alias}, {column} IS NULL AS no_{alias}"
 
 
-def _values(found: pd.DataFrame, alias: str, kind: str) -> pd.Series:
+def _values(frame: pd.DataFrame, alias: str, kind: str) -> pd.Series:
     """The ids of a column that was selected; a missing one is ``None``."""
-    values, missing = found[alias], found[f"no_{alias}"]
+    values, missing = frame[alias], frame[f"no_{alias}"]
     if kind.startswith(("DECIMAL", "HUGEINT", "UHUGEINT")):
         values = pd.Series([_number(value) for value in values], dtype=object)
     return values.astype(object).mask(missing, None) if missing.any() else values
@@ -249,52 +249,9 @@ def _chunks(opened, chosen, show_progress: bool) -> Iterator[Chunk]:
             _selected(name, kind, alias, "") for (name, kind), alias in zip(chosen, ("users", "items"), strict=True)
         )
         duck.execute(f"SELECT {selected} FROM {table}", parameters)
-        number = 1
-        while len(found := duck.fetch_df_chunk(_VECTORS)):
-            users, items = _values(found, "users", chosen[0][1]), _values(found, "items", chosen[1][1])
-            yield Chunk(users, items, range(number, number + len(users)))
-            number += len(users)
+        row_number = 1
+        while len(frame := duck.fetch_df_chunk(_VECTORS)):
+            users, items = _values(frame, "users", chosen[0][1]), _values(frame, "items", chosen[1][1])
+            yield Chunk(users, items, range(row_number, row_number + len(users)))
+            row_number += len(users)
             bar.update(len(users))
-
-
-def frame_source(frame: pd.DataFrame, user_column, item_column, where: str) -> Source:
-    """A data frame of pandas.
-
-    Raises:
-        ValueError: if the columns cannot be told.
-    """
-    names = list(frame.columns)
-    unnamed = names == list(range(len(names))) and len(names) > 1 and user_column is None and item_column is None
-    guess = ""
-    if unnamed:
-        places = (0, 1)
-        guess = "there are no column names, so column 0 is taken for the users and column 1 for the items"
-    else:
-        places = find_columns(names, user_column, item_column, where)
-        guess = weak_guess(names, places, (user_column, item_column))
-
-    def chunks() -> Iterator[Chunk]:
-        users, items = (_plain(frame.iloc[:, place]) for place in places)
-        yield Chunk(users, items, range(1, len(frame) + 1))
-
-    return Source(
-        where=where,
-        columns=(str(names[places[0]]), str(names[places[1]])),
-        ignored=[str(name) for place, name in enumerate(names) if place not in places],
-        row="row",
-        chunks=chunks,
-        guess=guess,
-        given=user_column is not None and item_column is not None,
-        has_names=not unnamed,
-    )
-
-
-def _plain(values: pd.Series) -> Any:
-    """The values of a column without its dress: categories, nullable and Arrow types."""
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        values = values.astype(object if values.hasnans else values.cat.categories.dtype)
-    if isinstance(values.dtype, pd.ArrowDtype) or (
-        pd.api.types.is_extension_array_dtype(values.dtype) and pd.api.types.is_numeric_dtype(values.dtype)
-    ):
-        return values.to_numpy(dtype=object, na_value=None)  # type: ignore[call-overload]
-    return values

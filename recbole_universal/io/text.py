@@ -1,15 +1,15 @@
-"""Ids from a delimited text file.
+"""Reads ids from a delimited text file.
 
-DuckDB splits the lines that are plain; :mod:`recbole_universal.io.records` reads the others, so each row that cannot be
-used is known by its line. (DuckDB's own CSV reader gives no numbers of lines, refuses mixed line ends, knows one of the
-two ways to write a quote within quotes, and drops a line beyond its limit without a word.)
+DuckDB splits plain lines, and :mod:`recbole_universal.io.records` reads the others. So the line number of each
+unusable row is known. DuckDB's CSV reader does not suffice: it reports no line numbers, refuses mixed line ends, knows
+one of the two ways to escape a quote, and drops a line beyond its limit without a warning.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ import duckdb
 import numpy as np
 from tqdm import tqdm
 
+from recbole_universal.io.column_names import Named
 from recbole_universal.io.duck import connection
 from recbole_universal.io.layout import Layout, find_layout
 from recbole_universal.io.records import BLANKS, NeedsMore, read_record
@@ -28,18 +29,16 @@ from recbole_universal.io.streams import LONGEST_LINE, TOO_LONG, open_text
 TOO_LONG_LINE = "a line of more than 1 MiB"
 
 
-def text_source(
-    path: Path, first: str, user_column: Hashable | None, item_column: Hashable | None, show_progress: bool
-) -> Source:
+def text_source(path: Path, first: str, named: Named, show_progress: bool) -> Source:
     """A delimited text file that starts with ``first``; the rest as in ``read_interactions``.
 
     Raises:
-        ValueError: if the file is no table or the columns cannot be told.
+        ValueError: if the file is no table or the columns are ambiguous.
     """
-    layout = find_layout(first, user_column, item_column, str(path))
+    layout = find_layout(first, named, str(path))
     used = {layout.user, layout.item, layout.history}
-    names = layout.header or [layout.name(place) for place in range(layout.dialect.width)]
-    ignored = [] if layout.adjacency else [name for place, name in enumerate(names) if place not in used]
+    names = layout.header or [layout.name(index) for index in range(layout.dialect.width)]
+    ignored = [] if layout.adjacency else [name for index, name in enumerate(names) if index not in used]
     return Source(
         where=str(path),
         columns=(layout.name(layout.user), layout.name(layout.item)),
@@ -47,7 +46,7 @@ def text_source(
         row="line",
         chunks=partial(read_rows, path, layout, show_progress),
         guess=layout.guess,
-        given=user_column is not None and item_column is not None,
+        given=None not in named,
         has_names=layout.header is not None,
         notes=layout.notes,
         strip=True,
@@ -130,34 +129,34 @@ class _Rows:
             return self._chunk(columns, numbers, {}, may_repeat), ""
         lengths = np.fromiter(map(len, block.split("\n")), dtype=np.int64, count=len(plain))
         starts = np.concatenate([[0], np.cumsum(lengths + 1)])
-        kept = np.ones(len(plain), dtype=bool)
+        is_row = np.ones(len(plain), dtype=bool)
         problems: dict[int, str] = {}
         after, rest = 0, ""  # the first line after the last record
-        for place in odd:
-            if place < after:
+        for index in odd:
+            if index < after:
                 continue  # within a record of several lines
-            start, end = int(starts[place]), int(starts[place + 1]) - 1
+            start, end = int(starts[index]), int(starts[index + 1]) - 1
             if not block[start:end].strip(" \t"):
-                kept[place] = False
+                is_row[index] = False
             elif block.startswith(TOO_LONG, start) or end - start > LONGEST_LINE:
-                problems[place] = TOO_LONG_LINE
+                problems[index] = TOO_LONG_LINE
             else:
                 try:
                     fields, problem, end = read_record(block, start, layout.dialect, last)
                 except NeedsMore:
                     rest = block[start:]
-                    kept[place:] = False
+                    is_row[index:] = False
                     break
-                after = place + 1 + block.count("\n", start, end)
-                kept[place + 1 : after] = False
+                after = index + 1 + block.count("\n", start, end)
+                is_row[index + 1 : after] = False
                 if problem:
-                    problems[place] = problem
+                    problems[index] = problem
                 else:
                     for values, field in zip(columns, self._used(), strict=True):
-                        values[place] = fields[field]
-        places = np.cumsum(kept) - 1
-        problems = {int(places[place]): problem for place, problem in problems.items()}
-        return self._chunk([values[kept] for values in columns], numbers[kept], problems, may_repeat), rest
+                        values[index] = fields[field]
+        new_indices = np.cumsum(is_row) - 1
+        problems = {int(new_indices[index]): problem for index, problem in problems.items()}
+        return self._chunk([values[is_row] for values in columns], numbers[is_row], problems, may_repeat), rest
 
     def _used(self) -> list[int]:
         history = self.layout.history
@@ -196,32 +195,32 @@ class _Rows:
                     SELECT line, string_split(line, $2) AS fields FROM (
                         SELECT unnest(string_split($1, chr(10))) AS line)))
         """
-        found: dict[str, Any] = dict(self.duck.execute(query, parameters).fetchnumpy())
-        plain = np.ma.filled(found.pop("plain"), False)
-        return [np.ma.filled(values.astype(object), None) for values in found.values()], plain
+        fields: dict[str, Any] = dict(self.duck.execute(query, parameters).fetchnumpy())
+        plain = np.ma.filled(fields.pop("plain"), False)
+        return [np.ma.filled(values.astype(object), None) for values in fields.values()], plain
 
     def _chunk(
         self, columns: list[np.ndarray], numbers: np.ndarray, problems: dict[int, str], may_repeat: bool
     ) -> Chunk:
         users, items = columns[:2]
-        for place in self._headers(users, items) if may_repeat else []:
-            problems[place] = "the header again"
+        for index in self._headers(users, items) if may_repeat else []:
+            problems[index] = "the header again"
         if len(columns) == 2:
             return Chunk(users, items, numbers, problems)
         lists = [
             [*history.split(), item]
-            if place not in problems and (user or "").strip() and (item or "").strip()
+            if index not in problems and (user or "").strip() and (item or "").strip()
             else [item]
-            for place, (user, item, history) in enumerate(zip(*columns, strict=True))
+            for index, (user, item, history) in enumerate(zip(*columns, strict=True))
         ]
         lengths = [len(each) for each in lists]
         starts = np.cumsum([0, *lengths[:-1]])
         flat = np.array([item for each in lists for item in each], dtype=object)
-        problems = {int(starts[place]) + lengths[place] - 1: problem for place, problem in problems.items()}
+        problems = {int(starts[index]) + lengths[index] - 1: problem for index, problem in problems.items()}
         return Chunk(np.repeat(users, lengths), flat, np.repeat(numbers, lengths), problems, len(users))
 
     def _headers(self, users: np.ndarray, items: np.ndarray) -> list[int]:
         """Rows that are the header again."""
         user, item = self._names
-        like = [place for place, value in enumerate(users) if value and user in value and value.strip() == user]
-        return [place for place in like if items[place] is not None and items[place].strip() == item]
+        like = [index for index, value in enumerate(users) if value and user in value and value.strip() == user]
+        return [index for index in like if items[index] is not None and items[index].strip() == item]

@@ -1,4 +1,4 @@
-"""Users to make lists for: a file of them, a text, a sequence, a frame."""
+"""Reads the users who get recommendations from a file, a text, a sequence or a frame."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ import pandas as pd
 from recbole_universal.io.bad_rows import BadRows
 from recbole_universal.io.column_names import listed_names, recognised
 from recbole_universal.io.ids import is_missing, is_utf_8, whole
-from recbole_universal.io.interactions import Report
 from recbole_universal.io.json_records import is_json
-from recbole_universal.io.layout import table_layout
+from recbole_universal.io.layout import header_names, table_layout
 from recbole_universal.io.paths import existing_path
-from recbole_universal.io.records import SEPARATORS, Dialect, read_record, split_line
-from recbole_universal.io.source import Chunk
+from recbole_universal.io.records import SEPARATORS
+from recbole_universal.io.source import Chunk, Report
 from recbole_universal.io.streams import TOO_LONG, open_text
 from recbole_universal.io.tables import column_values, is_arrow, is_parquet
 from recbole_universal.io.text import TOO_LONG_LINE, read_rows
@@ -28,13 +27,13 @@ _ENDINGS = (".txt", ".csv", ".tsv", ".gz", ".zst", ".parquet", ".pq", ".inter", 
 
 
 def read_users(source: Any, user_column: Hashable | None, report: Report) -> list:
-    """Users to make lists for, in the given order.
+    """The users who get recommendations, in the given order.
 
     Args:
-        source: ids (list, array, series), a frame, or text: a file of ids, one a line or in a user column, or ids
-            parted by commas.
+        source: ids (list, array, series), a frame, or text: a file of ids, one per line or in a user column, or ids
+            separated by commas.
         user_column: name of the user column in the file; ``None``: recognised.
-        report: is told of users without id.
+        report: receives a sentence on rows without a user id.
 
     Raises:
         ValueError: if there is no user.
@@ -44,8 +43,12 @@ def read_users(source: Any, user_column: Hashable | None, report: Report) -> lis
     chunks: list[Chunk] = []
     values: list = []
 
-    def place(names: Sequence[Hashable]) -> int:
-        return _user_place(names, user_column, where)
+    def column_of(names: Sequence[Hashable]) -> int:
+        index = 0 if len(names) == 1 else _user_column(names, user_column)
+        if index is None:
+            listed = listed_names(names)
+            raise ValueError(f"{where}: no column is known to hold the users; name it user_id. Columns: {listed}.")
+        return index
 
     if isinstance(source, os.PathLike) or (isinstance(source, str) and _is_file_name(source)):
         path = existing_path(source, "users")
@@ -53,16 +56,16 @@ def read_users(source: Any, user_column: Hashable | None, report: Report) -> lis
         if path.is_dir():
             raise IsADirectoryError(f"users: [{path}] is a folder; give a file.")
         if is_parquet(path):
-            values = column_values(path, where, place)
+            values = column_values(path, where, column_of)
         else:
             chunks = list(_text_chunks(path, user_column))
     elif isinstance(source, str):
-        parts = [part for line in source.split("\n") for part in _fields(line, ",")]
-        values = [part.strip() for part in parts if part.strip()]
+        parts = [part for line in source.split("\n") for part in header_names([line], ",")]
+        values = [part for part in parts if part]
     elif isinstance(source, pd.DataFrame):
-        values = source.iloc[:, place(list(source.columns))].tolist()
+        values = source.iloc[:, column_of(list(source.columns))].tolist()
     elif is_arrow(source) and hasattr(source, "columns"):
-        values = column_values(source, where, place)
+        values = column_values(source, where, column_of)
     else:
         if isinstance(source, (bytes, bytearray)):
             raise ValueError(f"{where}: must be ids of users or a file of them, got {type(source).__name__}.")
@@ -92,13 +95,13 @@ def read_users(source: Any, user_column: Hashable | None, report: Report) -> lis
 
 
 def _objects(values: Sequence) -> np.ndarray:
-    found = np.empty(len(values), dtype=object)
-    found[:] = values
-    return found
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
 
 
 def _problem(value: Any) -> str:
-    """Why a value is no id; "": it is one."""
+    """Why a value is not an id; "" if it is one."""
     if is_missing(value):
         return "no user id"
     if isinstance(value, str) and not is_utf_8(value):
@@ -115,10 +118,10 @@ def _text_chunks(path: Path, column: Hashable | None) -> Iterator[Chunk]:
             f"users: [{path}] is JSON; give a text file with one id a line, or a table with a user column."
         )
     for separator in SEPARATORS if lines else ():
-        header = [name.strip() for name in _fields(lines[0], separator)]
-        place = _header_place(header, column)
-        if place is not None:
-            layout = table_layout(lines, separator, len(header), (place, place), header)
+        header = header_names(lines[:1], separator)
+        index = _user_column(header, column)
+        if index is not None:
+            layout = table_layout(lines, separator, len(header), (index, index), header)
             for chunk in read_rows(path, layout, False):
                 stripped = [value and value.strip() for value in chunk.users]
                 yield Chunk(_objects(stripped), chunk.items, chunk.numbers, chunk.problems)
@@ -126,37 +129,23 @@ def _text_chunks(path: Path, column: Hashable | None) -> Iterator[Chunk]:
     number = 0
     with open_text(path) as file:
         for block in file.blocks():
-            numbered = list(enumerate(block.split("\n"), start=number + 1))
-            number += len(numbered)
-            kept = [(line_number, line.strip()) for line_number, line in numbered if line.strip()]
-            ids = _objects([re.sub(r'^"(.*)"$', r"\1", line) for _, line in kept])
-            problems = {index: TOO_LONG_LINE for index, (_, line) in enumerate(kept) if line == TOO_LONG}
-            yield Chunk(ids, ids, np.array([line_number for line_number, _ in kept]), problems)
+            block_lines = block.split("\n")
+            numbered = enumerate(block_lines, start=number + 1)
+            rows = [(line_number, line.strip()) for line_number, line in numbered if line.strip()]
+            number += len(block_lines)
+            ids = _objects([re.sub(r'^"(.*)"$', r"\1", line) for _, line in rows])
+            problems = {index: TOO_LONG_LINE for index, (_, line) in enumerate(rows) if line == TOO_LONG}
+            yield Chunk(ids, ids, np.array([line_number for line_number, _ in rows]), problems)
 
 
-def _fields(line: str, separator: str) -> list[str]:
-    width = len(split_line(line, separator))
-    return read_record(line, 0, Dialect(separator, width, 0, len(separator) == 1), last=True)[0]
-
-
-def _header_place(header: list[str], column: Hashable | None) -> int | None:
-    if column is not None and column in header:
-        return header.index(column)
-    places = recognised(header, "user")
-    return places[0] if len(places) == 1 else None
+def _user_column(names: Sequence[Hashable], named: Hashable | None) -> int | None:
+    """Index of the user column, by the name that the caller gives or by its usual name; ``None``: unknown."""
+    if named is not None and named in names:
+        return list(names).index(named)
+    indices = recognised(names, "user")
+    return indices[0] if len(indices) == 1 else None
 
 
 def _is_file_name(text: str) -> bool:
     """Whether text is meant as a file, also one that is missing, rather than as ids."""
     return os.path.exists(text) or ("," not in text and ("/" in text or text.lower().endswith(_ENDINGS)))
-
-
-def _user_place(names: Sequence[Hashable], user_column: Hashable | None, where: str) -> int:
-    if user_column is not None and user_column in names:
-        return list(names).index(user_column)
-    places = [0] if len(names) == 1 else recognised(names, "user")
-    if len(places) != 1:
-        raise ValueError(
-            f"{where}: no column is known to hold the users; name it user_id. Columns: {listed_names(names)}."
-        )
-    return places[0]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from recbole_universal.features import interaction
 from recbole_universal.features.interaction import EdgeClusterPairs
-from recbole_universal.graph import EDGE_OPERATORS
+from recbole_universal.graph import EDGE_OPERATORS, EdgeCenterSearch
 
 operators = pytest.mark.parametrize("operator", list(EDGE_OPERATORS))
 
@@ -73,7 +73,7 @@ def test_nearest_is_the_nearest(operator):
 @pytest.mark.parametrize("chunk", [1, 13, 100, 10**6])
 def test_chunks_change_nothing(operator, chunk, monkeypatch):
     expected = one_by_one(make(operator))
-    monkeypatch.setattr(EdgeClusterPairs, "chunk_cpu", chunk)
+    monkeypatch.setattr(EdgeCenterSearch, "chunk_cpu", chunk)
     assert torch.equal(check_all_ways(make(operator)), expected)
 
 

@@ -185,7 +185,6 @@ CALLS: dict[str, Call] = {
         {"matrix": MATRIX, "n_neighbors": 2, "max_rank": 2, "max_regression_items": 2, "device": "cpu"},
         {"n_neighbors": {"1", "2**70"}, "max_rank": {"1", "2**70"}, "max_regression_items": {"1", "2**70"}},
     ),
-    "permute": Call(GRAPH.permute, {"user_perm": np.arange(20), "item_perm": np.arange(15)}),
     "node2vec": Call(
         functools.partial(node2vec, GRAPH),
         {**SMALL, "p": 1.0, "q": 1.0, "lr": 0.1, "objective": "skip_gram", "seed": 1, "device": "cpu"},

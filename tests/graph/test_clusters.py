@@ -36,7 +36,7 @@ def test_number_of_clusters():
     assert [n_clusters_for(n) for n in (1, 2, 3, 8, 50, 200, 20_000, 131_072, 10**9)] == [
         *(1, 2, 2, 2, 5, 10, 100, 256, 256)
     ]
-    with pytest.raises(ValueError, match="n must be at least 1"):
+    with pytest.raises(ValueError, match="n must be an integer >= 1"):
         n_clusters_for(0)
 
 
@@ -92,7 +92,7 @@ def test_edges_in_blocks_are_clustered_as_one(monkeypatch):
     points, truth = blobs(size=100)
     whole, _ = cluster_edges(points, 4)
     assert same_partition(whole, truth)
-    monkeypatch.setattr(clusters, "BLOCK", 17)
+    monkeypatch.setattr("recbole_universal.graph.centers.BLOCK", 17)
     in_blocks, _ = cluster_edges(points, 4)
     np.testing.assert_array_equal(whole, in_blocks)
     monkeypatch.setattr(clusters, "FIT_SAMPLE", 150)

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from graph_data import permuted, random_walks
 from torch_geometric.nn import Node2Vec
 
-from recbole_universal.graph import InteractionGraph, embed_walks, node2vec, node2vec_loss, random_walks
+from recbole_universal.graph import InteractionGraph, embed_walks, node2vec, node2vec_loss
 from recbole_universal.graph.node2vec import SkipGram, add_negative_gradient_, add_positive_gradient_
 
 FAST = {"embedding_dim": 8, "walk_length": 8, "context_size": 4, "walks_per_node": 5, "epochs": 2}
@@ -44,7 +45,7 @@ def geometric_loss(weight, positive, negative):
 def test_loss_is_that_of_pytorch_geometric(context_size):
     graph = two_blocks()
     weight = torch.randn(graph.n_nodes, 6, generator=generator(), dtype=torch.float64)
-    walks = random_walks(*graph.adjacency(), np.arange(graph.n_nodes), 8, generator=generator())
+    walks = random_walks(graph, np.arange(graph.n_nodes), 8, generator=generator())
     positive = windows(walks, context_size)
     negative = torch.randint(graph.n_nodes, (3 * len(positive), context_size), generator=generator(1))
     expected = geometric_loss(weight, positive, negative)
@@ -95,7 +96,7 @@ def test_training_lowers_the_loss_and_separates_the_halves():
     same = half[:, None] == half[None, :]
     off_diagonal = ~np.eye(graph.n_nodes, dtype=bool)
     assert scores[same & off_diagonal].mean() > scores[~same].max()
-    walks = random_walks(*graph.adjacency(), np.arange(graph.n_nodes), 10, generator=generator())
+    walks = random_walks(graph, np.arange(graph.n_nodes), 10, generator=generator())
     negative = torch.randint(graph.n_nodes, (2000, 5), generator=generator())
     loss = node2vec_loss(torch.as_tensor(embedding), windows(walks, 5), negative)
     assert loss < 2 * np.log(2) - 0.2  # 2 log 2: all scores zero; 0.95: the optimum
@@ -138,13 +139,13 @@ def test_relabelling_permutes_the_embedding_in_canonical_order():
 
     def embed(graph):
         users, items = graph.canonical_order()
-        z = node2vec(graph.permute(users, items), **FAST)
+        z = node2vec(permuted(graph, users, items), **FAST)
         z_users, z_items = np.empty((graph.n_users, 8)), np.empty((graph.n_items, 8))
         z_users[users], z_items[items] = z[: graph.n_users], z[graph.n_users :]
         return z_users, z_items
 
     z_users, z_items = embed(graph)
-    other_users, other_items = embed(graph.permute(user_perm, item_perm))
+    other_users, other_items = embed(permuted(graph, user_perm, item_perm))
     dense = graph.user_item.toarray()
     assert len(np.unique(dense, axis=0)) == 9, "no twins, or the law would not hold"
     assert len(np.unique(dense, axis=1).T) == 8
@@ -169,7 +170,7 @@ def test_a_single_pair():
 def test_embed_walks_trains_on_the_walks_given():
     graph = two_blocks()
     starts = np.tile(np.arange(graph.n_nodes), 10)
-    walks = random_walks(*graph.adjacency(), starts, 10, generator=generator())
+    walks = random_walks(graph, starts, 10, generator=generator())
     arguments = {"embedding_dim": 16, "context_size": 5, "epochs": 10}
     weight = embed_walks(walks, graph.n_nodes, **arguments)
     assert torch.equal(weight, embed_walks(walks, graph.n_nodes, **arguments))
@@ -187,7 +188,7 @@ def test_progress_bar_only_when_asked_for(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"embedding_dim": 0}, "embedding_dim must be a whole number of at least 1, below 2.*got 0"),
+        ({"embedding_dim": 0}, r"embedding_dim must be an integer >= 1 and below 2\*\*31, not 0"),
         ({"walks_per_node": 0}, "walks_per_node must be"),
         ({"epochs": 1.5}, "epochs must be"),
         ({"num_negative_samples": 0}, "num_negative_samples must be"),
@@ -196,8 +197,8 @@ def test_progress_bar_only_when_asked_for(capsys):
         ({"walk_length": 3}, "walk_length must be at least context_size, got 3 and 4"),
         ({"lr": 0.0}, "lr must be positive and finite"),
         ({"lr": float("nan")}, "lr must be positive and finite"),
-        ({"p": 0.0}, "p must be positive"),
-        ({"q": -1.0}, "q must be positive"),
+        ({"p": 0.0}, "p must be a finite number > 0"),
+        ({"q": -1.0}, "q must be a finite number > 0"),
     ],
 )
 def test_bad_arguments(arguments, message):

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from graph_data import matrices
+from graph_data import matrices, random_walks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_universal.graph import InteractionGraph, RandomWalker, random_walk, random_walks
+from recbole_universal.graph import InteractionGraph, RandomWalker, random_walk
 
 PARAMETERS = [(1.0, 1.0), (4.0, 0.25), (0.25, 4.0), (1.0, 3.0), (0.5, 0.5)]
 
@@ -50,7 +50,7 @@ def test_every_transition_share_agrees_with_the_exact_reference(p, q):
     edges, transition = transition_reference(graph, p, q)
     number = {edge: k for k, edge in enumerate(edges)}
     starts = np.tile(np.arange(graph.n_nodes), 4000)
-    walks = random_walks(*graph.adjacency(), starts, 6, p, q, generator=generator()).numpy()
+    walks = random_walks(graph, starts, 6, p, q, generator=generator()).numpy()
     code = np.full((graph.n_nodes, graph.n_nodes), -1)
     for (v, w), k in number.items():
         code[v, w] = k
@@ -77,7 +77,7 @@ def test_return_share_of_the_stationary_walk(p, q):
     returns = np.array([transition[k, edges.index((w, v))] for k, (v, w) in enumerate(edges)])
     starts = np.array([v for v, _ in edges])
     starts = np.repeat(starts, 2000)  # first edges are then uniform over the directed edges
-    walks = random_walks(*graph.adjacency(), starts, 12, p, q, generator=generator(1)).numpy()
+    walks = random_walks(graph, starts, 12, p, q, generator=generator(1)).numpy()
     for step in range(2, 12):
         share = (walks[:, step] == walks[:, step - 2]).mean()
         assert share == pytest.approx(position @ returns, abs=0.01)
@@ -86,9 +86,9 @@ def test_return_share_of_the_stationary_walk(p, q):
 
 def test_extreme_parameters_still_follow_the_rule():
     graph = small_graph()
-    only_back = random_walks(*graph.adjacency(), range(12), 9, 1e-300, 1e300, generator=generator())
+    only_back = random_walks(graph, range(12), 9, 1e-300, 1e300, generator=generator())
     assert torch.equal(only_back[:, 2:], only_back[:, :-2])
-    never_back = random_walks(*graph.adjacency(), range(12), 9, 1e300, 1e-300, generator=generator()).numpy()
+    never_back = random_walks(graph, range(12), 9, 1e300, 1e-300, generator=generator()).numpy()
     returned = never_back[:, 2:] == never_back[:, :-2]
     assert np.all(graph.degree[never_back[:, 1:-1]][returned] == 1)  # a leaf has no other neighbour
 
@@ -97,9 +97,7 @@ def test_extreme_parameters_still_follow_the_rule():
 @given(matrices(), st.sampled_from(PARAMETERS), st.integers(1, 8), st.integers(0, 99))
 def test_only_real_edges_are_walked_and_empty_nodes_stay_put(matrix, parameters, walk_length, seed):
     graph = InteractionGraph(matrix)
-    walks = random_walks(
-        *graph.adjacency(), np.arange(graph.n_nodes), walk_length, *parameters, generator=generator(seed)
-    )
+    walks = random_walks(graph, np.arange(graph.n_nodes), walk_length, *parameters, generator=generator(seed))
     assert walks.shape == (graph.n_nodes, walk_length)
     assert walks.dtype == torch.int64
     assert torch.equal(walks[:, 0], torch.arange(graph.n_nodes))
@@ -136,11 +134,11 @@ def test_one_seed_one_result_whatever_the_global_state_and_the_threads(p, q):
 def test_tensors_and_arrays_and_wide_edge_numbers_agree(monkeypatch):
     graph = small_graph()
     indptr, indices = graph.adjacency()
-    walks = random_walks(indptr, indices, np.arange(12), 6, 4, 0.25, generator=generator())
+    walks = RandomWalker(indptr, indices).walk(np.arange(12), 6, 4, 0.25, generator=generator())
     tensors = [torch.as_tensor(a) for a in (indptr, indices, np.arange(12))]
-    assert torch.equal(walks, random_walks(*tensors, 6, 4, 0.25, generator=generator()))
+    assert torch.equal(walks, RandomWalker(*tensors[:2]).walk(tensors[2], 6, 4, 0.25, generator=generator()))
     monkeypatch.setattr(random_walk, "MAX_INT32", 1)
-    assert torch.equal(walks, random_walks(indptr, indices, np.arange(12), 6, 4, 0.25, generator=generator()))
+    assert torch.equal(walks, RandomWalker(indptr, indices).walk(np.arange(12), 6, 4, 0.25, generator=generator()))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -149,8 +147,8 @@ def test_gpu_walks_have_the_shares_of_the_cpu(p, q):
     graph = small_graph()
     starts = np.tile(np.arange(12), 20000)
     on_gpu = torch.Generator("cuda").manual_seed(0)
-    walks = random_walks(*graph.adjacency(), starts, 6, p, q, generator=on_gpu, device="cuda").cpu()
-    other = random_walks(*graph.adjacency(), starts, 6, p, q, generator=generator())
+    walks = random_walks(graph, starts, 6, p, q, generator=on_gpu, device="cuda").cpu()
+    other = random_walks(graph, starts, 6, p, q, generator=generator())
     shares = [(w[:, 2:] == w[:, :-2]).float().mean().item() for w in (walks, other)]
     assert shares[0] == pytest.approx(shares[1], abs=0.005)
 
@@ -158,21 +156,21 @@ def test_gpu_walks_have_the_shares_of_the_cpu(p, q):
 @pytest.mark.parametrize("name", ["p", "q"])
 @pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf")])
 def test_p_and_q_must_be_positive(name, value):
-    with pytest.raises(ValueError, match=f"{name} must be positive"):
-        random_walks(*small_graph().adjacency(), [0], 3, **{name: value}, generator=generator())
+    with pytest.raises(ValueError, match=f"{name} must be a finite number > 0"):
+        random_walks(small_graph(), [0], 3, **{name: value}, generator=generator())
 
 
 def test_other_bad_arguments():
     indptr, indices = small_graph().adjacency()
-    with pytest.raises(ValueError, match="walk_length must be at least 1"):
-        random_walks(indptr, indices, [0], 0, generator=generator())
+    with pytest.raises(ValueError, match="walk_length must be an integer >= 1"):
+        RandomWalker(indptr, indices).walk([0], 0, generator=generator())
     for start in (-1, 12):
         with pytest.raises(ValueError, match=r"starts must be nodes 0\.\.11"):
-            random_walks(indptr, indices, [start], 3, generator=generator())
+            RandomWalker(indptr, indices).walk([start], 3, generator=generator())
     with pytest.raises(ValueError, match="symmetric"):
-        random_walks(np.array([0, 1, 1]), np.array([1]), [0], 3, generator=generator())
+        RandomWalker(np.array([0, 1, 1]), np.array([1])).walk([0], 3, generator=generator())
 
 
 def test_no_starts_no_walks():
-    walks = random_walks(*small_graph().adjacency(), [], 4, generator=generator())
+    walks = random_walks(small_graph(), [], 4, generator=generator())
     assert walks.shape == (0, 4)

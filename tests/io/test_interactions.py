@@ -171,14 +171,14 @@ def test_random_bytes_end_in_a_message():
     ],
 )
 def test_usual_names(names, places):
-    assert find_columns(names, None, None, "x") == places
+    assert find_columns(names, (None, None), "x") == places
 
 
 def test_a_named_column_is_no_candidate_for_the_other_kind():
-    assert find_columns(["artist_id", "track_id", "plays"], "artist_id", None, "x") == (0, 1)
-    assert find_columns(["item_id", "product_id"], "item_id", None, "x") == (0, 1)
-    assert find_columns(["user_id", "member"], None, "user_id", "x") == (1, 0)
-    assert find_columns(["u", "i"], "u", None, "x") == (0, 1)
+    assert find_columns(["artist_id", "track_id", "plays"], ("artist_id", None), "x") == (0, 1)
+    assert find_columns(["item_id", "product_id"], ("item_id", None), "x") == (0, 1)
+    assert find_columns(["user_id", "member"], (None, "user_id"), "x") == (1, 0)
+    assert find_columns(["u", "i"], ("u", None), "x") == (0, 1)
 
 
 def test_a_column_that_was_named_has_a_header(tmp_path):
@@ -214,7 +214,7 @@ def test_a_column_that_was_named_has_a_header(tmp_path):
 )
 def test_columns_that_cannot_be_told(names, given, message):
     with pytest.raises(ValueError, match=message):
-        find_columns(names, *given, "x")
+        find_columns(names, given, "x")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,54 @@
+"""Reads ids from pandas data frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from recbole_universal.io.column_names import Named, find_columns, weak_guess
+from recbole_universal.io.source import Chunk, Source
+
+
+def frame_source(frame: pd.DataFrame, named: Named, where: str) -> Source:
+    """A data frame of pandas.
+
+    Raises:
+        ValueError: if the columns are ambiguous.
+    """
+    names = list(frame.columns)
+    unnamed = names == list(range(len(names))) and len(names) > 1 and named == (None, None)
+    guess = ""
+    if unnamed:
+        indices = (0, 1)
+        guess = "there are no column names, so column 0 is taken for the users and column 1 for the items"
+    else:
+        indices = find_columns(names, named, where)
+        guess = weak_guess(names, indices, named)
+
+    def chunks() -> Iterator[Chunk]:
+        users, items = (_plain(frame.iloc[:, index]) for index in indices)
+        yield Chunk(users, items, range(1, len(frame) + 1))
+
+    return Source(
+        where=where,
+        columns=(str(names[indices[0]]), str(names[indices[1]])),
+        ignored=[str(name) for index, name in enumerate(names) if index not in indices],
+        row="row",
+        chunks=chunks,
+        guess=guess,
+        given=None not in named,
+        has_names=not unnamed,
+    )
+
+
+def _plain(values: pd.Series) -> Any:
+    """Converts a column of a categorical, nullable or Arrow type to plain values."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.astype(object if values.hasnans else values.cat.categories.dtype)
+    if isinstance(values.dtype, pd.ArrowDtype) or (
+        pd.api.types.is_extension_array_dtype(values.dtype) and pd.api.types.is_numeric_dtype(values.dtype)
+    ):
+        return values.to_numpy(dtype=object, na_value=None)  # type: ignore[call-overload]
+    return values

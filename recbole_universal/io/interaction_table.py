@@ -1,0 +1,180 @@
+"""Distinct interactions, and the rows that they come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from recbole_universal.io.bad_rows import BadRows
+from recbole_universal.io.ids import NOT_TEXT, Ids
+from recbole_universal.io.layout import position_example
+from recbole_universal.io.source import Chunk, Report, Source
+
+# If a table has this many rows, a column with a distinct value in nearly every row holds neither users nor items.
+_ENOUGH_ROWS = 20
+_NEARLY_ALL = 0.95
+# Words that are read as ids. They are reported, since a database or pandas may have meant a missing value.
+_NULL_WORDS = ("NULL", "null", "None", "NaN", "nan", "NA", "N/A", "<NA>", "\\N")
+
+
+@dataclass
+class InteractionTable:
+    """Distinct interactions of users with items.
+
+    Attributes:
+        users: ids of the users in the order of their first row.
+        items: ids of the items in the order of their first row.
+        user_codes: int64 [n_pairs], indices into ``users``.
+        item_codes: int64 [n_pairs], indices into ``items``.
+        columns: names of the user and the item column.
+    """
+
+    users: pd.Index
+    items: pd.Index
+    user_codes: np.ndarray
+    item_codes: np.ndarray
+    columns: tuple[str, str]
+
+    def matrix(self) -> tuple[sp.csr_matrix, np.ndarray, np.ndarray]:
+        """The interactions, users and items sorted by id, so that the order of the rows changes no recommendation.
+
+        Returns:
+            csr float32 [n_users, n_items]; the matrix row of each user; the index into ``items`` of each matrix column.
+        """
+        user_order, item_order = _order(self.users), _order(self.items)
+        rows, columns = np.argsort(user_order), np.argsort(item_order)
+        ones = np.ones(len(self.user_codes), dtype=np.float32)
+        shape = (len(self.users), len(self.items))
+        matrix = sp.csr_matrix((ones, (rows[self.user_codes], columns[self.item_codes])), shape=shape)
+        matrix.sort_indices()
+        return matrix, rows, item_order
+
+
+def _order(ids: pd.Index) -> np.ndarray:
+    text = [str(value) for value in ids]
+    return np.array(sorted(range(len(text)), key=text.__getitem__), dtype=np.int64)
+
+
+@dataclass
+class Rows:
+    """Collects the rows of all chunks as codes."""
+
+    strip: bool
+    n_rows: int = 0
+    bad: BadRows = field(default_factory=BadRows)
+    codes: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+    shown: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.users, self.items = Ids(self.strip), Ids(self.strip)
+
+    def add(self, chunk: Chunk, row: str) -> None:
+        """Add the rows of a chunk; messages call a row ``row``."""
+        self.n_rows += len(chunk.users) if chunk.n_rows < 0 else chunk.n_rows
+        try:
+            users, items = self.users.codes(chunk.users), self.items.codes(chunk.items)
+        except (TypeError, NotImplementedError) as error:
+            raise ValueError(f"The users or the items are values that are no ids: {error}") from error
+        usable = (users >= 0) & (items >= 0)
+        usable[list(chunk.problems)] = False
+        if not usable.all():
+            self._leave_out(np.flatnonzero(~usable), users, items, chunk, row)
+            users, items = users[usable], items[usable]
+        for user, item in zip(users[: 2 - len(self.shown)], items, strict=False):
+            self.shown.append(f"user [{self.users.name(user)}], item [{self.items.name(item)}]")
+        self.codes.append((users, items))
+
+    def _leave_out(self, indices: np.ndarray, users: np.ndarray, items: np.ndarray, chunk: Chunk, row: str) -> None:
+        numbers, first = np.unique(np.asarray(chunk.numbers)[indices], return_index=True)  # a line may hold several ids
+        for index in indices[first[:5]].tolist():
+            reason = chunk.problems.get(index)
+            if reason is None and NOT_TEXT in (users[index], items[index]):
+                reason = "an id that is not UTF-8"
+            missing = [kind for kind, codes in (("user", users), ("item", items)) if codes[index] < 0]
+            self.bad.add(f"{row} {chunk.numbers[index]}", reason or ", ".join(f"no {kind} id" for kind in missing))
+        self.bad.count += max(0, len(numbers) - 5)
+
+    def table(self, where: str, source: Source, report: Report) -> InteractionTable:
+        """The distinct pairs. Reports which rows were left out, which columns were guessed and which ids were joined.
+
+        Raises:
+            ValueError: if there are too few usable rows, or a guessed column holds neither users nor items.
+        """
+        n_usable = sum(len(users) for users, _ in self.codes)
+        left_out = self.bad.text(where, self.n_rows) if self.bad.count else ""
+        if not n_usable:
+            raise ValueError(f"{left_out or where + ':'} There is no usable row; each needs a user and an item.")
+        if 2 * self.bad.count > self.n_rows:
+            raise ValueError(f"{left_out} That is more than half of the rows, so nothing is read.")
+        if left_out:
+            report(left_out)
+        shown = "; ".join(self.shown)
+        if source.guess:
+            report(f"{where}: {source.guess}. First rows: {shown}.")
+        user_codes, item_codes = (np.concatenate(codes) for codes in zip(*self.codes, strict=True))
+        self.codes.clear()
+        users, user_codes = self._joined(self.users, user_codes, "user", where, report)
+        items, item_codes = self._joined(self.items, item_codes, "item", where, report)
+        pairs = user_codes.astype(np.int64)
+        pairs *= len(items)
+        pairs += item_codes
+        pairs.sort()  # much faster than np.unique, which hashes
+        pairs = pairs[np.diff(pairs, prepend=-1) > 0]
+        repeated = n_usable - len(pairs)
+        if repeated and source.one_item:
+            verb = "repeats" if repeated == 1 else "repeat"
+            report(
+                f"{where}: {repeated} of {self.n_rows} rows {verb} a pair of user and item that came before; "
+                "each pair counts once."
+            )
+        if not source.has_names and len(users) > 1 and _like_a_header(users) and _like_a_header(items):
+            report(
+                f"{where}: the first row is counted as data: user [{users[0]}], item [{items[0]}]. If it is a header, "
+                "name the columns by it instead of by position."
+            )
+        if source.one_item and not source.given:
+            _check_distinct(where, source, len(pairs), {"user": len(users), "item": len(items)}, shown, report)
+        return InteractionTable(users, items, pairs // len(items), pairs % len(items), source.columns)
+
+    def _joined(self, ids: Ids, codes: np.ndarray, kind: str, where: str, report: Report):
+        if self.strip:
+            for word in _NULL_WORDS:
+                if word in ids:
+                    report(f"{where}: the {kind} id [{word}] is an id like any other here.")
+        joined, codes, pairs = ids.joined(codes, self.bad.count > 0)
+        if pairs:
+            which = f"{pairs[0][0]!r} and {pairs[0][1]!r}"
+            report(f"{where}: {len(pairs)} {kind} ids have several types, such as {which}; each pair is one {kind}.")
+        return joined, codes
+
+
+def _check_distinct(
+    where: str, source: Source, n_pairs: int, counts: dict[str, int], shown: str, report: Report
+) -> None:
+    """Checks for a column with a distinct value in nearly every row: it holds times or row numbers, not ids."""
+    for kind, column in zip(("user", "item"), source.columns, strict=True):
+        if n_pairs < _ENOUGH_ROWS or counts[kind] <= _NEARLY_ALL * n_pairs:
+            continue
+        if source.guess:
+            columns = "--user-column, --item-column"
+            if source.row == "line" and not source.has_names:
+                columns = position_example(len(source.ignored) + 2)
+            raise ValueError(
+                f"{where}: nothing is read, since [{column}], taken for the {kind}s, has {counts[kind]} different "
+                f"values in {n_pairs} rows, like a time or the number of a row. First rows: {shown}. Give the columns "
+                f"({columns})."
+            )
+        other = "user" if kind == "item" else "item"
+        report(
+            f"{where}: [{column}] has {counts[kind]} different values in {n_pairs} rows, so most {kind}s have a single "
+            f"{other}. If it is a time or the number of a row, name another {kind} column (--{kind}-column)."
+        )
+
+
+def _like_a_header(ids: pd.Index) -> bool:
+    """Whether the first id is a word and most of the others have a digit."""
+    digits = [any(character.isdigit() for character in str(value)) for value in ids[:1000]]
+    return not digits[0] and sum(digits) > len(digits) / 2
