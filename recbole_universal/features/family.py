@@ -132,6 +132,8 @@ class FeatureFamily(ABC):
         needs_embedding: whether :meth:`compute` uses the node2vec embedding.
         pair_class: class of the pair features, or None.
         seeded: whether anything else in :meth:`compute` is random.
+        version: version of the numbers that :meth:`compute` gives; raise it when they change. The cache stores the
+            features under it. None: the features are computed in each run and never stored.
         large: whether the stored features may be larger than the data; the cache keeps them for whole training parts
             only, not for the support parts of training.
         user_dim: number of values of a user.
@@ -144,6 +146,7 @@ class FeatureFamily(ABC):
     needs_embedding: ClassVar[bool] = False
     pair_class: ClassVar[type[PairFeatures] | None] = None
     seeded: ClassVar[bool] = False
+    version: ClassVar[int | None] = None
     large: ClassVar[bool] = False
     user_dim: int
     item_dim: int

@@ -272,6 +272,7 @@ class InteractionFeatures(FeatureFamily):
     """
 
     name = "interaction"
+    version = 1
     needs_embedding = True
     pair_class = EdgeClusterPairs
 

@@ -20,12 +20,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from recbole_universal import arguments
-from recbole_universal.features.activity import ActivityFeatures
 from recbole_universal.features.cache import DEFAULT_GB, ArrayCache, array_digest, canonical_json
-from recbole_universal.features.cooccurrence import CooccurrenceFeatures
 from recbole_universal.features.family import FamilyFeatures, FeatureFamily
-from recbole_universal.features.interaction import InteractionFeatures
-from recbole_universal.features.proximity import ProximityFeatures
+from recbole_universal.features.registry import FAMILIES, unknown_families
 from recbole_universal.graph.interaction_graph import InteractionGraph
 from recbole_universal.graph.node2vec import OBJECTIVES, node2vec
 from recbole_universal.graph.threads import register_fork_hook
@@ -36,11 +33,6 @@ logger = logging.getLogger(__name__)
 SCHEMA_VERSION = 1
 #: Version of the stored numbers; raise it with every change of code that changes any of them.
 CACHE_VERSION = 4
-
-#: Every feature family by name.
-FAMILIES: dict[str, type[FeatureFamily]] = {
-    family.name: family for family in (ActivityFeatures, CooccurrenceFeatures, InteractionFeatures, ProximityFeatures)
-}
 
 # Larger numbers are slips of the pen, or somebody's attack: they set how much memory and time the features take.
 _LARGEST_ARGUMENTS = {
@@ -272,9 +264,18 @@ def pipeline_of(schema: Mapping[str, Any], **settings) -> FeaturePipeline:
         **settings: other arguments of :class:`FeaturePipeline`, such as seed and device.
 
     Raises:
-        ValueError: if this version of the package gives the schema another meaning.
+        ValueError: if a family of the schema is not registered, or this version of the package gives the schema
+            another meaning.
     """
-    pipeline = FeaturePipeline(*features_of(schema), **settings)
+    names, args = features_of(schema)
+    unknown = unknown_families(names)
+    if unknown:
+        raise ValueError(
+            f"The model reads the feature family {', '.join(unknown)}, which is not registered here. Import the module "
+            "that defines it and calls recbole_universal.register_family, then load the model; registered families: "
+            f"{', '.join(FAMILIES)}."
+        )
+    pipeline = FeaturePipeline(names, args, **settings)
     if pipeline.schema["schema_hash"] != schema["schema_hash"]:
         raise ValueError(
             "The model was trained on universal features of another version of recbole_universal "
@@ -289,7 +290,7 @@ def _checked_names(families: Sequence[str]) -> list[str]:
         raise ValueError(
             f"feature families must be a non-empty list of names, not {arguments.shown(families)}; {valid}"
         )
-    unknown = [repr(name) for name in families if not isinstance(name, str) or name not in FAMILIES]
+    unknown = unknown_families(families)
     if unknown:
         raise ValueError(f"unknown feature family {', '.join(unknown)}; {valid}")
     if len(set(families)) < len(families):
@@ -341,9 +342,10 @@ class _Run:
         return key
 
     def _family(self, family: FeatureFamily) -> FamilyFeatures:
-        if family.large and self.part:
+        if (family.large and self.part) or family.version is None:
             return self._compute(family)
-        key = self._key({"family": family.name, "args": family.args}, family.needs_embedding, family.seeded)
+        content = {"family": family.name, "family version": family.version, "args": family.args}
+        key = self._key(content, family.needs_embedding, family.seeded)
         arrays = self.pipeline.cache.load(family.name, key)
         features = None if arrays is None else _from_arrays(family, arrays)
         if features is None:
