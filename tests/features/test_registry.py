@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import torch
 
 from recbole_universal import UniversalRanker, register_family
 from recbole_universal.checkpoint import load_pretrained, save_pretrained
 from recbole_universal.features import FAMILIES, FamilyFeatures, FeatureFamily, FeaturePipeline
 from recbole_universal.features.binning import Binning
-from recbole_universal.ranking.scorer import UniversalScorer
+from recbole_universal.model_json import weight_shapes
 
 MATRIX = sp.csr_matrix(np.random.default_rng(0).random((20, 15)) < 0.3, dtype=np.float32)
 
@@ -61,8 +62,10 @@ def test_features_are_stored_under_a_version_and_never_without_one(doubled, monk
 
 def test_a_saved_model_names_the_family_that_is_not_registered(doubled, tmp_path):
     pipeline = FeaturePipeline(["doubled"])
-    scorer = UniversalScorer(pipeline.dims, [8], 4, 0.0, "concatenation")
-    save_pretrained(tmp_path, scorer.state_dict(), {"features": pipeline.schema, "network": scorer.network}, {})
+    network = {"mlp_hidden_size": [8], "embedding_size": 4, "dropout_prob": 0.0, "feature_combination": "concatenation"}
+    schema = {"features": pipeline.schema, "network": network}
+    weights = {name: torch.full(shape, 0.1) for name, shape in weight_shapes(schema).items()}
+    save_pretrained(tmp_path, weights, schema, {})
     assert load_pretrained(tmp_path).families == ["doubled"]
     lists, _ = UniversalRanker(MATRIX, pretrained=tmp_path).top_k([0], 3)
     assert lists.shape == (1, 3)
