@@ -17,7 +17,6 @@ from recbole.data import create_dataset, data_preparation
 from recbole.data.interaction import Interaction
 from recbole.quick_start import run_recbole
 from recbole.utils import get_trainer
-from recbole_universal.data import support_query
 from torch.utils.data.distributed import DistributedSampler
 
 import recbole_universal
@@ -27,6 +26,7 @@ from recbole_universal.checkpoint import Pretrained, load_pretrained
 from recbole_universal.features.fields import LIST_LABEL, LIST_MASK
 from recbole_universal.features.proximity import support_query_split
 from recbole_universal.files import locked_folder
+from recbole_universal.plugin import support_query
 from recbole_universal.plugin.dataset import training_matrix
 from recbole_universal.plugin.support_query import ListBatches, SupportQueryDataLoader, query_lists, unseen_groups
 from recbole_universal.ranking.scorer import BOUND, UniversalScorer

@@ -40,18 +40,21 @@ def sampled_users(matrix: sp.csr_matrix, max_interactions: int, max_users: int) 
 def thinned(matrix: sp.csr_matrix, max_items: int) -> sp.csr_matrix:
     """A matrix without some of the items of users with more than so many; unchanged where there is no such user.
 
-    A user of n items relates n^2 pairs of items, and says less about each the more they are. Which items stay depends
-    on their numbers alone, so that one more item changes one other.
+    A user of n items relates n^2 pairs of items, and says less about each the more they are. Such a user keeps
+    ``max_items**2 // n`` items: the more items, the fewer pairs. The hash of an item's number decides whether it stays,
+    so that one more item changes two others at most.
 
     Args:
         matrix: csr [n_users, n_items].
-        max_items: items of a user that stay.
+        max_items: items of a user that all stay.
     """
     kept = np.ones(matrix.nnz, dtype=bool)
-    for user in np.flatnonzero(np.diff(matrix.indptr) > max_items):
+    degree = np.diff(matrix.indptr).astype(np.int64)
+    for user in np.flatnonzero(degree > max_items):
         start, stop = matrix.indptr[user : user + 2]
-        order = np.argpartition(hashed(matrix.indices[start:stop].astype(np.uint64)), max_items)
-        kept[start + order[max_items:]] = False
+        n_kept = max(1, max_items**2 // degree[user])
+        order = np.argpartition(hashed(matrix.indices[start:stop].astype(np.uint64)), n_kept)
+        kept[start + order[n_kept:]] = False
     if kept.all():
         return matrix
     indptr = np.concatenate([[0], np.cumsum(kept)])[matrix.indptr]

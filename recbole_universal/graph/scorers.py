@@ -60,7 +60,8 @@ _PENALTIES = (1.0, 3.0, 10.0)
 # ranking of one user costs grows with them. So with more users than these, for the memory of filters and scores.
 _MOST_INTERACTIONS = 2**22
 _MOST_USERS = 2**19
-# Items of a user that relate items to items, in neighbours and in `item_item`: their cost is the square of these.
+# Items of a user that relate items to items, in neighbours and in `item_item`, whose cost is the square of these. Of a
+# user with more, fewer do (see `thinned`).
 _MOST_ITEMS = 10_000
 # Floats of one block of scores, [n_scorers, n_users, n_items], by device: on a CPU small enough (32 MB a thread) that a
 # few users' columns stay in the processor's cache.
@@ -75,8 +76,8 @@ class GraphScorers:
     """The scorers of one interaction matrix.
 
     Beyond 2**22 (four million) interactions or 2**19 users they are those of a sample of the users, drawn by a fixed
-    seed; every user's own items, and the degrees, are those of the whole matrix. Of a user with more than 10,000 items,
-    10,000 relate items to items (nearest neighbours, and :meth:`item_item`).
+    seed; every user's own items, and the degrees, are those of the whole matrix. Of a user with n > 10,000 items,
+    10**8 // n relate items to items (nearest neighbours, and :meth:`item_item`).
 
     Args:
         matrix: interactions, sparse [n_users, n_items]; any value but 0 counts as one interaction.

@@ -120,30 +120,40 @@ def test_a_longer_list_starts_with_the_shorter_one():
     np.testing.assert_array_equal(longer[:, :4], shorter)
 
 
-def test_a_user_of_many_items_relates_no_more_than_so_many():
+def test_the_more_items_a_user_has_the_fewer_pairs_they_relate():
     matrix = random_matrix(30, 200, 0.05)
     assert thinned(matrix, 200) is matrix
     heavy = matrix.tolil()
-    heavy[3], heavy[7] = 1.0, 0.0
+    heavy[3], heavy[5, :50], heavy[7] = 1.0, 1.0, 0.0
     heavy = heavy.tocsr()
     kept = thinned(heavy, 40)
-    degree = np.diff(heavy.indptr)
-    np.testing.assert_array_equal(np.diff(kept.indptr), np.minimum(degree, 40))
+    degree = np.diff(heavy.indptr).astype(int)
+    assert degree[3] == 200 and 40 < degree[5] < 80
+    many = degree > 40
+    np.testing.assert_array_equal(np.diff(kept.indptr), np.where(many, 40**2 // np.maximum(degree, 1), degree))
     assert ((heavy - kept) < 0).nnz == 0
-    others = np.flatnonzero(degree <= 40)
-    assert (kept[others] != heavy[others]).nnz == 0
-    assert paths_from_items(kept).sum() <= 40**2 + (degree[others].astype(int) ** 2).sum()
-    # One item less changes one other at most, wherever it was.
+    assert (kept[~many] != heavy[~many]).nnz == 0
+    pairs = (40**4 // degree[many].astype(int) ** 2).sum() + (degree[~many] ** 2).sum()
+    assert paths_from_items(kept).sum() <= pairs
+    # One item less changes two others at most, wherever it was.
     for gone in (0, 100, 199):
         less = heavy.tolil()
         less[3, gone] = 0.0
-        assert len(set(kept[3].indices) - set(thinned(less.tocsr(), 40)[3].indices)) <= 1
+        changed = set(kept[3].indices) ^ set(thinned(less.tocsr(), 40)[3].indices)
+        assert len(changed - {gone}) <= 2
+    assert np.diff(thinned(heavy, 1).indptr).max() == 1
+
+
+@pytest.mark.parametrize("n_items", [10_001, 100_000])
+def test_a_user_of_the_whole_catalogue_relates_a_bounded_number_of_pairs(n_items):
+    few = thinned(sp.csr_matrix(np.ones((1, n_items), dtype=np.float32)), scorers._MOST_ITEMS)
+    assert 0 < paths_from_items(few).sum() <= (10**8 // n_items) ** 2
 
 
 def test_many_items_of_a_user_are_bounded_in_neighbors_and_relations(monkeypatch):
     monkeypatch.setattr(scorers, "_MOST_ITEMS", 20)
     dense = random_matrix(30, 60, 0.1).toarray()
-    dense[3] = 1.0
+    dense[3], dense[4], dense[4, :20] = 1.0, 0.0, 1.0
     matrix = sp.csr_matrix(dense)
     few = thinned(matrix, 20)
     built = GraphScorers(matrix, n_neighbors=5)
@@ -153,7 +163,9 @@ def test_many_items_of_a_user_are_bounded_in_neighbors_and_relations(monkeypatch
     relations = built.item_item(dict.fromkeys(SCORERS, 1.0), 60)
     assert ((few.T @ few).toarray()[relations.nonzero()] > 0).all() and relations.nnz
     grown = matrix.tolil()
-    grown[5, 59] = grown[7, 0] = 1.0
+    grown.resize(30, 61)
+    # User 3 has one more than many, and user 4 comes to have more than 20.
+    grown[3, 60] = grown[4, 59] = grown[5, 59] = grown[7, 0] = 1.0
     updated, rebuilt = built.updated(grown.tocsr()), GraphScorers(grown.tocsr(), n_neighbors=5)
     for part in ("neighbors.indptr", "neighbors.indices", "neighbors.data"):
         np.testing.assert_allclose(updated.arrays()[part], rebuilt.arrays()[part], rtol=1e-6)

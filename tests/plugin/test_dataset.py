@@ -231,7 +231,7 @@ def test_pickled_datasets_come_back(tiny, small_config):
 def test_dataset_classes():
     assert universal_dataset_class(Dataset) is UniversalDataset
     assert universal_dataset_class(UniversalDataset) is UniversalDataset
-    from recbole_universal.data import dataset as module
+    from recbole_universal.plugin import dataset as module
 
     assert issubclass(module.UniversalDIENDataset, UniversalDataset.__mro__[1])
     with pytest.raises(AttributeError):

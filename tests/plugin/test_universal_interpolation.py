@@ -13,9 +13,10 @@ from recbole.data import create_dataset, data_preparation
 from recbole.data.interaction import Interaction
 from recbole.quick_start import load_data_and_model, run_recbole
 from recbole.utils import get_model, get_trainer, init_seed
-from recbole_universal.model import scorer, universal_interpolation
 
+from recbole_universal.plugin import universal_interpolation
 from recbole_universal.plugin.trainer import WEIGHTS, monotone_choice, one_standard_error
+from recbole_universal.ranking import scorer
 from recbole_universal.ranking.mixing import to_space
 
 SEQUENTIAL = {

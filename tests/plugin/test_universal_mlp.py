@@ -12,9 +12,9 @@ from recbole.data import create_dataset, data_preparation
 from recbole.data.interaction import Interaction
 from recbole.quick_start import run_recbole
 from recbole.utils import get_trainer, init_seed
-from recbole_universal.model import scorer
 
 from recbole_universal import UniversalMLP
+from recbole_universal.ranking import scorer
 
 FAMILIES = ["activity", "cooccurrence", "interaction"]
 
