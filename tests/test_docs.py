@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -132,3 +133,34 @@ def test_every_page_stands_in_the_navigation():
     nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
     entries = re.findall(r"[\w]+\.md", str(nav))
     assert sorted(entries) == sorted(page.name for page in PAGES[1:])
+
+
+@pytest.fixture
+def hooks():
+    spec = importlib.util.spec_from_file_location("site_hooks", ROOT / "docs" / "theme" / "hooks.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_roles_of_docstrings_become_code(hooks):
+    html = "<p>See :meth:<code>top_k</code>, :class:`~a.B` and :data: of <code>:ref:</code>.</p>"
+    shown = "<p>See <code>top_k</code>, <code>a.B</code> and :data: of <code>:ref:</code>.</p>"
+    assert hooks.on_page_content(html) == shown
+
+
+def test_code_in_tables_may_break_after_an_underscore(hooks):
+    html = "<td><code>a_b/c</code></td><p><code>a_b</code></p>"
+    assert hooks.on_page_content(html) == "<td><code>a_<wbr>b/<wbr>c</code></td><p><code>a_b</code></p>"
+
+
+def test_plots_of_the_site_read_plotly_from_the_site(hooks, tmp_path):
+    plots = sorted((ROOT / "docs").glob("*.html"))
+    assert plots
+    for plot in plots:
+        (tmp_path / plot.name).write_text(plot.read_text(encoding="utf-8"), encoding="utf-8")
+    hooks.on_post_build({"site_dir": str(tmp_path)})
+    assert (tmp_path / "plotly.min.js").stat().st_size > 10**6
+    for plot in plots:
+        text = (tmp_path / plot.name).read_text(encoding="utf-8")
+        assert 'src="plotly.min.js"' in text and not re.search(r"""(?:src|href)=["']https?:""", text), plot.name
