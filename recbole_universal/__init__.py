@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from recbole_universal.app.pretrain import pretrain
     from recbole_universal.app.recommend import recommend
     from recbole_universal.features.pipeline import FeaturePipeline, UniversalFeatures
+    from recbole_universal.features.registry import register_family
     from recbole_universal.graph.interaction_graph import InteractionGraph
     from recbole_universal.plugin.universal_interpolation import UniversalInterpolation
     from recbole_universal.plugin.universal_mlp import UniversalMLP
@@ -35,6 +36,7 @@ __all__ = [
     "interpolate",
     "pretrain",
     "recommend",
+    "register_family",
 ]
 
 _MODULES = {
@@ -47,6 +49,7 @@ _MODULES = {
     "interpolate": "ranking.mixing",
     "pretrain": "app.pretrain",
     "recommend": "app.recommend",
+    "register_family": "features.registry",
 }
 
 signals.stop_while_importing()

@@ -7,7 +7,8 @@ from recbole_universal.features.activity import ActivityFeatures
 from recbole_universal.features.cooccurrence import CooccurrenceFeatures
 from recbole_universal.features.family import FamilyFeatures, FeatureFamily, PairFeatures
 from recbole_universal.features.interaction import InteractionFeatures
-from recbole_universal.features.pipeline import FAMILIES, FeaturePipeline, UniversalFeatures
+from recbole_universal.features.pipeline import FeaturePipeline, UniversalFeatures
+from recbole_universal.features.registry import FAMILIES, register_family
 
 __all__ = [
     "FAMILIES",
@@ -19,4 +20,5 @@ __all__ = [
     "InteractionFeatures",
     "PairFeatures",
     "UniversalFeatures",
+    "register_family",
 ]

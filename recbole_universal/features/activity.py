@@ -31,6 +31,7 @@ class ActivityFeatures(FeatureFamily):
     """
 
     name = "activity"
+    version = 1
 
     def __init__(self, n_bins: int = 10, binning: str = "soft", log_base: float = 2.0) -> None:
         self.binning = Binning.checked(self.owner(), binning, n_bins, log_base)

@@ -88,9 +88,10 @@ class FeatureComputation:
         return key
 
     def _family(self, family: FeatureFamily) -> FamilyFeatures:
-        if family.large and self.support:
+        if (family.large and self.support) or family.version is None:
             return self._compute(family)
-        key = self._key({"family": family.name, "args": family.args}, family.needs_embedding, family.seeded)
+        content = {"family": family.name, "family version": family.version, "args": family.args}
+        key = self._key(content, family.needs_embedding, family.seeded)
         arrays = self.pipeline.cache.load(family.name, key)
         features = None if arrays is None else _from_arrays(family, arrays)
         if features is None:

@@ -37,6 +37,7 @@ class CooccurrenceFeatures(FeatureFamily):
     """
 
     name = "cooccurrence"
+    version = 1
     needs_embedding = True
 
     def __init__(

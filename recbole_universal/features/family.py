@@ -131,6 +131,8 @@ class FeatureFamily(ABC):
         needs_embedding: whether :meth:`compute` uses the node2vec embedding.
         pair_class: class of the pair features, or None.
         seeded: whether :meth:`compute` draws random numbers.
+        version: version of the numbers that :meth:`compute` gives; raise it when they change. The cache stores the
+            features under it. None: the features are computed in each run and never stored.
         large: whether the stored features may be larger than the data. The cache then stores them for whole training
             splits and not for support sets.
         user_dim: number of values of a user.
@@ -143,6 +145,7 @@ class FeatureFamily(ABC):
     needs_embedding: ClassVar[bool] = False
     pair_class: ClassVar[type[PairFeatures] | None] = None
     seeded: ClassVar[bool] = False
+    version: ClassVar[int | None] = None
     large: ClassVar[bool] = False
     user_dim: int
     item_dim: int

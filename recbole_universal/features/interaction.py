@@ -192,6 +192,7 @@ class InteractionFeatures(FeatureFamily):
     """
 
     name = "interaction"
+    version = 1
     needs_embedding = True
     pair_class = EdgeClusterPairs
 

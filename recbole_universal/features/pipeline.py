@@ -13,23 +13,15 @@ import torch
 
 from recbole_universal import arguments
 from recbole_universal.array_store import DEFAULT_GB, ArrayStore, canonical_json
-from recbole_universal.features.activity import ActivityFeatures
 from recbole_universal.features.computation import FeatureComputation
-from recbole_universal.features.cooccurrence import CooccurrenceFeatures
-from recbole_universal.features.family import FamilyFeatures, FeatureFamily
-from recbole_universal.features.interaction import InteractionFeatures
+from recbole_universal.features.family import FamilyFeatures
 from recbole_universal.features.node2vec_args import node2vec_args
-from recbole_universal.features.proximity import ProximityFeatures
+from recbole_universal.features.registry import FAMILIES, unknown_families
 from recbole_universal.graph.interaction_graph import InteractionGraph
 from recbole_universal.graph.threads import register_fork_hook
 
 #: Version of the meaning of the features; part of every schema.
 SCHEMA_VERSION = 1
-
-#: Every feature family by name.
-FAMILIES: dict[str, type[FeatureFamily]] = {
-    family.name: family for family in (ActivityFeatures, CooccurrenceFeatures, InteractionFeatures, ProximityFeatures)
-}
 
 
 @dataclass(eq=False)
@@ -211,9 +203,18 @@ def pipeline_of(schema: Mapping[str, Any], **settings) -> FeaturePipeline:
         **settings: other arguments of :class:`FeaturePipeline`, such as seed and device.
 
     Raises:
-        ValueError: if this version of the package gives the schema another meaning.
+        ValueError: if a family of the schema is not registered, or this version of the package gives the schema
+            another meaning.
     """
-    pipeline = FeaturePipeline(*features_of(schema), **settings)
+    names, args = features_of(schema)
+    unknown = unknown_families(names)
+    if unknown:
+        raise ValueError(
+            f"The model reads the feature family {', '.join(unknown)}, which is not registered here. Import the module "
+            "that defines it and calls recbole_universal.register_family, then load the model; registered families: "
+            f"{', '.join(FAMILIES)}."
+        )
+    pipeline = FeaturePipeline(names, args, **settings)
     if pipeline.schema["schema_hash"] != schema["schema_hash"]:
         raise ValueError(
             "The model was trained on universal features of another version of recbole_universal "
@@ -228,7 +229,7 @@ def _checked_names(families: Sequence[str]) -> list[str]:
         raise ValueError(
             f"feature families must be a non-empty list of names, not {arguments.shown(families)}; {valid}"
         )
-    unknown = [repr(name) for name in families if not isinstance(name, str) or name not in FAMILIES]
+    unknown = unknown_families(families)
     if unknown:
         raise ValueError(f"unknown feature family {', '.join(unknown)}; {valid}")
     if len(set(families)) < len(families):

@@ -48,6 +48,7 @@ class ProximityFeatures(FeatureFamily):
     """
 
     name = "proximity"
+    version = 1
     pair_class = ProximityPairs
     seeded = True
     large = True

@@ -153,7 +153,7 @@ def test_stored_scorers_are_the_computed_ones(tmp_path):
     assert not list(tmp_path.iterdir())
     _, computed = candidates(tmp_path)
     features, loaded = candidates(tmp_path)
-    assert len(list(tmp_path.glob("proximity-*.npz"))) == 1 and features.seconds == {}
+    assert len(list(tmp_path.glob("proximity-*.safetensors"))) == 1 and features.seconds == {}
     for lists in (computed, loaded):
         assert torch.equal(lists.items, plain.items) and torch.equal(lists.features, plain.features)
 
