@@ -32,11 +32,16 @@ SMALL_FEATURES = {
 
 @pytest.fixture(autouse=True)
 def clean_run(tmp_path, monkeypatch):
-    """RecBole takes ``--key=value`` from any process's command line and writes into the current folder."""
+    """RecBole takes ``--key=value`` from any process's command line and writes into the current folder.
+
+    It also sets the level of the root logger, which would hide the warnings of the tests after it.
+    """
+    level = logging.getLogger().level
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["pytest"])
     yield
     root = logging.getLogger()
+    root.setLevel(level)
     for handler in root.handlers[:]:
         if isinstance(handler, logging.FileHandler):
             handler.close()

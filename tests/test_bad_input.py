@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import numpy as np
 import pytest
 import torch
@@ -106,7 +104,6 @@ def test_degenerate_data_gets_defined_scores(tmp_path, small_config, rows):
 
 def test_data_of_single_interactions_are_ranked_by_popularity(tmp_path, small_config, caplog):
     """What train_stage: zero_shot promises needs nothing to train on."""
-    caplog.set_level(logging.WARNING, logger="recbole_universal")  # whatever a run before has set
     rng = np.random.default_rng(0)
     pairs = {(f"u{u}", f"i{min(19, rng.geometric(0.2))}") for u in range(200) for _ in range(2)}
     path = write_atomic(tmp_path, "odd", sorted(pairs))
@@ -123,7 +120,6 @@ def test_data_of_single_interactions_are_ranked_by_popularity(tmp_path, small_co
 
 
 def test_repeated_pairs_that_are_split_get_a_warning(tmp_path, small_config, caplog):
-    caplog.set_level(logging.WARNING, logger="recbole_universal")
     rng = np.random.default_rng(0)
     pairs = [(f"u{u}", f"i{i}") for u in range(20) for i in rng.choice(15, 8, replace=False)]
     path = write_atomic(tmp_path, "odd", pairs * 2)

@@ -280,7 +280,7 @@ BIG = 10**9
         ("schema.features.families", [{}], r"no entry 'name' in schema.features.families\[0\]"),
         ("schema.features.families", [5], "must hold an object at schema.features.families"),
         ("schema.features.families", SCHEMA["features"]["families"] * 2, "two entries 'activity'"),
-        ("schema.features.families.0.name", "wisdom", "unknown feature family 'wisdom'"),
+        ("schema.features.families.0.name", "wisdom", "feature family 'wisdom', which is not registered"),
         ("schema.features.families.0.args.n_bins", BIG, "a number up to 1000 as argument 'n_bins'"),
         ("schema.features.families.0.args.n_bins", [3], "a number up to 1000 as argument 'n_bins'"),
         ("schema.features.families.0.args.n_bins", 4, "universal features of another version"),

@@ -243,7 +243,7 @@ def test_nothing_else_writes_files():
         if other.search(line) and path.name not in ("files.py", "bug_fixes.py")
     ]
     assert set(found) <= {
-        'results.py: with file.open("a", encoding="utf-8") as stream:',  # one more line
+        'harness.py: with file.open("a", encoding="utf-8") as stream:',  # one more line
         'speed.py: (Path(folder) / "yelp2018" / "yelp2018.inter").write_bytes(source.read_bytes())',  # temporary
         'reading.py: with open(path, "w", encoding="utf-8") as file:',  # what is measured
         # In a copy of the tree, which is temporary.

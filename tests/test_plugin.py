@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import subprocess
 import sys
 import textwrap
@@ -344,7 +343,6 @@ def test_a_needed_patch_whose_text_is_not_there_is_told_once(monkeypatch):
 
 
 def test_a_model_that_reads_no_columns_says_so(tiny, small_config, caplog):
-    caplog.set_level(logging.WARNING, logger="recbole_universal")
     columns = {**tiny, **small_config, "universal_features": ["activity"]}
     for model, extra in (("BPR", {}), ("LightGCN", {}), ("SASRec", SEQUENTIAL), ("SASRecF", SEQUENTIAL)):
         caplog.clear()
@@ -396,7 +394,6 @@ def test_sequential_models_with_context_read_columns(tiny, small_config, model="
 
 @pytest.mark.parametrize("model", ["UniversalMLP", "UniversalInterpolation"])
 def test_a_threshold_that_drops_no_row_is_told(tiny, small_config, model, caplog):
-    caplog.set_level(logging.WARNING, logger="recbole_universal")
     keys = {**tiny, **small_config, "base_model": "BPR", "threshold": {"rating": 4}}
     if model == "UniversalInterpolation":
         keys["universal_features"] = None
@@ -462,7 +459,6 @@ def test_dense_data_run_through_zero_shot(tmp_path, small_config):
 
 def test_histories_of_held_out_rows_are_no_repeated_pairs(tmp_path, small_config, caplog):
     """RecBole's own pre-split sequences: the history of a held-out row is what was trained on."""
-    caplog.set_level(logging.WARNING, logger="recbole_universal")
     fields = "user_id:token\titem_id_list:token_seq\titem_id:token"
     rng = np.random.default_rng(0)
     orders = {u: [f"i{i}" for i in rng.permutation(12)[:6]] for u in range(20)}
