@@ -33,7 +33,7 @@ from recbole.data import create_dataset
 from recbole.data.interaction import Interaction
 from recbole.utils import init_seed
 from results import add_result, read_results
-from zero_shot import CORE, SPECIAL
+from zero_shot import CORE, SPECIAL, markdown
 
 from recbole_universal.features.fields import LIST_LABEL, LIST_MASK
 from recbole_universal.features.proximity import (
@@ -45,6 +45,7 @@ from recbole_universal.features.proximity import (
     ndcg,
     support_query_split,
 )
+from recbole_universal.files import write_text
 from recbole_universal.graph import SCORERS
 from recbole_universal.plugin.dataset import training_matrix
 from recbole_universal.plugin.universal_mlp import list_scores
@@ -55,6 +56,8 @@ DATASETS = (
     "amazon-digital-music douban-mgcnn lastfm-2k amazon-hin kuairand book-crossing ml-1m citeulike-a coco-mooc "
     "delicious-tags citations-a yelp-hin"
 ).split()
+#: Heading of the section of docs/ablation.md that this script writes.
+TITLE = "## Whole scorers"
 #: Held-out users of a dataset at most, and the draws that they come from.
 N_USERS, N_DRAWS = 600, 2
 _SHARE, _SEED = SETTINGS["query_share"], 2020
@@ -76,20 +79,25 @@ def without(*names: str, of=tuple(SCORERS)) -> list[str]:
 #: Subsets of the scorers by name.
 SUBSETS = {
     "all 16": without(),
-    "six: rp3, user_cosine, neighbors, full_pass, middle_regression, popularity": _SIX,
+    "six": _SIX,
     "six, without user_cosine": without("user_cosine", of=_SIX),
     "six, with linear_filter": [*_SIX, "linear_filter"],
+    "eight": _EIGHT,
     "six, mid_pass for full_pass": [*without("full_pass", of=_SIX), "mid_pass"],
     "six, p3 for rp3": [*without("rp3", of=_SIX), "p3"],
-    "eight: cosine, rp3, user_cosine, neighbors, mid_pass, regression, strong_regression, popularity": _EIGHT,
-    "one regression: without regression, strong_regression": without("regression", "strong_regression"),
+    "middle_regression alone of the regressions": without("regression", "strong_regression"),
     **{
-        f"without {kind}: {', '.join(names)}": without(*names)
+        f"without {kind}": without(*names)
         for kind, names in KINDS.items()
-        if set(names) < set(SCORERS) and len(names) > 1
+        if set(names) <= set(SCORERS) and kind != "trusted scorers"
     },
-    **{f"without {name}": without(name) for name in SCORERS},
 }
+SUBSETS |= {f"six, without {name}": without(name, of=_SIX) for name in _SIX if name != "user_cosine"}
+SUBSETS |= {f"six, with {name}": [*_SIX, name] for name in without(*_SIX, "linear_filter")}
+SUBSETS |= {f"without {name}": without(name) for name in SCORERS if name not in ("neighbors", "popularity")}
+#: Subsets whose candidates are those of other scorers: what is left of a loss is the loss of columns and weights.
+CANDIDATES = {f"{name}, candidates of all 16": without() for name in ("six", "eight")}
+SUBSETS |= {name: SUBSETS[name.partition(",")[0]] for name in CANDIDATES}
 
 
 def interactions(name: str, data_path: str, whole: bool = False):
@@ -188,9 +196,16 @@ def stored_values(pairs: ProximityPairs, users: np.ndarray, query) -> dict[str, 
     return {key: joined(key) for key in blocks[0]} | context
 
 
-def lists_of(stored: dict[str, torch.Tensor], names: list[str]) -> list[Judged]:
-    """Candidates and columns of stored users, as if some scorers were all that there are."""
+def lists_of(stored: dict[str, torch.Tensor], names: list[str], sources: list[str]) -> list[Judged]:
+    """Candidates and columns of stored users, as if some scorers were all that there are.
+
+    Args:
+        stored: the file of a dataset, see :func:`collect`.
+        names: the scorers that the columns are of.
+        sources: the scorers whose best items are the candidates.
+    """
     chosen = [list(SCORERS).index(name) for name in names]
+    nominating = [list(SCORERS).index(name) for name in sources]
     weights = _relative(stored["weights"][chosen].double().numpy())
     soft = np.exp(_SHARPNESS * (weights - weights.max()))
     best = (weights == weights.max()).astype(np.float32)
@@ -200,7 +215,7 @@ def lists_of(stored: dict[str, torch.Tensor], names: list[str]) -> list[Judged]:
     )
     blocks = []
     for users in torch.arange(stored["label"].shape[1]).split(_BLOCK_USERS):
-        places, mask = _as_lists(stored["member"][:, users][chosen].any(dim=0))
+        places, mask = _as_lists(stored["member"][:, users][nominating].any(dim=0))
         safe = places.clamp(min=0)
         values = stored["values"][:, users][chosen].gather(2, safe.expand(len(chosen), -1, -1)) * mask
         items = stored["items"][0, users].long().gather(1, safe)
@@ -241,7 +256,7 @@ def quality(scorer, blocks: list[Judged]) -> dict[str, float]:
     }
 
 
-def measure(folder: Path, names: list[str], seed: int, stored_names: list[str]) -> dict:
+def measure(folder: Path, subset: str, seed: int, stored_names: list[str]) -> dict:
     """Train a network per fold on the datasets of other domains, and judge it on those of the fold."""
     start = time.perf_counter()
     lists = {}
@@ -250,7 +265,7 @@ def measure(folder: Path, names: list[str], seed: int, stored_names: list[str]) 
         for file in sorted(folder.glob(f"{name}-[0-9].npz")):
             with np.load(file) as arrays:
                 stored = {key: torch.from_numpy(np.asarray(arrays[key])) for key in arrays.files}
-            lists[name] += lists_of(stored, names)
+            lists[name] += lists_of(stored, SUBSETS[subset], CANDIDATES.get(subset, SUBSETS[subset]))
     derived = time.perf_counter() - start
     settings = {**SETTINGS, "n_networks": 1, "list_loss": "softmax"}
     results = {}
@@ -264,6 +279,84 @@ def measure(folder: Path, names: list[str], seed: int, stored_names: list[str]) 
     return {"datasets": results, "derived": round(derived, 1), "seconds": round(seconds, 1)}
 
 
+def ratios(results: list[dict]) -> dict[str, np.ndarray]:
+    """By subset, NDCG@10 divided by the mean of all scorers' runs on the dataset, [n_runs, n_datasets]."""
+    gains: dict[str, list] = {}
+    for result in results:
+        gains.setdefault(result["subset"], []).append([part["ndcg"] for part in result["datasets"].values()])
+    base = np.mean(gains["all 16"], axis=0)
+    return {subset: np.array(runs) / base for subset, runs in gains.items()}
+
+
+def seconds_left(names: list[str], builds: list[dict]) -> float:
+    """Estimated seconds of a build with these scorers alone, divided by those with all 16; mean over builds."""
+    chosen = set(names)
+    families = [set(names) for kind, names in KINDS.items() if kind in ("filters", "regressions", "neighbours")]
+    n_paths = len(chosen - set.union(*families)) / (len(SCORERS) - sum(map(len, families)))
+    shares = []
+    for build in builds:
+        parts, scores = build["parts"], build["scores"]
+        kinds = {
+            "filters": any("pass" in name for name in chosen & set(KINDS["filters"])),
+            "neighbors": "neighbors" in chosen,
+            "regressions": len(chosen & set(KINDS["regressions"])) / len(KINDS["regressions"]),
+            "paths": n_paths,
+        }
+        left = parts.get("rest", 0.0)
+        left += parts["neighbors"] * kinds["neighbors"] + parts["singular vectors"] * kinds["filters"]
+        left += parts["regressions"] * kinds["regressions"]
+        share = sum(scores[kind] * kinds[kind] for kind in kinds) / sum(scores[kind] for kind in kinds)
+        left += parts["scores of the check users"] * share
+        left += parts["candidates and columns of the check users"] * len(chosen) / len(SCORERS)
+        shares.append(left / sum(parts.values()))
+    return float(np.mean(shares))
+
+
+def report(results: list[dict], builds: list[dict]) -> str:
+    """The section "Whole scorers", Markdown."""
+    by_subset = ratios(results)
+    full = by_subset["all 16"].mean(axis=1)
+    datasets = list(results[0]["datasets"])
+    lines = [
+        "",
+        TITLE,
+        "",
+        "A scorer that is removed here loses its columns, its candidates and its share of the two weighted averages. "
+        f"One network per fold of left-out domains is trained on the other domains. {len(datasets)} datasets are "
+        "judged, each by the network that saw no dataset of its domain: " + ", ".join(datasets) + ". NDCG@10 counts "
+        "held-out interactions outside of the candidates as missed. The ratio divides it by the NDCG@10 of all 16 "
+        "scorers on the same users, and is a mean over datasets. The standard error is paired, over datasets. Recall "
+        "is the share of the held-out interactions that are candidates. The build is an estimate from the profile of "
+        "the parts: the seconds of a build with all 16 scorers, divided by those with the subset.",
+        "",
+        f"Seed noise: the mean ratio of all 16 scorers has the standard deviation {full.std(ddof=1):.4f} over "
+        f"{len(full)} seeds ({', '.join(f'{value:.4f}' for value in full)}).",
+    ]
+    rows = []
+    for subset, runs in by_subset.items():
+        first = next(result for result in results if result["subset"] == subset)
+        parts = first["datasets"].values()
+        means = runs.mean(axis=0)
+        rows.append(
+            [
+                subset,
+                str(len(first["scorers"])),
+                str(len(runs)),
+                f"{means.mean():.4f}",
+                f"{means.std(ddof=1) / len(means) ** 0.5:.4f}",
+                f"{means.min():.3f} ({datasets[int(means.argmin())]})",
+                f"{np.mean([part['recall'] for part in parts]):.3f}",
+                f"{np.mean([part['candidates'] for part in parts]):.0f}",
+                f"{1 / seconds_left(first['scorers'], builds):.1f}x" if builds else "-",
+            ]
+        )
+    head = ["scorers", "number", "runs", "ratio", "standard error", "lowest", "recall", "candidates", "build"]
+    lines += markdown(head, rows)
+    lines += ["", f"Six: {', '.join(_SIX)}. Eight: {', '.join(_EIGHT)}."]
+    lines += ["", "Made by `python benchmarks/scorer_ablation.py` and `python benchmarks/scorer_build.py`."]
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-path", default="dataset/")
@@ -271,6 +364,7 @@ def main() -> None:
     parser.add_argument("--collect", action="store_true", help="store the values of the scorers, train nothing")
     parser.add_argument("--subsets", nargs="*", choices=list(SUBSETS), metavar="NAME", help="names of subsets")
     parser.add_argument("--seeds", nargs="*", type=int, default=[_SEED])
+    parser.add_argument("--report", type=Path, help="write the section into this Markdown page, run nothing")
     arguments = parser.parse_args()
     sys.argv = sys.argv[:1]  # RecBole would read the rest as config
     logging.disable(logging.WARNING)
@@ -280,13 +374,21 @@ def main() -> None:
         for name in DATASETS:
             collect(name, arguments.data_path, folder)
         return
-    stored = [name for name in DATASETS if (folder / f"{name}-0.npz").is_file()]
     results = read_results(arguments.output / "results.jsonl")
+    if arguments.report:
+        section = report(
+            read_results(arguments.output / "results.jsonl"), read_results(arguments.output / "build.jsonl")
+        )
+        page = arguments.report.read_text(encoding="utf-8").partition("\n" + TITLE)[0]
+        write_text(arguments.report, page + section)
+        print(section)
+        return
+    stored = [name for name in DATASETS if (folder / f"{name}-0.npz").is_file()]
     for seed in arguments.seeds:
         for name in arguments.subsets or SUBSETS:
             if not any(result["subset"] == name and result["seed"] == seed for result in results):
                 result = {"subset": name, "scorers": SUBSETS[name], "seed": seed}
-                add_result(arguments.output / "results.jsonl", result | measure(folder, SUBSETS[name], seed, stored))
+                add_result(arguments.output / "results.jsonl", result | measure(folder, name, seed, stored))
 
 
 if __name__ == "__main__":
