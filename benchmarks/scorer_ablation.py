@@ -86,6 +86,9 @@ SUBSETS = {
     "six, without user_cosine": without("user_cosine", of=_SIX),
     "six, with linear_filter": [*_SIX, "linear_filter"],
     "eight": _EIGHT,
+    "eight, middle_regression for two": [*without("regression", "strong_regression", of=_EIGHT), "middle_regression"],
+    "eight, with popular_cosine and linear_filter": [*_EIGHT, "popular_cosine", "linear_filter"],
+    "eight, with full_pass and low_pass": [*_EIGHT, "full_pass", "low_pass"],
     "six, mid_pass for full_pass": [*without("full_pass", of=_SIX), "mid_pass"],
     "six, p3 for rp3": [*without("rp3", of=_SIX), "p3"],
     "middle_regression alone of the regressions": without("regression", "strong_regression"),
@@ -296,7 +299,7 @@ def seconds_left(names: list[str], builds: list[dict]) -> float:
     families = [set(names) for kind, names in KINDS.items() if kind in ("filters", "regressions", "neighbours")]
     n_paths = len(chosen - set.union(*families)) / (len(SCORERS) - sum(map(len, families)))
     shares = []
-    for build in builds:
+    for build in (build for build in builds if "dataset" in build):
         parts, scores = build["parts"], build["scores"]
         kinds = {
             "filters": any("pass" in name for name in chosen & set(KINDS["filters"])),
@@ -355,8 +358,38 @@ def report(results: list[dict], builds: list[dict]) -> str:
     head = ["scorers", "number", "runs", "ratio", "standard error", "lowest", "recall", "candidates", "build"]
     lines += markdown(head, rows)
     lines += ["", f"Six: {', '.join(_SIX)}. Eight: {', '.join(_EIGHT)}."]
+    if builds:
+        lines += costs(builds)
     lines += ["", "Made by `python benchmarks/scorer_ablation.py` and `python benchmarks/scorer_build.py`."]
     return "\n".join(lines) + "\n"
+
+
+def costs(builds: list[dict]) -> list[str]:
+    """Lines about the seconds of the parts of a build, and of inversions."""
+    whole = [build for build in builds if "dataset" in build]
+    lines = [
+        "",
+        "### Seconds of a build",
+        "",
+        "Seconds of the processor, one thread, 5-core. A build makes the scorers twice: for the self-check and for all "
+        "interactions. It computes the scores of the check users twice: for the scorer weights and for the candidates.",
+    ]
+    parts = dict.fromkeys(part for build in whole for part in build["parts"])
+    rows = [[part, *(f"{build['parts'].get(part, 0):.1f}" for build in whole)] for part in parts]
+    rows.append(["all", *(f"{sum(build['parts'].values()):.1f}" for build in whole)])
+    kinds = dict.fromkeys(kind for build in whole for kind in build["scores"])
+    rows += [[f"scores of 200 users: {kind}", *(f"{build['scores'][kind]:.2f}" for build in whole)] for kind in kinds]
+    heads = [f"{build['dataset']} ({build['users']:,} x {build['items']:,})" for build in whole]
+    lines += markdown(["part", *heads], rows)
+    timed = [build for build in builds if "dataset" not in build]
+    if timed:
+        lines += ["", "Ways to the inverses of the Gram matrix under three penalties, random interactions of 1 %."]
+        ways = dict.fromkeys(way for build in timed for way in build if way not in ("users", "items"))
+        lines += markdown(
+            ["way", *(f"{build['users']:,} x {build['items']:,}" for build in timed)],
+            [[way, *(f"{build[way]:.2g}" if way in build else "-" for build in timed)] for way in ways],
+        )
+    return lines
 
 
 def main() -> None:
