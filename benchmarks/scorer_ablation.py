@@ -69,6 +69,8 @@ _CONTEXT = ("item_percentile", "log_item", "user_percentile", "mean_percentile",
 # Users whose columns are computed at once.
 _BLOCK_USERS = 200
 _SIX = ["rp3", "user_cosine", "neighbors", "full_pass", "middle_regression", "popularity"]
+# Without the item-item paths, which go together without a loss, and with one regression.
+_NO_PATHS = "user_cosine user_squared neighbors low_pass mid_pass full_pass middle_regression popularity".split()
 _EIGHT = "cosine rp3 user_cosine neighbors mid_pass regression strong_regression popularity".split()
 
 
@@ -91,6 +93,17 @@ SUBSETS = {
     "eight, with full_pass and low_pass": [*_EIGHT, "full_pass", "low_pass"],
     "six, mid_pass for full_pass": [*without("full_pass", of=_SIX), "mid_pass"],
     "six, p3 for rp3": [*without("rp3", of=_SIX), "p3"],
+    "no paths": _NO_PATHS,
+    "no paths, without user_squared": without("user_squared", of=_NO_PATHS),
+    "no paths, without user_cosine": without("user_cosine", of=_NO_PATHS),
+    "no paths, without user_cosine, user_squared": without("user_cosine", "user_squared", of=_NO_PATHS),
+    "no paths, without mid_pass": without("mid_pass", of=_NO_PATHS),
+    "no paths, without low_pass, mid_pass": without("low_pass", "mid_pass", of=_NO_PATHS),
+    "no paths, without neighbors": without("neighbors", of=_NO_PATHS),
+    "no paths, without popularity": without("popularity", of=_NO_PATHS),
+    "no paths, without middle_regression": without("middle_regression", of=_NO_PATHS),
+    "no paths, with rp3": [*_NO_PATHS, "rp3"],
+    "no paths, three regressions": [*_NO_PATHS, "regression", "strong_regression"],
     "middle_regression alone of the regressions": without("regression", "strong_regression"),
     **{
         f"without {kind}": without(*names)
@@ -357,7 +370,7 @@ def report(results: list[dict], builds: list[dict]) -> str:
         )
     head = ["scorers", "number", "runs", "ratio", "standard error", "lowest", "recall", "candidates", "build"]
     lines += markdown(head, rows)
-    lines += ["", f"Six: {', '.join(_SIX)}. Eight: {', '.join(_EIGHT)}."]
+    lines += ["", f"Six: {', '.join(_SIX)}. Eight: {', '.join(_EIGHT)}. No paths: {', '.join(_NO_PATHS)}."]
     if builds:
         lines += costs(builds)
     lines += ["", "Made by `python benchmarks/scorer_ablation.py` and `python benchmarks/scorer_build.py`."]
