@@ -334,6 +334,7 @@ def report(results: list[dict], builds: list[dict]) -> str:
     """The section "Whole scorers", Markdown."""
     by_subset = ratios(results)
     full = by_subset["all 16"].mean(axis=1)
+    others = [runs.mean(axis=1).var(ddof=1) for name, runs in by_subset.items() if name != "all 16" and len(runs) > 1]
     datasets = list(results[0]["datasets"])
     lines = [
         "",
@@ -348,10 +349,12 @@ def report(results: list[dict], builds: list[dict]) -> str:
         "the parts: the seconds of a build with all 16 scorers, divided by those with the subset.",
         "",
         f"Seed noise: the mean ratio of all 16 scorers has the standard deviation {full.std(ddof=1):.4f} over "
-        f"{len(full)} seeds ({', '.join(f'{value:.4f}' for value in full)}).",
+        f"{len(full)} seeds ({', '.join(f'{value:.4f}' for value in full)}). "
+        f"That of the subsets with several runs is {np.mean(others) ** 0.5 if others else 0:.4f}, pooled.",
     ]
     rows = []
-    for subset, runs in by_subset.items():
+    for subset in (subset for subset in SUBSETS if subset in by_subset):
+        runs = by_subset[subset]
         first = next(result for result in results if result["subset"] == subset)
         parts = first["datasets"].values()
         means = runs.mean(axis=0)
