@@ -103,6 +103,16 @@ SUBSETS = {
     "no paths, without popularity": without("popularity", of=_NO_PATHS),
     "no paths, without middle_regression": without("middle_regression", of=_NO_PATHS),
     "no paths, with rp3": [*_NO_PATHS, "rp3"],
+    "no paths, rp3 for middle_regression": [*without("middle_regression", of=_NO_PATHS), "rp3"],
+    "no paths, linear_filter, popular_cosine for middle_regression": [
+        *without("middle_regression", of=_NO_PATHS),
+        "linear_filter",
+        "popular_cosine",
+    ],
+    "no paths, strong_regression for middle_regression": [
+        *without("middle_regression", of=_NO_PATHS),
+        "strong_regression",
+    ],
     "no paths, three regressions": [*_NO_PATHS, "regression", "strong_regression"],
     "middle_regression alone of the regressions": without("regression", "strong_regression"),
     **{
