@@ -101,6 +101,11 @@ SUBSETS = {
     "no paths, without low_pass, mid_pass": without("low_pass", "mid_pass", of=_NO_PATHS),
     "no paths, without neighbors": without("neighbors", of=_NO_PATHS),
     "no paths, without popularity": without("popularity", of=_NO_PATHS),
+    "no paths, without mid_pass, popularity": without("mid_pass", "popularity", of=_NO_PATHS),
+    "no paths, without mid_pass, user_cosine": without("mid_pass", "user_cosine", of=_NO_PATHS),
+    "no paths, without mid_pass, popularity, user_cosine": without(
+        "mid_pass", "popularity", "user_cosine", of=_NO_PATHS
+    ),
     "no paths, without middle_regression": without("middle_regression", of=_NO_PATHS),
     "no paths, with rp3": [*_NO_PATHS, "rp3"],
     "no paths, rp3 for middle_regression": [*without("middle_regression", of=_NO_PATHS), "rp3"],
