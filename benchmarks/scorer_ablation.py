@@ -445,8 +445,9 @@ def main() -> None:
         section = report(
             read_results(arguments.output / "results.jsonl"), read_results(arguments.output / "build.jsonl")
         )
-        page = arguments.report.read_text(encoding="utf-8").partition("\n" + TITLE)[0]
-        write_text(arguments.report, page + section)
+        before, _, after = arguments.report.read_text(encoding="utf-8").partition("\n" + TITLE)
+        kept = "".join(after.partition("\n## ")[1:])  # sections that people wrote
+        write_text(arguments.report, before + section + kept)
         print(section)
         return
     for subset in arguments.subsets or SUBSETS:
