@@ -146,7 +146,9 @@ def main() -> None:
     logging.disable(logging.WARNING)
     results = read_results(arguments.output)
     if arguments.report:
-        write_text(arguments.report, report(pd.DataFrame(results)))
+        old = arguments.report.read_text(encoding="utf-8") if arguments.report.is_file() else ""
+        kept = "".join(old.partition("\n## Whole scorers")[1:])  # what scorer_ablation.py wrote
+        write_text(arguments.report, report(pd.DataFrame(results)) + kept)
         print(arguments.report.read_text())
         return
     settings = {**SETTINGS, "n_networks": 1, "list_loss": "softmax"}
