@@ -1,14 +1,10 @@
-"""What the shipped model is good for: its columns, loss, size and number of sources, and which data set teaches which.
+"""Columns, loss, size and number of sources of the shipped model, and transfer from dataset to dataset.
 
     python benchmarks/ablation.py --data-path DATA --lists OUT/lists --output OUT/ablation.jsonl
     python benchmarks/ablation.py --output OUT/ablation.jsonl --report docs/ablation.md
 
-Models are trained as `benchmarks/pretrain.py` trains them, on its candidate lists (made if they are not there), but
-with one network instead of four, and judged on lists of domains they saw nothing of: NDCG@10 of hidden training
-interactions among the candidates, divided by that of the single scorer which is best on that data set's lists, a choice
-that nobody could make before. One change a line; a run that is started again skips what is there. Without the columns
-of a scorer its candidates are still in the lists, and it still speaks in the average of the trusted ones; fewer sources
-are trained on for more epochs, so that the number of steps stays the same.
+Models are trained on the candidate lists of ``benchmarks/pretrain.py``, which are made if they are missing. A run that
+is started again skips what is there. docs/ablation.md says how the figures are measured.
 """
 
 from __future__ import annotations
@@ -31,13 +27,12 @@ import recbole_universal  # noqa: F401  mends RecBole, so it comes before any im
 from harness import DOMAINS, add_result, read_results
 from pretrain import FOLDS, SETTINGS, sources
 from recbole.config import Config
-from report import markdown_lines as markdown
+from report import cell, fill, markdown
 
 from recbole_universal.app.analysis.statistics import column_distances
 from recbole_universal.app.pretrain import source_config, source_lists
 from recbole_universal.features.fields import LIST_LABEL, LIST_MASK, column
 from recbole_universal.features.proximity_columns import column_groups
-from recbole_universal.files import write_text
 from recbole_universal.graph import SCORERS
 from recbole_universal.metrics import ndcg
 from recbole_universal.plugin.dataset import pipeline_from_config
@@ -146,10 +141,7 @@ def main() -> None:
     logging.disable(logging.WARNING)
     results = read_results(arguments.output)
     if arguments.report:
-        old = arguments.report.read_text(encoding="utf-8") if arguments.report.is_file() else ""
-        kept = "".join(old.partition("\n## Whole scorers")[1:])  # what scorer_ablation.py wrote
-        write_text(arguments.report, report(pd.DataFrame(results)) + kept)
-        print(arguments.report.read_text())
+        fill(arguments.report, tables_of(pd.DataFrame(results)))
         return
     settings = {**SETTINGS, "n_networks": 1, "list_loss": "softmax"}
     lists = candidate_lists(arguments.data_path, arguments.lists)
@@ -227,99 +219,79 @@ def candidate_lists(data_path: str, folder: Path | None) -> dict[str, list]:
     return found
 
 
-def likeness(pairs: pd.DataFrame) -> list[str]:
-    """Whether a source teaches better the more its candidates' columns look like the target's."""
+def transfer_table(pairs: pd.DataFrame) -> str:
+    """The ratio of each source on each target, of the paper's five datasets."""
+    matrix = pairs.pivot_table(index="source", columns="target", values="ratio").loc[FIVE, FIVE]
+    rows = [
+        [name, *(f"{value:.3f}" for value in row), f"{row.drop(name).mean():.3f}"] for name, row in matrix.iterrows()
+    ]
+    return markdown(["source", *FIVE, "mean of others"], rows)
+
+
+def likeness_tables(pairs: pd.DataFrame) -> dict[str, str]:
+    """Whether a source transfers better the more its candidates' columns look like the target's."""
     ratios, distances = (pairs.pivot_table(index="source", columns="target", values=v) for v in ("ratio", "distance"))
-    ratios = ratios.loc[ratios.columns]
     targets = list(ratios.columns)
-    quality_of, apart = ratios.to_numpy(dtype=float), distances.loc[targets, targets].to_numpy(dtype=float)
+    quality, apart = ratios.loc[targets].to_numpy(dtype=float), distances.loc[targets, targets].to_numpy(dtype=float)
     others = ~np.eye(len(targets), dtype=bool)
 
     def correlations(apart: np.ndarray) -> list[float]:
         """By target, over the other sources."""
-        return [spearmanr(apart[rows, k], quality_of[rows, k]).statistic for k, rows in enumerate(others.T)]
+        return [spearmanr(apart[rows, k], quality[rows, k]).statistic for k, rows in enumerate(others.T)]
 
-    found = correlations(apart)
-    # By chance: the names of the data sets exchanged, of sources and targets alike (Mantel's test).
+    measured = correlations(apart)
+    # By chance: the names of the datasets exchanged, of sources and targets alike (Mantel's test).
     generator = np.random.default_rng(0)
     orders = [generator.permutation(len(targets)) for _ in range(999)]
     chance = [np.mean(correlations(apart[np.ix_(order, order)])) for order in orders]
-    p_value = (1 + sum(value <= np.mean(found) for value in chance)) / (1 + len(chance))
-    place = []
+    p_value = (1 + sum(value <= np.mean(measured) for value in chance)) / (1 + len(chance))
+    ranks = []
     for k, rows in enumerate(others.T):
         nearest = np.argmin(apart[rows, k])
-        place.append(1 + (quality_of[rows, k] > quality_of[rows, k][nearest]).sum())
-    quality = ratios.mean(axis=1).sort_values()
-    typical = distances.mean(axis=1)
-    return [
-        "",
-        "### Does likeness predict transfer?",
-        "",
-        f"One source, one target, {len(targets)} data sets each way. How far apart two data sets are: the mean "
-        "over the columns of the Wasserstein distance between the values of 2,000 candidates of each, in standard "
-        "deviations.",
-        "",
-        f"- Rank correlation (Spearman) of distance and ratio over the other {len(targets) - 1} sources, mean over "
-        f"targets: {np.mean(found):+.2f} (negative on {sum(value < 0 for value in found)} of {len(found)}); by chance, "
-        "with the data sets' names exchanged (999 times), as low with probability "
-        f"{p_value:.3f}.",
-        f"- The nearest source is, in the mean, the {np.mean(place):.1f}th best of {len(targets) - 1} "
-        f"({len(targets) / 2:.1f} by chance).",
-        "- How far a source is from all others, and how well it teaches them, in the mean: rank correlation "
-        f"{spearmanr(typical, ratios.mean(axis=1)).statistic:+.2f}. Worst teachers: "
-        + ", ".join(f"{name} {value:.2f}" for name, value in quality.head(3).items())
-        + "; best: "
-        + ", ".join(f"{name} {value:.2f}" for name, value in quality[::-1].head(3).items())
-        + ".",
-    ]
+        ranks.append(1 + (quality[rows, k] > quality[rows, k][nearest]).sum())
+    means = ratios.loc[targets].mean(axis=1).sort_values()
+    typical = spearmanr(distances.loc[targets].mean(axis=1), ratios.loc[targets].mean(axis=1)).statistic
+    negative = f"{sum(value < 0 for value in measured)} of {len(measured)}"
+    likeness = {
+        "rank correlation of distance and ratio, mean over targets": f"{np.mean(measured):+.2f}",
+        "targets with a negative correlation": negative,
+        "probability of a correlation as low by chance": f"{p_value:.3f}",
+        "rank of the nearest source among the others, mean": f"{np.mean(ranks):.1f} of {len(targets) - 1}",
+        "the same by chance": f"{len(targets) / 2:.1f}",
+        "rank correlation of a source's mean distance and mean ratio": f"{typical:+.2f}",
+    }
+    worst, best = (
+        ", ".join(f"{name} {value:.2f}" for name, value in order.head(3).items()) for order in (means, means[::-1])
+    )
+    return {
+        "likeness": markdown(["", "value"], list(likeness.items())),
+        "sources": markdown(["lowest mean ratio as a source", "highest"], [[worst, best]]),
+    }
 
 
-def report(table: pd.DataFrame) -> str:
-    """Markdown page."""
-    lines = ["# Ablation", "", *(__doc__ or "").strip().splitlines()[5:], ""]
-    pairs = table[table["source"].notna()] if "source" in table else table[:0]
-    if len(pairs):
-        matrix = pairs.pivot_table(index="source", columns="target", values="ratio").loc[FIVE, FIVE]
-        lines += [
-            "## Which data set teaches which",
-            "",
-            "Row: the only source (600 lists); column: judged on the other",
-        ]
-        lines[-1] += " half of its lists. On the diagonal both are one data set."
-        lines += markdown(
-            ["source", *FIVE, "mean of others"],
-            [
-                [name, *(f"{value:.3f}" for value in row), f"{row.drop(name).mean():.3f}"]
-                for name, row in matrix.iterrows()
-            ],
-        )
-        lines += likeness(pairs)
-    changed = table[table["variant"].notna()] if "variant" in table else table[:0]
-    if changed.empty:
-        return "\n".join(lines) + "\n"
+def change_table(changed: pd.DataFrame) -> str:
+    """The ratio of each change by fold, and against the model as shipped."""
     folds = list(changed["fold"].unique())
-    judged = {fold: sum(len(DOMAINS[domain].split()) for domain in FOLDS[fold]) for fold in folds}
-    lines += ["", "## One change at a time", ""]
-    lines += ["Left-out domains: " + "; ".join(f"{f} ({', '.join(FOLDS[f])}: {judged[f]} data sets)" for f in folds)]
-    lines[-1] += ". Mean ratio over the data sets of each."
-    whole = changed[changed["variant"] == "as shipped, one network"].groupby("fold")["ratio"].mean()
+    shipped = changed[changed["variant"] == "as shipped, one network"].groupby("fold")["ratio"].mean()
     rows = []
     for name, group in changed.groupby("variant", sort=False):
         ratio = group.groupby("fold")["ratio"].mean()
-        rows.append(
-            [
-                name,
-                *(f"{ratio[fold]:.3f}" if fold in ratio else "-" for fold in folds),
-                f"{(ratio - whole).mean():+.3f}",
-                f"{int(group['weights'].iloc[0]):,}",
-                f"{group['seconds'].mean():.0f}",
-            ]
-        )
-    lines += markdown(["", *folds, "against as shipped", "weights", "seconds"], rows)
-    lines += ["", f"Seed {', '.join(str(int(seed)) for seed in table['seed'].unique())}. Made by `python "]
-    lines[-1] += "benchmarks/ablation.py --data-path DATA --lists OUT/lists --output "
-    lines[-1] += "OUT/ablation.jsonl`, then `--report docs/ablation.md`."
-    return "\n".join(lines) + "\n"
+        against = f"{(ratio - shipped).mean():+.3f}"
+        size, seconds = f"{group['weights'].iloc[0]:,.0f}", f"{group['seconds'].mean():.0f}"
+        rows.append([name, *(cell(ratio.get(fold), ".3f") for fold in folds), against, size, seconds])
+    return markdown(["", *folds, "against as shipped", "weights", "seconds"], rows)
+
+
+def tables_of(table: pd.DataFrame) -> dict[str, str]:
+    """Markdown by name of the table."""
+    tables = {}
+    pairs = table[table["source"].notna()] if "source" in table else table[:0]
+    if len(pairs):
+        tables |= {"transfer": transfer_table(pairs), **likeness_tables(pairs)}
+    changed = table[table["variant"].notna()] if "variant" in table else table[:0]
+    if len(changed):
+        tables["changes"] = change_table(changed)
+    return tables
 
 
 if __name__ == "__main__":
