@@ -75,8 +75,9 @@ def one_line_when_stopped(name: str) -> Iterator[None]:
 def _command() -> str | None:
     """Name of the command of this package that the process runs; ``None`` if it runs something else."""
     words = sys.orig_argv
-    if "-m" in words and words[words.index("-m") + 1 :][:1] == [_PACKAGE]:
-        return (words[words.index("-m") + 2 :] or [_PACKAGE])[0]
+    module = _words_of_module(words[1:])
+    if module[:1] == [_PACKAGE]:
+        return (module[1:] or [_PACKAGE])[0]
     # A process that multiprocessing has spawned takes over sys.argv before it imports the package.
     if not sys.argv or sys.argv[0] not in words:
         return None
@@ -84,6 +85,15 @@ def _command() -> str | None:
     if script.name == REPOSITORY_SCRIPT:
         return REPOSITORY_SCRIPT
     return (sys.argv[1:] or [_CONSOLE_SCRIPT])[0] if script.stem == _CONSOLE_SCRIPT else None
+
+
+def _words_of_module(words: list[str]) -> list[str]:
+    """The module that the option ``-m`` of Python names, and its arguments; empty if a script or a text is run."""
+    while words and words[0].startswith("-") and words[0] != "-c":
+        if words[0] == "-m":
+            return words[1:]
+        words = words[2:] if words[0] in ("-W", "-X") else words[1:]
+    return []
 
 
 def _install(handler: Callable[[int, Any], None]) -> dict[int, Any]:

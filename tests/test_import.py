@@ -141,3 +141,72 @@ def test_it_registers_whichever_comes_first(first):
         """
     )
     assert out.split()[-1] == "True"
+
+
+HOOKED = """
+from recbole.config import Config
+from recbole.data.utils import create_dataset
+from recbole.utils import get_model, get_trainer
+assert get_model("UniversalMLP").__name__ == "UniversalMLP"
+config = Config("FM", "ml-100k", config_dict={"universal_features": ["activity"], "show_progress": False})
+assert "user_activity" in create_dataset(config).field2type
+"""
+
+
+def test_it_waits_for_a_thread_that_imports_recbole():
+    python(
+        """
+        import sys, threading, time
+        sys.argv = ["x"]
+        thread = threading.Thread(target=lambda: __import__("recbole.data"))
+        thread.start()
+        while "recbole.data.utils" not in sys.modules:
+            time.sleep(0.0005)
+        import recbole_universal
+        thread.join()
+        """
+        + textwrap.indent(HOOKED, " " * 8)
+    )
+
+
+def test_the_package_can_be_imported_again():
+    python(
+        """
+        import sys
+        sys.argv = ["x"]
+        import recbole_universal
+        import recbole.data, recbole.config
+        for name in [name for name in sys.modules if name.split(".")[0] == "recbole_universal"]:
+            del sys.modules[name]
+        import recbole_universal
+        finders = [type(finder).__qualname__ for finder in sys.meta_path]
+        assert finders.count("_Finder") == finders.count("_ModelFinder") == 1
+        """
+        + textwrap.indent(HOOKED, " " * 8)
+    )
+
+
+def test_recbole_may_come_from_another_finder():
+    python(
+        """
+        import importlib.machinery, sys, types, warnings
+        sys.argv = ["x"]
+
+        class Other:
+            @staticmethod
+            def find_spec(name, path=None, target=None):
+                spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+                if name.split(".")[0] == "recbole" and spec is not None:
+                    spec.loader = type("Loader", (type(spec.loader),), {})(name, spec.origin)
+                return spec
+
+        sys.meta_path.insert(sys.meta_path.index(importlib.machinery.PathFinder), Other)
+        sys.modules["ray"] = types.ModuleType("ray")  # an old one cannot be imported beside a new setuptools
+        sys.modules["ray"].tune = sys.modules["ray.tune"] = types.ModuleType("ray.tune")
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            import recbole_universal, recbole.quick_start
+        assert any("patch [ray]" in str(each.message) for each in warned)
+        """
+        + textwrap.indent(HOOKED, " " * 8)
+    )

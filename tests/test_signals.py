@@ -120,3 +120,19 @@ def test_only_commands_of_the_package_change_signals(monkeypatch, words, argv, n
     assert (changed == before) == (name is None)
     signals.default_signals()  # before a script of somebody else
     assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["python", "-X", "utf8", "-m", "recbole_universal", "doctor"], "doctor"),
+        (["python", "-W", "ignore", "-m", "recbole_universal"], "recbole_universal"),
+        (["python", "my.py", "-m", "recbole_universal"], None),
+        (["python", "-c", "import recbole_universal", "-m", "recbole_universal"], None),
+        (["python", "-m", "pytest", "-m", "recbole_universal"], None),
+    ],
+)
+def test_another_program_keeps_its_signals(monkeypatch, words, command):
+    monkeypatch.setattr(sys, "orig_argv", words)
+    monkeypatch.setattr(sys, "argv", ["my.py"])
+    assert signals._command() == command

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import importlib.metadata
 import platform
 import sys
@@ -36,12 +38,14 @@ def report() -> int:
 
     devices = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
     print(f"Devices: cpu ({torch.get_num_threads()} threads)" + "".join(f", cuda ({name})" for name in devices))
-    import recbole.quick_start  # noqa: F401  its import applies the patches
-
+    for module in sorted(set().union(*(patch.modules() for patch in compat.PATCHES))):
+        with contextlib.suppress(ImportError):  # a model may need a library that is not installed
+            importlib.import_module(module)
     print("Patches of RecBole (details: recbole_universal/plugin/compat):")
     for patch in compat.applied():
         issues = f" ({', '.join(patch.upstream)})" if patch.upstream else ""
-        print(f"  {patch.name}, {patch.state}: {patch.fixes}{issues}")
+        detail = f" [{patch.detail}]" if "not found" in patch.detail else ""
+        print(f"  {patch.name}, {patch.state}: {patch.fixes}{issues}{detail}")
     print("Shipped models:")
     for name in shipped():
         print(f"  {name}: {len(load_pretrained(name).card['sources'])} sources")

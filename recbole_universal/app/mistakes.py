@@ -24,7 +24,7 @@ def explain(error: BaseException) -> str | None:
     """The sentence of an error that this package or RecBole raised on purpose; ``None`` for a fault in the code."""
     if type(error).__name__ == "ProcessRaisedException":
         return explain_process_error(str(error))
-    explanation = explain_file_error(error)
+    explanation = explain_file_error(error) or explain_import_error(error)
     frames = traceback.extract_tb(error.__traceback__)
     if explanation or not frames or not _is_on_purpose(frames[-1].filename, frames[-1].line or "", type(error)):
         return explanation
@@ -49,6 +49,16 @@ def explain_process_error(text: str) -> str | None:
     if not found or not isinstance(kind, type) or not issubclass(kind, Exception):
         return None
     return found[2].strip() if _is_on_purpose(frames[-1][1], frames[-1][2] or "", kind) else None
+
+
+def explain_import_error(error: BaseException) -> str | None:
+    """One sentence about a saved dataset or model that names a module of another version; ``None`` otherwise."""
+    if not isinstance(error, ModuleNotFoundError) or not (error.name or "").startswith("recbole_universal."):
+        return None
+    return (
+        f"a file that was read was saved by another version of recbole_universal (it names [{error.name}]); remove the "
+        "saved dataset, data loaders or checkpoint and make it again."
+    )
 
 
 def explain_file_error(error: BaseException) -> str | None:

@@ -9,6 +9,7 @@ import difflib
 import functools
 import os
 import warnings
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,15 +77,15 @@ def load_internal_config_dict(stock: Callable, config: Config, model: str, model
         config.internal_config_dict["eval_batch_size"] = _EVAL_BATCH_SIZE
 
 
-class _Text(str):
-    """A text of the command line or of ``config_dict``, until the model is known that gives its key a meaning."""
+# Plugin keys that the command line or `config_dict` gives as text, until the model is known that says what they mean.
+_TEXT_KEYS: weakref.WeakKeyDictionary[Config, set[str]] = weakref.WeakKeyDictionary()
 
 
 def convert_config_dict(stock: Callable, config: Config, config_dict: dict[str, Any]) -> dict[str, Any]:
     """RecBole evaluates every text as Python; texts of the plugin's keys wait for :func:`get_model_and_dataset`."""
     texts = {k: v for k, v in config_dict.items() if k in settings.PLUGIN_KEYS and isinstance(v, str)}
     config_dict.update(stock(config, {key: value for key, value in config_dict.items() if key not in texts}))
-    config_dict.update((key, _Text(value)) for key, value in texts.items())
+    _TEXT_KEYS.setdefault(config, set()).update(texts)
     return config_dict
 
 
@@ -97,10 +98,9 @@ def get_model_and_dataset(
     is_ours = (name if isinstance(name, str) else getattr(name, "__name__", "")) in settings.MODEL_KEYS
     keys = settings.PLUGIN_KEYS if is_ours else settings.KEYS
     convert = Config._convert_config_dict.__wrapped__  # type: ignore[attr-defined]  # RecBole's own
-    for key, text in given.items():
-        if isinstance(text, _Text):
-            text = str(text)
-            given[key] = settings.from_text(key, text) if key in keys else convert(config, {key: text})[key]
+    for key in _TEXT_KEYS.pop(config, set()):
+        text = given[key]
+        given[key] = settings.from_text(key, text) if key in keys else convert(config, {key: text})[key]
     if name != UniversalInterpolation.__name__ and name is not UniversalInterpolation:
         return stock(config, model, dataset)
     _take_over_checkpoint(given)

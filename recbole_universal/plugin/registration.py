@@ -41,7 +41,6 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
-import sys
 import types
 from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
@@ -51,7 +50,7 @@ from recbole_universal.plugin import compat
 
 _HERE = __package__
 
-#: RecBole's functions, and the module of ours that has a function of the same name in place of each.
+#: RecBole's functions, and the module of ours whose function of the same name replaces each.
 HOOKS = {
     "recbole.config.configurator": (
         "config_hooks",
@@ -82,19 +81,24 @@ MODELS = {
 }
 
 
+_is_registered = False
+
+
 def register() -> None:
     """Register the plugin with what is imported of RecBole, and with the rest when it is imported.
 
     Calling it again does nothing.
     """
+    global _is_registered
     compat.apply()
-    if any(isinstance(finder, _ModelFinder) for finder in sys.meta_path):
+    if _is_registered:
         return
-    sys.meta_path.insert(0, _ModelFinder())
+    compat.install(_ModelFinder())
     for module in HOOKS:
         compat.on_import(module, _hook)
     for module in NAMES:
         compat.on_import(module, _add_names)
+    _is_registered = True
 
 
 class _ModelFinder:
@@ -113,10 +117,10 @@ class _ModelFinder:
 
     def exec_module(self, module: types.ModuleType) -> None:
         ours, name = MODELS[module.__name__]
-        setattr(module, name, _ours(ours, name))
+        setattr(module, name, _import_ours(ours, name))
 
 
-def _ours(module: str, name: str) -> Any:
+def _import_ours(module: str, name: str) -> Any:
     return getattr(importlib.import_module(f"{_HERE}.{module}"), name)
 
 
@@ -126,41 +130,48 @@ def _add_names(module: types.ModuleType) -> None:
     def find(name: str) -> Any:
         if name not in names:
             raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
-        return _ours(*names[name])
+        return _import_ours(*names[name])
 
     module.__getattr__ = find  # type: ignore[method-assign]
 
 
-#: RecBole's own function for each that is hooked, and the module of ours, by its full name.
-HOOKED: dict[str, tuple[Callable, str]] = {}
+#: The stock code of each RecBole function that is hooked, as a function, and the module of ours, by its full name.
+STOCK_FUNCTIONS: dict[str, tuple[Callable, str]] = {}
 
 
-def call(name: str, *args: Any, **kwargs: Any) -> Any:
+def call_hook(name: str, *args: Any, **kwargs: Any) -> Any:
     """Call our function in place of RecBole's of that full name."""
-    stock, module = HOOKED[name]
-    return _ours(module, stock.__name__.lstrip("_"))(stock, *args, **kwargs)
+    stock, module = STOCK_FUNCTIONS[name]
+    return _import_ours(module, stock.__name__.lstrip("_"))(stock, *args, **kwargs)
 
 
 def _hook(module: types.ModuleType) -> None:
     ours, functions = HOOKS[module.__name__]
     for path in functions:
-        _intercept(functools.reduce(getattr, path.split("."), module), ours)  # type: ignore[arg-type]
+        try:
+            function: Any = functools.reduce(getattr, path.split("."), module)
+        except AttributeError:
+            raise ImportError(
+                f"recbole_universal cannot be used with this release of RecBole: [{module.__name__}] has no {path}. "
+                "Install recbole>=1.2,<1.3."
+            ) from None
+        _replace_code(function, ours)
 
 
-def _intercept(function: types.FunctionType, module: str) -> None:
-    """Make a RecBole function call the function of ours that has its name.
-
-    Its code is exchanged for a call of ours; ``stock`` is a function of the code that it had.
-    """
-    stock = types.FunctionType(
-        function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
-    )
+def _replace_code(function: types.FunctionType, module: str) -> None:
+    """Make a RecBole function call the function of ours that has its name. ``stock`` keeps the code of RecBole."""
     name = f"{function.__module__}.{function.__qualname__}"
-    HOOKED[name] = stock, module
+    stock = getattr(function, "__wrapped__", None)  # the code is ours already if this package was imported before
+    if stock is None:
+        stock = types.FunctionType(
+            function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
+        )
+        stock.__kwdefaults__ = function.__kwdefaults__
+    STOCK_FUNCTIONS[name] = stock, module
     source = (
         f"def {function.__name__}(*args, **kwargs):\n"
-        f"    from {__name__} import call\n"
-        f"    return call({name!r}, *args, **kwargs)\n"
+        f"    from {__name__} import call_hook\n"
+        f"    return call_hook({name!r}, *args, **kwargs)\n"
     )
     code = compile(source, f"<{__name__}: {name}>", "exec", dont_inherit=True)
     function.__wrapped__ = stock  # type: ignore[attr-defined]  # so that inspect shows RecBole's signature and source

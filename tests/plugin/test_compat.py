@@ -30,7 +30,7 @@ from recbole.quick_start import load_data_and_model, objective_function, run, ru
 from recbole.utils import get_model, get_trainer, init_seed, list_to_latex
 
 from recbole_universal.plugin import compat
-from recbole_universal.plugin.compat import bug_fixes, engine, library_patches, patch, versions
+from recbole_universal.plugin.compat import bug_fixes, engine, library_patches, versions
 
 QUIET = {"epochs": 1, "show_progress": False, "state": "error", "train_batch_size": 4096}
 
@@ -444,14 +444,31 @@ class TestTuning:
 
 class TestProcesses:
     @pytest.mark.parametrize("name", ["run_recboles", "objective_function"])
-    def test_what_is_sent_to_a_process_imports_the_plugin(self, name):
+    def test_what_is_sent_to_a_process_imports_the_plugin(self, name, tmp_path):
         import recbole.quick_start
         import recbole.quick_start.quick_start as module
 
-        ours = getattr(bug_fixes, name)
-        assert getattr(recbole.quick_start, name) is ours and getattr(module, name) is ours
-        assert b"recbole_universal.plugin.compat.bug_fixes" in pickle.dumps(ours)
-        assert patch.STOCK[name].__module__ == module.__name__
+        function = getattr(module, name)
+        assert getattr(recbole.quick_start, name) is function is pickle.loads(pickle.dumps(function))
+        assert b"recbole_universal.plugin.compat.bug_fixes" in pickle.dumps(function)
+        (tmp_path / "sent").write_bytes(pickle.dumps(function))
+        _run_python(
+            f"""
+            import pickle, sys, types
+            sys.modules["ray"] = types.ModuleType("ray")  # an old one cannot be imported beside a new setuptools
+            sys.modules["ray"].tune = sys.modules["ray.tune"] = types.ModuleType("ray.tune")
+            from recbole.quick_start.quick_start import {name} as early
+            import recbole_universal
+            assert pickle.loads(pickle.dumps(early)) is early
+            for module in [m for m in sys.modules if m.startswith("recbole")]:
+                del sys.modules[module]
+            function = pickle.load(open("sent", "rb"))
+            assert "recbole.quick_start" not in sys.modules  # what the process needs is imported when it is called
+            import recbole.quick_start
+            assert recbole.quick_start.{name} is sys.modules["recbole_universal.plugin.compat.bug_fixes"].{name}
+            """,
+            tmp_path,
+        )
 
     def test_one_process_names_its_own_checkpoint(self):
         assert bug_fixes.one_name_a_node("a.pth", {"single_spec": True}) == "a.pth"

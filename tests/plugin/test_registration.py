@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 import textwrap
+import threading
+import types
 
 import fresh
 import pytest
@@ -19,6 +22,7 @@ from recbole.utils import get_model, get_trainer, init_seed
 import recbole_universal
 from recbole_universal import UniversalMLP
 from recbole_universal.plugin import config_hooks, registration
+from recbole_universal.plugin.swapped import swapped
 
 
 def python(code: str, *arguments: str, **settings) -> subprocess.CompletedProcess:
@@ -264,3 +268,43 @@ def test_public_names():
     with pytest.raises(AttributeError, match="has no attribute 'unheard_of'"):
         recbole_universal.unheard_of  # noqa: B018
     assert get_trainer(None, "UniversalMLP").__name__ == "UniversalMLPTrainer"
+
+
+def test_a_function_that_a_release_lacks_is_named(monkeypatch):
+    monkeypatch.setitem(registration.HOOKS, "recbole.data.utils", ("dataset_hooks", ("make_dataset",)))
+    with pytest.raises(ImportError, match=r"\[recbole.data.utils\] has no make_dataset. Install recbole>=1.2,<1.3"):
+        registration._hook(sys.modules["recbole.data.utils"])
+
+
+def test_a_config_of_texts_is_pickled_as_recbole_pickles_it(tiny):
+    given = {**tiny, "universal_features": "['activity']"}
+    config = Config("BPR", "tiny", config_dict=given)
+    assert config["universal_features"] == ["activity"] and type(given["universal_features"]) in (str, list)
+    assert b"recbole_universal" not in pickle.dumps(config)
+
+
+def test_threads_replace_a_name_one_after_the_other():
+    module = types.ModuleType("module")
+    module.name = "stock"
+    entered, leave, seen = threading.Event(), threading.Event(), []
+
+    def first() -> None:
+        with swapped(module, "name", "first"):
+            entered.set()
+            leave.wait()
+
+    def second() -> None:
+        with swapped(module, "name", "second"):
+            seen.append(module.name)
+
+    threads = [threading.Thread(target=first), threading.Thread(target=second)]
+    threads[0].start()
+    entered.wait()
+    threads[1].start()
+    leave.set()
+    for thread in threads:
+        thread.join()
+    assert seen == ["second"] and module.name == "stock"
+    with swapped(module, "new", None):
+        assert module.new is None
+    assert not hasattr(module, "new")

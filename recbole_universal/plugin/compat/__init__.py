@@ -11,7 +11,7 @@ says so.
 (its edits), the upstream issues, and when it is needed.
 """
 
-from recbole_universal.plugin.compat.engine import PATCHES, applied, apply, on_import, ray_runtime_env
+from recbole_universal.plugin.compat.engine import PATCHES, applied, apply, install, on_import, ray_runtime_env
 from recbole_universal.plugin.compat.patch import Edit, Patch, PatchReport
 
-__all__ = ["PATCHES", "Edit", "Patch", "PatchReport", "applied", "apply", "on_import", "ray_runtime_env"]
+__all__ = ["PATCHES", "Edit", "Patch", "PatchReport", "applied", "apply", "install", "on_import", "ray_runtime_env"]

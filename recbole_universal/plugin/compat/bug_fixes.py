@@ -9,7 +9,7 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-from recbole_universal.plugin.compat.patch import STOCK, Edit, Patch
+from recbole_universal.plugin.compat.patch import Edit, Patch
 from recbole_universal.plugin.compat.versions import recbole_1_2_0
 
 _QUICK_START = "recbole.quick_start.quick_start"
@@ -88,17 +88,15 @@ def save_whole(state: Any, path: str, **options: Any) -> None:
 
 
 def run_recboles(rank: int, *args: Any) -> None:
-    """RecBole's ``run_recboles``, sent to a spawned process by reference, so that it imports the plugin there."""
+    """RecBole's ``run_recboles`` in a spawned process. The import of RecBole puts its function in this place."""
     importlib.import_module(_QUICK_START)
-    STOCK["run_recboles"](rank, *args)
+    globals()["run_recboles"](rank, *args)
 
 
-def objective_function(
-    config_dict: dict[str, Any] | None = None, config_file_list: list[str] | None = None, saved: bool = True
-) -> dict[str, Any]:
-    """RecBole's ``objective_function``, sent to ray's workers by reference, so that they import the plugin there."""
+def objective_function(*args: Any, **kwargs: Any) -> dict[str, Any]:
+    """RecBole's ``objective_function`` in a worker of ray, as :func:`run_recboles`."""
     importlib.import_module(_QUICK_START)
-    return STOCK["objective_function"](config_dict, config_file_list, saved)
+    return globals()["objective_function"](*args, **kwargs)
 
 
 def _cpu_group_edits() -> Iterable[Edit]:
@@ -253,12 +251,8 @@ PATCHES: tuple[Patch, ...] = (
     Patch(
         "child_processes",
         "Spawned processes and ray's workers start from stock RecBole, without these patches and without the plugin. "
-        "The functions that are sent to them are ours, which makes them import the plugin.",
+        "The functions that are sent to them are pickled as functions of this package, whose import brings both.",
         ("#1820",),
-        rebinds=tuple(
-            (module, function)
-            for function in (run_recboles, objective_function)
-            for module in (_QUICK_START, "recbole.quick_start")
-        ),
+        sent=((_QUICK_START, "run_recboles"), (_QUICK_START, "objective_function")),
     ),
 )

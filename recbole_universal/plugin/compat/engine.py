@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import sys
 import textwrap
@@ -9,11 +10,11 @@ import types
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from typing import Any
 
 from recbole_universal.plugin.compat import bug_fixes, library_patches
-from recbole_universal.plugin.compat.patch import STOCK, Edit, Patch, PatchReport
+from recbole_universal.plugin.compat.patch import Edit, Patch, PatchReport
 from recbole_universal.plugin.compat.versions import recbole_version
 
 #: All patches.
@@ -33,13 +34,30 @@ def apply() -> list[PatchReport]:
     Returns:
         One report per patch, as of now. :func:`applied` gives later ones.
     """
-    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder())
+    install(_Finder())
     for name in _modules():
-        module = sys.modules.get(name)
+        module = imported(name)
         if module is not None:
             _patch_module(module)
     return applied()
+
+
+def install(finder: Any) -> None:
+    """Put a finder first, in the place of one of the same class, also of another import of this package."""
+    kind = type(finder)
+
+    def is_same(other: Any) -> bool:
+        return (type(other).__module__, type(other).__qualname__) == (kind.__module__, kind.__qualname__)
+
+    sys.meta_path[:] = [finder, *(other for other in sys.meta_path if not is_same(other))]
+
+
+def imported(name: str) -> types.ModuleType | None:
+    """A module that is imported, or whose import by another thread ends now; ``None`` if it is not imported."""
+    module = sys.modules.get(name)
+    if module is not None and getattr(module.__spec__, "_initializing", False):
+        return importlib.import_module(name)  # it waits for the other thread
+    return module
 
 
 def applied() -> list[PatchReport]:
@@ -50,8 +68,9 @@ def applied() -> list[PatchReport]:
 def on_import(name: str, action: Callable[[types.ModuleType], None]) -> None:
     """Call ``action`` with a module of RecBole after each import of it, and now if it is imported already."""
     _actions.setdefault(name, []).append(action)
-    if name in sys.modules:
-        action(sys.modules[name])
+    module = imported(name)
+    if module is not None:
+        action(module)
 
 
 def ray_runtime_env() -> dict[str, Any]:
@@ -110,6 +129,9 @@ class _OtherLoader:
 
     def exec_module(self, module: types.ModuleType) -> None:
         self._loader.exec_module(module)
+        for patch in PATCHES:
+            if any(e.module == module.__name__ and not e.function for e in patch.edits) and _is_needed(patch):
+                _record(patch, module.__name__, False)
         _after_import(module)
 
 
@@ -121,7 +143,8 @@ class _Finder:
     ) -> ModuleSpec | None:
         if fullname not in _actions and fullname not in _modules():
             return None
-        spec = PathFinder.find_spec(fullname, path, target)
+        others = (finder for finder in sys.meta_path if finder is not self)
+        spec = next(filter(None, (finder.find_spec(fullname, path, target) for finder in others)), None)
         if spec is None or spec.loader is None:
             return spec
         is_source = type(spec.loader) is SourceFileLoader
@@ -140,7 +163,6 @@ def _patch_module(module: types.ModuleType) -> None:
     """Apply all patches of an imported module, once."""
     if module in _patched:
         return
-    _patched.add(module)
     name = module.__name__
     by_function: dict[str, list[tuple[Patch, Edit]]] = {}
     for patch in PATCHES:
@@ -152,17 +174,18 @@ def _patch_module(module: types.ModuleType) -> None:
     for function, edits in by_function.items():
         _edit_function(module, function, edits)
     for patch in PATCHES:
-        for _, ours in (pair for pair in patch.rebinds if pair[0] == name):
-            _rebind(patch, module, ours)
+        for _, function in (pair for pair in patch.sent if pair[0] == name):
+            _pickle_as_ours(patch, module, function)
+    _patched.add(module)
 
 
-def _rebind(patch: Patch, module: types.ModuleType, ours: Callable[..., Any]) -> None:
-    attribute = ours.__name__
-    current = getattr(module, attribute, None)
-    if current is not None and current is not ours:
-        STOCK.setdefault(attribute, current)
-        setattr(module, attribute, ours)
-    _record(patch, f"{module.__name__}.{attribute}", current is not None)
+def _pickle_as_ours(patch: Patch, module: types.ModuleType, name: str) -> None:
+    """Let a function of RecBole be pickled by the name of this package, in which it is from now on."""
+    function = getattr(module, name, None)
+    if function is not None:
+        function.__module__ = bug_fixes.__name__
+        setattr(bug_fixes, name, function)
+    _record(patch, f"{module.__name__}.{name}", function is not None)
 
 
 def _change(source: str, edits: Iterable[tuple[Patch, Edit]]) -> str:
@@ -211,14 +234,14 @@ def _report(patch: Patch) -> PatchReport:
     found = [what for what, was_there in done.items() if was_there]
     missing = [what for what, was_there in done.items() if not was_there]
     if found:
-        state = "applied"
+        state = "partly applied" if missing else "applied"
     elif missing:
         state = "not found"
     else:
         state = "not needed" if patch.name in _not_needed else "waiting"
     detail = ", ".join(found) + ("; not found: " + ", ".join(missing) if missing else "")
     rests_on = [f"{e.module}.{e.function}" if e.function else e.module for e in patch.edits]
-    rests_on += [f"{module}.{ours.__name__}" for module, ours in patch.rebinds]
+    rests_on += [f"{module}.{name}" for module, name in patch.sent]
     return PatchReport(
         patch.name, state, patch.fixes, tuple(dict.fromkeys(rests_on)), patch.upstream, detail.lstrip("; ")
     )

@@ -37,13 +37,6 @@ def _pandas_3() -> bool:
     return release("pandas") >= (3,)
 
 
-def _copy_on_write() -> bool:
-    import pandas as pd
-
-    # pandas 2 has it as an option, off by default; "warn" is not on.
-    return _pandas_3() or pd.options.mode.copy_on_write is True
-
-
 def _hyperopt_generator() -> bool:
     return release("hyperopt") >= (0, 2, 6)
 
@@ -197,8 +190,7 @@ PATCHES: tuple[Patch, ...] = (
         "Chained fillna(inplace=True) is lost without a word: float features keep NaN, missing tokens become the "
         "least int64, missing sequences end in an error.",
         (),
-        tuple(_fillna_edits()),
-        _copy_on_write,
+        tuple(_fillna_edits()),  # right with and without copy-on-write, an option that may be set at any time
     ),
     Patch(
         "hyperopt_generator",

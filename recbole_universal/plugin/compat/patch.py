@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,8 @@ class Patch:
         upstream: Issues of github.com/RUCAIBox/RecBole that report the fault.
         edits: The changes.
         needed: Whether the installed libraries need it. Asked when a module of the patch is imported.
-        rebinds: ``(module, function)`` pairs: the module's function of that name becomes this one.
+        sent: Full names of RecBole functions that are sent to other processes, as ``(module, name)``. They are pickled
+            as functions of this package.
     """
 
     name: str
@@ -43,11 +43,11 @@ class Patch:
     upstream: tuple[str, ...]
     edits: tuple[Edit, ...] = ()
     needed: Callable[[], bool] = lambda: True
-    rebinds: tuple[tuple[str, Callable[..., Any]], ...] = ()
+    sent: tuple[tuple[str, str], ...] = ()
 
     def modules(self) -> set[str]:
         """Full names of the RecBole modules that the patch changes."""
-        return {edit.module for edit in self.edits} | {module for module, _ in self.rebinds}
+        return {edit.module for edit in self.edits} | {module for module, _ in self.sent}
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,9 @@ class PatchReport:
 
     Attributes:
         name: The patch's name.
-        state: ``applied``; ``waiting`` (none of its modules is imported yet); ``not needed`` (with the installed
-            libraries); ``not found`` (this RecBole release has another text there, or its source cannot be read).
+        state: ``applied``; ``partly applied`` (some texts were not found); ``waiting`` (none of its modules is imported
+            yet); ``not needed`` (with the installed libraries); ``not found`` (this RecBole release has another text
+            there, or its source cannot be read).
         fixes: As :attr:`Patch.fixes`.
         rests_on: The RecBole functions it rests on.
         upstream: The upstream issues it answers.
@@ -70,7 +71,3 @@ class PatchReport:
     rests_on: tuple[str, ...]
     upstream: tuple[str, ...]
     detail: str
-
-
-#: RecBole's functions that a patch has replaced by functions of this package, by name.
-STOCK: dict[str, Callable[..., Any]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
@@ -11,8 +12,11 @@ def release(package: str) -> tuple[int, ...]:
     """Release number of an installed package, ``(2, 13, 0)``; empty if it is not installed."""
     try:
         return numbers(installed_version(package))
-    except PackageNotFoundError:
-        return ()
+    except PackageNotFoundError:  # a source tree on the path has no metadata, but may have a version
+        try:
+            return numbers(str(getattr(importlib.import_module(package), "__version__", "")))
+        except ImportError:
+            return ()
 
 
 def numbers(version: str) -> tuple[int, ...]:
