@@ -169,6 +169,26 @@ def test_it_waits_for_a_thread_that_imports_recbole():
     )
 
 
+def test_it_may_be_imported_amid_an_import_of_recbole():
+    python(
+        """
+        import builtins, sys
+        sys.argv = ["x"]
+        stock = builtins.__import__
+
+        def import_amid(name, *rest):
+            if name.startswith("recbole.data.interaction"):
+                builtins.__import__ = stock
+                import recbole_universal
+            return stock(name, *rest)
+
+        builtins.__import__ = import_amid
+        import recbole.data.utils
+        """
+        + textwrap.indent(HOOKED, " " * 8)
+    )
+
+
 def test_the_package_can_be_imported_again():
     python(
         """

@@ -40,8 +40,13 @@ def baseline_configs(config: Config) -> dict[str, Config]:
 def _baseline_config(name: str, config: Config) -> Config:
     try:
         model = get_model(name)
+        if not (isinstance(model, type) and issubclass(model, AbstractRecommender)):
+            raise ValueError(name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"universal_baselines: there is no model [{name}], or it cannot be imported.") from error
+        raise ValueError(
+            f"universal_baselines: there is no model [{name}], or it cannot be imported; give a list of names of "
+            "RecBole's models, e.g. ['Pop', 'ItemKNN']."
+        ) from error
     keys = _baseline_keys(config, model)
     try:
         with _no_arguments():

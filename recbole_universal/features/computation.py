@@ -110,6 +110,7 @@ class FeatureComputation:
             device=self.pipeline.device,
             show_progress=self.pipeline.show_progress,
         )
+        _check(family, features, graph)
         features = features.reindexed(user_rank, item_rank)
         self.seconds[family.name] = time.perf_counter() - start
         return features
@@ -190,6 +191,19 @@ def _ranks(order: NDArray[np.int64], degree: NDArray[np.int64]) -> NDArray[np.in
     connected = order[degree[order] > 0]
     ranks[connected] = np.arange(len(connected))
     return ranks
+
+
+def _check(family: FeatureFamily, features: FamilyFeatures, graph: InteractionGraph) -> None:
+    """Refuse tables that a family should not have computed, before a network meets them."""
+    for side, rows, dim in (("user", graph.n_users, family.user_dim), ("item", graph.n_items, family.item_dim)):
+        table = getattr(features, side)
+        if getattr(table, "shape", None) != (rows, dim):
+            raise ValueError(
+                f"{family.owner()}: compute must give [{rows}, {dim}] numbers of {side}s ({side}_dim is {dim}), and "
+                f"gives {list(np.shape(table))}"
+            )
+        if not np.isfinite(table).all():
+            raise ValueError(f"{family.owner()}: compute gives numbers of {side}s that are not finite")
 
 
 def _to_arrays(features: FamilyFeatures) -> dict[str, NDArray]:

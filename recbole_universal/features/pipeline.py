@@ -177,6 +177,14 @@ class FeaturePipeline:
         graph = InteractionGraph(matrix)
         if not isinstance(features, UniversalFeatures) or list(features) != list(self.families):
             raise ValueError(f"features: must be what this pipeline computed before, got {arguments.shown(features)}.")
+        if features.schema != self.schema:
+            raise ValueError("features: another pipeline computed them, with other arguments; use this one.")
+        sizes = tuple(len(getattr(next(iter(features.values())), side)) for side in ("user", "item"))
+        if graph.n_users < sizes[0] or graph.n_items < sizes[1]:
+            raise ValueError(
+                f"matrix: must have at least the users and items of before, {list(sizes)}, got "
+                f"[{graph.n_users}, {graph.n_items}]."
+            )
         families: dict[str, FamilyFeatures] = {}
         for name, family in self.families.items():
             updated = family.with_interactions(features[name], graph)

@@ -139,9 +139,10 @@ def _check_same_data(where: str, base: Any, dataset: Any) -> None:
     for field in (dataset.uid_field, dataset.iid_field):
         if not np.array_equal(base.field2id_token[field], dataset.field2id_token[field]):
             raise ValueError(
-                f"{where} was trained on other data: its {field} column has {base.num(field) - 1} ids, that of this "
-                f"run {dataset.num(field) - 1}, and they are not the same. Use the dataset and filters "
-                "(load_col, *_inter_num_interval, val_interval) of that model."
+                f"{where} was trained on other data: [{base.dataset_name}] with {base.num(field) - 1} ids in the "
+                f"column {field}. This run has [{dataset.dataset_name}] with {dataset.num(field) - 1} ids, which are "
+                "not the same. Leave out the dataset (--dataset) and its filters (load_col, *_inter_num_interval, "
+                "val_interval): they are taken from the checkpoint."
             )
     if (training_matrix(base) != training_matrix(dataset)).nnz:
         raise ValueError(

@@ -105,3 +105,28 @@ def test_an_incomplete_constructor_is_refused():
         register_family(type("Needs", (Doubled,), {"name": "needs", "__init__": needs_argument}))
     with pytest.raises(ValueError, match="differing: other"):
         register_family(type("Hides", (Doubled,), {"name": "hides", "__init__": hides_argument}))
+
+
+@pytest.mark.parametrize(
+    ("user", "message"),
+    [
+        (np.zeros((20, 5), dtype=np.float32), r"compute must give \[20, 4\] numbers of users .*gives \[20, 5\]"),
+        (np.zeros((7, 4), dtype=np.float32), r"gives \[7, 4\]"),
+        (np.zeros(20, dtype=np.float32), r"gives \[20\]"),
+        (None, r"gives \[\]"),
+        (np.full((20, 4), np.nan, dtype=np.float32), "numbers of users that are not finite"),
+    ],
+)
+def test_wrong_numbers_name_the_family(doubled, monkeypatch, user, message):
+    item = np.zeros((15, 4), dtype=np.float32)
+    monkeypatch.setattr(Doubled, "compute", lambda *_, **__: FamilyFeatures(user, item))
+    with pytest.raises(ValueError, match=f"'doubled': .*{message}"):
+        FeaturePipeline(["doubled"])(MATRIX)
+
+
+def test_features_of_other_arguments_are_not_updated():
+    features = FeaturePipeline(["activity"])(MATRIX)
+    with pytest.raises(ValueError, match="another pipeline computed them"):
+        FeaturePipeline(["activity"], {"activity": {"n_bins": 3}}).with_interactions(features, MATRIX)
+    with pytest.raises(ValueError, match=r"at least the users and items of before, \[20, 15\], got \[10, 15\]"):
+        FeaturePipeline(["activity"]).with_interactions(features, MATRIX[:10])

@@ -81,7 +81,7 @@ def test_module_runs_a_stock_script(tiny, small_config, tmp_path):
 
 def test_module_without_a_script_says_so(tmp_path):
     result = fresh.run("-m", "recbole_universal", "nowhere.py")
-    assert result.returncode == 1 and "there is no script [nowhere.py]" in result.stderr
+    assert result.returncode == 2 and "there is no script [nowhere.py]" in result.stderr
 
 
 def two_processes(keys: dict, tmp_path) -> str:

@@ -151,12 +151,12 @@ class Study:
                 figure.add_scatter(x=rows["decile"], y=rows["value"], name=name, mode="lines+markers")
             figure.update_xaxes(title="decile")
             figures.append(figure)
-        deciles = deciles.sort_values(["by", "decile"], ascending=[False, True], kind="stable").astype({"decile": str})
-        wide = deciles.pivot_table(index=["by", "decile"], columns="model", values="value", sort=False)
+        wide = deciles.pivot_table(index=["by", "decile"], columns="model", values="value", sort=False).reset_index()
+        wide = wide.sort_values(["by", "decile"], ascending=[False, True]).astype({"decile": str})
         return Section(
             "Is it just MostPop?",
             text,
-            {"Similarity to MostPop": table, "By decile": wide.reset_index().rename_axis(None, axis=1)},
+            {"Similarity to MostPop": table, "By decile": wide.rename_axis(None, axis=1)},
             figures,
         )
 

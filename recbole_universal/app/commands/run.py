@@ -33,7 +33,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--model",
         "-m",
-        help="any RecBole model, or UniversalMLP (default: UniversalMLP, unless a config file names one)",
+        help="UniversalMLP, UniversalInterpolation or any RecBole model (default: UniversalMLP, unless a config file "
+        "names one)",
     )
     add("--dataset", "-d", help="a dataset in data_path (default: ml-100k, which RecBole ships)")
     config_keys.add_config_files(parser)
@@ -52,6 +53,7 @@ def run(options: argparse.Namespace, words: list[str]) -> int:
 
 def _run(options: argparse.Namespace, files: list[str] | None) -> None:
     import logging
+    import sys
 
     from recbole.config import Config
 
@@ -61,10 +63,15 @@ def _run(options: argparse.Namespace, files: list[str] | None) -> None:
     from recbole_universal.app.results_table import table
     from recbole_universal.plugin.recbole_keys import check_run
 
+    for name in ("model", "dataset"):
+        if getattr(options, name) == "":
+            raise ValueError(f"--{name}: is empty; give a name, or leave the option out.")
     distributed = _distributed(options)
     named = checks.keys_in_files(files)
     model = options.model or (None if "model" in named else "UniversalMLP")
-    dataset = options.dataset or (None if "dataset" in named else "ml-100k")
+    named |= {word.partition("=")[0].removeprefix("--") for word in sys.argv[1:]}
+    comes_with_a_checkpoint = "base_checkpoint" in named
+    dataset = options.dataset or (None if comes_with_a_checkpoint or "dataset" in named else "ml-100k")
     checks.check_names(model, dataset)
     checks.check_processes(distributed)
     config = Config(model, dataset, files)

@@ -33,14 +33,15 @@ def run(program: str, words: list[str], commands: Iterable[str]) -> int:
         commands: Names of the commands, for messages.
 
     Returns:
-        The exit status.
+        The exit status, 2 if there is no such script.
 
     Raises:
-        SystemExit: If there is no such script, or RecBole cannot use a file.
+        SystemExit: If RecBole cannot use a file.
     """
     script = Path(words[0])
     if not script.is_file():
-        raise SystemExit(f"{program}: {_missing(script, list(commands))}")
+        print(f"{program}: {_missing(script, list(commands))}", file=sys.stderr)
+        return 2
     sys.argv = words
     sys.path[0] = str(script.resolve().parent)
     default_signals()  # the script decides from here on

@@ -25,6 +25,8 @@ _done: dict[str, dict[str, bool]] = {}
 _not_needed: set[str] = set()
 # Further actions after the import of a module, by its full name.
 _actions: dict[str, list[Callable[[types.ModuleType], None]]] = {}
+# Modules whose import had begun without us.
+_pending: set[str] = set()
 _patched: weakref.WeakSet[types.ModuleType] = weakref.WeakSet()
 
 
@@ -53,11 +55,22 @@ def install(finder: Any) -> None:
 
 
 def imported(name: str) -> types.ModuleType | None:
-    """A module that is imported, or whose import by another thread ends now; ``None`` if it is not imported."""
+    """A module whose import has ended; ``None`` if it is not imported.
+
+    It waits for another thread that imports the module. A module that this thread is importing gets its patches and
+    hooks when the next module of RecBole is imported.
+    """
     module = sys.modules.get(name)
-    if module is not None and getattr(module.__spec__, "_initializing", False):
-        return importlib.import_module(name)  # it waits for the other thread
+    if module is not None and _is_initializing(module):
+        module = importlib.import_module(name)  # it waits for the other thread
+        if _is_initializing(module):
+            _pending.add(name)
+            return None
     return module
+
+
+def _is_initializing(module: types.ModuleType) -> bool:
+    return bool(getattr(module.__spec__, "_initializing", False))
 
 
 def applied() -> list[PatchReport]:
@@ -141,6 +154,9 @@ class _Finder:
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
     ) -> ModuleSpec | None:
+        for name in [name for name in _pending if not _is_initializing(sys.modules[name])]:
+            _pending.discard(name)
+            _after_import(sys.modules[name])
         if fullname not in _actions and fullname not in _modules():
             return None
         others = (finder for finder in sys.meta_path if finder is not self)
