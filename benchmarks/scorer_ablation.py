@@ -1,11 +1,9 @@
 """Which graph scorers the model needs: each subset of the scorers is a method of its own.
 
-    python benchmarks/scorer_ablation.py --data-path DATA --scores OUT/scores --output OUT/scorer_ablation.jsonl --collect
-    python benchmarks/scorer_ablation.py --scores OUT/scores --output OUT/scorer_ablation.jsonl
-    python benchmarks/scorer_ablation.py --output OUT/scorer_ablation.jsonl --builds OUT/scorer_build.jsonl --report PAGE
+    make DATA=DATA OUT=OUT scorer-ablation
 
-The first command stores the scores of held-out users by all scorers. The second trains and evaluates networks on what
-each subset makes of the stored scores. Both skip what is there. docs/ablation.md says how the figures are measured.
+With --collect the script stores the scores of held-out users by all scorers. Then it trains and evaluates networks on
+what each subset makes of the stored scores. Both skip what is there. docs/ablation.md says how the figures are made.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from ablation import KINDS, PAIR, trained
 from harness import DOMAINS, Results, parse, parser_with, read_results
 from numpy.typing import NDArray
 from pretrain import FOLDS, SETTINGS
-from report import fill, markdown, table_of
+from report import cell, fill, markdown
 from scorer_build import compact, interactions, remaining_share
 from torch.nn.functional import pad
 
@@ -173,30 +171,21 @@ def tables_of(results: pd.DataFrame, builds: list[dict]) -> dict[str, str]:
     gain = results.pivot_table(index=["subset", "seed"], columns="dataset", values="ndcg")
     ratio = gain / gain.loc["all 16"].mean()
     by_subset = ratio.groupby("subset").mean()
-    rows = (
-        by_subset.mean(axis=1)
-        .to_frame("ratio")
-        .assign(
-            error=by_subset.sem(axis=1),
-            lowest=[f"{row.min():.3f} ({row.idxmin()})" for _, row in by_subset.iterrows()],
-            runs=ratio.groupby("subset").size(),
-            number=[len(SUBSETS[subset]) for subset in by_subset.index],
-            build=[
-                f"{1 / remaining_share(SUBSETS[subset], builds):.1f}x" if builds else "-" for subset in by_subset.index
-            ],
-        )
-    )
-    rows = rows.join(results.groupby("subset")[["recall", "candidates"]].mean())
-    rows = rows.reindex([subset for subset in SUBSETS if subset in rows.index]).reset_index()
-    form = {"scorers": ("subset", ""), "number": ("number", "d"), "runs": ("runs", "d"), "ratio": ("ratio", ".4f")}
-    form |= {"standard error": ("error", ".4f"), "lowest": ("lowest", ""), "recall": ("recall", ".3f")}
-    form |= {"candidates": ("candidates", ".0f"), "build": ("build", "")}
-    means = ratio.mean(axis=1)
-    variance = means.groupby("subset").var()
-    noise = [["all 16", f"{variance['all 16'] ** 0.5:.4f}", ", ".join(f"{value:.4f}" for value in means["all 16"])]]
-    noise.append(["other subsets with several runs, pooled", f"{variance.drop('all 16').mean() ** 0.5:.4f}", "-"])
-    head = ["scorers", "standard deviation of the mean ratio", "mean ratio by seed"]
-    return {"scorers": table_of(rows.to_dict("records"), form), "seed noise": markdown(head, noise)}
+    parts = results.groupby("subset")[["recall", "candidates"]].mean()
+    n_runs, rows = ratio.groupby("subset").size(), []
+    for subset, values in by_subset.reindex([name for name in SUBSETS if name in by_subset.index]).iterrows():
+        names, lowest = SUBSETS[str(subset)], f"{values.min():.3f} ({values.idxmin()})"
+        recall, n_candidates = f"{parts['recall'][subset]:.3f}", f"{parts['candidates'][subset]:.0f}"
+        build = f"{1 / remaining_share(names, builds):.1f}x" if builds else "-"
+        counts, means = (str(len(names)), str(n_runs[subset])), (cell(values.mean()), cell(values.sem()))
+        rows.append([str(subset), *counts, *means, lowest, recall, n_candidates, build])
+    head = ["scorers", "number", "runs", "ratio", "standard error", "lowest", "recall", "candidates", "build"]
+    means, variance = ratio.mean(axis=1), ratio.mean(axis=1).groupby("subset").var()
+    pooled = cell(variance.drop("all 16").mean() ** 0.5)
+    noise = [["all 16", cell(variance["all 16"] ** 0.5), ", ".join(map(cell, means["all 16"]))]]
+    noise.append(["other subsets with several runs, pooled", pooled, "-"])
+    noise_head = ["scorers", "standard deviation of the mean ratio", "mean ratio by seed"]
+    return {"scorers": markdown(head, rows), "seed noise": markdown(noise_head, noise)}
 
 
 def main() -> None:
