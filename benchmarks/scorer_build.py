@@ -1,177 +1,161 @@
-"""What the build of the graph scorers costs, by parts, and ways to invert for the regressions.
+"""What the build of the graph scorers costs by parts, and ways to invert for the regressions.
 
-    OMP_NUM_THREADS=1 python benchmarks/scorer_build.py --data-path DATA --output OUT/build.jsonl
-    OMP_NUM_THREADS=1 python benchmarks/scorer_build.py --inversions --output OUT/build.jsonl
+    make DATA=DATA OUT=OUT scorer-build
 
-A build is what the family ``proximity`` computes for a dataset: scorers of a support part, the self-check by them, and
-the scorers of all interactions. Seconds are those of the processor, of all threads together. A part that calls another
-part counts its remaining seconds alone.
+A build is what the family ``proximity`` computes for a dataset. Seconds are those of the processor, on one thread.
 """
 
 from __future__ import annotations
 
-import argparse
-import logging
-import sys
+import cProfile
+import pstats
 import time
-from collections import defaultdict
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import scipy.sparse as sp
 import torch
+from ablation import KINDS
+from harness import Results, Split, parse, parser_with
+from report import cell, fill, markdown
 
-import recbole_universal  # noqa: F401  patches RecBole, so it comes before any import of it
-
-# isort: split
-from results import add_result
-from scorer_ablation import interactions
-
-from recbole_universal.features.proximity import ProximityFeatures, ProximityPairs
-from recbole_universal.graph import InteractionGraph, scorers
+from recbole_universal.features.proximity import ProximityFeatures
+from recbole_universal.graph import SCORERS, InteractionGraph
 from recbole_universal.graph.scorers import GraphScorers
 
-#: Functions that are timed, by the part of the build that they are.
-PARTS = {
-    "neighbors": (scorers, "nearest_neighbors"),
-    "singular vectors": (scorers, "singular_vectors"),
-    "regressions": (scorers, "ridge_weights"),
-    "scores of the check users": (GraphScorers, "scores"),
-    "candidates and columns of the check users": (ProximityPairs, "candidates"),
-}
+#: Parts of a build, and kinds of the scores of a user, by the function that computes them.
+PARTS = {"neighbors": "nearest_neighbors", "singular vectors": "singular_vectors", "regressions": "ridge_weights"}
+KINDS_OF_SCORES = {"neighbors": "_put_neighbors", "filters": "_put_passes", "regressions": "_put_regressions"}
+SCORES, LISTS, USERS = "scores of the check users", "candidates and columns of the check users", "scores of 200 users: "
 
 
-class Stopwatch:
-    """Seconds of the processor by part; a part within another one stops the outer one's watch."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = defaultdict(float)
-        self._running = ["rest"]
-        self._since = time.process_time()
-
-    def switch(self, running: list[str]) -> None:
-        """Count what passed for the part that ran, and go on with another one."""
-        now = time.process_time()
-        self.seconds[self._running[-1]] += now - self._since
-        self._running, self._since = running, now
-
-    def timed(self, part: str, function):
-        """The function, timed as a part; it must be called by one thread at a time."""
-
-        def call(*arguments, **keys):
-            self.switch([*self._running, part])
-            try:
-                return function(*arguments, **keys)
-            finally:
-                self.switch(self._running[:-1])
-
-        return call
+def compact(matrix: sp.csr_matrix) -> tuple[sp.csr_matrix, np.ndarray, np.ndarray]:
+    """A matrix without its empty rows and columns, and the indices of the other rows and columns."""
+    rows = np.flatnonzero(np.diff(matrix.indptr))
+    columns = np.flatnonzero(np.bincount(matrix.indices, minlength=matrix.shape[1]))
+    return matrix[rows][:, columns].tocsr(), rows, columns
 
 
-def profile(matrix: sp.csr_matrix) -> dict[str, float]:
-    """Seconds of each part of a build."""
-    watch = Stopwatch()
-    with ExitStack() as stack:
-        # Blocks of users run in turn, so that seconds of scores and of columns can be told apart.
-        stack.enter_context(
-            patch("recbole_universal.features.proximity.in_torch_threads", lambda f, parts: [f(part) for part in parts])
-        )
-        for part, (owner, name) in PARTS.items():
-            stack.enter_context(patch.object(owner, name, watch.timed(part, getattr(owner, name))))
-        graph = InteractionGraph(matrix)
-        watch.switch(["rest"])
-        watch.seconds.clear()
-        ProximityFeatures().compute(graph, seed=2020)
-    watch.switch(["rest"])
-    return {part: round(seconds, 2) for part, seconds in watch.seconds.items()}
+def interactions(name: str, data_path: str) -> sp.csr_matrix:
+    """The training interactions of the 5-core of a dataset, csr without empty rows and columns."""
+    return compact(Split(name, data_path, seed=2020, max_users=0).train)[0]
 
 
-def scorer_seconds(matrix: sp.csr_matrix, n_users: int = 200) -> dict[str, float]:
-    """Seconds of each kind of scores for some users."""
-    model = GraphScorers(matrix)
-    users = torch.arange(min(n_users, model.n_users))
-    watch = Stopwatch()
-    names = {"_put_neighbors": "neighbors", "_put_passes": "filters", "_put_regressions": "regressions"}
-    with ExitStack() as stack:
-        for name, part in names.items():
-            stack.enter_context(patch.object(GraphScorers, name, watch.timed(part, getattr(GraphScorers, name))))
-        for part in users.split(model.block_users):
-            model.scores(part)
-    watch.switch(["rest"])
-    watch.seconds["paths"] = watch.seconds.pop("rest")
-    return {part: round(seconds, 3) for part, seconds in watch.seconds.items()}
+def profiled(function: Callable[[], object]) -> dict[tuple[str, str], dict]:
+    """Processor seconds by module and function, each by the caller's module and function, and "all" of them."""
+    profiler = cProfile.Profile(time.process_time)
+    profiler.runcall(function)
+    seconds: dict[tuple[str, str], dict] = {}
+    for (file, _, name), (*_, total, callers) in pstats.Stats(profiler).stats.items():  # type: ignore[attr-defined]
+        by_caller = {(Path(file).stem, name): values[3] for (file, _, name), values in callers.items()}
+        seconds[Path(file).stem, name] = {"all": total, **by_caller}
+    return seconds
 
 
-def inversions(n_users: int, n_items: int, penalties=(1.0, 3.0, 10.0)) -> dict[str, float]:
-    """Seconds of ways to the inverses of a Gram matrix under several penalties."""
+def build_seconds(matrix: sp.csr_matrix) -> dict[str, float]:
+    """Seconds of each part of a build, and of each kind of scores for 200 users."""
+    graph, scorers = InteractionGraph(matrix), GraphScorers(matrix)
+    seconds = profiled(lambda: ProximityFeatures().compute(graph, seed=2020))
+    parts = {part: seconds["item_models", name]["all"] for part, name in PARTS.items()}
+    parts[SCORES] = seconds["scorers", "scores"]["all"]
+    in_lists = seconds["scorers", "scores"]["candidates", "scores"]
+    parts[LISTS] = seconds["proximity_pairs", "candidates"]["all"] - in_lists
+    total = seconds["proximity", "compute"]["all"]
+    blocks = torch.arange(min(200, scorers.n_users)).split(scorers.block_users)
+    seconds = profiled(lambda: [scorers.scores(users).shape for users in blocks])
+    kinds = {USERS + kind: seconds["scorers", name]["all"] for kind, name in KINDS_OF_SCORES.items()}
+    kinds[USERS + "paths"] = seconds["scorers", "scores"]["all"] - sum(kinds.values())
+    every = {"rest": total - sum(parts.values()), **parts, "all": total, **kinds}
+    return {name: round(value, 3) for name, value in every.items()}
+
+
+def inversion_seconds(n_users: int, n_items: int, penalties: tuple[float, ...] = (1.0, 3.0, 10.0)) -> dict[str, float]:
+    """Seconds of ways to the inverses of a Gram matrix under several penalties, and their errors."""
     matrix = sp.random(n_users, n_items, density=0.01, format="csr", dtype=np.float32, random_state=0)
     matrix.data[:] = 1.0
-    gram = torch.from_numpy((matrix.T @ matrix).toarray())
-    mean = float(gram.diagonal().mean())
-    eye = torch.eye(n_items)
-    seconds = {}
+    gram, seconds = torch.from_numpy((matrix.T @ matrix).toarray()), {}
+    penalty, *_ = strengths = [factor * float(gram.diagonal().mean()) for factor in penalties]
 
-    def clock(name: str, function):
+    def clock(name: str, function: Callable):
         start = time.process_time()
         result = function()
-        seconds[name] = round(time.process_time() - start, 2)
+        seconds[name] = time.process_time() - start
         return result
 
-    def inverse(system: torch.Tensor) -> torch.Tensor:
-        return torch.cholesky_inverse(torch.linalg.cholesky(system))
+    def inverse(gram: torch.Tensor) -> torch.Tensor:
+        return torch.cholesky_inverse(torch.linalg.cholesky(gram + penalty * torch.eye(len(gram))))
 
-    def from_spectrum(values: torch.Tensor, vectors: torch.Tensor) -> list[torch.Tensor]:
-        return [(vectors / (values + penalty * mean)) @ vectors.T for penalty in penalties]
-
-    exact = clock("one Cholesky inverse", lambda: inverse(gram + penalties[0] * mean * eye))
-    clock("one LU inverse", lambda: torch.linalg.inv(gram + penalties[0] * mean * eye))
+    exact = clock("one Cholesky inverse", lambda: inverse(gram))
+    clock("one LU inverse", lambda: torch.linalg.inv(gram + penalty * torch.eye(n_items)))
     values, vectors = clock("eigendecomposition", lambda: torch.linalg.eigh(gram))
-    by_spectrum = clock("three products from the eigendecomposition", lambda: from_spectrum(values, vectors))
-    error = float((by_spectrum[0] - exact).abs().max() / exact.abs().max())
-    seconds["three Cholesky inverses"] = round(3 * seconds["one Cholesky inverse"], 2)
-    seconds["eigendecomposition and three products"] = round(
-        seconds["eigendecomposition"] + seconds["three products from the eigendecomposition"], 2
-    )
+    products = "three products from the eigendecomposition"
+    inverses = clock(products, lambda: [(vectors / (values + strength)) @ vectors.T for strength in strengths])
+    seconds["three Cholesky inverses"] = 3 * seconds["one Cholesky inverse"]
+    seconds["eigendecomposition and three products"] = seconds["eigendecomposition"] + seconds[products]
+    error = float((inverses[0] - exact).abs().max() / exact.abs().max())
+    seconds["eigendecomposition: largest relative error"] = error
     if n_users < n_items:
-        clock("users' side: kernel", lambda: (matrix @ matrix.T).toarray())
-        kernel = torch.from_numpy((matrix @ matrix.T).toarray())
-        part = clock(
-            "users' side: one Cholesky inverse", lambda: inverse(kernel + penalties[0] * mean * torch.eye(n_users))
-        )
+        kernel = torch.from_numpy(clock("users' side: kernel", lambda: (matrix @ matrix.T).toarray()))
+        part = clock("users' side: one Cholesky inverse", lambda: inverse(kernel).numpy())
 
-        def diagonal() -> torch.Tensor:
-            products = np.asarray((matrix.multiply((part.numpy() @ matrix))).sum(axis=0)).ravel()
-            return (1 - torch.from_numpy(products)) / (penalties[0] * mean)
+        def diagonal() -> np.ndarray:
+            return (1 - np.asarray(matrix.multiply(part @ matrix).sum(axis=0)).ravel()) / penalty
 
-        found = clock("users' side: diagonal of the inverse", diagonal)
-        seconds["users' side: largest relative error"] = float(
-            ((found - exact.diagonal()) / exact.diagonal()).abs().max()
-        )
-    return seconds | {"eigendecomposition: largest relative error": error}
+        ratio = clock("users' side: diagonal of the inverse", diagonal) / exact.diagonal().numpy()
+        seconds["users' side: largest relative error"] = float(np.abs(ratio - 1).max())
+    return seconds
+
+
+def remaining_share(names: list[str], builds: list[dict]) -> float:
+    """Estimated seconds of a build with these scorers alone, divided by those with all; mean over the builds."""
+    kinds = {"neighbors": KINDS["neighbours"], "filters": KINDS["filters"], "regressions": KINDS["regressions"]}
+    kinds["paths"] = [name for name in SCORERS if not any(name in members for members in kinds.values())]
+    left = {kind: len(set(names) & set(members)) / len(members) for kind, members in kinds.items()}
+    left["filters"] = float(left["filters"] > 0)  # one decomposition serves all filters
+    shares = []
+    for build in builds:
+        scores = {kind: build[USERS + kind] for kind in kinds}
+        seconds = build["rest"] + build["neighbors"] * left["neighbors"] + build["singular vectors"] * left["filters"]
+        seconds += build["regressions"] * left["regressions"] + build[LISTS] * len(names) / len(SCORERS)
+        seconds += build[SCORES] * sum(scores[kind] * left[kind] for kind in kinds) / sum(scores.values())
+        shares.append(seconds / build["all"])
+    return float(np.mean(shares))
+
+
+def table_of_seconds(first: str, results: list[dict], form: str) -> str:
+    """Markdown with a column for each result; "" without a result."""
+    names = dict.fromkeys(name for result in results for name in result if name not in ("dataset", "size"))
+    head = [f"{one['dataset']} ({one['size']})" if "dataset" in one else one["size"] for one in results]
+    forms = {name: ".2f" if name.startswith(USERS) else form for name in names}
+    rows = [[name, *(cell(result.get(name), forms[name]) for result in results)] for name in names]
+    return markdown([first, *head], rows) if results else ""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-path", default="dataset/")
-    parser.add_argument("--datasets", nargs="*", default=["ml-100k", "lastfm-2k", "citeulike-a"])
-    parser.add_argument("--whole", action="store_true", help="all users and items, not those of the 5-core alone")
-    parser.add_argument("--inversions", action="store_true", help="time the inversions, build nothing")
-    parser.add_argument("--output", type=Path, required=True)
-    arguments = parser.parse_args()
-    sys.argv = sys.argv[:1]  # RecBole would read the rest as config
-    logging.disable(logging.WARNING)
+    datasets = ["ml-100k", "lastfm-2k", "citeulike-a"]
+    parser = parser_with(__doc__, "data-path", "datasets", "output", "report", datasets=datasets)
+    parser.add_argument("--inversions", action="store_true", help="time the inversions; build nothing")
+    arguments = parse(parser)
+    results = Results(arguments.output)
+    if arguments.report:
+        builds, timed = ([row for row in results.rows if ("dataset" in row) == built] for built in (True, False))
+        tables = {"build": table_of_seconds("part", builds, ".1f"), "inversions": table_of_seconds("way", timed, ".2g")}
+        fill(arguments.report, tables)
+        return
+    torch.set_num_threads(1)  # a profile is that of one thread
     if arguments.inversions:
         for n_users, n_items in ((2000, 1000), (6000, 3000), (1500, 3000), (12000, 6000)):
-            add_result(arguments.output, {"users": n_users, "items": n_items, **inversions(n_users, n_items)})
+            size = {"size": f"{n_users:,} x {n_items:,}"}
+            if not results.has(size):
+                results.add(size | inversion_seconds(n_users, n_items))
         return
     for name in arguments.datasets:
-        matrix = interactions(name, arguments.data_path, whole=arguments.whole)
-        size = {"users": matrix.shape[0], "items": matrix.shape[1], "interactions": matrix.nnz}
-        parts = profile(matrix)
-        result = {"dataset": name, "whole": arguments.whole, **size, "parts": parts, "scores": scorer_seconds(matrix)}
-        add_result(arguments.output, result)
+        if results.has({"dataset": name}):
+            continue
+        matrix = interactions(name, arguments.data_path)
+        size = f"{matrix.shape[0]:,} x {matrix.shape[1]:,}"
+        results.add({"dataset": name, "size": size, **build_seconds(matrix)})
 
 
 if __name__ == "__main__":
