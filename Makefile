@@ -14,7 +14,7 @@ UNFILTERED ?= yahoo-music-mgcnn frappe filmtrust msweb flixster-mgcnn lastfm-2k 
 	ml-latest-small amazon-digital-music yelp-hin coco-mooc citeulike-a delicious-tags
 # In an order in which each target has what it needs.
 TABLES = lodo in-domain ablation unseen robustness frozen unfiltered published seeds trained samples zero-shot \
-	wide-grids interpolation node2vec features speed
+	wide-grids interpolation node2vec features columns speed
 ZERO_SHOT = $(PYTHON) benchmarks/zero_shot.py --data-path $(DATA) --output $(OUT) --models $(OUT)/models.json
 
 .PHONY: help tables data models mutations reading site $(TABLES)
@@ -39,6 +39,10 @@ node2vec:
 
 features:
 	$(PYTHON) benchmarks/features.py --data-path $(DATA) --dataset yelp2018 --file yelp2018.train.inter
+
+columns:  # of FM and DeepFM
+	$(PYTHON) benchmarks/columns.py --data-path $(DATA) --output $(OUT)/columns.jsonl
+	$(PYTHON) benchmarks/columns.py --output $(OUT)/columns.jsonl --report docs/columns.md
 
 models:  # RecBole's own models on the installed stack; prints, and --report writes a table of docs/recbole_models.md
 	$(PYTHON) benchmarks/recbole_models.py
