@@ -14,7 +14,7 @@ UNFILTERED ?= yahoo-music-mgcnn frappe filmtrust msweb flixster-mgcnn lastfm-2k 
 	ml-latest-small amazon-digital-music yelp-hin coco-mooc citeulike-a delicious-tags
 # In an order in which each target has what it needs.
 TABLES = lodo in-domain ablation scorer-build scorer-ablation unseen robustness frozen unfiltered published seeds \
-	trained samples zero-shot wide-grids interpolation node2vec features speed
+	trained samples zero-shot wide-grids interpolation node2vec features columns speed
 ZERO_SHOT = $(PYTHON) benchmarks/zero_shot.py --data-path $(DATA) --output $(OUT) --models $(OUT)/models.json
 SCORER_ABLATION = $(PYTHON) benchmarks/scorer_ablation.py --output $(OUT)/scorer_ablation.jsonl
 
@@ -40,6 +40,10 @@ node2vec:
 
 features:
 	$(PYTHON) benchmarks/features.py --data-path $(DATA) --dataset yelp2018 --file yelp2018.train.inter
+
+columns:  # of FM and DeepFM
+	$(PYTHON) benchmarks/columns.py --data-path $(DATA) --output $(OUT)/columns.jsonl
+	$(PYTHON) benchmarks/columns.py --output $(OUT)/columns.jsonl --report docs/columns.md
 
 models:  # RecBole's own models on the installed stack; prints, and --report writes a table of docs/recbole_models.md
 	$(PYTHON) benchmarks/recbole_models.py

@@ -15,6 +15,7 @@ import scipy.sparse as sp
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
 import baselines
+import columns
 import data
 import harness
 import mutations
@@ -130,6 +131,24 @@ def test_other_seeds_are_compared_on_the_same_datasets_with_the_same_baselines()
     table = zero_shot_tables.seed_table(pd.DataFrame([*first, *({**row, "seed": 2021} for row in again)]))
     assert table.splitlines()[-1] == "| 2021 | 1 | 1.000 | 1.500 | 0.500 | 100% | a 1.000 | 0% |"
     assert zero_shot_tables.seed_table(pd.DataFrame(first)) == ""
+
+
+def test_differences_of_the_columns_are_paired_by_seed():
+    import pandas as pd
+
+    aucs = {"none": [0.5, 0.7, 0.6], "activity": [0.51, 0.71, 0.63]}
+    results = [
+        {"dataset": "a", "model": "FM", "columns": row, "seed": seed, "auc": auc, "logloss": 1 - auc, "date": "-"}
+        for row, values in aucs.items()
+        for seed, auc in reversed([*enumerate(values)])
+    ]
+    other = [{**result, "model": "DeepFM"} for result in results[:3]]  # without a row of columns
+    tables = columns.tables_of(pd.DataFrame([*results, *other]))
+    assert tables["gain"].splitlines()[2:] == [
+        "| a | FM | none | 3 | 0.6000 |  | 0.4000 |  |",
+        "| a | FM | activity | 3 | 0.6167 | +0.0167 ± 0.0067 | 0.3833 | -0.0167 ± 0.0067 |",
+        "| a | DeepFM | none | 3 | 0.6000 |  | 0.4000 |  |",
+    ]
 
 
 def save_ndcg(folder: Path, results: list[dict], values: dict[str, np.ndarray]) -> None:
