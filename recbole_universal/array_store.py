@@ -202,12 +202,25 @@ def read_arrays(path: Path, key: Mapping[str, Any]) -> tuple[dict[str, NDArray],
             header = file.metadata() or {}
             if header.get("key") != canonical_json(key):
                 raise ValueError("it belongs to other data or arguments")
-            arrays = {name: file.get_tensor(name) for name in file.keys()}
+            arrays = {name: _read_array(file, name) for name in file.keys()}
     except SafetensorError as error:
         raise ValueError(f"it is no safetensors file: {error}") from error
-    if header.get("checksum") != _checksum(header["key"], header.get("description", ""), arrays):
+    if "description" not in header:
+        raise ValueError("it has no description")
+    if header.get("checksum") != _checksum(header["key"], header["description"], arrays):
         raise ValueError("its checksum does not match")
-    return arrays, json.loads(header["description"])
+    try:
+        return arrays, json.loads(header["description"])
+    except RecursionError as error:
+        raise ValueError("its description is nested too deeply") from error
+
+
+def _read_array(file: safe_open, name: str) -> NDArray:
+    """An array of an open file. The header is not trusted: safetensors has types that NumPy lacks."""
+    dtype = file.get_slice(name).get_dtype()
+    if dtype not in _DTYPES.values():
+        raise ValueError(f"its array {name!r} has the type {dtype}, which no cache file has")
+    return file.get_tensor(name)
 
 
 def write_arrays(path: Path, key: Mapping[str, Any], arrays: Mapping[str, NDArray], description: Any = None) -> None:

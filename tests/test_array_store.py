@@ -154,6 +154,20 @@ def _larger_shape(path):
     path.write_bytes(path.read_bytes().replace(b'"shape":[2,3]', b'"shape":[9,9]'))
 
 
+def crafted(dtype: str = "U8", description: str | None = "null"):
+    """Write a file by hand with the right key and checksum, of one array of a type; ``None``: no description."""
+
+    def write(path):
+        metadata = {"key": canonical_json(KEY)} | ({} if description is None else {"description": description})
+        checksum = array_store._checksum(metadata["key"], description or "", {"a": np.zeros(2, dtype=np.uint8)})
+        array = {"dtype": dtype, "shape": [1 if dtype == "BF16" else 2], "data_offsets": [0, 2]}
+        header = json.dumps({"__metadata__": {**metadata, "checksum": checksum}, "a": array}).encode()
+        header += b" " * (-len(header) % 8)
+        path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0\0")
+
+    return write
+
+
 DAMAGES = {
     "empty": lambda path: path.write_bytes(b""),
     "text": lambda path: path.write_text("not ours"),
@@ -176,6 +190,10 @@ DAMAGES = {
     "pickle in an array": other_header(
         lambda header, arrays: arrays.update(user=np.frombuffer(pickle.dumps(Bomb()), dtype=np.uint8))
     ),
+    "bfloat16": crafted("BF16"),
+    "float8": crafted("F8_E4M3"),
+    "no description, right checksum": crafted(description=None),
+    "deep description": crafted(description="[" * 10**5),
     **{f"bit at {place}": flipped(place) for place in (0.0, 0.002, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)},
 }
 
