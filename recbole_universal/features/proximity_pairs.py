@@ -34,6 +34,9 @@ class ProximityPairs(PairFeatures):
         user_index: index in the scorers of each user id, -1 without interactions, int64 [n_users].
         item_index: the same for items, int64 [n_items].
         check: the self-check that measured the scorer weights; ``None`` if no interaction could be held out.
+
+    Attributes:
+        origin: an object that all updates of the same features share.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class ProximityPairs(PairFeatures):
         self.item_index = np.arange(scorers.n_items) if item_index is None else item_index
         self.n_users, self.n_items = len(self.user_index), len(self.item_index)
         self.dim = n_columns()
+        self.origin = object()
         self._generator = CandidateGenerator(scorers, top_k)
         self._columns = ProximityColumns(scorers, scorer_weights)
         known = np.flatnonzero(self.item_index >= 0)
@@ -226,7 +230,9 @@ class ProximityPairs(PairFeatures):
     def _with(
         self, scorers: GraphScorers, user_index: NDArray[np.int64], item_index: NDArray[np.int64]
     ) -> ProximityPairs:
-        return ProximityPairs(scorers, self.scorer_weights, self.top_k, user_index, item_index, self.check)
+        other = ProximityPairs(scorers, self.scorer_weights, self.top_k, user_index, item_index, self.check)
+        other.origin = self.origin
+        return other
 
 
 def _grown(index: NDArray[np.int64], degree: NDArray[np.int64], n_known: int) -> NDArray[np.int64]:
