@@ -72,7 +72,7 @@ def test_a_config_that_was_changed_afterwards_is_read_again(tiny, small_config):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (3, "must be a list of families .*, got 3"),
+        (3, "must be a list of families, .*got 3"),
         ({"activity": 1}, "must be a list"),
         (["activity", None], "must be a list"),
         ("activty", r"no family 'activty'; did you mean activity"),
