@@ -20,7 +20,7 @@ from recbole.data import create_dataset
 from recbole.utils import init_seed
 
 from recbole_universal.files import write_text
-from recbole_universal.metrics import ndcg
+from recbole_universal.metrics import ndcg, recall
 from recbole_universal.plugin.dataset import training_matrix
 
 #: A function from user indices to float32 scores [n, n_items].
@@ -130,7 +130,7 @@ class Split:
             n_relevant = np.diff(target.indptr)[group]
             for k in (10, 20):
                 metrics.setdefault(f"ndcg@{k}", []).append(ndcg(hits[:, :k], n_relevant))
-                metrics.setdefault(f"recall@{k}", []).append(hits[:, :k].sum(axis=1) / n_relevant)
+                metrics.setdefault(f"recall@{k}", []).append(recall(hits[:, :k], n_relevant))
         return {name: np.concatenate(values) for name, values in metrics.items()}
 
     def ndcg_of_lists(self, users: np.ndarray, items: np.ndarray) -> float:
