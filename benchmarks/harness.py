@@ -20,7 +20,7 @@ from recbole.data import create_dataset
 from recbole.utils import init_seed
 
 from recbole_universal.files import write_text
-from recbole_universal.metrics import ndcg
+from recbole_universal.metrics import ndcg, recall
 from recbole_universal.plugin.dataset import training_matrix
 
 #: A function from user indices to float32 scores [n, n_items].
@@ -130,7 +130,7 @@ class Split:
             n_relevant = np.diff(target.indptr)[group]
             for k in (10, 20):
                 metrics.setdefault(f"ndcg@{k}", []).append(ndcg(hits[:, :k], n_relevant))
-                metrics.setdefault(f"recall@{k}", []).append(hits[:, :k].sum(axis=1) / n_relevant)
+                metrics.setdefault(f"recall@{k}", []).append(recall(hits[:, :k], n_relevant))
         return {name: np.concatenate(values) for name, values in metrics.items()}
 
     def ndcg_of_lists(self, users: np.ndarray, items: np.ndarray) -> float:
@@ -168,11 +168,12 @@ class PublishedSplit(Split):
 
 def sample_users(name: str, data_path: str, n_users: int) -> str:
     """Copy a dataset with some of its users, drawn once; returns the ``data_path`` of the copy."""
-    source = hashlib.sha256(str(Path(data_path).resolve()).encode()).hexdigest()[:8]
-    folder = Path(tempfile.gettempdir()) / f"recbole_universal_{source}_{n_users}_users"
-    file = folder / name / f"{name}.inter"
+    source = Path(data_path) / name / f"{name}.inter"
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
+    folder = Path(tempfile.gettempdir()) / f"recbole_universal_{digest}_{n_users}_users"
+    file = folder / name / source.name
     if not file.is_file():
-        rows = pd.read_csv(Path(data_path) / name / file.name, sep="\t", dtype=str)
+        rows = pd.read_csv(source, sep="\t", dtype=str)
         users = np.sort(rows["user_id:token"].unique())
         drawn = np.random.default_rng(0).permutation(users)[:n_users]
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -181,16 +182,24 @@ def sample_users(name: str, data_path: str, n_users: int) -> str:
 
 
 def read_results(file: Path) -> list[dict]:
-    """The results in a file, one JSON object a line; none if there is no file."""
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
+    """The results in a file, one JSON object a line; none if there is no file.
+
+    A killed run may leave half a last line. It is left out with a message.
+    """
+    *lines, rest = file.read_text(encoding="utf-8").split("\n") if file.is_file() else [""]
+    if rest:
+        print(f"{file}: the last line is incomplete and is dropped: {rest[:80]}", file=sys.stderr)
+    return [json.loads(line) for line in lines]
 
 
 def add_result(file: Path, result: dict) -> None:
-    """Append a result to a file and print it."""
+    """Append a result to a file, in place of half a last line, and print it."""
     line = json.dumps(result, default=str)
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a", encoding="utf-8") as stream:
-        stream.write(line + "\n")
+    with file.open("a+b") as stream:
+        stream.seek(0)
+        stream.truncate(stream.read().rfind(b"\n") + 1)
+        stream.write(line.encode() + b"\n")
     print(line, flush=True)
 
 
@@ -207,6 +216,25 @@ class Results:
     def has(self, setting: dict) -> bool:
         """Whether a result has all these values."""
         return any(setting.items() <= row.items() for row in self.rows)
+
+    def check_weights(self, setting: dict, weights: str) -> None:
+        """Check that the results with these values were measured with a model of these weights.
+
+        Args:
+            setting: values that identify the results.
+            weights: digest of the weights file, the value of ``weights`` in a result. Older results have none.
+
+        Raises:
+            ValueError: if a result was measured with other weights.
+        """
+        for row in self.rows:
+            if setting.items() <= row.items() and row.get("weights") != weights:
+                if "weights" in row:
+                    raise ValueError(
+                        f"{self.file}: {setting} was measured with a model of the weights {row['weights']}; the model "
+                        f"has the weights {weights} now. Remove the old lines, or name another --output."
+                    )
+                print(f"{self.file}: {setting} does not say which weights it was measured with.", file=sys.stderr)
 
     def add(self, row: dict) -> None:
         """Append a result to the file and to ``rows``."""

@@ -21,6 +21,7 @@ from models import TRAINED, fast_result, trained_result, zero_shot_result
 from zero_shot_tables import write_page
 from zero_shot_values import ndcg_file
 
+from recbole_universal.checkpoint import model_folder
 from recbole_universal.files import atomic_write
 
 
@@ -29,15 +30,27 @@ def checkpoint_file(output: Path, dataset: str, model: str, seed: int) -> Path:
     return output / "bases" / f"{dataset}-{model}-{seed}.pth"
 
 
-def result_of(split: Split, row: str, pretrained: dict, arguments: argparse.Namespace) -> dict:
+def pretrained_model(row: str, dataset: str, pretrained: dict) -> str:
+    """Name or folder of the pre-trained model whose weights a row reads; empty if it reads none."""
+    if row in (*BASELINES, *TRAINED, "in-domain", "zero-shot, fast"):
+        return ""
+    # Fine-tuning starts from the frozen model that it is compared with.
+    shipped = "universal-paper" if "paper" in row else "universal-base"
+    return pretrained.get("zero-shot" if row == "fine-tuned" else row, {}).get(dataset, shipped)
+
+
+def weights_digest(model: str) -> str:
+    """Start of the SHA-256 of a model's weights file."""
+    described = json.loads((model_folder(model) / "model.json").read_text(encoding="utf-8"))
+    return described["weights"]["sha256"][:12]
+
+
+def result_of(split: Split, row: str, model: str, arguments: argparse.Namespace) -> dict:
     """Test metrics of one row."""
     if row in BASELINES:
         return baseline_result(split, row)
     if row == "zero-shot, fast":
         return fast_result(split)
-    # Fine-tuning starts from the frozen model that it is compared with.
-    shipped = "universal-paper" if "paper" in row else "universal-base"
-    model = pretrained.get("zero-shot" if row == "fine-tuned" else row, {}).get(split.name, shipped)
     if row in (*TRAINED, "in-domain", "fine-tuned"):
         file = checkpoint_file(arguments.output, split.label, row, arguments.seed)
         return trained_result(split, row, model, arguments.rates, file)
@@ -72,13 +85,18 @@ def run(arguments: argparse.Namespace) -> None:
     for dataset in arguments.datasets:
         label = label_of(dataset, arguments)
         setting = {"dataset": label, "seed": arguments.seed, "max_users": arguments.max_users}
+        models = {row: pretrained_model(row, dataset, pretrained) for row in rows}
+        weights = {row: weights_digest(model) for row, model in models.items() if model}
+        for row, digest in weights.items():
+            results.check_weights({**setting, "row": row}, digest)
         missing = [row for row in rows if not results.has({**setting, "row": row})]
         if not missing:
             continue
         split = split_of(dataset, arguments)
         split.label = label
         for row in missing:
-            result = {**setting, "row": row, **result_of(split, row, pretrained, arguments)}
+            result = {**setting, "row": row, **result_of(split, row, models[row], arguments)}
+            result |= {"weights": weights[row]} if row in weights else {}
             if "ndcg_by_user" in result:  # missing of a baseline that is not affordable
                 file = ndcg_file(arguments.output, result)
                 file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Named arrays on disk: one safetensors file an entry, named by its key, with a checksum; imports no RecBole.
+"""A cache of named arrays on disk, one safetensors file for each key; imports no RecBole.
 
 The header of a file holds the key in clear text, a description, and a checksum. A truncated, damaged or foreign file
 is noticed, and its entry is computed again. Nothing in a file can be executed.
@@ -6,11 +6,13 @@ is noticed, and its entry is computed again. Nothing in a file can be executed.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
 import os
 import re
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -35,6 +37,11 @@ _DTYPES = {
 # Temporary files of killed processes: of version 0.1.0, and of atomic_write where files need a name.
 _TEMPORARY = re.compile(r"\.(.+-[0-9a-f]{32}-[a-z0-9_]{8}|recbole_universal-[0-9a-f]{16})\.tmp")
 _DAY = 24 * 60 * 60
+# Errors of a full disk or quota, and all errors of a folder in which no file can be written.
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FOLDER_ERRORS = _FULL | {errno.EROFS, errno.EACCES, errno.EPERM}
+# Limit on the bytes of the label in a file name. File systems allow 255 bytes a name, eCryptfs 143.
+_LABEL_BYTES = 80
 
 
 def canonical_json(value: Any) -> str:
@@ -56,15 +63,15 @@ class ArrayStore:
     """A folder of entries, each a group of named arrays under a key.
 
     Several processes may use one folder at the same time. A folder that cannot be written causes one warning, and the
-    program continues without storing. When an entry is stored and the entries of the same ``content`` exceed the limit,
-    the least recently used ones are removed. Temporary files older than a day are removed too.
+    program continues without storing. A single file that cannot be written causes a warning about this file. When an
+    entry is stored and the entries of the same namespace exceed the limit, the least recently used ones are removed.
+    On a full disk they are removed too, unless there is no limit. So are temporary files older than a day.
 
     Args:
         folder: the folder, created with the first entry; ``None`` stores nothing.
         config_key: configuration key that sets the folder, named in the warning.
-        limit_gb: size limit of all entries of this ``content``, in 10^9 bytes; ``None`` sets no limit.
-        content: what the entries hold, such as "features"; part of their file names. Stores of different content may
-            share a folder.
+        limit_gb: size limit of all entries of this namespace, in 10^9 bytes; ``None`` sets no limit.
+        namespace: part of the file names, such as "features". Stores of different namespaces may share a folder.
     """
 
     def __init__(
@@ -72,33 +79,33 @@ class ArrayStore:
         folder: str | os.PathLike[str] | None,
         config_key: str = "universal_cache_dir",
         limit_gb: float | None = DEFAULT_GB,
-        content: str = "features",
+        namespace: str = "features",
     ) -> None:
         self.folder = None if folder is None else Path(folder)
         self.config_key = config_key
         self.limit_gb = limit_gb
-        self.content = content
+        self.namespace = namespace
         # Version 0.1.0 wrote .npz files. They are not read any more, count for the limit and are removed in turn.
-        self._entry = re.compile(rf"[^.].*-[0-9a-f]{{32}}\.{re.escape(content)}\.(safetensors|npz)")
+        self._entry = re.compile(rf"[^.].*-[0-9a-f]{{32}}\.{re.escape(namespace)}\.(safetensors|npz)")
         self._writable = True
 
-    def path(self, kind: str, key: Mapping[str, Any]) -> Path:
-        """File of an entry, ``<kind>-<hash of the key>.<content>.safetensors``.
+    def path(self, label: str, key: Mapping[str, Any]) -> Path:
+        """File of an entry, ``<label>-<hash of the key>.<namespace>.safetensors``.
 
         Args:
-            kind: readable name of the content, with which the file name begins; unusual characters become ``_``.
+            label: readable start of the file name. Unusual characters become ``_``, and a long label is cut.
             key: everything that the arrays depend on, as JSON.
         """
         assert self.folder is not None
         digest = hashlib.sha256(canonical_json(key).encode()).hexdigest()
-        readable = re.sub(r"[^\w.-]", "_", kind)
-        return self.folder / f"{readable}-{digest[:32]}.{self.content}.safetensors"
+        readable = re.sub(r"[^\w.-]", "_", label).encode()[:_LABEL_BYTES].decode(errors="ignore")
+        return self.folder / f"{readable}-{digest[:32]}.{self.namespace}.safetensors"
 
-    def load(self, kind: str, key: Mapping[str, Any]) -> dict[str, NDArray] | None:
+    def load(self, label: str, key: Mapping[str, Any]) -> dict[str, NDArray] | None:
         """Arrays that are stored under a key; ``None`` if there are none, or, with a warning, if they are damaged."""
         if self.folder is None:
             return None
-        path = self.path(kind, key)
+        path = self.path(label, key)
         try:
             arrays, _ = read_arrays(path, key)
         except (FileNotFoundError, NotADirectoryError):
@@ -106,15 +113,15 @@ class ArrayStore:
         except (OSError, ValueError) as error:
             logger.warning("Cache file %s cannot be used (%s); its content is computed again.", path, error)
             return None
-        with suppress(OSError):  # eviction reads the time of last use, which some mount options do not record
+        with suppress(OSError):  # eviction needs the time of last use, which mounts with noatime do not record
             os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
         return arrays
 
-    def store(self, kind: str, key: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> None:
-        """Store arrays under a key; readers see the whole file or no file.
+    def store(self, label: str, key: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> None:
+        """Store arrays under a key. Another process reads the whole entry or none, never a partial one.
 
         Args:
-            kind: as in :meth:`path`.
+            label: as in :meth:`path`.
             key: as in :meth:`path`.
             arrays: arrays by name, of any numeric or boolean type and any shape.
 
@@ -129,55 +136,101 @@ class ArrayStore:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            path = self.path(kind, key)
-            write_arrays(path, key, arrays)
-            with suppress(OSError):  # another process has removed the new entry
-                self._clean_up(path)
         except OSError as error:
-            self._writable = False
-            logger.warning(
-                "Cannot write to the cache folder %s (%s). The run continues and stores nothing. Set the config key "
-                "%s to a writable folder with free space, or leave it empty for no cache.",
-                self.folder,
-                error,
-                self.config_key,
-            )
+            self._disable(error)
+            return
+        path = self.path(label, key)
+        try:
+            self._write(path, key, arrays, size)
+        except OSError as error:
+            if error.errno in _FOLDER_ERRORS and not _is_protected(path):
+                self._disable(error)
+            else:
+                advice = " Remove what is in its place." if _is_protected(path) else ""
+                logger.warning("Cannot write the cache file %s (%s). The run continues.%s", path, error, advice)
+            return
+        with suppress(OSError):  # another process has removed the new entry
+            self._evict(path)
+
+    def _write(self, path: Path, key: Mapping[str, Any], arrays: Mapping[str, NDArray], size: int) -> None:
+        """Write an entry. On a full disk, remove the least recently used entries and try once more."""
+        try:
+            write_arrays(path, key, arrays)
+        except OSError as error:
+            if error.errno not in _FULL or self.limit_gb is None or not self._free(size):
+                raise
+            write_arrays(path, key, arrays)
+
+    def _disable(self, error: OSError) -> None:
+        self._writable = False
+        logger.warning(
+            "Cannot write to the cache folder %s (%s). The run continues and stores nothing. Set the config key "
+            "%s to a writable folder with free space, or leave it empty for no cache.",
+            self.folder,
+            error,
+            self.config_key,
+        )
 
     def get(
-        self, kind: str, key: Mapping[str, Any], compute: Callable[[], Mapping[str, NDArray]]
+        self, label: str, key: Mapping[str, Any], compute: Callable[[], Mapping[str, NDArray]]
     ) -> Mapping[str, NDArray]:
         """Arrays that are stored under a key; if there are none, compute and store them.
 
         Args:
-            kind: as in :meth:`path`.
+            label: as in :meth:`path`.
             key: as in :meth:`path`.
             compute: function without arguments that returns arrays by name.
         """
-        arrays: Mapping[str, NDArray] | None = self.load(kind, key)
+        arrays: Mapping[str, NDArray] | None = self.load(label, key)
         if arrays is None:
             arrays = compute()
-            self.store(kind, key, arrays)
+            self.store(label, key, arrays)
         return arrays
 
-    def _clean_up(self, new: Path) -> None:
-        """Remove old temporary files and the entries above the limit; other processes may do the same."""
+    def _entries(self) -> list[tuple[int, int, Path]]:
+        """Time of last use, size and file of each entry, most recently used first. Removes old temporary files."""
         assert self.folder is not None
         entries: list[tuple[int, int, Path]] = []
         for path in self.folder.iterdir():
             with suppress(OSError):  # another process has removed it, or has it open (Windows)
                 if _TEMPORARY.fullmatch(path.name) and time.time() - path.stat().st_mtime > _DAY:
                     path.unlink()
-                elif path != new and self._entry.fullmatch(path.name):
+                elif self._entry.fullmatch(path.name):
                     status = path.stat()
                     entries.append((status.st_atime_ns, status.st_size, path))
+        return sorted(entries, reverse=True)
+
+    def _evict(self, new: Path) -> None:
+        """Remove the least recently used entries above the limit, except the new one."""
+        entries = [(size, path) for _, size, path in self._entries() if path != new]
         if self.limit_gb is None:
             return
         total = new.stat().st_size
-        for _, size, path in sorted(entries, reverse=True):  # most recently used first
+        for size, path in entries:
             total += size
             if total > self.limit_gb * 10**9:
                 with suppress(OSError):
                     path.unlink()
+
+    def _free(self, size: int) -> bool:
+        """Remove the least recently used entries until ``size`` bytes are free; whether any was removed."""
+        freed = 0
+        for _, entry_size, path in reversed(self._entries()):
+            if freed >= size:
+                break
+            with suppress(OSError):
+                path.unlink()
+                freed += entry_size
+        return freed > 0
+
+
+def _is_protected(path: Path) -> bool:
+    """Whether something is in the place of a file that :func:`write_arrays` does not replace."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) or not mode & 0o222
 
 
 def read_arrays(path: Path, key: Mapping[str, Any]) -> tuple[dict[str, NDArray], Any]:
@@ -202,12 +255,25 @@ def read_arrays(path: Path, key: Mapping[str, Any]) -> tuple[dict[str, NDArray],
             header = file.metadata() or {}
             if header.get("key") != canonical_json(key):
                 raise ValueError("it belongs to other data or arguments")
-            arrays = {name: file.get_tensor(name) for name in file.keys()}
+            arrays = {name: _read_array(file, name) for name in file.keys()}
     except SafetensorError as error:
         raise ValueError(f"it is no safetensors file: {error}") from error
-    if header.get("checksum") != _checksum(header["key"], header.get("description", ""), arrays):
+    if "description" not in header:
+        raise ValueError("it has no description")
+    if header.get("checksum") != _checksum(header["key"], header["description"], arrays):
         raise ValueError("its checksum does not match")
-    return arrays, json.loads(header["description"])
+    try:
+        return arrays, json.loads(header["description"])
+    except RecursionError as error:
+        raise ValueError("its description is nested too deeply") from error
+
+
+def _read_array(file: safe_open, name: str) -> NDArray:
+    """An array of an open file. The header is not trusted: safetensors has types that NumPy lacks."""
+    dtype = file.get_slice(name).get_dtype()
+    if dtype not in _DTYPES.values():
+        raise ValueError(f"its array {name!r} has the type {dtype}, which no cache file has")
+    return file.get_tensor(name)
 
 
 def write_arrays(path: Path, key: Mapping[str, Any], arrays: Mapping[str, NDArray], description: Any = None) -> None:

@@ -23,6 +23,11 @@ def ndcg(hits: NDArray[np.bool_], n_relevant: NDArray[np.int64]) -> NDArray[np.f
     return (hits * discount).sum(axis=-1) / ideal
 
 
+def recall(hits: NDArray[np.bool_], n_relevant: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Share of a user's relevant items that are in the list; arguments and shape as in :func:`ndcg`."""
+    return hits.sum(axis=-1) / n_relevant
+
+
 def paired_z_score(difference: NDArray[np.float64]) -> float:
     """Mean of a paired difference in units of its standard error.
 

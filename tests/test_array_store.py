@@ -154,6 +154,20 @@ def _larger_shape(path):
     path.write_bytes(path.read_bytes().replace(b'"shape":[2,3]', b'"shape":[9,9]'))
 
 
+def crafted(dtype: str = "U8", description: str | None = "null"):
+    """Write a file by hand with the right key and checksum, of one array of a type; ``None``: no description."""
+
+    def write(path):
+        metadata = {"key": canonical_json(KEY)} | ({} if description is None else {"description": description})
+        checksum = array_store._checksum(metadata["key"], description or "", {"a": np.zeros(2, dtype=np.uint8)})
+        array = {"dtype": dtype, "shape": [1 if dtype == "BF16" else 2], "data_offsets": [0, 2]}
+        header = json.dumps({"__metadata__": {**metadata, "checksum": checksum}, "a": array}).encode()
+        header += b" " * (-len(header) % 8)
+        path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0\0")
+
+    return write
+
+
 DAMAGES = {
     "empty": lambda path: path.write_bytes(b""),
     "text": lambda path: path.write_text("not ours"),
@@ -176,6 +190,10 @@ DAMAGES = {
     "pickle in an array": other_header(
         lambda header, arrays: arrays.update(user=np.frombuffer(pickle.dumps(Bomb()), dtype=np.uint8))
     ),
+    "bfloat16": crafted("BF16"),
+    "float8": crafted("F8_E4M3"),
+    "no description, right checksum": crafted(description=None),
+    "deep description": crafted(description="[" * 10**5),
     **{f"bit at {place}": flipped(place) for place in (0.0, 0.002, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)},
 }
 
@@ -235,6 +253,50 @@ def test_a_folder_that_cannot_be_written_is_one_warning(tmp_path, monkeypatch, c
     for text in (str(tmp_path), os.strerror(code), "my_key"):
         assert text in record.getMessage()
     assert names(tmp_path) == set()
+
+
+@pytest.mark.parametrize("block", ["read-only file", "folder"])
+def test_an_entry_that_cannot_be_written_leaves_the_others(tmp_path, caplog, block):
+    store = ArrayStore(tmp_path)
+    path = store.path("x", {"number": 0})
+    if block == "folder":
+        path.mkdir()
+    else:
+        path.touch(0o444)
+    entry(store, 0)
+    (record,) = caplog.records
+    assert str(path) in record.getMessage() and "in its place" in record.getMessage()
+    assert store.config_key not in record.getMessage()
+    caplog.clear()
+    assert store.load("x", entry(store, 1)) is not None and not caplog.records
+
+
+@pytest.mark.parametrize("letter", ["n", "\u4e2d"])
+def test_a_label_may_be_longer_than_a_file_name(tmp_path, caplog, letter):
+    store = ArrayStore(tmp_path, limit_gb=3e-6)
+    for number in range(3):
+        store.store(letter * 250, {"number": number}, {"a": np.full(1000, number, dtype=np.uint8)})
+    assert store.load(letter * 250, {"number": 2})["a"][0] == 2 and not caplog.records
+    assert len(names(tmp_path)) == 2 and all(len(name.encode()) <= 143 for name in names(tmp_path))
+
+
+@pytest.mark.parametrize("limit", [1.0, None])
+def test_a_full_disk_loses_the_least_recently_used_entries(tmp_path, monkeypatch, caplog, limit):
+    def full(path, key, arrays):
+        if len(names(tmp_path)) >= 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write_arrays(path, key, arrays)
+
+    monkeypatch.setattr(array_store, "write_arrays", full)
+    store = ArrayStore(tmp_path, limit_gb=limit)
+    keys = []
+    for number in range(3):
+        keys.append(entry(store, number))
+        if store.path("x", keys[-1]).exists():
+            os.utime(store.path("x", keys[-1]), (number, number))
+    present = [store.path("x", key).exists() for key in keys]
+    assert present == ([True, True, False] if limit is None else [False, True, True])
+    assert len(caplog.records) == (limit is None)
 
 
 def test_a_folder_that_cannot_be_read_is_computed_past(tmp_path, monkeypatch, caplog):
@@ -305,7 +367,7 @@ def test_the_least_recently_used_entry_is_removed_first(tmp_path, monkeypatch):
     for name in others:
         (tmp_path / name).write_bytes(b"x" * 10**5)
         os.utime(tmp_path / name, (0, 0))
-    lists = ArrayStore(tmp_path, limit_gb=None, content="lists")
+    lists = ArrayStore(tmp_path, limit_gb=None, namespace="lists")
     of_lists = entry(lists, 0, 10**5)
     keys = []
     for number in range(3):

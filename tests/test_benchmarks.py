@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import graphlib
 import json
@@ -21,6 +22,7 @@ import harness
 import mutations
 import report
 import wide_grids
+import zero_shot
 import zero_shot_tables
 import zero_shot_values
 
@@ -275,6 +277,50 @@ def test_a_run_skips_the_results_that_are_there(tmp_path):
     assert not results.has({"dataset": "a", "hyperparameters": {"k": 6}}) and not results.has({"seed": 1})
     results.add({"dataset": "b"})
     assert [json.loads(line)["dataset"] for line in file.read_text().splitlines()] == ["a", "b"]
+
+
+def test_half_a_last_line_is_dropped_with_a_message(tmp_path, capsys):
+    file = tmp_path / "results.jsonl"
+    file.write_text('{"dataset": "a"}\n{"dataset": "b", "ndcg@')
+    results = harness.Results(file)
+    assert [row["dataset"] for row in results.rows] == ["a"] and not results.has({"dataset": "b"})
+    assert "is incomplete" in capsys.readouterr().err
+    results.add({"dataset": "b"})
+    assert [row["dataset"] for row in harness.read_results(file)] == ["a", "b"]
+    assert not capsys.readouterr().err
+
+
+def test_rows_of_other_weights_are_refused(tmp_path, monkeypatch, capsys):
+    """After retraining, the row of the old model is no row of the new one."""
+    measured: list[str] = []
+    monkeypatch.setattr(zero_shot, "split_of", lambda *_: argparse.Namespace(name="a"))
+    monkeypatch.setattr(zero_shot, "result_of", lambda _, row, *__: measured.append(row) or {"ndcg@10": 0.5})
+    settings = {"seed": 1, "max_users": 2, "datasets": ["a"], "models": None, "output": tmp_path}
+    flags = dict.fromkeys(("unfiltered", "in_time_order", "sample", "published"))
+    arguments = argparse.Namespace(**settings, **flags, rows=["MostPop", "zero-shot", "zero-shot, paper"])
+    for _ in range(2):
+        zero_shot.run(arguments)
+    assert measured == arguments.rows
+    rows = harness.read_results(tmp_path / "results.jsonl")
+    assert "weights" not in rows[0] and rows[1]["weights"] != rows[2]["weights"]
+    assert rows[1]["weights"] == zero_shot.weights_digest("universal-base")
+    monkeypatch.setattr(zero_shot, "weights_digest", lambda model: "0123456789ab")
+    with pytest.raises(ValueError, match=rf"zero-shot.* the weights {rows[1]['weights']}; .* 0123456789ab now"):
+        zero_shot.run(arguments)
+    harness.Results(tmp_path / "old" / "results.jsonl").add({"dataset": "a", "seed": 1, "max_users": 2, "row": "old"})
+    zero_shot.run(argparse.Namespace(**{**vars(arguments), "output": tmp_path / "old", "rows": ["old"]}))
+    assert "does not say which weights" in capsys.readouterr().err
+
+
+def test_a_sample_is_of_the_present_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(harness.tempfile, "gettempdir", lambda: str(tmp_path))
+    source = tmp_path / "data" / "x" / "x.inter"
+    source.parent.mkdir(parents=True)
+    for items in ("ij", "kl"):
+        source.write_text("user_id:token\titem_id:token\n" + "".join(f"u\t{item}\n" for item in items))
+        copy = Path(harness.sample_users("x", str(tmp_path / "data"), 5)) / "x" / "x.inter"
+        assert copy.read_text() == source.read_text()
+        assert harness.sample_users("x", str(tmp_path / "data"), 5) == str(copy.parent.parent)
 
 
 def test_no_circle_of_imports():

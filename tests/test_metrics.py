@@ -8,7 +8,7 @@ import dense_reference as dense
 import numpy as np
 import pytest
 
-from recbole_universal.metrics import ndcg, paired_z_score
+from recbole_universal.metrics import ndcg, paired_z_score, recall
 
 
 def test_ndcg_by_hand():
@@ -42,3 +42,8 @@ def test_the_paired_z_score_is_the_mean_in_standard_errors():
 )
 def test_paired_z_scores_at_the_edge(difference, expected):
     assert paired_z_score(np.array(difference, dtype=float)) == expected
+
+
+def test_recall_by_hand():
+    hits = np.array([[True, False, True], [False, True, False], [False, False, False]])
+    np.testing.assert_allclose(recall(hits, np.array([2, 4, 1])), [1.0, 0.25, 0.0])

@@ -20,6 +20,7 @@ from recbole.quick_start import run_recbole
 
 from recbole_universal import UniversalMLP
 from recbole_universal.app import cli, pretrain, quick_start
+from recbole_universal.features import FAMILIES
 from recbole_universal.plugin import compat, settings
 from recbole_universal.plugin.compat import engine
 from recbole_universal.plugin.dataset import pipeline_from_config
@@ -71,7 +72,7 @@ def test_a_config_that_was_changed_afterwards_is_read_again(tiny, small_config):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (3, "must be a list of families .*, got 3"),
+        (3, "must be a list of families, .*got 3"),
         ({"activity": 1}, "must be a list"),
         (["activity", None], "must be a list"),
         ("activty", r"no family 'activty'; did you mean activity"),
@@ -81,6 +82,21 @@ def test_a_config_that_was_changed_afterwards_is_read_again(tiny, small_config):
 def test_wrong_families_are_refused_where_they_are_given(tiny, model, given, message):
     with pytest.raises(ValueError, match=f"universal_features: .*{message}"):
         Config(model, "tiny", config_dict={**tiny, "universal_features": given})
+
+
+@pytest.mark.parametrize(
+    ("key", "given"),
+    [
+        ("universal_features", 3),
+        ("universal_features", ["activty"]),
+        ("universal_feature_args", {"activty": {}}),
+        ("universal_feature_args", {3: {}}),
+    ],
+)
+def test_the_message_names_the_families_that_are_registered_now(monkeypatch, key, given):
+    monkeypatch.setitem(FAMILIES, "recency", FAMILIES["activity"])
+    with pytest.raises(ValueError, match=f"^{key}: .*activity, .*, recency; register_family adds"):
+        settings.value(key, given)
 
 
 @pytest.mark.parametrize(

@@ -58,13 +58,16 @@ class CandidateGenerator:
     Args:
         scorers: the scorers of the dataset.
         top_k: number of candidates from each scorer.
+
+    Attributes:
+        item_percentile: percentile of each item's degree, float32 [n_items].
     """
 
     def __init__(self, scorers: GraphScorers, top_k: int) -> None:
         self.scorers, self.top_k = scorers, top_k
         self._memory: list[torch.Tensor] = []  # buffers for scores, one for each thread that runs at the same time
         percentiles = percentile(scorers.item_degree).astype(np.float32)
-        self._item_percentile = torch.from_numpy(percentiles).to(scorers.device)
+        self.item_percentile = torch.from_numpy(percentiles).to(scorers.device)
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_memory": []}
@@ -94,12 +97,6 @@ class CandidateGenerator:
         yield self.scorers.scores(users, memory[: math.prod(shape)].view(shape))
         self._memory.append(memory)
 
-    def user_items(self, users: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Interactions of some user indices: the position of the user in ``users``, and the item index, int64 each."""
-        rows, items = self.scorers.matrix[users.cpu().numpy()].nonzero()
-        device = self.scorers.device
-        return torch.from_numpy(rows.astype(np.int64)).to(device), torch.from_numpy(items.astype(np.int64)).to(device)
-
     def __call__(self, users: torch.Tensor, exclude_seen: bool = True) -> ScoredCandidates:
         """Candidates of a block of users.
 
@@ -111,21 +108,21 @@ class CandidateGenerator:
         with self.scores(users) as values:
             values.clamp_(min=0.0)
             # Of items with equal scores the more popular comes first, whatever its index.
-            values *= 1 + 1e-5 * self._item_percentile
+            values *= 1 + 1e-5 * self.item_percentile
             values[:, ~known] = 0.0
-            rows, columns = self.user_items(users)
-            unseen = values.clone() if not exclude_seen else values
-            unseen[:, rows, columns] = 0.0
-            top_values, top_items = unseen.topk(min(self.top_k, values.shape[2]), dim=2)
+            seen = self.scorers.matrix[users.cpu().numpy()]
+            unseen = values if exclude_seen else values.clone()
+            top_values, top_items = best_unseen(unseen, seen, self.top_k)
+            top_values = top_values.clamp(min=0.0)
             is_candidate = torch.zeros(values.shape[1:], dtype=torch.bool, device=values.device)
             flat = top_items + torch.arange(len(users), device=values.device)[:, None] * values.shape[2]
             is_candidate.view(-1)[flat[top_values > 0]] = True
             if not exclude_seen:
-                is_candidate[rows, columns] = True
+                is_candidate[_index(seen, values.device)] = True
                 is_candidate[~known] = False
             items, mask = _as_lists(is_candidate)
             items = items.clamp(min=0)
-            values = values.gather(2, items.expand(len(values), -1, -1)) * mask
+            values = values.gather(2, items.expand(len(values), -1, -1)).masked_fill(~mask, 0.0)
         return ScoredCandidates(users, items, mask, values, top_values)
 
 
@@ -140,10 +137,15 @@ def best_unseen(scores: torch.Tensor, seen: sp.csr_matrix, k: int) -> tuple[torc
     Returns:
         Scores and item indices, [n_scorers, n_users, at most k]. A seen item has a score of minus infinity.
     """
-    rows, columns = (torch.from_numpy(index.astype(np.int64)).to(scores.device) for index in seen.nonzero())
+    rows, columns = _index(seen, scores.device)
     scores[:, rows, columns] = -torch.inf
     best, items = scores.topk(min(k, scores.shape[2]), dim=2)
     return best, items
+
+
+def _index(matrix: sp.csr_matrix, device: torch.device) -> tuple[torch.Tensor, ...]:
+    """Rows and columns of the entries of a matrix, int64 each."""
+    return tuple(torch.from_numpy(index.astype(np.int64)).to(device) for index in matrix.nonzero())
 
 
 def padded(values: torch.Tensor, width: int, fill: float) -> torch.Tensor:

@@ -47,16 +47,18 @@ class ProximityColumns:
     Args:
         scorers: the scorers of the dataset.
         scorer_weights: held-out NDCG@10 of each scorer relative to the best scorer's, in [0, 1], float32 [n_scorers].
+        item_percentile: percentile of each item's degree, float32 [n_items], on the scorers' device.
 
     Attributes:
         averages: weights of the two averages over the scorers, each of sum 1, float32 [2, n_scorers]: a softmax of the
             scorer weights, and the best scorer alone.
     """
 
-    def __init__(self, scorers: GraphScorers, scorer_weights: NDArray[np.float32]) -> None:
+    def __init__(
+        self, scorers: GraphScorers, scorer_weights: NDArray[np.float32], item_percentile: torch.Tensor
+    ) -> None:
         device = scorers.device
-        percentiles = percentile(scorers.item_degree).astype(np.float32)
-        means = (scorers.matrix @ percentiles) / np.maximum(scorers.user_degree, 1)
+        means = (scorers.matrix @ item_percentile.cpu().numpy()) / np.maximum(scorers.user_degree, 1)
         best = (scorer_weights == scorer_weights.max()).astype(np.float32)
         soft = np.exp(_SHARPNESS * (scorer_weights - scorer_weights.max()))
 
@@ -64,7 +66,7 @@ class ProximityColumns:
             return torch.from_numpy(values.astype(np.float32)).to(device)
 
         self.averages = tensor(np.stack([soft / soft.sum(), best / best.sum()]))
-        self._item_percentile = tensor(percentiles)
+        self._item_percentile = item_percentile
         self._user_percentile = tensor(percentile(scorers.user_degree))
         self._mean_percentile = tensor(means)
         self._log_item = tensor(np.log1p(scorers.item_degree))

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
-from recbole_universal.features.candidates import CandidateGenerator, Candidates, padded
+from recbole_universal.features.candidates import CandidateGenerator, Candidates, best_unseen, padded
 from recbole_universal.features.family import PairFeatures
 from recbole_universal.features.proximity_columns import ProximityColumns, n_columns
 from recbole_universal.features.self_check import CheckResult, SelfCheck, fallback_reason
@@ -34,6 +34,9 @@ class ProximityPairs(PairFeatures):
         user_index: index in the scorers of each user id, -1 without interactions, int64 [n_users].
         item_index: the same for items, int64 [n_items].
         check: the self-check that measured the scorer weights; ``None`` if no interaction could be held out.
+
+    Attributes:
+        origin: an object that all updates of the same features share.
     """
 
     def __init__(
@@ -50,8 +53,9 @@ class ProximityPairs(PairFeatures):
         self.item_index = np.arange(scorers.n_items) if item_index is None else item_index
         self.n_users, self.n_items = len(self.user_index), len(self.item_index)
         self.dim = n_columns()
+        self.origin = object()
         self._generator = CandidateGenerator(scorers, top_k)
-        self._columns = ProximityColumns(scorers, scorer_weights)
+        self._columns = ProximityColumns(scorers, scorer_weights, self._generator.item_percentile)
         known = np.flatnonzero(self.item_index >= 0)
         item_id = np.full(scorers.n_items, -1, dtype=np.int64)
         item_id[self.item_index[known]] = known
@@ -161,9 +165,8 @@ class ProximityPairs(PairFeatures):
         best = torch.zeros(len(SCORERS), device=self.scorers.device)
         for users in torch.from_numpy(drawn).split(self.scorers.block_users):
             with self._generator.scores(users) as values:
-                rows, columns = self._generator.user_items(users)
-                values[:, rows, columns] = 0.0
-                best += values.amax(dim=2).sum(dim=1)
+                top_values, _ = best_unseen(values, self.scorers.matrix[users.numpy()], 1)
+                best += top_values.clamp(min=0.0).sum(dim=(1, 2))
         weights = torch.where(best > 0, self._columns.averages[0] / best * len(drawn), 0.0).tolist()
         linear = {name: weight for name, weight in zip(SCORERS, weights, strict=True) if name in LINEAR}
         relations = self.scorers.item_item(linear, n_kept, show_progress)
@@ -226,7 +229,9 @@ class ProximityPairs(PairFeatures):
     def _with(
         self, scorers: GraphScorers, user_index: NDArray[np.int64], item_index: NDArray[np.int64]
     ) -> ProximityPairs:
-        return ProximityPairs(scorers, self.scorer_weights, self.top_k, user_index, item_index, self.check)
+        other = ProximityPairs(scorers, self.scorer_weights, self.top_k, user_index, item_index, self.check)
+        other.origin = self.origin
+        return other
 
 
 def _grown(index: NDArray[np.int64], degree: NDArray[np.int64], n_known: int) -> NDArray[np.int64]:

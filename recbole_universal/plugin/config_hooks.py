@@ -95,8 +95,7 @@ def get_model_and_dataset(
     """Names and class of the model. An interpolation has the class of its base model."""
     given = config.external_config_dict
     name = model if model is not None else given.get("model")
-    is_ours = (name if isinstance(name, str) else getattr(name, "__name__", "")) in settings.MODEL_KEYS
-    keys = settings.PLUGIN_KEYS if is_ours else settings.KEYS
+    keys = settings.PLUGIN_KEYS if settings.is_ours(name) else settings.KEYS
     convert = Config._convert_config_dict.__wrapped__  # type: ignore[attr-defined]  # RecBole's own
     for key in _TEXT_KEYS.pop(config, set()):
         text = given[key]
@@ -135,7 +134,7 @@ def _plugin_keys() -> frozenset[str]:
 
 
 def _warn_of_misspelt(config) -> None:
-    is_ours = str(config.model).startswith("Universal")
+    is_ours = settings.is_ours(config.model)
     known = _plugin_keys() if is_ours else settings.KEYS.keys()  # another model may read a similar key of its own
     for key in config.external_config_dict.keys() - config.internal_config_dict.keys() - _plugin_keys():
         near = difflib.get_close_matches(str(key), known, 1, cutoff=0.85)

@@ -40,14 +40,25 @@ DATA_KEYS = (
 
 
 def _families(value: Any) -> list[str] | None:
-    names = forms.names("").read(value)
+    try:
+        names = forms.names("").read(value)
+    except forms.WrongValueError as error:
+        raise forms.WrongValueError(f"{error} {_registered()}".strip()) from None
     for name in names:
         if name not in pipeline.FAMILIES:
-            near = difflib.get_close_matches(name, pipeline.FAMILIES, 1)
-            raise forms.WrongValueError(
-                f"there is no family {arguments.shown(name)}" + (f"; did you mean {near[0]}?" if near else ".")
-            )
+            raise forms.WrongValueError(_no_family(name))
     return names or None
+
+
+def _no_family(name: Any) -> str:
+    near = difflib.get_close_matches(name, pipeline.FAMILIES, 1) if isinstance(name, str) else []
+    hint = f"; did you mean {near[0]}?" if near else "."
+    return f"there is no family {arguments.shown(name)}{hint} {_registered()}"
+
+
+def _registered() -> str:
+    """The families that are registered now, for a message."""
+    return f"The families are {', '.join(pipeline.FAMILIES)}; register_family adds a family of your own."
 
 
 def _feature_args(value: Any) -> dict[str, dict[str, Any]] | None:
@@ -66,7 +77,7 @@ def _feature_args(value: Any) -> dict[str, dict[str, Any]] | None:
         elif isinstance(name, str) and name in pipeline.FAMILIES:
             pipeline.FAMILIES[name].from_args(given)
         else:
-            raise forms.WrongValueError(f"there is no family {arguments.shown(name)}.")
+            raise forms.WrongValueError(_no_family(name))
     return dict(value) or None
 
 
@@ -121,7 +132,7 @@ def _transform(value: Any) -> str | None:
 
 _SHARE = forms.or_special(forms.real("a share in [0, 1)", lambda x: 0 <= x < 1), {None: 0.0}, "empty")
 _GROUP = forms.or_special(forms.choice(EVAL_GROUPS), {None: "all"}, "empty")
-_FAMILIES = forms.Form(f"a list of families among {list(pipeline.FAMILIES)}, e.g. [activity, cooccurrence]", _families)
+_FAMILIES = forms.Form("a list of families, e.g. [activity, cooccurrence]", _families)
 
 #: Keys that every model may be given.
 KEYS: dict[str, forms.Form] = {
@@ -217,6 +228,11 @@ def read(config: Mapping[str, Any], model: str) -> dict[str, Any]:
         check_metrics(config, model)
         check_evaluation(config)
     return values
+
+
+def is_ours(model: Any) -> bool:
+    """Whether a model, given by name or class, is one of this package."""
+    return (model if isinstance(model, str) else getattr(model, "__name__", "")) in MODEL_KEYS
 
 
 def value(key: str, given: Any, keys: Mapping[str, forms.Form] = KEYS) -> Any:

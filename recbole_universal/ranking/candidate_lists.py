@@ -141,7 +141,7 @@ def _random_candidates(
 
 def list_store(folder: str | os.PathLike[str]) -> ArrayStore:
     """A store of blocks; no limit removes any, since each pre-training needs all of them."""
-    return ArrayStore(folder, "pretrain_lists", limit_gb=None, content="lists")
+    return ArrayStore(folder, "pretrain_lists", limit_gb=None, namespace="lists")
 
 
 def blocks_to_arrays(blocks: Sequence[Block]) -> dict[str, NDArray]:

@@ -25,8 +25,8 @@ class Fallback:
         self.on_fallback: Callable[[str], Any] = logger.warning
         # The self-check and the network's result in it. It holds for the network's present weights.
         self._cached: tuple[SelfCheck, CheckResult] | None = None
-        # The dataset and reason of the last warning, so that it is issued only once.
-        self._warned: tuple[SelfCheck | ProximityPairs, str] | None = None
+        # The dataset and reason of the last warning about each kind of list (fast or not).
+        self._warned: dict[bool, tuple[object, str]] = {}
 
     def clear(self) -> None:
         """Drop the cached result, because the network has other weights now."""
@@ -46,19 +46,21 @@ class Fallback:
             self._cached = check, check.result(scores(check))
         return pairs.fallback_reason("the model", self._cached[1])
 
-    def warn(self, pairs: ProximityPairs, reason: str) -> None:
-        """Warn about a fallback, unless the last warning was about the same dataset and reason.
+    def warn(self, pairs: ProximityPairs, reason: str, fast: bool = False, advice: str = "") -> None:
+        """Warn about a fallback once for each dataset and reason. Where there is no reason, the next one warns again.
 
         Args:
             pairs: the pair features of the dataset.
-            reason: what :meth:`reason` returned.
+            reason: what :meth:`reason` returned; empty if popularity does not rank.
+            fast: whether it is the reason of fast lists.
+            advice: a sentence that the message ends with.
         """
-        # An update of the features keeps the self-check, so the check identifies the dataset.
-        dataset = pairs if pairs.check is None else pairs.check
-        if self._warned is None or self._warned[0] is not dataset or self._warned[1] != reason:
-            self.on_fallback(f"All users get the same popular items: {reason}.")
-            self._warned = dataset, reason
-
-    def forget_warning(self) -> None:
-        """Forget the last warning, because the network ranks. The next fallback is worth a warning again."""
-        self._warned = None
+        # An update of the features keeps the self-check and the origin, so each identifies the dataset.
+        dataset = pairs.origin if pairs.check is None else pairs.check
+        warned = any(last[0] is dataset and last[1] == reason for last in self._warned.values())
+        # A new dictionary, because networks of other datasets may share the present one.
+        self._warned = {kind: last for kind, last in self._warned.items() if kind != fast}
+        if reason:
+            self._warned[fast] = dataset, reason
+            if not warned:
+                self.on_fallback(f"All users get the same popular items: {reason}." + (f" {advice}" if advice else ""))

@@ -126,9 +126,11 @@ class RankerState:
         """The matrix whose rows ``fast`` lists sum: :meth:`item_item`, or an empty one if popularity ranks."""
         if self._fast_relations is None:
             reason = self.fallback_reason(fast=True)
+            personal = bool(reason) and not self.fallback_reason(fast=False)
+            advice = "Lists that are not fast are personal." if personal else ""
+            if self.network.ranks_candidates:
+                self.network.fallback.warn(self.network.proximity, reason, fast=True, advice=advice)
             if reason:
-                slower = "" if self.fallback_reason(fast=False) else " Lists that are not fast are personal."
-                self.network.fallback.on_fallback(f"All users get the same popular items: {reason}.{slower}")
                 n_items = self.matrix.shape[1]
                 self._fast_relations = sp.csr_matrix((n_items, n_items), dtype=np.float32)
             else:

@@ -107,10 +107,8 @@ class RankingNetwork(UniversalNetwork):
         or ``eval()`` clears it.
         """
         reason = self.fallback_reason()
-        if reason:
+        if self.ranks_candidates:
             self.fallback.warn(self.proximity, reason)
-        else:
-            self.fallback.forget_warning()
         return bool(reason)
 
     def fallback_reason(self) -> str:

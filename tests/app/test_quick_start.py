@@ -9,6 +9,7 @@ import pytest
 import yaml
 from conftest import write_atomic
 from recbole.config import Config
+from recbole.model.general_recommender import BPR
 
 from recbole_universal import checkpoint
 from recbole_universal.app import checks, cli, quick_start
@@ -335,3 +336,6 @@ def test_a_misspelt_key_is_an_error_or_a_warning(tiny):
         Config("UniversalInterpolation", "tiny", config_dict={**keys, "base_model": "BPR"})
     with pytest.warns(UserWarning, match="universal_baslines.*did you mean .universal_baselines"):
         Config("BPR", "tiny", config_dict={**tiny, "universal_baslines": []})
+    other = type("UniversalOther", (BPR,), {})  # a model of somebody else
+    with pytest.warns(UserWarning, match="universal_baslines"):
+        Config(other, "tiny", config_dict={**tiny, "universal_baslines": []})

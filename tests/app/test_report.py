@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import sys
 
 import numpy as np
@@ -11,7 +12,7 @@ import scipy.sparse as sp
 from plotly.offline import get_plotlyjs
 
 from recbole_universal.app import cli
-from recbole_universal.app.analysis import evaluation
+from recbole_universal.app.analysis import evaluation, report
 from recbole_universal.app.analysis.report import analyze
 from recbole_universal.features import FAMILIES
 
@@ -102,6 +103,18 @@ def test_command_line(matrix, tmp_path, monkeypatch, capsys):
     assert run(monkeypatch, *arguments, "report.html") == 0
     assert "report.html" in capsys.readouterr().out
     assert set(pd.read_csv(tmp_path / "report.csv")["dataset"]) == {"shop"}
+
+
+def test_the_name_of_a_dataset_is_that_of_its_file_without_the_ending(tmp_path, monkeypatch):
+    analyzed: list[str] = []
+    monkeypatch.setattr(report, "analyze", lambda matrices, *_, **__: analyzed.extend(matrices))
+    files = ["shop.v1.csv", "shop.v2.csv", "shop.inter", "u.data", "2024.01"]
+    for name in files:
+        (tmp_path / name).write_text("user,item\nu1,i1\nu2,i2\n")
+    with gzip.open(tmp_path / "log.JSONL.gz", "wt") as stream:
+        stream.write('{"user": "u1", "item": "i1"}\n')
+    assert run(monkeypatch, *(str(tmp_path / name) for name in [*files, "log.JSONL.gz"]), "--quiet") == 0
+    assert analyzed == ["shop.v1", "shop.v2", "shop", "u", "2024.01", "log"]
 
 
 def test_files_that_nobody_named_are_kept(matrix, tmp_path, monkeypatch, capsys):

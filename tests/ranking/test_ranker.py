@@ -241,6 +241,25 @@ def test_worse_fast_lists_fall_back_to_popularity(recwarn, monkeypatch):
     assert not len(recwarn)  # said once
 
 
+def test_updates_do_not_repeat_the_warning():
+    """Neither about lists of the network nor about fast ones, whether the dataset has a self-check or not."""
+    one_item_each = sp.csr_matrix((np.ones(60), (np.arange(60), np.arange(60) % 45)), shape=(60, 45))
+    for matrix in (communities(), one_item_each):
+        ranker = UniversalRanker(matrix)
+        check = ranker.network.proximity.check
+        if check is not None:
+            better = torch.full_like(check.popularity_ndcg, 0.999)
+            ranker.network.proximity.check = replace(check, popularity_ndcg=better)
+        messages: list[str] = []
+        ranker.on_fallback = messages.append
+        for _ in range(3):
+            for fast in (True, False):
+                ranker.top_k(np.arange(3), 5, fast=fast)
+            n_users = ranker.matrix.shape[0]
+            ranker.update(np.array([n_users]), np.array([0]))
+        assert len(messages) == (1 if check is None else 2)
+
+
 def test_a_ranker_that_is_replaced_frees_its_memory():
     """At once, without the garbage collector: services hold one ranker and swap in the next."""
     ranker = UniversalRanker(communities())

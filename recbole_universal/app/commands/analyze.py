@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -19,6 +20,7 @@ EXAMPLES = """examples:
 """
 TAKES_KEYS = False
 _DEFAULT_OUTPUT = "analysis.html"
+_ENDING = re.compile(r"(\.(csv|tsv|txt|json|jsonl|ndjson|parquet|pq|inter|dat|data))?(\.(gz|zst))?$", re.IGNORECASE)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +70,7 @@ def _write(options: argparse.Namespace, output: Path) -> None:
     matrices = {}
     for given in options.datasets:
         file = _file_of(given, options.data_path)
-        name = file.name.split(".")[0]
+        name = _name_of(file)
         if name in matrices:
             raise ValueError(f"Two datasets have the name [{name}]; rename one of the files.")
         for written in (output, output.with_suffix(".csv")):
@@ -85,6 +87,11 @@ def _write(options: argparse.Namespace, output: Path) -> None:
         seed=options.seed,
         show_progress=not options.quiet,
     )
+
+
+def _name_of(file: Path) -> str:
+    """Name of the dataset in the report: that of the file without a known ending."""
+    return _ENDING.sub("", file.name) or file.name
 
 
 def _file_of(given: str, data_path: str) -> Path:
