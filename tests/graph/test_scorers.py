@@ -174,7 +174,7 @@ def test_users_who_come_join_the_sample(monkeypatch):
 
 
 def test_updating_to_fewer_users_is_refused():
-    with pytest.raises(ValueError, match=r"must have the users and items there were, at least \[40, 25\]"):
+    with pytest.raises(ValueError, match=r"must have the previous users and items, at least \[40, 25\]"):
         GraphScorers(random_matrix()).with_interactions(random_matrix(39))
 
 
