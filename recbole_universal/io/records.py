@@ -116,7 +116,7 @@ def _quoted_record(
             value = re.sub(pattern, lambda match: match[1] or '"', value)
             position = quote + 1
             if position > line_end:
-                if len(fields) >= width:  # else stray quotes would make it read on and on
+                if len(fields) >= width:  # otherwise stray quotes would extend the search over the whole text
                     return None
                 line_end = _line_end(text, position)
             while text[position : position + 1] == " ":

@@ -180,7 +180,7 @@ class _Rows:
         if separator == "\t" or dialect.needed == 1:  # a blank line is no row
             conditions.append("trim(line, ' \t') <> ''")
         parameters = [text, separator]
-        value = "{}"  # blanks around it are taken off later
+        value = "{}"  # blanks around an id are removed later
         if dialect.quoting and '"' in block:
             conditions.append("(NOT contains(line, '\"') OR regexp_full_match(line, $3))")
             parameters.append(self._plain)
