@@ -36,7 +36,7 @@ def library_versions() -> dict[str, str]:
 
 
 class FeatureComputation:
-    """One call of a pipeline: computes or loads each family, and what the families share at its first use.
+    """One call of a pipeline: it computes or loads each family. What several families use is computed at first use.
 
     Args:
         pipeline: the pipeline.

@@ -1,4 +1,4 @@
-"""The proximity family: how near an item is to a user, relative to everything else that user could be shown.
+"""The proximity family: how near an item is to a user, relative to the other candidates of the user.
 
 The family is not in the paper, whose features describe single users and items. Users in the same bins of those features
 get the same list. Here a pair of user and item is described by the scores of

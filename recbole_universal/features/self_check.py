@@ -104,7 +104,7 @@ def fallback_reason(check: SelfCheck | None, mostly_single: bool, name: str, res
         result: the ranking's result in the self-check; not read if there is none.
     """
     if check is None or result is None:
-        return "no user has two interactions, so nothing tells what a user likes"
+        return "no user has two interactions, so no interaction can be held out"
     if not falls_back(result.z_score, mostly_single):
         return ""
     n_users = len(check.n_held_out)
@@ -227,6 +227,6 @@ def _joined(checks: list[SelfCheck]) -> SelfCheck:
     width = max(check.mask.shape[1] for check in checks)
     joined = {}
     for name in vars(checks[0]):
-        parts = [getattr(check, name) for check in checks]
-        joined[name] = torch.cat([padded(part, width, 0) if part.ndim > 1 else part for part in parts])
+        values = [getattr(check, name) for check in checks]
+        joined[name] = torch.cat([padded(value, width, 0) if value.ndim > 1 else value for value in values])
     return SelfCheck(**joined)
