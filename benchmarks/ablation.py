@@ -187,7 +187,7 @@ def main() -> None:
             ratios = {
                 target: trainer.evaluate(WithoutColumns(lists[target], dropped)) / best[target] for target in best
             }
-            size = sum(parameter.numel() for parameter in trainer.scorer.parameters())
+            size = sum(parameter.numel() for parameter in trainer.network.parameters())
             keep(
                 {
                     "fold": fold,

@@ -97,7 +97,7 @@ def test_pretrain_zero_shot_and_fresh_ranker_agree(sources):
     dataset = create_dataset(config)
     train, _, _ = data_preparation(config, dataset)
     model = recbole_universal.UniversalMLP(config, train._dataset).eval()
-    for name, value in model.scorer.state_dict().items():
+    for name, value in model.network.state_dict().items():
         torch.testing.assert_close(value, pretrained.state_dict[name], rtol=0, atol=0)
     users = torch.arange(dataset.user_num)
     scores = model.full_sort_predict(Interaction({"user_id": users})).view(dataset.user_num, -1)
@@ -121,12 +121,12 @@ def test_every_candidate_is_above_every_other_item(sources):
     last = "scorers.0.pair_head.4.weight"
     sure = Pretrained({**pretrained.state_dict, last: pretrained.state_dict[last] * 1e4}, pretrained.schema, {})
     matrix = sp.csr_matrix((np.random.default_rng(0).random((40, 30)) < 0.2).astype(np.float32))
-    scorer = UniversalRanker(matrix, sure).network
-    scorer.falls_back = lambda: False
+    network = UniversalRanker(matrix, sure).network
+    network.falls_back = lambda: False
     users = torch.arange(40)
-    scores = scorer.score_all(users)
+    scores = network.score_all(users)
     candidate = torch.zeros(40, 31, dtype=torch.bool)
-    items = scorer.pairs("proximity").candidates(users).items
+    items = network.pairs("proximity").candidates(users).items
     candidate = candidate.scatter(1, torch.where(items < 0, 30, items), True)[:, :30]
     lowest = torch.where(candidate, scores, torch.inf).amin(dim=1)
     highest = torch.where(candidate, -torch.inf, scores).amax(dim=1)
@@ -137,8 +137,8 @@ def test_items_outside_the_candidates_follow_by_popularity(sources):
     folder = recbole_universal.pretrain(config_dict={**sources, "universal_feature_args": {"proximity": {"top_k": 1}}})
     config = Config("UniversalMLP", "target", config_dict=target_keys(sources, folder))
     train, _, _ = data_preparation(config, create_dataset(config))
-    scorer = recbole_universal.UniversalMLP(config, train._dataset).eval().scorer
-    scores = scorer.score_all(torch.tensor([0, 1]))
+    network = recbole_universal.UniversalMLP(config, train._dataset).eval().network
+    scores = network.score_all(torch.tensor([0, 1]))
     outside = scores[1] < -BOUND
     assert outside.any() and not outside.all() and (scores[0] < -BOUND).all()
     degree = np.bincount(train._dataset.inter_feat["item_id"].numpy(), minlength=scores.shape[1])
@@ -195,10 +195,10 @@ def test_finetune_changes_what_it_may(sources, parameters):
     config = Config("UniversalMLP", "target", config_dict=target_keys(sources, folder, **extra))
     train, valid, _ = data_preparation(config, create_dataset(config))
     model = recbole_universal.UniversalMLP(config, train._dataset)
-    before = {name: value.clone() for name, value in model.scorer.state_dict().items()}
+    before = {name: value.clone() for name, value in model.network.state_dict().items()}
     UniversalMLPTrainer(config, model).fit(train, valid, saved=False)
-    changed = {name for name, value in model.scorer.state_dict().items() if not torch.equal(value, before[name])}
-    weights = {name for name, _ in model.scorer.named_parameters() if "logits" not in name}
+    changed = {name for name, value in model.network.state_dict().items() if not torch.equal(value, before[name])}
+    weights = {name for name, _ in model.network.named_parameters() if "logits" not in name}
     last = {name for name in weights if ".2." not in name and ".1." not in name} if parameters == "head" else weights
     assert changed and changed <= (last if parameters == "all" else {n for n in weights if "pair_head.4" in n})
 

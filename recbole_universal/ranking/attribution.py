@@ -15,9 +15,9 @@ def contributions(
 ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
     """Contribution of each scorer and each other family to the score of each candidate.
 
-    Computed by occlusion: the columns of one group are replaced by their mean over the user's candidates, and the
-    contribution of the group is what the score loses. Groups carry some of the same information, so contributions do
-    not add up to the score.
+    The method is occlusion. The columns of one group are replaced by their mean over the user's candidates, and the
+    contribution of the group is the loss of score. Groups share information, so contributions do not add up to the
+    score.
 
     Args:
         network: a network with the features of a dataset.

@@ -47,7 +47,7 @@ class UniversalRanker:
     Args:
         matrix: interactions, any SciPy sparse matrix [n_users, n_items]; any value but 0 counts as one.
         pretrained: name of a shipped model, folder of one, or a loaded one.
-        device: where features and scores are computed. Experimental: not tried on CUDA.
+        device: where features and scores are computed. Experimental: not tested on CUDA.
         seed: seed of the features that are random.
         cache_dir: folder for computed features; ``None``: no cache.
         show_progress: whether to draw progress bars.
@@ -113,8 +113,8 @@ class UniversalRanker:
         The users' items, popularity, and all counts, paths and neighbours are then those of a new ranker on all
         interactions. On a large matrix the sample of users stays the same, and new users join it. Spectral filters,
         regressions and scorer weights stay those of the interactions that they were built from, since they take
-        longest. Make a new ranker when a few per cent of the interactions are new (docs/scale.md has figures). If few
-        users had two interactions and twice as many of them can be checked now, everything is computed anew.
+        longest. Make a new ranker when a few per cent of the interactions are new (docs/scale.md has figures). All
+        features are computed anew if the self-check had few users and could now have twice as many.
 
         Args:
             users: row indices, int [n]; new users get the indices from ``matrix.shape[0]`` on.

@@ -63,9 +63,9 @@ def test_weights_move_to_another_data_set(tiny, small_config, tmp_path):
 
 def test_interpolation_weights_are_learned_and_on_the_simplex(tiny, small_config):
     model, _, (train, _, _) = built({**tiny, **small_config, "feature_combination": "interpolation"})
-    torch.testing.assert_close(model.scorer.combination_weights, torch.full((3,), 1 / 3))
+    torch.testing.assert_close(model.network.combination_weights, torch.full((3,), 1 / 3))
     model.calculate_loss(next(iter(train))).backward()
-    assert model.scorer.combination_logits.grad.abs().sum() > 0
+    assert model.network.combination_logits.grad.abs().sum() > 0
     assert all(p.grad is not None for p in model.parameters())
 
 

@@ -28,7 +28,7 @@ DIMS = {"proximity": {"user": 0, "item": 0, "pair": 2}}
 
 
 class Identity:
-    """A scorer whose networks' scores are the columns."""
+    """A network whose scores are the columns."""
 
     families = ("proximity",)
 
@@ -57,9 +57,9 @@ def random_lists(seed: int, n: int = 24) -> CandidateLists:
 
 def pretrainer(folder, **changed) -> Pretrainer:
     torch.manual_seed(0)
-    scorer = UniversalNetwork(DIMS, [4], 4, 0.0, "concatenation")
+    network = UniversalNetwork(DIMS, [4], 4, 0.0, "concatenation")
     keys = {"seed": 1, "learning_rate": 0.01, "epochs": 3, "stopping_step": 3, "batch_size": 8}
-    return Pretrainer(scorer, folder, **{**keys, **changed})
+    return Pretrainer(network, folder, **{**keys, **changed})
 
 
 def trained_epochs(monkeypatch) -> list[int]:
@@ -125,7 +125,7 @@ def test_each_step_has_the_rate_of_the_whole_schedule_and_the_seed_of_its_epoch(
 
 def test_ndcg_of_lists_is_that_of_the_formula(tmp_path):
     trained = pretrainer(tmp_path)
-    trained.scorer = Identity()
+    trained.network = Identity()
     discount = [1 / math.log2(place + 2) for place in range(12)]
     # Hidden items at places 1 and 3 of three; at place 2 of two; eleven hidden of twelve, the first of all missed.
     three = lists_of(
@@ -144,27 +144,27 @@ def test_training_stops_after_epochs_without_improvement_and_keeps_the_best(tmp_
     after = []
 
     def evaluate(self, lists):
-        after.append({name: value.clone() for name, value in self.scorer.state_dict().items()})
+        after.append({name: value.clone() for name, value in self.network.state_dict().items()})
         return next(scores)
 
     monkeypatch.setattr(Pretrainer, "evaluate", evaluate)
     trained = pretrainer(tmp_path, epochs=10, stopping_step=2)
     assert trained.fit(random_lists(0), {"held": random_lists(1)}) == {"held": 0.5}
     assert epochs == [0, 1, 2, 3]
-    for name, value in trained.scorer.state_dict().items():
+    for name, value in trained.network.state_dict().items():
         torch.testing.assert_close(value, after[1][name], rtol=0, atol=0)
 
 
 def test_pair_columns_are_standardised():
-    scorer = UniversalNetwork(DIMS, [], 4, 0.0, "concatenation").eval()
-    scorer.standardise({"proximity": torch.tensor([[1.0, 10.0], [3.0, 50.0], [5.0, 30.0]])})
-    (inner,) = scorer.scorers
+    network = UniversalNetwork(DIMS, [], 4, 0.0, "concatenation").eval()
+    network.standardise({"proximity": torch.tensor([[1.0, 10.0], [3.0, 50.0], [5.0, 30.0]])})
+    (inner,) = network.scorers
     assert inner.pair_mean.tolist() == [3.0, 30.0]
     assert inner.pair_scale.tolist() == pytest.approx([2.001, 20.001])
     linear = inner.pair_head[1]
     columns = torch.tensor([[[7.0, 20.0]]])
     expected = linear.weight[0, 0] * (7 - 3) / 2.001 + linear.weight[0, 1] * (20 - 30) / 20.001 + linear.bias[0]
-    torch.testing.assert_close(scorer({}, {}, {"proximity": columns}), expected.view(1, 1))
+    torch.testing.assert_close(network({}, {}, {"proximity": columns}), expected.view(1, 1))
 
 
 def test_training_that_diverges_names_the_learning_rate_and_saves_nothing(tmp_path):
@@ -205,7 +205,7 @@ def test_a_state_of_a_network_with_weights_of_the_same_shape_is_not_resumed(tmp_
     pretrainer(tmp_path).fit(random_lists(0), {})
     epochs = trained_epochs(monkeypatch)
     other = pretrainer(tmp_path)
-    other.scorer = UniversalNetwork(DIMS, [4], 4, 0.1, "concatenation")
+    other.network = UniversalNetwork(DIMS, [4], 4, 0.1, "concatenation")
     other.fit(random_lists(0), {})
     assert epochs == [0, 1, 2]
 
@@ -215,7 +215,7 @@ def test_a_state_of_other_initial_weights_is_not_resumed(tmp_path, monkeypatch):
     epochs = trained_epochs(monkeypatch)
     other = pretrainer(tmp_path)
     torch.manual_seed(9)
-    other.scorer = UniversalNetwork(DIMS, [4], 4, 0.0, "concatenation")
+    other.network = UniversalNetwork(DIMS, [4], 4, 0.0, "concatenation")
     other.fit(random_lists(0), {})
     assert epochs == [0, 1, 2]
 
@@ -231,8 +231,8 @@ def test_a_run_goes_on_after_its_last_epoch_to_the_same_weights(tmp_path, monkey
     again = pretrainer(tmp_path)
     again.fit(lists, {})
     assert epochs == [2]
-    for name, value in again.scorer.state_dict().items():
-        torch.testing.assert_close(value, whole.scorer.state_dict()[name], rtol=0, atol=0)
+    for name, value in again.network.state_dict().items():
+        torch.testing.assert_close(value, whole.network.state_dict()[name], rtol=0, atol=0)
 
 
 class Harm:
@@ -267,8 +267,8 @@ def test_a_damaged_state_is_one_warning_and_training_begins_anew(tmp_path, monke
     assert epochs == [0, 1, 2] and not Path("harm").exists()
     (text,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
     assert str(first.file) in text and "pre-training begins anew" in text
-    for name, value in again.scorer.state_dict().items():
-        torch.testing.assert_close(value, first.scorer.state_dict()[name], rtol=0, atol=0)
+    for name, value in again.network.state_dict().items():
+        torch.testing.assert_close(value, first.network.state_dict()[name], rtol=0, atol=0)
 
 
 # Whole runs

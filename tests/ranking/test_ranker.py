@@ -306,35 +306,35 @@ def test_popularity_ranks_until_somebody_has_two_interactions():
 
 def test_the_self_check_is_of_proximity_alone():
     pipeline = FeaturePipeline(["activity", "proximity"], seed=0)
-    scorer = RankingNetwork(pipeline.dims, [8], 4, 0.0, "concatenation").eval()
-    assert not scorer.attach(pipeline(sp.eye(20).tocsr())).falls_back()
+    network = RankingNetwork(pipeline.dims, [8], 4, 0.0, "concatenation").eval()
+    assert not network.attach(pipeline(sp.eye(20).tocsr())).falls_back()
 
 
 def test_columns_given_to_a_model_of_lists_are_refused_where_they_differ():
     pipeline = FeaturePipeline(["activity", "proximity"], seed=0)
-    scorer = RankingNetwork(pipeline.dims, [8], 4, 0.0, "concatenation").eval().attach(pipeline(communities()))
+    network = RankingNetwork(pipeline.dims, [8], 4, 0.0, "concatenation").eval().attach(pipeline(communities()))
     users, items = torch.arange(5), torch.arange(5) + 3
-    scores = scorer.score_pairs(users, items)
-    own = {"user_activity": scorer.user_activity[users], "item_activity": scorer.item_activity[items]}
-    torch.testing.assert_close(scorer.score_pairs(users, items, own), scores, rtol=0, atol=0)
+    scores = network.score_pairs(users, items)
+    own = {"user_activity": network.user_activity[users], "item_activity": network.item_activity[items]}
+    torch.testing.assert_close(network.score_pairs(users, items, own), scores, rtol=0, atol=0)
     for name in own:
         with pytest.raises(ValueError, match=rf"given: \[{name}\] differs from the attached column"):
-            scorer.score_pairs(users, items, {**own, name: own[name].flip(1)})
+            network.score_pairs(users, items, {**own, name: own[name].flip(1)})
     with pytest.raises(ValueError, match=r"given: \[user_activity\] differs"):
-        scorer.score_pairs(users, items, {"user_activity": own["user_activity"][:1]})
+        network.score_pairs(users, items, {"user_activity": own["user_activity"][:1]})
     with pytest.raises(ValueError, match=r"given: \[pair_proximity\] differs"):
-        scorer.score_pairs(users, items, {"pair_proximity": torch.ones(5, pipeline.dims["proximity"]["pair"])})
+        network.score_pairs(users, items, {"pair_proximity": torch.ones(5, pipeline.dims["proximity"]["pair"])})
     with pytest.raises(ValueError, match=r"given: this model reads .* and no column \[user_cooccurrence\]"):
-        scorer.score_pairs(users, items, {"user_cooccurrence": own["user_activity"]})
+        network.score_pairs(users, items, {"user_cooccurrence": own["user_activity"]})
 
 
 def test_columns_given_to_a_model_of_pairs_replace_the_attached():
     pipeline = FeaturePipeline(["activity"], seed=0)
-    scorer = RankingNetwork(pipeline.dims, [8], 4, 0.0, "concatenation").eval().attach(pipeline(communities()))
+    network = RankingNetwork(pipeline.dims, [8], 4, 0.0, "concatenation").eval().attach(pipeline(communities()))
     users, items = torch.arange(5), torch.arange(5) + 3
-    given = {"user_activity": scorer.user_activity[users + 10]}
-    expected = scorer.score_pairs(users + 10, items)
-    torch.testing.assert_close(scorer.score_pairs(users, items, given), expected, rtol=0, atol=0)
+    given = {"user_activity": network.user_activity[users + 10]}
+    expected = network.score_pairs(users + 10, items)
+    torch.testing.assert_close(network.score_pairs(users, items, given), expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(

@@ -237,15 +237,15 @@ def test_shares_of_an_explanation_are_of_what_each_part_adds(ranker):
 def test_families_are_combined_by_their_weights():
     """Two networks of two families: the mean over the networks of the weighted sums over the families."""
     dims = {"activity": {"user": 3, "item": 2, "pair": 0}, "interaction": {"user": 2, "item": 2, "pair": 4}}
-    scorer = RankingNetwork(dims, [], 2, 0.0, "interpolation", n_networks=2).eval()
-    scorer.combination_logits[:] = torch.tensor([0.3, -0.9])
+    model = RankingNetwork(dims, [], 2, 0.0, "interpolation", n_networks=2).eval()
+    model.combination_logits[:] = torch.tensor([0.3, -0.9])
     rng = np.random.default_rng(0)
     sides = [
         {family: torch.from_numpy(rng.normal(size=(5, dim[side])).astype(np.float32)) for family, dim in dims.items()}
         for side in ("user", "item", "pair")
     ]
     weights = np.exp([0.3, -0.9]) / np.exp([0.3, -0.9]).sum()
-    parts = {name: value.numpy() for name, value in scorer.state_dict().items()}
+    parts = {name: value.numpy() for name, value in model.state_dict().items()}
     expected = np.zeros(5)
     for net in range(2):
         for number, family in enumerate(dims):
@@ -260,4 +260,4 @@ def test_families_are_combined_by_their_weights():
                 head = f"{prefix}pair_head.1."
                 score += (sides[2][family].numpy() @ parts[head + "weight"].T + parts[head + "bias"])[:, 0]
             expected += weights[number] * score / 2
-    np.testing.assert_allclose(scorer(*sides), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(model(*sides), expected, rtol=1e-4, atol=1e-5)
