@@ -77,7 +77,7 @@ def load_internal_config_dict(stock: Callable, config: Config, model: str, model
 
 
 class _Text(str):
-    """A text of the command line or of ``config_dict``, until the model is known that gives its key a meaning."""
+    """A text of the command line or of ``config_dict``. The model decides what it means and is not yet known."""
 
 
 def convert_config_dict(stock: Callable, config: Config, config_dict: dict[str, Any]) -> dict[str, Any]:

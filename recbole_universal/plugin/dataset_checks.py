@@ -29,7 +29,7 @@ _checks_all = False
 
 @contextlib.contextmanager
 def checking_all_models() -> Iterator[None]:
-    """Check the files and the keys about them for RecBole's models, too, as for those of this package."""
+    """Extend the checks of the files, and of the keys about them, to RecBole's models."""
     with swapped(sys.modules[__name__], "_checks_all", True), reading_checked():
         yield
 

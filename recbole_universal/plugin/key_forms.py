@@ -21,7 +21,7 @@ class WrongValueError(Exception):
 
 @dataclass(frozen=True)
 class Form:
-    """What a key takes.
+    """The valid values of a key.
 
     Attributes:
         valid: In words, after "must be".
@@ -122,12 +122,12 @@ def names(what: str) -> Form:
     """A list of names; one name stands for a list of it, no value for an empty list."""
 
     def read(value):
-        found = [value] if isinstance(value, str) else [] if value is None else value
-        if not isinstance(found, (list, tuple)) or not all(map(is_line, found)):
+        values = [value] if isinstance(value, str) else [] if value is None else value
+        if not isinstance(values, (list, tuple)) or not all(map(is_line, values)):
             raise WrongValueError
-        if len(set(found)) < len(found):
+        if len(set(values)) < len(values):
             raise WrongValueError("a name is given twice.")
-        return list(found)
+        return list(values)
 
     return Form(f"a list of {what}", read)
 

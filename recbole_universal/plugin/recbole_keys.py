@@ -49,19 +49,19 @@ def _three_names(value: Any) -> list[str]:
     return names
 
 
-def _parts(value: Any) -> list[float]:
+def _ratios(value: Any) -> list[float]:
     if not isinstance(value, list) or len(value) != 3:  # RecBole takes no tuple
         raise forms.WrongValueError
     return [forms.real("", lambda x: 0 <= x < math.inf).read(size) for size in value]
 
 
 def _split(value: Any) -> Any:
-    kind, parts = next(iter(value.items())) if isinstance(value, Mapping) and len(value) == 1 else (None, None)
-    if kind == "LS" and parts in ("valid_and_test", "valid_only", "test_only"):
+    kind, ratios = next(iter(value.items())) if isinstance(value, Mapping) and len(value) == 1 else (None, None)
+    if kind == "LS" and ratios in ("valid_and_test", "valid_only", "test_only"):
         return value
     if kind not in ("RS", "TS"):
         raise forms.WrongValueError
-    if not _parts(parts)[0]:
+    if not _ratios(ratios)[0]:
         raise forms.WrongValueError("the first is the training part, which would be empty.")
     return value
 
@@ -72,7 +72,7 @@ def _group_by(value: Any) -> Any:
     return value
 
 
-# Keys of RecBole that change which interactions there are and which of them are held out.
+# Keys of RecBole that choose the interactions and the held-out ones among them.
 _EVALUATION = {
     "benchmark_filename": forms.Form(
         "a list of the three parts' names, e.g. [train, valid, test]",

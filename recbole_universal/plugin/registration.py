@@ -14,7 +14,7 @@ RecBole                                what it does                             
                                                                                               #1306, #2043
 ``data.utils.get_dataloader``          chooses the loader by model                            candidate lists are no
                                                                                               pairs
-``data.utils.create_samplers``         refuses users who have had all items                   a run may draw no
+``data.utils.create_samplers``         refuses users who interacted with all items            a run may draw no
                                                                                               negative items
 ``data.transform.construct_transform`` knows a closed list of names                           one open slot for the
                                                                                               whole process
@@ -28,7 +28,7 @@ RecBole                                what it does                             
 ``Config._get_final_config_dict``      merges all settings                                    RecBole takes any key and
                                                                                               any value
 ``utils.argument_list``                ``dataset_arguments``: whether a saved dataset fits    a changed key would load
-                                                                                              the dataset of before
+                                                                                              the old dataset
 =====================================  =====================================================  =========================
 
 A hook exchanges the code of RecBole's function in place, so it does not matter whether a name was imported before this
@@ -51,7 +51,7 @@ from recbole_universal.plugin import compat
 
 _HERE = __package__
 
-#: RecBole's functions, and the module of ours that has a function of the same name in place of each.
+#: RecBole's functions, and for each our module with a function of the same name that replaces it.
 HOOKS = {
     "recbole.config.configurator": (
         "config_hooks",
@@ -131,12 +131,12 @@ def _add_names(module: types.ModuleType) -> None:
     module.__getattr__ = find  # type: ignore[method-assign]
 
 
-#: RecBole's own function for each that is hooked, and the module of ours, by its full name.
+#: RecBole's function and our module, by the full name of the hooked function.
 HOOKED: dict[str, tuple[Callable, str]] = {}
 
 
 def call(name: str, *args: Any, **kwargs: Any) -> Any:
-    """Call our function in place of RecBole's of that full name."""
+    """Call our function that replaces the RecBole function of that full name."""
     stock, module = HOOKED[name]
     return _ours(module, stock.__name__.lstrip("_"))(stock, *args, **kwargs)
 
@@ -150,7 +150,7 @@ def _hook(module: types.ModuleType) -> None:
 def _intercept(function: types.FunctionType, module: str) -> None:
     """Make a RecBole function call the function of ours that has its name.
 
-    Its code is exchanged for a call of ours; ``stock`` is a function of the code that it had.
+    The code of the RecBole function is replaced by a call of ours. ``stock`` is a function with the original code.
     """
     stock = types.FunctionType(
         function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__

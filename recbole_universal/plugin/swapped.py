@@ -11,12 +11,12 @@ from typing import Any
 @contextlib.contextmanager
 def swapped(module: types.ModuleType, name: str, value: Any) -> Iterator[None]:
     """Replace a name in a module for the length of the ``with`` block."""
-    had = getattr(module, name, None)
+    original = getattr(module, name, None)
     setattr(module, name, value)
     try:
         yield
     finally:
-        if had is None:
+        if original is None:
             delattr(module, name)
         else:
-            setattr(module, name, had)
+            setattr(module, name, original)
