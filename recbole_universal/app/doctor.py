@@ -24,7 +24,7 @@ def report() -> int:
     """Print the report.
 
     Returns:
-        0, or 1 where the self-test failed.
+        0, or 1 if the self-test failed.
     """
     print(f"Python {platform.python_version()} on {platform.platform()}, {sys.executable}")
     for name in ("recbole-universal", *LIBRARIES):

@@ -78,7 +78,7 @@ class Study:
             "Universal statistics transfer because their distributions look alike: a few users and items have most of "
             "the interactions. A straight line in the plot is a power law."
         )
-        figure = new_figure("Share of users or items with at least so many interactions")
+        figure = new_figure("Share of users or items with at least this many interactions")
         for side, degree in statistics.interaction_counts(self.raw).items():
             values, counts = np.unique(degree, return_counts=True)
             share = counts[::-1].cumsum()[::-1] / len(degree)

@@ -88,7 +88,7 @@ def _write(options: argparse.Namespace, output: Path) -> None:
 
 
 def _file_of(given: str, data_path: str) -> Path:
-    """The file that is meant: the given one, or the ``.inter`` file of a RecBole dataset.
+    """The input file: the given one, or the ``.inter`` file of a RecBole dataset.
 
     Raises:
         ValueError: if there is none, or it is a URL, a pipe or a folder of something else.
