@@ -12,8 +12,8 @@ from recbole.data.dataloader import FullSortEvalDataLoader
 def assert_ndcg(value: float, model, loader, k: int = 10) -> None:
     """Check the mean NDCG@k over the rows of a loader, of full ranking or of sampled negatives, to RecBole's 4 digits.
 
-    Items of one score may stand in any order, so it lies between what an order finds that has the relevant ones among
-    them last, and one that has them first.
+    Items with equal scores may be in any order. So the NDCG lies between that of the order that puts the relevant ones
+    last, and that of the order that puts them first.
     """
     model.eval()
     n_items = loader._dataset.item_num
@@ -41,7 +41,7 @@ def assert_ndcg(value: float, model, loader, k: int = 10) -> None:
 
 @torch.no_grad()
 def auc(model, loader) -> float:
-    """Share of the pairs of a positive and a negative row of a loader that a model orders rightly, equals by half."""
+    """Share of the pairs of a positive and a negative row of a loader in correct order by a model; a tie is half."""
     model.eval()
     labels, scores = [], []
     for batch in loader:

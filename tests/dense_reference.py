@@ -1,4 +1,4 @@
-"""What the graph scorers, the proximity columns and the bins are, in dense float64 NumPy.
+"""Graph scorers, proximity columns and bins in dense float64 NumPy.
 
 Written from the formulas of docs/method.md and of the papers that the docstrings of ``recbole_universal`` name; nothing
 here calls the package.
@@ -59,7 +59,7 @@ MATRICES = {"small": small(), "large": large()}
 
 
 def power(degree: np.ndarray, exponent: float) -> np.ndarray:
-    """degree^-exponent, 0 where the degree is 0."""
+    """``degree ** -exponent``; 0 where the degree is 0."""
     return np.where(degree > 0, np.maximum(degree, 1.0) ** -exponent, 0.0)
 
 
@@ -68,7 +68,7 @@ def degrees(own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def most_popular(own: np.ndarray) -> np.ndarray:
-    """Item numbers by popularity, equals by number."""
+    """Item indices by popularity; items of equal popularity by index."""
     return np.argsort(-own.sum(axis=0), kind="stable")
 
 
@@ -92,7 +92,7 @@ def item_relations(own: np.ndarray, n_neighbors: int, max_regression_items: int)
     rank = min(max(8, smaller // 8), smaller)
     _, values, vectors = np.linalg.svd(normal)
     for name, cut in (("low_pass", rank // 4), ("mid_pass", rank // 2), ("full_pass", rank)):
-        assert values[cut - 1] - values[cut] > 1e-3  # else the cut is no filter of the data alone
+        assert values[cut - 1] - values[cut] > 1e-3  # otherwise the cut separates equal singular values
         kept = vectors[:cut].T
         found[name] = half[:, None] * (kept @ kept.T) * np.where(item > 0, np.sqrt(item), 0.0)
     # EASE (Steck, WWW 2019, Eq. 8): B = I - P diag(1 / diag P), P = (X^T X + lambda I)^-1.
@@ -108,7 +108,7 @@ def item_relations(own: np.ndarray, n_neighbors: int, max_regression_items: int)
 
 
 def neighbors(own: np.ndarray, n_neighbors: int) -> np.ndarray:
-    """Cosines of each item (row) to its nearest; with those that tie with the last, unless they are too many."""
+    """Cosines of each item (row) and its nearest; items that tie with the last are included, unless too many do."""
     _, item = degrees(own)
     cosines = power(item, 0.5)[:, None] * (own.T @ own) * power(item, 0.5)
     np.fill_diagonal(cosines, 0.0)
@@ -141,7 +141,7 @@ def percentiles(values: np.ndarray) -> np.ndarray:
 
 
 class Columns:
-    """The 60 columns of the pairs of one data set.
+    """The 60 columns of the pairs of one dataset.
 
     Args:
         own: interactions [n_users, n_items].
@@ -154,7 +154,7 @@ class Columns:
         self.own, self.top_k = own, top_k
         user, item = degrees(own)
         self.item_percentile, self.user_percentile = percentiles(item), percentiles(user)
-        # Among equals the more popular item comes first.
+        # Of items with equal scores the more popular comes first.
         self.values = np.maximum(scores, 0.0) * (1 + 1e-5 * self.item_percentile)
         soft = np.exp(20 * weights)
         best = weights == weights.max()
@@ -164,7 +164,7 @@ class Columns:
         return np.where(self.own[user] > 0, 0.0, self.values[:, user])
 
     def candidates(self, user: int) -> tuple[set[int], set[int]]:
-        """Items that are candidates for certain, and those that are unless rounding decides otherwise."""
+        """Items that are candidates, and items that are candidates or not by rounding."""
         sure, possible = set(), set()
         for row in self.unseen(user):
             least = np.sort(row)[::-1][min(self.top_k, len(row)) - 1]
@@ -176,7 +176,7 @@ class Columns:
         """Columns of a user's list of candidates.
 
         Returns:
-            The columns [n_items, 60], and the least and the largest that they are by any order of near equals.
+            The columns [n_items, 60], and their least and largest values over all orders of nearly equal items.
         """
         top = -np.sort(-self.unseen(user), axis=1)
         best = top[:, :1]
@@ -215,7 +215,7 @@ class Columns:
 
 
 def ndcg(hits: np.ndarray, n_relevant: int, k: int = 10) -> float:
-    """NDCG@k of one list: its hits, best place first."""
+    """NDCG@k of one list, from its hits, best position first."""
     gains = [1 / math.log2(place + 2) for place in range(k)]
     return sum(gain for gain, hit in zip(gains, hits, strict=False) if hit) / sum(gains[: min(k, n_relevant)])
 

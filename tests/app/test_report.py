@@ -1,4 +1,4 @@
-"""The report: complete, without network, and clear about what it cannot do."""
+"""The report is complete, needs no network, and reports errors clearly."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def test_report_of_two_datasets(matrix, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.csv", "report.html"]
 
 
-def test_a_data_set_without_enough_does_not_lose_the_others(matrix, tmp_path):
+def test_a_dataset_that_is_too_small_does_not_stop_the_report(matrix, tmp_path):
     lonely = sp.csr_matrix(np.eye(30))
-    sparse = sp.csr_matrix(np.eye(30) + np.eye(30, k=29))  # of the one user who has two, one is hidden
+    sparse = sp.csr_matrix(np.eye(30) + np.eye(30, k=29))  # one interaction of the only user with two is held out
     file = tmp_path / "report.html"
     figures = analyze({"one": matrix, "lonely": lonely, "sparse": sparse}, file, n_users=20, show_progress=False)
     assert set(figures["dataset"]) == {"one", "sparse", "All datasets"}
@@ -104,7 +104,7 @@ def test_command_line(matrix, tmp_path, monkeypatch, capsys):
     assert set(pd.read_csv(tmp_path / "report.csv")["dataset"]) == {"shop"}
 
 
-def test_files_that_nobody_named_are_kept(matrix, tmp_path, monkeypatch, capsys):
+def test_other_files_are_not_replaced(matrix, tmp_path, monkeypatch, capsys):
     users, items = matrix.nonzero()
     pd.DataFrame({"user": users, "item": items}).to_csv(tmp_path / "in.csv", index=False)
     arguments = (str(tmp_path / "in.csv"), "--users", "10", "--quiet")
@@ -127,7 +127,7 @@ def test_files_that_nobody_named_are_kept(matrix, tmp_path, monkeypatch, capsys)
     }
 
 
-def test_what_cannot_be_written_is_said_before_the_work(matrix, tmp_path, monkeypatch):
+def test_a_path_that_cannot_be_written_is_reported_first(matrix, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluation, "HeldOut", None)
     (tmp_path / "r.html").touch(0o444)
     with pytest.raises(OSError, match=r"output \(--output\): cannot write .*write-protected"):
@@ -135,7 +135,7 @@ def test_what_cannot_be_written_is_said_before_the_work(matrix, tmp_path, monkey
     assert (tmp_path / "r.html").read_text() == ""
 
 
-def test_command_line_finds_named_datasets_and_names_what_it_did_not(tmp_path, monkeypatch, capsys):
+def test_command_line_finds_named_datasets_and_reports_missing_ones(tmp_path, monkeypatch, capsys):
     assert run(monkeypatch, "nothing", "--data-path", str(tmp_path)) == 1
     message = capsys.readouterr().err
     assert "[nothing]" in message and str(tmp_path / "nothing" / "nothing.inter") in message

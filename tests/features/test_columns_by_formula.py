@@ -18,7 +18,7 @@ from recbole_universal.graph import InteractionGraph
 from recbole_universal.graph.held_out import support_query_split
 from recbole_universal.graph.scorers import LINEAR, SCORERS, GraphScorers
 
-# No two alike, the best not the first, and differences of which the weights (of sharpness 20) make much.
+# All weights differ, the first is not the best, and the softmax (of sharpness 20) enlarges the differences.
 WEIGHTS = np.array([0.9 - 0.013 * ((7 * index) % 16) for index in range(16)], dtype=np.float32)
 WEIGHTS[12] = 1.0
 
@@ -60,14 +60,14 @@ def test_candidates_and_their_columns(built, exclude_seen):
         columns, least, largest = expected.of(user, items)
         scored = np.array([index < 32 or (48 <= index and index not in (50, 53)) for index in range(60)])
         np.testing.assert_allclose(found[:, scored], columns[:, scored], rtol=1e-3, atol=1e-4)
-        # Ranks of equals may be in any order.
+        # Items with equal scores may have their ranks in any order.
         assert (found >= np.minimum(least, largest) - 1e-3).all() and (found <= np.maximum(least, largest) + 1e-3).all()
         exact += np.isclose(found[:, 32:48], columns[:, 32:48], atol=1e-4).sum()
         total += found[:, 32:48].size
     assert exact > 0.9 * total
 
 
-def test_equals_are_ranked_by_popularity_whatever_their_indices():
+def test_items_of_equal_score_are_ranked_by_popularity():
     """Items 1 and 3 are equally near to user 0 by user-user cosine, and item 3 has more users; likewise 4 and 2."""
     own = np.zeros((9, 6))
     own[0, 0] = 1
@@ -91,7 +91,7 @@ def test_non_candidates_are_in_the_order_of_popularity():
 
 
 def checked(own: np.ndarray, n_users: int, share: float, seed: int):
-    """The pair features with scorer weights and self-check, and the split that these come from."""
+    """The pair features with scorer weights and self-check, and the split of the self-check."""
     family = ProximityFeatures(n_check_users=n_users, check_share=share, top_k=9)
     pair = family.compute(InteractionGraph(sp.csr_matrix(own)), seed=seed).pair
     most = min(n_users, max(20, len(own) // 4))
@@ -137,7 +137,7 @@ def assert_relative(weights: np.ndarray, gain: np.ndarray) -> None:
     low, high = gain.sum(axis=2)
     best = low.max(), high.max()
     assert (weights >= low / best[1] - 1e-5).all() and (weights <= high / best[0] + 1e-5).all()
-    assert (high / best[0] - low / best[1]).mean() < 0.12  # else the bounds say little
+    assert (high / best[0] - low / best[1]).mean() < 0.12  # otherwise the bounds are too wide
 
 
 def test_scorer_weights_are_the_ndcg_on_held_out_interactions_relative_to_the_best(self_check):
