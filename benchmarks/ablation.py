@@ -1,14 +1,17 @@
-"""What the shipped model is good for: its columns, loss, size and number of sources, and which data set teaches which.
+"""The effect of columns, loss, size and number of sources on a pre-trained model, and of the choice of one source.
 
     python benchmarks/ablation.py --data-path DATA --lists OUT/lists --output OUT/ablation.jsonl
     python benchmarks/ablation.py --output OUT/ablation.jsonl --report docs/ablation.md
 
-Models are trained as `benchmarks/pretrain.py` trains them, on its candidate lists (made if they are not there), but
-with one network instead of four, and judged on lists of domains they saw nothing of: NDCG@10 of hidden training
-interactions among the candidates, divided by that of the single scorer which is best on that data set's lists, a choice
-that nobody could make before. One change a line; a run that is started again skips what is there. Without the columns
-of a scorer its candidates are still in the lists, and it still speaks in the average of the trusted ones; fewer sources
-are trained on for more epochs, so that the number of steps stays the same.
+Models are trained as by `benchmarks/pretrain.py`, on its candidate lists, but with one network instead of four. They
+are evaluated on lists of domains that they were not trained on. The metric is the NDCG@10 of held-out training
+interactions among the candidates. It is divided by the NDCG@10 of the best single scorer on the lists of the dataset,
+which is known only after the evaluation.
+
+Each line changes one thing. A model without the columns of a scorer still has the candidates of that scorer, and the
+scorer is still part of the two averages. With fewer sources there are more epochs, so the number of steps is the same.
+
+Missing candidate lists are made. A run that is started again skips the results that the output has.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ import pandas as pd
 import torch
 from scipy.stats import spearmanr
 
-import recbole_universal  # noqa: F401  mends RecBole, so it comes before any import of it
+import recbole_universal  # noqa: F401  patches RecBole, so it comes before any import of RecBole
 
 # isort: split
 from harness import DOMAINS, add_result, read_results
@@ -53,11 +56,11 @@ KINDS = {
     "filters": ["low_pass", "mid_pass", "full_pass"],
     "regressions": ["regression", "middle_regression", "strong_regression"],
     "popularity": ["popularity"],
-    "trusted scorers": ["scorer averages"],
+    "scorer averages": ["scorer averages"],
     "activity": ["activity"],
 }
 SIZES = {"linear": [], "one layer of 16": [16], "one layer of 64": [64], "two of 256": [256, 256]}
-#: The paper's data sets: ml-1m, epinions, douban-movie, Amazon and Yelp.
+#: The paper's datasets: ml-1m, epinions, douban-movie, Amazon and Yelp.
 FIVE = ["ml-1m", "epinions", "douban-movie", "amazon-sports", "yelp2018"]
 PAIR = column("pair", "proximity")
 
@@ -79,7 +82,7 @@ class WithoutColumns(CandidateLists):
 def trained(blocks, settings: dict, dropped: list[int], seed: int) -> Pretrainer:
     """A model trained on blocks of lists."""
     torch.manual_seed(seed)
-    scorer = UniversalNetwork(
+    network = UniversalNetwork(
         {"proximity": {"user": 0, "item": 0, "pair": blocks[0][PAIR].shape[-1]}},
         settings["mlp_hidden_size"],
         64,
@@ -89,7 +92,7 @@ def trained(blocks, settings: dict, dropped: list[int], seed: int) -> Pretrainer
     )
     with tempfile.TemporaryDirectory() as folder:
         trainer = Pretrainer(
-            scorer,
+            network,
             folder,
             seed=seed,
             learning_rate=settings["learning_rate"],
@@ -128,19 +131,19 @@ def variants(n_sources: int) -> dict[str, dict]:
 
 
 def dropped_columns(kind: str | None) -> list[int]:
-    """Places of the columns of a kind."""
+    """Indices of the columns of a kind."""
     groups = column_groups()
-    return [place for name in KINDS.get(kind or "", []) for place in groups[name]]
+    return [index for name in KINDS.get(kind or "", []) for index in groups[name]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-path", default="dataset/")
-    parser.add_argument("--lists", type=Path, help="folder of candidate lists, as pretrain.py leaves them")
+    parser.add_argument("--lists", type=Path, help="folder of candidate lists, as pretrain.py stores them")
     parser.add_argument("--folds", nargs="*", default=["movies", "reading"], choices=list(FOLDS))
     parser.add_argument("--seed", type=int, default=2020)
-    parser.add_argument("--output", type=Path, required=True, help="file of results, one a line")
-    parser.add_argument("--report", type=Path, help="write the Markdown page of what is there, run nothing")
+    parser.add_argument("--output", type=Path, required=True, help="file of results, one per line")
+    parser.add_argument("--report", type=Path, help="write the Markdown page from the results; run nothing")
     arguments = parser.parse_args()
     sys.argv = sys.argv[:1]  # RecBole would read the rest as config
     logging.disable(logging.WARNING)
@@ -155,22 +158,22 @@ def main() -> None:
     def done(**key) -> bool:
         return any(key.items() <= result.items() for result in results)
 
-    def keep(result: dict) -> None:
+    def store(result: dict) -> None:
         results.append(result)
         add_result(arguments.output, result)
 
-    # The first half of each source's lists teaches, the second judges, so that source and target may be one.
-    judged = {name: CandidateLists(half(blocks, 1)) for name, blocks in lists.items()}
-    best = {name: best_scorer(target) for name, target in judged.items()}
+    # A model trains on the first half of a source's lists and is evaluated on second halves, also of the same dataset.
+    evaluated = {name: CandidateLists(half(blocks, 1)) for name, blocks in lists.items()}
+    best = {name: best_scorer(target) for name, target in evaluated.items()}
     columns = {name: candidate_columns(half(blocks, 1)) for name, blocks in lists.items()}
     for source in lists:
         if done(source=source, target=list(lists)[-1], seed=arguments.seed):
             continue
         trainer = trained(half(lists[source], 0), {**settings, "epochs": 8}, [], arguments.seed)
         for target in lists:
-            ratio = trainer.evaluate(judged[target]) / best[target]
+            ratio = trainer.evaluate(evaluated[target]) / best[target]
             distance = float(column_distances(columns[source], columns[target]).mean())
-            keep({"source": source, "target": target, "seed": arguments.seed, "ratio": ratio, "distance": distance})
+            store({"source": source, "target": target, "seed": arguments.seed, "ratio": ratio, "distance": distance})
     for fold in arguments.folds:
         names = [source["dataset"] for source in sources(FOLDS[fold])]
         held_out = {name for domain in FOLDS[fold] for name in DOMAINS[domain].split()}
@@ -181,14 +184,14 @@ def main() -> None:
                 continue
             start = time.perf_counter()
             dropped = dropped_columns(change.get("without"))
-            taught = [block for source in order[: change.get("sources")] for block in lists[source]]
-            trainer = trained(taught, {**settings, **change}, dropped, arguments.seed + change.get("seed", 0))
+            training_blocks = [block for source in order[: change.get("sources")] for block in lists[source]]
+            trainer = trained(training_blocks, {**settings, **change}, dropped, arguments.seed + change.get("seed", 0))
             seconds = time.perf_counter() - start
             ratios = {
                 target: trainer.evaluate(WithoutColumns(lists[target], dropped)) / best[target] for target in best
             }
             size = sum(parameter.numel() for parameter in trainer.network.parameters())
-            keep(
+            store(
                 {
                     "fold": fold,
                     "variant": name,
@@ -207,26 +210,27 @@ def candidate_columns(blocks: list) -> np.ndarray:
     return rows[np.random.default_rng(0).permutation(len(rows))[:2000]]
 
 
-def half(blocks: list, number: int) -> list:
-    """Every other block of lists, from the first (0) or the second (1) on."""
-    return blocks[number::2]
+def half(blocks: list, first: int) -> list:
+    """Every other block of lists, starting with the block of index 0 or 1."""
+    return blocks[first::2]
 
 
 def candidate_lists(data_path: str, folder: Path | None) -> dict[str, list]:
-    """Blocks of candidate lists by data set."""
+    """Blocks of candidate lists by dataset."""
     keys = {**SETTINGS, "universal_features": ["proximity"], "data_path": data_path, "train_stage": "pretrain"}
     config = Config("UniversalMLP", "ml-100k", config_dict={**keys, "show_progress": False})
     pipeline, store = pipeline_from_config(config), list_store(folder or "lists")
-    found = {}
+    blocks = {}
     for source in sources([]):
-        own = {key: value for key, value in source.items() if key != "dataset"}
-        own_config = source_config(source["dataset"], None, {**keys, **own})
-        found[source["dataset"]] = source_lists(own_config, config, pipeline, store)
-    return found
+        source_keys = {key: value for key, value in source.items() if key != "dataset"}
+        blocks[source["dataset"]] = source_lists(
+            source_config(source["dataset"], None, {**keys, **source_keys}), config, pipeline, store
+        )
+    return blocks
 
 
-def likeness(pairs: pd.DataFrame) -> list[str]:
-    """Whether a source teaches better the more its candidates' columns look like the target's."""
+def similarity(pairs: pd.DataFrame) -> list[str]:
+    """Whether sources with columns similar to the target's give better models for the target."""
     ratios, distances = (pairs.pivot_table(index="source", columns="target", values=v) for v in ("ratio", "distance"))
     ratios = ratios.loc[ratios.columns]
     targets = list(ratios.columns)
@@ -234,39 +238,39 @@ def likeness(pairs: pd.DataFrame) -> list[str]:
     others = ~np.eye(len(targets), dtype=bool)
 
     def correlations(apart: np.ndarray) -> list[float]:
-        """By target, over the other sources."""
+        """Rank correlation of distance and ratio over the other sources, by target."""
         return [spearmanr(apart[rows, k], quality_of[rows, k]).statistic for k, rows in enumerate(others.T)]
 
-    found = correlations(apart)
-    # By chance: the names of the data sets exchanged, of sources and targets alike (Mantel's test).
+    observed = correlations(apart)
+    # Mantel's test permutes the names of the datasets, the same way for sources and targets.
     generator = np.random.default_rng(0)
     orders = [generator.permutation(len(targets)) for _ in range(999)]
     chance = [np.mean(correlations(apart[np.ix_(order, order)])) for order in orders]
-    p_value = (1 + sum(value <= np.mean(found) for value in chance)) / (1 + len(chance))
-    place = []
+    p_value = (1 + sum(value <= np.mean(observed) for value in chance)) / (1 + len(chance))
+    ranks = []
     for k, rows in enumerate(others.T):
         nearest = np.argmin(apart[rows, k])
-        place.append(1 + (quality_of[rows, k] > quality_of[rows, k][nearest]).sum())
+        ranks.append(1 + (quality_of[rows, k] > quality_of[rows, k][nearest]).sum())
     quality = ratios.mean(axis=1).sort_values()
     typical = distances.mean(axis=1)
     return [
         "",
-        "### Does likeness predict transfer?",
+        "### Does similarity predict transfer?",
         "",
-        f"One source, one target, {len(targets)} data sets each way. How far apart two data sets are: the mean "
-        "over the columns of the Wasserstein distance between the values of 2,000 candidates of each, in standard "
+        f"Each model has one source and one target, of {len(targets)} datasets. The distance of two datasets is the "
+        "mean over the columns of the Wasserstein distance between the values of 2,000 candidates of each, in standard "
         "deviations.",
         "",
         f"- Rank correlation (Spearman) of distance and ratio over the other {len(targets) - 1} sources, mean over "
-        f"targets: {np.mean(found):+.2f} (negative on {sum(value < 0 for value in found)} of {len(found)}); by chance, "
-        "with the data sets' names exchanged (999 times), as low with probability "
+        f"targets: {np.mean(observed):+.2f} (negative on {sum(value < 0 for value in observed)} of {len(observed)}). "
+        "In 999 random permutations of the datasets' names, a correlation as low has the probability "
         f"{p_value:.3f}.",
-        f"- The nearest source is, in the mean, the {np.mean(place):.1f}th best of {len(targets) - 1} "
+        f"- The nearest source is on average the {np.mean(ranks):.1f}th best of {len(targets) - 1} "
         f"({len(targets) / 2:.1f} by chance).",
-        "- How far a source is from all others, and how well it teaches them, in the mean: rank correlation "
-        f"{spearmanr(typical, ratios.mean(axis=1)).statistic:+.2f}. Worst teachers: "
+        "- Rank correlation of a source's mean distance to the others and its mean ratio: "
+        f"{spearmanr(typical, ratios.mean(axis=1)).statistic:+.2f}. Worst sources: "
         + ", ".join(f"{name} {value:.2f}" for name, value in quality.head(3).items())
-        + "; best: "
+        + "; best sources: "
         + ", ".join(f"{name} {value:.2f}" for name, value in quality[::-1].head(3).items())
         + ".",
     ]
@@ -274,16 +278,16 @@ def likeness(pairs: pd.DataFrame) -> list[str]:
 
 def report(table: pd.DataFrame) -> str:
     """Markdown page."""
-    lines = ["# Ablation", "", *(__doc__ or "").strip().splitlines()[5:], ""]
+    lines = ["# Ablation", "", *(__doc__ or "").strip().splitlines()[5:-2], ""]
     pairs = table[table["source"].notna()] if "source" in table else table[:0]
     if len(pairs):
         matrix = pairs.pivot_table(index="source", columns="target", values="ratio").loc[FIVE, FIVE]
         lines += [
-            "## Which data set teaches which",
+            "## One source, one target",
             "",
-            "Row: the only source (600 lists); column: judged on the other",
+            "A row is the only source of a model (600 lists). A column is a dataset whose other half of lists "
+            "evaluates it.",
         ]
-        lines[-1] += " half of its lists. On the diagonal both are one data set."
         lines += markdown(
             ["source", *FIVE, "mean of others"],
             [
@@ -291,15 +295,15 @@ def report(table: pd.DataFrame) -> str:
                 for name, row in matrix.iterrows()
             ],
         )
-        lines += likeness(pairs)
+        lines += similarity(pairs)
     changed = table[table["variant"].notna()] if "variant" in table else table[:0]
     if changed.empty:
         return "\n".join(lines) + "\n"
     folds = list(changed["fold"].unique())
-    judged = {fold: sum(len(DOMAINS[domain].split()) for domain in FOLDS[fold]) for fold in folds}
+    n_datasets = {fold: sum(len(DOMAINS[domain].split()) for domain in FOLDS[fold]) for fold in folds}
     lines += ["", "## One change at a time", ""]
-    lines += ["Left-out domains: " + "; ".join(f"{f} ({', '.join(FOLDS[f])}: {judged[f]} data sets)" for f in folds)]
-    lines[-1] += ". Mean ratio over the data sets of each."
+    lines += ["Left-out domains: " + "; ".join(f"{f} ({', '.join(FOLDS[f])}: {n_datasets[f]} datasets)" for f in folds)]
+    lines[-1] += ". The ratios are means over the datasets of a fold."
     whole = changed[changed["variant"] == "as shipped, one network"].groupby("fold")["ratio"].mean()
     rows = []
     for name, group in changed.groupby("variant", sort=False):
@@ -313,7 +317,7 @@ def report(table: pd.DataFrame) -> str:
                 f"{group['seconds'].mean():.0f}",
             ]
         )
-    lines += markdown(["", *folds, "against as shipped", "weights", "seconds"], rows)
+    lines += markdown(["", *folds, "difference to as shipped", "weights", "seconds"], rows)
     lines += ["", f"Seed {', '.join(str(int(seed)) for seed in table['seed'].unique())}. Made by `python "]
     lines[-1] += "benchmarks/ablation.py --data-path DATA --lists OUT/lists --output "
     lines[-1] += "OUT/ablation.jsonl`, then `--report docs/ablation.md`."

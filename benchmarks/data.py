@@ -1,11 +1,11 @@
-"""Whether your datasets are those of which the tables were made.
+"""Compare your datasets with the datasets of the tables.
 
     python benchmarks/data.py --data-path DATA            # compares with docs/data.csv; exit status 1 if one differs
     python benchmarks/data.py --data-path DATA --write    # writes that file
 
 A file has two fingerprints. The first is the SHA-256 of its bytes. The second is the SHA-256 of its distinct pairs of
-user and item tokens: of the sorted lines "user<TAB>item" in UTF-8, each with a newline. Where only the second is equal,
-ratings or timestamps may differ, and RecBole splits the rows differently.
+user and item tokens, written as sorted lines "user<TAB>item" in UTF-8, each with a newline. If only the second is
+equal, ratings or timestamps may differ, and RecBole splits the rows differently.
 """
 
 from __future__ import annotations

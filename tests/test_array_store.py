@@ -1,4 +1,4 @@
-"""The array store: entries are whole, of their key and inside the limit, or they are not there."""
+"""The array store: each entry is complete, has its key and is within the limit, or is missing."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_type_that_safetensors_lacks_is_named(tmp_path):
     assert names(tmp_path) == set()
 
 
-def test_an_entry_is_a_safetensors_file_that_says_what_it_holds(tmp_path):
+def test_an_entry_is_a_safetensors_file_with_its_key(tmp_path):
     store = ArrayStore(tmp_path)
     store.store("x", KEY, ARRAYS)
     (file,) = tmp_path.iterdir()
@@ -122,7 +122,7 @@ class Bomb:
 
 
 def flipped(place: float):
-    """Change one bit, at a place from 0 to 1."""
+    """Change one bit, at a relative position from 0 to 1."""
 
     def flip(path):
         content = bytearray(path.read_bytes())
@@ -198,7 +198,7 @@ def test_a_damaged_entry_is_computed_again_with_one_warning(tmp_path, damage, ca
 
 
 def test_every_single_bit_counts(tmp_path):
-    """No change of one bit gives other arrays, another description or another error than ValueError."""
+    """A change of any bit raises ValueError or changes neither arrays nor description."""
     file = tmp_path / "file"
     write_arrays(file, KEY, ARRAYS, {"epoch": 1})
     intact = file.read_bytes()
@@ -237,7 +237,7 @@ def test_a_folder_that_cannot_be_written_is_one_warning(tmp_path, monkeypatch, c
     assert names(tmp_path) == set()
 
 
-def test_a_folder_that_cannot_be_read_is_computed_past(tmp_path, monkeypatch, caplog):
+def test_a_folder_that_cannot_be_read_is_ignored(tmp_path, monkeypatch, caplog):
     store = ArrayStore(tmp_path)
     store.store("x", KEY, ARRAYS)
 

@@ -154,7 +154,7 @@ def test_mistakes_get_one_line(arguments, message, monkeypatch, tiny):
 @pytest.mark.parametrize("taken", ["log", "log_tensorboard", "saved"])
 def test_a_folder_that_cannot_be_written_gets_one_line_before_the_work(taken, monkeypatch, tiny, tmp_path):
     monkeypatch.setattr(quick_start, "run_experiment", None)
-    (tmp_path / taken).write_text("in the way")  # root may write to a write-protected folder, but not here
+    (tmp_path / taken).write_text("in the way")  # this stops root too, unlike write protection
     arguments = ["--dataset=tiny", f"--data_path={tiny['data_path']}", "--state=ERROR", "--model=Pop"]
     line = rf"run_recbole_universal.py: cannot use \[\.?/?{taken}.*RecBole writes log/ and log_tensorboard/ into the"
     for more in ([], ["--nproc=2"]):

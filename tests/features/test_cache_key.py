@@ -36,7 +36,7 @@ def keys(monkeypatch, tmp_path):
     monkeypatch.setattr(ArrayStore, "load", load)
     monkeypatch.setattr(ArrayStore, "store", lambda self, kind, key, arrays: None)
     monkeypatch.setattr(computation, "node2vec", embed)
-    monkeypatch.setattr(pipeline.arguments, "device", torch.device)  # a missing folder suffices
+    monkeypatch.setattr(pipeline.arguments, "device", torch.device)  # a device that does not exist suffices
     for family in FAMILIES.values():
         nothing = FamilyFeatures(np.zeros((1, 0)), np.zeros((1, 0)))
         nothing.reindexed = lambda users, items, nothing=nothing: nothing

@@ -80,7 +80,7 @@ def test_interaction_known_answer(graph):
     features = family.of_labels(graph, embedding, np.array([0, 2, 2, 0]), centers)
     middle = [0, 1, 0, 0, 1, 0]
     np.testing.assert_array_equal(features.user, [[0] * 6, middle, middle, [0] * 6])
-    # The product of the ends is 1 for item 1: its center would be the empty cluster's only if that were kept.
+    # The product of the ends is 1 for item 1: the empty cluster would be nearest if its center stayed.
     nearest = features.pair.nearest(torch.tensor([1, 1, 2, 0, 1]), torch.tensor([0, 1, 2, 1, 3]))
     np.testing.assert_array_equal(nearest, [0, 1, 1, 2, 2])
     np.testing.assert_array_equal(features.pair(torch.tensor([0, 2]), torch.tensor([0, 2])), [[0] * 6, middle])

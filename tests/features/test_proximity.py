@@ -1,4 +1,4 @@
-"""The proximity family: its laws, its candidates, and the split that keeps a positive out of its own features."""
+"""The proximity family: its laws, its candidates, and the split that excludes a positive from its features."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def pairs_of(matrix: sp.csr_matrix, **args):
 
 
 def test_the_item_item_matrix_is_that_of_the_weighted_scorers():
-    """Each by weight and scale. The scale is its best score of an unseen item, averaged over the users."""
+    """Each scorer is weighted and divided by its scale, its mean best score of an unseen item over the users."""
     matrix = random_matrix()
     pairs = pairs_of(matrix)
     names = list(SCORERS)
@@ -68,7 +68,7 @@ def test_one_by_one_equals_all_equals_candidates():
     assert (full.abs().sum(dim=2) > 0).sum() == lists.mask.sum()
 
 
-def test_candidates_are_unseen_items_that_some_scorer_finds():
+def test_candidates_are_unseen_items_with_a_score():
     matrix = random_matrix()
     pairs = pairs_of(matrix, top_k=3)
     lists = pairs.candidates(torch.arange(matrix.shape[0]))
@@ -196,7 +196,7 @@ def test_many_users_make_small_blocks():
 
 
 def test_the_self_check_holds_out_what_it_evaluates(monkeypatch):
-    """The held-out interactions of its users have no part in scorers, scorer weights or popularity."""
+    """The held-out interactions of its users do not influence scorers, scorer weights or popularity."""
     matrix = random_matrix(200, 50, 0.1)
     splits, built = [], []
 
@@ -235,7 +235,7 @@ def test_the_self_check_holds_out_what_it_evaluates(monkeypatch):
     degree = np.where(support[order].toarray() > 0, -1.0, support.sum(axis=0).A1)
     held_out = query[order].toarray() > 0
     bounds = []
-    for first in (-0.5, 0.5):  # of equals the held-out ones last, then first
+    for first in (-0.5, 0.5):  # of items with equal scores the held-out ones are last, then first
         top = np.argsort(-(degree + first * held_out), axis=1, kind="stable")[:, :10]
         bounds.append(ndcg(np.take_along_axis(held_out, top, axis=1), held_out.sum(axis=1)))
     popularity = check.popularity_ndcg.numpy()
@@ -268,7 +268,7 @@ def test_the_z_score_is_in_standard_errors():
     no_hits = torch.zeros(400, 3)
     for errors in (-5.0, 0.9, 1.1):
         assert checked_by(noise - errors / 20).result(no_hits).z_score == pytest.approx(errors, abs=1e-5)
-    assert checked_by([1.0]).result(no_hits[:1]).z_score == 0  # one user tells nothing
+    assert checked_by([1.0]).result(no_hits[:1]).z_score == 0  # one user has no standard error
     assert checked_by([0.0, 0.0]).result(no_hits[:2]).z_score == 0
     assert checked_by([1.0, 1.0]).result(no_hits[:2]).z_score == -np.inf
     for n in range(2, 100):  # one non-zero difference is one error, however that is rounded
@@ -279,7 +279,7 @@ def test_the_z_score_is_in_standard_errors():
     ("z_score", "mostly_single", "expected"),
     [(-1.0, False, False), (-1.1, False, True), (0.5, True, True), (0.6, True, False), (1.1, False, False)],
 )
-def test_the_threshold_depends_on_what_most_users_have(z_score, mostly_single, expected):
+def test_the_threshold_depends_on_the_interactions_of_most_users(z_score, mostly_single, expected):
     assert falls_back(z_score, mostly_single) == expected
 
 
@@ -294,10 +294,10 @@ def test_most_users_have_a_single_interaction():
 
 
 def test_what_follows_a_short_list_counts():
-    """Below one candidate comes the most popular item: second; for a user without a candidate it is first."""
+    """The most popular item follows a single candidate. For a user without a candidate it is first."""
     support = np.zeros((8, 6), dtype=np.float32)
     support[0, 0] = support[1, 0] = support[1, 1] = 1  # item 1 is user 0's only candidate
-    support[2:7, 4] = 1  # the most popular item, that nothing relates to the others
+    support[2:7, 4] = 1  # the most popular item is related to no other item
     support[7, 5] = 1
     query = np.zeros_like(support)
     query[0, 4] = query[7, 4] = 1

@@ -1,6 +1,6 @@
 """Hostile and damaged model folders: each is one clear error or ranks with finite scores, within bounds.
 
-As a script it tries a number of folders and prints what became of them: ``python test_model_folders.py SEED COUNT``.
+As a script it tries a number of folders and prints the results: ``python test_model_folders.py SEED COUNT``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def test_hostile_folders_are_clear_errors_or_work(seed):
 
 
 def _places(value: Any, way: tuple = ()) -> list[tuple]:
-    """Ways to all entries of a JSON value."""
+    """Paths to all entries of a JSON value."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [place for key, entry in inner for place in [(*way, key), *_places(entry, (*way, key))]]
 
@@ -52,7 +52,7 @@ def _at(value: Any, way: tuple) -> Any:
 
 
 def _rehash(content: dict) -> None:
-    """Make the hash of the features that of what stands there, as one would who wants to be believed."""
+    """Replace the hash of the features by the hash of the changed features, as an attacker would."""
     features = content["schema"]["features"]
     rest = {name: value for name, value in features.items() if name != "schema_hash"}
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
@@ -279,7 +279,7 @@ def _main(seed: int, count: int) -> None:
             signal.setitimer(signal.ITIMER_PROF, _CPU_SECONDS)
             try:
                 counts[_try(folder)] += 1
-            except BaseException as error:  # that is what is looked for
+            except BaseException as error:  # the script looks for such errors
                 wrong.append([case, kind.__name__, name, type(error).__name__, str(error)[:200]])
                 counts["wrong"] += 1
             finally:

@@ -65,7 +65,7 @@ def junk(rng, row, separator, header):
 
 
 def generated(rng):
-    """Bytes of a file, how it is read, and what the reference makes of it."""
+    """Bytes of a file, arguments to read it, and the result of the reference."""
     separator = rng.choice([",", ",", "\t", ";", "|", "::", " "])
     quoting = separator in ",;\t|" and rng.random() < 0.8
     style = rng.choice(["plain", "backslash", "all", "some", "some"]) if quoting else "plain"

@@ -40,7 +40,7 @@ def test_number_of_clusters():
         n_clusters_for(0)
 
 
-def test_blobs_are_found_and_masked_rows_left_out():
+def test_blobs_are_recovered_and_masked_rows_left_out():
     points, truth = blobs()
     mask = np.ones(len(points), dtype=bool)
     mask[::7] = False

@@ -131,7 +131,7 @@ def test_one_seed_one_result_whatever_the_global_state_and_the_threads(p, q):
     assert not torch.equal(first, walker.walk(starts, 5, p, q, generator=generator(8)))
 
 
-def test_tensors_and_arrays_and_wide_edge_numbers_agree(monkeypatch):
+def test_tensors_and_arrays_and_wide_edge_indices_agree(monkeypatch):
     graph = small_graph()
     indptr, indices = graph.adjacency()
     walks = RandomWalker(indptr, indices).walk(np.arange(12), 6, 4, 0.25, generator=generator())

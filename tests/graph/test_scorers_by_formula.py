@@ -22,7 +22,7 @@ def built(request):
     return own, scorers, (n_neighbors, n_items)
 
 
-def test_the_scorers_are_those():
+def test_the_reference_has_all_scorers():
     assert tuple(SCORERS) == dense.SCORERS
 
 
@@ -35,7 +35,7 @@ def test_scores(built):
 
 
 def test_the_item_item_matrix_is_the_weighted_sum(built):
-    """Of all linear scorers at once, each with a weight of its own; of it the strongest are kept."""
+    """All linear scorers have different weights, and the strongest relations stay."""
     own, scorers, how = built
     related = dense.item_relations(own, *how)
     weights = {name: 1.3**-number for number, name in enumerate(LINEAR)}

@@ -1,4 +1,4 @@
-"""RecBole on today's NumPy, pandas, SciPy and PyTorch: every patch, and that nothing else is touched."""
+"""RecBole on today's NumPy, pandas, SciPy and PyTorch: every patch works and changes nothing else."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ QUIET = {"epochs": 1, "show_progress": False, "state": "error", "train_batch_siz
 
 @pytest.fixture
 def gappy(tmp_path):
-    """Configuration of a data set of 30 users and 20 items, in which every kind of value is missing somewhere."""
+    """Configuration of a dataset of 30 users and 20 items, in which every kind of value is missing somewhere."""
     rng = np.random.default_rng(0)
     folder = tmp_path / "data" / "tiny"
     folder.mkdir(parents=True)
@@ -96,7 +96,7 @@ class TestMachinery:
         assert Config._init_device.__code__ is code
         assert sum(isinstance(finder, engine._Finder) for finder in sys.meta_path) == 1
 
-    def test_every_patch_says_what_it_is(self):
+    def test_every_patch_has_a_description(self):
         names = [patch.name for patch in compat.PATCHES]
         assert len(set(names)) == len(names)
         for report in compat.applied():
@@ -105,7 +105,7 @@ class TestMachinery:
             assert all(issue.startswith("#") for issue in report.upstream)
 
     @pytest.mark.skipif(versions.numbers(recbole.__version__) > (1, 2, 1), reason="another RecBole")
-    def test_every_text_is_found(self):
+    def test_every_text_occurs_in_recbole(self):
         for name in engine._modules():
             importlib.import_module(name)
         for report in compat.applied():
@@ -204,7 +204,7 @@ class TestMachinery:
         assert versions.release("no-such-package") == ()
 
 
-def test_import_is_lazy_and_patches_what_came_before(tmp_path):
+def test_import_is_lazy_and_patches_imported_modules(tmp_path):
     _run_python(
         """
         import sys
@@ -247,7 +247,7 @@ class TestOthersAreLeftAlone:
         assert hasattr(scipy.sparse.dok_matrix, "_update") is not library_patches._dok_without_update()
 
 
-class TestDataSets:
+class TestDatasets:
     def test_missing_values_are_filled(self, gappy):
         _, dataset, _ = _prepared("BPR", gappy)
         feat, row = dataset.item_feat, dataset.token2id("item_id", [f"i{k}" for k in range(20)])
@@ -267,7 +267,7 @@ class TestDataSets:
         _, dataset, _ = _prepared("FM", {**gappy, "discretization": None, "numerical_features": ["vector", "price"]})
         assert dataset.item_feat["vector"].shape[-1] == 2
 
-    def test_saved_data_set_and_loaders(self, gappy):
+    def test_saved_dataset_and_loaders(self, gappy):
         keep = {**gappy, "save_dataset": True, "save_dataloaders": True}
         results = [run_recbole("BPR", "tiny", config_dict=dict(keep), saved=False) for _ in range(3)]
         assert results[1]["test_result"] == results[2]["test_result"]
@@ -444,7 +444,7 @@ class TestTuning:
 
 class TestProcesses:
     @pytest.mark.parametrize("name", ["run_recboles", "objective_function"])
-    def test_what_is_sent_to_a_process_imports_the_plugin(self, name):
+    def test_functions_sent_to_a_process_import_the_plugin(self, name):
         import recbole.quick_start
         import recbole.quick_start.quick_start as module
 
@@ -453,11 +453,11 @@ class TestProcesses:
         assert b"recbole_universal.plugin.compat.bug_fixes" in pickle.dumps(ours)
         assert patch.STOCK[name].__module__ == module.__name__
 
-    def test_one_process_names_its_own_checkpoint(self):
+    def test_a_single_process_names_its_checkpoint(self):
         assert bug_fixes.one_name_a_node("a.pth", {"single_spec": True}) == "a.pth"
 
-    def test_runs_of_one_second_share_no_name(self, gappy, tmp_path, monkeypatch):
-        """The clock stands still: checkpoints, logs and folders of events must differ all the same."""
+    def test_runs_that_start_in_the_same_second_share_no_name(self, gappy, tmp_path, monkeypatch):
+        """With a clock that stands still, checkpoints, logs and folders of events must still differ."""
         import recbole.trainer.trainer as trainer_module
         import recbole.utils.logger as logger_module
         import recbole.utils.utils as utils_module

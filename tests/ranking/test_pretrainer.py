@@ -1,4 +1,4 @@
-"""Pre-training from inside: known answers of loss, schedule, metric and stopping; what a run is resumed from."""
+"""Pre-training: known answers of loss, schedule, metric and stopping; the states that a run resumes."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def pretrainer(folder, **changed) -> Pretrainer:
 
 
 def trained_epochs(monkeypatch) -> list[int]:
-    """Indices of the epochs that any run trains from now on."""
+    """Indices of all epochs that are trained after this call."""
     epochs: list[int] = []
     stock = Pretrainer._epoch
 
@@ -79,7 +79,7 @@ def trained_epochs(monkeypatch) -> list[int]:
 
 
 def test_the_softmax_loss_of_lists_is_that_of_the_formula():
-    # Two networks; the last place of the first list is padding, whose score must not count.
+    # Two networks. The last position of the first list is padding, whose score must not count.
     scores = [[[1.0, 0.0], [2.0, 0.5], [0.0, 0.0], [9.0, 9.0]], [[0.0, 1.0], [1.0, 0.0], [2.0, 2.0], [3.0, 0.0]]]
     batch = lists_of(scores, [[1, 1, 0, 0], [0, 0, 1, 0]], [[1, 1, 1, 0], [1, 1, 1, 1]])
     expected = []
@@ -127,7 +127,7 @@ def test_ndcg_of_lists_is_that_of_the_formula(tmp_path):
     trained = pretrainer(tmp_path)
     trained.network = Identity()
     discount = [1 / math.log2(place + 2) for place in range(12)]
-    # Hidden items at places 1 and 3 of three; at place 2 of two; eleven hidden of twelve, the first of all missed.
+    # Held-out items at ranks 1 and 3 of three; at rank 2 of two; eleven of twelve, the first of all missed.
     three = lists_of(
         [[[3.0], [1.0], [2.0], [9.0]], [[1.0], [2.0], [9.0], [9.0]]],
         [[1, 1, 0, 0], [1, 0, 0, 0]],
@@ -173,10 +173,10 @@ def test_training_that_diverges_names_the_learning_rate_and_saves_nothing(tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-# What a run is resumed from
+# Resuming
 
 
-def test_a_run_is_resumed_by_itself_alone(tmp_path, monkeypatch):
+def test_only_the_same_run_is_resumed(tmp_path, monkeypatch):
     epochs = trained_epochs(monkeypatch)
     lists, held_out = random_lists(0), {"held": random_lists(1)}
     changes = {
@@ -196,7 +196,7 @@ def test_a_run_is_resumed_by_itself_alone(tmp_path, monkeypatch):
         pretrainer(tmp_path).fit(lists, held_out)
         epochs.clear()
         pretrainer(tmp_path).fit(lists, held_out)
-        assert epochs == []  # it was whole
+        assert epochs == []  # the file is intact
         pretrainer(tmp_path, **changed).fit(train, held)
         assert epochs[0] == 0, name
 
@@ -220,7 +220,7 @@ def test_a_state_of_other_initial_weights_is_not_resumed(tmp_path, monkeypatch):
     assert epochs == [0, 1, 2]
 
 
-def test_a_run_goes_on_after_its_last_epoch_to_the_same_weights(tmp_path, monkeypatch):
+def test_a_resumed_run_ends_with_the_same_weights(tmp_path, monkeypatch):
     lists = random_lists(0)
     whole = pretrainer(tmp_path / "whole")
     (tmp_path / "whole").mkdir()
@@ -331,7 +331,7 @@ def test_another_pre_training_in_the_same_folder_begins_anew(keys, tmp_path, mon
 
 
 def test_a_golden_pre_training(keys, monkeypatch):
-    """What the shipped models were trained by, pinned: every epoch's loss and held-out NDCG, and some weights."""
+    """The training of the shipped models: loss and held-out NDCG of each epoch, and some weights."""
     scalars: dict[str, list[float]] = {}
     recorder = SimpleNamespace(add_scalar=lambda name, value, _: scalars.setdefault(name, []).append(value))
     monkeypatch.setattr(pretrain, "get_tensorboard", lambda _: recorder)

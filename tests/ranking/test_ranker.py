@@ -1,4 +1,4 @@
-"""UniversalRanker.update: what arrives later is taken in as a rebuild would, where that is promised."""
+"""UniversalRanker: updates against a rebuild, fast lists, fallback to popularity, and arguments."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def communities(seed: int = 0) -> sp.csr_matrix:
     rng = np.random.default_rng(seed)
     group = np.arange(60) % 3
     dense = rng.random((60, 45)) < np.where(group[:, None] == np.arange(45) % 3, 0.35, 0.04)
-    dense[7], dense[:, 11] = False, False  # an id that is not in use yet, on each side
+    dense[7], dense[:, 11] = False, False  # an unused id on each side
     return sp.csr_matrix(dense.astype(np.float32))
 
 
 def arrived() -> tuple[np.ndarray, np.ndarray]:
-    """Of a known user, a user and an item not in use before, a repeated one, and of rows and columns beyond."""
+    """New interactions of known and unused rows and columns, of further rows and columns, and a repeated one."""
     matrix = communities()
     users = np.array([0, 0, 7, 7, 7, 3, 61, 61, 3], dtype=np.uint32)
     return users, np.array([11, 4, 0, 3, 6, matrix[3].indices[0], 1, 46, 46])
@@ -61,7 +61,7 @@ def test_an_updated_ranker_has_the_counts_and_paths_of_a_new_one():
     assert np.isfinite(scores).all()
     for user, found in zip((0, 7, 61), lists, strict=True):
         assert not set(found) & set(merged.tocsr()[user].indices)
-    # The user that came of group 0 is shown items of group 0.
+    # The new user of group 0 gets items of group 0.
     assert (lists[1] % 3 == 0).mean() >= 0.8
 
 
@@ -113,7 +113,7 @@ def test_families_that_need_a_rebuild_say_so():
         ranker.update(np.array([0]), np.array([11]))
 
 
-def test_what_is_no_matrix_is_refused():
+def test_other_types_than_matrices_are_refused():
     with pytest.raises(ValueError, match=r"must be a SciPy sparse matrix .* got str; for a file"):
         UniversalRanker("ratings.csv")
     with pytest.raises(ValueError, match="users: must be row indices from 0 to 59"):
@@ -164,7 +164,7 @@ def test_an_update_renews_the_item_item_matrix():
 
 
 def test_relations_are_by_the_items_of_the_matrix():
-    """Not by the order that the features are computed in: relabelled items have relabelled relations."""
+    """The canonical order of the features does not show: relabelled items have relabelled relations."""
     matrix, order = communities(), np.random.default_rng(1).permutation(45)
     relations = UniversalRanker(matrix).item_item().toarray()
     relabelled = UniversalRanker(matrix[:, order].tocsr()).item_item().toarray()
@@ -190,7 +190,7 @@ def test_fast_lists_cost_neither_scorers_nor_network(monkeypatch):
 
 
 def turned(ranker: UniversalRanker) -> UniversalRanker:
-    """With a network that ranks the best last."""
+    """A model whose network reverses the order of the candidates."""
     state = ranker.network.state_dict()
     turned = {name: -value if name.endswith("pair_head.7.weight") else value for name, value in state.items()}
     ranker.network.load_state_dict(turned)
@@ -233,16 +233,16 @@ def test_worse_fast_lists_fall_back_to_popularity(recwarn, monkeypatch):
     ranker = UniversalRanker(communities())
     check = ranker.network.proximity.check
     ranker.network.proximity.check = replace(check, popularity_ndcg=torch.ones_like(check.popularity_ndcg))
-    monkeypatch.setattr(ProximityPairs, "item_item", None)  # what popularity replaces is not made
+    monkeypatch.setattr(ProximityPairs, "item_item", None)  # the matrix that popularity replaces is not computed
     ranker.prepare_fast()
     assert "fast lists" in ranker.fallback_reason(fast=True)
     assert ranker.fallback_reason(fast=True) in str(recwarn.pop(UserWarning).message)
     assert_popular(ranker, ranker.top_k(np.arange(60), 5, fast=True)[0])
-    assert not len(recwarn)  # said once
+    assert not len(recwarn)  # one warning
 
 
 def test_a_ranker_that_is_replaced_frees_its_memory():
-    """At once, without the garbage collector: services hold one ranker and swap in the next."""
+    """Without the garbage collector, since a service replaces its ranker by the next one."""
     ranker = UniversalRanker(communities())
     ranker.top_k(np.arange(3), 5)
     gone = weakref.ref(ranker), weakref.ref(ranker.features)
@@ -255,7 +255,7 @@ def test_a_ranker_that_is_replaced_frees_its_memory():
 
 
 def test_few_checked_users_are_checked_anew_when_there_are_twice_as_many():
-    """As a new ranker checks them, so that what came first decides nothing."""
+    """The self-check is that of a new ranker, so the order of arrival does not matter."""
     users, items = np.arange(60), np.arange(60) % 45
     ranker = UniversalRanker(sp.csr_matrix((np.ones(60, dtype=np.float32), (users, items)), shape=(60, 45)))
     checked = []
@@ -275,7 +275,7 @@ def test_few_checked_users_are_checked_anew_when_there_are_twice_as_many():
     )  # whatever the numbering
 
 
-def test_each_dataset_has_its_own_decision_and_one_warning():
+def test_each_dataset_has_one_decision_and_one_warning():
     ranker = UniversalRanker(communities())
     messages = []
     ranker.on_fallback = messages.append
@@ -293,7 +293,7 @@ def test_each_dataset_has_its_own_decision_and_one_warning():
     assert len(messages) == 3
 
 
-def test_popularity_ranks_until_somebody_has_two_interactions():
+def test_popularity_ranks_until_a_user_has_two_interactions():
     users, items = np.arange(60), np.arange(60) % 45
     matrix = sp.csr_matrix((np.ones(60, dtype=np.float32), (users, items)), shape=(60, 45))
     ranker = UniversalRanker(matrix)
@@ -341,7 +341,7 @@ def test_columns_given_to_a_model_of_pairs_replace_the_attached():
     "users",
     [[2, 5, 2], np.array([2, 5, 2], np.int32), np.array([2, 5, 2], np.uint64), (2, 5, 2), torch.tensor([2, 5, 2])],
 )
-def test_users_of_any_whole_numbers_get_the_same_lists(users):
+def test_users_of_any_integer_type_get_the_same_lists(users):
     ranker = UniversalRanker(communities())
     for fast in (False, True):
         items, scores = ranker.top_k(users, 4, fast=fast)
@@ -350,7 +350,7 @@ def test_users_of_any_whole_numbers_get_the_same_lists(users):
         np.testing.assert_allclose(scores, expected[1][[2, 5, 2]], rtol=1e-6)
 
 
-def test_no_users_and_more_items_than_there_are():
+def test_no_users_and_k_beyond_the_number_of_items():
     ranker = UniversalRanker(communities())
     for fast in (False, True):
         for nobody in ([], range(0), np.array([], dtype=np.uint8)):

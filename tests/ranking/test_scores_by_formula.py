@@ -1,4 +1,4 @@
-"""Scores, mixtures and weights against answers worked out apart, none of which is the same the other way round."""
+"""Scores, mixtures and weights against answers that were computed separately and are not symmetric."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def in_space(row: np.ndarray, space: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("space", ["raw", "min-max", "z-score", "rank"])
-def test_each_user_has_a_weight_of_its_own(space):
+def test_each_user_has_a_weight(space):
     rng = np.random.default_rng(0)
     base, universal = rng.normal(size=(3, 8)), 5 * rng.normal(size=(3, 8)) + 2
     base[1, 3] = base[1, 4]
@@ -51,7 +51,7 @@ def test_the_weight_is_that_of_the_universal_model():
     torch.testing.assert_close(mixed, torch.tensor([[7.3, 14.6]]))
 
 
-def test_items_below_the_candidates_tie_with_the_last_one():
+def test_other_items_tie_with_the_last_candidate():
     scores = torch.tensor([[-1.0, -61.5, -3.0, -61.0], [-61.2, -61.3, -61.4, -61.5]])
     torch.testing.assert_close(
         mask_non_candidates(scores), torch.tensor([[-1.0, -3.0, -3.0, -3.0], [0.0, 0.0, 0.0, 0.0]])
@@ -95,7 +95,7 @@ def test_monotone_choice(gains, expected):
 
 @pytest.fixture
 def uneven(tmp_path) -> dict:
-    """A data set of 60 users of 10 to 30 interactions."""
+    """A dataset of 60 users with 10 to 30 interactions each."""
     rng = np.random.default_rng(3)
     rows = []
     for user in range(60):
@@ -114,7 +114,7 @@ def built(keys: dict, **extra):
     return get_trainer(config["MODEL_TYPE"], config["model"])(config, model), loaders
 
 
-def test_each_bin_of_activity_has_a_weight_of_its_own(uneven):
+def test_each_bin_of_activity_has_a_weight(uneven):
     trainer, (train, valid, _) = built(uneven, interpolation_weight="by_activity")
     model = trainer.model.eval()
     model.universal_mixing = True
@@ -144,8 +144,8 @@ def test_each_bin_of_activity_has_a_weight_of_its_own(uneven):
 
 @pytest.mark.parametrize("weight", ["auto", "by_activity"])
 @pytest.mark.parametrize("oracle", ["base", "universal"])
-def test_the_weight_is_chosen_for_the_model_that_knows(uneven, monkeypatch, weight, oracle):
-    """One of the two scores the validation items above all, the other below all."""
+def test_the_weight_is_that_of_the_better_model(uneven, monkeypatch, weight, oracle):
+    """One model scores the validation items higher than all others, the other model lower."""
     trainer, (train, valid, _) = built(uneven, interpolation_weight=weight)
     inter = valid._dataset.inter_feat
     known = torch.zeros(61, 51)
@@ -161,7 +161,7 @@ def test_the_weight_is_chosen_for_the_model_that_knows(uneven, monkeypatch, weig
     assert WEIGHTS[0] == 0 and WEIGHTS[-1] == 1
 
 
-def test_of_some_metrics_less_is_better(uneven, monkeypatch):
+def test_metrics_of_which_less_is_better(uneven, monkeypatch):
     keys = {**uneven, "metrics": ["AveragePopularity"], "valid_metric": "AveragePopularity@10"}
     trainer, (train, valid, _) = built(keys)
     popular = torch.from_numpy(np.bincount(train._dataset.inter_feat["item_id"].numpy(), minlength=51)).float()
@@ -192,7 +192,7 @@ def ranker():
 
 
 @torch.no_grad()
-def test_scores_are_shares_of_the_list_and_below_it_popularity(ranker):
+def test_scores_are_shares_of_the_list_and_then_popularity(ranker):
     matrix = communities()
     degree = np.asarray(matrix.sum(axis=0))[0]
     order = np.array([len({other for other in degree if other > value}) for value in degree])
@@ -208,7 +208,7 @@ def test_scores_are_shares_of_the_list_and_below_it_popularity(ranker):
         np.testing.assert_allclose(scores[user], expected, rtol=1e-3, atol=1e-3)
 
 
-def test_shares_of_an_explanation_are_of_what_each_part_adds(ranker):
+def test_shares_of_an_explanation_are_contributions_of_each_group(ranker):
     items, shares = ranker.explain(3, 6)
     np.testing.assert_allclose(np.sum([np.abs(part) for part in shares.values()], axis=0), 1.0, rtol=1e-5)
     lists = ranker.network.proximity.candidates(torch.tensor([3]))

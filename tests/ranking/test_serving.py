@@ -47,7 +47,7 @@ forks = pytest.mark.skipif(sys.platform != "linux", reason="needs fork")
 
 
 def in_fork(function, seconds: float = 60):
-    """What a function returns in a forked process; fails where it does not return."""
+    """The result of a function in a forked process; fails if the function does not return."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -120,7 +120,7 @@ print(threads_in_fork(), torch.get_num_threads())
 @forks
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_few_users_are_ranked_in_a_fork_even_on_two_threads(two_threads, monkeypatch):
-    """Without a region of several threads there is nothing to wait for."""
+    """A computation on one thread waits for no other thread."""
     ranker = UniversalRanker(communities())
     expected = ranker.top_k([3, 4], 5)[0], ranker.explain(3, 5)[0]
 
@@ -175,7 +175,7 @@ def test_few_users_are_ranked_by_the_calling_thread_alone(two_threads, monkeypat
     assert torch.get_num_threads() == 2
 
 
-def test_rankings_in_two_threads_run_side_by_side(two_threads, monkeypatch):
+def test_rankings_in_two_threads_run_at_the_same_time(two_threads, monkeypatch):
     monkeypatch.setitem(scorers._BLOCK_FLOATS, "cpu", len(scorers.SCORERS) * 45 * 5)  # blocks of a few users
     ranker = UniversalRanker(communities())
     halves = np.arange(30), np.arange(30, 60)
@@ -205,7 +205,7 @@ def test_rankings_in_two_threads_run_side_by_side(two_threads, monkeypatch):
     assert threads_of_others == [2] and torch.get_num_threads() == 2
 
 
-def test_a_ranking_during_an_update_is_of_before(monkeypatch):
+def test_a_ranking_during_an_update_uses_the_old_state(monkeypatch):
     ranker, alone = UniversalRanker(communities()), UniversalRanker(communities())
     users = np.arange(60)
     before = ranker.top_k(users, 5)
