@@ -44,7 +44,7 @@ def chunks(n_users: int, n_items: int, n_interactions: int, seed: int = 0) -> It
     popularity = np.arange(1, n_items + 1, dtype=np.float64) ** -POPULARITY_EXPONENT
     everywhere = np.cumsum(popularity) / popularity.sum()
     inside = [np.arange(k, n_items, n_communities) for k in range(n_communities)]
-    sums = [np.cumsum(popularity[part]) / popularity[part].sum() for part in inside]
+    sums = [np.cumsum(popularity[items]) / popularity[items].sum() for items in inside]
     ends = np.cumsum(degree)
     start = 0
     while start < n_users:

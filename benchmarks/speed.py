@@ -205,7 +205,7 @@ def sampled(argument: tuple[str, float, str]) -> dict:
 def grown(argument: tuple[float, int]) -> dict:
     """Features and ranking on generated data."""
     millions, n_sample = argument
-    users, items = (int(number * millions**0.5) for number in (USERS_1M, ITEMS_1M))
+    users, items = (int(size * millions**0.5) for size in (USERS_1M, ITEMS_1M))
     matrix = generate.matrix(users, items, int(millions * 1e6))
     start = time.perf_counter()
     ranker = UniversalRanker(matrix, "universal-base")

@@ -17,7 +17,7 @@ def assert_ndcg(value: float, model, loader, k: int = 10) -> None:
     """
     model.eval()
     n_items = loader._dataset.item_num
-    found = []
+    bounds = []
     for batch in loader:
         interaction, where, *positive = batch
         if isinstance(loader, FullSortEvalDataLoader):
@@ -29,13 +29,13 @@ def assert_ndcg(value: float, model, loader, k: int = 10) -> None:
             scores[where.numpy(), interaction[model.ITEM_ID].numpy()] = model.predict(interaction).numpy()
         scores[:, 0] = -np.inf
         relevant: dict[int, set[int]] = {}
-        for row, item in zip(*(part.tolist() for part in positive), strict=True):
+        for row, item in zip(*(column.tolist() for column in positive), strict=True):
             relevant.setdefault(row, set()).add(item)
         for row, items in relevant.items():
-            hidden = np.isin(np.arange(n_items), list(items))
-            orders = (np.lexsort((first * hidden, -scores[row]))[:k] for first in (1, -1))
-            found.append([dense.ndcg(hidden[order], len(items), k) for order in orders])
-    least, most = np.mean(found, axis=0)
+            relevant = np.isin(np.arange(n_items), list(items))
+            orders = (np.lexsort((first * relevant, -scores[row]))[:k] for first in (1, -1))
+            bounds.append([dense.ndcg(relevant[order], len(items), k) for order in orders])
+    least, most = np.mean(bounds, axis=0)
     assert least - 6e-5 <= value <= most + 6e-5
 
 

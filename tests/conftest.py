@@ -88,9 +88,9 @@ def write_planted(folder: Path, name: str, seed: int, n_users: int = 60, n_items
     rng = np.random.default_rng(seed)
     rows = []
     for user in range(n_users):
-        own = np.arange(user % 3, n_items, 3)
-        other = np.setdiff1d(np.arange(n_items), own)
-        items = [*rng.choice(own, 8, replace=False), *rng.choice(other, 2, replace=False)]
+        same = np.arange(user % 3, n_items, 3)
+        other = np.setdiff1d(np.arange(n_items), same)
+        items = [*rng.choice(same, 8, replace=False), *rng.choice(other, 2, replace=False)]
         rows += [(f"u{user}", f"i{item}") for item in rng.permutation(items)]
     write_atomic(folder, name, rows)
 

@@ -87,8 +87,8 @@ def made(cache: str) -> Movies:
     zero_shot = dict(trainer.evaluate(test, load_best_model=False))
     matrix = training_matrix(train._dataset)
     items = {}
-    for name, part in (("valid", valid), ("test", test)):
-        inter, items[name] = part._dataset.inter_feat, {}
+    for name, loader in (("valid", valid), ("test", test)):
+        inter, items[name] = loader._dataset.inter_feat, {}
         for user, item in zip(inter["user_id"].tolist(), inter["item_id"].tolist(), strict=True):
             items[name].setdefault(user, set()).add(item)
     tokens = np.array([0, *map(int, dataset.field2id_token["item_id"][1:])])
@@ -121,15 +121,15 @@ def test_lists(movies, name):
     of universal-paper are clusters of an embedding: one node in another cluster changes many lists a little.
     """
     with np.load(FILE) as file:
-        kept, of = file[name], json.loads(str(file["versions"]))
-    found = movies.lists(name)
-    assert found.shape == kept.shape == (943, 10)
-    shared = np.mean([len(set(one) & set(other)) / 10 for one, other in zip(found, kept, strict=True)])
+        stored, of = file[name], json.loads(str(file["versions"]))
+    lists = movies.lists(name)
+    assert lists.shape == stored.shape == (943, 10)
+    shared = np.mean([len(set(one) & set(other)) / 10 for one, other in zip(lists, stored, strict=True)])
     assert shared >= {"universal-base": 0.999, "universal-paper": 0.95}[name]
     if name == "universal-base":
-        assert (found == kept).mean() >= 0.999
+        assert (lists == stored).mean() >= 0.999
         if versions() == of:
-            assert digest(found) == digest(kept)
+            assert digest(lists) == digest(stored)
 
 
 @pytest.mark.parametrize(
@@ -137,14 +137,14 @@ def test_lists(movies, name):
 )
 def test_ndcg_of_the_test_part(movies, name, expected, tolerance):
     """The README's .3393, by RecBole and counted from the lists of the ranker."""
-    found = []
+    gains = []
     for user, items in zip(movies.users.tolist(), movies.ranked[name].tolist(), strict=True):
         if user in movies.held_out:
             left = [item for item in items if item not in movies.seen.get(user, ())][:10]
-            found.append(dense.ndcg(np.isin(left, list(movies.held_out[user])), len(movies.held_out[user])))
-    assert np.mean(found) == pytest.approx(expected, abs=tolerance)
+            gains.append(dense.ndcg(np.isin(left, list(movies.held_out[user])), len(movies.held_out[user])))
+    assert np.mean(gains) == pytest.approx(expected, abs=tolerance)
     if name == "universal-base":
-        assert movies.zero_shot["ndcg@10"] == pytest.approx(np.mean(found), abs=1e-4)
+        assert movies.zero_shot["ndcg@10"] == pytest.approx(np.mean(gains), abs=1e-4)
 
 
 def test_the_network_ranks_and_not_popularity(movies):
@@ -162,4 +162,4 @@ if __name__ == "__main__":
     FILE.parent.mkdir(exist_ok=True)
     lists = {name: whole.lists(name).astype(np.uint16) for name in MODELS}
     np.savez_compressed(FILE, versions=np.array(json.dumps(versions())), **lists)
-    print(FILE, {name: digest(found) for name, found in lists.items()}, whole.zero_shot)
+    print(FILE, {name: digest(values) for name, values in lists.items()}, whole.zero_shot)

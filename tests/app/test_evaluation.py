@@ -19,8 +19,8 @@ from recbole_universal.ranking.attribution import contributions
 def communities(n_users: int = 120, n_items: int = 50, seed: int = 0) -> sp.csr_matrix:
     """Users of two communities who mostly take items of their community. Every user and item has interactions."""
     rng = np.random.default_rng(seed)
-    own = np.arange(n_users)[:, None] % 2 == np.arange(n_items) % 2
-    dense = rng.random((n_users, n_items)) < np.where(own, 0.4, 0.05)
+    same = np.arange(n_users)[:, None] % 2 == np.arange(n_items) % 2
+    dense = rng.random((n_users, n_items)) < np.where(same, 0.4, 0.05)
     dense[:, 0] |= ~dense.any(axis=1)
     dense[0] |= ~dense.any(axis=0)
     return sp.csr_matrix(dense.astype(np.float32))
@@ -73,8 +73,8 @@ def test_the_verdict_separates_differences_from_chance():
     nothing = np.full((40, 10), -1)
     ideal = nothing.copy()
     for row, user in enumerate(held_out.users):
-        hidden = held_out.test[user].indices[:10]
-        ideal[row, : len(hidden)] = hidden
+        items = held_out.test[user].indices[:10]
+        ideal[row, : len(items)] = items
     lists = dict.fromkeys(("MostPop", "ItemKNN", "EASE"), nothing)
     said = evaluation.verdict(held_out, {**lists, "universal model": ideal})
     assert "reaches 1.0000" in said and "0.0000: better by more than two" in said
@@ -89,8 +89,8 @@ def test_ndcg_of_recommendations():
     held_out = evaluation.HeldOut(communities(), 5, 1)
     ideal = np.full((5, 20), -1)
     for row, user in enumerate(held_out.users):
-        hidden = held_out.test[user].indices[:20]
-        ideal[row, : len(hidden)] = hidden
+        items = held_out.test[user].indices[:20]
+        ideal[row, : len(items)] = items
     np.testing.assert_allclose(held_out.ndcg(ideal), 1.0)
     assert (held_out.ndcg(np.full((5, 20), -1)) == 0).all()
     later = np.roll(ideal, 1, axis=1)
@@ -102,8 +102,8 @@ def test_lists_of_scorers_hold_unseen_items_best_first():
     held_out = evaluation.HeldOut(communities(), 40, 1)
     lists = evaluation.scorer_top_k(held_out, 6)
     degree = np.bincount(held_out.train.indices, minlength=50)
-    for name, found in lists.items():
-        for user, items in zip(held_out.users, found, strict=True):
+    for name, recommended in lists.items():
+        for user, items in zip(held_out.users, recommended, strict=True):
             items = items[items >= 0]
             assert not np.isin(items, held_out.train[user].indices).any(), name
     for user, items in zip(held_out.users, lists["popularity"], strict=True):
@@ -186,22 +186,22 @@ def test_explanations_cover_the_list():
 def test_columns_that_are_equal_for_all_candidates_contribute_nothing():
     ranker = UniversalRanker(communities())
     pairs = ranker.features["proximity"].pair
-    places = column_groups()["cosine"]
+    columns = column_groups()["cosine"]
     original = pairs.candidates
 
     def flat(users, exclude_seen=True):
         lists = original(users, exclude_seen)
-        lists.features[..., places] = 0.5
+        lists.features[..., columns] = 0.5
         return lists
 
     pairs.candidates = flat
-    _, _, found = contributions(ranker.network, torch.tensor([3]))
-    assert found["cosine"].abs().max() < 1e-5 < max(values.abs().max() for values in found.values())
+    _, _, by_scorer = contributions(ranker.network, torch.tensor([3]))
+    assert by_scorer["cosine"].abs().max() < 1e-5 < max(values.abs().max() for values in by_scorer.values())
 
 
 def test_column_groups_name_each_column_once():
-    places = [place for group in column_groups().values() for place in group]
-    assert sorted(places) == list(range(n_columns()))
+    columns = [index for group in column_groups().values() for index in group]
+    assert sorted(columns) == list(range(n_columns()))
 
 
 def test_values_of_interactions_count_once():
@@ -247,8 +247,8 @@ def test_lists_of_a_trained_model_do_not_depend_on_the_global_random_state():
 
 def test_a_model_trained_on_proximity_beats_one_trained_on_activity():
     held_out = evaluation.HeldOut(communities(), 40, 0)
-    found = {name: evaluation.trained_top_k(held_out, [name], 10, 0) for name in ("activity", "proximity")}
-    gains = {name: held_out.ndcg(lists).mean() for name, lists in found.items()}
+    recommended = {name: evaluation.trained_top_k(held_out, [name], 10, 0) for name in ("activity", "proximity")}
+    gains = {name: held_out.ndcg(lists).mean() for name, lists in recommended.items()}
     assert gains["proximity"] > 1.3 * gains["activity"]
 
 
@@ -262,15 +262,15 @@ def test_the_analysis_credits_scorers_as_the_self_check_does(monkeypatch):
     relative = self_check.relative_to_best
     monkeypatch.setattr(self_check, "relative_to_best", lambda gain: gains.append(gain) or relative(gain))
     split = self_check.support_query_split
-    parts = []
-    monkeypatch.setattr(self_check, "support_query_split", lambda *args: parts.append(split(*args)) or parts[-1])
+    splits = []
+    monkeypatch.setattr(self_check, "support_query_split", lambda *args: splits.append(split(*args)) or splits[-1])
     family.compute(InteractionGraph(matrix), seed=5)
     held_out = evaluation.HeldOut(matrix, 10, 0)
-    held_out.train, held_out.test = parts[0]
+    held_out.train, held_out.test = splits[0]
     held_out.users = np.flatnonzero(np.diff(held_out.test.indptr))
     lists = evaluation.scorer_top_k(held_out, 10)
     del lists["popularity"]
-    own = [held_out.ndcg(lists[name]).sum() for name in lists]
-    np.testing.assert_allclose(own, gains[-1][:-1], rtol=1e-12)
+    totals = [held_out.ndcg(lists[name]).sum() for name in lists]
+    np.testing.assert_allclose(totals, gains[-1][:-1], rtol=1e-12)
     scores = evaluation.GraphScorers(held_out.train).scores(torch.from_numpy(held_out.users))[:-1]
     assert ((scores > 0).sum(dim=2) < 10).any()  # some lists end with items of score 0

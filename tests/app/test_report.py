@@ -19,8 +19,8 @@ from recbole_universal.features import FAMILIES
 @pytest.fixture(scope="module")
 def matrix() -> sp.csr_matrix:
     rng = np.random.default_rng(0)
-    own = np.arange(60)[:, None] % 2 == np.arange(40) % 2
-    return sp.csr_matrix((rng.random((60, 40)) < np.where(own, 0.4, 0.05)).astype(np.float32))
+    same = np.arange(60)[:, None] % 2 == np.arange(40) % 2
+    return sp.csr_matrix((rng.random((60, 40)) < np.where(same, 0.4, 0.05)).astype(np.float32))
 
 
 def test_report_of_two_datasets(matrix, tmp_path):
@@ -57,7 +57,7 @@ def test_families_trained_on_the_dataset(matrix, tmp_path, monkeypatch):
         asked.append(tuple(families))
         return np.tile(np.arange(k), (len(held_out.users), 1))
 
-    monkeypatch.setattr(evaluation, "trained_top_k", trained)  # which has tests of its own
+    monkeypatch.setattr(evaluation, "trained_top_k", trained)  # test_evaluation.py tests it
     figures = analyze({"one": matrix}, tmp_path / "r.html", n_users=30, in_domain=True, show_progress=False)
     rows = set(figures[figures["table"] == "Families"]["row"])
     assert {f"in-domain: {name}" for name in (*FAMILIES, "the paper's three", "all")} < rows

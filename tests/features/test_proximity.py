@@ -47,12 +47,12 @@ def test_the_item_item_matrix_is_that_of_the_weighted_scorers():
     best = dict(zip(names, scores.max(axis=2).mean(axis=1), strict=True))
     share = {"rp3": 1.0, "regression": np.exp(20 * -0.05)}
     expected = pairs.scorers.item_item({name: share[name] / best[name] for name in share}, 25).toarray()
-    found = weighted.item_item(25).toarray()
-    assert found.shape == (25, 25) and not found[0].any() and not found[:, 0].any()  # padding
-    found = found[1:, 1:]
+    relations = weighted.item_item(25).toarray()
+    assert relations.shape == (25, 25) and not relations[0].any() and not relations[:, 0].any()  # padding
+    relations = relations[1:, 1:]
     order = pairs.item_index[1:]
     expected = expected[np.ix_(order, order)]
-    np.testing.assert_allclose(found / found.max(), expected / expected.max(), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(relations / relations.max(), expected / expected.max(), rtol=1e-3, atol=1e-5)
 
 
 def test_one_by_one_equals_all_equals_candidates():
@@ -169,16 +169,16 @@ def test_threads_change_nothing(monkeypatch):
     monkeypatch.setitem(scorers._BLOCK_FLOATS, "cpu", 25 * len(SCORERS) * 3)  # three users a block
     pairs = pairs_of(random_matrix())
     users, n_threads = torch.arange(40), torch.get_num_threads()
-    found = []
+    results = []
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            found.append(pairs.candidates(users))
+            results.append(pairs.candidates(users))
             with ThreadPoolExecutor(1) as executor:  # a new thread
                 assert torch.get_num_threads() == executor.submit(torch.get_num_threads).result() == threads
     finally:
         torch.set_num_threads(n_threads)
-    assert torch.equal(found[0].items, found[1].items) and torch.equal(found[0].features, found[1].features)
+    assert torch.equal(results[0].items, results[1].items) and torch.equal(results[0].features, results[1].features)
 
 
 def test_memory_is_used_again_outside_of_inference_mode():
@@ -219,8 +219,8 @@ def test_the_self_check_holds_out_what_it_evaluates(monkeypatch):
     np.testing.assert_array_equal(check.n_held_out, np.diff(query.indptr)[order])
     left = torch.from_numpy(np.log1p(np.diff(support.indptr)[order]) / 5).float()
     torch.testing.assert_close(check.features[..., -1].float().amax(dim=1), left, atol=1e-3, rtol=1e-3)
-    for (own, weights), half in zip(built[:2], (users[1::2], users[::2]), strict=True):
-        assert (own != support).nnz == 0
+    for (fitted, weights), half in zip(built[:2], (users[1::2], users[::2]), strict=True):
+        assert (fitted != support).nnz == 0
         gain = np.zeros(len(SCORERS))
         scores = GraphScorers(support, n_neighbors=100, max_rank=256, max_regression_items=6000).scores(
             torch.from_numpy(half)
@@ -326,8 +326,8 @@ def test_the_fallback_of_fast_lists_reads_the_linear_scorers():
     worse = f"{n_users} users, popularity has NDCG@10 0.0980 and fast lists 0.0000"
     for linear, reason in ((whole.half(), ""), (-whole.half(), worse)):
         checked = replace(check, linear_scores=linear, **known)
-        found = ProximityPairs(pairs.scorers, pairs.scorer_weights, 50, check=checked).linear_fallback_reason
-        assert re.search(reason, found) and bool(found) == bool(reason)
+        answer = ProximityPairs(pairs.scorers, pairs.scorer_weights, 50, check=checked).linear_fallback_reason
+        assert re.search(reason, answer) and bool(answer) == bool(reason)
     columns = [index for index, name in enumerate(SCORERS) if name not in ("user_squared", "second_hop", "popularity")]
     assert (check.linear_scores[~check.mask] == 0).all() and (check.linear_scores[check.mask] > 0).any()
     shares = check.features[..., columns].float()
@@ -343,8 +343,8 @@ def test_the_fallback_of_fast_lists_reads_the_linear_scorers():
 def test_a_stored_self_check_is_the_same():
     pairs = pairs_of(random_matrix(200, 50, 0.1))
     again = ProximityPairs.from_arrays(pairs.arrays())
-    for kept in (again, pairs.reindexed(pairs.user_index, pairs.item_index)):
+    for other in (again, pairs.reindexed(pairs.user_index, pairs.item_index)):
         for name, values in vars(pairs.check).items():
-            torch.testing.assert_close(getattr(kept.check, name), values, rtol=0, atol=0)
+            torch.testing.assert_close(getattr(other.check, name), values, rtol=0, atol=0)
     alone = pairs_of(sp.csr_matrix(np.eye(5)))
     assert alone.check is None and ProximityPairs.from_arrays(alone.arrays()).check is None

@@ -276,23 +276,23 @@ class TestDatasets:
         assert isinstance(data.inter_feat, pd.DataFrame) or len(data.inter_feat) == 240
 
     @pytest.mark.parametrize("features", [None, ["activity"]], ids=["stock", "universal"])
-    @pytest.mark.parametrize("place", [0, 50, 100], ids=["start", "middle", "end"])
-    def test_rows_without_ids_go_and_no_others(self, tmp_path, place, features):
+    @pytest.mark.parametrize("position", [0, 50, 100], ids=["start", "middle", "end"])
+    def test_rows_without_ids_go_and_no_others(self, tmp_path, position, features):
         good = [f"u{k % 20}\ti{k % 13}" for k in range(100)]
         bad = ["\ti1", "u1\t", "ONLYHERE\ti3", "\ti2", "u2\t"]
-        rows = [*good[:place], *bad, *good[place:]]
+        rows = [*good[:position], *bad, *good[position:]]
         (tmp_path / "odd").mkdir()
         (tmp_path / "odd" / "odd.inter").write_text("\n".join(["user_id:token\titem_id:token", *rows]) + "\n")
         (tmp_path / "odd" / "odd.user").write_text("user_id:token\tage:token\nu1\t1\nu1\t2\n\t3\nu2\t4\n")
         keys = {"data_path": str(tmp_path), "universal_features": features, "load_col": None}
         keys["filter_inter_by_user_or_item"] = False
         data = create_dataset(Config("BPR", "odd", config_dict=keys))
-        kept = zip(
+        rows_left = zip(
             data.id2token("user_id", data.inter_feat["user_id"]),
             data.id2token("item_id", data.inter_feat["item_id"]),
             strict=True,
         )
-        assert ["\t".join(pair) for pair in kept] == [*good[:place], "ONLYHERE\ti3", *good[place:]]
+        assert ["\t".join(pair) for pair in rows_left] == [*good[:position], "ONLYHERE\ti3", *good[position:]]
         ages = dict(zip(data.id2token("user_id", data.user_feat["user_id"]), data.user_feat["age"], strict=True))
         assert {user for user, age in ages.items() if age} == {"u1", "u2"}
 

@@ -35,10 +35,10 @@ def loaders(model, settings):
 def test_columns_are_filled_and_shared_by_all_splits(tiny, small_config):
     _, dataset, (train, valid, test) = loaders("BPR", {**tiny, **small_config})
     assert isinstance(dataset, UniversalDataset)
-    for part in (dataset, train._dataset, valid._dataset, test._dataset):
-        assert part.user_feat["user_activity"].shape == (dataset.user_num, 4)
-        assert part.item_feat["item_interaction"].shape == (dataset.item_num, 8)
-        assert part.universal is train._dataset.universal
+    for split in (dataset, train._dataset, valid._dataset, test._dataset):
+        assert split.user_feat["user_activity"].shape == (dataset.user_num, 4)
+        assert split.item_feat["item_interaction"].shape == (dataset.item_num, 8)
+        assert split.universal is train._dataset.universal
     assert torch.equal(dataset.user_feat["user_activity"], torch.as_tensor(dataset.universal["activity"].user))
     assert dataset.user_feat["user_activity"][1:].sum() > 0
     assert dataset.user_feat["user_activity"][0].abs().sum() == 0  # padding
@@ -59,11 +59,11 @@ def test_train_only(tmp_path, small_config, changed):
     pairs = [(f"u{u}", f"i{i}") for u in range(20) for i in rng.choice(15, 6, replace=False)]
 
     def features(name, held_out):
-        parts = {"train": pairs[::2], "valid": pairs[1::4], "test": pairs[3::4]}
-        parts[changed] = held_out
-        for part, rows in parts.items():
+        splits = {"train": pairs[::2], "valid": pairs[1::4], "test": pairs[3::4]}
+        splits[changed] = held_out
+        for split, rows in splits.items():
             path = write_atomic(tmp_path, name, rows)
-            (tmp_path / name / f"{name}.inter").rename(tmp_path / name / f"{name}.{part}.inter")
+            (tmp_path / name / f"{name}.inter").rename(tmp_path / name / f"{name}.{split}.inter")
         settings = {"data_path": path, "benchmark_filename": ["train", "valid", "test"], **small_config}
         config = Config("UniversalMLP", name, config_dict=settings)
         dataset = create_dataset(config)

@@ -84,10 +84,10 @@ def test_the_softmax_loss_of_lists_is_that_of_the_formula():
     batch = lists_of(scores, [[1, 1, 0, 0], [0, 0, 1, 0]], [[1, 1, 1, 0], [1, 1, 1, 1]])
     expected = []
     for network in range(2):
-        for number, hidden, length in ((0, [0, 1], 3), (1, [2], 4)):
-            values = [place[network] for place in scores[number][:length]]
+        for row, held_out, length in ((0, [0, 1], 3), (1, [2], 4)):
+            values = [item[network] for item in scores[row][:length]]
             total = math.log(sum(math.exp(value) for value in values))
-            expected.append(-sum(values[place] - total for place in hidden) / len(hidden))
+            expected.append(-sum(values[index] - total for index in held_out) / len(held_out))
     assert list_loss(Identity(), batch, "softmax").item() == pytest.approx(np.mean(expected), rel=1e-6)
 
 
@@ -120,20 +120,20 @@ def test_each_step_has_the_rate_of_the_whole_schedule_and_the_seed_of_its_epoch(
     monkeypatch.setattr(torch.optim.Adam, "step", step)
     trained = pretrainer(tmp_path, seed=5)
     trained.fit(random_lists(0, 20), {})
-    assert seen == [(trained._rate(number / 9), 5 + number // 3) for number in range(9)]  # 3 epochs of 3 batches
+    assert seen == [(trained._rate(step / 9), 5 + step // 3) for step in range(9)]  # 3 epochs of 3 batches
 
 
 def test_ndcg_of_lists_is_that_of_the_formula(tmp_path):
     trained = pretrainer(tmp_path)
     trained.network = Identity()
-    discount = [1 / math.log2(place + 2) for place in range(12)]
+    discount = [1 / math.log2(rank + 2) for rank in range(12)]
     # Held-out items at ranks 1 and 3 of three; at rank 2 of two; eleven of twelve, the first of all missed.
     three = lists_of(
         [[[3.0], [1.0], [2.0], [9.0]], [[1.0], [2.0], [9.0], [9.0]]],
         [[1, 1, 0, 0], [1, 0, 0, 0]],
         [[1, 1, 1, 0], [1, 1, 0, 0]],
     )
-    twelve = lists_of([[[12.0 - place] for place in range(12)]], [[0] + [1] * 11], [[1] * 12])
+    twelve = lists_of([[[12.0 - rank] for rank in range(12)]], [[0] + [1] * 11], [[1] * 12])
     expected = [(discount[0] + discount[2]) / sum(discount[:2]), discount[1], sum(discount[1:10]) / sum(discount[:10])]
     assert trained.evaluate(CandidateLists([three, twelve])) == pytest.approx(np.mean(expected), rel=1e-6)
 
@@ -321,13 +321,13 @@ def test_another_pre_training_in_the_same_folder_begins_anew(keys, tmp_path, mon
     if changed == "file":  # another content under the same name, with as many lists
         write_planted(tmp_path / "data", "green", 8)
         changed = {}
-    found = load_pretrained(recbole_universal.pretrain(config_dict={**keys, **changed})).state_dict
+    weights = load_pretrained(recbole_universal.pretrain(config_dict={**keys, **changed})).state_dict
     assert epochs == [0, 1, 2]
     fresh = {**keys, **changed, "pretrain_dir": str(tmp_path / "m"), "pretrain_lists": str(tmp_path / "l")}
     expected = load_pretrained(recbole_universal.pretrain(config_dict=fresh)).state_dict
     assert any(not torch.equal(value, before[name]) for name, value in expected.items())
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=0, atol=0)
+        torch.testing.assert_close(weights[name], value, rtol=0, atol=0)
 
 
 def test_a_golden_pre_training(keys, monkeypatch):

@@ -50,8 +50,8 @@ def test_an_updated_ranker_has_the_counts_and_paths_of_a_new_one():
     share = [groups[name][0] for name in SCORERS if name not in DECOMPOSED]
     compared = 0
     for user in (0, 3, 7, 20, 61):
-        own, others = (p.candidates(torch.tensor([user])).items[0] for p in (pairs, expected))
-        both = torch.from_numpy(np.intersect1d(own, others))
+        candidates, others = (p.candidates(torch.tensor([user])).items[0] for p in (pairs, expected))
+        both = torch.from_numpy(np.intersect1d(candidates, others))
         both = both[both >= 0]
         compared += len(both)
         rows = torch.full_like(both, user)
@@ -59,8 +59,8 @@ def test_an_updated_ranker_has_the_counts_and_paths_of_a_new_one():
     assert compared > 50
     lists, scores = ranker.top_k(np.array([0, 7, 61]), 5)
     assert np.isfinite(scores).all()
-    for user, found in zip((0, 7, 61), lists, strict=True):
-        assert not set(found) & set(merged.tocsr()[user].indices)
+    for user, items_of_user in zip((0, 7, 61), lists, strict=True):
+        assert not set(items_of_user) & set(merged.tocsr()[user].indices)
     # The new user of group 0 gets items of group 0.
     assert (lists[1] % 3 == 0).mean() >= 0.8
 
@@ -125,11 +125,11 @@ def test_fast_lists_are_near_the_lists_of_the_model():
     ranker = UniversalRanker(matrix)
     users = np.flatnonzero(np.diff(matrix.indptr))[::-1]
     items, scores = ranker.top_k(users, 10, fast=True)
-    own, _ = ranker.top_k(users, 10)
-    assert np.mean([len(set(a) & set(b)) for a, b in zip(items, own, strict=True)]) > 8
+    by_network, _ = ranker.top_k(users, 10)
+    assert np.mean([len(set(a) & set(b)) for a, b in zip(items, by_network, strict=True)]) > 8
     assert (np.diff(scores, axis=1) <= 0).all() and np.isfinite(scores).all()
-    for user, found in zip(users, items, strict=True):
-        assert len(set(found)) == 10 and not set(found) & set(matrix[user].indices)
+    for user, recommended in zip(users, items, strict=True):
+        assert len(set(recommended)) == 10 and not set(recommended) & set(matrix[user].indices)
     assert (items % 3 == (users % 3)[:, None]).mean() > 0.6  # of the user's group: a third by chance
     seen, _ = ranker.top_k(users, 10, exclude_seen=False, fast=True)
     assert set(seen[0]) & set(matrix[users[0]].indices)
@@ -145,10 +145,10 @@ def test_fast_lists_end_with_the_most_popular():
     n_unseen = 45 - matrix[3].nnz
     assert (items[0] >= 0).sum() == n_unseen == len(set(items[0]) - {-1})
     assert np.isneginf(scores[0, n_unseen:]).all() and np.isfinite(scores[0, :n_unseen]).all()
-    below = items[0, :n_unseen][scores[0, :n_unseen] <= 0]
-    expected = [item for item in popular if item in below]
+    tail = items[0, :n_unseen][scores[0, :n_unseen] <= 0]
+    expected = [item for item in popular if item in tail]
     degree = np.asarray(matrix.sum(axis=0))[0]
-    np.testing.assert_array_equal(degree[below], degree[expected])
+    np.testing.assert_array_equal(degree[tail], degree[expected])
 
 
 def test_an_update_renews_the_item_item_matrix():
@@ -180,9 +180,9 @@ def test_a_model_without_proximity_has_no_item_item_matrix():
 def test_fast_lists_cost_neither_scorers_nor_network(monkeypatch):
     ranker = UniversalRanker(communities())
     before, _ = ranker.top_k(np.arange(60), 5, fast=True)
-    for part in (GraphScorers, RankingNetwork):
+    for cls in (GraphScorers, RankingNetwork):
         for name in ("scores", "score_all", "forward"):
-            monkeypatch.setattr(part, name, None, raising=False)
+            monkeypatch.setattr(cls, name, None, raising=False)
     again, _ = ranker.top_k(np.arange(60), 5, fast=True)
     np.testing.assert_array_equal(before, again)
     with pytest.raises(TypeError):
@@ -199,10 +199,10 @@ def turned(ranker: UniversalRanker) -> UniversalRanker:
 
 def assert_popular(ranker: UniversalRanker, lists: np.ndarray) -> None:
     degree = np.bincount(ranker.matrix.indices, minlength=ranker.matrix.shape[1])
-    for user, found in enumerate(lists):
-        own = ranker.matrix[user].indices
-        np.testing.assert_array_equal(degree[found], np.sort(np.delete(degree, own))[::-1][: len(found)])
-        assert not set(found) & set(own)
+    for user, recommended in enumerate(lists):
+        seen = ranker.matrix[user].indices
+        np.testing.assert_array_equal(degree[recommended], np.sort(np.delete(degree, seen))[::-1][: len(recommended)])
+        assert not set(recommended) & set(seen)
 
 
 def test_a_worse_network_falls_back_to_popularity():
@@ -315,17 +315,17 @@ def test_columns_given_to_a_model_of_lists_are_refused_where_they_differ():
     network = RankingNetwork(pipeline.dims, [8], 4, 0.0, "concatenation").eval().attach(pipeline(communities()))
     users, items = torch.arange(5), torch.arange(5) + 3
     scores = network.score_pairs(users, items)
-    own = {"user_activity": network.user_activity[users], "item_activity": network.item_activity[items]}
-    torch.testing.assert_close(network.score_pairs(users, items, own), scores, rtol=0, atol=0)
-    for name in own:
+    columns = {"user_activity": network.user_activity[users], "item_activity": network.item_activity[items]}
+    torch.testing.assert_close(network.score_pairs(users, items, columns), scores, rtol=0, atol=0)
+    for name in columns:
         with pytest.raises(ValueError, match=rf"given: \[{name}\] differs from the attached column"):
-            network.score_pairs(users, items, {**own, name: own[name].flip(1)})
+            network.score_pairs(users, items, {**columns, name: columns[name].flip(1)})
     with pytest.raises(ValueError, match=r"given: \[user_activity\] differs"):
-        network.score_pairs(users, items, {"user_activity": own["user_activity"][:1]})
+        network.score_pairs(users, items, {"user_activity": columns["user_activity"][:1]})
     with pytest.raises(ValueError, match=r"given: \[pair_proximity\] differs"):
         network.score_pairs(users, items, {"pair_proximity": torch.ones(5, pipeline.dims["proximity"]["pair"])})
     with pytest.raises(ValueError, match=r"given: this model reads .* and no column \[user_cooccurrence\]"):
-        network.score_pairs(users, items, {"user_cooccurrence": own["user_activity"]})
+        network.score_pairs(users, items, {"user_cooccurrence": columns["user_activity"]})
 
 
 def test_columns_given_to_a_model_of_pairs_replace_the_attached():
@@ -360,6 +360,6 @@ def test_no_users_and_k_beyond_the_number_of_items():
         shorter, _ = ranker.top_k(range(3), 45, fast=fast)
         np.testing.assert_array_equal(items[:, :45], shorter)
         assert (items[:, 45:] == -1).all() and np.isneginf(scores[items < 0]).all()
-        for row, found in enumerate(items):
+        for row, recommended in enumerate(items):
             unseen = set(range(45)) - set(ranker.matrix[row].indices)
-            assert set(found[found >= 0]) == unseen
+            assert set(recommended[recommended >= 0]) == unseen

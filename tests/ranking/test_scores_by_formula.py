@@ -40,8 +40,8 @@ def test_each_user_has_a_weight(space):
         (1 - weight) * in_space(one, space) + weight * in_space(other, space)
         for weight, one, other in zip(weights, base, universal, strict=True)
     ]
-    found = interpolate(torch.from_numpy(base), torch.from_numpy(universal), torch.from_numpy(weights), space)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    mixed = interpolate(torch.from_numpy(base), torch.from_numpy(universal), torch.from_numpy(weights), space)
+    np.testing.assert_allclose(mixed, expected, rtol=1e-4, atol=1e-5)
     one = interpolate(torch.from_numpy(base), torch.from_numpy(universal), 0.2, space)[0]
     np.testing.assert_allclose(one, expected[0], rtol=1e-4, atol=1e-5)
 
@@ -174,16 +174,18 @@ def test_metrics_of_which_less_is_better(uneven, monkeypatch):
 
 def network(state: dict, columns: np.ndarray) -> np.ndarray:
     """The mean over the networks of a checkpoint of their pair heads, from the weights, [...]."""
-    found = []
+    scores = []
     for k in range(4):
-        part = {name.removeprefix(f"scorers.{k}."): value.double().numpy() for name, value in state.items()}
-        values = (columns - part["pair_mean"]) / part["pair_scale"]
-        layers = sorted(int(name.split(".")[1]) for name in part if name.startswith("pair_head") and "weight" in name)
+        weights = {name.removeprefix(f"scorers.{k}."): value.double().numpy() for name, value in state.items()}
+        values = (columns - weights["pair_mean"]) / weights["pair_scale"]
+        layers = sorted(
+            int(name.split(".")[1]) for name in weights if name.startswith("pair_head") and "weight" in name
+        )
         for layer in layers:
-            values = values @ part[f"pair_head.{layer}.weight"].T + part[f"pair_head.{layer}.bias"]
+            values = values @ weights[f"pair_head.{layer}.weight"].T + weights[f"pair_head.{layer}.bias"]
             values = values if layer == layers[-1] else np.maximum(values, 0)
-        found.append(values[..., 0])
-    return np.mean(found, axis=0)
+        scores.append(values[..., 0])
+    return np.mean(scores, axis=0)
 
 
 @pytest.fixture(scope="module")
@@ -196,13 +198,13 @@ def test_scores_are_shares_of_the_list_and_then_popularity(ranker):
     matrix = communities()
     degree = np.asarray(matrix.sum(axis=0))[0]
     order = np.array([len({other for other in degree if other > value}) for value in degree])
-    below = -61 - order / (order.max() + 1)
+    by_popularity = -61 - order / (order.max() + 1)
     scores = ranker.network.score_all(torch.arange(60)).numpy()
     lists = ranker.network.proximity.candidates(torch.arange(60))
     for user in range(60):
         mask = lists.mask[user].numpy()
         values = network(ranker.network.state_dict(), lists.features[user].double().numpy()[mask])
-        expected = below.copy()
+        expected = by_popularity.copy()
         if len(values):
             expected[lists.items[user].numpy()[mask]] = values - np.log(np.exp(values).sum())
         np.testing.assert_allclose(scores[user], expected, rtol=1e-3, atol=1e-3)
@@ -210,7 +212,7 @@ def test_scores_are_shares_of_the_list_and_then_popularity(ranker):
 
 def test_shares_of_an_explanation_are_contributions_of_each_group(ranker):
     items, shares = ranker.explain(3, 6)
-    np.testing.assert_allclose(np.sum([np.abs(part) for part in shares.values()], axis=0), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(np.sum([np.abs(share) for share in shares.values()], axis=0), 1.0, rtol=1e-5)
     lists = ranker.network.proximity.candidates(torch.tensor([3]))
     features = lists.features[0].double().numpy()
     state = ranker.network.state_dict()
@@ -221,16 +223,16 @@ def test_shares_of_an_explanation_are_contributions_of_each_group(ranker):
         without = features.copy()
         without[:, columns] = features[:, columns].mean(axis=0)
         added[name] = (whole - network(state, without))[np.argsort(-whole)][:6]
-    size = sum(np.abs(part) for part in added.values())
+    size = sum(np.abs(contribution) for contribution in added.values())
     # Together with users of longer lists, which pad this one, it is the same.
-    several, _, parts = contributions(ranker.network, torch.arange(60))
+    several, _, contributions_of_all = contributions(ranker.network, torch.arange(60))
     mask = several[3] >= 0
-    assert not mask.all() and set(parts) == set(added)
+    assert not mask.all() and set(contributions_of_all) == set(added)
     for name, alone in contributions(ranker.network, torch.tensor([3]))[2].items():
-        torch.testing.assert_close(parts[name][3][mask], alone[0], rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(contributions_of_all[name][3][mask], alone[0], rtol=1e-3, atol=1e-4)
     assert set(shares) == set(added)
-    for name, part in added.items():
-        np.testing.assert_allclose(shares[name], part / size, rtol=1e-2, atol=2e-3, err_msg=name)
+    for name, contribution in added.items():
+        np.testing.assert_allclose(shares[name], contribution / size, rtol=1e-2, atol=2e-3, err_msg=name)
 
 
 @torch.no_grad()
@@ -245,19 +247,19 @@ def test_families_are_combined_by_their_weights():
         for side in ("user", "item", "pair")
     ]
     weights = np.exp([0.3, -0.9]) / np.exp([0.3, -0.9]).sum()
-    parts = {name: value.numpy() for name, value in model.state_dict().items()}
+    state = {name: value.numpy() for name, value in model.state_dict().items()}
     expected = np.zeros(5)
     for net in range(2):
-        for number, family in enumerate(dims):
-            prefix = f"scorers.{2 * net + number}."
+        for index, family in enumerate(dims):
+            prefix = f"scorers.{2 * net + index}."
             user, item = (
-                sides[k][family].numpy() @ parts[f"{prefix}{side}_tower.1.weight"].T
-                + parts[f"{prefix}{side}_tower.1.bias"]
+                sides[k][family].numpy() @ state[f"{prefix}{side}_tower.1.weight"].T
+                + state[f"{prefix}{side}_tower.1.bias"]
                 for k, side in enumerate(("user", "item"))
             )
             score = (user * item).sum(axis=1)
             if family == "interaction":
                 head = f"{prefix}pair_head.1."
-                score += (sides[2][family].numpy() @ parts[head + "weight"].T + parts[head + "bias"])[:, 0]
-            expected += weights[number] * score / 2
+                score += (sides[2][family].numpy() @ state[head + "weight"].T + state[head + "bias"])[:, 0]
+            expected += weights[index] * score / 2
     np.testing.assert_allclose(model(*sides), expected, rtol=1e-4, atol=1e-5)
