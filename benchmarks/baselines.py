@@ -150,7 +150,7 @@ class EASE(Baseline):
     """Steck, WWW 2019. Exact; solved in the space of the users if they are fewer (Woodbury identity)."""
 
     grid: ClassVar = [{"reg": reg} for reg in (10.0, 50.0, 250.0, 1000.0)]
-    largest = 32000  # 4 GB a matrix
+    largest = 32000  # 4 GB per matrix
     few_items = 6000  # with at most this many items the dual of the users is not faster
 
     def __init__(self, reg: float):

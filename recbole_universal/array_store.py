@@ -1,4 +1,4 @@
-"""Named arrays on disk: one safetensors file an entry, named by its key, with a checksum; imports no RecBole.
+"""Named arrays on disk: one safetensors file per entry, named by its key, with a checksum; imports no RecBole.
 
 The header of a file holds the key in clear text, a description, and a checksum. A truncated, damaged or foreign file
 is noticed, and its entry is computed again. Nothing in a file can be executed.
@@ -95,7 +95,7 @@ class ArrayStore:
         return self.folder / f"{readable}-{digest[:32]}.{self.content}.safetensors"
 
     def load(self, kind: str, key: Mapping[str, Any]) -> dict[str, NDArray] | None:
-        """Arrays that are stored under a key; ``None`` if there are none, or, with a warning, if they are damaged."""
+        """Arrays that are stored under a key; ``None`` for a missing entry, and, with a warning, for a damaged one."""
         if self.folder is None:
             return None
         path = self.path(kind, key)
@@ -146,7 +146,7 @@ class ArrayStore:
     def get(
         self, kind: str, key: Mapping[str, Any], compute: Callable[[], Mapping[str, NDArray]]
     ) -> Mapping[str, NDArray]:
-        """Arrays that are stored under a key; if there are none, compute and store them.
+        """Arrays that are stored under a key; missing arrays are computed and stored.
 
         Args:
             kind: as in :meth:`path`.

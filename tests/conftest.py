@@ -97,7 +97,7 @@ def write_planted(folder: Path, name: str, seed: int, n_users: int = 60, n_items
 
 @pytest.fixture
 def tiny(tmp_path) -> dict:
-    """Config keys of a dataset of 40 users and 30 items, ratings and timestamps, 12 interactions a user."""
+    """Config keys of a dataset of 40 users and 30 items, ratings and timestamps, 12 interactions per user."""
     rng = np.random.default_rng(7)
     popularity = 1 / np.arange(1, 31)
     rows = []

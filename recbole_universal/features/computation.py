@@ -166,7 +166,7 @@ def merge_twins(graph: InteractionGraph, embedding: NDArray[np.float32]) -> NDAr
 
     Args:
         graph: the graph.
-        embedding: one row a node, users first, float32 [n_nodes, embedding_dim].
+        embedding: one row per node, users first, float32 [n_nodes, embedding_dim].
 
     Returns:
         float32 [n_nodes, embedding_dim]; equal rows for equal neighbourhoods.

@@ -188,7 +188,7 @@ class InteractionFeatures(FeatureFamily):
             :func:`recbole_universal.graph.clusters.n_clusters_for`, and at most :data:`MAX_CLUSTERS`.
 
     Raises:
-        ValueError: naming the argument and what is valid.
+        ValueError: with the argument and its valid values.
     """
 
     name = "interaction"

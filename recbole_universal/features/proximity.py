@@ -44,7 +44,7 @@ class ProximityFeatures(FeatureFamily):
         check_share: share of the interactions of such a user that is held out, in (0, 1); at least one is.
 
     Raises:
-        ValueError: naming the argument and what is valid.
+        ValueError: with the argument and its valid values.
     """
 
     name = "proximity"

@@ -70,7 +70,7 @@ class ProximityPairs(PairFeatures):
     def item_order(self) -> torch.Tensor:
         """Popularity rank of each item id in [0, 1), 0 = most popular, equal for equals; float32 [n_items]."""
         degree = np.where(self.item_index >= 0, self.scorers.item_degree[self.item_index], -1.0)
-        with torch.inference_mode(False):  # calls outside of inference mode use the kept tensor
+        with torch.inference_mode(False):  # calls outside of inference mode use the cached tensor
             return torch.from_numpy(popularity_rank(degree)).to(self.scorers.device)
 
     @lazy_property

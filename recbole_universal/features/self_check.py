@@ -101,7 +101,7 @@ def fallback_reason(check: SelfCheck | None, mostly_single: bool, name: str, res
         check: the self-check of the dataset; ``None`` if no interaction could be held out.
         mostly_single: whether most users have a single interaction.
         name: what the message calls the ranking.
-        result: the ranking's result in the self-check; not read if there is none.
+        result: the ranking's result in the self-check; not read without self-check.
     """
     if check is None or result is None:
         return "no user has two interactions, so no interaction can be held out"

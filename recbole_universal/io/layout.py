@@ -55,7 +55,7 @@ def find_layout(text: str, named: Named, where: str) -> Layout:
         ValueError: if it is no table or the columns are ambiguous.
     """
     if text.find("\n", 0, LONGEST_LINE) < 0 and len(text) > LONGEST_LINE:
-        raise ValueError(f"{where} is no text file with one row a line: its first line has more than 1 MiB.")
+        raise ValueError(f"{where} is no text file with one row per line: its first line has more than 1 MiB.")
     lines = text.split("\n", _SAMPLE_LINES)[:_SAMPLE_LINES]
     n_comments, note = _comments(lines, where)
     body = lines[n_comments:]
@@ -112,7 +112,7 @@ def _comments(lines: list[str], where: str) -> tuple[int, list[str]]:
 
 
 def _unlike(line: str, rows: list[str]) -> bool:
-    """Whether no separator gives a line as many columns as it gives one of the rows."""
+    """Whether a line has another number of columns than all rows, with every separator."""
     return bool(rows) and not any(
         1 < len(header_names([line], separator)) == len(header_names([row], separator))
         for separator in SEPARATORS
@@ -208,7 +208,7 @@ def table_layout(
 
 
 def _adjacency(lines: list[str], where: str) -> Layout | None:
-    """LightGCN's format: whole numbers separated by blanks, a user and all items of that user in a line."""
+    """LightGCN's format: each line has a user and all items of that user, as integers separated by blanks."""
     rows = [line.split() for line in lines]
     if not all(re.fullmatch("[0-9]{1,18}", word) for row in rows for word in row) or any(
         "\t" in line for line in lines

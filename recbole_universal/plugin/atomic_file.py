@@ -14,7 +14,7 @@ from typing import Any
 import recbole.data.dataset.dataset as recbole_dataset_module
 from recbole.utils import FeatureSource, FeatureType
 
-# What stands for a missing number in an atomic file.
+# Texts of an atomic file that mean a missing number.
 _MISSING = (
     *(
         "",
@@ -38,7 +38,7 @@ _TYPES = [kind.value for kind in FeatureType]
 
 
 class AtomicFileError(ValueError):
-    """An atomic file cannot be used; the text says which, where and what is valid."""
+    """An atomic file cannot be used; the message has the file, the position and the valid values."""
 
 
 @contextlib.contextmanager
@@ -176,7 +176,7 @@ def _with_bom(encoding: str) -> str:
     try:
         return "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
     except LookupError:
-        return encoding  # open() says that it is unknown
+        return encoding  # open() raises the error of an unknown encoding
 
 
 @contextlib.contextmanager

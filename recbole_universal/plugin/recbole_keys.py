@@ -1,4 +1,4 @@
-"""Checks of RecBole's own config keys, where RecBole itself ends in an error of PyTorch, NumPy or pandas."""
+"""Checks of RecBole's config keys whose wrong values end in errors of PyTorch, NumPy or pandas."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def check_metrics(config: Mapping[str, Any], model: str) -> None:
     name, _, k = config["valid_metric"].partition("@")
     cutoffs = isinstance(topk, (list, tuple)) and all(isinstance(cutoff, int) and cutoff > 0 for cutoff in topk)
     if not k or not cutoffs or any(metric.lower() not in metric_types for metric in metrics):
-        return  # RecBole says what is wrong
+        return  # RecBole raises a clear error
     computed = [f"{metric}@{cutoff}" for metric in metrics for cutoff in topk]
     if f"{name}@{k}".lower() not in map(str.lower, computed):
         raise ValueError(f"valid_metric: [{config['valid_metric']}] is not computed; metrics and topk give {computed}.")
@@ -159,7 +159,7 @@ def check_evaluation(config: Mapping[str, Any]) -> None:
         if config.get(key) not in (None, {}):
             forms.checked(key, form, config[key])
     given = config.get("eval_args")
-    given = given if isinstance(given, Mapping) else {}  # else RecBole says so
+    given = given if isinstance(given, Mapping) else {}  # otherwise RecBole raises a clear error
     for key, form in _EVAL_ARGS.items():
         if key in given and not config.get("benchmark_filename"):
             forms.checked(f"eval_args, {key}", form, given[key])

@@ -66,7 +66,7 @@ HOOKS = {
     "recbole.data.utils": ("dataset_hooks", ("create_dataset", "get_dataloader", "create_samplers")),
     "recbole.data.transform": ("dataset_hooks", ("construct_transform",)),
 }
-#: Names that RecBole looks for in its own modules, and the module and name of ours.
+#: Names that RecBole looks up in its modules, and our module and name for each.
 NAMES = {
     "recbole.trainer": {
         "UniversalMLPTrainer": ("mlp_trainer", "UniversalMLPTrainer"),
@@ -74,7 +74,7 @@ NAMES = {
     },
     "recbole.data.dataset": {"UniversalMLPDataset": ("dataset", "UniversalDataset")},
 }
-#: Modules that RecBole looks for, and the module and class of ours. General recommenders are searched first; after the
+#: Modules that RecBole looks up, and our module and class for each. General recommenders are searched first; after the
 #: last kind RecBole reports an unrelated import error.
 MODELS = {
     "recbole.model.general_recommender.universalmlp": ("universal_mlp", "UniversalMLP"),
@@ -83,7 +83,7 @@ MODELS = {
 
 
 def register() -> None:
-    """Register the plugin with what is imported of RecBole, and with the rest when it is imported.
+    """Register the plugin with the imported modules of RecBole, and with the others when they are imported.
 
     Calling it again does nothing.
     """

@@ -1,7 +1,7 @@
 """The table of the plugin's config keys and their valid values, by which every RecBole ``Config`` is checked once.
 
-A valid value is brought into one form (a name into a list of one name, ``None`` into an empty list or the value that
-it stands for), so that later readers have one form to read.
+A valid value is normalised (a name to a list of one name, ``None`` to an empty list or to the value that it
+means), so that later readers have one form to read.
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ PLUGIN_KEYS = frozenset({*KEYS, "base_model", *(key for keys in MODEL_KEYS.value
 
 
 def read(config: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """The plugin's keys of a config, each in one form.
+    """The plugin's keys of a config, with normalised values.
 
     Args:
         config: All settings of a run.
@@ -220,7 +220,7 @@ def read(config: Mapping[str, Any], model: str) -> dict[str, Any]:
 
 
 def value(key: str, given: Any, keys: Mapping[str, forms.Form] = KEYS) -> Any:
-    """One value, brought into one form.
+    """One normalised value.
 
     Raises:
         ValueError: If it is not valid, with the key and the valid values.

@@ -181,7 +181,7 @@ class Pretrainer:
         write_arrays(self.file, {"run": state["run"]}, arrays, description)
 
     def _resume(self, optimizer: torch.optim.Optimizer, run: str) -> dict[str, Any] | None:
-        """Load the state of a run into network and optimizer; ``None`` if there is none."""
+        """Load the state of a run into network and optimizer; ``None`` for a missing state."""
         try:
             arrays, state = read_arrays(self.file, {"run": run})
         except FileNotFoundError:

@@ -138,7 +138,7 @@ class RankingNetwork(UniversalNetwork):
                 ``proximity`` scores a pair by its share of the user's whole list, so its columns must not differ.
 
         Raises:
-            ValueError: if a given column is none of this model's, has another shape, or differs where it must not.
+            ValueError: if the model does not read a given column, or its shape or values are not valid.
         """
         given = dict(given or {})
         for name, values in given.items():

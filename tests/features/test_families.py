@@ -161,7 +161,7 @@ def test_more_clusters_than_points(family, n, graph):
 @pytest.mark.parametrize("family", [CooccurrenceFeatures, InteractionFeatures])
 def test_embedding_is_checked(family, graph):
     for embedding in (None, np.zeros((3, 2), np.float32), np.zeros(8, np.float32)):
-        with pytest.raises(ValueError, match=r"embedding must have one row a node, \[8, embedding_dim\]"):
+        with pytest.raises(ValueError, match=r"embedding must have one row per node, \[8, embedding_dim\]"):
             family().compute(graph, embedding)
 
 

@@ -95,7 +95,7 @@ def test_infinite_and_missing_scores_are_refused(bad):
         ((BASE[0], UNIVERSAL[0], 0.5), "n_users, n_items"),
         ((BASE, UNIVERSAL, 1.5), r"\[0, 1\]"),
         ((BASE, UNIVERSAL, float("nan")), r"\[0, 1\]"),
-        ((BASE, UNIVERSAL, torch.tensor([0.5, 0.5, 0.5])), "one a user"),
+        ((BASE, UNIVERSAL, torch.tensor([0.5, 0.5, 0.5])), "one per user"),
         ((BASE, UNIVERSAL, 0.5, "zscore"), "interpolation_space: must be one of"),
     ],
 )
