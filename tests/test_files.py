@@ -162,7 +162,7 @@ def test_a_write_protected_file_is_not_replaced(tmp_path):
     assert path.read_bytes() == b"old"
 
 
-def test_links_tilde_and_what_is_no_file(tmp_path, monkeypatch):
+def test_links_tilde_and_paths_that_are_no_file(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "target").write_bytes(b"old")
     (tmp_path / "link").symlink_to("target")
@@ -206,7 +206,7 @@ def test_text_is_utf_8(tmp_path):
     assert (tmp_path / "a").read_bytes() == "é\n".encode()
 
 
-def test_what_would_be_replaced(tmp_path):
+def test_files_that_a_write_would_replace(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a").touch()
     (tmp_path / "b").touch()
@@ -245,7 +245,7 @@ def test_nothing_else_writes_files():
     assert set(found) <= {
         'harness.py: with file.open("a", encoding="utf-8") as stream:',  # one more line
         'speed.py: (Path(folder) / "yelp2018" / "yelp2018.inter").write_bytes(source.read_bytes())',  # temporary
-        'reading.py: with open(path, "w", encoding="utf-8") as file:',  # what is measured
+        'reading.py: with open(path, "w", encoding="utf-8") as file:',  # the input of the measurement
         # In a copy of the tree, which is temporary.
         'mutations.py: file.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")',
         'mutations.py: file.write_text(text, encoding="utf-8")',

@@ -118,5 +118,5 @@ def test_only_commands_of_the_package_change_signals(monkeypatch, words, argv, n
     signals.stop_while_importing()
     changed = [signal.getsignal(number) for number in SIGNALS]
     assert (changed == before) == (name is None)
-    signals.default_signals()  # before a script of somebody else
+    signals.default_signals()  # before a script of the user
     assert [signal.getsignal(number) for number in SIGNALS] == before

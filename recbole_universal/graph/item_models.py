@@ -52,9 +52,9 @@ def thinned(matrix: sp.csr_matrix, max_items: int) -> sp.csr_matrix:
     degree = np.diff(matrix.indptr).astype(np.int64)
     for user in np.flatnonzero(degree > max_items):
         start, stop = matrix.indptr[user : user + 2]
-        n_kept = max(1, max_items**2 // degree[user])
-        order = np.argpartition(hashed(matrix.indices[start:stop].astype(np.uint64)), n_kept)
-        stays[start + order[n_kept:]] = False
+        n_items = max(1, max_items**2 // degree[user])
+        order = np.argpartition(hashed(matrix.indices[start:stop].astype(np.uint64)), n_items)
+        stays[start + order[n_items:]] = False
     if stays.all():
         return matrix
     indptr = np.concatenate([[0], np.cumsum(stays)])[matrix.indptr]

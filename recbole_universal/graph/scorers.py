@@ -271,7 +271,7 @@ class GraphScorers:
             related = out[_INDEX[name]].zero_()
             related[:, self._popular] = popular.sums(weights)
 
-    def item_item(self, weights: Mapping[str, float], n_kept: int, show_progress: bool = False) -> sp.csr_matrix:
+    def item_item(self, weights: Mapping[str, float], n_relations: int, show_progress: bool = False) -> sp.csr_matrix:
         """The weighted sum of the linear scorers as one item-item matrix.
 
         The sum of the rows of a user's items approximates the user's scores. The matrix omits relations of items
@@ -279,7 +279,7 @@ class GraphScorers:
 
         Args:
             weights: weight of each scorer of :data:`LINEAR`; 0 for a missing one.
-            n_kept: number of relations to keep for each item, those of the largest absolute value.
+            n_relations: number of relations to keep for each item, those of the largest absolute value.
             show_progress: whether to draw a progress bar.
 
         Returns:
@@ -339,7 +339,7 @@ class GraphScorers:
             values += dense[row, column[target]]
             values[source == target] = 0.0
             bar.update(len(block))
-            return strongest(sp.csr_matrix((values, target, counts.indptr), shape=counts.shape), n_kept)
+            return strongest(sp.csr_matrix((values, target, counts.indptr), shape=counts.shape), n_relations)
 
         with tqdm(total=self.n_items, desc="item-item", unit="item", disable=not show_progress) as bar:
             blocks = row_blocks(paths_from_items(base), self.n_items, n_arrays=4)

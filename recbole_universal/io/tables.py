@@ -67,8 +67,8 @@ def _pattern(name: str) -> str:
 
 def _partitions(paths: Sequence[Path], folder: Path | None) -> list[str]:
     """Names of the columns that folders make, such as ``day`` of ``day=1``."""
-    folders = [part for path in paths for part in (path.relative_to(folder).parts[:-1] if folder else ())]
-    return list(dict.fromkeys(part.partition("=")[0] for part in folders if part.find("=") > 0))
+    folders = [name for path in paths for name in (path.relative_to(folder).parts[:-1] if folder else ())]
+    return list(dict.fromkeys(name.partition("=")[0] for name in folders if name.find("=") > 0))
 
 
 @contextmanager

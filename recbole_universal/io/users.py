@@ -60,8 +60,8 @@ def read_users(source: Any, user_column: Hashable | None, report: Report) -> lis
         else:
             chunks = list(_text_chunks(path, user_column))
     elif isinstance(source, str):
-        parts = [part for line in source.split("\n") for part in header_names([line], ",")]
-        values = [part for part in parts if part]
+        ids = [text for line in source.split("\n") for text in header_names([line], ",")]
+        values = [text for text in ids if text]
     elif isinstance(source, pd.DataFrame):
         values = source.iloc[:, column_of(list(source.columns))].tolist()
     elif is_arrow(source) and hasattr(source, "columns"):

@@ -32,13 +32,13 @@ def _one_field(holds: Callable[[Any], bool], most: float = math.inf) -> Callable
 
 def _interval(value: Any) -> str:
     """RecBole warns of an interval that it cannot read, and filters nothing."""
-    for part in value.split(";") if isinstance(value, str) else [""]:
-        low, _, high = part.strip()[1:-1].partition(",")
+    for interval in value.split(";") if isinstance(value, str) else [""]:
+        low, _, high = interval.strip()[1:-1].partition(",")
         try:
             ordered = float(low) <= float(high)
         except ValueError:
             raise forms.WrongValueError from None
-        if not ordered or part.strip()[0] not in "[(" or part.strip()[-1] not in "])":
+        if not ordered or interval.strip()[0] not in "[(" or interval.strip()[-1] not in "])":
             raise forms.WrongValueError
     return value
 

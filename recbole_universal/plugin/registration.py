@@ -164,4 +164,4 @@ def _intercept(function: types.FunctionType, module: str) -> None:
     )
     code = compile(source, f"<{__name__}: {name}>", "exec", dont_inherit=True)
     function.__wrapped__ = stock  # type: ignore[attr-defined]  # so that inspect shows RecBole's signature and source
-    function.__code__ = next(part for part in code.co_consts if isinstance(part, types.CodeType))
+    function.__code__ = next(constant for constant in code.co_consts if isinstance(constant, types.CodeType))

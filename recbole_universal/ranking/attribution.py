@@ -69,6 +69,6 @@ def attribution(network: RankingNetwork, user: int, k: int) -> tuple[np.ndarray,
     items, scores, by_group = contributions(network, torch.tensor([user], device=network.device))
     order = torch.where(items[0] >= 0, scores[0], -torch.inf).argsort(descending=True, stable=True)
     order = order[items[0][order] >= 0][:k]
-    parts = torch.stack([values[0, order] for values in by_group.values()])
-    shares = (parts / parts.abs().sum(dim=0).clamp(min=1e-12)).cpu().numpy()
+    effects = torch.stack([values[0, order] for values in by_group.values()])
+    shares = (effects / effects.abs().sum(dim=0).clamp(min=1e-12)).cpu().numpy()
     return items[0, order].cpu().numpy(), dict(zip(by_group, shares, strict=True))

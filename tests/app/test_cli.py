@@ -118,7 +118,7 @@ def test_doctor():
 
 
 @pytest.mark.parametrize(("script", "hint"), [("run_hyper.py", True), ("mine.py", False)])
-def test_where_the_scripts_of_recbole_are(script, hint):
+def test_missing_scripts_of_recbole_name_its_repository(script, hint):
     with pytest.raises(SystemExit) as stop:
         cli.main([script])
     message = str(stop.value)

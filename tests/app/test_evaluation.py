@@ -57,9 +57,8 @@ def test_of_users_with_few_interactions_half_are_evaluated():
     many = evaluation.HeldOut(communities(), 1000, 1)
     assert (np.diff(many.test.indptr) > 0).sum() == len(many.users) == communities().shape[0]
     some = evaluation.HeldOut(communities(), 7, 1)
-    np.testing.assert_array_equal(
-        np.flatnonzero(np.diff(some.test.indptr)), some.users
-    )  # every user who loses an interaction is evaluated
+    # Every user who loses an interaction is evaluated.
+    np.testing.assert_array_equal(np.flatnonzero(np.diff(some.test.indptr)), some.users)
 
 
 def test_a_family_without_values_has_no_distance():

@@ -119,7 +119,7 @@ def test_other_files_are_not_replaced(matrix, tmp_path, monkeypatch, capsys):
     assert len(list(tmp_path.iterdir())) == 3
     (tmp_path / "analysis.html").unlink()
     monkeypatch.setenv("HOME", str(tmp_path))
-    for again in range(2):  # its own files are replaced
+    for again in range(2):  # the files of the first run are replaced
         assert run(monkeypatch, *arguments) == 0, again
         assert run(monkeypatch, *arguments, "--output", "~/own.html") == 0, again
     assert {path.name for path in tmp_path.iterdir()} == {

@@ -60,7 +60,7 @@ def test_a_stored_embedding_serves_new_arguments_of_a_family(tmp_path):
         ({"families": ALL[::-1]}, 0),
     ],
 )
-def test_what_changes_the_key(tmp_path, changes, new_files):
+def test_each_change_gives_another_key(tmp_path, changes, new_files):
     compute(tmp_path)
     assert_equal(compute(tmp_path, **changes), compute(None, **changes))
     assert len(files(tmp_path)) == 4 + new_files

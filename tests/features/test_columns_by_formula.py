@@ -65,9 +65,8 @@ def test_candidates_and_their_columns(built, exclude_seen):
         scored = np.array([index < 32 or (48 <= index and index not in (50, 53)) for index in range(60)])
         np.testing.assert_allclose(features[:, scored], columns[:, scored], rtol=1e-3, atol=1e-4)
         # Items with equal scores may have their ranks in any order.
-        assert (features >= np.minimum(least, largest) - 1e-3).all() and (
-            features <= np.maximum(least, largest) + 1e-3
-        ).all()
+        assert (features >= np.minimum(least, largest) - 1e-3).all()
+        assert (features <= np.maximum(least, largest) + 1e-3).all()
         exact += np.isclose(features[:, 32:48], columns[:, 32:48], atol=1e-4).sum()
         total += features[:, 32:48].size
     assert exact > 0.9 * total

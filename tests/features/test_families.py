@@ -138,7 +138,7 @@ def test_cluster_families_are_unchanged_by_disjoint_copies_of_clusters(binning, 
         ({3: 4}, "arguments must be a mapping"),
     ],
 )
-def test_errors_name_family_argument_and_what_is_valid(family, args, message):
+def test_errors_name_family_argument_and_valid_values(family, args, message):
     with pytest.raises(ValueError, match=f"feature family '{family.name}': {message}"):
         family.from_args(args)
 

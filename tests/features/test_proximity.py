@@ -195,7 +195,7 @@ def test_many_users_make_small_blocks():
     assert many.block_users * 20000 * 5 <= 2**23 < few.block_users * 20 * len(SCORERS) * 2
 
 
-def test_the_self_check_holds_out_what_it_evaluates(monkeypatch):
+def test_the_self_check_evaluates_held_out_interactions(monkeypatch):
     """The held-out interactions of its users do not influence scorers, scorer weights or popularity."""
     matrix = random_matrix(200, 50, 0.1)
     splits, built = [], []
@@ -293,7 +293,7 @@ def test_most_users_have_a_single_interaction():
         assert bool(reason) == expected and ("most users have one interaction" in reason) == expected
 
 
-def test_what_follows_a_short_list_counts():
+def test_popular_items_after_a_short_list_count():
     """The most popular item follows a single candidate. For a user without a candidate it is first."""
     support = np.zeros((8, 6), dtype=np.float32)
     support[0, 0] = support[1, 0] = support[1, 1] = 1  # item 1 is user 0's only candidate

@@ -39,10 +39,10 @@ def test_hostile_folders_are_clear_errors_or_work(seed):
     assert report["peak"] < _MOST_MEMORY
 
 
-def _places(value: Any, way: tuple = ()) -> list[tuple]:
+def _paths(value: Any, way: tuple = ()) -> list[tuple]:
     """Paths to all entries of a JSON value."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [place for key, entry in inner for place in [(*way, key), *_places(entry, (*way, key))]]
+    return [path for key, entry in inner for path in [(*way, key), *_paths(entry, (*way, key))]]
 
 
 def _at(value: Any, way: tuple) -> Any:
@@ -62,7 +62,7 @@ def _rehash(content: dict) -> None:
 def _json_value(folder: Path, rng: random.Random) -> None:
     content = json.loads((folder / "model.json").read_text())
     inside = rng.choice([(), ("schema",), ("schema", "features"), ("schema", "network"), ("weights",)])
-    way = inside + rng.choice(_places(_at(content, inside)))
+    way = inside + rng.choice(_paths(_at(content, inside)))
     value = _at(content, way)
     choices = [*_ODD]
     if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -78,7 +78,7 @@ def _json_value(folder: Path, rng: random.Random) -> None:
 
 def _json_structure(folder: Path, rng: random.Random) -> None:
     content = json.loads((folder / "model.json").read_text())
-    way = rng.choice(_places(content))
+    way = rng.choice(_paths(content))
     outer, key = _at(content, way[:-1]), way[-1]
     if isinstance(outer, list):
         outer.pop(key) if rng.random() < 0.5 else outer.append(copy.deepcopy(outer[key]))

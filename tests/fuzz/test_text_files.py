@@ -86,8 +86,8 @@ def generated(rng):
         row = [rng.choice(ids) if name in (user, item) else word(rng, texts, 12) for name in header]
         row = [encoded(rng, value, separator, style) for value in row]
         body.append(junk(rng, row, separator, header) if rng.random() < share else separator.join(row))
-    # Without header a file whose rows have all numbers of fields has no layout that can be found, and a first row that
-    # begins with # and a blank is a comment, and one that names the columns is the header.
+    # Without header, a file with rows of every width has no recognisable layout. A first row that begins with # and a
+    # blank is a comment, and a first row with the names of the columns is the header.
     clear = separator != " " and share <= 0.2 and not re.match("\\s*[#%]", body[0]) and user not in "".join(body[:5])
     has_header = not clear or rng.random() < 0.6
     text = "\n".join(body)

@@ -187,7 +187,7 @@ def test_repeated_pairs_do_not_overflow(dtype, repeats, values, form):
     np.testing.assert_array_equal(matrix.data, before)
 
 
-def test_what_counts_as_an_interaction():
+def test_nonzero_values_of_any_type_are_interactions():
     values = np.array([1e-50, -1.0, 0.0, 1e300, 1.0])
     matrix = sp.coo_matrix((values, np.array(PAIRS).T), shape=(3, 4))
     expected = BINARY.copy()

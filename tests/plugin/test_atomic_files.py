@@ -109,7 +109,7 @@ def test_every_kind_of_file_of_a_dataset(tmp_path):
     assert len(dataset.kg_feat) == len(items) and len(dataset.item2entity) == len(items)
 
 
-def test_the_recipe_of_the_docs_writes_what_is_read(tmp_path, small_config, monkeypatch):
+def test_the_recipe_of_the_docs_writes_readable_files(tmp_path, small_config, monkeypatch):
     page = Path(__file__).parents[2] / "docs" / "stages.md"
     recipe = next(
         code for code in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.S) if "to_csv" in code

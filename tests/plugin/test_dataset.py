@@ -271,5 +271,5 @@ def test_a_bad_value_is_named_with_file_line_and_column_without_our_entry_point(
     keys = {"data_path": path, "load_col": {"inter": ["user_id", "item_id", "rating"]}}
     with pytest.raises(ValueError, match=r"odd.inter\], line 3, column \[rating\]: 'abc' is no number"):
         create_dataset(Config("BPR", "odd", config_dict={**keys, "universal_features": ["activity"]}))
-    with pytest.raises(ValueError, match=r"^(?!.*line 3)"):  # RecBole's own words for its own model
+    with pytest.raises(ValueError, match=r"^(?!.*line 3)"):  # the error of RecBole for a RecBole model
         create_dataset(Config("BPR", "odd", config_dict=keys))

@@ -151,7 +151,7 @@ def trained(keys, monkeypatch, falls_back: bool, weight):
 
 @torch.no_grad()
 def scores_of(model, batch, *weights: float) -> torch.Tensor:
-    """Scores of the items without padding, by the model's own weights or others, [n_users, n_items - 1]."""
+    """Scores of the items without padding, by the model's weights or by given ones, [n_users, n_items - 1]."""
     if weights:
         model.universal_weights = torch.tensor(weights)
     return model.full_sort_predict(batch).view(len(batch), -1)[:, 1:]
@@ -228,7 +228,8 @@ def test_by_activity_is_monotone_and_at_least_as_good(keys):
     weights = trainer.model.universal_weights
     assert weights.shape == (universal_interpolation.N_BINS,)
     assert (weights.diff() >= 0).all() or (weights.diff() <= 0).all()
-    assert curve >= single - 1e-4  # metrics are rounded to four places, and a single weight is not the luckiest one
+    # Metrics are rounded to four digits. The single weight follows the one-standard-error rule and may not be the best.
+    assert curve >= single - 1e-4
     degree = trainer.model.universal_degree
     bins = trainer.model.universal_bins(torch.arange(len(degree)))
     assert all(

@@ -69,7 +69,7 @@ def test_interpolation_weights_are_learned_and_on_the_simplex(tiny, small_config
     assert all(p.grad is not None for p in model.parameters())
 
 
-def test_batch_columns_are_what_is_scored(tiny, small_config):
+def test_columns_of_the_batch_are_scored(tiny, small_config):
     """Columns of the batch replace the tables, so that training may use other features than the final ones."""
     model, _, (train, _, _) = built({**tiny, **small_config})
     batch = next(iter(train))

@@ -116,9 +116,9 @@ def explanations(ranker: UniversalRanker, users: np.ndarray, k: int = 10) -> pd.
     """Attribution of the scores of the users' best ``k`` items to each scorer and family: mean and mean size."""
     attributions = [ranker.explain(int(user), k)[1] for user in users]
     rows = []
-    for part in attributions[0] if attributions else ():
-        shares = np.concatenate([attribution[part] for attribution in attributions])
-        rows.append({"part": part, "mean share": shares.mean(), "mean size": np.abs(shares).mean()})
+    for group in attributions[0] if attributions else ():
+        shares = np.concatenate([attribution[group] for attribution in attributions])
+        rows.append({"group": group, "mean share": shares.mean(), "mean size": np.abs(shares).mean()})
     return pd.DataFrame(rows).sort_values("mean size", ascending=False, ignore_index=True)
 
 
