@@ -107,8 +107,8 @@ def warn_of_threshold(config: Config) -> None:
 def warn_of_unread(config: Config) -> None:
     """Warn if a model computes universal columns and reads none; refuse columns that it would misread.
 
-    The class shows what a model reads: RecBole's context-aware models and those with ``ContextSeqEmbLayer`` read
-    ``numerical_features``; its other models read no float columns. Models outside RecBole are not checked.
+    RecBole's context-aware models and its models with ``ContextSeqEmbLayer`` read ``numerical_features``. Its other
+    models read no float columns. Models outside RecBole are not checked.
     """
     model = model_class(config)
     dims = pipeline_from_config(config).dims
