@@ -56,7 +56,7 @@ def _version(name: str) -> str:
 
 
 def _self_test() -> int:
-    """Rank a small matrix with two communities: all users should get items of their community."""
+    """Rank a small matrix with two communities. All users should get items of their community."""
     import numpy as np
     import scipy.sparse as sp
 

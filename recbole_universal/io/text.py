@@ -82,7 +82,7 @@ def read_rows(path: Path, layout: Layout, show_progress: bool) -> Iterator[Chunk
 
 
 def _adjacency_rows(block: str, number: int, last: bool) -> tuple[Chunk, str]:
-    """Rows of LightGCN's format: a user and all items of that user in a line."""
+    """Rows of LightGCN's format, whose lines have a user and all items of that user."""
     users: list[str | None] = []
     items: list[str | None] = []
     numbers: list[int] = []
