@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 from scipy.stats import spearmanr
 
-import recbole_universal  # noqa: F401  mends RecBole, so it comes before any import of it
+import recbole_universal  # noqa: F401  patches RecBole, so it comes before any import of RecBole
 
 # isort: split
 from harness import DOMAINS, add_result, read_results
@@ -48,11 +48,11 @@ KINDS = {
     "filters": ["low_pass", "mid_pass", "full_pass"],
     "regressions": ["regression", "middle_regression", "strong_regression"],
     "popularity": ["popularity"],
-    "trusted scorers": ["scorer averages"],
+    "scorer averages": ["scorer averages"],
     "activity": ["activity"],
 }
 SIZES = {"linear": [], "one layer of 16": [16], "one layer of 64": [64], "two of 256": [256, 256]}
-#: The paper's data sets: ml-1m, epinions, douban-movie, Amazon and Yelp.
+#: The paper's datasets: ml-1m, epinions, douban-movie, Amazon and Yelp.
 FIVE = ["ml-1m", "epinions", "douban-movie", "amazon-sports", "yelp2018"]
 PAIR = column("pair", "proximity")
 
@@ -74,7 +74,7 @@ class WithoutColumns(CandidateLists):
 def trained(blocks, settings: dict, dropped: list[int], seed: int) -> Pretrainer:
     """A model trained on blocks of lists."""
     torch.manual_seed(seed)
-    scorer = UniversalNetwork(
+    network = UniversalNetwork(
         {"proximity": {"user": 0, "item": 0, "pair": blocks[0][PAIR].shape[-1]}},
         settings["mlp_hidden_size"],
         64,
@@ -84,7 +84,7 @@ def trained(blocks, settings: dict, dropped: list[int], seed: int) -> Pretrainer
     )
     with tempfile.TemporaryDirectory() as folder:
         trainer = Pretrainer(
-            scorer,
+            network,
             folder,
             seed=seed,
             learning_rate=settings["learning_rate"],
@@ -123,19 +123,19 @@ def variants(n_sources: int) -> dict[str, dict]:
 
 
 def dropped_columns(kind: str | None) -> list[int]:
-    """Places of the columns of a kind."""
+    """Indices of the columns of a kind."""
     groups = column_groups()
-    return [place for name in KINDS.get(kind or "", []) for place in groups[name]]
+    return [index for name in KINDS.get(kind or "", []) for index in groups[name]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-path", default="dataset/")
-    parser.add_argument("--lists", type=Path, help="folder of candidate lists, as pretrain.py leaves them")
+    parser.add_argument("--lists", type=Path, help="folder of candidate lists, as pretrain.py stores them")
     parser.add_argument("--folds", nargs="*", default=["movies", "reading"], choices=list(FOLDS))
     parser.add_argument("--seed", type=int, default=2020)
-    parser.add_argument("--output", type=Path, required=True, help="file of results, one a line")
-    parser.add_argument("--report", type=Path, help="write the Markdown page of what is there, run nothing")
+    parser.add_argument("--output", type=Path, required=True, help="file of results, one per line")
+    parser.add_argument("--report", type=Path, help="write the Markdown page from the results; run nothing")
     arguments = parser.parse_args()
     sys.argv = sys.argv[:1]  # RecBole would read the rest as config
     logging.disable(logging.WARNING)
@@ -149,22 +149,22 @@ def main() -> None:
     def done(**key) -> bool:
         return any(key.items() <= result.items() for result in results)
 
-    def keep(result: dict) -> None:
+    def store(result: dict) -> None:
         results.append(result)
         add_result(arguments.output, result)
 
-    # The first half of each source's lists teaches, the second judges, so that source and target may be one.
-    judged = {name: CandidateLists(half(blocks, 1)) for name, blocks in lists.items()}
-    best = {name: best_scorer(target) for name, target in judged.items()}
+    # A model trains on the first half of a source's lists and is evaluated on second halves, also of the same dataset.
+    evaluated = {name: CandidateLists(half(blocks, 1)) for name, blocks in lists.items()}
+    best = {name: best_scorer(target) for name, target in evaluated.items()}
     columns = {name: candidate_columns(half(blocks, 1)) for name, blocks in lists.items()}
     for source in lists:
         if done(source=source, target=list(lists)[-1], seed=arguments.seed):
             continue
         trainer = trained(half(lists[source], 0), {**settings, "epochs": 8}, [], arguments.seed)
         for target in lists:
-            ratio = trainer.evaluate(judged[target]) / best[target]
+            ratio = trainer.evaluate(evaluated[target]) / best[target]
             distance = float(column_distances(columns[source], columns[target]).mean())
-            keep({"source": source, "target": target, "seed": arguments.seed, "ratio": ratio, "distance": distance})
+            store({"source": source, "target": target, "seed": arguments.seed, "ratio": ratio, "distance": distance})
     for fold in arguments.folds:
         names = [source["dataset"] for source in sources(FOLDS[fold])]
         held_out = {name for domain in FOLDS[fold] for name in DOMAINS[domain].split()}
@@ -175,14 +175,14 @@ def main() -> None:
                 continue
             start = time.perf_counter()
             dropped = dropped_columns(change.get("without"))
-            taught = [block for source in order[: change.get("sources")] for block in lists[source]]
-            trainer = trained(taught, {**settings, **change}, dropped, arguments.seed + change.get("seed", 0))
+            training_blocks = [block for source in order[: change.get("sources")] for block in lists[source]]
+            trainer = trained(training_blocks, {**settings, **change}, dropped, arguments.seed + change.get("seed", 0))
             seconds = time.perf_counter() - start
             ratios = {
                 target: trainer.evaluate(WithoutColumns(lists[target], dropped)) / best[target] for target in best
             }
-            size = sum(parameter.numel() for parameter in trainer.scorer.parameters())
-            keep(
+            size = sum(parameter.numel() for parameter in trainer.network.parameters())
+            store(
                 {
                     "fold": fold,
                     "variant": name,
@@ -201,22 +201,23 @@ def candidate_columns(blocks: list) -> np.ndarray:
     return rows[np.random.default_rng(0).permutation(len(rows))[:2000]]
 
 
-def half(blocks: list, number: int) -> list:
-    """Every other block of lists, from the first (0) or the second (1) on."""
-    return blocks[number::2]
+def half(blocks: list, first: int) -> list:
+    """Every other block of lists, starting with the block of index 0 or 1."""
+    return blocks[first::2]
 
 
 def candidate_lists(data_path: str, folder: Path | None) -> dict[str, list]:
-    """Blocks of candidate lists by data set."""
+    """Blocks of candidate lists by dataset."""
     keys = {**SETTINGS, "universal_features": ["proximity"], "data_path": data_path, "train_stage": "pretrain"}
     config = Config("UniversalMLP", "ml-100k", config_dict={**keys, "show_progress": False})
     pipeline, store = pipeline_from_config(config), list_store(folder or "lists")
-    found = {}
+    blocks = {}
     for source in sources([]):
-        own = {key: value for key, value in source.items() if key != "dataset"}
-        own_config = source_config(source["dataset"], None, {**keys, **own})
-        found[source["dataset"]] = source_lists(own_config, config, pipeline, store)
-    return found
+        source_keys = {key: value for key, value in source.items() if key != "dataset"}
+        blocks[source["dataset"]] = source_lists(
+            source_config(source["dataset"], None, {**keys, **source_keys}), config, pipeline, store
+        )
+    return blocks
 
 
 def transfer_table(pairs: pd.DataFrame) -> str:

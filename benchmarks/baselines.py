@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def inverse_power(degree: np.ndarray, exponent: float) -> np.ndarray:
-    """degree^-exponent, 0 where the degree is 0."""
+    """``degree ** -exponent``; 0 where the degree is 0."""
     return np.where(degree > 0, np.maximum(degree, 1) ** -exponent, 0).astype(np.float32)
 
 
@@ -37,7 +37,7 @@ def keep_largest(matrix: sp.csr_matrix, k: int) -> sp.csr_matrix:
 
 
 class Baseline:
-    """Base of all baselines: keeps the training matrix."""
+    """Base of all baselines, which holds the training matrix."""
 
     grid: ClassVar[list[dict]] = [{}]
 
@@ -147,11 +147,11 @@ def inverted(matrix: np.ndarray) -> np.ndarray:
 
 
 class EASE(Baseline):
-    """Steck, WWW 2019. Exact; solved in the space of the users where they are fewer (Woodbury identity)."""
+    """Steck, WWW 2019. Exact; solved in the space of the users if they are fewer (Woodbury identity)."""
 
     grid: ClassVar = [{"reg": reg} for reg in (10.0, 50.0, 250.0, 1000.0)]
-    largest = 32000  # 4 GB a matrix
-    few_items = 6000  # with at most so many items the dual of the users is not faster
+    largest = 32000  # 4 GB per matrix
+    few_items = 6000  # with at most this many items the dual of the users is not faster
 
     def __init__(self, reg: float):
         self.reg = reg

@@ -1,11 +1,11 @@
-"""Whether your datasets are those of which the tables were made.
+"""Compare your datasets with the datasets of the tables.
 
     python benchmarks/data.py --data-path DATA            # compares with docs/data.csv; exit status 1 if one differs
     python benchmarks/data.py --data-path DATA --write    # writes that file
 
 A file has two fingerprints. The first is the SHA-256 of its bytes. The second is the SHA-256 of its distinct pairs of
-user and item tokens: of the sorted lines "user<TAB>item" in UTF-8, each with a newline. Where only the second is equal,
-ratings or timestamps may differ, and RecBole splits the rows differently.
+user and item tokens, written as sorted lines "user<TAB>item" in UTF-8, each with a newline. If only the second is
+equal, ratings or timestamps may differ, and RecBole splits the rows differently.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ def described(file: Path) -> dict:
     }
 
 
-def compared(found: dict, expected: dict) -> str:
+def compared(actual: dict, expected: dict) -> str:
     """How a file differs from the expected one."""
-    if found == expected:
+    if actual == expected:
         return "the same file"
-    if found["rows"] == expected["rows"] and found["sha256 of pairs"] == expected["sha256 of pairs"]:
+    if actual["rows"] == expected["rows"] and actual["sha256 of pairs"] == expected["sha256 of pairs"]:
         return "the same pairs in another file: the order of the rows, or other columns, differ"
-    return ", ".join(f"{key} {found[key]}, not {expected[key]}" for key in expected if found[key] != expected[key])
+    return ", ".join(f"{key} {actual[key]}, not {expected[key]}" for key in expected if actual[key] != expected[key])
 
 
 def main() -> None:
@@ -53,19 +53,19 @@ def main() -> None:
     parser.add_argument("--data-path", type=Path, required=True)
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
-    found = {}
+    actual = {}
     for name in sorted({name for names in DOMAINS.values() for name in names.split()}):
         folders = [folder / name for folder in (arguments.data_path, EXAMPLES) if (folder / name).is_dir()]
         for file in sorted(folders[0].glob(f"{name}*.inter")) if folders else ():
-            found[file.name] = described(file)
+            actual[file.name] = described(file)
     if arguments.write:
-        write_text(FILE, pd.DataFrame.from_dict(found, orient="index").to_csv(index_label="file"))
+        write_text(FILE, pd.DataFrame.from_dict(actual, orient="index").to_csv(index_label="file"))
         return
     expected = pd.read_csv(FILE, index_col="file").to_dict(orient="index")
-    said = {name: compared(found[name], ours) if name in found else "not there" for name, ours in expected.items()}
-    for name, text in said.items():
+    answers = {name: compared(actual[name], ours) if name in actual else "not there" for name, ours in expected.items()}
+    for name, text in answers.items():
         print(f"{name}: {text}")
-    sys.exit(any(name in found and found[name] != ours for name, ours in expected.items()))
+    sys.exit(any(name in actual and actual[name] != ours for name, ours in expected.items()))
 
 
 if __name__ == "__main__":

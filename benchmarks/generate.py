@@ -2,9 +2,9 @@
 
     python benchmarks/generate.py --users 138000 --items 27000 --interactions 20000000 --output generated/20m
 
-Users' numbers of interactions are log-normal, items' popularity follows a power law. Each user and each item belongs to
-one community; most interactions of a user stay inside it. Repeated pairs are dropped, so the file has somewhat fewer
-rows than asked for.
+The numbers of interactions of users are log-normal, and the popularity of items follows a power law. Each user and
+each item belongs to one community, and most interactions of a user stay inside it. Repeated pairs are dropped, so the
+file has somewhat fewer rows than --interactions.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CHUNK = 2_000_000
 
 
 def chunks(n_users: int, n_items: int, n_interactions: int, seed: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Distinct pairs of user and item numbers, int64 each, some million at a time, sorted by user.
+    """Distinct pairs of user and item indices, int64 each, some million at a time, sorted by user.
 
     Args:
         n_users: number of users.
@@ -39,12 +39,12 @@ def chunks(n_users: int, n_items: int, n_interactions: int, seed: int = 0) -> It
     degree = np.minimum(np.maximum(1, np.round(weight * n_interactions / weight.sum())), n_items // 2).astype(np.int64)
     n_communities = min(N_COMMUNITIES, n_items)
     home = rng.integers(0, n_communities, n_users)
-    # Item numbers are shuffled, so that neither popularity nor community can be read off them.
+    # Item indices are shuffled, so that they do not show popularity or community.
     names = rng.permutation(n_items)
     popularity = np.arange(1, n_items + 1, dtype=np.float64) ** -POPULARITY_EXPONENT
     everywhere = np.cumsum(popularity) / popularity.sum()
     inside = [np.arange(k, n_items, n_communities) for k in range(n_communities)]
-    sums = [np.cumsum(popularity[part]) / popularity[part].sum() for part in inside]
+    sums = [np.cumsum(popularity[items]) / popularity[items].sum() for items in inside]
     ends = np.cumsum(degree)
     start = 0
     while start < n_users:

@@ -1,4 +1,4 @@
-"""What the benchmarks share: splits of datasets, metrics on a split, results that a run resumes, arguments."""
+"""Shared code of the benchmarks: splits of datasets, metrics on a split, resumable results, arguments."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ class Results:
         self.file, self.rows = file, read_results(file)
 
     def has(self, setting: dict) -> bool:
-        """Whether a result has all these values."""
+        """Whether some result has all these values."""
         return any(setting.items() <= row.items() for row in self.rows)
 
     def check_weights(self, setting: dict, weights: str) -> None:

@@ -3,8 +3,8 @@
     python benchmarks/in_domain.py --data-path DATA --datasets ml-100k --seeds 5 --output OUT/in_domain.jsonl
     python benchmarks/in_domain.py --output OUT/in_domain.jsonl --report docs/in_domain.md
 
-All rows of a seed see the same split. A run that is started again skips what is there. docs/in_domain.md says how the
-figures are measured.
+All rows of a seed see the same split. A run that is started again skips existing results. docs/in_domain.md describes
+the measurement.
 """
 
 from __future__ import annotations

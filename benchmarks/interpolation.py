@@ -1,4 +1,4 @@
-"""What UniversalInterpolation adds to trained models, with two controls that show where the gain comes from.
+"""The gain of UniversalInterpolation over trained models, with two controls that show its origin.
 
     python benchmarks/zero_shot.py --data-path DATA --datasets ml-100k --rows LightGCN --max-users 2000 --output OUT
     python benchmarks/interpolation.py --data-path DATA --models OUT/models.json --output OUT
@@ -7,7 +7,7 @@
 The first command trains the bases and stores them in ``OUT/bases``. The second mixes each of them, post hoc, with the
 frozen universal model, with MostPop and with the baseline that is best on validation. Every mixture has one weight,
 chosen on the validation part from the same 21 values in the same score space by the rule of UniversalInterpolation.
-One result a line in ``OUT/interpolation.jsonl``; a run that is started again skips what is there.
+Each line of ``OUT/interpolation.jsonl`` is a result. A run that is started again skips the results in the file.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from recbole_universal.ranking.weight_choice import WEIGHTS, one_standard_error
 DEFAULT_SPACE = "z-score"
 #: Validation users by which a weight is chosen. UniversalInterpolation takes all.
 N_VALID = 2000
-#: Score spaces are compared on datasets of at most so many items.
+#: Score spaces are compared on datasets with at most this many items.
 MAX_ITEMS = 10_000
 
 
@@ -118,7 +118,7 @@ def result_of(split: Split, file: Path, partners: Partners) -> dict:
     compared = SCORE_SPACES if split.train.shape[1] <= MAX_ITEMS else (DEFAULT_SPACE,)
     spaces = {space: mixture(base, partners.universal, space) for space in compared}
     start = time.perf_counter()
-    for part, rows in base.parts.items():  # what mixing costs
+    for part, rows in base.parts.items():  # time of the mixing
         mix(to_space(rows, DEFAULT_SPACE), to_space(partners.universal.parts[part], DEFAULT_SPACE), torch.tensor(0.5))
     mixing = time.perf_counter() - start
     return {

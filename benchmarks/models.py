@@ -1,4 +1,4 @@
-"""Models that the tables compare with the baselines: frozen pre-trained ones, and those that RecBole trains."""
+"""Models that the tables compare with the baselines: frozen pre-trained models, and models that RecBole trains."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def checkpoint_scores(file: Path) -> dict[str, Scores]:
 
 @torch.no_grad()
 def _sequential_scores(model, loader) -> Scores:
-    """Scores by what the users did before the part of the loader."""
+    """Scores from the users' interactions before the part of the loader."""
     rows = {}
     for batch, *_ in loader:
         for user, scores in zip(batch[loader.uid_field], model.full_sort_predict(batch).cpu().numpy(), strict=True):

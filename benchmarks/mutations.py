@@ -1,16 +1,16 @@
-"""Which wrong lines the tests notice: one-line mutants of the package, and the tests that should fail on each.
+"""Whether the tests notice wrong lines: one-line mutants of the package, and the tests that should fail on each.
 
-A mutant is a text that stands once in a file and what replaces it; ``mutations.tsv`` lists them. The tree is copied to
-a temporary folder, and for each mutant the related tests run there until the first fails. A mutation library (mutmut,
-cosmic-ray) is not used: it mutates every line, at some minutes of tests a mutant that is days, and most of what it
-changes are messages and bounds of memory. These mutants are wrong in what a number means.
+A mutant replaces a text that occurs once in a file; ``mutations.tsv`` lists the mutants. The tree is copied to a
+temporary folder, and for each mutant the related tests run there until the first fails. A mutation library (mutmut,
+cosmic-ray) is not used, because it mutates every line. With some minutes of tests per mutant that takes days, and most
+of its mutants change messages and memory limits. These mutants change results.
 
     python benchmarks/mutations.py                  # all; some 40 minutes of one core
-    python benchmarks/mutations.py --part 1/2       # one of two halves, which may run side by side
+    python benchmarks/mutations.py --part 1/2       # one of two halves, which may run at the same time
     python benchmarks/mutations.py --only M03 N12   # some
-    python benchmarks/mutations.py --texts          # only whether each text is found once
+    python benchmarks/mutations.py --texts          # check only that each text occurs once
 
-Exit code 0 if all mutants are killed, 1 if any survives, 2 if a text is not found once or the tests fail without one.
+Exit code 0 if all mutants are killed, 1 if any survives, 2 if a text does not occur once or a test fails by itself.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ LEFT_OUT = (".git", ".venv", "shared", "saved", "log", "results", "site", "__pyc
 
 @dataclass(frozen=True)
 class Mutant:
-    """One wrong line.
+    """A mutant.
 
     Attributes:
-        name: M: of the review of 0.1.0; N: chosen later; R: of reading.
+        name: M, from the review of 0.1.0; N, chosen later; R, about reading; with a number.
         file: path in the package.
-        old: text that stands once in it.
-        new: what replaces it.
+        old: text that occurs once in the file.
+        new: the replacement.
         tests: paths of tests, in the order in which they run.
     """
 
@@ -64,7 +64,7 @@ TESTS = {
 
 
 def read_mutants() -> list[Mutant]:
-    """The table beside this file."""
+    """The table in the folder of this file."""
     rows = (ROOT / "benchmarks" / "mutations.tsv").read_text(encoding="utf-8").splitlines()[1:]
     found = []
     for row in rows:
@@ -73,8 +73,8 @@ def read_mutants() -> list[Mutant]:
     return found
 
 
-def found_once(mutant: Mutant, root: Path) -> str:
-    """Empty if the text stands once in its file; else what is wrong."""
+def problem_of(mutant: Mutant, root: Path) -> str:
+    """Empty if the text occurs once in its file; otherwise the problem."""
     file = root / "recbole_universal" / mutant.file
     if not file.is_file():
         return "there is no such file"
@@ -94,20 +94,20 @@ def run_tests(root: Path, tests: list[str]) -> tuple[int, str]:
 
 
 def present(mutant: Mutant, root: Path) -> list[str]:
-    """Those of its tests that there are."""
+    """The existing files among its tests."""
     return [test for test in mutant.tests.split() if (root / test).exists()]
 
 
 def judge(mutant: Mutant, root: Path) -> tuple[str, str]:
-    """Verdict on a mutant, and the test that kills it or what is wrong."""
-    wrong = found_once(mutant, root)
+    """Verdict on a mutant, and the test that kills it or the problem."""
+    wrong = problem_of(mutant, root)
     if wrong:
         return "not run", wrong
     file = root / "recbole_universal" / mutant.file
     text = file.read_text(encoding="utf-8")
     file.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
     try:
-        # The cheapest file first, each in a process of its own: most mutants need but one.
+        # Each file runs in a new process, the fastest first, since most mutants need only one.
         for test in present(mutant, root):
             code, failed = run_tests(root, [test])
             if code == 1:
@@ -124,7 +124,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--only", nargs="+", metavar="NAME", help="names of mutants, or their first letters")
     parser.add_argument("--part", default="1/1", metavar="K/N", help="the K-th of N parts")
-    parser.add_argument("--texts", action="store_true", help="only look whether each text is found once")
+    parser.add_argument("--texts", action="store_true", help="check only that each text occurs once")
     parser.add_argument("--unmutated", action="store_true", help="run the tests first without a mutant")
     options = parser.parse_args()
     part, n_parts = map(int, options.part.split("/"))
@@ -132,7 +132,7 @@ def main() -> int:
         part - 1 :: n_parts
     ]
     if options.texts:
-        wrong = [(mutant.name, mutant.file, found_once(mutant, ROOT)) for mutant in chosen]
+        wrong = [(mutant.name, mutant.file, problem_of(mutant, ROOT)) for mutant in chosen]
         print(*(f"{name} {file}: {text}" for name, file, text in wrong if text), f"{len(chosen)} texts", sep="\n")
         return 2 if any(text for *_, text in wrong) else 0
     verdicts = []

@@ -25,7 +25,7 @@ def default(function: Callable, argument: str) -> int:
 
 
 DEFAULTS = (default(embed_walks, "epochs"), default(embed_walks, "num_negative_samples"))
-#: A run: what it is trained by, context size, epochs, negatives.
+#: A run: its implementation, context size, epochs, negatives.
 OURS = ("embed_walks, same walks", CONTEXT_SIZE, *DEFAULTS)
 DECOMPOSED = ("factorize_walks, same walks", SMALL_CONTEXT_SIZE, "", "")
 
@@ -156,7 +156,7 @@ def train_in_turns(runs: dict[tuple, Callable], task: LinkPrediction, rounds: in
     for turn in range(rounds):
         for run, make in runs.items():
             if turn and run[0].startswith("gensim") and run[2] * run[3] > 1:
-                continue  # once is enough for what takes several times as long
+                continue  # a run that takes several times as long runs once
             begin = time.perf_counter()
             embedding = make()
             seconds[run].append(time.perf_counter() - begin)

@@ -1,7 +1,7 @@
 """Makes the shipped models and the leave-one-domain-out models that benchmarks/zero_shot.py evaluates.
 
     python benchmarks/pretrain.py --data-path DATA --output OUT               # all sources: the shipped model
-    python benchmarks/pretrain.py --data-path DATA --output OUT --leave-out   # one a fold, and OUT/models.json
+    python benchmarks/pretrain.py --data-path DATA --output OUT --leave-out   # one per fold, and OUT/models.json
 
 A fold leaves out whole domains. The model that is evaluated on a dataset has seen no dataset of its domain. The
 candidate lists of a source are made once and shared by the folds. The same command gives the same weights again.
@@ -49,7 +49,7 @@ SETTINGS = {
 
 
 def sources(left_out: list[str]) -> list[dict]:
-    """The datasets of all domains but some, with the config keys that each needs."""
+    """The datasets of all other domains, each with the config keys that it needs."""
     banned = {name for domain in left_out for name in DOMAINS[domain].split()}
     names = dict.fromkeys(name for domain in DOMAINS.values() for name in domain.split())
     return [{"dataset": name, **DATASET_KEYS.get(name, {})} for name in names if name not in banned]

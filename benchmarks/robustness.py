@@ -32,8 +32,8 @@ def thinned(train: sp.csr_matrix, share: float, generator: np.random.Generator) 
     order = np.lexsort((generator.random(train.nnz), users))
     rank = np.empty(train.nnz, dtype=np.int64)
     rank[order] = np.arange(train.nnz) - train.indptr[users]
-    kept = rank < np.ceil(share * np.diff(train.indptr))[users]
-    return sp.csr_matrix((train.data[kept], (users[kept], train.indices[kept])), shape=train.shape)
+    chosen = rank < np.ceil(share * np.diff(train.indptr))[users]
+    return sp.csr_matrix((train.data[chosen], (users[chosen], train.indices[chosen])), shape=train.shape)
 
 
 def random_pairs(split: Split, share: float, generator: np.random.Generator) -> sp.csr_matrix:

@@ -8,9 +8,9 @@
     python benchmarks/speed.py --part whole --output OUT/speed.jsonl
     python benchmarks/speed.py --output OUT/speed.jsonl --report docs/scale_results.md
 
-Each measurement runs in a process of its own, whose peak resident memory is that of the measurement. One result a line,
-with the load of the machine before it; every run measures anew, and the last measurement counts. docs/scale_results.md
-says what each part measures. ``implicit`` needs ``pip install implicit``.
+Each measurement runs in a new process, whose peak resident memory is that of the measurement. Each line of the output
+is a result with the load of the machine before it. Every run measures anew, and the last measurement counts.
+docs/scale_results.md explains each part. ``implicit`` needs ``pip install implicit``.
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ def update(data_path: str) -> dict:
 
 
 def sampled(argument: tuple[str, float, str]) -> dict:
-    """NDCG@20 of 2,000 users where items are related by a share of the interactions."""
+    """NDCG@20 of 2,000 users if only a share of the interactions relates items."""
     dataset, share, data_path = argument
     split = PublishedSplit(dataset, data_path, 2020, 2000)
     scorers._MOST_INTERACTIONS = round(share * split.train.nnz)  # in this process alone
@@ -205,7 +205,7 @@ def sampled(argument: tuple[str, float, str]) -> dict:
 def grown(argument: tuple[float, int]) -> dict:
     """Features and ranking on generated data."""
     millions, n_sample = argument
-    users, items = (int(number * millions**0.5) for number in (USERS_1M, ITEMS_1M))
+    users, items = (int(size * millions**0.5) for size in (USERS_1M, ITEMS_1M))
     matrix = generate.matrix(users, items, int(millions * 1e6))
     start = time.perf_counter()
     ranker = UniversalRanker(matrix, "universal-base")

@@ -1,9 +1,9 @@
-"""Users and items that in-domain training leaves out, and those that it sees.
+"""NDCG@10 for users and items that in-domain training leaves out, and for the others.
 
     python benchmarks/unseen.py --data-path DATA --datasets ml-100k --models OUT/models.json --output OUT/unseen.jsonl
     python benchmarks/unseen.py --output OUT/unseen.jsonl --report docs/unseen.md
 
-A run that is started again skips what is there. docs/unseen.md says how the figures are measured.
+A run that is started again skips existing results. docs/unseen.md says how the figures are measured.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     python benchmarks/wide_grids.py --data-path DATA --output OUT/wide_grids.jsonl
     python benchmarks/wide_grids.py --output OUT/wide_grids.jsonl --report docs/wide_grids.md
 
-The baselines, datasets, splits and users are those of ``docs/zero_shot.csv``; docs/wide_grids.md says what is done.
+The baselines, datasets, splits and users are those of ``docs/zero_shot.csv``; docs/wide_grids.md describes the method.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from zero_shot_values import best_baseline, comparable, first_seed, ndcg_of, rea
 
 #: Share of the frozen model's NDCG@10 that a baseline must reach.
 NEAR = 0.95
-#: What a result shares with the line of the table that it starts from.
+#: Values that a result shares with the line of the table that it starts from.
 SETTING = ("dataset", "row", "seed", "max_users", "hyperparameters")
 TABLE = Path(__file__).parent.parent / "docs" / "zero_shot.csv"
 

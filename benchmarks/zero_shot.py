@@ -3,8 +3,8 @@
     python benchmarks/zero_shot.py --data-path DATA --datasets ml-1m --rows baselines zero-shot --output OUT
     python benchmarks/zero_shot.py --output OUT --report docs/zero_shot.md
 
-Every row of a dataset sees the same split and the same evaluated users. One result a line in ``OUT/results.jsonl``; a
-run that is started again skips what is there. ``--models`` is the file {row: {dataset: folder}} of
+Every row of a dataset sees the same split and the same evaluated users. Each line of ``OUT/results.jsonl`` is a result.
+A run that is started again skips the results in the file. ``--models`` is the file {row: {dataset: folder}} of
 ``benchmarks/pretrain.py --leave-out``. docs/zero_shot.md says how the figures are measured.
 """
 

@@ -149,7 +149,7 @@ def seed_table(table: pd.DataFrame) -> str:
     for seed, values in others:
         shared = first.index.intersection(values.index)
         before, after = (part.reindex(columns=names).loc[shared] for part in (first, values))
-        # The same baselines for each seed: fewer would make a lower best.
+        # Each seed has the same baselines, since fewer baselines would make a lower best.
         same = (before.notna() == after.notna()).all(axis=1) & before["zero-shot"].notna()
         before, after = before[same], after[same]
         if before.empty:

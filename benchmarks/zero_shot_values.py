@@ -17,7 +17,7 @@ def ndcg_file(output: Path, result: dict) -> Path:
 
 
 def read_csv(file: Path) -> list[dict]:
-    """The results that :func:`write_page` wrote beside the page."""
+    """The results that :func:`write_page` wrote into the folder of the page."""
     rows = pd.read_csv(file).to_dict("records")
     for row in rows:
         for key in ("by_activity", "hyperparameters"):

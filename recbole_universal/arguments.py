@@ -132,7 +132,7 @@ def choice(owner: str, name: str, value: Any, choices: Collection[str]) -> str:
     """Return ``value``, one of ``choices``.
 
     Raises:
-        ValueError: if it is none of them.
+        ValueError: if it is another value.
     """
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{owner}: argument {name} must be one of {', '.join(choices)}, not {shown(value)}")

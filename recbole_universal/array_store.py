@@ -174,7 +174,7 @@ class ArrayStore:
     def get(
         self, label: str, key: Mapping[str, Any], compute: Callable[[], Mapping[str, NDArray]]
     ) -> Mapping[str, NDArray]:
-        """Arrays that are stored under a key; if there are none, compute and store them.
+        """Arrays that are stored under a key; missing arrays are computed and stored.
 
         Args:
             label: as in :meth:`path`.

@@ -115,7 +115,7 @@ def save_pretrained(
 
 
 def check_model_folder(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """Content of the ``model.json`` of a folder; ``None`` if there is none.
+    """Content of the ``model.json`` of a folder; ``None`` for a missing file.
 
     Args:
         folder: the folder that a model is to be saved in.

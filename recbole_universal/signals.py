@@ -58,7 +58,7 @@ def one_line_when_stopped(name: str) -> Iterator[None]:
     def stop(number: int, frame: Any) -> None:
         came.append(number)
         signal.signal(number, signal.SIG_DFL)
-        raise KeyboardInterrupt  # an exception, so that what is open is closed and removed
+        raise KeyboardInterrupt  # an exception, so that open files are closed and temporary ones removed
 
     before = _install(stop)
     try:

@@ -12,12 +12,12 @@ from recbole.data.dataloader import FullSortEvalDataLoader
 def assert_ndcg(value: float, model, loader, k: int = 10) -> None:
     """Check the mean NDCG@k over the rows of a loader, of full ranking or of sampled negatives, to RecBole's 4 digits.
 
-    Items of one score may stand in any order, so it lies between what an order finds that has the relevant ones among
-    them last, and one that has them first.
+    Items with equal scores may be in any order. So the NDCG lies between that of the order that puts the relevant ones
+    last, and that of the order that puts them first.
     """
     model.eval()
     n_items = loader._dataset.item_num
-    found = []
+    bounds = []
     for batch in loader:
         interaction, where, *positive = batch
         if isinstance(loader, FullSortEvalDataLoader):
@@ -29,19 +29,19 @@ def assert_ndcg(value: float, model, loader, k: int = 10) -> None:
             scores[where.numpy(), interaction[model.ITEM_ID].numpy()] = model.predict(interaction).numpy()
         scores[:, 0] = -np.inf
         relevant: dict[int, set[int]] = {}
-        for row, item in zip(*(part.tolist() for part in positive), strict=True):
+        for row, item in zip(*(column.tolist() for column in positive), strict=True):
             relevant.setdefault(row, set()).add(item)
         for row, items in relevant.items():
-            hidden = np.isin(np.arange(n_items), list(items))
-            orders = (np.lexsort((first * hidden, -scores[row]))[:k] for first in (1, -1))
-            found.append([dense.ndcg(hidden[order], len(items), k) for order in orders])
-    least, most = np.mean(found, axis=0)
+            relevant = np.isin(np.arange(n_items), list(items))
+            orders = (np.lexsort((first * relevant, -scores[row]))[:k] for first in (1, -1))
+            bounds.append([dense.ndcg(relevant[order], len(items), k) for order in orders])
+    least, most = np.mean(bounds, axis=0)
     assert least - 6e-5 <= value <= most + 6e-5
 
 
 @torch.no_grad()
 def auc(model, loader) -> float:
-    """Share of the pairs of a positive and a negative row of a loader that a model orders rightly, equals by half."""
+    """Share of the pairs of a positive and a negative row of a loader in correct order by a model; a tie is half."""
     model.eval()
     labels, scores = [], []
     for batch in loader:

@@ -1,4 +1,4 @@
-"""Fixtures of all tests: a clean command line, a folder of its own for each test, small data sets."""
+"""Fixtures of all tests: a clean command line, one folder per test, small datasets."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # threads of several processes would wa
 import recbole_universal  # noqa: F401  patches RecBole, so it comes before any import of it
 from recbole_universal.ranking.pretraining import Pretrainer
 
-# A busy machine is no defect: no law is timed.
+# No deadline, since the machine may be busy.
 settings.register_profile("laws", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("laws")
 
-# Small and fast settings for tests that need features but not good ones.
+# Small and fast settings for tests that need features of any quality.
 SMALL_FEATURES = {
     "activity": {"n_bins": 4},
     "cooccurrence": {"n_bins": 4, "n_clusters": 6},
@@ -34,7 +34,7 @@ SMALL_FEATURES = {
 def clean_run(tmp_path, monkeypatch):
     """RecBole takes ``--key=value`` from any process's command line and writes into the current folder.
 
-    It also sets the level of the root logger, which would hide the warnings of the tests after it.
+    It also sets the level of the root logger, which would suppress the warnings of later tests.
     """
     level = logging.getLogger().level
     monkeypatch.chdir(tmp_path)
@@ -50,7 +50,7 @@ def clean_run(tmp_path, monkeypatch):
 
 @pytest.fixture
 def small_config() -> dict:
-    """Config keys of a run on a tiny data set that takes a second."""
+    """Config keys of a run on a tiny dataset that takes a second."""
     return {
         "epochs": 2,
         "train_stage": "in_domain",
@@ -63,7 +63,7 @@ def small_config() -> dict:
 
 
 def meet_in_a_file(folder: Path) -> str:
-    """Python code after which RecBole's processes meet by a file: a port that is free now may be taken when they do."""
+    """Python code after which RecBole's processes meet by a file, since a free port may be taken in the meantime."""
     return (
         "import torch.distributed\n"
         "_init = torch.distributed.init_process_group\n"
@@ -81,23 +81,23 @@ def write_atomic(folder: Path, name: str, rows: list[tuple], fields: str = "user
 
 
 def write_planted(folder: Path, name: str, seed: int, n_users: int = 60, n_items: int = 30) -> None:
-    """A data set on which only a personal recommender is good: all items are about as popular.
+    """A dataset on which only a personal recommender is good, since all items are about equally popular.
 
     Users have one of three tastes, and take 8 of the 10 items of their taste and 2 others.
     """
     rng = np.random.default_rng(seed)
     rows = []
     for user in range(n_users):
-        own = np.arange(user % 3, n_items, 3)
-        other = np.setdiff1d(np.arange(n_items), own)
-        items = [*rng.choice(own, 8, replace=False), *rng.choice(other, 2, replace=False)]
+        same = np.arange(user % 3, n_items, 3)
+        other = np.setdiff1d(np.arange(n_items), same)
+        items = [*rng.choice(same, 8, replace=False), *rng.choice(other, 2, replace=False)]
         rows += [(f"u{user}", f"i{item}") for item in rng.permutation(items)]
     write_atomic(folder, name, rows)
 
 
 @pytest.fixture
 def tiny(tmp_path) -> dict:
-    """Config keys of a data set of 40 users and 30 items, ratings and timestamps, 12 interactions a user."""
+    """Config keys of a dataset of 40 users and 30 items, ratings and timestamps, 12 interactions per user."""
     rng = np.random.default_rng(7)
     popularity = 1 / np.arange(1, 31)
     rows = []

@@ -1,4 +1,4 @@
-"""What the graph scorers, the proximity columns and the bins are, in dense float64 NumPy.
+"""Graph scorers, proximity columns and bins in dense float64 NumPy.
 
 Written from the formulas of docs/method.md and of the papers that the docstrings of ``recbole_universal`` name; nothing
 here calls the package.
@@ -35,14 +35,14 @@ def small() -> np.ndarray:
     """40 users and 25 items: an empty user, an empty item, a user of most items, twins, and many equal degrees."""
     rng = np.random.default_rng(5)
     popularity = 1 / np.arange(1, 26) ** 0.7
-    own = rng.random((40, 25)) < 0.55 * popularity
-    own[7], own[:, 11] = False, False
-    own[3, :22] = True
-    own[3, 11] = False
-    own[20] = own[21]
-    own[:, 17] = own[:, 18]
-    own[30], own[30, [2, 23]] = False, True
-    return own.astype(np.float64)
+    seen = rng.random((40, 25)) < 0.55 * popularity
+    seen[7], seen[:, 11] = False, False
+    seen[3, :22] = True
+    seen[3, 11] = False
+    seen[20] = seen[21]
+    seen[:, 17] = seen[:, 18]
+    seen[30], seen[30, [2, 23]] = False, True
+    return seen.astype(np.float64)
 
 
 def large() -> np.ndarray:
@@ -50,67 +50,67 @@ def large() -> np.ndarray:
     rng = np.random.default_rng(6)
     same = (np.arange(104) % 2)[:, None] == np.arange(100) % 2
     popularity = 1 / np.arange(1, 101) ** 0.5
-    own = rng.random((104, 100)) < np.where(same, 0.8, 0.15) * popularity
-    own[0], own[:, 99], own[50, :80] = False, False, True
-    return own.astype(np.float64)
+    seen = rng.random((104, 100)) < np.where(same, 0.8, 0.15) * popularity
+    seen[0], seen[:, 99], seen[50, :80] = False, False, True
+    return seen.astype(np.float64)
 
 
 MATRICES = {"small": small(), "large": large()}
 
 
 def power(degree: np.ndarray, exponent: float) -> np.ndarray:
-    """degree^-exponent, 0 where the degree is 0."""
+    """``degree ** -exponent``; 0 where the degree is 0."""
     return np.where(degree > 0, np.maximum(degree, 1.0) ** -exponent, 0.0)
 
 
-def degrees(own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return own.sum(axis=1), own.sum(axis=0)
+def degrees(seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return seen.sum(axis=1), seen.sum(axis=0)
 
 
-def most_popular(own: np.ndarray) -> np.ndarray:
-    """Item numbers by popularity, equals by number."""
-    return np.argsort(-own.sum(axis=0), kind="stable")
+def most_popular(seen: np.ndarray) -> np.ndarray:
+    """Item indices by popularity; items of equal popularity by index."""
+    return np.argsort(-seen.sum(axis=0), kind="stable")
 
 
-def item_relations(own: np.ndarray, n_neighbors: int, max_regression_items: int) -> dict[str, np.ndarray]:
+def item_relations(seen: np.ndarray, n_neighbors: int, max_regression_items: int) -> dict[str, np.ndarray]:
     """Item-item matrix of each linear scorer, [n_items, n_items], row = item of the user."""
-    user, item = degrees(own)
-    together = own.T @ own
+    user, item = degrees(seen)
+    together = seen.T @ seen
     half = power(item, 0.5)
-    normal = power(user, 0.5)[:, None] * own * half
-    found = {
+    normal = power(user, 0.5)[:, None] * seen * half
+    relations = {
         "cosine": half[:, None] * together * half,
         "popular_cosine": power(item, 0.7)[:, None] * together * power(item, 0.3),
-        "p3": power(item, 1.0)[:, None] * (own.T @ (power(user, 1.0)[:, None] * own)),
+        "p3": power(item, 1.0)[:, None] * (seen.T @ (power(user, 1.0)[:, None] * seen)),
         "linear_filter": normal.T @ normal,
-        "user_cosine": own.T @ (power(user, 0.5)[:, None] * own),
-        "neighbors": neighbors(own, n_neighbors).T,
+        "user_cosine": seen.T @ (power(user, 0.5)[:, None] * seen),
+        "neighbors": neighbors(seen, n_neighbors).T,
     }
-    found["rp3"] = found["p3"] * half
+    relations["rp3"] = relations["p3"] * half
     # GF-CF's ideal low-pass filter (Shen et al., CIKM 2021, Eq. 11): D_i^-1/2 V V^T D_i^1/2.
-    smaller = min(own.shape)
+    smaller = min(seen.shape)
     rank = min(max(8, smaller // 8), smaller)
     _, values, vectors = np.linalg.svd(normal)
     for name, cut in (("low_pass", rank // 4), ("mid_pass", rank // 2), ("full_pass", rank)):
-        assert values[cut - 1] - values[cut] > 1e-3  # else the cut is no filter of the data alone
-        kept = vectors[:cut].T
-        found[name] = half[:, None] * (kept @ kept.T) * np.where(item > 0, np.sqrt(item), 0.0)
+        assert values[cut - 1] - values[cut] > 1e-3  # otherwise the cut separates equal singular values
+        largest = vectors[:cut].T
+        relations[name] = half[:, None] * (largest @ largest.T) * np.where(item > 0, np.sqrt(item), 0.0)
     # EASE (Steck, WWW 2019, Eq. 8): B = I - P diag(1 / diag P), P = (X^T X + lambda I)^-1.
-    popular = most_popular(own)[:max_regression_items]
-    chosen = own[:, popular]
+    popular = most_popular(seen)[:max_regression_items]
+    chosen = seen[:, popular]
     mean = chosen.sum(axis=0)[chosen.sum(axis=0) > 0].mean()
     for name, times in PENALTIES.items():
         inverse = np.linalg.inv(chosen.T @ chosen + times * mean * np.eye(len(popular)))
         weights = np.eye(len(popular)) - inverse / np.diag(inverse)
-        found[name] = np.zeros_like(together)
-        found[name][np.ix_(popular, popular)] = weights
-    return found
+        relations[name] = np.zeros_like(together)
+        relations[name][np.ix_(popular, popular)] = weights
+    return relations
 
 
-def neighbors(own: np.ndarray, n_neighbors: int) -> np.ndarray:
-    """Cosines of each item (row) to its nearest; with those that tie with the last, unless they are too many."""
-    _, item = degrees(own)
-    cosines = power(item, 0.5)[:, None] * (own.T @ own) * power(item, 0.5)
+def neighbors(seen: np.ndarray, n_neighbors: int) -> np.ndarray:
+    """Cosines of each item (row) and its nearest; items that tie with the last are included, unless too many do."""
+    _, item = degrees(seen)
+    cosines = power(item, 0.5)[:, None] * (seen.T @ seen) * power(item, 0.5)
     np.fill_diagonal(cosines, 0.0)
     for row in cosines:
         if (row > 0).sum() > n_neighbors:
@@ -122,49 +122,49 @@ def neighbors(own: np.ndarray, n_neighbors: int) -> np.ndarray:
     return cosines
 
 
-def scores(own: np.ndarray, n_neighbors: int = 100, max_regression_items: int = 6000) -> np.ndarray:
+def scores(seen: np.ndarray, n_neighbors: int = 100, max_regression_items: int = 6000) -> np.ndarray:
     """Scores of every item for every user, [n_scorers, n_users, n_items]."""
-    user, item = degrees(own)
-    related = item_relations(own, n_neighbors, max_regression_items)
-    found = {name: own @ matrix for name, matrix in related.items()}
-    found["second_hop"] = own @ related["linear_filter"] @ related["linear_filter"]
-    similar = (own * power(item, 0.7)) @ own.T * power(user, 0.5)
+    user, item = degrees(seen)
+    related = item_relations(seen, n_neighbors, max_regression_items)
+    by_name = {name: seen @ matrix for name, matrix in related.items()}
+    by_name["second_hop"] = seen @ related["linear_filter"] @ related["linear_filter"]
+    similar = (seen * power(item, 0.7)) @ seen.T * power(user, 0.5)
     np.fill_diagonal(similar, 0.0)
-    found["user_squared"] = similar**2 @ own
-    found["popularity"] = np.where(own @ own.T @ own > 0, item, 0.0)
-    return np.stack([found[name] for name in SCORERS])
+    by_name["user_squared"] = similar**2 @ seen
+    by_name["popularity"] = np.where(seen @ seen.T @ seen > 0, item, 0.0)
+    return np.stack([by_name[name] for name in SCORERS])
 
 
 def percentiles(values: np.ndarray) -> np.ndarray:
-    """Share of the values below each plus half the share of its equals."""
+    """Share of smaller values plus half the share of equal values."""
     return np.array([((values < value).sum() + (values == value).sum() / 2) / len(values) for value in values])
 
 
 class Columns:
-    """The 60 columns of the pairs of one data set.
+    """The 60 columns of the pairs of one dataset.
 
     Args:
-        own: interactions [n_users, n_items].
+        seen: interactions [n_users, n_items].
         scores: of :func:`scores`.
         weights: of the scorers, [n_scorers].
         top_k: candidates of each scorer.
     """
 
-    def __init__(self, own: np.ndarray, scores: np.ndarray, weights: np.ndarray, top_k: int) -> None:
-        self.own, self.top_k = own, top_k
-        user, item = degrees(own)
+    def __init__(self, seen: np.ndarray, scores: np.ndarray, weights: np.ndarray, top_k: int) -> None:
+        self.seen, self.top_k = seen, top_k
+        user, item = degrees(seen)
         self.item_percentile, self.user_percentile = percentiles(item), percentiles(user)
-        # Among equals the more popular item comes first.
+        # Of items with equal scores the more popular comes first.
         self.values = np.maximum(scores, 0.0) * (1 + 1e-5 * self.item_percentile)
         soft = np.exp(20 * weights)
         best = weights == weights.max()
         self.averages = np.stack([soft / soft.sum(), best / best.sum()])
 
     def unseen(self, user: int) -> np.ndarray:
-        return np.where(self.own[user] > 0, 0.0, self.values[:, user])
+        return np.where(self.seen[user] > 0, 0.0, self.values[:, user])
 
     def candidates(self, user: int) -> tuple[set[int], set[int]]:
-        """Items that are candidates for certain, and those that are unless rounding decides otherwise."""
+        """Items that are candidates, and items that are candidates or not by rounding."""
         sure, possible = set(), set()
         for row in self.unseen(user):
             least = np.sort(row)[::-1][min(self.top_k, len(row)) - 1]
@@ -176,7 +176,7 @@ class Columns:
         """Columns of a user's list of candidates.
 
         Returns:
-            The columns [n_items, 60], and the least and the largest that they are by any order of near equals.
+            The columns [n_items, 60], and their least and largest values over all orders of nearly equal items.
         """
         top = -np.sort(-self.unseen(user), axis=1)
         best = top[:, :1]
@@ -186,7 +186,7 @@ class Columns:
         with np.errstate(divide="ignore", invalid="ignore"):
             share = np.where(values > 0, np.minimum(values / best, 4.0), 0.0)
             excess = np.where(values > 0, np.log1p(np.minimum(values / reference, 100.0)), 0.0)
-        found = []
+        orders = []
         for how in (0.0, -3e-5, 3e-5):
             # How many of the list are above: none of the equals, some, all but itself.
             above = [[(row > value * (1 + how)).sum() for value in row] for row in values]
@@ -194,13 +194,13 @@ class Columns:
             nearness = 1 - np.log1p(np.where(values > 0, np.maximum(rank, 0), 400)) / math.log(401)
             scored = np.stack([share, excess, nearness])
             averages = np.stack([np.tensordot(weights, kind, axes=1) for weights in self.averages for kind in scored])
-            found.append(np.concatenate([*scored, averages, self._context(user, items)]).T)
-        return found[0], found[1], found[2]
+            orders.append(np.concatenate([*scored, averages, self._context(user, items)]).T)
+        return orders[0], orders[1], orders[2]
 
     def _context(self, user: int, items: np.ndarray) -> np.ndarray:
-        user_degree, item_degree = degrees(self.own)
+        user_degree, item_degree = degrees(self.seen)
         percentile = self.item_percentile[items]
-        mean = self.item_percentile[self.own[user] > 0].mean()
+        mean = self.item_percentile[self.seen[user] > 0].mean()
         one = np.ones(len(items))
         return np.stack(
             [
@@ -215,8 +215,8 @@ class Columns:
 
 
 def ndcg(hits: np.ndarray, n_relevant: int, k: int = 10) -> float:
-    """NDCG@k of one list: its hits, best place first."""
-    gains = [1 / math.log2(place + 2) for place in range(k)]
+    """NDCG@k of one list, from its hits, best position first."""
+    gains = [1 / math.log2(rank + 2) for rank in range(k)]
     return sum(gain for gain, hit in zip(gains, hits, strict=False) if hit) / sum(gains[: min(k, n_relevant)])
 
 
@@ -232,11 +232,11 @@ def bins(values: np.ndarray, present: np.ndarray, n_bins: int, kind: str, base: 
     """
     rows = np.zeros((len(values), n_bins))
     where = np.flatnonzero(present)
-    for place, percentile in zip(where, percentiles(values[where]), strict=True):
+    for row, percentile in zip(where, percentiles(values[where]), strict=True):
         if kind == "soft":
-            rows[place] = two_hot(percentile, n_bins)
+            rows[row] = two_hot(percentile, n_bins)
         elif kind == "hard":
-            rows[place, min(int(percentile * n_bins), n_bins - 1)] = 1
+            rows[row, min(int(percentile * n_bins), n_bins - 1)] = 1
         else:
-            rows[place, sum(values[place] >= first * base**k for k in range(1, n_bins))] = 1
+            rows[row, sum(values[row] >= first * base**k for k in range(1, n_bins))] = 1
     return rows

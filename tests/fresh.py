@@ -1,7 +1,7 @@
-"""Fresh processes at the price of a fork: PyTorch and RecBole take seconds to import, and many tests need only that.
+"""Fresh processes by fork, since PyTorch and RecBole take seconds to import.
 
-One process imports the plugin, does nothing else, and forks for each command. What a test runs there finds the plugin
-imported and nothing that another test has done. Processes that start others by "spawn" need a ``subprocess`` instead.
+One process imports the plugin, does nothing else, and forks for each command. The code of a test finds the plugin
+imported there, and no effect of another test. Processes that start others by "spawn" need a ``subprocess`` instead.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ _servers: dict[str, subprocess.Popen] = {}
 
 
 def run(*command: str | Path, cwd: str | Path | None = None, preamble: str = PLUGIN) -> subprocess.CompletedProcess:
-    """What ``python COMMAND`` does in a new process that has run ``preamble``.
+    """Run ``python COMMAND`` in a new process that has run ``preamble``.
 
     Args:
         *command: ``-c`` and code, ``-m`` and a module, or a script; then arguments.

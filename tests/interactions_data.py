@@ -17,7 +17,7 @@ def lines(rows=ROWS, separator=",", header="user,item"):
 
 
 def read(source, user_column=None, item_column=None):
-    """Pairs of ids, and what was said."""
+    """Pairs of ids, and the messages."""
     said: list[str] = []
     table = read_interactions(source, user_column, item_column, said.append)
     pairs = zip(table.users.take(table.user_codes), table.items.take(table.item_codes), strict=True)

@@ -1,4 +1,4 @@
-"""The array store: entries are whole, of their key and inside the limit, or they are not there."""
+"""The array store: each entry is complete, has its key and is within the limit, or is missing."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def entry(store: ArrayStore, number: int, size: int = 1000) -> dict:
+def entry(store: ArrayStore, index: int, size: int = 1000) -> dict:
     """Store an entry; its key."""
-    key = {"number": number}
-    store.store("x", key, {"a": np.full(size, number, dtype=np.uint8)})
+    key = {"index": index}
+    store.store("x", key, {"a": np.full(size, index, dtype=np.uint8)})
     return key
 
 
@@ -68,7 +68,7 @@ def test_a_type_that_safetensors_lacks_is_named(tmp_path):
     assert names(tmp_path) == set()
 
 
-def test_an_entry_is_a_safetensors_file_that_says_what_it_holds(tmp_path):
+def test_an_entry_is_a_safetensors_file_with_its_key(tmp_path):
     store = ArrayStore(tmp_path)
     store.store("x", KEY, ARRAYS)
     (file,) = tmp_path.iterdir()
@@ -121,12 +121,12 @@ class Bomb:
         return os.mkdir, ("exploded",)
 
 
-def flipped(place: float):
-    """Change one bit, at a place from 0 to 1."""
+def flipped(position: float):
+    """Change one bit, at a relative position from 0 to 1."""
 
     def flip(path):
         content = bytearray(path.read_bytes())
-        content[round(place * (len(content) - 1))] ^= 1
+        content[round(position * (len(content) - 1))] ^= 1
         path.write_bytes(content)
 
     return flip
@@ -216,7 +216,7 @@ def test_a_damaged_entry_is_computed_again_with_one_warning(tmp_path, damage, ca
 
 
 def test_every_single_bit_counts(tmp_path):
-    """No change of one bit gives other arrays, another description or another error than ValueError."""
+    """A change of any bit raises ValueError or changes neither arrays nor description."""
     file = tmp_path / "file"
     write_arrays(file, KEY, ARRAYS, {"epoch": 1})
     intact = file.read_bytes()
@@ -247,8 +247,8 @@ def test_a_folder_that_cannot_be_written_is_one_warning(tmp_path, monkeypatch, c
 
     monkeypatch.setattr(files_module, "_open_temporary", refuse)
     store = ArrayStore(tmp_path, config_key="my_key")
-    for number in range(3):
-        entry(store, number)
+    for index in range(3):
+        entry(store, index)
     (record,) = caplog.records
     for text in (str(tmp_path), os.strerror(code), "my_key"):
         assert text in record.getMessage()
@@ -331,15 +331,15 @@ def test_an_interrupted_write_leaves_nothing_behind(tmp_path, monkeypatch):
     assert names(tmp_path) == set()
 
 
-def _write_and_read(folder, number, barrier, results):
+def _write_and_read(folder, index, barrier, results):
     barrier.wait()
     store = ArrayStore(folder, limit_gb=5e-6)  # five of the twelve entries
     wrong = 0
     for k in range(60):
         expected = np.full(800, k % 12, dtype=np.uint8)
-        values = store.get("x", {"number": k % 12}, lambda expected=expected: {"a": expected})["a"]
+        values = store.get("x", {"index": k % 12}, lambda expected=expected: {"a": expected})["a"]
         wrong += not np.array_equal(values, expected)
-    results.put((number, wrong))
+    results.put((index, wrong))
 
 
 def test_processes_share_a_folder(tmp_path):
@@ -348,11 +348,11 @@ def test_processes_share_a_folder(tmp_path):
     workers = [context.Process(target=_write_and_read, args=(tmp_path, n, barrier, results)) for n in range(2)]
     for worker in workers:
         worker.start()
-    found = [results.get() for _ in workers]
+    answers = [results.get() for _ in workers]
     for worker in workers:
         worker.join()
         assert worker.exitcode == 0
-    assert sorted(found) == [(0, 0), (1, 0)]
+    assert sorted(answers) == [(0, 0), (1, 0)]
     assert 1 <= len(names(tmp_path)) <= 6 and all(name.endswith(".safetensors") for name in names(tmp_path))
 
 
@@ -370,9 +370,9 @@ def test_the_least_recently_used_entry_is_removed_first(tmp_path, monkeypatch):
     lists = ArrayStore(tmp_path, limit_gb=None, namespace="lists")
     of_lists = entry(lists, 0, 10**5)
     keys = []
-    for number in range(3):
-        keys.append(entry(store, number))
-        old = time.time_ns() - 10**10 * (10 - number)
+    for index in range(3):
+        keys.append(entry(store, index))
+        old = time.time_ns() - 10**10 * (10 - index)
         os.utime(store.path("x", keys[-1]), ns=(old, old))
     with monkeypatch.context() as patch:  # reading changes the time too, but not on every disk
         patch.setattr(array_store, "read_arrays", lambda path, key: (ARRAYS, None))
@@ -385,9 +385,9 @@ def test_the_least_recently_used_entry_is_removed_first(tmp_path, monkeypatch):
 def test_entries_of_version_0_1_0_count_for_the_limit_and_are_removed(tmp_path):
     store = ArrayStore(tmp_path, limit_gb=3e-6)
     old = [tmp_path / f"proximity-{digit * 32}.features.npz" for digit in "ab"]
-    for number, path in enumerate(old):
+    for index, path in enumerate(old):
         path.write_bytes(b"x" * 1200)
-        os.utime(path, (number, number))
+        os.utime(path, (index, index))
     entry(store, 0)
     assert [path.exists() for path in old] == [False, True]
     entry(store, 1)
@@ -397,7 +397,7 @@ def test_entries_of_version_0_1_0_count_for_the_limit_and_are_removed(tmp_path):
 @pytest.mark.parametrize(("limit", "n_stored"), [(None, 20), (0.5e-6, 0)])
 def test_limits(tmp_path, caplog, limit, n_stored):
     store = ArrayStore(tmp_path, limit_gb=limit)
-    keys = [entry(store, number) for number in range(20)]
+    keys = [entry(store, index) for index in range(20)]
     assert sum(store.load("x", key) is not None for key in keys) == n_stored
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
@@ -411,7 +411,7 @@ def test_entries_that_another_process_removes_at_the_same_time(tmp_path, monkeyp
 
     monkeypatch.setattr(type(tmp_path), "unlink", gone)
     store = ArrayStore(tmp_path / "other", limit_gb=1e-6)  # the arrays of one entry; its file is larger
-    keys = [entry(store, number) for number in range(3)]
+    keys = [entry(store, index) for index in range(3)]
     assert [store.load("x", key) is not None for key in keys] == [False, False, True] and not caplog.records
 
 

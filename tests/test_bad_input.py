@@ -96,14 +96,14 @@ def test_degenerate_data_gets_defined_scores(tmp_path, small_config, rows):
     path = write_atomic(tmp_path, "odd", rows)
     config = Config("UniversalMLP", "odd", config_dict={"data_path": path, **settings})
     dataset = create_dataset(config)
-    # RecBole's samplers refuse users who know every item, with a message of their own: the features do not.
+    # RecBole's samplers refuse users with all items by an error of RecBole. The features do not.
     model = UniversalMLP(config, dataset.build()[0]).eval()
     scores = model.full_sort_predict(Interaction({"user_id": torch.arange(dataset.user_num)}))
     assert torch.isfinite(scores).all()
 
 
 def test_data_of_single_interactions_are_ranked_by_popularity(tmp_path, small_config, caplog):
-    """What train_stage: zero_shot promises needs nothing to train on."""
+    """``train_stage: zero_shot`` needs no training interactions."""
     rng = np.random.default_rng(0)
     pairs = {(f"u{u}", f"i{min(19, rng.geometric(0.2))}") for u in range(200) for _ in range(2)}
     path = write_atomic(tmp_path, "odd", sorted(pairs))
@@ -128,7 +128,7 @@ def test_repeated_pairs_that_are_split_get_a_warning(tmp_path, small_config, cap
     assert "are in the training split and in another split" in caplog.text and "rm_dup_inter: first" in caplog.text
     caplog.clear()
     build(path, small_config, **ours, rm_dup_inter="first")
-    build(path, small_config)  # without candidates what was had may be recommended
+    build(path, small_config)  # a model without candidates may recommend seen items
     assert "another one" not in caplog.text
 
 

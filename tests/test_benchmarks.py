@@ -1,4 +1,4 @@
-"""What the tables of docs/ rest on: the baselines, the harness, and how results become tables."""
+"""The basis of the tables of docs/: the baselines, the harness, and the conversion of results to tables."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_differences_within_two_standard_errors_are_apart(tmp_path, shift, count
     assert line == f"| 1 | {counts} |"
 
 
-def test_trained_rows_of_other_seeds_are_lines_of_their_own():
+def test_trained_rows_of_other_seeds_are_separate_lines():
     import pandas as pd
 
     results = [
@@ -217,10 +217,10 @@ def test_fingerprints_know_pairs_and_files(tmp_path):
     assert "items 1, not 2" in data.compared(described("u\ti\t1", "v\ti\t2"), first)
 
 
-def test_each_mutant_changes_one_place_of_the_package():
+def test_the_text_of_each_mutant_occurs_once():
     mutants = mutations.read_mutants()
     assert len(mutants) == len({mutant.name for mutant in mutants}) > 80
-    assert [(mutant.name, wrong) for mutant in mutants if (wrong := mutations.found_once(mutant, mutations.ROOT))] == []
+    assert [(mutant.name, wrong) for mutant in mutants if (wrong := mutations.problem_of(mutant, mutations.ROOT))] == []
 
 
 PAGE = """# Title
@@ -269,7 +269,7 @@ def test_tables_are_written_between_their_markers(tmp_path):
     assert (tmp_path / "new.md").read_text() == f"<!-- table: other -->\n\n{table}\n\n<!-- end -->\n"
 
 
-def test_a_run_skips_the_results_that_are_there(tmp_path):
+def test_a_run_skips_existing_results(tmp_path):
     file = tmp_path / "new" / "results.jsonl"
     harness.Results(file).add({"dataset": "a", "hyperparameters": {"k": 5}, "ndcg@10": 0.5})
     results = harness.Results(file)

@@ -1,4 +1,4 @@
-"""The format of pre-trained models: what comes back is what was written, and nothing else is loaded."""
+"""The format of pre-trained models: loading returns what was saved, and other files are refused."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_saving_again_replaces_the_model(folder):
     assert {path.name for path in folder.iterdir()} == {"model.json", "README.md", weights_file(folder).name}
 
 
-def test_files_of_others_are_kept(folder):
+def test_other_files_stay(folder):
     others = ("README.md", "model-00001-of-00002.safetensors", "model-0123456789ab.safetensors")
     for name in others:
         (folder / name).write_text("mine")
@@ -114,7 +114,7 @@ def test_no_file_but_weights_is_removed(folder, name):
     assert (folder / name).exists()
 
 
-def test_a_model_for_the_user_alone_stays_so(folder):
+def test_a_private_model_stays_private(folder):
     old = os.umask(0o077)
     try:
         private = save_pretrained(folder.parent / "private", weights_of(1), SCHEMA, CARD)
@@ -184,7 +184,7 @@ def test_a_home_folder_is_expanded(tmp_path, monkeypatch):
     assert load_pretrained("~/model").card == load_pretrained(tmp_path / "model").card == CARD
 
 
-def test_a_card_in_another_order_is_replaced_and_a_changed_one_is_kept(folder):
+def test_a_card_in_another_order_is_replaced_and_a_changed_one_stays(folder):
     """Version 0.1.0 wrote the card in the order of the caller's dicts."""
     families = [family | {"args": dict(reversed(family["args"].items()))} for family in SCHEMA["features"]["families"]]
     schema = {"features": {**SCHEMA["features"], "families": families}, "network": dict(reversed(NETWORK.items()))}
@@ -385,7 +385,7 @@ def test_a_wrong_type_is_refused(name):
         load_pretrained(name)
 
 
-def test_the_shipped_models_are_small_and_whole():
+def test_the_shipped_models_are_small_and_intact():
     assert shipped() == ["universal-base", "universal-paper"]
     size = 0
     for name in shipped():

@@ -1,4 +1,4 @@
-"""The docs do what they say: snippets run and print what stands below them, links lead somewhere, keys exist."""
+"""The docs are correct: snippets run and print the shown output, link targets and config keys exist."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def blocks(language: str) -> list:
     return found
 
 
-def printed_below(code: str) -> list[str]:
-    """The comment lines of a snippet that say what it prints; the first line may name a file."""
+def shown_output(code: str) -> list[str]:
+    """The comment lines of a snippet with its output; the first line may name a file."""
     lines = FILES_OF_A_READER.sub("", code, count=1).splitlines()
     return [line.removeprefix("# ") for line in lines if line.startswith("# ")]
 
 
 @pytest.mark.parametrize("code", [block for block in blocks("python") if not FILES_OF_A_READER.match(block.values[0])])
-def test_snippets_run_and_print_what_stands_below(code, tmp_path, capsys):
+def test_snippets_run_and_print_the_shown_output(code, tmp_path, capsys):
     if '"ml-100k"' in code:  # minutes of training; tests/plugin/test_registration.py runs these ways in on small data
         compile(code, "snippet", "exec")
         return
@@ -52,11 +52,11 @@ def test_snippets_run_and_print_what_stands_below(code, tmp_path, capsys):
         pytest.importorskip("pyarrow")
         interactions.to_parquet(tmp_path / "ratings.parquet")
     exec(compile(code, "snippet", "exec"), {"interactions": interactions})
-    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == printed_below(code)
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == shown_output(code)
 
 
 def test_a_family_from_a_file_of_the_reader(tmp_path):
-    """Each file of docs/extend.md in a process of its own, since a family is registered for a process."""
+    """Each file of docs/extend.md runs in a fresh process, since a family is registered in one process."""
     text = (ROOT / "docs" / "extend.md").read_text(encoding="utf-8")
     files = {FILES_OF_A_READER.match(code)[1]: code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL)}
     assert list(files) == ["mainstream.py", "features.py", "train.py", "load.py"]
@@ -70,7 +70,7 @@ def test_a_family_from_a_file_of_the_reader(tmp_path):
             [sys.executable, name], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
-        assert done.stdout.splitlines()[-len(printed_below(code)) or None :] == printed_below(code), name
+        assert done.stdout.splitlines()[-len(shown_output(code)) or None :] == shown_output(code), name
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/tutorial_shop.md"])
@@ -109,7 +109,7 @@ def test_configurations_can_be_read(code):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_links_lead_somewhere(page):
+def test_link_targets_exist(page):
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)", text):
         if target.startswith(("http:", "https:")):
@@ -128,7 +128,7 @@ def test_commands_name_files_that_exist(page):
         assert (ROOT / script).exists(), f"{page.name}: {script}"
 
 
-def test_every_page_stands_in_the_navigation():
+def test_every_page_is_in_the_navigation():
     nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
     entries = re.findall(r"[\w]+\.md", str(nav))
     assert sorted(entries) == sorted(page.name for page in PAGES[1:])

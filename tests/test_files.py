@@ -1,4 +1,4 @@
-"""atomic_write: the old file or the new one, for nobody else's eyes, and nothing beside it."""
+"""atomic_write: readers see the old file or the new one, permissions stay, and no other file remains."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def mode(path) -> int:
 
 
 @pytest.mark.usefixtures("temporary_kind")
-def test_the_file_is_replaced_whole_and_nothing_is_left(tmp_path):
+def test_the_file_is_replaced_and_no_other_file_remains(tmp_path):
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
     with atomic_write(path) as file:
@@ -124,7 +124,7 @@ def test_owner_and_group_stay(tmp_path, monkeypatch):
 
 
 def access_list(*entries: tuple[int, int, int]) -> bytes:
-    """An access list as Linux keeps it: entries of (tag, permissions, id)."""
+    """An access list in the format of Linux, from entries of (tag, permissions, id)."""
     return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
 
 
@@ -132,7 +132,7 @@ def access_list(*entries: tuple[int, int, int]) -> bytes:
 @pytest.mark.skipif(not hasattr(os, "setxattr"), reason="needs access lists")
 def test_an_access_list_stays(tmp_path):
     nobody = 2**32 - 1
-    # Its owner and the user 1234 read the file, the group does not; the mode, 640, does not tell.
+    # Its owner and the user 1234 read the file, the group does not. The mode, 640, does not show this.
     only_1234 = access_list((1, 6, nobody), (2, 4, 1234), (4, 0, nobody), (16, 4, nobody), (32, 0, nobody))
     name, path = "system.posix_acl_access", tmp_path / "a"
     path.touch()
@@ -153,7 +153,7 @@ def test_an_access_list_stays(tmp_path):
     assert name not in os.listxattr(tmp_path / "b") and mode(tmp_path / "b") == 0o640
 
 
-def test_a_write_protected_file_is_kept(tmp_path):
+def test_a_write_protected_file_is_not_replaced(tmp_path):
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
     os.chmod(path, 0o444)
@@ -162,7 +162,7 @@ def test_a_write_protected_file_is_kept(tmp_path):
     assert path.read_bytes() == b"old"
 
 
-def test_links_tilde_and_what_is_no_file(tmp_path, monkeypatch):
+def test_links_tilde_and_paths_that_are_no_file(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "target").write_bytes(b"old")
     (tmp_path / "link").symlink_to("target")
@@ -206,7 +206,7 @@ def test_text_is_utf_8(tmp_path):
     assert (tmp_path / "a").read_bytes() == "é\n".encode()
 
 
-def test_what_would_be_replaced(tmp_path):
+def test_files_that_a_write_would_replace(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a").touch()
     (tmp_path / "b").touch()
@@ -220,7 +220,7 @@ def test_what_would_be_replaced(tmp_path):
 
 
 @pytest.mark.skipif(files.fcntl is None, reason="needs locks")
-def test_a_folder_is_held_by_one(tmp_path):
+def test_one_process_locks_a_folder(tmp_path):
     with locked_folder(tmp_path):
         with pytest.raises(BlockingIOError, match="another process works in this folder"), locked_folder(tmp_path):
             pass
@@ -230,7 +230,7 @@ def test_a_folder_is_held_by_one(tmp_path):
 
 
 def test_nothing_else_writes_files():
-    """Every other way has a guessable name, widens permissions, or can be stopped half way."""
+    """Other ways have a guessable name, widen permissions, or leave a partial file."""
     other = re.compile(
         r"\.write_text\(|\.write_bytes\(|mkstemp|umask|os\.replace|open\([^)]*[\"'][wax]b?[\"']|savefig\(file"
     )
@@ -245,7 +245,7 @@ def test_nothing_else_writes_files():
     assert set(found) <= {
         'harness.py: with file.open("a", encoding="utf-8") as stream:',  # one more line
         'speed.py: (Path(folder) / "yelp2018" / "yelp2018.inter").write_bytes(source.read_bytes())',  # temporary
-        'reading.py: with open(path, "w", encoding="utf-8") as file:',  # what is measured
+        'reading.py: with open(path, "w", encoding="utf-8") as file:',  # the input of the measurement
         # In a copy of the tree, which is temporary.
         'mutations.py: file.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")',
         'mutations.py: file.write_text(text, encoding="utf-8")',

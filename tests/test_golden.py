@@ -1,7 +1,7 @@
-"""What the shipped models recommend on ml-100k, which RecBole ships: their lists, and the README's figure.
+"""The recommendations of the shipped models on ml-100k, which RecBole ships, and the figure of the README.
 
-``golden/ml-100k.npz`` holds the top-10 lists of all users. After a change that is meant to change lists, make it anew
-with ``python tests/test_golden.py``, and say so in the change log.
+``golden/ml-100k.npz`` holds the top-10 lists of all users. After an intended change of the lists, make it anew
+with ``python tests/test_golden.py``, and add the change to the change log.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MODELS = ("universal-base", "universal-paper")
 
 
 def versions() -> dict[str, str]:
-    """What the last digits may depend on."""
+    """The libraries and the machine on which the last digits may depend."""
     import scipy
     import sklearn
 
@@ -39,20 +39,20 @@ class Movies:
 
     Attributes:
         matrix: the training part.
-        tokens: item ids of the file by RecBole's number, int [n_items].
-        users: RecBole's numbers of the users.
+        tokens: item ids of the file by RecBole's internal id, int [n_items].
+        users: RecBole's internal ids of the users.
         seen: items of the validation part by user, which RecBole does not recommend for the test part either.
-        hidden: items of the test part by user.
+        held_out: items of the test part by user.
         zero_shot: RecBole's result of the model of that name on the test part.
         rankers: a ranker of each model on the training part.
-        ranked: what each ranks first, long enough to leave out what is seen, by RecBole's number.
+        ranked: the best items of each model by RecBole's internal id, more than ten, since seen items are left out.
     """
 
     matrix: object
     tokens: np.ndarray
     users: np.ndarray
     seen: dict[int, set[int]]
-    hidden: dict[int, set[int]]
+    held_out: dict[int, set[int]]
     zero_shot: dict[str, float]
     rankers: dict
     ranked: dict[str, np.ndarray]
@@ -87,8 +87,8 @@ def made(cache: str) -> Movies:
     zero_shot = dict(trainer.evaluate(test, load_best_model=False))
     matrix = training_matrix(train._dataset)
     items = {}
-    for name, part in (("valid", valid), ("test", test)):
-        inter, items[name] = part._dataset.inter_feat, {}
+    for name, loader in (("valid", valid), ("test", test)):
+        inter, items[name] = loader._dataset.inter_feat, {}
         for user, item in zip(inter["user_id"].tolist(), inter["item_id"].tolist(), strict=True):
             items[name].setdefault(user, set()).add(item)
     tokens = np.array([0, *map(int, dataset.field2id_token["item_id"][1:])])
@@ -114,37 +114,37 @@ def digest(lists: np.ndarray) -> str:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_lists(movies, name):
-    """To the last place where libraries and kind of processor are those of the file, and nearly anywhere else.
+    """Lists are equal with the libraries and the kind of processor of the file, and nearly equal with others.
 
-    Two items whose scores differ in the sixth digit may change places where sums end in another order. The hash of
+    Two items whose scores differ in the sixth digit may swap if sums are taken in another order. The hash of
     universal-base was the same for 1 and 2 threads and for the instruction sets SSE4.2, AVX2 and AVX-512. The features
     of universal-paper are clusters of an embedding: one node in another cluster changes many lists a little.
     """
     with np.load(FILE) as file:
-        kept, of = file[name], json.loads(str(file["versions"]))
-    found = movies.lists(name)
-    assert found.shape == kept.shape == (943, 10)
-    shared = np.mean([len(set(one) & set(other)) / 10 for one, other in zip(found, kept, strict=True)])
+        stored, of = file[name], json.loads(str(file["versions"]))
+    lists = movies.lists(name)
+    assert lists.shape == stored.shape == (943, 10)
+    shared = np.mean([len(set(one) & set(other)) / 10 for one, other in zip(lists, stored, strict=True)])
     assert shared >= {"universal-base": 0.999, "universal-paper": 0.95}[name]
     if name == "universal-base":
-        assert (found == kept).mean() >= 0.999
+        assert (lists == stored).mean() >= 0.999
         if versions() == of:
-            assert digest(found) == digest(kept)
+            assert digest(lists) == digest(stored)
 
 
 @pytest.mark.parametrize(
     ("name", "expected", "tolerance"), [("universal-base", 0.3393, 5e-4), ("universal-paper", 0.1502, 3e-3)]
 )
 def test_ndcg_of_the_test_part(movies, name, expected, tolerance):
-    """README: .3393, as RecBole finds it and counted by hand from the ranker's lists."""
-    found = []
+    """The README's .3393, by RecBole and counted from the lists of the ranker."""
+    gains = []
     for user, items in zip(movies.users.tolist(), movies.ranked[name].tolist(), strict=True):
-        if user in movies.hidden:
+        if user in movies.held_out:
             left = [item for item in items if item not in movies.seen.get(user, ())][:10]
-            found.append(dense.ndcg(np.isin(left, list(movies.hidden[user])), len(movies.hidden[user])))
-    assert np.mean(found) == pytest.approx(expected, abs=tolerance)
+            gains.append(dense.ndcg(np.isin(left, list(movies.held_out[user])), len(movies.held_out[user])))
+    assert np.mean(gains) == pytest.approx(expected, abs=tolerance)
     if name == "universal-base":
-        assert movies.zero_shot["ndcg@10"] == pytest.approx(np.mean(found), abs=1e-4)
+        assert movies.zero_shot["ndcg@10"] == pytest.approx(np.mean(gains), abs=1e-4)
 
 
 def test_the_network_ranks_and_not_popularity(movies):
@@ -162,4 +162,4 @@ if __name__ == "__main__":
     FILE.parent.mkdir(exist_ok=True)
     lists = {name: whole.lists(name).astype(np.uint16) for name in MODELS}
     np.savez_compressed(FILE, versions=np.array(json.dumps(versions())), **lists)
-    print(FILE, {name: digest(found) for name, found in lists.items()}, whole.zero_shot)
+    print(FILE, {name: digest(values) for name, values in lists.items()}, whole.zero_shot)

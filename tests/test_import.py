@@ -1,4 +1,4 @@
-"""What importing the package takes, and that its core needs no RecBole."""
+"""The import of the package: its time, its order, and a core without RecBole."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def python(code: str) -> str:
 
 
 def test_the_import_alone_loads_nothing_large():
-    """Half a second on any machine is the time of Python itself, without these."""
+    """Without these libraries the import takes less than half a second."""
     loaded = python(
         """
         import sys
@@ -75,7 +75,7 @@ def test_the_core_works_without_recbole():
 
 
 def test_arrows_between_rooms_point_one_way():
-    """Each room imports those before it alone."""
+    """Each room imports only earlier rooms."""
     order = ["io", "graph", "features", "ranking", "plugin", "app"]
     for path in PACKAGE.rglob("*.py"):
         room = path.relative_to(PACKAGE).parts[0]
@@ -98,7 +98,7 @@ def test_no_circle_of_imports():
     imports, modules = {}, set(files)
     for name, path in files.items():
         found = set()
-        for node in ast.parse(path.read_text()).body:  # what a function imports comes later
+        for node in ast.parse(path.read_text()).body:  # imports inside functions run later
             if isinstance(node, ast.ImportFrom):
                 names = {f"{node.module}.{alias.name}" for alias in node.names}
                 found |= names & modules or {node.module or ""}

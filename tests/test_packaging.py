@@ -1,4 +1,4 @@
-"""What the wheel says of itself."""
+"""The metadata of the wheel."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_console_script_can_be_called(described):
     assert callable(getattr(__import__(module, fromlist=[function]), function))
 
 
-def test_what_modules_import_is_declared(described):
+def test_imports_are_declared(described):
     """Each import of the package is of the standard library, of a requirement, or of an extra."""
     extras = described["extras_require"]
     required = [described["install_requires"], *extras.values()]

@@ -1,4 +1,4 @@
-"""Where RecBole and the plugin meet: one form of every key, no matter how and when it is given."""
+"""The plugin in RecBole: every key has one form, however and whenever it is given."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_forms_that_stand_for_others(tiny):
     assert type(config["query_users"]) is int
 
 
-def test_the_text_of_our_keys_is_not_run(tiny, tmp_path, monkeypatch):
+def test_texts_of_the_plugin_s_keys_are_not_run(tiny, tmp_path, monkeypatch):
     code = f"__import__('pathlib').Path({str(tmp_path / 'ran')!r}).touch()"
     monkeypatch.setattr("sys.argv", ["x", "--universal_baselines=['Pop']", "--pretrain_held_out=None"])
     config = Config("UniversalMLP", "tiny", config_dict={**tiny, "pretrain_name": code, "query_users": "2"})
@@ -141,7 +141,7 @@ def test_the_text_of_our_keys_is_not_run(tiny, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("key", sorted(settings.PLUGIN_KEYS))
 @pytest.mark.parametrize("model", ["UniversalMLP", "UniversalInterpolation"])
-def test_the_text_of_no_key_of_ours_is_run(key, model):
+def test_texts_of_all_keys_of_the_plugin_are_not_run(key, model):
     given = {"base_model": "BPR"} if model == "UniversalInterpolation" else {}
     with contextlib.suppress(ValueError, OSError):
         Config(model, "ml-100k", config_dict={**given, key: "__import__('os').mkdir('executed')"})
@@ -343,7 +343,7 @@ def test_a_failure_on_one_rank_is_raised_on_all(tmp_path):
 # ---- patches
 
 
-def test_a_needed_patch_whose_text_is_not_there_is_told_once(monkeypatch):
+def test_a_needed_patch_with_a_missing_text_warns_once(monkeypatch):
     edit = compat.Edit("recbole.utils.utils", "ensure_dir", "a text of another release", "ours")
     patch = compat.Patch("odd", "Folders race.", (), (edit,))
     monkeypatch.setattr(engine, "_done", {})
@@ -409,7 +409,7 @@ def test_sequential_models_with_context_read_columns(tiny, small_config, model="
 
 
 @pytest.mark.parametrize("model", ["UniversalMLP", "UniversalInterpolation"])
-def test_a_threshold_that_drops_no_row_is_told(tiny, small_config, model, caplog):
+def test_a_threshold_that_drops_no_row_warns(tiny, small_config, model, caplog):
     keys = {**tiny, **small_config, "base_model": "BPR", "threshold": {"rating": 4}}
     if model == "UniversalInterpolation":
         keys["universal_features"] = None
@@ -460,7 +460,7 @@ def test_ids_out_of_range_are_refused(tiny, small_config):
 
 
 def test_dense_data_run_through_zero_shot(tmp_path, small_config):
-    """Users who have had every item: no negative item is drawn, so RecBole's sampler need not refuse them."""
+    """Users with all items. No negative item is drawn, so RecBole's sampler must not refuse them."""
     path = write_atomic(tmp_path / "data", "dense", [(f"u{u}", f"i{i}") for u in range(5) for i in range(4)])
     keys = {"data_path": path, "show_progress": False, "gpu_id": "", "topk": [4], "valid_metric": "NDCG@4"}
     keys["eval_args"] = {"split": {"LS": "valid_and_test"}, "order": "RO", "group_by": "user", "mode": "full"}
@@ -474,7 +474,7 @@ def test_dense_data_run_through_zero_shot(tmp_path, small_config):
 
 
 def test_histories_of_held_out_rows_are_no_repeated_pairs(tmp_path, small_config, caplog):
-    """RecBole's own pre-split sequences: the history of a held-out row is what was trained on."""
+    """RecBole's own pre-split sequences: the history of a held-out row holds training items."""
     fields = "user_id:token\titem_id_list:token_seq\titem_id:token"
     rng = np.random.default_rng(0)
     orders = {u: [f"i{i}" for i in rng.permutation(12)[:6]] for u in range(20)}
@@ -487,7 +487,7 @@ def test_histories_of_held_out_rows_are_no_repeated_pairs(tmp_path, small_config
     _, _dataset, (train, _, _) = loaders("UniversalMLP", keys, "steps")
     assert "another one" not in caplog.text
     assert train.matrix.nnz == 80  # histories count in training
-    orders[0][5] = orders[0][0]  # a target that was had
+    orders[0][5] = orders[0][0]  # a target that the user has
     rows = [(f"u{u}", " ".join(items[:5]), items[5]) for u, items in orders.items()]
     write_atomic(tmp_path, "steps", rows, fields)
     (tmp_path / "steps" / "steps.inter").rename(tmp_path / "steps" / "steps.test.inter")

@@ -1,4 +1,4 @@
-"""Pre-training, and what its model does on a data set it has never seen."""
+"""Pre-training, and its model on a dataset that it was not trained on."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def sources(tmp_path) -> dict:
 
 @pytest.fixture
 def planted(sources, tmp_path) -> float:
-    """NDCG@10 that a model which learns must reach on the data set "planted": far above what Random and Pop reach."""
+    """NDCG@10 that a model which learns must reach on the dataset "planted", far above Random and Pop."""
     write_planted(tmp_path / "data", "planted", 5)
     shared = {key: sources[key] for key in ("data_path", "show_progress", "gpu_id", "state")}
     simple = [run_recbole(model, "planted", config_dict=shared, saved=False) for model in ("Random", "Pop")]
@@ -97,7 +97,7 @@ def test_pretrain_zero_shot_and_fresh_ranker_agree(sources):
     dataset = create_dataset(config)
     train, _, _ = data_preparation(config, dataset)
     model = recbole_universal.UniversalMLP(config, train._dataset).eval()
-    for name, value in model.scorer.state_dict().items():
+    for name, value in model.network.state_dict().items():
         torch.testing.assert_close(value, pretrained.state_dict[name], rtol=0, atol=0)
     users = torch.arange(dataset.user_num)
     scores = model.full_sort_predict(Interaction({"user_id": users})).view(dataset.user_num, -1)
@@ -115,30 +115,30 @@ def test_pretrain_zero_shot_and_fresh_ranker_agree(sources):
     np.testing.assert_allclose(values, best.values.numpy(), rtol=1e-4, atol=1e-4)
 
 
-def test_every_candidate_is_above_every_other_item(sources):
+def test_every_candidate_ranks_above_every_other_item(sources):
     folder = recbole_universal.pretrain(config_dict=sources)
     pretrained = load_pretrained(folder)
     last = "scorers.0.pair_head.4.weight"
     sure = Pretrained({**pretrained.state_dict, last: pretrained.state_dict[last] * 1e4}, pretrained.schema, {})
     matrix = sp.csr_matrix((np.random.default_rng(0).random((40, 30)) < 0.2).astype(np.float32))
-    scorer = UniversalRanker(matrix, sure).network
-    scorer.falls_back = lambda: False
+    network = UniversalRanker(matrix, sure).network
+    network.falls_back = lambda: False
     users = torch.arange(40)
-    scores = scorer.score_all(users)
+    scores = network.score_all(users)
     candidate = torch.zeros(40, 31, dtype=torch.bool)
-    items = scorer.pairs("proximity").candidates(users).items
+    items = network.pairs("proximity").candidates(users).items
     candidate = candidate.scatter(1, torch.where(items < 0, 30, items), True)[:, :30]
     lowest = torch.where(candidate, scores, torch.inf).amin(dim=1)
     highest = torch.where(candidate, -torch.inf, scores).amax(dim=1)
-    assert (lowest == -BOUND).any() and (lowest > highest).all()  # some shares are below any that could be told apart
+    assert (lowest == -BOUND).any() and (lowest > highest).all()  # some shares are too small to differ in float32
 
 
 def test_items_outside_the_candidates_follow_by_popularity(sources):
     folder = recbole_universal.pretrain(config_dict={**sources, "universal_feature_args": {"proximity": {"top_k": 1}}})
     config = Config("UniversalMLP", "target", config_dict=target_keys(sources, folder))
     train, _, _ = data_preparation(config, create_dataset(config))
-    scorer = recbole_universal.UniversalMLP(config, train._dataset).eval().scorer
-    scores = scorer.score_all(torch.tensor([0, 1]))
+    network = recbole_universal.UniversalMLP(config, train._dataset).eval().network
+    scores = network.score_all(torch.tensor([0, 1]))
     outside = scores[1] < -BOUND
     assert outside.any() and not outside.all() and (scores[0] < -BOUND).all()
     degree = np.bincount(train._dataset.inter_feat["item_id"].numpy(), minlength=scores.shape[1])
@@ -156,7 +156,7 @@ def test_a_killed_run_resumes_to_the_same_weights(sources, tmp_path):
         torch.testing.assert_close(resumed.state_dict[name], value, rtol=0, atol=0)
 
 
-def test_kept_lists_that_are_damaged_are_made_anew(sources, tmp_path):
+def test_damaged_lists_in_the_store_are_made_anew(sources, tmp_path):
     whole = load_pretrained(recbole_universal.pretrain(config_dict=sources))
     kept = sorted((tmp_path / "lists").iterdir())
     assert [path.name.split("-")[0] for path in kept] == ["blue", "green", "red"]
@@ -189,16 +189,16 @@ def test_a_model_of_another_program_is_refused_before_the_work(sources, tmp_path
 
 
 @pytest.mark.parametrize("parameters", ["all", "head"])
-def test_finetune_changes_what_it_may(sources, parameters):
+def test_finetune_changes_only_the_chosen_weights(sources, parameters):
     folder = recbole_universal.pretrain(config_dict=sources)
     extra = {"train_stage": "finetune", "finetune_parameters": parameters, "epochs": 2, "finetune_interactions": 0.5}
     config = Config("UniversalMLP", "target", config_dict=target_keys(sources, folder, **extra))
     train, valid, _ = data_preparation(config, create_dataset(config))
     model = recbole_universal.UniversalMLP(config, train._dataset)
-    before = {name: value.clone() for name, value in model.scorer.state_dict().items()}
+    before = {name: value.clone() for name, value in model.network.state_dict().items()}
     UniversalMLPTrainer(config, model).fit(train, valid, saved=False)
-    changed = {name for name, value in model.scorer.state_dict().items() if not torch.equal(value, before[name])}
-    weights = {name for name, _ in model.scorer.named_parameters() if "logits" not in name}
+    changed = {name for name, value in model.network.state_dict().items() if not torch.equal(value, before[name])}
+    weights = {name for name, _ in model.network.named_parameters() if "logits" not in name}
     last = {name for name in weights if ".2." not in name and ".1." not in name} if parameters == "head" else weights
     assert changed and changed <= (last if parameters == "all" else {n for n in weights if "pair_head.4" in n})
 
@@ -211,7 +211,7 @@ def test_a_trained_model_is_saved_as_a_pretrained_one_too(sources, tmp_path, sta
         extra = {"train_stage": "in_domain", "mlp_hidden_size": [8], "epochs": 2, **FEATURES}
     trained = run_recbole("UniversalMLP", "target", config_dict=target_keys(sources, folder, **extra))
     (saved,) = (path for path in (tmp_path / "saved").iterdir() if path.is_dir() and path.name.startswith("Universal"))
-    assert saved.with_suffix(".pth").is_file()  # one name, which is this run's own
+    assert saved.with_suffix(".pth").is_file()  # one name, that of this run
     again = run_recbole("UniversalMLP", "target", config_dict=target_keys(sources, saved), saved=False)
     assert again["test_result"] == trained["test_result"]
     sources_of = load_pretrained(saved).card["sources"]
@@ -226,7 +226,7 @@ def test_in_domain_training_learns(sources, planted, loss):
     assert result["test_result"]["ndcg@10"] > planted
 
 
-def test_pre_training_learns_what_holds_on_another_data_set(sources, planted, monkeypatch):
+def test_pre_training_transfers_to_another_dataset(sources, planted, monkeypatch):
     folder = recbole_universal.pretrain(config_dict=sources)
     result = run_recbole("UniversalMLP", "planted", config_dict=target_keys(sources, folder), saved=False)
     assert result["test_result"]["ndcg@10"] > planted
@@ -234,7 +234,7 @@ def test_pre_training_learns_what_holds_on_another_data_set(sources, planted, mo
 
 @pytest.mark.parametrize("stage", ["in_domain", "finetune"])
 def test_an_epoch_has_each_list_once(sources, tmp_path, monkeypatch, stage):
-    # With two candidates a scorer, many users' hidden items are no candidates.
+    # With two candidates a scorer, the held-out items of many users are no candidates.
     narrow = {"proximity": {"top_k": 2}}
     folder = recbole_universal.pretrain(config_dict={**sources, "universal_feature_args": narrow})
     extra = {"train_stage": stage, "epochs": 3, "list_batch_size": 7, "query_users": 50}
@@ -254,7 +254,7 @@ def test_an_epoch_has_each_list_once(sources, tmp_path, monkeypatch, stage):
     model = recbole_universal.UniversalMLP(config, train._dataset)
     monkeypatch.setattr(CandidateLists, "batch", recorded)
     UniversalMLPTrainer(config, model).fit(train, valid, saved=False)
-    taken = taken[-3 * n_lists :]  # before them come those that the columns are standardised by
+    taken = taken[-3 * n_lists :]  # earlier batches standardise the columns
     epochs = [taken[start : start + n_lists] for start in range(0, len(taken), n_lists)]
     assert len(epochs) == 3 and all(sorted(epoch) == list(range(n_lists)) for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
@@ -350,7 +350,7 @@ def test_training_never_meets_unseen_users_and_items(sources):
     expected[users] = 0
     expected[:, items] = 0
     np.testing.assert_array_equal(train.matrix.toarray(), expected)
-    # They are no part of the graph in training, and are when items are ranked for them.
+    # The graph of the training lacks them. The graph of the ranking has them.
     assert train._dataset.universal["proximity"].pair.scorers.matrix.nnz == whole.nnz
     assert set(np.unique(test._dataset.inter_feat["user_id"])) & set(np.flatnonzero(users))
 

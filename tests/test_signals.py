@@ -1,4 +1,4 @@
-"""Signals: one line, the right status, nothing left."""
+"""Signals: one line, the right status, no temporary file."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_signal_removes_temporary_files_and_says_one_line(tmp_path, monkeypatc
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("words", [RuntimeError("Query interrupted"), duckdb.InterruptException("INTERRUPT Error")])
 def test_a_signal_while_duckdb_computes(capsys, number, words):
-    """DuckDB asks for signals itself, and raises an error of its own in place of ours."""
+    """DuckDB handles signals itself and raises another error."""
     with pytest.raises(SystemExit) as stop, signals.one_line_when_stopped("recommend"), connection([], "unread"):
         try:
             os.kill(os.getpid(), number)
@@ -118,7 +118,7 @@ def test_only_commands_of_the_package_change_signals(monkeypatch, words, argv, n
     signals.stop_while_importing()
     changed = [signal.getsignal(number) for number in SIGNALS]
     assert (changed == before) == (name is None)
-    signals.default_signals()  # before a script of somebody else
+    signals.default_signals()  # before a script of the user
     assert [signal.getsignal(number) for number in SIGNALS] == before
 
 

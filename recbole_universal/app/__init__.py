@@ -1,1 +1,1 @@
-"""What people call: recommend, analyze, doctor, and runs with RecBole."""
+"""The entry points: recommend, analyze, doctor, and runs with RecBole."""

@@ -65,7 +65,7 @@ def _baseline_keys(config: Config, model: type[AbstractRecommender]) -> dict[str
     """Keys that a baseline shares with the chosen model: data, split, evaluation and device.
 
     All other keys, such as those of training, keep the baseline's defaults. UniversalMLP also takes the key
-    ``pretrained``. The base model of an interpolation is trained as it is for the mixture.
+    ``pretrained``. The base model of an interpolation is trained as for the mixture.
     """
     given = config.external_config_dict
     if config["model"] == "UniversalInterpolation" and model is base_class(config["base_model"]):
@@ -86,7 +86,7 @@ def _baseline_keys(config: Config, model: type[AbstractRecommender]) -> dict[str
 
 @contextlib.contextmanager
 def _no_arguments() -> Iterator[None]:
-    """Hide the command line: each ``Config`` reads every ``--key=value`` of the process."""
+    """Remove the arguments of the command line, since each ``Config`` reads every ``--key=value`` of the process."""
     arguments = sys.argv
     sys.argv = arguments[:1]
     try:

@@ -109,7 +109,7 @@ def check_processes(distributed: dict[str, Any]) -> None:
     """Check the number of processes.
 
     Raises:
-        ValueError: If it is below 1.
+        ValueError: If it is less than 1.
     """
     nproc = distributed.get("nproc", 1)
     if not isinstance(nproc, int) or nproc < 1:

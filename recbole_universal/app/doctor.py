@@ -26,7 +26,7 @@ def report() -> int:
     """Print the report.
 
     Returns:
-        0, or 1 where the self-test failed.
+        0, or 1 if the self-test failed.
     """
     print(f"Python {platform.python_version()} on {platform.platform()}, {sys.executable}")
     for name in ("recbole-universal", *LIBRARIES):
@@ -60,7 +60,7 @@ def _version(name: str) -> str:
 
 
 def _self_test() -> int:
-    """Rank a small matrix with two communities: all users should get items of their community."""
+    """Rank a small matrix with two communities. All users should get items of their community."""
     import numpy as np
     import scipy.sparse as sp
 

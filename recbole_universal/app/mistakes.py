@@ -44,11 +44,11 @@ def explain_process_error(text: str) -> str | None:
     frames = list(re.finditer(r'^  File "(.+)", line \d+, in .+\n(?:    (.*)\n)?', text, re.MULTILINE))
     if not frames:
         return None
-    found = re.search(r"^(?:\w+\.)*(\w+): (.+)", text[frames[-1].end() :], re.MULTILINE | re.DOTALL)
-    kind = getattr(builtins, found[1], None) if found else None
-    if not found or not isinstance(kind, type) or not issubclass(kind, Exception):
+    match = re.search(r"^(?:\w+\.)*(\w+): (.+)", text[frames[-1].end() :], re.MULTILINE | re.DOTALL)
+    kind = getattr(builtins, match[1], None) if match else None
+    if not match or not isinstance(kind, type) or not issubclass(kind, Exception):
         return None
-    return found[2].strip() if _is_on_purpose(frames[-1][1], frames[-1][2] or "", kind) else None
+    return match[2].strip() if _is_on_purpose(frames[-1][1], frames[-1][2] or "", kind) else None
 
 
 def explain_import_error(error: BaseException) -> str | None:

@@ -42,7 +42,7 @@ from recbole_universal.ranking.pretraining import Pretrainer
 def pretrain(config_file_list: Sequence[str] | None = None, config_dict: dict[str, Any] | None = None) -> Path:
     """Pre-train a model on many source datasets and save it (``train_stage: pretrain``).
 
-    RecBole loads, filters and splits each source. The candidate lists of its training part are kept in
+    RecBole loads, filters and splits each source. The candidate lists of its training part are stored in
     ``pretrain_lists``, the state of the training in ``pretrain_dir``. After a kill, the same call continues and ends
     with the same weights.
 
@@ -224,13 +224,13 @@ def _check_folders(sources: dict[str, Config]) -> None:
 
 
 def source_lists(source: Config, config: Config, pipeline: FeaturePipeline, store: ArrayStore) -> list[Block]:
-    """Blocks of candidate lists of one source dataset, from ``store`` or made and put there.
+    """Blocks of candidate lists of one source dataset, from ``store``, or made and stored.
 
     Args:
         source: RecBole ``Config`` of the source.
-        config: RecBole ``Config`` of the pre-training. It says how many lists there are and how they are drawn.
+        config: RecBole ``Config`` of the pre-training. It sets the number of lists and their draw.
         pipeline: Computes the features.
-        store: Keeps the lists.
+        store: Store of the lists.
     """
     init_seed(source["seed"], source["reproducibility"])  # RecBole splits by the global random state
     with checking_all_models(), reading_as_text():  # as a model with universal columns reads it

@@ -68,7 +68,7 @@ def recommend(
             many users this is much faster. The recommendations are slightly less accurate.
         pretrained: name of a shipped model, folder of a model, or a loaded model.
         device: where to compute, such as ``cpu`` or ``cuda``; ``None``: a GPU if there is one. Experimental: not
-            tried on CUDA.
+            tested on CUDA.
         show_progress: whether to draw progress bars on stderr.
 
     Returns:

@@ -27,7 +27,7 @@ class ActivityFeatures(FeatureFamily):
         log_base: ratio of neighbouring edges of the log bins, > 1.
 
     Raises:
-        ValueError: naming the argument and what is valid.
+        ValueError: with the argument and its valid values.
     """
 
     name = "activity"

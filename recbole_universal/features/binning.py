@@ -151,7 +151,7 @@ class Binning:
         """Build one from user-given values.
 
         Raises:
-            ValueError: naming ``owner``, the argument and what is valid.
+            ValueError: with ``owner``, the argument and its valid values.
         """
         return cls(
             arguments.choice(owner, "binning", binning, BINNINGS),

@@ -36,7 +36,7 @@ def library_versions() -> dict[str, str]:
 
 
 class FeatureComputation:
-    """One call of a pipeline: computes or loads each family, and what the families share at its first use.
+    """One call of a pipeline: it computes or loads each family. What several families use is computed at first use.
 
     Args:
         pipeline: the pipeline.
@@ -167,7 +167,7 @@ def merge_twins(graph: InteractionGraph, embedding: NDArray[np.float32]) -> NDAr
 
     Args:
         graph: the graph.
-        embedding: one row a node, users first, float32 [n_nodes, embedding_dim].
+        embedding: one row per node, users first, float32 [n_nodes, embedding_dim].
 
     Returns:
         float32 [n_nodes, embedding_dim]; equal rows for equal neighbourhoods.

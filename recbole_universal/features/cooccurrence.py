@@ -33,7 +33,7 @@ class CooccurrenceFeatures(FeatureFamily):
             :func:`recbole_universal.graph.clusters.n_clusters_for`.
 
     Raises:
-        ValueError: naming the argument and what is valid.
+        ValueError: with the argument and its valid values.
     """
 
     name = "cooccurrence"

@@ -217,7 +217,7 @@ class FeatureFamily(ABC):
         if embedding is None or embedding.ndim != 2 or len(embedding) != graph.n_nodes:
             shape = None if embedding is None else embedding.shape
             raise ValueError(
-                f"{self.owner()}: embedding must have one row a node, [{graph.n_nodes}, embedding_dim], not {shape}"
+                f"{self.owner()}: embedding must have one row per node, [{graph.n_nodes}, embedding_dim], not {shape}"
             )
         return embedding
 

@@ -1,4 +1,4 @@
-"""Names of the universal columns in RecBole's data sets and batches."""
+"""Names of the universal columns in RecBole's datasets and batches."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ def column(side: str, family: str) -> str:
     return f"{side}_{family}"
 
 
-# Columns of a batch of candidate lists, beside the universal columns [n_users, n_candidates, dim].
+# Columns of a batch of candidate lists, in addition to the universal columns [n_users, n_candidates, dim].
 LIST_LABEL = "universal_list_label"
 LIST_MASK = "universal_list_mask"

@@ -1,4 +1,4 @@
-"""The interaction family: which kinds of interaction a user or an item has, and of which kind a new one would be."""
+"""The interaction family: clusters of interactions, and the cluster that any pair of user and item would join."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class EdgeClusterPairs(PairFeatures):
         return self._rows, self._cached_nearest_full(users.to(self.device)).long()
 
     def _cached_nearest_full(self, users: torch.Tensor) -> torch.Tensor:
-        """:meth:`nearest_full`, computed once per user if all indices fit in memory: validation asks each epoch."""
+        """:meth:`nearest_full`, computed once per user if all indices fit in memory, since each epoch validates."""
         if self.n_users * self.n_items > MEMO_BYTES or self.n_clusters > torch.iinfo(torch.uint8).max:
             return self.nearest_full(users)
         if self._memo is None:
@@ -188,7 +188,7 @@ class InteractionFeatures(FeatureFamily):
             :func:`recbole_universal.graph.clusters.n_clusters_for`, and at most :data:`MAX_CLUSTERS`.
 
     Raises:
-        ValueError: naming the argument and what is valid.
+        ValueError: with the argument and its valid values.
     """
 
     name = "interaction"

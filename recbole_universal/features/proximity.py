@@ -1,4 +1,4 @@
-"""The proximity family: how near an item is to a user, relative to everything else that user could be shown.
+"""The proximity family: how near an item is to a user, relative to the other candidates of the user.
 
 The family is not in the paper, whose features describe single users and items. Users in the same bins of those features
 get the same list. Here a pair of user and item is described by the scores of
@@ -44,7 +44,7 @@ class ProximityFeatures(FeatureFamily):
         check_share: share of the interactions of such a user that is held out, in (0, 1); at least one is.
 
     Raises:
-        ValueError: naming the argument and what is valid.
+        ValueError: with the argument and its valid values.
     """
 
     name = "proximity"

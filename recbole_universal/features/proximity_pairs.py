@@ -74,7 +74,7 @@ class ProximityPairs(PairFeatures):
     def item_order(self) -> torch.Tensor:
         """Popularity rank of each item id in [0, 1), 0 = most popular, equal for equals; float32 [n_items]."""
         degree = np.where(self.item_index >= 0, self.scorers.item_degree[self.item_index], -1.0)
-        with torch.inference_mode(False):  # calls outside of inference mode use the kept tensor
+        with torch.inference_mode(False):  # calls outside of inference mode use the cached tensor
             return torch.from_numpy(popularity_rank(degree)).to(self.scorers.device)
 
     @lazy_property
@@ -148,14 +148,14 @@ class ProximityPairs(PairFeatures):
         full.scatter_(1, index[..., None].expand(-1, -1, self.dim), lists.features)
         return full[:, : self.n_items]
 
-    def item_item(self, n_kept: int, show_progress: bool = False) -> sp.csr_matrix:
+    def item_item(self, n_relations: int, show_progress: bool = False) -> sp.csr_matrix:
         """The weighted linear scorers as one item-item matrix, see :meth:`GraphScorers.item_item`.
 
         Scorers differ in scale. So each is divided by its score of a user's best item, averaged over some users, and
         then weighted as in the columns.
 
         Args:
-            n_kept: number of relations of an item to keep.
+            n_relations: number of relations of an item to keep.
             show_progress: whether to draw a progress bar.
 
         Returns:
@@ -169,7 +169,7 @@ class ProximityPairs(PairFeatures):
                 best += top_values.clamp(min=0.0).sum(dim=(1, 2))
         weights = torch.where(best > 0, self._columns.averages[0] / best * len(drawn), 0.0).tolist()
         linear = {name: weight for name, weight in zip(SCORERS, weights, strict=True) if name in LINEAR}
-        relations = self.scorers.item_item(linear, n_kept, show_progress)
+        relations = self.scorers.item_item(linear, n_relations, show_progress)
         ids = np.flatnonzero(self.item_index >= 0)
         entries = (np.ones(len(ids), dtype=np.float32), (ids, self.item_index[ids]))
         by_id = sp.csr_matrix(entries, shape=(self.n_items, self.scorers.n_items))

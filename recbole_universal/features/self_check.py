@@ -101,10 +101,10 @@ def fallback_reason(check: SelfCheck | None, mostly_single: bool, name: str, res
         check: the self-check of the dataset; ``None`` if no interaction could be held out.
         mostly_single: whether most users have a single interaction.
         name: what the message calls the ranking.
-        result: the ranking's result in the self-check; not read if there is none.
+        result: the ranking's result in the self-check; not read without self-check.
     """
     if check is None or result is None:
-        return "no user has two interactions, so nothing tells what a user likes"
+        return "no user has two interactions, so no interaction can be held out"
     if not falls_back(result.z_score, mostly_single):
         return ""
     n_users = len(check.n_held_out)
@@ -227,6 +227,6 @@ def _joined(checks: list[SelfCheck]) -> SelfCheck:
     width = max(check.mask.shape[1] for check in checks)
     joined = {}
     for name in vars(checks[0]):
-        parts = [getattr(check, name) for check in checks]
-        joined[name] = torch.cat([padded(part, width, 0) if part.ndim > 1 else part for part in parts])
+        values = [getattr(check, name) for check in checks]
+        joined[name] = torch.cat([padded(value, width, 0) if value.ndim > 1 else value for value in values])
     return SelfCheck(**joined)

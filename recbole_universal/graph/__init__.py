@@ -1,4 +1,4 @@
-"""The user-item graph and what is computed on it. Nothing here imports RecBole."""
+"""The user-item graph and computations on it. Nothing here imports RecBole."""
 
 from recbole_universal.graph.centers import EdgeCenterSearch, nearest_center
 from recbole_universal.graph.clusters import (

@@ -45,9 +45,9 @@ def canonical_order(user_item: sp.csr_matrix, item_user: sp.csr_matrix) -> tuple
         tied = _tied_nodes(colour, active)
         if not tied.size:
             break
-        part = _parts(tied, neighbours, indptr)
-        colour[tied] = hashed(colour[tied] + hashed(_rank_among_equals(colour[tied], part)))
-        single = _one_tied_node_each(colour[tied], part)
+        component = _components(tied, neighbours, indptr)
+        colour[tied] = hashed(colour[tied] + hashed(_rank_among_equals(colour[tied], component)))
+        single = _one_tied_node_each(colour[tied], component)
         colour[tied[single]] = hashed(colour[tied[single]] + np.uint64(split))
         colour = _refine(colour, neighbours, weight_hash, indptr, active)
 
@@ -75,12 +75,12 @@ def _refine(
 
 
 def _tied_nodes(colour: np.ndarray, active: np.ndarray) -> np.ndarray:
-    """Nodes with edges that share their colour with another."""
+    """Nodes with edges whose colour another node has too."""
     _, inverse, counts = np.unique(colour, return_inverse=True, return_counts=True)
     return np.flatnonzero(active & (counts[inverse] > 1))
 
 
-def _parts(tied: np.ndarray, neighbours: np.ndarray, indptr: np.ndarray) -> np.ndarray:
+def _components(tied: np.ndarray, neighbours: np.ndarray, indptr: np.ndarray) -> np.ndarray:
     """Connected components of the graph that the tied nodes form, int ``[n_tied]``.
 
     The colours contain their edges to other nodes, so that components with equal colours are interchangeable.
@@ -92,30 +92,30 @@ def _parts(tied: np.ndarray, neighbours: np.ndarray, indptr: np.ndarray) -> np.n
     inside = is_tied[sources] & is_tied[neighbours]
     ones = np.ones(int(inside.sum()), dtype=np.int8)
     graph = sp.csr_matrix((ones, (sources[inside], neighbours[inside])), shape=(n_nodes, n_nodes))
-    _, component = connected_components(graph, directed=False)
-    return np.unique(component[tied], return_inverse=True)[1]
+    _, component_of_node = connected_components(graph, directed=False)
+    return np.unique(component_of_node[tied], return_inverse=True)[1]
 
 
-def _rank_among_equals(colour: np.ndarray, part: np.ndarray) -> np.ndarray:
-    """For each node the rank of its component among the components with the same colours, uint64 ``[n_tied]``."""
-    order = np.argsort(part, kind="stable")
-    starts = np.flatnonzero(np.diff(part[order], prepend=-1))
+def _rank_among_equals(colour: np.ndarray, component: np.ndarray) -> np.ndarray:
+    """Rank of each node's component among the components with the same colours, uint64 ``[n_tied]``."""
+    order = np.argsort(component, kind="stable")
+    starts = np.flatnonzero(np.diff(component[order], prepend=-1))
     sums = np.add.reduceat(hashed(colour)[order], starts)
     by_sum = np.argsort(sums, kind="stable")
     new = np.diff(sums[by_sum], prepend=~sums[by_sum[:1]]) != 0
     position = np.arange(len(sums))
     rank = np.empty(len(sums), dtype=np.uint64)
     rank[by_sum] = position - np.maximum.accumulate(np.where(new, position, 0))
-    return rank[part]
+    return rank[component]
 
 
-def _one_tied_node_each(colour: np.ndarray, part: np.ndarray) -> np.ndarray:
-    """In each component with nodes of one colour, the first node of the least such colour."""
-    order = np.lexsort((colour, part))
-    same = (np.diff(colour[order]) == 0) & (np.diff(part[order]) == 0)
+def _one_tied_node_each(colour: np.ndarray, component: np.ndarray) -> np.ndarray:
+    """The first node of the least shared colour, for each component in which nodes share a colour."""
+    order = np.lexsort((colour, component))
+    same = (np.diff(colour[order]) == 0) & (np.diff(component[order]) == 0)
     first = np.flatnonzero(same)
-    _, first_of_part = np.unique(part[order[first]], return_index=True)
-    return order[first[first_of_part]]
+    _, first_of_component = np.unique(component[order[first]], return_index=True)
+    return order[first[first_of_component]]
 
 
 def _sum_by_node(values: np.ndarray, indptr: np.ndarray, active: np.ndarray) -> np.ndarray:

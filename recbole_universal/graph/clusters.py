@@ -151,7 +151,7 @@ def _cluster(features: Any, n_clusters: int | None, seed: int, what: str) -> tup
         return np.zeros(n, dtype=np.int64), sample.mean(axis=0, keepdims=True)
     state = random_state(seed)
     k_means = MiniBatchKMeans(k, random_state=state, n_init=3, batch_size=max(1024, 4 * k), compute_labels=False)
-    # On several threads the order of a sum, and so its last bits, depends on their timing.
+    # On several threads the order of a sum, and with it the last bits of the result, depends on their timing.
     with one_thread():
         centers = k_means.fit(sample).cluster_centers_.astype(np.float32)
     return nearest_center(features, centers), centers

@@ -1,4 +1,4 @@
-"""Held-out interactions: a split that hides some of them, and which items of a list are among them."""
+"""The held-out split of interactions, and the held-out items in a list."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def support_query_split(
         generator: source of randomness.
 
     Returns:
-        The support part and the held-out query part, csr of the shape of ``matrix``. Their sum is ``matrix``.
+        The support set and the held-out query set, csr of the shape of ``matrix``. Their sum is ``matrix``.
     """
     degree = np.diff(matrix.indptr)
     eligible = np.flatnonzero(degree >= 2)

@@ -127,7 +127,7 @@ def binary_matrix(matrix: sp.spmatrix | sp.sparray) -> sp.csr_matrix:
 
 
 def _entries(matrix: sp.spmatrix | sp.sparray) -> sp.coo_matrix:
-    """The stored values of an interaction matrix, duplicates not summed, checked for real numbers and valid indices."""
+    """Stored values of an interaction matrix after a check of types and indices; duplicates are not summed."""
     if not sp.issparse(matrix):
         raise ValueError(f"matrix must be a SciPy sparse matrix [n_users, n_items], got {type(matrix).__name__}")
     if matrix.ndim != 2:

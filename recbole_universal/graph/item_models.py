@@ -1,4 +1,4 @@
-"""What relates items to items: neighbours, spectra and regressions, and lists from one item-item matrix."""
+"""Item similarities: nearest neighbours, spectra and regressions, and recommendations from one item-item matrix."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from sklearn.utils.extmath import randomized_svd
 from recbole_universal.graph.canonical_order import hashed
 from recbole_universal.graph.threads import in_threads
 
-# Counts of items' users in common that one thread holds at once, at most.
+# Largest number of co-occurrence counts that one thread holds at once.
 BLOCK_COUNTS = 2**22
-# A list of neighbours may be so many times as long as asked for.
+# With ties, an item has at most this many times `n_neighbors` neighbours.
 _MOST_TIED = 4
-# Below this size the whole spectrum is computed: exact, and as fast as a random projection.
+# Up to this size the whole spectrum is computed. It is exact, and as fast as a random projection.
 _EXACT_SPECTRUM = 1024
 
 
 def sampled_users(matrix: sp.csr_matrix, max_interactions: int, max_users: int) -> np.ndarray:
-    """Users drawn by a fixed seed until they have so many interactions or are so many; all where there are no more.
+    """A random sample of the users of a matrix that is too large, drawn with a fixed seed; otherwise all users.
 
     Args:
         matrix: csr [n_users, n_items].
-        max_interactions: interactions of the drawn users at most (of one user, if that one has more).
-        max_users: drawn users at most.
+        max_interactions: largest number of interactions of the sample, which has at least one user.
+        max_users: largest number of users.
 
     Returns:
-        User numbers, sorted, int64 [n].
+        User indices, sorted, int64 [n].
     """
     if matrix.nnz <= max_interactions and matrix.shape[0] <= max_users:
         return np.arange(matrix.shape[0])
@@ -38,40 +38,42 @@ def sampled_users(matrix: sp.csr_matrix, max_interactions: int, max_users: int) 
 
 
 def thinned(matrix: sp.csr_matrix, max_items: int) -> sp.csr_matrix:
-    """A matrix without some of the items of users with more than so many; unchanged where there is no such user.
+    """A matrix with fewer items of each user who has more than ``max_items``; the same matrix if no user has.
 
-    A user of n items relates n^2 pairs of items, and says less about each the more they are. Such a user keeps
-    ``max_items**2 // n`` items: the more items, the fewer pairs. The hash of an item's number decides whether it stays,
-    so that one more item changes two others at most.
+    A user with n items relates n^2 pairs of items, and each pair is weaker evidence the larger n is. Such a user keeps
+    ``max_items**2 // n`` items, so a user with more items relates fewer pairs. The hash of the item's index selects the
+    items, so one additional item changes the selection of at most two others.
 
     Args:
         matrix: csr [n_users, n_items].
-        max_items: items of a user that all stay.
+        max_items: number of items up to which a user keeps all.
     """
-    kept = np.ones(matrix.nnz, dtype=bool)
+    stays = np.ones(matrix.nnz, dtype=bool)
     degree = np.diff(matrix.indptr).astype(np.int64)
     for user in np.flatnonzero(degree > max_items):
         start, stop = matrix.indptr[user : user + 2]
-        n_kept = max(1, max_items**2 // degree[user])
-        order = np.argpartition(hashed(matrix.indices[start:stop].astype(np.uint64)), n_kept)
-        kept[start + order[n_kept:]] = False
-    if kept.all():
+        n_items = max(1, max_items**2 // degree[user])
+        order = np.argpartition(hashed(matrix.indices[start:stop].astype(np.uint64)), n_items)
+        stays[start + order[n_items:]] = False
+    if stays.all():
         return matrix
-    indptr = np.concatenate([[0], np.cumsum(kept)])[matrix.indptr]
-    return sp.csr_matrix((matrix.data[kept], matrix.indices[kept], indptr), shape=matrix.shape)
+    indptr = np.concatenate([[0], np.cumsum(stays)])[matrix.indptr]
+    return sp.csr_matrix((matrix.data[stays], matrix.indices[stays], indptr), shape=matrix.shape)
 
 
 def nearest_neighbors(matrix: sp.csr_matrix, n_neighbors: int, items: np.ndarray | None = None) -> sp.csr_matrix:
-    """Item-item cosines, each item keeping those to its nearest neighbours.
+    """Cosines of items and their nearest neighbours.
+
+    Items that tie with the last neighbour are neighbours too. If that makes more than ``4 * n_neighbors``, all tied
+    items are dropped: an item with a single user ties with all items of that user.
 
     Args:
         matrix: binary csr [n_users, n_items].
-        n_neighbors: neighbours kept; as many more as tie with the last, or none of these where they are too many (an
-            item of one user is equally near to all that user has).
-        items: the items to give neighbours to, int64 [n]; None: all.
+        n_neighbors: number of neighbours of each item.
+        items: items whose neighbours to find, int64 [n]; None: all.
 
     Returns:
-        csr [n, n_items], row = target item; not itself.
+        csr [n, n_items], row = target item; an item is no neighbour of itself.
     """
     n_items = matrix.shape[1]
     scale = inverse_power(np.bincount(matrix.indices, minlength=n_items).astype(np.float32), 0.5).numpy()
@@ -79,10 +81,10 @@ def nearest_neighbors(matrix: sp.csr_matrix, n_neighbors: int, items: np.ndarray
     targets = np.arange(n_items) if items is None else items
     # The whole co-occurrence matrix of a large catalogue does not fit into memory.
     blocks = row_blocks(paths_from_items(matrix)[targets], n_items)
-    parts = in_threads(
-        lambda part: _nearest(by_item[targets[part]] @ matrix, targets[part], scale, n_neighbors), blocks
+    results = in_threads(
+        lambda block: _nearest(by_item[targets[block]] @ matrix, targets[block], scale, n_neighbors), blocks
     )
-    data, indices, lengths = zip(*parts, strict=True)
+    data, indices, lengths = zip(*results, strict=True)
     lengths = np.concatenate(lengths)
     indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     data = np.concatenate(data) * np.repeat(scale[targets], lengths)
@@ -90,12 +92,14 @@ def nearest_neighbors(matrix: sp.csr_matrix, n_neighbors: int, items: np.ndarray
 
 
 def row_blocks(widths: np.ndarray, n_columns: int, n_arrays: int = 1) -> list[np.ndarray]:
-    """Row numbers in parts, at least one; the columns that a part touches, for each of its rows, fit a thread's memory.
+    """Consecutive row indices in blocks, at least one block.
+
+    A dense array of a block's rows and of the columns in which they have entries fits the memory of one thread.
 
     Args:
-        widths: entries of each row at most, [n_rows].
+        widths: upper bound on the number of entries of each row, [n_rows].
         n_columns: number of columns.
-        n_arrays: arrays of a part's size that are in memory at once.
+        n_arrays: number of arrays of a block's size that are in memory at once.
     """
     starts, touched, most = [0], 0, BLOCK_COUNTS // n_arrays
     for row, width in enumerate(widths.tolist()):
@@ -107,7 +111,7 @@ def row_blocks(widths: np.ndarray, n_columns: int, n_arrays: int = 1) -> list[np
 
 
 def paths_from_items(matrix: sp.csr_matrix) -> np.ndarray:
-    """Interactions of each item's users, [n_items]: with so many items it has a user in common at most."""
+    """Sum of the degrees of each item's users, [n_items]; the item shares a user with at most as many items."""
     return matrix.T @ np.diff(matrix.indptr).astype(np.int64)
 
 
@@ -117,20 +121,21 @@ def _nearest(
     """Nearest neighbours of some items, row after row.
 
     Args:
-        products: users in common of these items with all items, csr [n, n_items]; changed. Counts are exact in float32,
-            sums of scaled ones are not.
-        targets: the numbers of these items, [n].
-        scale: by item, inverse square root of the degree.
-        n_neighbors: as in :func:`nearest_neighbors`.
+        products: number of common users of these items and all items, csr [n, n_items]; changed in place. Counts are
+            exact in float32, unlike sums of scaled counts.
+        targets: indices of these items, [n].
+        scale: inverse square root of the degree of each item, [n_items].
+        n_neighbors: see :func:`nearest_neighbors`.
 
     Returns:
-        The neighbours' cosines times the root of the target's degree, their numbers, and how many each item has.
+        Cosines of the neighbours times the root of the target's degree, their indices, and the number of neighbours of
+        each item.
     """
     products.data *= scale[products.indices]
     by_row = []
     for start, stop in zip(products.indptr, products.indptr[1:], strict=False):
         values = products.data[start:stop]
-        # One more than asked for: an item is nearest to itself, and left out below.
+        # The item itself is the nearest; it is removed later.
         if len(values) > n_neighbors + 1:
             least = np.partition(values, -n_neighbors - 1)[-n_neighbors - 1]
             near = np.flatnonzero(values >= least)
@@ -140,10 +145,10 @@ def _nearest(
         else:
             by_row.append(np.arange(start, stop))
     rows = np.repeat(np.arange(len(by_row)), [len(row) for row in by_row])
-    places = np.concatenate([*by_row, np.zeros(0, dtype=np.int64)])
-    others = products.indices[places] != targets[rows]
-    places, rows = places[others], rows[others]
-    return products.data[places], products.indices[places], np.bincount(rows, minlength=products.shape[0])
+    entries = np.concatenate([*by_row, np.zeros(0, dtype=np.int64)])
+    others = products.indices[entries] != targets[rows]
+    entries, rows = entries[others], rows[others]
+    return products.data[entries], products.indices[entries], np.bincount(rows, minlength=products.shape[0])
 
 
 def singular_vectors(matrix: sp.csr_matrix, max_rank: int) -> np.ndarray:
@@ -151,7 +156,7 @@ def singular_vectors(matrix: sp.csr_matrix, max_rank: int) -> np.ndarray:
 
     Args:
         matrix: binary csr [n_users, n_items].
-        max_rank: most vectors; otherwise an eighth of the smaller side, at least 8 where there are as many.
+        max_rank: largest number of vectors. Otherwise it is an eighth of the smaller side, and at least 8 if possible.
 
     Returns:
         float32 [n_items, rank].
@@ -197,59 +202,59 @@ def ridge_weights(matrix: sp.csr_matrix, penalties: tuple[float, ...]) -> list[n
 
 
 def inverse_power(degree: np.ndarray, exponent: float) -> torch.Tensor:
-    """degree^-exponent, 0 where the degree is 0."""
+    """``degree ** -exponent``; 0 where the degree is 0."""
     powers = np.where(degree > 0, np.maximum(degree, 1.0) ** -exponent, 0.0)
     return torch.from_numpy(powers.astype(np.float32))
 
 
 def strongest(matrix: sp.csr_matrix, k: int) -> sp.csr_matrix:
-    """The k values of the greatest size in each row, of either sign; csr of the same shape."""
-    parts = []
+    """The k entries of largest absolute value in each row; csr of the same shape."""
+    by_row = []
     sizes = np.abs(matrix.data)
     for start, stop in zip(matrix.indptr, matrix.indptr[1:], strict=False):
-        kept = np.arange(start, stop)
-        parts.append(kept if stop - start <= k else start + np.argpartition(sizes[start:stop], -k)[-k:])
-    indptr = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(matrix.indptr.dtype)
-    places = np.concatenate([*parts, np.zeros(0, dtype=np.int64)])
-    return sp.csr_matrix((matrix.data[places], matrix.indices[places], indptr), shape=matrix.shape)
+        row = np.arange(start, stop)
+        by_row.append(row if stop - start <= k else start + np.argpartition(sizes[start:stop], -k)[-k:])
+    indptr = np.concatenate([[0], np.cumsum([len(row) for row in by_row])]).astype(matrix.indptr.dtype)
+    entries = np.concatenate([*by_row, np.zeros(0, dtype=np.int64)])
+    return sp.csr_matrix((matrix.data[entries], matrix.indices[entries], indptr), shape=matrix.shape)
 
 
 def best_of_sums(
-    own: sp.csr_matrix, relations: sp.csr_matrix, k: int, exclude_own: bool
+    user_items: sp.csr_matrix, relations: sp.csr_matrix, k: int, exclude_seen: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Best items of some users by the sum of their items' rows of an item-item matrix.
 
     Args:
-        own: the users' items, binary csr [n_users, n_items].
+        user_items: items of each user, binary csr [n_users, n_items].
         relations: csr [n_items, n_items], row = item of the user.
-        k: items of a list.
-        exclude_own: whether a user's own items are left out.
+        k: number of recommendations.
+        exclude_seen: whether to leave out the user's items.
 
     Returns:
-        Item numbers int64 [n_users, k], best first, and their sums float32 [n_users, k]; where fewer items have a sum
-        above 0, -1 and 0.
+        Item indices int64 [n_users, k], best first, and their sums float32 [n_users, k]. If fewer than k items have a
+        positive sum, the last entries are -1 and 0.
     """
-    n_users, n_items = own.shape
+    n_users, n_items = user_items.shape
     items = np.full((n_users, k), -1, dtype=np.int64)
     values = np.zeros((n_users, k), dtype=np.float32)
 
     def put(users: np.ndarray) -> None:
-        sums = own[users] @ relations
-        is_own = np.zeros(n_items, dtype=bool)
+        sums = user_items[users] @ relations
+        is_seen = np.zeros(n_items, dtype=bool)
         for row, user in enumerate(users):
-            place = slice(sums.indptr[row], sums.indptr[row + 1])
-            found, value = sums.indices[place], sums.data[place]
-            if exclude_own:
-                mine = own.indices[own.indptr[user] : own.indptr[user + 1]]
-                is_own[mine] = True
-                value[is_own[found]] = 0.0
-                is_own[mine] = False
-            # All that tie with the k-th, so that a longer list starts with the shorter one.
+            entries = slice(sums.indptr[row], sums.indptr[row + 1])
+            item, value = sums.indices[entries], sums.data[entries]
+            if exclude_seen:
+                seen = user_items.indices[user_items.indptr[user] : user_items.indptr[user + 1]]
+                is_seen[seen] = True
+                value[is_seen[item]] = 0.0
+                is_seen[seen] = False
+            # All items that tie with the k-th take part, so that a longer list starts with the shorter one.
             least = np.partition(value, -k)[-k] if len(value) > k else 0.0
             best = np.flatnonzero((value >= least) & (value > 0))
-            best = best[np.lexsort((found[best], -value[best]))][:k]
-            items[user, : len(best)], values[user, : len(best)] = found[best], value[best]
+            best = best[np.lexsort((item[best], -value[best]))][:k]
+            items[user, : len(best)], values[user, : len(best)] = item[best], value[best]
 
     longest = int(np.diff(relations.indptr).max(initial=0))
-    in_threads(put, row_blocks(np.diff(own.indptr) * longest, n_items))
+    in_threads(put, row_blocks(np.diff(user_items.indptr) * longest, n_items))
     return items, values

@@ -45,7 +45,7 @@ class RandomWalker:
         self.device = torch.device(device)
         indptr, indices = _numpy(indptr), _numpy(indices)
         reverse = _reverse_edges(indptr, indices)
-        # Half the width is half the traffic: the walks are bound by memory.
+        # Memory bandwidth limits the walks, so 32 bits are faster than 64.
         self._int = torch.int32 if len(indices) <= MAX_INT32 else torch.int64
         self.first = torch.as_tensor(indptr[:-1]).to(self.device, self._int)
         self.degree = torch.as_tensor(np.diff(indptr)).to(self.device, self._int)
@@ -83,23 +83,23 @@ class RandomWalker:
             raise ValueError(f"starts must be nodes 0..{len(self.degree) - 1}")
         starts = starts.to(self._int)
         on_cpu = self.device.type == "cpu"
-        parts = starts.split(CPU_BLOCK if on_cpu else GPU_BLOCK)
+        blocks = starts.split(CPU_BLOCK if on_cpu else GPU_BLOCK)
         walks = torch.empty(len(starts), walk_length, dtype=torch.int64, device=self.device)
         outputs = walks.split(CPU_BLOCK if on_cpu else GPU_BLOCK)
         # A generator for each block: the walks do not depend on which thread makes which block.
-        seeds = torch.randint(2**62, (len(parts),), generator=generator, device=self.device).tolist()
+        seeds = torch.randint(2**62, (len(blocks),), generator=generator, device=self.device).tolist()
 
-        def walk_part(output: torch.Tensor, part: torch.Tensor, seed: int) -> None:
+        def walk_block(output: torch.Tensor, block_starts: torch.Tensor, seed: int) -> None:
             block_generator = torch.Generator(self.device).manual_seed(seed)
-            output.copy_(self._walk_block(part, walk_length, p, q, block_generator).T)
+            output.copy_(self._walk_block(block_starts, walk_length, p, q, block_generator).T)
 
-        n_threads = min(len(parts), torch.get_num_threads()) if on_cpu else 1
+        n_threads = min(len(blocks), torch.get_num_threads()) if on_cpu else 1
         if n_threads == 1:
-            for block in zip(outputs, parts, seeds, strict=True):
-                walk_part(*block)
+            for block in zip(outputs, blocks, seeds, strict=True):
+                walk_block(*block)
         else:
             with ThreadPoolExecutor(n_threads) as threads:
-                list(threads.map(walk_part, outputs, parts, seeds))
+                list(threads.map(walk_block, outputs, blocks, seeds))
         return walks
 
     def _walk_block(

@@ -31,7 +31,7 @@ from recbole_universal.graph.item_models import (
 )
 from recbole_universal.graph.threads import in_torch_threads
 
-#: Scorers in the order of the first axis of :meth:`GraphScorers.scores`, and where each comes from.
+#: Scorers in the order of the first axis of :meth:`GraphScorers.scores`, with the method and source of each.
 SCORERS: dict[str, str] = {
     "cosine": "item-item cosine",
     "popular_cosine": "item-item similarity that favours popular targets (exponents .7/.3)",
@@ -39,7 +39,7 @@ SCORERS: dict[str, str] = {
     "rp3": "P3 re-weighted by the popularity of the target, RP3beta with beta .5 (Paudel et al., TiiS 2017)",
     "linear_filter": "linear low-pass filter of GF-CF (Shen et al., CIKM 2021)",
     "user_cosine": "user-user cosine",
-    "user_squared": "squared user-user similarity, which listens to the nearest users",
+    "user_squared": "squared user-user similarity, which favours the nearest users",
     "second_hop": "the linear filter applied twice",
     "neighbors": "item-item cosine among each item's nearest neighbours (ItemKNN)",
     "low_pass": "ideal low-pass filter, a quarter of the rank",
@@ -50,49 +50,49 @@ SCORERS: dict[str, str] = {
     "strong_regression": "EASE with ten times that penalty",
     "popularity": "number of interactions of the item (MostPop), for items within three steps of the user",
 }
-#: Scorers that are sums over a user's items of rows of an item-item matrix, with few entries that matter.
+#: Scorers that add up rows of an item-item matrix, one row for each of the user's items.
 LINEAR = tuple(name for name in SCORERS if name not in ("user_squared", "second_hop", "popularity"))
 _FILTERS = ("low_pass", "mid_pass", "full_pass")
 _REGRESSIONS = ("regression", "middle_regression", "strong_regression")
-_NUMBER = {name: number for number, name in enumerate(SCORERS)}
+_INDEX = {name: index for index, name in enumerate(SCORERS)}
 _PENALTIES = (1.0, 3.0, 10.0)
-# Neighbourhoods, filters and regressions of more interactions than these come from a sample of the users: what the
-# ranking of one user costs grows with them. So with more users than these, for the memory of filters and scores.
+# Larger matrices are sampled by user. The cost of ranking one user grows with the number of interactions, and the
+# memory of filters and scores grows with the number of users.
 _MOST_INTERACTIONS = 2**22
 _MOST_USERS = 2**19
-# Items of a user that relate items to items, in neighbours and in `item_item`, whose cost is the square of these. Of a
-# user with more, fewer do (see `thinned`).
+# A user with more items is thinned before items are related to items, since the cost is quadratic in the user's items
+# (see `thinned`).
 _MOST_ITEMS = 10_000
-# Floats of one block of scores, [n_scorers, n_users, n_items], by device: on a CPU small enough (32 MB a thread) that a
-# few users' columns stay in the processor's cache.
+# Floats of one block of scores, [n_scorers, n_users, n_items], by device. On a CPU a block has 32 MB per thread, so
+# that the columns of a few users stay in the processor's cache.
 _BLOCK_FLOATS = {"cpu": 2**23, "cuda": 2**27}
-# Matrices [n_sampled_users, n_users] that are in memory at once while scores are computed.
+# Number of matrices [n_sampled_users, n_users] that are in memory at once while scores are computed.
 _USER_MATRICES = 5
-# Arrays of one number a path (from a user by an item to a user) that are in memory at once, in floats.
+# Number of arrays with one value per path (from a user by an item to a user) that are in memory at once, in floats.
 _PATH_ARRAYS = 12
 
 
 class GraphScorers:
     """The scorers of one interaction matrix.
 
-    Beyond 2**22 (four million) interactions or 2**19 users they are those of a sample of the users, drawn by a fixed
-    seed; every user's own items, and the degrees, are those of the whole matrix. Of a user with n > 10,000 items,
-    10**8 // n relate items to items (nearest neighbours, and :meth:`item_item`).
+    A matrix of more than 2**22 (four million) interactions or 2**19 users is sampled: items and users are related
+    through a sample of the users, drawn with a fixed seed. Degrees and the items of each scored user come from the
+    whole matrix. Nearest neighbours and :meth:`item_item` use only 10**8 // n items of a user with n > 10,000 items.
 
     Args:
         matrix: interactions, sparse [n_users, n_items]; any value but 0 counts as one interaction.
-        n_neighbors: neighbours of an item in the nearest-neighbour graph.
-        max_rank: most singular vectors of the filters; the rank follows the data, an eighth of the smaller side.
-        max_regression_items: the regression is among that many most popular items, since its cost is cubic.
-        device: where the scores are computed. Experimental: not tried on CUDA.
+        n_neighbors: number of neighbours of an item in the nearest-neighbour graph.
+        max_rank: largest number of singular vectors of the filters. Otherwise it is an eighth of the smaller side.
+        max_regression_items: number of most popular items that the regressions relate; their cost is cubic in it.
+        device: device of the computation. Experimental: not tested on CUDA.
         show_progress: whether to draw progress bars.
 
     Attributes:
         n_users: number of users.
         n_items: number of items.
-        user_degree: float32 [n_users], interactions of each user.
-        item_degree: float32 [n_items], interactions of each item.
-        n_neighbors: as given.
+        user_degree: number of interactions of each user, float32 [n_users].
+        item_degree: number of interactions of each item, float32 [n_items].
+        n_neighbors: the argument.
     """
 
     def __init__(
@@ -112,9 +112,9 @@ class GraphScorers:
             ("max_regression_items", max_regression_items),
         ):
             arguments.integer("graph scorers", name, value, 1)
-        place = arguments.device(device)
+        target = arguments.device(device)
         steps = ("neighbors", "filters", "regression")
-        bar = tqdm(total=len(steps), desc="graph scorers", unit="part", disable=not show_progress)
+        bar = tqdm(total=len(steps), desc="graph scorers", unit="step", disable=not show_progress)
         sample = sampled_users(binary, _MOST_INTERACTIONS, _MOST_USERS)
         base = binary if len(sample) == binary.shape[0] else binary[sample]
         neighbors = nearest_neighbors(thinned(base, _MOST_ITEMS), n_neighbors)
@@ -123,7 +123,7 @@ class GraphScorers:
         bar.update()
         degree = np.bincount(binary.indices, minlength=binary.shape[1])
         popular = np.argsort(-degree, kind="stable")[:max_regression_items]
-        # Row = source item, as in the neighbours.
+        # Row = source item, as in the neighbour matrix.
         regressions = {
             f"regression.{k}": np.ascontiguousarray(weights.T)
             for k, weights in enumerate(ridge_weights(base[:, popular], _PENALTIES))
@@ -132,9 +132,9 @@ class GraphScorers:
         bar.close()
         arrays = {"sample": sample, "vectors": vectors, "popular": popular, **regressions}
         arrays["n_neighbors"] = np.array(n_neighbors)
-        self._take({**arrays, **_matrix_arrays(binary, neighbors)}, place)
+        self._load({**arrays, **_matrix_arrays(binary, neighbors)}, target)
 
-    def _take(self, arrays: Mapping[str, np.ndarray], device: torch.device) -> None:
+    def _load(self, arrays: Mapping[str, np.ndarray], device: torch.device) -> None:
         def tensor(name: str) -> torch.Tensor:
             return torch.from_numpy(arrays[name]).to(device)
 
@@ -146,7 +146,7 @@ class GraphScorers:
         self.matrix = sp.csr_matrix((ones, indices, indptr), shape=(self.n_users, self.n_items))
         self.user_degree = np.diff(indptr).astype(np.float32)
         self.item_degree = np.bincount(indices, minlength=self.n_items).astype(np.float32)
-        # What follows is about the sample: its users' numbers, degrees and items.
+        # All arrays from here on describe the sampled users.
         sample = arrays["sample"]
         base = self._sampled_matrix()
         degree = np.bincount(base.indices, minlength=self.n_items).astype(np.float32)
@@ -155,14 +155,14 @@ class GraphScorers:
         self._item_root = torch.where(half > 0, 1 / half, half)
         self._user_power = {p: inverse_power(self.user_degree[sample], p).to(device) for p in (0.5, 1.0)}
         self._mean_paths = float(self.item_degree @ degree) / max(1, self.n_users)
-        self._place = torch.full((self.n_users,), -1, device=device)
-        self._place[tensor("sample")] = torch.arange(len(sample), device=device)
+        self._sample_index = torch.full((self.n_users,), -1, device=device)
+        self._sample_index[tensor("sample")] = torch.arange(len(sample), device=device)
         self._user_item = _sparse_tensor(base, device)
         self._item_user = _sparse_tensor(base.T.tocsr(), device)
-        self._neighbors = tuple(tensor(f"neighbors.{part}") for part in ("indptr", "indices", "data"))
+        self._neighbors = tuple(tensor(f"neighbors.{array}") for array in ("indptr", "indices", "data"))
         self._vectors, self._popular = tensor("vectors"), tensor("popular")
-        self._popular_place = torch.full((self.n_items,), -1, device=device)
-        self._popular_place[self._popular] = torch.arange(len(self._popular), device=device)
+        self._popular_index = torch.full((self.n_items,), -1, device=device)
+        self._popular_index[self._popular] = torch.arange(len(self._popular), device=device)
         self._regressions = [tensor(f"regression.{k}") for k in range(len(_PENALTIES))]
         self._degree = torch.from_numpy(self.item_degree).to(device)
 
@@ -172,56 +172,56 @@ class GraphScorers:
 
     @property
     def block_users(self) -> int:
-        """Users to score at once, so that memory stays bounded whatever the numbers of users and items are."""
+        """Number of users to score at once, which bounds the memory for any number of users and items."""
         floats = _BLOCK_FLOATS.get(self.device.type, _BLOCK_FLOATS["cuda"])
         matrices = max(len(SCORERS) * self.n_items, _USER_MATRICES * self._user_item.shape[0])
         return max(1, int(floats // max(matrices, _PATH_ARRAYS * self._mean_paths)))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All that these scorers are made of, for :meth:`from_arrays`."""
+        """The state of the scorers, for :meth:`from_arrays`."""
         return self._arrays
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], device: str | torch.device = "cpu") -> GraphScorers:
-        """The scorers that :meth:`arrays` came from.
+        """Scorers with a state from :meth:`arrays`.
 
         Raises:
-            KeyError, ValueError: if the arrays are of another form.
+            KeyError, ValueError: if an array is missing or has another form.
         """
         scorers = cls.__new__(cls)
-        scorers._take(arrays, torch.device(device))
+        scorers._load(arrays, torch.device(device))
         return scorers
 
     def scores(self, users: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         """Scores of every item for some users.
 
         Args:
-            users: user numbers, int64 [n].
-            out: where to write them, float32 [n_scorers, n, n_items] on the scorers' device; None: new memory.
+            users: user indices, int64 [n].
+            out: array for the result, float32 [n_scorers, n, n_items] on the scorers' device; None: a new one.
 
         Returns:
             float32 [n_scorers, n, n_items] in the order of :data:`SCORERS`, on the scorers' device; higher is better,
-            0 for an item that no path joins to the user. A user's own items are scored too.
+            0 for an item that no path joins to the user. The items that the user has are scored too.
         """
         users = users.to(self.device)
         n = len(users)
-        own = self._own(users)
+        user_items = self._items_of(users)
         if out is None:
             out = torch.empty(len(SCORERS), n, self.n_items, device=self.device)
         item_half, item_rest = self._item_power[0.5][:, None], self._item_power[0.3][:, None]
         user_half, user_one = self._user_power[0.5][:, None], self._user_power[1.0][:, None]
 
         def put(name: str, score: torch.Tensor) -> None:
-            out[_NUMBER[name]].copy_(score.T)
+            out[_INDEX[name]].copy_(score.T)
 
-        # A user has few items: what starts from them is a sum of few of their entries, not a product of matrices.
-        index, source = own.entries(self._item_user.crow_indices())
-        place = self._item_user.col_indices()[index].long() * n + own.rows[source]
+        # A user has few items, so a sum over the entries of their rows is faster than a product of matrices.
+        entry, source = user_items.entries(self._item_user.crow_indices())
+        position = self._item_user.col_indices()[entry].long() * n + user_items.rows[source]
 
         def to_users(power: float | None) -> torch.Tensor:
             weights = torch.ones_like(self._degree) if power is None else self._item_power[power]
             flat = torch.zeros(self._user_item.shape[0] * n, device=self.device)
-            return flat.index_add_(0, place, weights[own.items][source]).view(-1, n)
+            return flat.index_add_(0, position, weights[user_items.items][source]).view(-1, n)
 
         by_half = to_users(0.5)
         put("cosine", (self._item_user @ by_half).mul_(item_half))
@@ -232,53 +232,54 @@ class GraphScorers:
         by_more = to_users(0.7)
         put("popular_cosine", (self._item_user @ by_more).mul_(item_rest))
         similar = by_more.mul_(user_half)
-        drawn = (self._place[users] >= 0).nonzero()[:, 0]
-        similar[self._place[users[drawn]], drawn] = 0.0  # with oneself
+        sampled = (self._sample_index[users] >= 0).nonzero()[:, 0]
+        similar[self._sample_index[users[sampled]], sampled] = 0.0  # a user's similarity to itself
         put("user_squared", self._item_user @ similar.square_())
         put("user_cosine", self._item_user @ to_users(None).mul_(user_half))
         walk = self._item_user @ to_users(1.0).mul_(user_one)
         put("p3", walk)
         put("rp3", walk * item_half)
         put("popularity", self._degree[:, None] * (walk > 0))
-        self._put_neighbors(out[_NUMBER["neighbors"]], own)
-        self._put_passes(out, own)
-        self._put_regressions(out, own)
+        self._put_neighbors(out[_INDEX["neighbors"]], user_items)
+        self._put_filters(out, user_items)
+        self._put_regressions(out, user_items)
         return out
 
-    def _own(self, users: torch.Tensor) -> _Own:
+    def _items_of(self, users: torch.Tensor) -> _UserItems:
         matrix = self.matrix[users.cpu().numpy()]
-        numbers = np.repeat(np.arange(len(users)), np.diff(matrix.indptr))
-        items, rows = (torch.from_numpy(part).long().to(self.device) for part in (matrix.indices, numbers))
-        return _Own(items, rows, len(users))
+        row_of_each = np.repeat(np.arange(len(users)), np.diff(matrix.indptr))
+        items, rows = (torch.from_numpy(array).long().to(self.device) for array in (matrix.indices, row_of_each))
+        return _UserItems(items, rows, len(users))
 
-    def _put_neighbors(self, out: torch.Tensor, own: _Own) -> None:
+    def _put_neighbors(self, out: torch.Tensor, user_items: _UserItems) -> None:
         indptr, targets, cosines = self._neighbors
-        index, source = own.entries(indptr)
-        out.zero_().view(-1).index_add_(0, own.rows[source] * self.n_items + targets[index], cosines[index])
+        entry, source = user_items.entries(indptr)
+        out.zero_().view(-1).index_add_(0, user_items.rows[source] * self.n_items + targets[entry], cosines[entry])
 
-    def _put_passes(self, out: torch.Tensor, own: _Own) -> None:
-        spectrum = own.sums(self._vectors, self._item_power[0.5])
+    def _put_filters(self, out: torch.Tensor, user_items: _UserItems) -> None:
+        spectrum = user_items.sums(self._vectors, self._item_power[0.5])
         cuts = _cuts(spectrum.shape[1])
         total = None
         for name, start, stop in zip(_FILTERS, [0, *cuts], cuts, strict=False):
-            part = spectrum[:, start:stop] @ self._vectors[:, start:stop].T
-            total = part if total is None else total.add_(part)
-            torch.mul(total, self._item_root, out=out[_NUMBER[name]])
+            band = spectrum[:, start:stop] @ self._vectors[:, start:stop].T
+            total = band if total is None else total.add_(band)
+            torch.mul(total, self._item_root, out=out[_INDEX[name]])
 
-    def _put_regressions(self, out: torch.Tensor, own: _Own) -> None:
-        popular = own.among(self._popular_place)
+    def _put_regressions(self, out: torch.Tensor, user_items: _UserItems) -> None:
+        popular = user_items.among(self._popular_index)
         for name, weights in zip(_REGRESSIONS, self._regressions, strict=True):
-            related = out[_NUMBER[name]].zero_()
+            related = out[_INDEX[name]].zero_()
             related[:, self._popular] = popular.sums(weights)
 
-    def item_item(self, weights: Mapping[str, float], n_kept: int, show_progress: bool = False) -> sp.csr_matrix:
-        """One item-item matrix for a weighted sum of linear scorers: a user's scores are the sum of the items' rows.
+    def item_item(self, weights: Mapping[str, float], n_relations: int, show_progress: bool = False) -> sp.csr_matrix:
+        """The weighted sum of the linear scorers as one item-item matrix.
 
-        Exact, but for what is left out: items without a user in common, and all but an item's strongest relations.
+        The sum of the rows of a user's items approximates the user's scores. The matrix omits relations of items
+        without a common user, and keeps only the strongest relations of each item.
 
         Args:
-            weights: by scorer of :data:`LINEAR`; one that is missing counts nothing.
-            n_kept: relations of an item that are kept, those of the greatest size.
+            weights: weight of each scorer of :data:`LINEAR`; 0 for a missing one.
+            n_relations: number of relations to keep for each item, those of the largest absolute value.
             show_progress: whether to draw a progress bar.
 
         Returns:
@@ -287,10 +288,10 @@ class GraphScorers:
         weight = {name: float(weights.get(name, 0.0)) for name in LINEAR}
         base = thinned(self._sampled_matrix(), _MOST_ITEMS)
         by_item = base.T.tocsr()
-        item = {power: part.cpu().numpy() for power, part in self._item_power.items()}
+        item = {power: values.cpu().numpy() for power, values in self._item_power.items()}
 
         def counting(power: float) -> sp.csr_matrix:
-            """The sample's interactions, each counted as that power of its user's degree."""
+            """The sampled interactions, weighted by that power of the user's degree."""
             data = np.repeat(self._user_power[power].cpu().numpy(), np.diff(base.indptr))
             return sp.csr_matrix((data, base.indices, base.indptr), shape=base.shape)
 
@@ -301,18 +302,18 @@ class GraphScorers:
             shares[:cut] += weight[name]
         sources = vectors * torch.from_numpy(item[0.5])[:, None] * shares
         targets = vectors * self._item_root.cpu()[:, None]
-        popular_place = self._popular_place.cpu().numpy()
+        popular_index = self._popular_index.cpu().numpy()
         regression = np.zeros_like(self._arrays["regression.0"])
         for k, name in enumerate(_REGRESSIONS):
             regression += weight[name] * self._arrays[f"regression.{k}"]
-        indptr, indices, data = (self._arrays[f"neighbors.{part}"] for part in ("indptr", "indices", "data"))
+        indptr, indices, data = (self._arrays[f"neighbors.{array}"] for array in ("indptr", "indices", "data"))
         neighbors = sp.csr_matrix((data * weight["neighbors"], indices, indptr), shape=(self.n_items, self.n_items))
 
-        def related(part: np.ndarray) -> sp.csr_matrix:
-            # Three sums over the same paths, so with their entries in the same order.
-            counts, halves, ones = (by_item[part] @ counted for counted in (base, by_half, by_one))
-            row = np.repeat(np.arange(len(part)), np.diff(counts.indptr))
-            source, target = part[row], counts.indices
+        def relations(block: np.ndarray) -> sp.csr_matrix:
+            # The three products sum over the same paths, so their entries are in the same order.
+            counts, halves, ones = (by_item[block] @ weighted for weighted in (base, by_half, by_one))
+            row = np.repeat(np.arange(len(block)), np.diff(counts.indptr))
+            source, target = block[row], counts.indices
             symmetric = item[0.5][source] * item[0.5][target]
             values = counts.data * (
                 weight["cosine"] * symmetric + weight["popular_cosine"] * item[0.7][source] * item[0.3][target]
@@ -322,67 +323,68 @@ class GraphScorers:
                 weight["linear_filter"] * symmetric
                 + item[1.0][source] * (weight["p3"] + weight["rp3"] * item[0.5][target])
             )
-            # Dense among the items that share a user with one of these.
-            place = np.zeros(self.n_items, dtype=np.int64)
-            place[target] = 1
-            others = np.flatnonzero(place)
-            place[others] = np.arange(len(others))
-            dense = (sources[part] @ targets[others].T).numpy()
-            from_place, to_place = popular_place[part], popular_place[others]
-            known, others_known = np.flatnonzero(from_place >= 0), np.flatnonzero(to_place >= 0)
-            dense[np.ix_(known, others_known)] += regression[np.ix_(from_place[known], to_place[others_known])]
-            near = neighbors[part].tocoo()
-            dense[near.row, place[near.col]] += near.data
-            values += dense[row, place[target]]
+            # A dense matrix of the block's items and all items that share a user with one of them.
+            column = np.zeros(self.n_items, dtype=np.int64)
+            column[target] = 1
+            others = np.flatnonzero(column)
+            column[others] = np.arange(len(others))
+            dense = (sources[block] @ targets[others].T).numpy()
+            source_index, target_index = popular_index[block], popular_index[others]
+            popular_rows, popular_columns = np.flatnonzero(source_index >= 0), np.flatnonzero(target_index >= 0)
+            dense[np.ix_(popular_rows, popular_columns)] += regression[
+                np.ix_(source_index[popular_rows], target_index[popular_columns])
+            ]
+            near = neighbors[block].tocoo()
+            dense[near.row, column[near.col]] += near.data
+            values += dense[row, column[target]]
             values[source == target] = 0.0
-            bar.update(len(part))
-            return strongest(sp.csr_matrix((values, target, counts.indptr), shape=counts.shape), n_kept)
+            bar.update(len(block))
+            return strongest(sp.csr_matrix((values, target, counts.indptr), shape=counts.shape), n_relations)
 
         with tqdm(total=self.n_items, desc="item-item", unit="item", disable=not show_progress) as bar:
             blocks = row_blocks(paths_from_items(base), self.n_items, n_arrays=4)
-            kept = sp.vstack(in_torch_threads(related, blocks), format="csr")
-        kept.eliminate_zeros()
-        return kept
+            matrix = sp.vstack(in_torch_threads(relations, blocks), format="csr")
+        matrix.eliminate_zeros()
+        return matrix
 
     def with_interactions(self, matrix: sp.spmatrix | sp.sparray) -> GraphScorers:
-        """Scorers of the interactions that there are by now, without what a rebuild would take longest for.
+        """Scorers of a matrix with further interactions, without the slow steps of a rebuild.
 
-        The scorers of degrees and of paths, and the nearest neighbours, are those that a rebuild with the same sample
-        gives; users who came since are part of a sample. Neighbours are computed again for the items alone whose
-        neighbours may have changed. The filters and regressions stay those of the last build: an item that came since
-        has none.
+        The path-based scorers, popularity and the nearest neighbours equal those of a rebuild with the same sample.
+        New users join the sample. Only items whose neighbours may have changed get new neighbours. Filters and
+        regressions stay those of the last build, where a new item scores 0.
 
         Args:
-            matrix: all interactions, [n_users, n_items]; users and items that came since are further rows and columns.
+            matrix: all interactions, [n_users, n_items]; new users and items are additional rows and columns.
 
         Raises:
-            ValueError: if there are fewer users or items than before.
+            ValueError: if the matrix has fewer users or items than before.
         """
         binary = binary_matrix(matrix)
         grown = binary.shape[0] - self.n_users, binary.shape[1] - self.n_items
         if min(grown) < 0:
             raise ValueError(
-                f"matrix: must have the users and items there were, at least [{self.n_users}, {self.n_items}], "
+                f"matrix: must have the previous users and items, at least [{self.n_users}, {self.n_items}], "
                 f"got [{binary.shape[0]}, {binary.shape[1]}]"
             )
         before = self.matrix.copy()
         before.resize(binary.shape)
         sample = np.concatenate([self._arrays["sample"], np.arange(self.n_users, binary.shape[0])])
-        before, base = (thinned(part[sample], _MOST_ITEMS) for part in (before, binary))
-        # Cosines to an item that gained or lost a user change; so may the lists of all items that share a user with it.
+        before, base = (thinned(interactions[sample], _MOST_ITEMS) for interactions in (before, binary))
+        # If an item gains or loses a user, its cosines change, and with them the neighbours of items that share a user.
         changed = np.zeros(binary.shape[1], dtype=np.float32)
         changed[(before != base).indices] = 1.0
         touched = changed > 0
-        for part in (before, base):
-            touched |= part.T @ (part @ changed) > 0
+        for interactions in (before, base):
+            touched |= interactions.T @ (interactions @ changed) > 0
         items = np.flatnonzero(touched)
-        indptr, indices, data = (self._arrays[f"neighbors.{part}"] for part in ("indptr", "indices", "data"))
+        indptr, indices, data = (self._arrays[f"neighbors.{array}"] for array in ("indptr", "indices", "data"))
         neighbors = sp.csr_matrix((data, indices, indptr), shape=(self.n_items, self.n_items)).T.tocsr()
         neighbors.resize(binary.shape[1], binary.shape[1])
-        place = sp.csr_matrix(
+        selection = sp.csr_matrix(
             (np.ones(len(items), dtype=np.float32), (items, np.arange(len(items)))), shape=(binary.shape[1], len(items))
         )
-        neighbors = sp.diags((~touched).astype(np.float32)) @ neighbors + place @ nearest_neighbors(
+        neighbors = sp.diags((~touched).astype(np.float32)) @ neighbors + selection @ nearest_neighbors(
             base, self.n_neighbors, items
         )
         neighbors.eliminate_zeros()
@@ -395,20 +397,20 @@ class GraphScorers:
         return self.from_arrays(self._arrays, device)
 
 
-class _Own:
+class _UserItems:
     """The items of some users: user ``rows[k]`` of ``n_users`` has ``items[k]``, both int64, sorted by user."""
 
     def __init__(self, items: torch.Tensor, rows: torch.Tensor, n_users: int) -> None:
         self.items, self.rows, self.n_users = items, rows, n_users
 
-    def among(self, places: torch.Tensor) -> _Own:
-        """These items under other numbers, int64 [n_items]; those of number -1 are left out."""
-        items = places[self.items]
-        kept = items >= 0
-        return _Own(items[kept], self.rows[kept], self.n_users)
+    def among(self, index: torch.Tensor) -> _UserItems:
+        """The same items with other indices, ``index`` int64 [n_items]; items with index -1 are left out."""
+        items = index[self.items]
+        present = items >= 0
+        return _UserItems(items[present], self.rows[present], self.n_users)
 
     def entries(self, indptr: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Entries of the items' rows of a csr matrix: their places in it, and the k that each is of."""
+        """Positions of the entries in the items' rows of a csr matrix, and for each the k of its item."""
         first = indptr[self.items].long()
         length = indptr[self.items + 1].long() - first
         source = torch.repeat_interleave(length)
@@ -429,26 +431,27 @@ def _cuts(rank: int) -> list[int]:
 
 
 def _matrix_arrays(matrix: sp.csr_matrix, neighbors: sp.csr_matrix) -> dict[str, np.ndarray]:
-    """What is kept of the interactions and of the neighbours, whose rows are target items."""
-    # Row = source item: a user's scores are the sum of few rows.
+    """The arrays of the interactions and of the neighbours, whose rows are target items."""
+    # With rows of source items, a user's scores are the sum of few rows.
     by_source = neighbors.T.tocsr()
     arrays = {"n_items": np.array(matrix.shape[1]), "neighbors.data": by_source.data}
-    for name, part in (("matrix", matrix), ("neighbors", by_source)):
-        arrays |= {f"{name}.indptr": part.indptr, f"{name}.indices": part.indices}
+    for name, csr in (("matrix", matrix), ("neighbors", by_source)):
+        arrays |= {f"{name}.indptr": csr.indptr, f"{name}.indices": csr.indices}
     return arrays
 
 
 def _sparse_tensor(matrix: sp.csr_matrix, device: torch.device) -> torch.Tensor:
     matrix = sp.csr_matrix(matrix, dtype=np.float32)
     matrix.sort_indices()
-    # Where they suffice, 32 bits: half the memory, and what MKL computes with.
+    # Indices of 32 bits take half the memory, and MKL computes with them.
     index = np.int32 if matrix.nnz < 2**31 else np.int64
-    parts = (matrix.indptr.astype(index), matrix.indices.astype(index), matrix.data)
-    indptr, indices, data = (torch.from_numpy(part) for part in parts)
+    arrays = (matrix.indptr.astype(index), matrix.indices.astype(index), matrix.data)
+    indptr, indices, data = (torch.from_numpy(array) for array in arrays)
     return torch.sparse_csr_tensor(indptr, indices, data, size=matrix.shape, device=device, check_invariants=False)
 
 
-# PyTorch says once that sparse tensors are in beta state. Here, since filters of warnings are those of all threads.
+# PyTorch warns once that sparse tensors are in beta state. A warning filter applies to all threads, so it is set here,
+# at import.
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
     _sparse_tensor(sp.csr_matrix((1, 1)), torch.device("cpu"))

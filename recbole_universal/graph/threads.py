@@ -18,7 +18,7 @@ from typing import TypeVar
 import torch
 from threadpoolctl import ThreadpoolController
 
-_Part = TypeVar("_Part")
+_Argument = TypeVar("_Argument")
 _Result = TypeVar("_Result")
 
 
@@ -74,29 +74,29 @@ def stay_on_one_thread() -> None:
 
 
 def in_threads(
-    function: Callable[[_Part], _Result],
-    parts: Iterable[_Part],
+    function: Callable[[_Argument], _Result],
+    arguments: Iterable[_Argument],
     initializer: Callable[[], None] | None = None,
 ) -> list[_Result]:
-    """Results of a function for each part, one thread per part; a single part runs in the calling thread.
+    """Results of a function for each argument, computed in threads; a single argument runs in the calling thread.
 
     A product of sparse SciPy matrices uses one core and releases the interpreter lock.
     """
-    parts = list(parts)
-    n_threads = min(len(parts), torch.get_num_threads())
+    arguments = list(arguments)
+    n_threads = min(len(arguments), torch.get_num_threads())
     if n_threads <= 1:
-        return [function(part) for part in parts]
+        return [function(argument) for argument in arguments]
     with ThreadPoolExecutor(n_threads, initializer=initializer) as executor:
-        return list(executor.map(function, parts))
+        return list(executor.map(function, arguments))
 
 
-def in_torch_threads(function: Callable[[_Part], _Result], parts: Iterable[_Part]) -> list[_Result]:
+def in_torch_threads(function: Callable[[_Argument], _Result], arguments: Iterable[_Argument]) -> list[_Result]:
     """As :func:`in_threads`, with PyTorch on one core in each thread: small sums use no more."""
-    parts = list(parts)
-    if len(parts) > 1:
-        return in_threads(function, parts, stay_on_one_thread)
+    arguments = list(arguments)
+    if len(arguments) > 1:
+        return in_threads(function, arguments, stay_on_one_thread)
     with one_thread():
-        return [function(part) for part in parts]
+        return [function(argument) for argument in arguments]
 
 
 @functools.cache

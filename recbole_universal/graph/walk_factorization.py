@@ -25,11 +25,11 @@ def factorize_walks(
     """Embed the nodes of walks so that the dot product of a user and an item reflects how often they co-occur.
 
     With uniform negatives, the skip-gram objective of ``torch_geometric.nn.Node2Vec`` is at its optimum where
-    ``z_u . z_i = log(r_ui)``, r_ui being how much more often u and i share a window than under pure chance (Levy and
+    ``z_u . z_i = log(r_ui)``, where r_ui is how much more often u and i share a window than by chance (Levy and
     Goldberg, NeurIPS 2014; for walks Qiu et al., NetMF, WSDM 2018). Here it is ``log(1 + r_ui)``, which is 0 for a
     pair that never co-occurs, so that the matrix is sparse. A randomised singular value decomposition (scikit-learn)
     gives its best approximation of rank ``embedding_dim``; each side gets the root of each singular value. Walks of a
-    bipartite graph change sides with each step: pairs are those at odd distances below ``context_size``.
+    bipartite graph change sides with each step, so only pairs at odd distances below ``context_size`` are counted.
 
     Args:
         walks: int64 ``[n_walks, walk_length]`` of nodes, users before items.

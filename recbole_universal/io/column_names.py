@@ -32,7 +32,7 @@ _STEMS: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 # "movieId" is preferred to "movie", which may be its title.
 _ENDINGS = (("id",), ("uuid", "code", "key", "no", "nr", "number", "num", "idx", "index"), ("",))
-# Names of one letter count with an ending (uid), and alone where users and items both have such a name. By tier.
+# Names of one letter count with an ending (uid), or alone if users and items both have such a name. By tier.
 _LETTERS: dict[str, tuple[str, ...]] = {"user": ("u",), "item": ("i", "p")}
 # Names that often mean something else. They are used if nothing else fits, and reported.
 _WEAK_STEMS = {"show", "post", "page", "content", "ad", "place", "location", "news", "app", "game", "job", "offer"}

@@ -1,4 +1,4 @@
-"""DuckDB as this package uses it: in memory, a connection a call, no network, no extensions, only the given files."""
+"""DuckDB connections: in memory, one per call, without network and extensions, limited to the given files."""
 
 from __future__ import annotations
 

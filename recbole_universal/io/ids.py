@@ -27,7 +27,7 @@ class Ids:
         self._known: dict[Any, int] = {} if strip else self._codes  # of values as stored in the table
 
     def codes(self, values: Any) -> np.ndarray:
-        """Codes of rows, int32; a new id gets the next one. Below 0: ``MISSING``, ``NOT_TEXT``.
+        """Codes of rows, int32; a new id gets the next code. Negative codes are ``MISSING`` and ``NOT_TEXT``.
 
         Raises:
             TypeError: if the values are no ids.

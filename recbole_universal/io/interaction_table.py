@@ -154,7 +154,7 @@ class Rows:
 def _check_distinct(
     where: str, source: Source, n_pairs: int, counts: dict[str, int], shown: str, report: Report
 ) -> None:
-    """Checks for a column with a distinct value in nearly every row: it holds times or row numbers, not ids."""
+    """Checks for a column with a distinct value in nearly every row, which holds times or row numbers, not ids."""
     for kind, column in zip(("user", "item"), source.columns, strict=True):
         if n_pairs < _ENOUGH_ROWS or counts[kind] <= _NEARLY_ALL * n_pairs:
             continue

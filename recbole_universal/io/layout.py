@@ -55,7 +55,7 @@ def find_layout(text: str, named: Named, where: str) -> Layout:
         ValueError: if it is no table or the columns are ambiguous.
     """
     if text.find("\n", 0, LONGEST_LINE) < 0 and len(text) > LONGEST_LINE:
-        raise ValueError(f"{where} is no text file with one row a line: its first line has more than 1 MiB.")
+        raise ValueError(f"{where} is no text file with one row per line: its first line has more than 1 MiB.")
     lines = text.split("\n", _SAMPLE_LINES)[:_SAMPLE_LINES]
     n_comments, note = _comments(lines, where)
     body = lines[n_comments:]
@@ -74,7 +74,7 @@ def position_example(width: int) -> str:
 
 
 def _is_header(line: str, row: str) -> bool:
-    """Whether a line names a user and an item column, and as many columns as a row has."""
+    """Whether a line has names of a user and an item column, and has as many columns as a row."""
     for separator in SEPARATORS:
         header = header_names([line], separator)
         try:
@@ -86,7 +86,7 @@ def _is_header(line: str, row: str) -> bool:
 
 
 def _comments(lines: list[str], where: str) -> tuple[int, list[str]]:
-    """Number of comment lines at the start, and notes. Comments begin with % or #, and the first row with neither."""
+    """Number of comment lines at the start, and notes. Comments begin with % or #; the first row does not."""
     for mark in "%#":
         count = 0
         while count < len(lines) and (lines[count].startswith(mark) or not lines[count].strip()):
@@ -112,7 +112,7 @@ def _comments(lines: list[str], where: str) -> tuple[int, list[str]]:
 
 
 def _unlike(line: str, rows: list[str]) -> bool:
-    """Whether no separator gives a line as many columns as it gives one of the rows."""
+    """Whether a line has another number of columns than all rows, with every separator."""
     return bool(rows) and not any(
         1 < len(header_names([line], separator)) == len(header_names([row], separator))
         for separator in SEPARATORS
@@ -208,7 +208,7 @@ def table_layout(
 
 
 def _adjacency(lines: list[str], where: str) -> Layout | None:
-    """LightGCN's format: whole numbers separated by blanks, a user and all items of that user in a line."""
+    """LightGCN's format: each line has a user and all items of that user, as integers separated by blanks."""
     rows = [line.split() for line in lines]
     if not all(re.fullmatch("[0-9]{1,18}", word) for row in rows for word in row) or any(
         "\t" in line for line in lines
@@ -230,7 +230,7 @@ def _adjacency(lines: list[str], where: str) -> Layout | None:
 
 
 def _position(column: Hashable | None) -> int | None:
-    """A number is a position: names of columns that are numbers are rarer than files without header."""
+    """Read a number as a position, since columns with a numeric name are rarer than files without header."""
     return int(str(column)) if column is not None and re.fullmatch(r"[0-9]{1,9}", str(column)) else None
 
 
@@ -247,7 +247,7 @@ def _checked(positions: list[int | None], width: int, where: str) -> tuple[int, 
 
 
 def _separator(parsed: dict[str, list[list[str]]]) -> str:
-    """The separator that gives most lines one number of columns; blanks stand in texts, so they come last."""
+    """The separator that divides most lines into equally many columns; blanks occur in texts, so they come last."""
     best: tuple[float, int] = (0.0, 0)
     chosen = ""
     for separator, rows in parsed.items():
@@ -263,7 +263,7 @@ def _separator(parsed: dict[str, list[list[str]]]) -> str:
 
 
 def _looks_like_data(rows: list[list[str]]) -> bool:
-    """Whether the first row is no header: numbers, or a value that comes again, digits aside, as u12 for u7."""
+    """Whether the first row is data: it holds only numbers, or a value that recurs with other digits (u12, u7)."""
     first = [value.strip() for value in rows[0][:2]]
     if all(_NUMBER.fullmatch(value) for value in first):
         return True

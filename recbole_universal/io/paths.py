@@ -14,11 +14,11 @@ def existing_path(given: str | os.PathLike[str], argument: str) -> Path:
 
     Args:
         given: the path; ``~`` is expanded.
-        argument: what it is given as, for messages.
+        argument: name of the argument, for messages.
 
     Raises:
         ValueError: if the path is empty, a URL, a pipe or a device.
-        FileNotFoundError: if there is none.
+        FileNotFoundError: if the path does not exist.
     """
     text = os.fsdecode(given)
     if not text:

@@ -60,19 +60,19 @@ def read_record(text: str, start: int, dialect: Dialect, last: bool) -> tuple[li
             record = _quoted_record(text, start, dialect, backslash, last)
             if record is not None:
                 first = first or record
-                if not _wrong_number(record[0], dialect):
+                if not _width_problem(record[0], dialect):
                     return record[0], "", record[1]
         if first is not None:
-            return first[0], _wrong_number(first[0], dialect), first[1]
+            return first[0], _width_problem(first[0], dialect), first[1]
     fields = split_line(text[start:end], dialect.separator)
     if has_quotes and any('"' in field for field in [fields[n] for n in dialect.unquoted if n < len(fields)]):
         return fields, BAD_QUOTES, end
-    problem = _wrong_number(fields, dialect)
+    problem = _width_problem(fields, dialect)
     return fields, BAD_QUOTES if problem and has_quotes else problem, end
 
 
-def _wrong_number(fields: list[str], dialect: Dialect) -> str:
-    """Why a record has too few or too many fields; "" if their number is right."""
+def _width_problem(fields: list[str], dialect: Dialect) -> str:
+    """Why a record has too few or too many fields; "" if it has neither."""
     if len(fields) < dialect.needed or any(field.strip() for field in fields[dialect.width :]):
         return f"{len(fields)} column{'s' * (len(fields) != 1)} instead of {dialect.width}"
     return ""
@@ -116,7 +116,7 @@ def _quoted_record(
             value = re.sub(pattern, lambda match: match[1] or '"', value)
             position = quote + 1
             if position > line_end:
-                if len(fields) >= width:  # else stray quotes would make it read on and on
+                if len(fields) >= width:  # otherwise stray quotes would extend the search over the whole text
                     return None
                 line_end = _line_end(text, position)
             while text[position : position + 1] == " ":

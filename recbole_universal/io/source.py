@@ -20,7 +20,7 @@ class Chunk:
         items: as ``users``.
         numbers: number of each row's line, row or record, for messages.
         problems: for an unusable row, by its index in the chunk, the reason.
-        n_rows: rows of the file that these are, where one row has several items; negative: as many as ``users``.
+        n_rows: number of rows of the file, if a row may hold several items; negative: the length of ``users``.
     """
 
     users: np.ndarray | pd.Series

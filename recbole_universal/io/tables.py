@@ -67,8 +67,8 @@ def _pattern(name: str) -> str:
 
 def _partitions(paths: Sequence[Path], folder: Path | None) -> list[str]:
     """Names of the columns that folders make, such as ``day`` of ``day=1``."""
-    folders = [part for path in paths for part in (path.relative_to(folder).parts[:-1] if folder else ())]
-    return list(dict.fromkeys(part.partition("=")[0] for part in folders if part.find("=") > 0))
+    folders = [name for path in paths for name in (path.relative_to(folder).parts[:-1] if folder else ())]
+    return list(dict.fromkeys(name.partition("=")[0] for name in folders if name.find("=") > 0))
 
 
 @contextmanager
@@ -112,7 +112,7 @@ def parquet_sources(
             columns[schema] = _described(duck, table, [[literal_path(path)]])
     stored = {name.lower() for each in columns.values() for name, _ in each}
     made = [(name, "VARCHAR") for name in _partitions(paths, folder) if name.lower() not in stored]
-    # Folders part a table by design. Their columns hold users or items only if the caller says so.
+    # Partition folders divide a table by design. Their columns hold users or items only if the caller says so.
     used_folders = [(name, kind) for name, kind in made if name in map(str, named)]
     chosen: dict[str, Columns] = {}
     for schema in dict.fromkeys(schemas[str(path)] for path in paths):
@@ -170,7 +170,7 @@ def column_values(source: Any, where: str, column_of: Callable[[list[str]], int]
 
 
 def _no_arrow(table: Any) -> Columns:
-    """Columns of a frame of polars that no Arrow type stands for."""
+    """Columns of a polars frame whose type Arrow lacks."""
     schema: Any = getattr(table, "schema", None)
     kinds = schema.items() if hasattr(schema, "items") else ()
     return [(name, str(kind)) for name, kind in kinds if str(kind) in _NO_ARROW]

@@ -82,7 +82,7 @@ def read_rows(path: Path, layout: Layout, show_progress: bool) -> Iterator[Chunk
 
 
 def _adjacency_rows(block: str, number: int, last: bool) -> tuple[Chunk, str]:
-    """Rows of LightGCN's format: a user and all items of that user in a line."""
+    """Rows of LightGCN's format, whose lines have a user and all items of that user."""
     users: list[str | None] = []
     items: list[str | None] = []
     numbers: list[int] = []
@@ -180,7 +180,7 @@ class _Rows:
         if separator == "\t" or dialect.needed == 1:  # a blank line is no row
             conditions.append("trim(line, ' \t') <> ''")
         parameters = [text, separator]
-        value = "{}"  # blanks around it are taken off later
+        value = "{}"  # blanks around an id are removed later
         if dialect.quoting and '"' in block:
             conditions.append("(NOT contains(line, '\"') OR regexp_full_match(line, $3))")
             parameters.append(self._plain)

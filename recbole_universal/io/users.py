@@ -60,8 +60,8 @@ def read_users(source: Any, user_column: Hashable | None, report: Report) -> lis
         else:
             chunks = list(_text_chunks(path, user_column))
     elif isinstance(source, str):
-        parts = [part for line in source.split("\n") for part in header_names([line], ",")]
-        values = [part for part in parts if part]
+        ids = [text for line in source.split("\n") for text in header_names([line], ",")]
+        values = [text for text in ids if text]
     elif isinstance(source, pd.DataFrame):
         values = source.iloc[:, column_of(list(source.columns))].tolist()
     elif is_arrow(source) and hasattr(source, "columns"):
@@ -110,12 +110,12 @@ def _problem(value: Any) -> str:
 
 
 def _text_chunks(path: Path, column: Hashable | None) -> Iterator[Chunk]:
-    """Users of a text file: the user column of a table with header, or one id a line."""
+    """Users of a text file: the user column of a table with header, or one id per line."""
     with open_text(path) as file:
         lines = [line for line in file.start().split("\n", 1000)[:1000] if line.strip()]
     if lines and is_json("\n".join(lines)):
         raise ValueError(
-            f"users: [{path}] is JSON; give a text file with one id a line, or a table with a user column."
+            f"users: [{path}] is JSON; give a text file with one id per line, or a table with a user column."
         )
     for separator in SEPARATORS if lines else ():
         header = header_names(lines[:1], separator)

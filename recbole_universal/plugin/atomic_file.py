@@ -1,4 +1,4 @@
-"""How RecBole's atomic files are read: what is wrong in one is said with its file, row and column."""
+"""Reads RecBole's atomic files. An error names the file, the row and the column."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import recbole.data.dataset.dataset as recbole_dataset_module
 from recbole.utils import FeatureSource, FeatureType
 
-# What stands for a missing number in an atomic file.
+# Texts of an atomic file that mean a missing number.
 _MISSING = (
     *(
         "",
@@ -38,12 +38,12 @@ _TYPES = [kind.value for kind in FeatureType]
 
 
 class AtomicFileError(ValueError):
-    """An atomic file cannot be used; the text says which, where and what is valid."""
+    """An atomic file cannot be used; the message has the file, the position and the valid values."""
 
 
 @contextlib.contextmanager
 def reading_checked() -> Iterator[None]:
-    """Let RecBole read atomic files with a mark of Unicode (BOM), and say of a bad one what is wrong and where."""
+    """Let RecBole read atomic files with a byte order mark (BOM), and report errors with their position in the file."""
     dataset = recbole_dataset_module.Dataset
     stock = dataset._load_feat
 
@@ -76,11 +76,11 @@ def reading_checked() -> Iterator[None]:
 
 @contextlib.contextmanager
 def reading_as_text() -> Iterator[None]:
-    """Let RecBole read atomic files as the plain text that they are, with pandas' C parser; as :func:`reading_checked`.
+    """As :func:`reading_checked`, but RecBole reads atomic files without quoting, with pandas' C parser.
 
-    A line is a row, and the separator alone parts its fields, as in the files that RecBole writes. A quote is a
-    character, and ``NA`` is a token like any other. RecBole's own reader (pandas' Python parser) takes quotes for marks
-    of a field, stops at one that is not closed, and drops rows whose user or item is called ``NA`` or ``null``.
+    Each line is a row, and only the separator divides it into fields, as in the files that RecBole writes. A quote is a
+    character, and ``NA`` is a token like any other. RecBole's reader (pandas' Python parser) treats quotes as field
+    delimiters. It stops at a quote that is not closed, and drops rows whose user or item is called ``NA`` or ``null``.
     """
     release = tuple(int(number) for number in recbole_dataset_module.pd.__version__.split(".")[:2])
     exact = {} if release >= (3, 1) else {"float_precision": "round_trip"}  # the default since pandas 3.1
@@ -95,12 +95,12 @@ def reading_as_text() -> Iterator[None]:
 
 
 def check_header(file: str | Path, config: Any, source: Any = FeatureSource.INTERACTION) -> None:
-    """RecBole takes the first row of an atomic file apart without looking.
+    """Check the first row of an atomic file, which RecBole parses without a check.
 
     Args:
         file: The atomic file.
         config: RecBole ``Config``.
-        source: Which kind of file it is, as RecBole has it.
+        source: RecBole's name of the kind of file.
 
     Raises:
         AtomicFileError: If the row does not name columns, each once, and their types.
@@ -132,7 +132,7 @@ def check_header(file: str | Path, config: Any, source: Any = FeatureSource.INTE
 def _explained(
     error: Exception, file: str | Path, config: Any, skipped: Callable[[str], bool] = lambda name: False
 ) -> AtomicFileError:
-    """What an error in reading an atomic file comes from, with the line of the first value at fault."""
+    """The cause of an error in reading an atomic file, with the line of the first wrong value."""
     encoding, separator = config["encoding"] or "utf-8", config["field_separator"]
     if isinstance(error, LookupError):
         return AtomicFileError(f"encoding: Python knows no encoding [{encoding}]; utf-8 is the usual one.")
@@ -159,7 +159,7 @@ def _explained(
 
 
 def _odd_byte(line: str) -> int | None:
-    """The first byte that was no text, as ``surrogateescape`` keeps it."""
+    """The first byte that is not text in the encoding, which ``surrogateescape`` preserves."""
     return next((ord(sign) - 0xDC00 for sign in line if "\udc80" <= sign <= "\udcff"), None)
 
 
@@ -172,21 +172,21 @@ def _is_number(text: str) -> bool:
 
 
 def _with_bom(encoding: str) -> str:
-    """The encoding that reads a file with and without the mark alike."""
+    """The encoding that reads a file with or without byte order mark."""
     try:
         return "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
     except LookupError:
-        return encoding  # open() says that it is unknown
+        return encoding  # open() raises the error of an unknown encoding
 
 
 @contextlib.contextmanager
 def _reading_bom(file: Path, encoding: str) -> Iterator[None]:
     with file.open("rb") as stream:
         marked = stream.read(3) == codecs.BOM_UTF8 and _with_bom(encoding) == "utf-8-sig"
-    if not marked or "open" in vars(recbole_dataset_module):  # the second time within a run of ours
+    if not marked or "open" in vars(recbole_dataset_module):  # a run of this package reads checked twice
         yield
         return
-    recbole_dataset_module.open = functools.partial(_open_marked, file)  # before Python's own, in this module alone
+    recbole_dataset_module.open = functools.partial(_open_marked, file)  # hides Python's open in this module alone
     try:
         with _read_csv(lambda kwargs: kwargs.update(encoding="utf-8-sig")):
             yield
@@ -202,7 +202,7 @@ def _open_marked(marked: Path, file: str, *args: Any, **kwargs: Any) -> Any:
 
 @contextlib.contextmanager
 def _read_csv(change: Callable[[dict[str, Any]], None]) -> Iterator[None]:
-    """Let RecBole find a view of pandas whose ``read_csv`` takes changed arguments."""
+    """Give RecBole a copy of the module pandas whose ``read_csv`` gets changed arguments."""
     pandas = recbole_dataset_module.pd
 
     def read_csv(*args, **kwargs):

@@ -109,7 +109,7 @@ def get_model_and_dataset(
 
 
 def get_final_config_dict(stock: Callable, config: Config) -> dict[str, Any]:
-    """All settings. The plugin's keys are checked, and each is brought into one form."""
+    """All settings. The plugin's keys are checked, and each value is normalised."""
     _warn_of_misspelt(config)
     compare_saved()
     final = stock(config)
@@ -123,7 +123,7 @@ def get_final_config_dict(stock: Callable, config: Config) -> dict[str, Any]:
 
 
 def compare_saved() -> None:
-    """Make RecBole compare the plugin's data keys too, where it decides whether a saved dataset still fits."""
+    """Make RecBole compare the plugin's data keys too, when it decides whether a saved dataset still fits."""
     dataset_arguments.extend(key for key in settings.DATA_KEYS if key not in dataset_arguments)
 
 
@@ -146,7 +146,7 @@ def _warn_of_misspelt(config) -> None:
 
 
 def _take_over_checkpoint(given: dict) -> None:
-    """Take over the settings of the run that saved ``base_checkpoint``, where the user gives none."""
+    """Take over the settings of the run that saved ``base_checkpoint``, except those that the user gives."""
     keys = settings.MODEL_KEYS[UniversalInterpolation.__name__]
     if not settings.value("base_checkpoint", given.get("base_checkpoint"), keys):
         return

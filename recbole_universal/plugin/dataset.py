@@ -127,7 +127,7 @@ class UniversalColumns(_Base):
         return weights.copy()
 
     def field2feats(self, field: str) -> list:
-        """See RecBole; a universal column is in no table before RecBole has prepared the tables.
+        """See RecBole. The tables have no universal columns until RecBole has prepared the tables.
 
         Raises:
             ValueError: if ``numerical_features`` names a field that is not loaded.

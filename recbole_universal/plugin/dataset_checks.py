@@ -29,7 +29,7 @@ _checks_all = False
 
 @contextlib.contextmanager
 def checking_all_models() -> Iterator[None]:
-    """Check the files and the keys about them for RecBole's models, too, as for those of this package."""
+    """Extend the checks of the files, and of the keys about them, to RecBole's models."""
     with swapped(sys.modules[__name__], "_checks_all", True), reading_checked():
         yield
 
@@ -107,8 +107,8 @@ def warn_of_threshold(config: Config) -> None:
 def warn_of_unread(config: Config) -> None:
     """Warn if a model computes universal columns and reads none; refuse columns that it would misread.
 
-    The class shows what a model reads: RecBole's context-aware models and those with ``ContextSeqEmbLayer`` read
-    ``numerical_features``; its other models read no float columns. Models outside RecBole are not checked.
+    RecBole's context-aware models and its models with ``ContextSeqEmbLayer`` read ``numerical_features``. Its other
+    models read no float columns. Models outside RecBole are not checked.
     """
     model = model_class(config)
     dims = pipeline_from_config(config).dims

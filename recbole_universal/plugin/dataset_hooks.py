@@ -33,7 +33,7 @@ from recbole_universal.plugin.universal_mlp import UniversalMLP
 
 
 def get_dataloader(stock: Callable, config: Config, phase: str) -> type:
-    """Training on candidate lists has its own loader. RecBole's loaders give pairs with sampled negatives."""
+    """Class of the loader: for candidate lists that of the plugin, otherwise that of RecBole."""
     if config["model"] == UniversalInterpolation.__name__:
         return stock({**config.final_config_dict, "model": base_class(config["base_model"]).__name__}, phase)
     if phase == "train" and config["model"] == UniversalMLP.__name__:
@@ -48,27 +48,27 @@ def get_dataloader(stock: Callable, config: Config, phase: str) -> type:
 
 
 def create_samplers(stock: Callable, config: Config, dataset: Dataset, built_datasets: list[Dataset]) -> tuple:
-    """A run that draws no negative items needs no sampler that could draw some."""
+    """Samplers that accept users with all items, if the run draws no negative items."""
     try:
         return stock(config, dataset, built_datasets)
     except ValueError:  # a user has interacted with all items, so RecBole's sampler has no negative to draw
         if _draws_negatives(config):
             raise
-        with swapped(recbole.data.utils, "Sampler", SeenItemsSampler):  # it only lists the user's items
+        with swapped(recbole.data.utils, "Sampler", SeenItemsSampler):  # this sampler only lists the user's items
             return stock(config, dataset, built_datasets)
 
 
 def create_dataset(stock: Callable, config: Config) -> Dataset:
     """A dataset with the universal columns that the config asks for.
 
-    RecBole chooses the class by the model's name, so ours stands under that name for the length of the call.
+    RecBole looks up the class by the model's name, so our class has that name for the length of the call.
     """
     compare_saved()
     # The config may be of an older checkpoint, or changed since it was made.
     config.final_config_dict.update(settings.read(config.final_config_dict, config["model"]))
     if not config["universal_features"]:
         if config["transform"] == "universal":
-            UniversalTransform(config)  # raises: it says which key is missing
+            UniversalTransform(config)  # raises an error that names the missing key
         if config["model"] != UniversalInterpolation.__name__:
             return checked_dataset(config, stock) if checks_all_models() else stock(config)
         dataset_class = _stock_dataset_class(config)

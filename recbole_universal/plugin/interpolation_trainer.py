@@ -31,7 +31,7 @@ def make_interpolation_trainer(config: Any, model: Any) -> InterpolationTrainer:
         model: the interpolated model.
 
     Returns:
-        An object of a subclass of the base model's own trainer class, so the base is trained as it would be alone.
+        An object of a subclass of the base model's own trainer class, so the training of the base does not change.
     """
     base = get_trainer(config["MODEL_TYPE"], base_class(config["base_model"]).__name__)
     return type("UniversalInterpolationTrainer", (InterpolationTrainer, base), {"__module__": __name__})(config, model)
@@ -90,7 +90,7 @@ class InterpolationTrainer(Trainer):
 
     @torch.no_grad()
     def _choose_weights(self, train_data: Any, valid_data: Any, verbose: bool, show_progress: bool) -> None:
-        """Evaluate all weights on validation, and give the model the best, one or one a bin of user activity."""
+        """Evaluate all weights on validation, and set the best weight of the model or of each bin of user activity."""
         config = metric_config(self.config, self.valid_metric)
         collectors = [Collector(config) for _ in WEIGHTS]
         for collector in collectors:

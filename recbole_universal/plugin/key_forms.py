@@ -1,4 +1,4 @@
-"""Forms that the value of a config key can have: what is valid, and how a value is brought into one form."""
+"""Forms of config values. A form describes the valid values and normalises them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class WrongValueError(Exception):
 
 @dataclass(frozen=True)
 class Form:
-    """What a key takes.
+    """The valid values of a key.
 
     Attributes:
         valid: In words, after "must be".
@@ -35,7 +35,7 @@ class Form:
 
 
 def checked(key: str, form: Form, given: Any) -> Any:
-    """The value of a key, brought into one form.
+    """The normalised value of a key.
 
     Raises:
         ValueError: If it is not valid, with the key and the valid values.
@@ -119,15 +119,15 @@ def is_line(text: Any) -> bool:
 
 
 def names(what: str) -> Form:
-    """A list of names; one name stands for a list of it, no value for an empty list."""
+    """A list of names; a single name means a list of one name, and no value an empty list."""
 
     def read(value):
-        found = [value] if isinstance(value, str) else [] if value is None else value
-        if not isinstance(found, (list, tuple)) or not all(map(is_line, found)):
+        values = [value] if isinstance(value, str) else [] if value is None else value
+        if not isinstance(values, (list, tuple)) or not all(map(is_line, values)):
             raise WrongValueError
-        if len(set(found)) < len(found):
+        if len(set(values)) < len(values):
             raise WrongValueError("a name is given twice.")
-        return list(found)
+        return list(values)
 
     return Form(f"a list of {what}", read)
 

@@ -44,7 +44,7 @@ class UniversalMLPTrainer(Trainer):
             return self._validate_only(train_data, valid_data, verbose, saved, show_progress)
         if isinstance(train_data, CandidateListDataLoader) and self.config["train_stage"] == "in_domain":
             sample = train_data.lists.sample_pairs(seed=self.config["seed"])
-            self.model.scorer.standardise({family: rows.to(self.device) for family, rows in sample.items()})
+            self.model.network.standardise({family: rows.to(self.device) for family, rows in sample.items()})
         result = super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
         if saved and self.config["local_rank"] == 0:
             self._export(verbose)
@@ -71,7 +71,7 @@ class UniversalMLPTrainer(Trainer):
         if self.config["train_stage"] == "finetune":
             card["sources"] += pretrained_model(self.config["pretrained"]).card.get("sources", [])
             card["description"] = f"[{self.config['pretrained']}], fine-tuned on one dataset."
-        save_pretrained(folder, weights, {"features": self.model.schema, "network": self.model.scorer.arguments}, card)
+        save_pretrained(folder, weights, {"features": self.model.schema, "network": self.model.network.arguments}, card)
         if verbose:
             self.logger.info("Saving as a pre-trained model: %s", folder)
 

@@ -1,4 +1,4 @@
-"""Checks of RecBole's own config keys, where RecBole itself ends in an error of PyTorch, NumPy or pandas."""
+"""Checks of RecBole's config keys whose wrong values end in errors of PyTorch, NumPy or pandas."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def _one_field(holds: Callable[[Any], bool], most: float = math.inf) -> Callable
 
 def _interval(value: Any) -> str:
     """RecBole warns of an interval that it cannot read, and filters nothing."""
-    for part in value.split(";") if isinstance(value, str) else [""]:
-        low, _, high = part.strip()[1:-1].partition(",")
+    for interval in value.split(";") if isinstance(value, str) else [""]:
+        low, _, high = interval.strip()[1:-1].partition(",")
         try:
             ordered = float(low) <= float(high)
         except ValueError:
             raise forms.WrongValueError from None
-        if not ordered or part.strip()[0] not in "[(" or part.strip()[-1] not in "])":
+        if not ordered or interval.strip()[0] not in "[(" or interval.strip()[-1] not in "])":
             raise forms.WrongValueError
     return value
 
@@ -49,19 +49,19 @@ def _three_names(value: Any) -> list[str]:
     return names
 
 
-def _parts(value: Any) -> list[float]:
+def _ratios(value: Any) -> list[float]:
     if not isinstance(value, list) or len(value) != 3:  # RecBole takes no tuple
         raise forms.WrongValueError
     return [forms.real("", lambda x: 0 <= x < math.inf).read(size) for size in value]
 
 
 def _split(value: Any) -> Any:
-    kind, parts = next(iter(value.items())) if isinstance(value, Mapping) and len(value) == 1 else (None, None)
-    if kind == "LS" and parts in ("valid_and_test", "valid_only", "test_only"):
+    kind, ratios = next(iter(value.items())) if isinstance(value, Mapping) and len(value) == 1 else (None, None)
+    if kind == "LS" and ratios in ("valid_and_test", "valid_only", "test_only"):
         return value
     if kind not in ("RS", "TS"):
         raise forms.WrongValueError
-    if not _parts(parts)[0]:
+    if not _ratios(ratios)[0]:
         raise forms.WrongValueError("the first is the training part, which would be empty.")
     return value
 
@@ -72,7 +72,7 @@ def _group_by(value: Any) -> Any:
     return value
 
 
-# Keys of RecBole that change which interactions there are and which of them are held out.
+# Keys of RecBole that choose the interactions and the held-out ones among them.
 _EVALUATION = {
     "benchmark_filename": forms.Form(
         "a list of the three parts' names, e.g. [train, valid, test]",
@@ -131,7 +131,7 @@ def check_metrics(config: Mapping[str, Any], model: str) -> None:
     name, _, k = config["valid_metric"].partition("@")
     cutoffs = isinstance(topk, (list, tuple)) and all(isinstance(cutoff, int) and cutoff > 0 for cutoff in topk)
     if not k or not cutoffs or any(metric.lower() not in metric_types for metric in metrics):
-        return  # RecBole says what is wrong
+        return  # RecBole raises a clear error
     computed = [f"{metric}@{cutoff}" for metric in metrics for cutoff in topk]
     if f"{name}@{k}".lower() not in map(str.lower, computed):
         raise ValueError(f"valid_metric: [{config['valid_metric']}] is not computed; metrics and topk give {computed}.")
@@ -159,7 +159,7 @@ def check_evaluation(config: Mapping[str, Any]) -> None:
         if config.get(key) not in (None, {}):
             forms.checked(key, form, config[key])
     given = config.get("eval_args")
-    given = given if isinstance(given, Mapping) else {}  # else RecBole says so
+    given = given if isinstance(given, Mapping) else {}  # otherwise RecBole raises a clear error
     for key, form in _EVAL_ARGS.items():
         if key in given and not config.get("benchmark_filename"):
             forms.checked(f"eval_args, {key}", form, given[key])

@@ -14,7 +14,7 @@ RecBole                                what it does                             
                                                                                               #1306, #2043
 ``data.utils.get_dataloader``          chooses the loader by model                            candidate lists are no
                                                                                               pairs
-``data.utils.create_samplers``         refuses users who have had all items                   a run may draw no
+``data.utils.create_samplers``         refuses users who interacted with all items            a run may draw no
                                                                                               negative items
 ``data.transform.construct_transform`` knows a closed list of names                           one open slot for the
                                                                                               whole process
@@ -28,7 +28,7 @@ RecBole                                what it does                             
 ``Config._get_final_config_dict``      merges all settings                                    RecBole takes any key and
                                                                                               any value
 ``utils.argument_list``                ``dataset_arguments``: whether a saved dataset fits    a changed key would load
-                                                                                              the dataset of before
+                                                                                              the old dataset
 =====================================  =====================================================  =========================
 
 A hook exchanges the code of RecBole's function in place, so it does not matter whether a name was imported before this
@@ -65,7 +65,7 @@ HOOKS = {
     "recbole.data.utils": ("dataset_hooks", ("create_dataset", "get_dataloader", "create_samplers")),
     "recbole.data.transform": ("dataset_hooks", ("construct_transform",)),
 }
-#: Names that RecBole looks for in its own modules, and the module and name of ours.
+#: Names that RecBole looks up in its modules, and our module and name for each.
 NAMES = {
     "recbole.trainer": {
         "UniversalMLPTrainer": ("mlp_trainer", "UniversalMLPTrainer"),
@@ -73,7 +73,7 @@ NAMES = {
     },
     "recbole.data.dataset": {"UniversalMLPDataset": ("dataset", "UniversalDataset")},
 }
-#: Modules that RecBole looks for, and the module and class of ours. General recommenders are searched first; after the
+#: Modules that RecBole looks up, and our module and class for each. General recommenders are searched first; after the
 #: last kind RecBole reports an unrelated import error.
 MODELS = {
     "recbole.model.general_recommender.universalmlp": ("universal_mlp", "UniversalMLP"),
@@ -85,7 +85,7 @@ _is_registered = False
 
 
 def register() -> None:
-    """Register the plugin with what is imported of RecBole, and with the rest when it is imported.
+    """Register the plugin with the imported modules of RecBole, and with the others when they are imported.
 
     Calling it again does nothing.
     """
@@ -175,4 +175,4 @@ def _replace_code(function: types.FunctionType, module: str) -> None:
     )
     code = compile(source, f"<{__name__}: {name}>", "exec", dont_inherit=True)
     function.__wrapped__ = stock  # type: ignore[attr-defined]  # so that inspect shows RecBole's signature and source
-    function.__code__ = next(part for part in code.co_consts if isinstance(part, types.CodeType))
+    function.__code__ = next(constant for constant in code.co_consts if isinstance(constant, types.CodeType))

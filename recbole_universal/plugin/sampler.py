@@ -6,7 +6,7 @@ from recbole.sampler import Sampler
 
 
 class SeenItemsSampler(Sampler):
-    """Records the items of each user, and accepts users who have had all items.
+    """Records the items of each user, and accepts users who have interacted with all items.
 
     RecBole's ``Sampler`` refuses such users, since it could draw no negative item for them.
     """

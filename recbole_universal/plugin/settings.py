@@ -1,7 +1,7 @@
-"""The config keys of the plugin: one table of what each takes. Every RecBole ``Config`` is read by it once.
+"""The table of the plugin's config keys and their valid values, by which every RecBole ``Config`` is checked once.
 
-A valid value is brought into one form (a name into a list of one name, ``None`` into an empty list or the value that
-it stands for), so that later readers have one form to read.
+A valid value is normalised (a name to a list of one name, ``None`` to an empty list or to the value that it
+means), so that later readers have one form to read.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ PLUGIN_KEYS = frozenset({*KEYS, "base_model", *(key for keys in MODEL_KEYS.value
 
 
 def read(config: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """The plugin's keys of a config, each in one form.
+    """The plugin's keys of a config, with normalised values.
 
     Args:
         config: All settings of a run.
@@ -236,7 +236,7 @@ def is_ours(model: Any) -> bool:
 
 
 def value(key: str, given: Any, keys: Mapping[str, forms.Form] = KEYS) -> Any:
-    """One value, brought into one form.
+    """One normalised value.
 
     Raises:
         ValueError: If it is not valid, with the key and the valid values.
@@ -250,8 +250,8 @@ def from_text(key: str, text: str) -> Any:
     Unlike in RecBole, nothing in the text is run.
     """
     try:
-        found = ast.literal_eval(text)
+        value = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        found = {"true": True, "false": False}.get(text.lower(), text)
+        value = {"true": True, "false": False}.get(text.lower(), text)
     is_text = key == "base_model" or any(keys[key].is_text for keys in (KEYS, *MODEL_KEYS.values()) if key in keys)
-    return text if is_text and found is not None and not isinstance(found, str) else found
+    return text if is_text and value is not None and not isinstance(value, str) else value

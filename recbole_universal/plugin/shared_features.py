@@ -32,7 +32,7 @@ def shared_features(pipeline: FeaturePipeline, matrix: sp.csr_matrix, config: An
 
 
 def _all_or_none(compute: Callable[[], Any]) -> Any:
-    """The result of a computation, after no process has failed; else all processes raise the error."""
+    """The result of a computation; if it fails in one process, all processes raise the error."""
     result, error = None, None
     try:
         result = compute()

@@ -81,7 +81,7 @@ class UniversalInterpolation(AbstractRecommender):
         self._universal_score_cache: dict[tuple[bytes, ...], Any] | None = None
         # The base must draw the random numbers that it would draw alone.
         with torch.random.fork_rng(devices=[]):
-            self._universal_scorer = [self._load_universal(config, matrix)]  # in a list, so that it is no submodule
+            self._universal_network = [self._load_universal(config, matrix)]  # in a list, so that it is no submodule
 
     def _load_universal(self, config: Any, matrix: sp.csr_matrix) -> RankingNetwork:
         """The pre-trained network with the features of the training interactions."""
@@ -218,7 +218,7 @@ class UniversalInterpolation(AbstractRecommender):
     @torch.no_grad()
     def _universal_scores(self, users: torch.Tensor) -> torch.Tensor:
         """Scores of the universal model, float32 [n_users, n_items]."""
-        return self._universal_scorer[0].score_all(users)
+        return self._universal_network[0].score_all(users)
 
     def _universal_base_scores(self, interaction: Any) -> torch.Tensor:
         """Scores of the base, float32 [batch_size, n_items]; those of a sigmoid are mapped back to logits."""

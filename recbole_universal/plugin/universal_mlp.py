@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
@@ -34,12 +34,11 @@ class UniversalMLP(GeneralRecommender):
         dataset: the training dataset, with universal columns (:mod:`recbole_universal.plugin.dataset`).
 
     Attributes:
-        scorer: the network, with the features of the dataset attached.
-        schema: the schema of these features.
+        schema: the schema of the dataset's features.
 
     Raises:
         ValueError: if a key is out of range, the dataset has no universal columns, or the features of ``pretrained``
-            are others than those of the config.
+            differ from those of the config.
     """
 
     input_type = InputType.PAIRWISE
@@ -65,23 +64,31 @@ class UniversalMLP(GeneralRecommender):
             )
         self.list_loss_name = config["list_loss"]
         self.schema = features.schema
-        self.scorer = RankingNetwork(dataset.universal_pipeline.dims, *(config[key] for key in NETWORK_KEYS))
+        # Checkpoints call the network "scorer".
+        self.add_module(
+            "scorer", RankingNetwork(dataset.universal_pipeline.dims, *(config[key] for key in NETWORK_KEYS))
+        )
         self.loss = BPRLoss()
         if self.train_stage != "in_domain":
             self._load_pretrained(config["pretrained"])
             if self.train_stage == "finetune" and config["finetune_parameters"] == "head":
-                _freeze_all_but_last_layers(self.scorer)
-        self.scorer.attach(features)
+                _freeze_all_but_last_layers(self.network)
+        self.network.attach(features)
+
+    @property
+    def network(self) -> RankingNetwork:
+        """The network, with the features of the dataset attached."""
+        return cast(RankingNetwork, self.get_submodule("scorer"))
 
     def _load_pretrained(self, name: str) -> None:
         pretrained = pretrained_model(name)
         refuse_other_schema(pretrained.schema["features"], self.schema, f"pretrained: [{name}]")
-        self.scorer.load_state_dict(pretrained.state_dict)
+        self.network.load_state_dict(pretrained.state_dict)
 
     def _given_columns(self, interaction: Any, prefix: str = "") -> dict[str, torch.Tensor]:
         """Universal columns that a batch carries, by their name without the prefix of negative items."""
         given = {}
-        for family in self.scorer.families:
+        for family in self.network.families:
             for side, name_prefix in (("user", ""), ("user", prefix), ("item", prefix), ("pair", prefix)):
                 name = column(side, family)
                 if name_prefix + name in interaction:
@@ -91,7 +98,7 @@ class UniversalMLP(GeneralRecommender):
 
     def _score(self, interaction: Any, prefix: str = "") -> torch.Tensor:
         users, items = interaction[self.USER_ID], interaction[prefix + self.ITEM_ID]
-        return self.scorer.score_pairs(users, items, self._given_columns(interaction, prefix))
+        return self.network.score_pairs(users, items, self._given_columns(interaction, prefix))
 
     def forward(self, interaction: Any) -> torch.Tensor:
         """Scores of the pairs of a batch, float32 [batch_size]."""
@@ -100,7 +107,7 @@ class UniversalMLP(GeneralRecommender):
     def calculate_loss(self, interaction: Any) -> torch.Tensor:
         """Loss of a pairwise batch or of a batch of candidate lists, shape []."""
         if LIST_LABEL in interaction:
-            return list_loss(self.scorer, interaction.interaction, self.list_loss_name)
+            return list_loss(self.network, interaction.interaction, self.list_loss_name)
         return self.loss(
             self._score(interaction), self._score(interaction, prefix=self.NEG_ITEM_ID[: -len(self.ITEM_ID)])
         )
@@ -122,7 +129,7 @@ class UniversalMLP(GeneralRecommender):
             ValueError: if an id is out of range.
         """
         check_ids(interaction[self.USER_ID], self.n_users, self.USER_ID)
-        return self.scorer.score_all(interaction[self.USER_ID]).reshape(-1)
+        return self.network.score_all(interaction[self.USER_ID]).reshape(-1)
 
     def get_extra_state(self) -> str:
         """The feature schema as JSON; it is part of ``state_dict``, so a checkpoint holds it."""
@@ -172,13 +179,13 @@ def refuse_other_schema(saved: dict, schema: dict, what: str) -> None:
         )
 
 
-def _freeze_all_but_last_layers(scorer: UniversalNetwork) -> None:
-    for parameter in scorer.parameters():
+def _freeze_all_but_last_layers(network: UniversalNetwork) -> None:
+    for parameter in network.parameters():
         parameter.requires_grad_(False)
-    scorer.combination_logits.requires_grad_(True)
-    for name, network in scorer.named_modules():
+    network.combination_logits.requires_grad_(True)
+    for name, module in network.named_modules():
         if name.endswith(("user_tower", "item_tower", "pair_head")):
-            list(network.children())[-1].requires_grad_(True)
+            list(module.children())[-1].requires_grad_(True)
 
 
 def _described(schema: dict) -> str:

@@ -1,4 +1,4 @@
-"""Unseen users and items inside one dataset: left out of training, and tested on as groups of their own."""
+"""Unseen users and items of one dataset, which training leaves out and the test can evaluate as separate groups."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EVAL_GROUPS = ("all", "seen", "unseen")
 
 
 def unseen_groups(config: Any, dataset: Any) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which users and items no training sees, drawn by ``seed`` (arXiv 2309.01188: unseen users and items).
+    """The users and items that training does not see, drawn by ``seed`` (arXiv 2309.01188: unseen users and items).
 
     Args:
         config: RecBole ``Config`` with ``unseen_users`` and ``unseen_items``, shares in [0, 1).

@@ -15,9 +15,9 @@ def contributions(
 ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
     """Contribution of each scorer and each other family to the score of each candidate.
 
-    Computed by occlusion: the columns of one group are replaced by their mean over the user's candidates, and the
-    contribution of the group is what the score loses. Groups carry some of the same information, so contributions do
-    not add up to the score.
+    The method is occlusion. The columns of one group are replaced by their mean over the user's candidates, and the
+    contribution of the group is the loss of score. Groups share information, so contributions do not add up to the
+    score.
 
     Args:
         network: a network with the features of a dataset.
@@ -69,6 +69,6 @@ def attribution(network: RankingNetwork, user: int, k: int) -> tuple[np.ndarray,
     items, scores, by_group = contributions(network, torch.tensor([user], device=network.device))
     order = torch.where(items[0] >= 0, scores[0], -torch.inf).argsort(descending=True, stable=True)
     order = order[items[0][order] >= 0][:k]
-    parts = torch.stack([values[0, order] for values in by_group.values()])
-    shares = (parts / parts.abs().sum(dim=0).clamp(min=1e-12)).cpu().numpy()
+    effects = torch.stack([values[0, order] for values in by_group.values()])
+    shares = (effects / effects.abs().sum(dim=0).clamp(min=1e-12)).cpu().numpy()
     return items[0, order].cpu().numpy(), dict(zip(by_group, shares, strict=True))

@@ -1,4 +1,4 @@
-"""Candidate lists with held-out interactions, which a network is trained and evaluated on; imports no RecBole.
+"""Candidate lists with held-out interactions, to train and evaluate a network; imports no RecBole.
 
 Some interactions of some users are held out. Features are computed from the other interactions (the support set), so
 no interaction takes part in the features that it is scored with. A list belongs to one user: candidates, their
@@ -127,7 +127,7 @@ def _make_block(
 def _random_candidates(
     support: sp.csr_matrix, held_out: sp.csr_matrix, generator: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Held-out items and random items that the user has not had; int64 and bool [n_users, n_candidates]."""
+    """Held-out items and random items that the user has not interacted with; int64 and bool [n_users, n_candidates]."""
     rows = []
     for user in range(support.shape[0]):
         positive = held_out.indices[held_out.indptr[user] : held_out.indptr[user + 1]]

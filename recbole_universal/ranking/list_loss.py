@@ -17,11 +17,11 @@ from recbole_universal.ranking.network import UniversalNetwork
 LIST_LOSSES = ("softmax", "BPR")
 
 
-def list_loss(scorer: UniversalNetwork, batch: Mapping[str, torch.Tensor], name: str) -> torch.Tensor:
+def list_loss(network: UniversalNetwork, batch: Mapping[str, torch.Tensor], name: str) -> torch.Tensor:
     """Loss of candidate lists with held-out interactions.
 
     Args:
-        scorer: the network.
+        network: the network.
         batch: a block of candidate lists.
         name: ``softmax``: cross-entropy of the held-out items among the candidates (ListNet, Cao et al., ICML 2007);
             ``BPR``: mean over all pairs of a held-out and another candidate (Rendle et al., UAI 2009).
@@ -30,7 +30,7 @@ def list_loss(scorer: UniversalNetwork, batch: Mapping[str, torch.Tensor], name:
         Mean over the lists and the networks, shape [].
     """
     mask, label = batch[LIST_MASK][..., None], batch[LIST_LABEL][..., None]
-    scores = scorer.each_network(*list_columns(scorer, batch))  # [n_lists, n_candidates, n_networks]
+    scores = network.each_network(*list_columns(network, batch))  # [n_lists, n_candidates, n_networks]
     if name == "softmax":
         log_share = scores.masked_fill(~mask, -1e9).log_softmax(dim=1)
         return -((log_share * label).sum(dim=1) / label.sum(dim=1).clamp(min=1)).mean()
@@ -40,16 +40,16 @@ def list_loss(scorer: UniversalNetwork, batch: Mapping[str, torch.Tensor], name:
     return (losses.sum(dim=(1, 2)) / pairs.sum(dim=(1, 2)).clamp(min=1)).mean()
 
 
-def list_scores(scorer: UniversalNetwork, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+def list_scores(network: UniversalNetwork, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Scores of the candidates of a block, float32 [n_lists, n_candidates]; padding has a score too."""
-    return scorer(*list_columns(scorer, batch))
+    return network(*list_columns(network, batch))
 
 
-def list_columns(scorer: UniversalNetwork, batch: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], ...]:
+def list_columns(network: UniversalNetwork, batch: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], ...]:
     """User, item and pair columns of a block by family, as ``UniversalNetwork.forward`` takes them."""
     sides = []
     for side in ("user", "item", "pair"):
-        names = {family: column(side, family) for family in scorer.families}
+        names = {family: column(side, family) for family in network.families}
         sides.append({family: batch[name].float() for family, name in names.items() if name in batch})
     user, item, pair = sides
     return {family: values[:, None] for family, values in user.items()}, item, pair

@@ -102,10 +102,10 @@ def _checked_weights(weight: float | torch.Tensor, base: torch.Tensor) -> torch.
     try:
         weights = torch.as_tensor(weight, device=base.device)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"The weight must be one number or one a user, got {shown(weight)}.") from error
+        raise ValueError(f"The weight must be one number or one per user, got {shown(weight)}.") from error
     if weights.is_complex() or weights.layout is not torch.strided or not ((weights >= 0) & (weights <= 1)).all():
         raise ValueError(f"The weight must lie in [0, 1], got {shown(weight)}.")
     weights = weights.float()
     if weights.dim() > 1 or (weights.dim() == 1 and len(weights) != len(base)):
-        raise ValueError(f"The weight must be one number or one a user, got shape {[*weights.shape]}.")
+        raise ValueError(f"The weight must be one number or one per user, got shape {[*weights.shape]}.")
     return weights.expand(len(base))[:, None]

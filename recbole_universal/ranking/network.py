@@ -40,7 +40,7 @@ class UniversalNetwork(nn.Module):
         arguments: all arguments but ``dims``, as JSON; they rebuild the network.
 
     Raises:
-        ValueError: naming the config key and what is valid.
+        ValueError: with the config key and its valid values.
     """
 
     def __init__(

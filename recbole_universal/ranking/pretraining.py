@@ -41,7 +41,7 @@ class Pretrainer:
     and ``described`` are the same. Another state and a damaged one are replaced.
 
     Args:
-        scorer: the network, untrained.
+        network: the network, untrained.
         folder: folder of the state.
         seed: seed of shuffling and dropout.
         learning_rate: the highest learning rate.
@@ -57,7 +57,7 @@ class Pretrainer:
 
     def __init__(
         self,
-        scorer: UniversalNetwork,
+        network: UniversalNetwork,
         folder: str | os.PathLike[str],
         *,
         seed: int,
@@ -72,7 +72,7 @@ class Pretrainer:
         described: Any = None,
     ) -> None:
         self.device = torch.device(device)
-        self.scorer = scorer.to(self.device)
+        self.network = network.to(self.device)
         self.file = Path(folder) / STATE_FILE
         self.seed, self.learning_rate, self.epochs = seed, learning_rate, epochs
         self.stopping_step, self.batch_size, self.loss = stopping_step, batch_size, loss
@@ -91,12 +91,12 @@ class Pretrainer:
         Raises:
             ValueError: if the training diverges, so that the loss or weights become NaN or infinite.
         """
-        optimizer = torch.optim.Adam(self.scorer.parameters(), lr=self.learning_rate)
+        optimizer = torch.optim.Adam(self.network.parameters(), lr=self.learning_rate)
         run = self._key(train, held_out)
         state = self._resume(optimizer, run)
         if state is None:
             sample = train.sample_pairs(seed=self.seed)
-            self.scorer.standardise({family: rows.to(self.device) for family, rows in sample.items()})
+            self.network.standardise({family: rows.to(self.device) for family, rows in sample.items()})
             state = {"run": run, "epoch": 0, "best_score": -math.inf, "best_epoch": 0, "best": {}, "metrics": {}}
         while state["epoch"] < self.epochs and state["epoch"] - state["best_epoch"] < self.stopping_step:
             epoch = state["epoch"]
@@ -104,19 +104,19 @@ class Pretrainer:
             metrics = {name: self.evaluate(lists) for name, lists in held_out.items()}
             score = float(np.mean(list(metrics.values()))) if metrics else float(epoch)
             if score > state["best_score"]:
-                best = {name: value.clone() for name, value in self.scorer.state_dict().items()}
+                best = {name: value.clone() for name, value in self.network.state_dict().items()}
                 state.update(best_score=score, best_epoch=epoch + 1, best=best, metrics=metrics)
             state["epoch"] = epoch + 1
             self._save(state, optimizer)
             self._log(epoch, mean_loss, metrics)
-        self.scorer.load_state_dict(state["best"])
+        self.network.load_state_dict(state["best"])
         return state["metrics"]
 
     def _epoch(self, train: CandidateLists, optimizer: torch.optim.Optimizer, epoch: int) -> float:
         """Train one epoch; the mean loss of its batches."""
         order = np.random.default_rng([self.seed, epoch]).permutation(len(train))
         n_batches = math.ceil(len(train) / self.batch_size)
-        self.scorer.train()
+        self.network.train()
         total = 0.0
         steps = tqdm(range(n_batches), desc=f"Pretrain {epoch:>5}", ncols=100, disable=not self.show_progress)
         with torch.random.fork_rng():
@@ -126,14 +126,14 @@ class Pretrainer:
                 for group in optimizer.param_groups:
                     group["lr"] = rate
                 batch = train.batch(order[step * self.batch_size : (step + 1) * self.batch_size], self.device)
-                loss = list_loss(self.scorer, batch, self.loss)
+                loss = list_loss(self.network, batch, self.loss)
                 total += loss.item()
                 refuse_divergence(total, self.learning_rate)  # before PyTorch's own check, which some models turn on
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-        refuse_divergence(total, self.learning_rate, self.scorer.parameters())
-        self.scorer.eval()
+        refuse_divergence(total, self.learning_rate, self.network.parameters())
+        self.network.eval()
         return total / n_batches
 
     def _rate(self, progress: float) -> float:
@@ -148,7 +148,7 @@ class Pretrainer:
         values = []
         for start in range(0, len(lists), _EVALUATED_LISTS):
             batch = lists.batch(range(start, min(start + _EVALUATED_LISTS, len(lists))), self.device)
-            scores = list_scores(self.scorer, batch).masked_fill(~batch[LIST_MASK], -torch.inf)
+            scores = list_scores(self.network, batch).masked_fill(~batch[LIST_MASK], -torch.inf)
             top = scores.topk(min(10, scores.shape[1]), dim=1).indices
             hits, n_relevant = batch[LIST_LABEL].gather(1, top), batch[LIST_LABEL].sum(dim=1)
             values.append(ndcg(hits.cpu().numpy(), n_relevant.cpu().numpy()))
@@ -165,14 +165,15 @@ class Pretrainer:
         """Hash of everything that must be the same for a state to be resumed."""
         settings = [self.seed, self.learning_rate, self.epochs, self.stopping_step, self.batch_size, self.loss]
         lists = [train.digest(), [[name, lists.digest()] for name, lists in held_out.items()]]
-        weights = array_digest({name: value.cpu().numpy() for name, value in self.scorer.state_dict().items()})
-        content = [settings, lists, self.scorer.families, self.scorer.arguments, weights, self.described]
+        weights = array_digest({name: value.cpu().numpy() for name, value in self.network.state_dict().items()})
+        content = [settings, lists, self.network.families, self.network.arguments, weights, self.described]
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()
 
     def _save(self, state: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:
         """Write weights and moments as arrays, and everything else as the description of the file."""
         tensors = {f"best/{name}": value for name, value in state["best"].items()}
-        tensors |= {f"scorer/{name}": value for name, value in self.scorer.state_dict().items()}
+        # The file calls the network "scorer".
+        tensors |= {f"scorer/{name}": value for name, value in self.network.state_dict().items()}
         for index, moments in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{index}/{name}": value for name, value in moments.items()}
         arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
@@ -180,7 +181,7 @@ class Pretrainer:
         write_arrays(self.file, {"run": state["run"]}, arrays, description)
 
     def _resume(self, optimizer: torch.optim.Optimizer, run: str) -> dict[str, Any] | None:
-        """Load the state of a run into network and optimizer; ``None`` if there is none."""
+        """Load the state of a run into network and optimizer; ``None`` for a missing state."""
         try:
             arrays, state = read_arrays(self.file, {"run": run})
         except FileNotFoundError:
@@ -192,7 +193,7 @@ class Pretrainer:
         for full_name, array in arrays.items():
             group, _, name = full_name.partition("/")
             groups[group][name] = torch.from_numpy(array).to(self.device)
-        self.scorer.load_state_dict(groups["scorer"])
+        self.network.load_state_dict(groups["scorer"])
         moments: dict[int, dict[str, torch.Tensor]] = {}
         for full_name, value in groups["optimizer"].items():
             index, _, name = full_name.partition("/")

@@ -47,7 +47,7 @@ class UniversalRanker:
     Args:
         matrix: interactions, any SciPy sparse matrix [n_users, n_items]; any value but 0 counts as one.
         pretrained: name of a shipped model, folder of one, or a loaded one.
-        device: where features and scores are computed. Experimental: not tried on CUDA.
+        device: where features and scores are computed. Experimental: not tested on CUDA.
         seed: seed of the features that are random.
         cache_dir: folder for computed features; ``None``: no cache.
         show_progress: whether to draw progress bars.
@@ -113,8 +113,8 @@ class UniversalRanker:
         The users' items, popularity, and all counts, paths and neighbours are then those of a new ranker on all
         interactions. On a large matrix the sample of users stays the same, and new users join it. Spectral filters,
         regressions and scorer weights stay those of the interactions that they were built from, since they take
-        longest. Make a new ranker when a few per cent of the interactions are new (docs/scale.md has figures). If few
-        users had two interactions and twice as many of them can be checked now, everything is computed anew.
+        longest. Make a new ranker when a few per cent of the interactions are new (docs/scale.md has figures). All
+        features are computed anew if the self-check had few users and could now have twice as many.
 
         Args:
             users: row indices, int [n]; new users get the indices from ``matrix.shape[0]`` on.
@@ -187,7 +187,7 @@ class UniversalRanker:
         return self._state.fallback_reason(arguments.flag("fallback_reason", "fast", fast))
 
     def prepare_fast(self) -> None:
-        """Compute in advance what the first :meth:`top_k` with ``fast`` needs.
+        """Compute the item-item matrix of :meth:`top_k` with ``fast`` in advance.
 
         Raises:
             ValueError: if the model has no family ``proximity``.
@@ -205,7 +205,7 @@ class UniversalRanker:
             k: length of a list, at least 1; at most a million, or the number of items if that is larger.
             exclude_seen: whether to leave out the user's items.
             fast: whether to rank by :meth:`item_item` instead of the network. Once the matrix is made, a list takes
-                much less time and is somewhat less good (docs/zero_shot.md, docs/scale_results.md).
+                much less time and is slightly less accurate (docs/zero_shot.md, docs/scale_results.md).
 
         Returns:
             Column indices int64 [n, k], best first, -1 where no items are left, and their scores float32 [n, k].
@@ -223,7 +223,7 @@ class UniversalRanker:
         )
         if fast:
             return state.fast_top_k(users, k, exclude_seen, self.show_progress)
-        # Threads that wait for each other several times a list cost more than they bring, above all on a busy machine.
+        # Threads that wait for each other several times per list cost more than they save, mainly on a busy machine.
         with one_thread() if len(users) <= state.max_one_thread_users else nullcontext():
             return state.top_k(users, k, exclude_seen, self.show_progress)
 

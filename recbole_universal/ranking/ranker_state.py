@@ -1,4 +1,4 @@
-"""What a ranker ranks from: an interaction matrix, its features, the network, and the lists made of them."""
+"""The state of a ranker: an interaction matrix, its features, the network, and the recommendations from them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ N_RELATIONS = 200
 _BLOCK_FLOATS = 2**24
 # Number of scores of a model without candidates that one thread computes.
 _FEW_SCORES = 2**19
-# Limit on the length of a list, where the matrix has fewer items.
+# Limit on the length of a list, if the matrix has fewer items.
 _MAX_K = 10**6
 
 

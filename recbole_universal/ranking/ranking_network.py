@@ -59,7 +59,7 @@ class RankingNetwork(UniversalNetwork):
     def attach(self, features: UniversalFeatures) -> RankingNetwork:
         """Hold the features of a dataset, which :meth:`score_pairs` and :meth:`score_all` look up.
 
-        They are no part of ``state_dict``: they belong to the dataset, and a checkpoint must fit any.
+        ``state_dict`` does not contain them, since a checkpoint must fit every dataset.
 
         Args:
             features: what the pipeline with these families computed.
@@ -75,7 +75,7 @@ class RankingNetwork(UniversalNetwork):
         return self
 
     def with_features(self, features: UniversalFeatures) -> RankingNetwork:
-        """A network that shares these weights and holds the features of another dataset. This one keeps its own."""
+        """A network that shares these weights and holds the features of another dataset."""
         other = copy.copy(self)
         other._buffers = dict(self._buffers)
         other.fallback = copy.copy(self.fallback)
@@ -99,9 +99,10 @@ class RankingNetwork(UniversalNetwork):
     def falls_back(self) -> bool:
         """Whether popularity ranks on this dataset instead of the network; warns about it once.
 
-        It does where popularity has the better NDCG@10 on the held-out interactions of the self-check
-        (:func:`recbole_universal.features.self_check.falls_back`), and where no user has two interactions. It does not
-        in training mode, nor for a model that reads further families, since the self-check has no columns of those.
+        Popularity ranks if it has the better NDCG@10 on the held-out interactions of the self-check
+        (:func:`recbole_universal.features.self_check.falls_back`), or if no user has two interactions. The network
+        always ranks in training mode. It also always ranks if it reads further families, since the self-check has no
+        columns of them.
 
         The result is cached. Loading weights, attaching features with a different self-check, or calling ``train()``
         or ``eval()`` clears it.
@@ -135,7 +136,7 @@ class RankingNetwork(UniversalNetwork):
                 ``proximity`` scores a pair by its share of the user's whole list, so its columns must not differ.
 
         Raises:
-            ValueError: if a given column is none of this model's, has another shape, or differs where it must not.
+            ValueError: if the model does not read a given column, or its shape or values are not valid.
         """
         given = dict(given or {})
         for name, values in given.items():

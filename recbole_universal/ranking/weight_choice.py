@@ -10,11 +10,12 @@ WEIGHTS = tuple(k / 20 for k in range(21))
 
 
 def one_standard_error(gains: NDArray[np.floating], counts: NDArray[np.floating]) -> int:
-    """The choice nearest to the better end whose loss against the best choice is within its standard error.
+    """Choose a weight by the one-standard-error rule (Breiman et al., 1984, section 3.4.3).
 
-    The rule is that of Breiman et al. (Classification and Regression Trees, 1984, section 3.4.3). On little validation
-    data the best of many choices is best by chance. A simpler choice that does not differ measurably is safer. Here
-    the simplest choices are the two ends, which use one model alone.
+    Some choices lose at most one standard error against the best choice. Of these, the rule takes the choice that is
+    nearest to the better of the two ends. With little validation data, the best of many choices is best by chance, so
+    a simpler choice without a measurable difference is safer. The simplest choices are the two ends, which use one
+    model alone. The book is Classification and Regression Trees.
 
     Args:
         gains: sums of a metric over the users of a group, [n_groups, n_choices].
@@ -35,7 +36,7 @@ def one_standard_error(gains: NDArray[np.floating], counts: NDArray[np.floating]
 
 
 def monotone_choice(gains: NDArray[np.floating]) -> list[int]:
-    """The best choice of one column a row, such that the columns never turn back; by dynamic programming.
+    """The best column of each row if the columns must rise or fall monotonically, by dynamic programming.
 
     Args:
         gains: sums of a metric, [n_rows, n_columns].

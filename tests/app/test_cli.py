@@ -16,7 +16,7 @@ from recbole_universal.app.commands import run
 
 @pytest.fixture
 def keys(monkeypatch):
-    """What the command ``run`` gives to RecBole; nothing runs."""
+    """The arguments that the command ``run`` passes to RecBole, which does not run."""
     seen = []
     monkeypatch.setattr(run, "_run", lambda options, files: seen.append((options.model, files, sys.argv[1:])))
     return seen
@@ -103,7 +103,7 @@ except SystemExit:
 
 
 @pytest.mark.parametrize("words", [["doctor", "foo"], ["doctor", "--foo"], ["analyze", "a", "--foo"]])
-def test_words_that_a_command_does_not_know(words, capsys):
+def test_unknown_words_are_refused(words, capsys):
     with pytest.raises(SystemExit, match="2"):
         cli.main(words)
     assert f"unrecognized arguments: {words[-1]}" in capsys.readouterr().err
@@ -176,7 +176,7 @@ def test_the_error_of_a_process_is_one_sentence():
     assert mistakes.explain(found.value).startswith("dropout_prob: must be a number in [0, 1), got '1'")
     with pytest.raises(Exception, match="Traceback") as found:
         start_processes(_fails, (None,), start_method="fork")
-    assert mistakes.explain(found.value) is None  # a fault in the code keeps its traceback
+    assert mistakes.explain(found.value) is None  # an error in the code keeps its traceback
 
 
 def _fails(rank: int, value: str | None) -> None:

@@ -1,4 +1,4 @@
-"""What the analysis measures: known answers and laws."""
+"""The metrics of the analysis: known answers and laws."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from recbole_universal.ranking.attribution import contributions
 
 
 def communities(n_users: int = 120, n_items: int = 50, seed: int = 0) -> sp.csr_matrix:
-    """Users of two communities who mostly take items of their own; nobody and nothing is without interaction."""
+    """Users of two communities who mostly take items of their community. Every user and item has interactions."""
     rng = np.random.default_rng(seed)
-    own = np.arange(n_users)[:, None] % 2 == np.arange(n_items) % 2
-    dense = rng.random((n_users, n_items)) < np.where(own, 0.4, 0.05)
+    same = np.arange(n_users)[:, None] % 2 == np.arange(n_items) % 2
+    dense = rng.random((n_users, n_items)) < np.where(same, 0.4, 0.05)
     dense[:, 0] |= ~dense.any(axis=1)
     dense[0] |= ~dense.any(axis=0)
     return sp.csr_matrix(dense.astype(np.float32))
 
 
-def test_k_core_is_the_largest_part_that_has_enough():
+def test_k_core_is_the_largest_submatrix_with_k_interactions():
     dense = np.zeros((5, 5))
     dense[:3, :3] = 1  # stays
     dense[3, [0, 3]] = dense[4, [3, 4]] = 1  # a chain that falls away link by link
@@ -41,7 +41,7 @@ def test_gini():
     assert statistics.gini(np.zeros(3)) == 0
 
 
-def test_held_out_parts_make_the_matrix():
+def test_training_and_held_out_interactions_make_the_matrix():
     matrix = communities()
     held_out = evaluation.HeldOut(matrix, 30, 1)
     assert abs(held_out.train + held_out.test - matrix).nnz == 0
@@ -49,30 +49,31 @@ def test_held_out_parts_make_the_matrix():
     assert len(held_out.users) == 30
 
 
-def test_few_interactions_are_hidden_of_half_of_the_users():
-    """Were the second of two hidden from everybody, nothing would relate items."""
+def test_of_users_with_few_interactions_half_are_evaluated():
+    """If each user lost one of two interactions, no user would relate items."""
     two = sp.csr_matrix(np.tile(np.eye(10), (1, 2))[np.arange(40) % 10])
     held_out = evaluation.HeldOut(two, 1000, 1)
     assert len(held_out.users) == 20 and (np.diff(held_out.train.indptr) == 2).sum() == 20
     many = evaluation.HeldOut(communities(), 1000, 1)
     assert (np.diff(many.test.indptr) > 0).sum() == len(many.users) == communities().shape[0]
     some = evaluation.HeldOut(communities(), 7, 1)
-    np.testing.assert_array_equal(np.flatnonzero(np.diff(some.test.indptr)), some.users)  # nobody loses for nothing
+    # Every user who loses an interaction is evaluated.
+    np.testing.assert_array_equal(np.flatnonzero(np.diff(some.test.indptr)), some.users)
 
 
-def test_a_family_that_says_nothing_of_a_data_set_has_no_distance():
+def test_a_family_without_values_has_no_distance():
     pipeline = FeaturePipeline(["activity", "proximity"], seed=0)
     features = {"one": pipeline(communities()), "none": pipeline(sp.eye(12).tocsr())}
     assert list(statistics.feature_distances(features, 0)["family"]) == ["activity"]
 
 
-def test_the_verdict_tells_differences_from_chance():
+def test_the_verdict_separates_differences_from_chance():
     held_out = evaluation.HeldOut(communities(), 40, 1)
     nothing = np.full((40, 10), -1)
     ideal = nothing.copy()
     for row, user in enumerate(held_out.users):
-        hidden = held_out.test[user].indices[:10]
-        ideal[row, : len(hidden)] = hidden
+        items = held_out.test[user].indices[:10]
+        ideal[row, : len(items)] = items
     lists = dict.fromkeys(("MostPop", "ItemKNN", "EASE"), nothing)
     said = evaluation.verdict(held_out, {**lists, "universal model": ideal})
     assert "reaches 1.0000" in said and "0.0000: better by more than two" in said
@@ -87,8 +88,8 @@ def test_ndcg_of_recommendations():
     held_out = evaluation.HeldOut(communities(), 5, 1)
     ideal = np.full((5, 20), -1)
     for row, user in enumerate(held_out.users):
-        hidden = held_out.test[user].indices[:20]
-        ideal[row, : len(hidden)] = hidden
+        items = held_out.test[user].indices[:20]
+        ideal[row, : len(items)] = items
     np.testing.assert_allclose(held_out.ndcg(ideal), 1.0)
     assert (held_out.ndcg(np.full((5, 20), -1)) == 0).all()
     later = np.roll(ideal, 1, axis=1)
@@ -100,8 +101,8 @@ def test_lists_of_scorers_hold_unseen_items_best_first():
     held_out = evaluation.HeldOut(communities(), 40, 1)
     lists = evaluation.scorer_top_k(held_out, 6)
     degree = np.bincount(held_out.train.indices, minlength=50)
-    for name, found in lists.items():
-        for user, items in zip(held_out.users, found, strict=True):
+    for name, recommended in lists.items():
+        for user, items in zip(held_out.users, recommended, strict=True):
             items = items[items >= 0]
             assert not np.isin(items, held_out.train[user].indices).any(), name
     for user, items in zip(held_out.users, lists["popularity"], strict=True):
@@ -109,7 +110,7 @@ def test_lists_of_scorers_hold_unseen_items_best_first():
         assert degree[items].tolist() == sorted(degree[unseen], reverse=True)[:6]
 
 
-def test_popularity_knows_its_own_lists():
+def test_popularity_has_the_lists_of_popularity():
     held_out = evaluation.HeldOut(communities(), 40, 1)
     lists = evaluation.scorer_top_k(held_out, 6)
     lists = {"MostPop": lists["popularity"], "cosine": lists["cosine"]}
@@ -130,7 +131,7 @@ def test_deciles_average_to_the_whole():
     assert weighted / len(decile) == pytest.approx(held_out.ndcg(lists["cosine"]).mean())
 
 
-def test_places_without_an_item_are_no_item():
+def test_padding_is_no_recommended_item():
     held_out = evaluation.HeldOut(communities(), 40, 1)
     nothing = np.full((40, 20), -1)
     table = evaluation.deciles(held_out, {"nothing": nothing})
@@ -158,7 +159,7 @@ def test_clusters_of_one_seed_agree_with_themselves():
     assert stats["size"].sum() == 170
 
 
-def test_a_data_set_is_like_itself():
+def test_a_dataset_has_no_distance_from_itself():
     features = FeaturePipeline(["activity", "proximity"], seed=0)(communities())
     table = statistics.feature_distances({"one": features, "other": features}, 0)
     assert set(table["family"]) == {"activity", "proximity"}
@@ -167,13 +168,13 @@ def test_a_data_set_is_like_itself():
     assert [len(rows) for rows in same.values()] == [2, 1]
 
 
-def test_cores_tell_what_is_left():
+def test_sizes_of_cores():
     table = evaluation.cores(communities(), 50, 0).set_index("filter")
     assert table.loc["raw", "interactions"] >= table.loc["5-core", "interactions"] > 0
     assert table.loc["raw", "NDCG@10, ItemKNN"] > table.loc["raw", "NDCG@10, MostPop"]
 
 
-def test_explanations_are_of_the_list():
+def test_explanations_cover_the_list():
     ranker = UniversalRanker(communities())
     items, shares = ranker.explain(3, 5)
     assert items.tolist() == ranker.top_k(np.array([3]), 5)[0][0].tolist()
@@ -184,22 +185,22 @@ def test_explanations_are_of_the_list():
 def test_columns_that_are_equal_for_all_candidates_contribute_nothing():
     ranker = UniversalRanker(communities())
     pairs = ranker.features["proximity"].pair
-    places = column_groups()["cosine"]
+    columns = column_groups()["cosine"]
     original = pairs.candidates
 
     def flat(users, exclude_seen=True):
         lists = original(users, exclude_seen)
-        lists.features[..., places] = 0.5
+        lists.features[..., columns] = 0.5
         return lists
 
     pairs.candidates = flat
-    _, _, found = contributions(ranker.network, torch.tensor([3]))
-    assert found["cosine"].abs().max() < 1e-5 < max(values.abs().max() for values in found.values())
+    _, _, by_scorer = contributions(ranker.network, torch.tensor([3]))
+    assert by_scorer["cosine"].abs().max() < 1e-5 < max(values.abs().max() for values in by_scorer.values())
 
 
 def test_column_groups_name_each_column_once():
-    places = [place for group in column_groups().values() for place in group]
-    assert sorted(places) == list(range(n_columns()))
+    columns = [index for group in column_groups().values() for index in group]
+    assert sorted(columns) == list(range(n_columns()))
 
 
 def test_values_of_interactions_count_once():
@@ -243,15 +244,15 @@ def test_lists_of_a_trained_model_do_not_depend_on_the_global_random_state():
     assert not held_out.train[held_out.users[:, None], lists[0]].sum()
 
 
-def test_a_trained_model_knows_more_by_a_users_own_items_than_by_everybodys():
+def test_a_model_trained_on_proximity_beats_one_trained_on_activity():
     held_out = evaluation.HeldOut(communities(), 40, 0)
-    found = {name: evaluation.trained_top_k(held_out, [name], 10, 0) for name in ("activity", "proximity")}
-    gains = {name: held_out.ndcg(lists).mean() for name, lists in found.items()}
+    recommended = {name: evaluation.trained_top_k(held_out, [name], 10, 0) for name in ("activity", "proximity")}
+    gains = {name: held_out.ndcg(lists).mean() for name, lists in recommended.items()}
     assert gains["proximity"] > 1.3 * gains["activity"]
 
 
 def test_the_analysis_credits_scorers_as_the_self_check_does(monkeypatch):
-    """Where scorers know few items, too: the same hidden items, the same NDCG."""
+    """Also if scorers know few items: the same held-out items have the same NDCG."""
     rng = np.random.default_rng(3)
     matrix = sp.csr_matrix((rng.random((80, 60)) < 0.03).astype(np.float32))
     matrix = statistics.k_core(matrix, 1)
@@ -260,15 +261,15 @@ def test_the_analysis_credits_scorers_as_the_self_check_does(monkeypatch):
     relative = self_check.relative_to_best
     monkeypatch.setattr(self_check, "relative_to_best", lambda gain: gains.append(gain) or relative(gain))
     split = self_check.support_query_split
-    parts = []
-    monkeypatch.setattr(self_check, "support_query_split", lambda *args: parts.append(split(*args)) or parts[-1])
+    splits = []
+    monkeypatch.setattr(self_check, "support_query_split", lambda *args: splits.append(split(*args)) or splits[-1])
     family.compute(InteractionGraph(matrix), seed=5)
     held_out = evaluation.HeldOut(matrix, 10, 0)
-    held_out.train, held_out.test = parts[0]
+    held_out.train, held_out.test = splits[0]
     held_out.users = np.flatnonzero(np.diff(held_out.test.indptr))
     lists = evaluation.scorer_top_k(held_out, 10)
     del lists["popularity"]
-    own = [held_out.ndcg(lists[name]).sum() for name in lists]
-    np.testing.assert_allclose(own, gains[-1][:-1], rtol=1e-12)
+    totals = [held_out.ndcg(lists[name]).sum() for name in lists]
+    np.testing.assert_allclose(totals, gains[-1][:-1], rtol=1e-12)
     scores = evaluation.GraphScorers(held_out.train).scores(torch.from_numpy(held_out.users))[:-1]
     assert ((scores > 0).sum(dim=2) < 10).any()  # some lists end with items of score 0

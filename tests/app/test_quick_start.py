@@ -46,7 +46,7 @@ def test_a_stock_model_and_a_key(config_file):
     assert "Recall@5" in table[0] and table[2].startswith("| Pop |")
 
 
-def test_a_config_file_that_is_not_there():
+def test_a_missing_config_file():
     result = run_script("--config_files=nowhere.yaml")
     assert result.returncode == 1 and "cannot read [nowhere.yaml]" in result.stderr
 
@@ -62,7 +62,7 @@ def test_a_config_file_that_is_not_there():
         (b"", "must hold config keys.*but holds nothing"),
     ],
 )
-def test_a_config_file_that_is_no_yaml_of_keys(tmp_path, monkeypatch, content, message):
+def test_a_config_file_without_keys(tmp_path, monkeypatch, content, message):
     (tmp_path / "bad.yaml").write_bytes(content)
     monkeypatch.setattr("sys.argv", ["run_recbole_universal.py", f"--config_files={tmp_path / 'bad.yaml'}"])
     with pytest.raises(
@@ -155,7 +155,7 @@ def test_mistakes_get_one_line(arguments, message, monkeypatch, tiny):
 @pytest.mark.parametrize("taken", ["log", "log_tensorboard", "saved"])
 def test_a_folder_that_cannot_be_written_gets_one_line_before_the_work(taken, monkeypatch, tiny, tmp_path):
     monkeypatch.setattr(quick_start, "run_experiment", None)
-    (tmp_path / taken).write_text("in the way")  # what a write-protected folder is to others, this is to root too
+    (tmp_path / taken).write_text("in the way")  # this stops root too, unlike write protection
     arguments = ["--dataset=tiny", f"--data_path={tiny['data_path']}", "--state=ERROR", "--model=Pop"]
     line = rf"run_recbole_universal.py: cannot use \[\.?/?{taken}.*RecBole writes log/ and log_tensorboard/ into the"
     for more in ([], ["--nproc=2"]):
@@ -250,7 +250,7 @@ def test_a_folder_without_interactions_is_named(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("model", ["Pop", "UniversalMLP"])
-def test_a_mark_of_unicode_changes_nothing(model, small_config, tmp_path):
+def test_a_byte_order_mark_changes_nothing(model, small_config, tmp_path):
     results = []
     for encoding in ("utf-8", "utf-8-sig"):
         (tmp_path / "odd").mkdir(exist_ok=True)
@@ -294,7 +294,7 @@ def test_labels_of_one_kind_are_refused_before_the_training(threshold, monkeypat
 
 
 def test_a_training_without_a_usable_score_is_explained(monkeypatch, tmp_path):
-    """The held-out rows alone are of one kind, so no epoch has an AUC and no checkpoint is written."""
+    """All held-out rows have the same label, so no epoch has an AUC and no checkpoint is written."""
     for part, ratings in (("train", (1, 5)), ("valid", (5, 5)), ("test", (1, 5))):
         rows = [(f"u{user}", f"i{user % 7}", ratings[user % 2]) for user in range(20)]
         path = write_atomic(tmp_path, "odd", rows, HEADER)
@@ -306,7 +306,7 @@ def test_a_training_without_a_usable_score_is_explained(monkeypatch, tmp_path):
         cli.run_script()
 
 
-def test_an_error_that_nobody_explains_keeps_its_traceback(monkeypatch, tiny):
+def test_an_unexplained_error_keeps_its_traceback(monkeypatch, tiny):
     def fail(*_, **__):
         raise KeyError("a fault in the code")
 
@@ -316,7 +316,7 @@ def test_an_error_that_nobody_explains_keeps_its_traceback(monkeypatch, tiny):
         cli.run_script()
 
 
-def test_files_that_recbole_does_not_read_are_no_matter(tmp_path):
+def test_files_that_recbole_does_not_read_are_ignored(tmp_path):
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd" / "odd.inter").write_text("user_id:token\titem_id:token\n")
     (tmp_path / "odd" / "odd-old.inter").write_text("u1\ti1\n")
@@ -329,7 +329,7 @@ def test_files_that_recbole_does_not_read_are_no_matter(tmp_path):
 
 
 def test_a_misspelt_key_is_an_error_or_a_warning(tiny):
-    """An error where the model is ours; a warning where another reader of the key may be about."""
+    """The plugin's models raise an error. Other models warn, since they may read the key."""
     message = "interpolation_wieght.*did you mean .interpolation_weight"
     keys = {**tiny, "interpolation_wieght": 1}
     with pytest.raises(ValueError, match=message):

@@ -27,7 +27,7 @@ from recbole_universal.ranking.network import UniversalNetwork
 
 
 class PopularityRanker:
-    """Ranks by popularity, ties by column; keeps what it was made with."""
+    """Ranks by popularity, then by column, and stores the arguments of the constructor."""
 
     made: list[SimpleNamespace]
 
@@ -84,7 +84,7 @@ def test_fast_lists(monkeypatch, tmp_path, capsys):
     frame = pd.DataFrame(rows, columns=["user", "item"])
     with pytest.warns(UserWarning, match="stranger"):
         found = lists(recommend(frame, top_k=1, users=["u3", "u4", "stranger"], fast=True, show_progress=False))
-    # Users of odd numbers have all items of odd numbers but one, and those of even numbers all even ones but one.
+    # Odd users have all odd items except one. Even users have all even items except one.
     assert found["u3"] == ["i7"] and found["u4"] == ["i8"]
     assert len(found["stranger"]) == 1
     path = write(tmp_path / "x.csv", frame.to_csv(index=False))
@@ -119,7 +119,7 @@ def test_unknown_users_get_the_most_popular_items_and_are_named(users):
     assert popular["item"].tolist() == [10, 11] and popular["score"].tolist() == pytest.approx([1, 1 / 3])
 
 
-def test_who_is_asked_for_changes_nobody_elses_list(ranker):
+def test_other_users_do_not_change_a_list(ranker):
     frame = pd.DataFrame(ROWS, columns=["user", "item"])
     alone = recommend(frame, top_k=2, users=["u2"], show_progress=False)
     with pytest.warns(UserWarning, match="no interactions"):
@@ -128,7 +128,7 @@ def test_who_is_asked_for_changes_nobody_elses_list(ranker):
     assert [made.matrix.shape for made in ranker.made] == [(3, 4), (3, 4)]
 
 
-def test_numbers_find_users_of_a_text_file(tmp_path):
+def test_integers_match_ids_of_a_text_file(tmp_path):
     path = write(tmp_path / "x.csv", "user,item\n1,a\n2,b\n")
     assert recommend(path, top_k=1, users=[2], show_progress=False)["user"].tolist() == ["2"]
 
@@ -168,7 +168,7 @@ def test_settings_reach_the_ranker(ranker):
 # -- Files -----------------------------------------------------------------------------------------------------------
 
 
-def test_ids_are_kept_as_written(tmp_path):
+def test_ids_stay_as_written(tmp_path):
     ids = ["007", "7", "7.0", "1e5", "12345678901234567890", "True", "2020-01-01", "ü", "a b", "x,y", 'in"ch', "-0"]
     path = tmp_path / "x.csv"
     with open(path, "w", encoding="utf-8", newline="") as file:
@@ -343,7 +343,7 @@ def test_no_form_of_a_path_overwrites_the_input(tmp_path, monkeypatch, capsys, i
     assert contents() == before | ({other: (tmp_path / "other.csv").read_bytes()} if other else {})
 
 
-def test_the_output_is_for_no_more_eyes_than_the_file_before_it(tmp_path):
+def test_the_output_has_the_permissions_of_the_old_file(tmp_path):
     write(tmp_path / "x.csv", lines())
     for mode in (0o600, 0o640):
         (tmp_path / "out.csv").touch()
@@ -367,12 +367,12 @@ def test_a_run_that_is_stopped_leaves_the_old_file(tmp_path, monkeypatch, capsys
     assert (tmp_path / "out.csv").read_text() == "old" and len(list(tmp_path.iterdir())) == 2
 
 
-def test_the_command_line_in_a_process_of_its_own(tmp_path):
+def test_the_command_line_in_a_fresh_process(tmp_path):
     pipeline = FeaturePipeline(["activity"], {"activity": {"n_bins": 3}})
     network = {"mlp_hidden_size": [4], "embedding_size": 4, "dropout_prob": 0.0, "feature_combination": "concatenation"}
     torch.manual_seed(0)
-    scorer = UniversalNetwork(pipeline.dims, **network)
-    save_pretrained(tmp_path / "model", scorer.state_dict(), {"features": pipeline.schema, "network": network}, {})
+    untrained = UniversalNetwork(pipeline.dims, **network)
+    save_pretrained(tmp_path / "model", untrained.state_dict(), {"features": pipeline.schema, "network": network}, {})
     write(tmp_path / "x.csv", lines([*ROWS, ("", "a")]))
     command = [sys.executable, "-m", "recbole_universal", "recommend", "x.csv", "--output", "out.csv", "--top-k", "2"]
     command += ["--pretrained", "model", "--device", "cpu", "--users", "u2,new"]
@@ -385,7 +385,7 @@ def test_the_command_line_in_a_process_of_its_own(tmp_path):
     assert set(written["item"][:2]) == {"b", "d"} and written["item"][2:].tolist() == ["a", "b"]
 
 
-def test_a_header_taken_for_data_gets_a_warning(tmp_path):
+def test_a_header_that_is_read_as_data_gets_a_warning(tmp_path):
     lines = ["bestellung,artikel,kunde", *(f"{k},A{k % 5},K{k % 7}" for k in range(35))]
     (tmp_path / "orders.csv").write_text("\n".join(lines))
     with pytest.warns(UserWarning, match=r"first row is counted as data: user \[kunde\], item \[artikel\]"):

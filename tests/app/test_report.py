@@ -1,4 +1,4 @@
-"""The report: complete, without network, and clear about what it cannot do."""
+"""The report is complete, needs no network, and reports errors clearly."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from recbole_universal.features import FAMILIES
 @pytest.fixture(scope="module")
 def matrix() -> sp.csr_matrix:
     rng = np.random.default_rng(0)
-    own = np.arange(60)[:, None] % 2 == np.arange(40) % 2
-    return sp.csr_matrix((rng.random((60, 40)) < np.where(own, 0.4, 0.05)).astype(np.float32))
+    same = np.arange(60)[:, None] % 2 == np.arange(40) % 2
+    return sp.csr_matrix((rng.random((60, 40)) < np.where(same, 0.4, 0.05)).astype(np.float32))
 
 
 def test_report_of_two_datasets(matrix, tmp_path):
@@ -40,9 +40,9 @@ def test_report_of_two_datasets(matrix, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.csv", "report.html"]
 
 
-def test_a_data_set_without_enough_does_not_lose_the_others(matrix, tmp_path):
+def test_a_dataset_that_is_too_small_does_not_stop_the_report(matrix, tmp_path):
     lonely = sp.csr_matrix(np.eye(30))
-    sparse = sp.csr_matrix(np.eye(30) + np.eye(30, k=29))  # of the one user who has two, one is hidden
+    sparse = sp.csr_matrix(np.eye(30) + np.eye(30, k=29))  # one interaction of the only user with two is held out
     file = tmp_path / "report.html"
     figures = analyze({"one": matrix, "lonely": lonely, "sparse": sparse}, file, n_users=20, show_progress=False)
     assert set(figures["dataset"]) == {"one", "sparse", "All datasets"}
@@ -58,7 +58,7 @@ def test_families_trained_on_the_dataset(matrix, tmp_path, monkeypatch):
         asked.append(tuple(families))
         return np.tile(np.arange(k), (len(held_out.users), 1))
 
-    monkeypatch.setattr(evaluation, "trained_top_k", trained)  # which has tests of its own
+    monkeypatch.setattr(evaluation, "trained_top_k", trained)  # test_evaluation.py tests it
     figures = analyze({"one": matrix}, tmp_path / "r.html", n_users=30, in_domain=True, show_progress=False)
     rows = set(figures[figures["table"] == "Families"]["row"])
     assert {f"in-domain: {name}" for name in (*FAMILIES, "the paper's three", "all")} < rows
@@ -132,7 +132,7 @@ def test_files_that_nobody_named_are_kept(matrix, tmp_path, monkeypatch, capsys)
     assert len(list(tmp_path.iterdir())) == 3
     (tmp_path / "analysis.html").unlink()
     monkeypatch.setenv("HOME", str(tmp_path))
-    for again in range(2):  # its own files are replaced
+    for again in range(2):  # the files of the first run are replaced
         assert run(monkeypatch, *arguments) == 0, again
         assert run(monkeypatch, *arguments, "--output", "~/own.html") == 0, again
     assert {path.name for path in tmp_path.iterdir()} == {
@@ -140,7 +140,7 @@ def test_files_that_nobody_named_are_kept(matrix, tmp_path, monkeypatch, capsys)
     }
 
 
-def test_what_cannot_be_written_is_said_before_the_work(matrix, tmp_path, monkeypatch):
+def test_a_path_that_cannot_be_written_is_reported_first(matrix, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluation, "HeldOut", None)
     (tmp_path / "r.html").touch(0o444)
     with pytest.raises(OSError, match=r"output \(--output\): cannot write .*write-protected"):
@@ -148,7 +148,7 @@ def test_what_cannot_be_written_is_said_before_the_work(matrix, tmp_path, monkey
     assert (tmp_path / "r.html").read_text() == ""
 
 
-def test_command_line_finds_named_datasets_and_names_what_it_did_not(tmp_path, monkeypatch, capsys):
+def test_command_line_finds_named_datasets_and_reports_missing_ones(tmp_path, monkeypatch, capsys):
     assert run(monkeypatch, "nothing", "--data-path", str(tmp_path)) == 1
     message = capsys.readouterr().err
     assert "[nothing]" in message and str(tmp_path / "nothing" / "nothing.inter") in message

@@ -1,4 +1,4 @@
-"""Small data sets and settings shared by the tests of the features."""
+"""Small datasets and settings shared by the tests of the features."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def test_binning_gives_one_row_each_and_zeros_without_data(kind):
 
 
 @pytest.mark.parametrize("bins", [soft_two_hot, hard_one_hot])
-def test_bins_reject_what_is_not_a_fraction(bins):
+def test_bins_reject_values_outside_0_to_1(bins):
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
         bins([1.5], 3)
     for n_bins in (1, 0, -3, 2.5, True, None):

@@ -1,4 +1,4 @@
-"""The feature cache: bit-equal, keyed by everything that matters, and never in the way."""
+"""The feature cache: loaded features are bit-equal, the key is complete, and errors never stop a run."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ def test_a_stored_embedding_serves_new_arguments_of_a_family(tmp_path):
         ({"families": ALL[::-1]}, 0),
     ],
 )
-def test_what_changes_the_key(tmp_path, changes, new_files):
+def test_each_change_gives_another_key(tmp_path, changes, new_files):
     compute(tmp_path)
     assert_equal(compute(tmp_path, **changes), compute(None, **changes))
     assert len(files(tmp_path)) == 4 + new_files
 
 
-def test_a_wider_matrix_is_other_data(tmp_path):
+def test_a_wider_matrix_has_another_key(tmp_path):
     matrix = random_matrix()
     compute(tmp_path, matrix)
     wide = matrix.copy()
@@ -82,7 +82,7 @@ def test_versions_change_the_key(tmp_path, monkeypatch):
 
 
 def _other_form(path):
-    """A file that is whole and has the right key, but not the arrays of a family."""
+    """An intact file with the right key and without the arrays of a family."""
     with safe_open(path, framework="numpy") as file:
         key = json.loads(file.metadata()["key"])
     write_arrays(path, key, {"strange": np.zeros(3)})
@@ -96,7 +96,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_damaged_files_are_rebuilt(tmp_path, damage, caplog):
+def test_damaged_files_are_replaced(tmp_path, damage, caplog):
     folder = tmp_path / "cache"
     expected = compute(folder)
     intact = files(folder)
@@ -111,7 +111,7 @@ def test_damaged_files_are_rebuilt(tmp_path, damage, caplog):
     assert compute(folder).seconds == {} and not caplog.records
 
 
-def test_a_file_in_place_of_the_folder(tmp_path, caplog):
+def test_a_file_with_the_name_of_the_folder(tmp_path, caplog):
     folder = tmp_path / "cache"
     folder.write_text("in the way")
     with caplog.at_level("WARNING"):
@@ -161,7 +161,7 @@ def test_two_processes(tmp_path):
 
 
 @pytest.mark.parametrize("bad", [-1, "many", True, float("nan"), [4]], ids=str)
-def test_a_limit_that_is_no_number_is_refused(bad):
+def test_an_invalid_limit_is_refused(bad):
     with pytest.raises(ValueError, match="universal_cache_gb: must be a number of at least 0"):
         FeaturePipeline(ALL, ARGS, cache_gb=bad)
 

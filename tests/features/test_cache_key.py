@@ -1,4 +1,4 @@
-"""Each component of the key under which features are stored: which entries it changes, and which it leaves."""
+"""Each component of the key of stored features, and the entries that it changes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from recbole_universal.features import FAMILIES, FamilyFeatures, FeaturePipeline
 from recbole_universal.features.node2vec_args import node2vec_args
 
 EMBEDDED = {"node2vec", "cooccurrence", "interaction"}
-RANDOM = EMBEDDED | {"proximity"}  # what a seed, a device or a library has a part in
+RANDOM = EMBEDDED | {"proximity"}  # entries that depend on a seed, a device or a library
 EVERY = RANDOM | {"activity"}
 
 
 @pytest.fixture
 def keys(monkeypatch, tmp_path):
-    """A function that returns the keys, by kind, of all that a pipeline would store; nothing is computed."""
+    """A function that returns the keys, by kind, of all entries that a pipeline would store, without computing them."""
     asked: dict[str, str] = {}
 
     def load(self, kind, key):
@@ -36,7 +36,7 @@ def keys(monkeypatch, tmp_path):
     monkeypatch.setattr(ArrayStore, "load", load)
     monkeypatch.setattr(ArrayStore, "store", lambda self, kind, key, arrays: None)
     monkeypatch.setattr(computation, "node2vec", embed)
-    monkeypatch.setattr(pipeline.arguments, "device", torch.device)  # one that is not there will do
+    monkeypatch.setattr(pipeline.arguments, "device", torch.device)  # a device that does not exist suffices
     for family in FAMILIES.values():
         nothing = FamilyFeatures(np.zeros((1, 0)), np.zeros((1, 0)))
         nothing.reindexed = lambda users, items, nothing=nothing: nothing
@@ -73,14 +73,14 @@ def test_each_library_changes_all_that_it_computes(keys, monkeypatch, library):
     assert differ(before, keys()) == RANDOM
 
 
-def test_the_version_of_the_stored_numbers_changes_all(keys, monkeypatch):
+def test_the_version_of_the_stored_values_changes_all(keys, monkeypatch):
     before = keys()
     monkeypatch.setattr(computation, "CACHE_VERSION", computation.CACHE_VERSION + 1)
     assert differ(before, keys()) == EVERY
 
 
 def _moved(matrix):
-    """As many interactions in each row and of the same weights, one of another item."""
+    """The same number of interactions and the same weights in each row, and one other item."""
     moved = matrix.tolil()
     row = int(np.flatnonzero(np.diff(matrix.indptr))[0])
     item = matrix[row].indices[0]

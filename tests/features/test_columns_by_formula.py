@@ -18,7 +18,7 @@ from recbole_universal.graph import InteractionGraph
 from recbole_universal.graph.held_out import support_query_split
 from recbole_universal.graph.scorers import LINEAR, SCORERS, GraphScorers
 
-# No two alike, the best not the first, and differences of which the weights (of sharpness 20) make much.
+# All weights differ, the first is not the best, and the softmax (of sharpness 20) enlarges the differences.
 WEIGHTS = np.array([0.9 - 0.013 * ((7 * index) % 16) for index in range(16)], dtype=np.float32)
 WEIGHTS[12] = 1.0
 
@@ -30,9 +30,13 @@ WEIGHTS[12] = 1.0
 )
 def built(request):
     name, top_k = request.param
-    own = dense.MATRICES[name]
-    pairs = ProximityPairs(GraphScorers(sp.csr_matrix(own)), WEIGHTS, top_k)
-    return own, pairs, dense.Columns(own, dense.scores(own), WEIGHTS.astype(np.float64), top_k)
+    interactions = dense.MATRICES[name]
+    pairs = ProximityPairs(GraphScorers(sp.csr_matrix(interactions)), WEIGHTS, top_k)
+    return (
+        interactions,
+        pairs,
+        dense.Columns(interactions, dense.scores(interactions), WEIGHTS.astype(np.float64), top_k),
+    )
 
 
 def test_there_are_sixty_columns():
@@ -44,37 +48,38 @@ def test_there_are_sixty_columns():
 
 @pytest.mark.parametrize("exclude_seen", [True, False])
 def test_candidates_and_their_columns(built, exclude_seen):
-    own, pairs, expected = built
-    lists = pairs.candidates(torch.arange(len(own)), exclude_seen)
+    interactions, pairs, expected = built
+    lists = pairs.candidates(torch.arange(len(interactions)), exclude_seen)
     exact = total = 0
-    for user in range(len(own)):
+    for user in range(len(interactions)):
         mask = lists.mask[user].numpy()
-        items, found = lists.items[user].numpy()[mask], lists.features[user].numpy()[mask]
+        items, features = lists.items[user].numpy()[mask], lists.features[user].numpy()[mask]
         assert not lists.features[user].numpy()[~mask].any()
-        if not own[user].any():
+        if not interactions[user].any():
             assert not len(items)
             continue
         sure, possible = expected.candidates(user)
-        seen = set() if exclude_seen else set(np.flatnonzero(own[user]))
+        seen = set() if exclude_seen else set(np.flatnonzero(interactions[user]))
         assert sure <= set(items) - seen <= possible and seen <= set(items)
         columns, least, largest = expected.of(user, items)
         scored = np.array([index < 32 or (48 <= index and index not in (50, 53)) for index in range(60)])
-        np.testing.assert_allclose(found[:, scored], columns[:, scored], rtol=1e-3, atol=1e-4)
-        # Ranks of equals may be in any order.
-        assert (found >= np.minimum(least, largest) - 1e-3).all() and (found <= np.maximum(least, largest) + 1e-3).all()
-        exact += np.isclose(found[:, 32:48], columns[:, 32:48], atol=1e-4).sum()
-        total += found[:, 32:48].size
+        np.testing.assert_allclose(features[:, scored], columns[:, scored], rtol=1e-3, atol=1e-4)
+        # Items with equal scores may have their ranks in any order.
+        assert (features >= np.minimum(least, largest) - 1e-3).all()
+        assert (features <= np.maximum(least, largest) + 1e-3).all()
+        exact += np.isclose(features[:, 32:48], columns[:, 32:48], atol=1e-4).sum()
+        total += features[:, 32:48].size
     assert exact > 0.9 * total
 
 
-def test_equals_are_ranked_by_popularity_whatever_their_indices():
+def test_items_of_equal_score_are_ranked_by_popularity():
     """Items 1 and 3 are equally near to user 0 by user-user cosine, and item 3 has more users; likewise 4 and 2."""
-    own = np.zeros((9, 6))
-    own[0, 0] = 1
-    own[1, [0, 1, 3]] = own[2, [0, 4, 2]] = 1
-    own[3:6, 3] = 1
-    own[6:9, 2] = own[6, 5] = 1
-    pairs = ProximityPairs(GraphScorers(sp.csr_matrix(own)), WEIGHTS, 50)
+    interactions = np.zeros((9, 6))
+    interactions[0, 0] = 1
+    interactions[1, [0, 1, 3]] = interactions[2, [0, 4, 2]] = 1
+    interactions[3:6, 3] = 1
+    interactions[6:9, 2] = interactions[6, 5] = 1
+    pairs = ProximityPairs(GraphScorers(sp.csr_matrix(interactions)), WEIGHTS, 50)
     lists = pairs.candidates(torch.tensor([0]))
     ranks = lists.features[0, :, 32 + list(SCORERS).index("user_cosine")]
     order = lists.items[0][ranks.argsort(descending=True)].tolist()
@@ -83,29 +88,29 @@ def test_equals_are_ranked_by_popularity_whatever_their_indices():
 
 
 def test_non_candidates_are_in_the_order_of_popularity():
-    own = np.array([[1, 0, 1, 1, 0], [0, 0, 1, 1, 0], [0, 0, 1, 0, 0]])
-    scorers = GraphScorers(sp.csr_matrix(own[:, [0, 2, 3]]))
+    interactions = np.array([[1, 0, 1, 1, 0], [0, 0, 1, 1, 0], [0, 0, 1, 0, 0]])
+    scorers = GraphScorers(sp.csr_matrix(interactions[:, [0, 2, 3]]))
     pairs = ProximityPairs(scorers, WEIGHTS, 5, item_index=np.array([0, -1, 1, 2, -1]))
     # Degrees 1, 3, 2, and 0 of two items without an index: four ranks.
     np.testing.assert_allclose(pairs.item_order, [0.5, 0.75, 0.0, 0.25, 0.75])
 
 
-def checked(own: np.ndarray, n_users: int, share: float, seed: int):
-    """The pair features with scorer weights and self-check, and the split that these come from."""
+def checked(interactions: np.ndarray, n_users: int, share: float, seed: int):
+    """The pair features with scorer weights and self-check, and the split of the self-check."""
     family = ProximityFeatures(n_check_users=n_users, check_share=share, top_k=9)
-    pair = family.compute(InteractionGraph(sp.csr_matrix(own)), seed=seed).pair
-    most = min(n_users, max(20, len(own) // 4))
-    parts = support_query_split(sp.csr_matrix(own), most, share, np.random.default_rng(seed))
-    return pair, *(part.toarray() for part in parts)
+    pair = family.compute(InteractionGraph(sp.csr_matrix(interactions)), seed=seed).pair
+    most = min(n_users, max(20, len(interactions) // 4))
+    halves = support_query_split(sp.csr_matrix(interactions), most, share, np.random.default_rng(seed))
+    return pair, *(half.toarray() for half in halves)
 
 
 def bounds(values: np.ndarray, held_out: np.ndarray) -> tuple[float, float]:
     """NDCG@10 of an order by ``values``, held-out items last and first among near equals."""
-    found = []
+    values_of_orders = []
     for first in (-1, 1):
         order = np.lexsort((np.arange(len(values)), -first * held_out, -np.round(values, 4)))
-        found.append(dense.ndcg(held_out[order[:10]], int(held_out.sum())))
-    return min(found), max(found)
+        values_of_orders.append(dense.ndcg(held_out[order[:10]], int(held_out.sum())))
+    return min(values_of_orders), max(values_of_orders)
 
 
 @pytest.fixture(scope="module")
@@ -128,8 +133,8 @@ def gains(support: np.ndarray, query: np.ndarray, scores: np.ndarray) -> np.ndar
     """Least and largest NDCG@10 of each scorer on each drawn user, [2, n_scorers, n_drawn]."""
     drawn = np.flatnonzero(query.sum(axis=1))
     unseen = np.where(support > 0, -1e9, scores)
-    found = [[bounds(values[user], query[user] > 0) for user in drawn] for values in unseen]
-    return np.moveaxis(np.array(found), 2, 0)
+    bounds_of_users = [[bounds(values[user], query[user] > 0) for user in drawn] for values in unseen]
+    return np.moveaxis(np.array(bounds_of_users), 2, 0)
 
 
 def assert_relative(weights: np.ndarray, gain: np.ndarray) -> None:
@@ -137,7 +142,7 @@ def assert_relative(weights: np.ndarray, gain: np.ndarray) -> None:
     low, high = gain.sum(axis=2)
     best = low.max(), high.max()
     assert (weights >= low / best[1] - 1e-5).all() and (weights <= high / best[0] + 1e-5).all()
-    assert (high / best[0] - low / best[1]).mean() < 0.12  # else the bounds say little
+    assert (high / best[0] - low / best[1]).mean() < 0.12  # otherwise the bounds are too wide
 
 
 def test_scorer_weights_are_the_ndcg_on_held_out_interactions_relative_to_the_best(self_check):
@@ -205,21 +210,23 @@ def test_the_ndcg_and_the_z_score_of_an_order(self_check):
 
 
 def test_the_item_item_matrix_weighs_by_scorer_weight_and_scale(built):
-    own, pairs, expected = built
-    best = np.where(own > 0, 0.0, dense.scores(own)).max(axis=2).mean(axis=1)
-    related = dense.item_relations(own, 100, 6000)
+    interactions, pairs, expected = built
+    best = np.where(interactions > 0, 0.0, dense.scores(interactions)).max(axis=2).mean(axis=1)
+    related = dense.item_relations(interactions, 100, 6000)
     weight = dict(zip(SCORERS, expected.averages[0] / best, strict=True))
-    whole = sum(weight[name] * related[name] for name in LINEAR) * (own.T @ own > 0)
+    whole = sum(weight[name] * related[name] for name in LINEAR) * (interactions.T @ interactions > 0)
     np.fill_diagonal(whole, 0.0)
-    np.testing.assert_allclose(pairs.item_item(own.shape[1]).toarray(), whole, rtol=2e-3, atol=1e-4 * whole.max())
+    np.testing.assert_allclose(
+        pairs.item_item(interactions.shape[1]).toarray(), whole, rtol=2e-3, atol=1e-4 * whole.max()
+    )
 
 
 # Families of nodes and edges, given embedding and clusters.
 
 
 def weighted(name: str) -> np.ndarray:
-    own = dense.MATRICES[name]
-    return own * np.random.default_rng(1).integers(1, 6, own.shape)
+    interactions = dense.MATRICES[name]
+    return interactions * np.random.default_rng(1).integers(1, 6, interactions.shape)
 
 
 KINDS = [("soft", 4.0), ("hard", 4.0), ("log", 2.0), ("log", 4.0)]
@@ -229,10 +236,10 @@ KINDS = [("soft", 4.0), ("hard", 4.0), ("log", 2.0), ("log", 4.0)]
 @pytest.mark.parametrize(("kind", "base"), KINDS)
 def test_activity(name, kind, base):
     matrix = weighted(name)
-    found = ActivityFeatures(n_bins=7, binning=kind, log_base=base).compute(InteractionGraph(sp.csr_matrix(matrix)))
+    features = ActivityFeatures(n_bins=7, binning=kind, log_base=base).compute(InteractionGraph(sp.csr_matrix(matrix)))
     for side, sums in (("user", matrix.sum(axis=1)), ("item", matrix.sum(axis=0))):
         expected = dense.bins(sums, sums > 0, 7, kind, base, 1.0)
-        np.testing.assert_allclose(getattr(found, side), expected, atol=1e-6)
+        np.testing.assert_allclose(getattr(features, side), expected, atol=1e-6)
         assert (expected.sum(axis=0) > 0).sum() > 2
 
 
@@ -248,8 +255,8 @@ def cluster_rows(size: np.ndarray, density: np.ndarray, n_bins: int, kind: str, 
 @pytest.mark.parametrize(("kind", "base"), KINDS)
 def test_cooccurrence(kind, base):
     matrix = weighted("large")
-    own = matrix > 0
-    connected = np.concatenate([own.any(axis=1), own.any(axis=0)])
+    interactions = matrix > 0
+    connected = np.concatenate([interactions.any(axis=1), interactions.any(axis=0)])
     labels = np.random.default_rng(2).choice(9, len(connected), p=np.arange(9, 0, -1) / 45)
     labels[(np.arange(len(labels)) < 104) & (labels == 6)] = 5  # cluster 6 has no user, 7 no node
     labels[labels == 7] = 8
@@ -259,11 +266,11 @@ def test_cooccurrence(kind, base):
         users, items = labels[:104] == cluster, labels[104:] == cluster
         size[cluster] = users.sum() + items.sum()
         if users.any() and items.any():
-            density[cluster] = own[np.ix_(users, items)].sum() / (users.sum() * items.sum())
+            density[cluster] = interactions[np.ix_(users, items)].sum() / (users.sum() * items.sum())
     rows = np.vstack([cluster_rows(size, density, 5, kind, base), np.zeros(10)])
-    found = CooccurrenceFeatures(5, kind, base).of_labels(InteractionGraph(sp.csr_matrix(matrix)), labels)
-    np.testing.assert_allclose(found.user, rows[labels[:104]], atol=1e-6)
-    np.testing.assert_allclose(found.item, rows[labels[104:]], atol=1e-6)
+    features = CooccurrenceFeatures(5, kind, base).of_labels(InteractionGraph(sp.csr_matrix(matrix)), labels)
+    np.testing.assert_allclose(features.user, rows[labels[:104]], atol=1e-6)
+    np.testing.assert_allclose(features.item, rows[labels[104:]], atol=1e-6)
     assert len(np.unique(rows, axis=0)) > 3
 
 
@@ -292,14 +299,14 @@ def test_interaction(operator, kind, base):
         density[cluster] = here.sum() / (len(set(users[here])) * len(set(items[here])))
     rows = cluster_rows(size, density, 4, kind, base)
     family = InteractionFeatures(operator, 4, kind, base)
-    found = family.of_labels(InteractionGraph(sp.csr_matrix(matrix)), embedding, labels, centers)
-    for side, ids, table in (("user", users, found.user), ("item", items, found.item)):
-        for number, row in enumerate(table):
-            mine = rows[labels[ids == number]]
+    features = family.of_labels(InteractionGraph(sp.csr_matrix(matrix)), embedding, labels, centers)
+    for side, ids, table in (("user", users, features.user), ("item", items, features.item)):
+        for id_, row in enumerate(table):
+            mine = rows[labels[ids == id_]]
             np.testing.assert_allclose(row, mine.mean(axis=0) if len(mine) else 0.0, atol=1e-6, err_msg=side)
     able = np.flatnonzero(size)
-    pairs = found.pair.full(torch.arange(n_users)).numpy()
-    single = found.pair(torch.arange(n_users).repeat_interleave(n_items), torch.arange(n_items).repeat(n_users))
+    pairs = features.pair.full(torch.arange(n_users)).numpy()
+    single = features.pair(torch.arange(n_users).repeat_interleave(n_items), torch.arange(n_items).repeat(n_users))
     np.testing.assert_array_equal(single.view(n_users, n_items, -1), pairs)
     for user in range(n_users):
         for item in range(n_items):

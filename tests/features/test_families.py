@@ -80,7 +80,7 @@ def test_interaction_known_answer(graph):
     features = family.of_labels(graph, embedding, np.array([0, 2, 2, 0]), centers)
     middle = [0, 1, 0, 0, 1, 0]
     np.testing.assert_array_equal(features.user, [[0] * 6, middle, middle, [0] * 6])
-    # The product of the ends is 1 for item 1: its center would be the empty cluster's only if that were kept.
+    # The product of the ends is 1 for item 1: the empty cluster would be nearest if its center stayed.
     nearest = features.pair.nearest(torch.tensor([1, 1, 2, 0, 1]), torch.tensor([0, 1, 2, 1, 3]))
     np.testing.assert_array_equal(nearest, [0, 1, 1, 2, 2])
     np.testing.assert_array_equal(features.pair(torch.tensor([0, 2]), torch.tensor([0, 2])), [[0] * 6, middle])
@@ -138,7 +138,7 @@ def test_cluster_families_are_unchanged_by_disjoint_copies_of_clusters(binning, 
         ({3: 4}, "arguments must be a mapping"),
     ],
 )
-def test_errors_name_family_argument_and_what_is_valid(family, args, message):
+def test_errors_name_family_argument_and_valid_values(family, args, message):
     with pytest.raises(ValueError, match=f"feature family '{family.name}': {message}"):
         family.from_args(args)
 
@@ -161,7 +161,7 @@ def test_more_clusters_than_points(family, n, graph):
 @pytest.mark.parametrize("family", [CooccurrenceFeatures, InteractionFeatures])
 def test_embedding_is_checked(family, graph):
     for embedding in (None, np.zeros((3, 2), np.float32), np.zeros(8, np.float32)):
-        with pytest.raises(ValueError, match=r"embedding must have one row a node, \[8, embedding_dim\]"):
+        with pytest.raises(ValueError, match=r"embedding must have one row per node, \[8, embedding_dim\]"):
             family().compute(graph, embedding)
 
 

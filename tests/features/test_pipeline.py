@@ -1,4 +1,4 @@
-"""The laws every feature obeys, for the pipeline as a whole; its schema, its errors, and data at the edge."""
+"""The laws of all features, for the whole pipeline; its schema, its errors, and extreme data."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def permutation(n: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).permutation(n)
 
 
-def told_apart(matrix: sp.csr_matrix) -> bool:
-    """Whether colour refinement, written here once more, separates all nodes that have different neighbours."""
+def separated(matrix: sp.csr_matrix) -> bool:
+    """Whether colour refinement, in a second implementation, separates all nodes that have different neighbours."""
     dense = matrix.toarray()
     full = np.block([[np.zeros((len(dense),) * 2), dense], [dense.T, np.zeros((dense.shape[1],) * 2)]])
     n_users, n_nodes = len(dense), len(full)
@@ -43,7 +43,7 @@ def told_apart(matrix: sp.csr_matrix) -> bool:
 @slow_law
 @given(matrix=matrices(), seed=st.integers(0, 1000))
 def test_relabelling_permutes_the_features_and_nothing_else(matrix, seed):
-    assume(told_apart(matrix))
+    assume(separated(matrix))
     pipeline = FeaturePipeline(ALL, ARGS)
     users, items = permutation(matrix.shape[0], seed), permutation(matrix.shape[1], seed + 1)
     assert_equal(pipeline(matrix), pipeline(matrix[users][:, items]), users, items)
@@ -110,7 +110,7 @@ def test_values_are_finite_and_memberships_sum_to_one(matrix):
     np.testing.assert_allclose(pairs.sum(axis=2), 2 * np.outer(connected["user"], connected["item"]), atol=1e-5)
 
 
-def test_same_seed_same_features_and_the_global_state_plays_no_part():
+def test_features_depend_on_the_seed_and_not_on_the_global_state():
     matrix = random_matrix()
     outcomes = []
     for seed in (1, 2):

@@ -1,4 +1,4 @@
-"""The proximity family: its laws, its candidates, and the split that keeps a positive out of its own features."""
+"""The proximity family: its laws, its candidates, and the split that excludes a positive from its features."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def pairs_of(matrix: sp.csr_matrix, **args):
 
 
 def test_the_item_item_matrix_is_that_of_the_weighted_scorers():
-    """Each by weight and scale. The scale is its best score of an unseen item, averaged over the users."""
+    """Each scorer is weighted and divided by its scale, its mean best score of an unseen item over the users."""
     matrix = random_matrix()
     pairs = pairs_of(matrix)
     names = list(SCORERS)
@@ -47,12 +47,12 @@ def test_the_item_item_matrix_is_that_of_the_weighted_scorers():
     best = dict(zip(names, scores.max(axis=2).mean(axis=1), strict=True))
     share = {"rp3": 1.0, "regression": np.exp(20 * -0.05)}
     expected = pairs.scorers.item_item({name: share[name] / best[name] for name in share}, 25).toarray()
-    found = weighted.item_item(25).toarray()
-    assert found.shape == (25, 25) and not found[0].any() and not found[:, 0].any()  # padding
-    found = found[1:, 1:]
+    relations = weighted.item_item(25).toarray()
+    assert relations.shape == (25, 25) and not relations[0].any() and not relations[:, 0].any()  # padding
+    relations = relations[1:, 1:]
     order = pairs.item_index[1:]
     expected = expected[np.ix_(order, order)]
-    np.testing.assert_allclose(found / found.max(), expected / expected.max(), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(relations / relations.max(), expected / expected.max(), rtol=1e-3, atol=1e-5)
 
 
 def test_one_by_one_equals_all_equals_candidates():
@@ -68,7 +68,7 @@ def test_one_by_one_equals_all_equals_candidates():
     assert (full.abs().sum(dim=2) > 0).sum() == lists.mask.sum()
 
 
-def test_candidates_are_unseen_items_that_some_scorer_finds():
+def test_candidates_are_unseen_items_with_a_score():
     matrix = random_matrix()
     pairs = pairs_of(matrix, top_k=3)
     lists = pairs.candidates(torch.arange(matrix.shape[0]))
@@ -169,16 +169,16 @@ def test_threads_change_nothing(monkeypatch):
     monkeypatch.setitem(scorers._BLOCK_FLOATS, "cpu", 25 * len(SCORERS) * 3)  # three users a block
     pairs = pairs_of(random_matrix())
     users, n_threads = torch.arange(40), torch.get_num_threads()
-    found = []
+    results = []
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            found.append(pairs.candidates(users))
+            results.append(pairs.candidates(users))
             with ThreadPoolExecutor(1) as executor:  # a new thread
                 assert torch.get_num_threads() == executor.submit(torch.get_num_threads).result() == threads
     finally:
         torch.set_num_threads(n_threads)
-    assert torch.equal(found[0].items, found[1].items) and torch.equal(found[0].features, found[1].features)
+    assert torch.equal(results[0].items, results[1].items) and torch.equal(results[0].features, results[1].features)
 
 
 def test_memory_is_used_again_outside_of_inference_mode():
@@ -195,8 +195,8 @@ def test_many_users_make_small_blocks():
     assert many.block_users * 20000 * 5 <= 2**23 < few.block_users * 20 * len(SCORERS) * 2
 
 
-def test_the_self_check_holds_out_what_it_evaluates(monkeypatch):
-    """The held-out interactions of its users have no part in scorers, scorer weights or popularity."""
+def test_the_self_check_evaluates_held_out_interactions(monkeypatch):
+    """The held-out interactions of its users do not influence scorers, scorer weights or popularity."""
     matrix = random_matrix(200, 50, 0.1)
     splits, built = [], []
 
@@ -219,8 +219,8 @@ def test_the_self_check_holds_out_what_it_evaluates(monkeypatch):
     np.testing.assert_array_equal(check.n_held_out, np.diff(query.indptr)[order])
     left = torch.from_numpy(np.log1p(np.diff(support.indptr)[order]) / 5).float()
     torch.testing.assert_close(check.features[..., -1].float().amax(dim=1), left, atol=1e-3, rtol=1e-3)
-    for (own, weights), half in zip(built[:2], (users[1::2], users[::2]), strict=True):
-        assert (own != support).nnz == 0
+    for (fitted, weights), half in zip(built[:2], (users[1::2], users[::2]), strict=True):
+        assert (fitted != support).nnz == 0
         gain = np.zeros(len(SCORERS))
         scores = GraphScorers(support, n_neighbors=100, max_rank=256, max_regression_items=6000).scores(
             torch.from_numpy(half)
@@ -235,7 +235,7 @@ def test_the_self_check_holds_out_what_it_evaluates(monkeypatch):
     degree = np.where(support[order].toarray() > 0, -1.0, support.sum(axis=0).A1)
     held_out = query[order].toarray() > 0
     bounds = []
-    for first in (-0.5, 0.5):  # of equals the held-out ones last, then first
+    for first in (-0.5, 0.5):  # of items with equal scores the held-out ones are last, then first
         top = np.argsort(-(degree + first * held_out), axis=1, kind="stable")[:, :10]
         bounds.append(ndcg(np.take_along_axis(held_out, top, axis=1), held_out.sum(axis=1)))
     popularity = check.popularity_ndcg.numpy()
@@ -268,7 +268,7 @@ def test_the_z_score_is_in_standard_errors():
     no_hits = torch.zeros(400, 3)
     for errors in (-5.0, 0.9, 1.1):
         assert checked_by(noise - errors / 20).result(no_hits).z_score == pytest.approx(errors, abs=1e-5)
-    assert checked_by([1.0]).result(no_hits[:1]).z_score == 0  # one user tells nothing
+    assert checked_by([1.0]).result(no_hits[:1]).z_score == 0  # one user has no standard error
     assert checked_by([0.0, 0.0]).result(no_hits[:2]).z_score == 0
     assert checked_by([1.0, 1.0]).result(no_hits[:2]).z_score == -np.inf
     for n in range(2, 100):  # one non-zero difference is one error, however that is rounded
@@ -279,7 +279,7 @@ def test_the_z_score_is_in_standard_errors():
     ("z_score", "mostly_single", "expected"),
     [(-1.0, False, False), (-1.1, False, True), (0.5, True, True), (0.6, True, False), (1.1, False, False)],
 )
-def test_the_threshold_depends_on_what_most_users_have(z_score, mostly_single, expected):
+def test_the_threshold_depends_on_the_interactions_of_most_users(z_score, mostly_single, expected):
     assert falls_back(z_score, mostly_single) == expected
 
 
@@ -293,11 +293,11 @@ def test_most_users_have_a_single_interaction():
         assert bool(reason) == expected and ("most users have one interaction" in reason) == expected
 
 
-def test_what_follows_a_short_list_counts():
-    """Below one candidate comes the most popular item: second; for a user without a candidate it is first."""
+def test_popular_items_after_a_short_list_count():
+    """The most popular item follows a single candidate. For a user without a candidate it is first."""
     support = np.zeros((8, 6), dtype=np.float32)
     support[0, 0] = support[1, 0] = support[1, 1] = 1  # item 1 is user 0's only candidate
-    support[2:7, 4] = 1  # the most popular item, that nothing relates to the others
+    support[2:7, 4] = 1  # the most popular item is related to no other item
     support[7, 5] = 1
     query = np.zeros_like(support)
     query[0, 4] = query[7, 4] = 1
@@ -326,8 +326,8 @@ def test_the_fallback_of_fast_lists_reads_the_linear_scorers():
     worse = f"{n_users} users, popularity has NDCG@10 0.0980 and fast lists 0.0000"
     for linear, reason in ((whole.half(), ""), (-whole.half(), worse)):
         checked = replace(check, linear_scores=linear, **known)
-        found = ProximityPairs(pairs.scorers, pairs.scorer_weights, 50, check=checked).linear_fallback_reason
-        assert re.search(reason, found) and bool(found) == bool(reason)
+        answer = ProximityPairs(pairs.scorers, pairs.scorer_weights, 50, check=checked).linear_fallback_reason
+        assert re.search(reason, answer) and bool(answer) == bool(reason)
     columns = [index for index, name in enumerate(SCORERS) if name not in ("user_squared", "second_hop", "popularity")]
     assert (check.linear_scores[~check.mask] == 0).all() and (check.linear_scores[check.mask] > 0).any()
     shares = check.features[..., columns].float()
@@ -343,8 +343,8 @@ def test_the_fallback_of_fast_lists_reads_the_linear_scorers():
 def test_a_stored_self_check_is_the_same():
     pairs = pairs_of(random_matrix(200, 50, 0.1))
     again = ProximityPairs.from_arrays(pairs.arrays())
-    for kept in (again, pairs.reindexed(pairs.user_index, pairs.item_index)):
+    for other in (again, pairs.reindexed(pairs.user_index, pairs.item_index)):
         for name, values in vars(pairs.check).items():
-            torch.testing.assert_close(getattr(kept.check, name), values, rtol=0, atol=0)
+            torch.testing.assert_close(getattr(other.check, name), values, rtol=0, atol=0)
     alone = pairs_of(sp.csr_matrix(np.eye(5)))
     assert alone.check is None and ProximityPairs.from_arrays(alone.arrays()).check is None

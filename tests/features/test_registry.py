@@ -1,4 +1,4 @@
-"""Families of a user's own: what is refused, and that registered ones reach pipeline, cache and saved models."""
+"""Families that a user registers: errors, and their way into pipeline, cache and saved models."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_registered_family_is_computed(doubled):
     assert features["doubled"].item.sum() == pytest.approx(2 * np.count_nonzero(MATRIX.getnnz(axis=0)))
 
 
-def test_registering_again_replaces_as_a_notebook_needs_it(doubled):
+def test_registering_again_replaces_the_family(doubled):
     again = type("Doubled", (Doubled,), {"__module__": Doubled.__module__, "__qualname__": Doubled.__qualname__})
     assert register_family(again) is again is FAMILIES["doubled"]
 
@@ -74,7 +74,7 @@ def test_a_saved_model_names_the_family_that_is_not_registered(doubled, tmp_path
         load_pretrained(tmp_path)
 
 
-def test_what_is_no_family_is_refused():
+def test_other_classes_are_refused():
     for given in (3, int, "activity"):
         with pytest.raises(ValueError, match="expected a subclass of FeatureFamily"):
             register_family(given)

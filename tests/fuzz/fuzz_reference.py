@@ -99,13 +99,13 @@ def read_reference(lines, separator, width, user, item, quoting, header=None):
             continue
         fields, after, usable = plain_fields(line, separator), n + 1, True
         if quoting and '"' in line:
-            found = [
+            readings = [
                 each for each in (fields_of(lines, n, separator, width, mode) for mode in (first, not first)) if each
             ]
-            right = [each for each in found if right_number(each[0], needed, width)]
-            if found:
-                fields, after = (right or found)[0]
-            elif any('"' in fields[place] for place in (user, item) if place < len(fields)):
+            right = [each for each in readings if right_number(each[0], needed, width)]
+            if readings:
+                fields, after = (right or readings)[0]
+            elif any('"' in fields[index] for index in (user, item) if index < len(fields)):
                 usable = False
         n = after
         if not usable or not right_number(fields, needed, width):

@@ -1,4 +1,4 @@
-"""What a table of known ids must give, and what it gives."""
+"""The expected and the actual result of reading a table of known ids."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def one_form(values):
 
 
 def expected_table(users, items):
-    """Pairs and rows left out; ``None``: the table is no good."""
+    """Pairs and rows left out; ``None``: the table is invalid."""
     if users is None or items is None:
         return None
     pairs = [(u, i) for u, i in zip(one_form(users), one_form(items), strict=True) if u is not None and i is not None]

@@ -21,7 +21,7 @@ from recbole_universal.plugin import settings
 from recbole_universal.plugin.config_hooks import _plugin_keys
 
 pytestmark = pytest.mark.slow
-CPU_SECONDS = 120  # after which a value is taken to hang
+CPU_SECONDS = 120  # a value that takes longer counts as hanging
 
 
 def wrong_values() -> list[Any]:
@@ -114,7 +114,7 @@ class Hangs(BaseException):
 
 
 def attempt(run: Callable[[], Any], names: str) -> str:
-    """``clear``, ``accepted``, or what was wrong about the answer."""
+    """``clear``, ``accepted``, or the problem of the answer."""
 
     def give_up(*_):
         raise Hangs
@@ -137,8 +137,8 @@ def attempt(run: Callable[[], Any], names: str) -> str:
     return "accepted"
 
 
-def judge(key: str, values: list, run: Callable[[Any], Any], sensible: Callable[[Any], bool]) -> dict[str, int]:
-    """Count the answers; fail with all that are not right."""
+def check_answers(key: str, values: list, run: Callable[[Any], Any], sensible: Callable[[Any], bool]) -> dict[str, int]:
+    """Count the answers; fail with all wrong answers."""
     counts, bad = {"clear": 0, "accepted": 0}, []
     for value in values:
         answer = attempt(lambda value=value: run(value), key)
@@ -185,7 +185,7 @@ def test_a_key_of_universal_mlp(tiny, small_config, key):
             return
         defined(run_recbole("UniversalMLP", "tiny", config_dict=keys, saved=False))
 
-    judge(key, wrong_values(), run, SENSIBLE[key])
+    check_answers(key, wrong_values(), run, SENSIBLE[key])
 
 
 @pytest.mark.parametrize("key", INTERPOLATION)
@@ -195,7 +195,7 @@ def test_a_key_of_universal_interpolation(tiny, key):
     def run(value):
         defined(run_recbole("UniversalInterpolation", "tiny", config_dict={**base, key: value}, saved=False))
 
-    judge(key, wrong_values(), run, SENSIBLE[key])
+    check_answers(key, wrong_values(), run, SENSIBLE[key])
 
 
 @pytest.mark.parametrize("key", ["universal_features", "universal_feature_args", "universal_weight_field"])
@@ -205,7 +205,7 @@ def test_a_key_of_a_stock_model(tiny, small_config, key):
         data_preparation(*(lambda c: (c, create_dataset(c)))(Config("BPR", "tiny", config_dict=keys)))
 
     sensible = {**SENSIBLE, "universal_features": lambda v: v is None or v == []}[key]
-    judge(key, wrong_values(), run, sensible)
+    check_answers(key, wrong_values(), run, sensible)
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "node2vec"])
@@ -226,4 +226,4 @@ def test_the_arguments_of_a_family(tiny, family):
             number = (is_real(value) and isinstance(usual, (int, float))) or value is None or is_integer(value)
             return number and attempt(lambda: run(value), argument) == "accepted"
 
-        judge(argument, wrong_values(), run, sensible)
+        check_answers(argument, wrong_values(), run, sensible)

@@ -1,4 +1,4 @@
-"""Generated frames of pandas, polars and Arrow: the ids that were put in, or one clear sentence."""
+"""Generated frames of pandas, polars and Arrow: the original ids, or one clear sentence."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Processes that are killed at random moments: what they wrote is whole, what they leave is nothing.
+"""Processes that are killed at random moments: their files are complete, and no temporary file remains.
 
 All take some minutes::
 
     python -m pytest -m slow tests/fuzz/test_kills.py            # as often as the constants say
     KILLS=0.2 python -m pytest -m slow tests/fuzz/test_kills.py  # a fifth of that
 
-``KILLS_SEED`` sets the seed of the moments; what a process does at each moment is the machine's.
+``KILLS_SEED`` sets the seed of the moments. The state of a process at a moment depends on the machine.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def keys(tmp_path) -> dict:
 
 
 def in_folder(folder: str, what, *arguments) -> None:
-    """What a process does, in a folder of its own."""
+    """The work of a process, in a separate folder."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.chdir(folder)
     sys.argv = ["test"]

@@ -1,6 +1,6 @@
 """Hostile and damaged model folders: each is one clear error or ranks with finite scores, within bounds.
 
-As a script it tries a number of folders and prints what became of them: ``python test_model_folders.py SEED COUNT``.
+As a script it tries a number of folders and prints the results: ``python test_model_folders.py SEED COUNT``.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ def test_hostile_folders_are_clear_errors_or_work(seed):
     assert report["peak"] < _MOST_MEMORY
 
 
-def _places(value: Any, way: tuple = ()) -> list[tuple]:
-    """Ways to all entries of a JSON value."""
+def _paths(value: Any, way: tuple = ()) -> list[tuple]:
+    """Paths to all entries of a JSON value."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [place for key, entry in inner for place in [(*way, key), *_places(entry, (*way, key))]]
+    return [path for key, entry in inner for path in [(*way, key), *_paths(entry, (*way, key))]]
 
 
 def _at(value: Any, way: tuple) -> Any:
@@ -52,7 +52,7 @@ def _at(value: Any, way: tuple) -> Any:
 
 
 def _rehash(content: dict) -> None:
-    """Make the hash of the features that of what stands there, as one would who wants to be believed."""
+    """Replace the hash of the features by the hash of the changed features, as an attacker would."""
     features = content["schema"]["features"]
     rest = {name: value for name, value in features.items() if name != "schema_hash"}
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
@@ -62,7 +62,7 @@ def _rehash(content: dict) -> None:
 def _json_value(folder: Path, rng: random.Random) -> None:
     content = json.loads((folder / "model.json").read_text())
     inside = rng.choice([(), ("schema",), ("schema", "features"), ("schema", "network"), ("weights",)])
-    way = inside + rng.choice(_places(_at(content, inside)))
+    way = inside + rng.choice(_paths(_at(content, inside)))
     value = _at(content, way)
     choices = [*_ODD]
     if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -78,7 +78,7 @@ def _json_value(folder: Path, rng: random.Random) -> None:
 
 def _json_structure(folder: Path, rng: random.Random) -> None:
     content = json.loads((folder / "model.json").read_text())
-    way = rng.choice(_places(content))
+    way = rng.choice(_paths(content))
     outer, key = _at(content, way[:-1]), way[-1]
     if isinstance(outer, list):
         outer.pop(key) if rng.random() < 0.5 else outer.append(copy.deepcopy(outer[key]))
@@ -279,7 +279,7 @@ def _main(seed: int, count: int) -> None:
             signal.setitimer(signal.ITIMER_PROF, _CPU_SECONDS)
             try:
                 counts[_try(folder)] += 1
-            except BaseException as error:  # that is what is looked for
+            except BaseException as error:  # the script looks for such errors
                 wrong.append([case, kind.__name__, name, type(error).__name__, str(error)[:200]])
                 counts["wrong"] += 1
             finally:

@@ -1,4 +1,4 @@
-"""Generated Parquet files and folders: the ids that were put in, or one clear sentence."""
+"""Generated Parquet files and folders: the original ids, or one clear sentence."""
 
 from __future__ import annotations
 

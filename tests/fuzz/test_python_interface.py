@@ -78,13 +78,13 @@ WRONG: dict[str, Any] = {
 
 @dataclass
 class Call:
-    """A function, right values of all its arguments, and which of the wrong values an argument takes after all."""
+    """A function, valid values of its arguments, and values of the list of wrong ones that an argument accepts."""
 
     function: Callable
     right: dict[str, Any]
     takes: dict[str, set[str]] = field(default_factory=dict)
     errors: tuple[type[Exception], ...] = (ValueError, TypeError)
-    names: dict[str, str] = field(default_factory=dict)  # what a message calls the argument, as a pattern
+    names: dict[str, str] = field(default_factory=dict)  # pattern of the argument's name in messages
 
 
 @functools.cache
@@ -251,7 +251,7 @@ CASES = [(call, argument) for call in CALLS for argument in CALLS[call].right]
 
 
 def outcome(call: Call, argument: str, kind: str) -> str:
-    """What is wrong with how a wrong value ends; empty: nothing."""
+    """The problem of the answer to a wrong value; empty: none."""
     right = {name: value() if callable(value) else value for name, value in call.right.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -65,7 +65,7 @@ def junk(rng, row, separator, header):
 
 
 def generated(rng):
-    """Bytes of a file, how it is read, and what the reference makes of it."""
+    """Bytes of a file, arguments to read it, and the result of the reference."""
     separator = rng.choice([",", ",", "\t", ";", "|", "::", " "])
     quoting = separator in ",;\t|" and rng.random() < 0.8
     style = rng.choice(["plain", "backslash", "all", "some", "some"]) if quoting else "plain"
@@ -86,8 +86,8 @@ def generated(rng):
         row = [rng.choice(ids) if name in (user, item) else word(rng, texts, 12) for name in header]
         row = [encoded(rng, value, separator, style) for value in row]
         body.append(junk(rng, row, separator, header) if rng.random() < share else separator.join(row))
-    # Without header a file whose rows have all numbers of fields has no layout that can be found, and a first row that
-    # begins with # and a blank is a comment, and one that names the columns is the header.
+    # Without header, a file with rows of every width has no recognisable layout. A first row that begins with # and a
+    # blank is a comment, and a first row with the names of the columns is the header.
     clear = separator != " " and share <= 0.2 and not re.match("\\s*[#%]", body[0]) and user not in "".join(body[:5])
     has_header = not clear or rng.random() < 0.6
     text = "\n".join(body)

@@ -40,7 +40,7 @@ def test_number_of_clusters():
         n_clusters_for(0)
 
 
-def test_blobs_are_found_and_masked_rows_left_out():
+def test_blobs_are_recovered_and_masked_rows_left_out():
     points, truth = blobs()
     mask = np.ones(len(points), dtype=bool)
     mask[::7] = False
@@ -101,7 +101,7 @@ def test_edges_in_blocks_are_clustered_as_one(monkeypatch):
     np.testing.assert_array_equal(nearest_center(points, centers), sampled)
 
 
-def test_automatic_number_never_exceeds_what_a_sample_can_carry(monkeypatch):
+def test_the_automatic_number_of_clusters_fits_the_sample(monkeypatch):
     monkeypatch.setattr(clusters, "FIT_SAMPLE", 5)
     points = np.random.default_rng(0).normal(size=(400, 2))
     labels, centers = cluster_edges(points)

@@ -21,7 +21,7 @@ def random_matrix(n_users: int = 50, n_items: int = 40, density: float = 0.1, se
 def test_a_split_is_a_partition_that_leaves_each_user_something(n_users, share, seed):
     matrix = random_matrix(seed=seed)
     support, query = support_query_split(matrix, n_users, share, np.random.default_rng(seed))
-    assert (support + query != matrix).nnz == 0  # values are kept
+    assert (support + query != matrix).nnz == 0  # values stay
     assert support.multiply(query).nnz == 0
     held_out, left = np.diff(query.indptr), np.diff(support.indptr)
     assert (held_out > 0).sum() == min(n_users, (np.diff(matrix.indptr) >= 2).sum())

@@ -57,7 +57,7 @@ def test_every_sparse_format_and_dtype(kind, dtype):
     np.testing.assert_array_equal(graph.user_item.toarray(), DENSE > 0)
 
 
-def test_duplicates_are_one_edge_explicit_zeros_none_and_the_input_is_kept():
+def test_duplicates_are_one_edge_zeros_are_none_and_the_input_is_unchanged():
     matrix = sp.coo_matrix(([1.0, 2.0, 0.0], ([0, 0, 1], [1, 1, 0])), shape=(2, 2))
     graph = InteractionGraph(matrix)
     assert graph.n_edges == 1
@@ -187,7 +187,7 @@ def test_repeated_pairs_do_not_overflow(dtype, repeats, values, form):
     np.testing.assert_array_equal(matrix.data, before)
 
 
-def test_what_counts_as_an_interaction():
+def test_nonzero_values_of_any_type_are_interactions():
     values = np.array([1e-50, -1.0, 0.0, 1e300, 1.0])
     matrix = sp.coo_matrix((values, np.array(PAIRS).T), shape=(3, 4))
     expected = BINARY.copy()
@@ -239,13 +239,13 @@ def misplaced():
         (damaged(indptr=[0, 4, 2, 5]), "damaged: its indptr"),
     ],
 )  # fmt: skip
-def test_what_is_no_interaction_matrix_is_refused_everywhere(check, matrix, message):
+def test_invalid_matrices_are_refused_everywhere(check, matrix, message):
     with pytest.raises(ValueError, match=message) as error:
         check(matrix)
     assert "matrix" in str(error.value) and "\n" not in str(error.value)
 
 
-def test_room_that_is_not_in_use_is_no_interaction():
+def test_unused_capacity_of_a_matrix_is_no_interaction():
     matrix = sp.csr_matrix(BINARY)
     matrix.indices, matrix.data = np.append(matrix.indices, [99, 99]), np.append(matrix.data, [np.nan, 1])
     np.testing.assert_array_equal(binary_matrix(matrix).toarray(), BINARY)
@@ -272,7 +272,7 @@ def test_every_seed_of_64_bits_passes_everywhere(seed):
 
 
 @pytest.mark.parametrize("seed", [-1, 2**64, True, 1.0, "1", None, np.nan])
-def test_what_is_no_seed_is_refused_everywhere(seed):
+def test_invalid_seeds_are_refused_everywhere(seed):
     matrix = sp.csr_matrix(BINARY)
     graph, embedding = InteractionGraph(matrix), np.random.default_rng(0).random((7, 3))
     for call in (

@@ -1,4 +1,4 @@
-"""What relates items to items: known answers, bounds, and lists from an item-item matrix."""
+"""Item similarities: known answers, bounds, and recommendations from an item-item matrix."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from recbole_universal.graph.item_models import (
 )
 
 
-def test_neighbors_keep_the_nearest_and_those_that_tie():
+def test_neighbors_are_the_nearest_items_and_ties():
     matrix = random_matrix(200, 30, 0.3)
     cosines = nearest_neighbors(matrix, 30).toarray()
-    kept = nearest_neighbors(matrix, 5)
+    nearest = nearest_neighbors(matrix, 5)
     for row in range(30):
         least = np.sort(cosines[row])[-5]
-        np.testing.assert_array_equal(kept[row].toarray()[0] > 0, (cosines[row] >= least) & (cosines[row] > 0))
-    assert kept.diagonal().sum() == 0
+        np.testing.assert_array_equal(nearest[row].toarray()[0] > 0, (cosines[row] >= least) & (cosines[row] > 0))
+    assert nearest.diagonal().sum() == 0
 
 
 def test_both_ways_to_the_spectrum_agree(monkeypatch):
@@ -47,7 +47,7 @@ def test_a_heavier_penalty_shrinks_the_weights():
 
 
 def test_ties_do_not_fill_the_neighbour_graph():
-    """An item of one heavy user ties with everything that user has."""
+    """An item of one heavy user ties with all items of that user."""
     matrix = sp.csr_matrix(np.vstack([np.ones((1, 50)), np.eye(2, 50)]).astype(np.float32))
     neighbors = nearest_neighbors(matrix, 3)
     assert np.diff(neighbors.indptr).max() <= 4 * 3
@@ -66,7 +66,7 @@ def test_one_heavy_user_is_a_sample():
 
 
 def test_cosines_of_many_users_are_exact():
-    """Counts are summed before they are scaled: sums of scaled ones drift in float32."""
+    """Counts are summed before they are scaled: sums of scaled counts drift in float32."""
     same = sp.csr_matrix(np.ones((400_000, 2), dtype=np.float32))
     np.testing.assert_allclose(nearest_neighbors(same, 1).data, 1.0, rtol=1e-6)
 
@@ -76,25 +76,27 @@ def test_the_strongest_of_either_sign_stay():
     np.testing.assert_array_equal(strongest(matrix, 2).toarray(), [[0, -3.0, 2.0, 0], [0, 0, 0, 0], [0, 1.0, 0, 0]])
 
 
-@pytest.mark.parametrize("exclude_own", [True, False])
-def test_lists_are_the_best_of_the_sums(monkeypatch, exclude_own):
+@pytest.mark.parametrize("exclude_seen", [True, False])
+def test_lists_are_the_best_of_the_sums(monkeypatch, exclude_seen):
     monkeypatch.setattr(item_models, "BLOCK_COUNTS", 100)  # four users a block
-    own = random_matrix()
+    user_items = random_matrix()
     relations = sp.random(25, 25, 0.4, "csr", np.float32, random_state=0)
     relations.data -= 0.3
-    sums = (own @ relations).toarray()
-    if exclude_own:
-        sums[own.nonzero()] = 0.0
-    items, values = best_of_sums(own, relations, 6, exclude_own)
+    sums = (user_items @ relations).toarray()
+    if exclude_seen:
+        sums[user_items.nonzero()] = 0.0
+    items, values = best_of_sums(user_items, relations, 6, exclude_seen)
     expected = np.sort(sums, axis=1)[:, :-7:-1]
     np.testing.assert_allclose(values, np.maximum(expected, 0), rtol=1e-6)
     np.testing.assert_array_equal(items >= 0, expected > 0)
-    found = items >= 0
-    np.testing.assert_allclose(np.take_along_axis(sums, np.maximum(items, 0), axis=1)[found], values[found], rtol=1e-6)
-    assert found.any() and not found.all()
+    present = items >= 0
+    np.testing.assert_allclose(
+        np.take_along_axis(sums, np.maximum(items, 0), axis=1)[present], values[present], rtol=1e-6
+    )
+    assert present.any() and not present.all()
 
 
-def test_nobody_and_nothing_to_rank():
+def test_no_users_and_no_relations():
     items, values = best_of_sums(sp.csr_matrix((0, 5)), sp.csr_matrix((5, 5)), 3, True)
     assert items.shape == values.shape == (0, 3)
     items, _ = best_of_sums(sp.csr_matrix((2, 5)), sp.csr_matrix((5, 5)), 3, True)
@@ -103,43 +105,43 @@ def test_nobody_and_nothing_to_rank():
 
 def test_blocks_cover_all_items():
     widths = np.random.default_rng(0).integers(0, 2000, 100_000)
-    parts = row_blocks(widths, 1000)
-    np.testing.assert_array_equal(np.concatenate(parts), np.arange(100_000))
-    assert len(parts) > 1 and max(map(len, parts)) * 1000 <= item_models.BLOCK_COUNTS
-    # Rows that touch little share a block, and one that touches all has one of its own.
-    assert [part.tolist() for part in row_blocks(np.array([1, 1, 1]), 10**8)] == [[0, 1, 2]]
-    assert [part.tolist() for part in row_blocks(np.array([10**7, 1, 1]), 10**8)] == [[0], [1, 2]]
-    assert [part.tolist() for part in row_blocks(np.zeros(0, dtype=int), 0)] == [[]]
+    blocks = row_blocks(widths, 1000)
+    np.testing.assert_array_equal(np.concatenate(blocks), np.arange(100_000))
+    assert len(blocks) > 1 and max(map(len, blocks)) * 1000 <= item_models.BLOCK_COUNTS
+    # Narrow rows share a block, and a row that touches all columns has a block of one row.
+    assert [block.tolist() for block in row_blocks(np.array([1, 1, 1]), 10**8)] == [[0, 1, 2]]
+    assert [block.tolist() for block in row_blocks(np.array([10**7, 1, 1]), 10**8)] == [[0], [1, 2]]
+    assert [block.tolist() for block in row_blocks(np.zeros(0, dtype=int), 0)] == [[]]
 
 
 def test_a_longer_list_starts_with_the_shorter_one():
-    own = sp.eye(1, 30, format="csr")
+    user_items = sp.eye(1, 30, format="csr")
     tied = sp.csr_matrix((np.ones(25), (np.zeros(25, dtype=int), np.arange(29, 4, -1))), shape=(30, 30))
-    longer, _ = best_of_sums(own, tied, 10, True)
-    shorter, _ = best_of_sums(own, tied, 4, True)
+    longer, _ = best_of_sums(user_items, tied, 10, True)
+    shorter, _ = best_of_sums(user_items, tied, 4, True)
     np.testing.assert_array_equal(longer[:, :4], shorter)
 
 
-def test_the_more_items_a_user_has_the_fewer_pairs_they_relate():
+def test_users_with_more_items_relate_fewer_pairs():
     matrix = random_matrix(30, 200, 0.05)
     assert thinned(matrix, 200) is matrix
     heavy = matrix.tolil()
     heavy[3], heavy[5, :50], heavy[7] = 1.0, 1.0, 0.0
     heavy = heavy.tocsr()
-    kept = thinned(heavy, 40)
+    thin = thinned(heavy, 40)
     degree = np.diff(heavy.indptr).astype(int)
     assert degree[3] == 200 and 40 < degree[5] < 80
     many = degree > 40
-    np.testing.assert_array_equal(np.diff(kept.indptr), np.where(many, 40**2 // np.maximum(degree, 1), degree))
-    assert ((heavy - kept) < 0).nnz == 0
-    assert (kept[~many] != heavy[~many]).nnz == 0
+    np.testing.assert_array_equal(np.diff(thin.indptr), np.where(many, 40**2 // np.maximum(degree, 1), degree))
+    assert ((heavy - thin) < 0).nnz == 0
+    assert (thin[~many] != heavy[~many]).nnz == 0
     pairs = (40**4 // degree[many].astype(int) ** 2).sum() + (degree[~many] ** 2).sum()
-    assert paths_from_items(kept).sum() <= pairs
-    # One item less changes two others at most, wherever it was.
+    assert paths_from_items(thin).sum() <= pairs
+    # Without any one item, the selection of at most two other items changes.
     for gone in (0, 100, 199):
         less = heavy.tolil()
         less[3, gone] = 0.0
-        changed = set(kept[3].indices) ^ set(thinned(less.tocsr(), 40)[3].indices)
+        changed = set(thin[3].indices) ^ set(thinned(less.tocsr(), 40)[3].indices)
         assert len(changed - {gone}) <= 2
     assert np.diff(thinned(heavy, 1).indptr).max() == 1
 
@@ -157,15 +159,15 @@ def test_many_items_of_a_user_are_bounded_in_neighbors_and_relations(monkeypatch
     matrix = sp.csr_matrix(dense)
     few = thinned(matrix, 20)
     built = GraphScorers(matrix, n_neighbors=5)
-    found = built.scores(torch.arange(30))[list(SCORERS).index("neighbors")].numpy()
+    scores = built.scores(torch.arange(30))[list(SCORERS).index("neighbors")].numpy()
     expected = (matrix @ nearest_neighbors(few, 5).T).toarray()
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-6)
     relations = built.item_item(dict.fromkeys(SCORERS, 1.0), 60)
     assert ((few.T @ few).toarray()[relations.nonzero()] > 0).all() and relations.nnz
     grown = matrix.tolil()
     grown.resize(30, 61)
-    # User 3 has one more than many, and user 4 comes to have more than 20.
+    # User 3 exceeds the limit already, and user 4 comes to have more than 20 items.
     grown[3, 60] = grown[4, 59] = grown[5, 59] = grown[7, 0] = 1.0
     updated, rebuilt = built.with_interactions(grown.tocsr()), GraphScorers(grown.tocsr(), n_neighbors=5)
-    for part in ("neighbors.indptr", "neighbors.indices", "neighbors.data"):
-        np.testing.assert_allclose(updated.arrays()[part], rebuilt.arrays()[part], rtol=1e-6)
+    for name in ("neighbors.indptr", "neighbors.indices", "neighbors.data"):
+        np.testing.assert_allclose(updated.arrays()[name], rebuilt.arrays()[name], rtol=1e-6)

@@ -18,7 +18,7 @@ def generator(seed=0):
 
 
 def two_blocks(n_users=20, n_items=16, seed=0):
-    """Two disjoint halves with their own users and items."""
+    """Two disjoint halves of users and items."""
     rng = np.random.default_rng(seed)
     same_half = np.add.outer(np.arange(n_users) % 2, np.arange(n_items) % 2) != 1
     dense = (rng.random((n_users, n_items)) < 0.6) & same_half
@@ -32,7 +32,7 @@ def windows(walks, context_size):
 
 
 def geometric_loss(weight, positive, negative):
-    """PyTorch Geometric's own loss; its constructor is passed over, for it needs a native library."""
+    """PyTorch Geometric's own loss; its constructor is skipped, since it needs a native library."""
     model = Node2Vec.__new__(Node2Vec)
     torch.nn.Module.__init__(model)
     model.embedding = torch.nn.Embedding.from_pretrained(weight)

@@ -32,15 +32,15 @@ def transition_reference(graph, p, q):
     edges = [(v, int(w)) for v in range(graph.n_nodes) for w in indices[indptr[v] : indptr[v + 1]]]
     for v, w in edges:
         adjacency[v, w] = 1
-    number = {edge: k for k, edge in enumerate(edges)}
+    index = {edge: k for k, edge in enumerate(edges)}
     transition = np.zeros((len(edges), len(edges)))
-    for (t, v), row in number.items():
+    for (t, v), row in index.items():
         weights = {}
         for x in np.flatnonzero(adjacency[v]):
             distance = 0 if x == t else 1 if adjacency[t, x] else 2
             weights[int(x)] = {0: 1 / p, 1: 1.0, 2: 1 / q}[distance]
         for x, weight in weights.items():
-            transition[row, number[v, x]] = weight / sum(weights.values())
+            transition[row, index[v, x]] = weight / sum(weights.values())
     return edges, transition
 
 
@@ -48,11 +48,11 @@ def transition_reference(graph, p, q):
 def test_every_transition_share_agrees_with_the_exact_reference(p, q):
     graph = small_graph()
     edges, transition = transition_reference(graph, p, q)
-    number = {edge: k for k, edge in enumerate(edges)}
+    index = {edge: k for k, edge in enumerate(edges)}
     starts = np.tile(np.arange(graph.n_nodes), 4000)
     walks = random_walks(graph, starts, 6, p, q, generator=generator()).numpy()
     code = np.full((graph.n_nodes, graph.n_nodes), -1)
-    for (v, w), k in number.items():
+    for (v, w), k in index.items():
         code[v, w] = k
     steps = code[walks[:, :-1], walks[:, 1:]]
     assert steps.min() >= 0
@@ -131,7 +131,7 @@ def test_one_seed_one_result_whatever_the_global_state_and_the_threads(p, q):
     assert not torch.equal(first, walker.walk(starts, 5, p, q, generator=generator(8)))
 
 
-def test_tensors_and_arrays_and_wide_edge_numbers_agree(monkeypatch):
+def test_tensors_and_arrays_and_wide_edge_indices_agree(monkeypatch):
     graph = small_graph()
     indptr, indices = graph.adjacency()
     walks = RandomWalker(indptr, indices).walk(np.arange(12), 6, 4, 0.25, generator=generator())

@@ -1,4 +1,4 @@
-"""The graph scorers: known answers, and the laws they obey."""
+"""The graph scorers: known answers and laws."""
 
 from __future__ import annotations
 
@@ -20,33 +20,35 @@ def by_name(scorers: GraphScorers) -> dict[str, np.ndarray]:
 
 def test_known_answers():
     matrix = random_matrix()
-    own = matrix.toarray().astype(np.float64)
-    user, item = own.sum(axis=1), own.sum(axis=0)
+    dense = matrix.toarray().astype(np.float64)
+    user, item = dense.sum(axis=1), dense.sum(axis=0)
     scores = by_name(GraphScorers(matrix))
 
     def power(degree, exponent):
         return np.where(degree > 0, np.maximum(degree, 1.0) ** -exponent, 0.0)
 
-    cosine = power(item, 0.5)[:, None] * (own.T @ own) * power(item, 0.5)
-    np.testing.assert_allclose(scores["cosine"], own @ cosine, rtol=1e-5, atol=1e-6)
-    walk = (own * power(item, 1.0)) @ own.T @ (power(user, 1.0)[:, None] * own)
+    cosine = power(item, 0.5)[:, None] * (dense.T @ dense) * power(item, 0.5)
+    np.testing.assert_allclose(scores["cosine"], dense @ cosine, rtol=1e-5, atol=1e-6)
+    walk = (dense * power(item, 1.0)) @ dense.T @ (power(user, 1.0)[:, None] * dense)
     np.testing.assert_allclose(scores["p3"], walk, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(scores["rp3"], walk * power(item, 0.5), rtol=1e-5, atol=1e-6)
-    normal = power(user, 0.5)[:, None] * own * power(item, 0.5)
-    np.testing.assert_allclose(scores["linear_filter"], own @ (normal.T @ normal), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(scores["user_cosine"], (own @ own.T * power(user, 0.5)) @ own, rtol=1e-5, atol=1e-6)
+    normal = power(user, 0.5)[:, None] * dense * power(item, 0.5)
+    np.testing.assert_allclose(scores["linear_filter"], dense @ (normal.T @ normal), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        scores["user_cosine"], (dense @ dense.T * power(user, 0.5)) @ dense, rtol=1e-5, atol=1e-6
+    )
     _, _, vectors = np.linalg.svd(normal)
-    kept = vectors[:8].T
+    largest = vectors[:8].T
     back = np.where(item > 0, np.sqrt(np.maximum(item, 1)), 0)
     np.testing.assert_allclose(
-        scores["full_pass"], ((own * power(item, 0.5)) @ kept @ kept.T) * back, rtol=1e-3, atol=1e-4
+        scores["full_pass"], ((dense * power(item, 0.5)) @ largest @ largest.T) * back, rtol=1e-3, atol=1e-4
     )
-    gram = own.T @ own
+    gram = dense.T @ dense
     inverse = np.linalg.inv(gram + item[item > 0].mean() * np.eye(len(gram)))
     ease = -inverse / np.diag(inverse)
     np.fill_diagonal(ease, 0)
-    np.testing.assert_allclose(scores["regression"], own @ ease, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(scores["popularity"], np.where(own @ own.T @ own > 0, item, 0))
+    np.testing.assert_allclose(scores["regression"], dense @ ease, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(scores["popularity"], np.where(dense @ dense.T @ dense > 0, item, 0))
 
 
 def test_relabelling_permutes_the_scores():
@@ -72,7 +74,7 @@ def test_disjoint_copies_change_nothing_within_a_copy():
 @pytest.mark.parametrize(
     "dense", [np.ones((1, 1)), np.ones((1, 6)), np.ones((6, 1)), np.eye(5), np.ones((5, 5)), np.diag([1.0, 0, 0])]
 )
-def test_data_at_the_edge(dense):
+def test_extreme_data(dense):
     scores = GraphScorers(sp.csr_matrix(dense)).scores(torch.arange(len(dense)))
     assert scores.shape == (len(SCORERS), *dense.shape) and torch.isfinite(scores).all()
 
@@ -86,39 +88,39 @@ def test_weights_of_interactions_count_once():
 
 
 def test_large_data_are_scored_by_a_sample_of_users(monkeypatch):
-    """Other users' own items still count, and so do the degrees; the same users are drawn each time."""
+    """Items of users outside the sample still count for these users, and so do degrees. The sample is fixed."""
     matrix = random_matrix(200, 40, 0.2)
     monkeypatch.setattr(scorers, "_MOST_INTERACTIONS", matrix.nnz // 2)
     drawn = sampled_users(matrix, matrix.nnz // 2, 1000)
     assert np.array_equal(drawn, sampled_users(matrix, matrix.nnz // 2, 1000))
     assert 0.4 * matrix.nnz < matrix[drawn].nnz <= matrix.nnz // 2
-    found = GraphScorers(matrix)
-    np.testing.assert_array_equal(found.item_degree, np.asarray(matrix.sum(axis=0))[0])
-    values = found.scores(torch.arange(200))
+    built = GraphScorers(matrix)
+    np.testing.assert_array_equal(built.item_degree, np.asarray(matrix.sum(axis=0))[0])
+    values = built.scores(torch.arange(200))
     of_sample = GraphScorers(matrix[drawn]).scores(torch.arange(len(drawn)))
     known = torch.tensor([name != "popularity" for name in SCORERS])
     torch.testing.assert_close(values[known][:, drawn], of_sample[known])
     others = np.setdiff1d(np.arange(200), drawn)
     assert (values[:, others].amax(dim=2) > 0).all()
-    assert torch.equal(GraphScorers.from_arrays(found.arrays()).scores(torch.arange(200)), values)
+    assert torch.equal(GraphScorers.from_arrays(built.arrays()).scores(torch.arange(200)), values)
 
 
 @pytest.mark.parametrize("n_users", [1, 30])
 def test_scores_cost_a_fixed_number_of_products(n_users):
-    """What makes ranking slow: passes over all interactions (eight) and over the items' spectrum (three)."""
-    found = GraphScorers(random_matrix())
+    """Ranking takes eight products with all interactions and three with the spectrum of the items."""
+    built = GraphScorers(random_matrix())
     with torch.profiler.profile() as profile:
-        found.scores(torch.arange(n_users))
+        built.scores(torch.arange(n_users))
     calls = {event.key: event.count for event in profile.key_averages()}
     assert calls["aten::matmul"] == 11
 
 
-OF_THE_LAST_BUILD = ("low_pass", "mid_pass", "full_pass", "regression", "middle_regression", "strong_regression")
+DECOMPOSED = ("low_pass", "mid_pass", "full_pass", "regression", "middle_regression", "strong_regression")
 
 
 @pytest.mark.parametrize("grown", [(40, 25), (44, 28)])
 def test_updated_scorers_are_those_of_a_rebuild(grown):
-    """All that is counted; what is decomposed stays as it was built, and scores nothing that came since."""
+    """Path-based scorers are equal. Decompositions stay as built and give new items no score."""
     before = random_matrix()
     after = sp.lil_matrix(grown, dtype=np.float32)
     after[:40, :25] = before
@@ -129,18 +131,18 @@ def test_updated_scorers_are_those_of_a_rebuild(grown):
     updated = old.with_interactions(after)
     rebuilt = GraphScorers(after, n_neighbors=5)
     for name, scores in by_name(updated).items():
-        if name not in OF_THE_LAST_BUILD:
+        if name not in DECOMPOSED:
             np.testing.assert_allclose(scores, by_name(rebuilt)[name], rtol=1e-5, atol=1e-6, err_msg=name)
         else:
             assert not scores[:, 25:].any(), name
     np.testing.assert_array_equal(updated.item_degree, rebuilt.item_degree)
     np.testing.assert_array_equal(updated.user_degree, rebuilt.user_degree)
-    # Nothing new: nothing else.
+    # The same matrix changes no score.
     for name, scores in by_name(old.with_interactions(before)).items():
         np.testing.assert_allclose(scores, by_name(old)[name], rtol=1e-6, atol=1e-7, err_msg=name)
 
 
-def test_only_lists_that_may_have_changed_are_made_again(monkeypatch):
+def test_only_items_with_changed_neighbours_are_computed_again(monkeypatch):
     halves = sp.block_diag([random_matrix(seed=1), random_matrix(seed=2)], format="csr")
     old = GraphScorers(halves)
     after = halves.tolil()
@@ -157,7 +159,7 @@ def test_only_lists_that_may_have_changed_are_made_again(monkeypatch):
     assert max(made) < 25
 
 
-def test_users_who_come_join_the_sample(monkeypatch):
+def test_new_users_join_the_sample(monkeypatch):
     monkeypatch.setattr(scorers, "_MOST_INTERACTIONS", 60)
     before = random_matrix()
     old = GraphScorers(before)
@@ -174,15 +176,15 @@ def test_users_who_come_join_the_sample(monkeypatch):
 
 
 def test_updating_to_fewer_users_is_refused():
-    with pytest.raises(ValueError, match=r"must have the users and items there were, at least \[40, 25\]"):
+    with pytest.raises(ValueError, match=r"must have the previous users and items, at least \[40, 25\]"):
         GraphScorers(random_matrix()).with_interactions(random_matrix(39))
 
 
-def test_blocks_are_small_where_many_paths_leave_a_user():
-    """Popular items join a user to many others; what is gathered along these paths must stay in bounds."""
+def test_blocks_are_small_if_users_have_many_paths():
+    """Popular items join a user to many others, and the arrays of these paths must fit the memory limit."""
     sparse = GraphScorers(random_matrix(400, 25, 0.05))
     dense = GraphScorers(random_matrix(400, 25, 0.95))
-    paths = 0.95**2 * 25 * 400  # of a user, about
+    paths = 0.95**2 * 25 * 400  # about the number for one user
     assert dense.block_users < sparse.block_users
     assert dense.block_users <= 2**23 / (12 * 0.9 * paths)
 
@@ -190,20 +192,20 @@ def test_blocks_are_small_where_many_paths_leave_a_user():
 @pytest.mark.parametrize("name", LINEAR)
 @pytest.mark.parametrize("way", ["built", "of a sample", "updated"])
 def test_the_item_item_matrix_of_a_scorer_gives_its_scores(monkeypatch, name, way):
-    """For items that share a user with the user's, all of which are kept here; both kinds of block are crossed."""
+    """For items that share a user with all items of the user. The matrix keeps all relations here."""
     monkeypatch.setattr(item_models, "BLOCK_COUNTS", 200)
     matrix = random_matrix(density=0.3)
     if way == "of a sample":
         monkeypatch.setattr(scorers, "_MOST_INTERACTIONS", 200)
-    found = GraphScorers(matrix[:38] if way == "updated" else matrix, max_regression_items=12, max_rank=8)
+    built = GraphScorers(matrix[:38] if way == "updated" else matrix, max_regression_items=12, max_rank=8)
     if way == "updated":
-        found = found.with_interactions(matrix)
-    base = found.matrix[found.arrays()["sample"]]
+        built = built.with_interactions(matrix)
+    base = built.matrix[built.arrays()["sample"]]
     assert (base.shape[0] < 40) == (way == "of a sample")
-    relations = found.item_item({name: 2.0}, 25)
+    relations = built.item_item({name: 2.0}, 25)
     assert not relations.diagonal().any()
     joined = (base.T @ base).toarray() > 0
-    scores = by_name(found)[name]
+    scores = by_name(built)[name]
     summed = (matrix @ relations).toarray()
     complete = ~((matrix @ (~joined).astype(np.float32)) > 0) & (matrix.toarray() == 0)
     assert complete.sum() > 50
@@ -211,11 +213,11 @@ def test_the_item_item_matrix_of_a_scorer_gives_its_scores(monkeypatch, name, wa
 
 
 def test_the_item_item_matrix_of_a_sum_is_the_sum():
-    found = GraphScorers(random_matrix())
-    both = found.item_item({"rp3": 1.0, "regression": 3.0}, 25)
-    parts = found.item_item({"rp3": 1.0}, 25) + 3.0 * found.item_item({"regression": 1.0}, 25)
-    np.testing.assert_allclose(both.toarray(), parts.toarray(), rtol=1e-4, atol=1e-6)
-    few = found.item_item({"rp3": 1.0, "regression": 3.0}, 4)
+    built = GraphScorers(random_matrix())
+    both = built.item_item({"rp3": 1.0, "regression": 3.0}, 25)
+    summed = built.item_item({"rp3": 1.0}, 25) + 3.0 * built.item_item({"regression": 1.0}, 25)
+    np.testing.assert_allclose(both.toarray(), summed.toarray(), rtol=1e-4, atol=1e-6)
+    few = built.item_item({"rp3": 1.0, "regression": 3.0}, 4)
     assert np.diff(few.indptr).max() == 4
-    kept = few.toarray() != 0
-    np.testing.assert_allclose(few.toarray()[kept], both.toarray()[kept], rtol=1e-6)
+    present = few.toarray() != 0
+    np.testing.assert_allclose(few.toarray()[present], both.toarray()[present], rtol=1e-6)

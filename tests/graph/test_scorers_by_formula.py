@@ -17,34 +17,34 @@ SETTINGS = [("small", 100, 6000), ("small", 4, 16), ("large", 100, 6000), ("larg
 @pytest.fixture(scope="module", params=SETTINGS, ids=lambda setting: "-".join(map(str, setting)))
 def built(request):
     name, n_neighbors, n_items = request.param
-    own = dense.MATRICES[name]
-    scorers = GraphScorers(sp.csr_matrix(own), n_neighbors=n_neighbors, max_regression_items=n_items)
-    return own, scorers, (n_neighbors, n_items)
+    matrix = dense.MATRICES[name]
+    scorers = GraphScorers(sp.csr_matrix(matrix), n_neighbors=n_neighbors, max_regression_items=n_items)
+    return matrix, scorers, (n_neighbors, n_items)
 
 
-def test_the_scorers_are_those():
+def test_the_reference_has_all_scorers():
     assert tuple(SCORERS) == dense.SCORERS
 
 
 def test_scores(built):
-    own, scorers, how = built
-    found = scorers.scores(torch.arange(len(own))).numpy()
-    for name, one, other in zip(SCORERS, found, dense.scores(own, *how), strict=True):
+    matrix, scorers, how = built
+    scores = scorers.scores(torch.arange(len(matrix))).numpy()
+    for name, one, other in zip(SCORERS, scores, dense.scores(matrix, *how), strict=True):
         np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-5, err_msg=name)
         assert np.abs(other).max() > 0.05, name
 
 
 def test_the_item_item_matrix_is_the_weighted_sum(built):
-    """Of all linear scorers at once, each with a weight of its own; of it the strongest are kept."""
-    own, scorers, how = built
-    related = dense.item_relations(own, *how)
-    weights = {name: 1.3**-number for number, name in enumerate(LINEAR)}
+    """All linear scorers have different weights, and the strongest relations stay."""
+    matrix, scorers, how = built
+    related = dense.item_relations(matrix, *how)
+    weights = {name: 1.3**-k for k, name in enumerate(LINEAR)}
     expected = sum(weight * related[name] for name, weight in weights.items())
-    expected *= own.T @ own > 0  # items without a user in common are left out
+    expected *= matrix.T @ matrix > 0  # items without a user in common are left out
     np.fill_diagonal(expected, 0.0)
-    np.testing.assert_allclose(scorers.item_item(weights, own.shape[1]).toarray(), expected, rtol=2e-4, atol=2e-5)
-    kept = scorers.item_item(weights, 3).toarray()
-    for row, whole in zip(kept, expected, strict=True):
+    np.testing.assert_allclose(scorers.item_item(weights, matrix.shape[1]).toarray(), expected, rtol=2e-4, atol=2e-5)
+    strong = scorers.item_item(weights, 3).toarray()
+    for row, whole in zip(strong, expected, strict=True):
         least = np.sort(np.abs(whole))[-3]
         assert (row != 0).sum() <= 3
         np.testing.assert_allclose(row[np.abs(whole) > least + 1e-5], whole[np.abs(whole) > least + 1e-5], rtol=1e-3)
@@ -53,8 +53,8 @@ def test_the_item_item_matrix_is_the_weighted_sum(built):
 
 @pytest.mark.parametrize("side", [96, 104, 200])
 def test_the_rank_of_the_filters_follows_the_smaller_side(side):
-    own = (np.random.default_rng(0).random((side, 210)) < 0.2).astype(np.float64)
-    own[:, -1] = 1
-    for matrix in (own, own.T):
+    wide = (np.random.default_rng(0).random((side, 210)) < 0.2).astype(np.float64)
+    wide[:, -1] = 1
+    for matrix in (wide, wide.T):
         assert GraphScorers(sp.csr_matrix(matrix)).arrays()["vectors"].shape[1] == side // 8
         assert GraphScorers(sp.csr_matrix(matrix), max_rank=5).arrays()["vectors"].shape[1] == 5

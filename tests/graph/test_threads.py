@@ -54,7 +54,7 @@ def test_one_thread_is_the_calling_thread_s_alone(two_threads):
     assert (torch.get_num_threads(), mkl_limit()) == (2, outside)
 
 
-def test_parts_side_by_side_change_no_other_thread(two_threads):
+def test_parallel_calls_change_no_other_thread(two_threads):
     together = Barrier(2, timeout=60)
 
     def job(part: int) -> tuple[int, int, int, int]:
@@ -72,7 +72,7 @@ def test_parts_side_by_side_change_no_other_thread(two_threads):
     assert torch.get_num_threads() == threads_of_a_new_thread() == 2
 
 
-def test_one_part_needs_no_other_thread(two_threads, monkeypatch):
+def test_a_single_argument_needs_no_other_thread(two_threads, monkeypatch):
     monkeypatch.setattr(threads, "ThreadPoolExecutor", None)
     assert in_torch_threads(lambda part: (part, torch.get_num_threads()), [3]) == [(3, 1)]
     assert in_threads(lambda part: (part, torch.get_num_threads()), [3]) == [(3, 2)]
@@ -82,8 +82,8 @@ def test_one_part_needs_no_other_thread(two_threads, monkeypatch):
     assert torch.get_num_threads() == 2
 
 
-def test_calls_from_several_threads_run_side_by_side(two_threads):
-    """A call that waited for another one would never meet it."""
+def test_calls_from_several_threads_run_at_the_same_time(two_threads):
+    """Two calls meet at a barrier, which a call that waits for the other would never reach."""
     together = Barrier(2, timeout=60)
 
     def call(_) -> list[int]:

@@ -1,4 +1,4 @@
-"""Embeddings by factorisation: the matrix they factorise, known structure, what no walk visits."""
+"""Embeddings by factorisation: the matrix they factorise, known structure, and nodes that no walk visits."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def test_products_are_the_logarithms_of_the_ratios_to_chance():
         np.testing.assert_allclose(z[:2] @ z[2:].T, np.log1p(counts * 4 / counts.sum()), atol=1e-5)
 
 
-def test_planted_groups_are_found_and_nodes_without_edges_are_zero():
+def test_planted_groups_are_recovered_and_nodes_without_edges_are_zero():
     rng = np.random.default_rng(0)
     group = np.repeat([0, 1], 30)
     dense = rng.random((60, 60)) < np.where(group[:, None] == group[None, :], 0.3, 0.03)

@@ -1,4 +1,4 @@
-"""Layouts that others write: each is read right, or refused in one sentence that names it."""
+"""Layouts of other programs: each is read correctly, or refused in one sentence that names it."""
 
 from __future__ import annotations
 
@@ -75,10 +75,10 @@ def test_a_guessed_column_with_as_many_values_as_rows_is_refused(tmp_path, row, 
     with pytest.raises(ValueError, match=message + "such as --user-column 4 --item-column 3"):
         read(path)
     few = "\n".join(text.split("\n")[:8])
-    assert read(write(tmp_path / "few.txt", few))[0]  # too few rows to tell
+    assert read(write(tmp_path / "few.txt", few))[0]  # too few rows for this check
 
 
-def test_a_named_column_with_as_many_values_as_rows_is_told(tmp_path):
+def test_a_named_column_with_as_many_values_as_rows_gets_a_warning(tmp_path):
     path = write(tmp_path / "x.csv", lines([(u, n) for n, (u, _) in enumerate(PAIRS)], header="user_id,item_id"))
     assert "[item_id] has 27 different values in 27 rows, so most items have a single user" in read(path)[1][0]
     assert not read(path, "user_id", "item_id")[1]
@@ -368,7 +368,7 @@ def test_a_long_line_is_left_out_and_the_next_ones_are_read(tmp_path):
 
 
 def _memory(path, limit_kb):
-    """Read in a process of its own, without torch; what it says and its peak in kB."""
+    """Read in a fresh process without torch; its messages and its peak memory in kB."""
     code = (
         "import re, sys, types\n"
         "package = types.ModuleType('recbole_universal'); package.__path__ = [sys.argv[2]]\n"

@@ -1,4 +1,4 @@
-"""What is read from files and frames, what is left out, and what is said."""
+"""Interactions of files and frames: rows that are read, rows that are left out, and messages."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_forms_of_text_files(tmp_path, text, columns, zipped):
     assert pairs == ROWS and not [each for each in said if "ignored columns" not in each]
 
 
-def test_a_file_without_header_is_recognised_and_it_is_said(tmp_path):
+def test_a_file_without_header_is_recognised_and_reported(tmp_path):
     pairs, said = read(write(tmp_path / "u.data", "196\t242\t3\t881250949\n186\t302\t3\t891717742\n"))
     assert pairs == [("186", "302"), ("196", "242")] and "column 1 is taken for the users" in said[1]
     assert "ignored columns: [column 3], [column 4]" in said[0] and "such as --user-column 4 --item-column 3" in said[1]
@@ -59,7 +59,7 @@ def test_utf_16_as_spreadsheets_save_it(tmp_path):
     assert read(write(tmp_path / "x.txt", lines(separator="\t", header="user\titem"), "utf-16"))[0] == ROWS
 
 
-def test_words_that_pandas_takes_for_missing_are_ids_and_named(tmp_path):
+def test_words_that_pandas_reads_as_missing_are_ids_and_reported(tmp_path):
     pairs, said = read(write(tmp_path / "x.csv", "user,item\nNA,nan\nb,null\n"))
     assert pairs == [("NA", "nan"), ("b", "null")]
     assert len(said) == 3 and "the user id [NA] is an id like any other" in said[0]
@@ -103,7 +103,7 @@ def test_ids_that_are_not_utf_8_are_named_and_other_columns_do_not_matter(tmp_pa
     assert pairs == [("u1", "a")] and "line 3 (an id that is not UTF-8)" in said[1]
 
 
-def test_repeated_pairs_count_once_and_are_said(tmp_path):
+def test_repeated_pairs_count_once_and_are_reported(tmp_path):
     for source in (
         write(tmp_path / "x.csv", lines([*ROWS, *ROWS[:2]])),
         pd.DataFrame([*ROWS, *ROWS[:2]], columns=["u", "i"]),
@@ -121,7 +121,7 @@ def test_rows_of_a_frame_without_id():
 
 
 def test_random_files_are_read_as_the_csv_module_reads_them(tmp_path):
-    """Any mixture of separators, quotes, blanks and bad rows: what is read or counted is everything."""
+    """With any mixture of separators, quotes, blanks and bad rows, every row is read or counted."""
     rng = np.random.default_rng(5)
     letters = list("ab01 ,;\t\"'|é\n")
     for case in range(60):
@@ -212,7 +212,7 @@ def test_a_column_that_was_named_has_a_header(tmp_path):
         (["user", "item"], ("item", "item"), "both \\[item\\]"),
     ],
 )
-def test_columns_that_cannot_be_told(names, given, message):
+def test_ambiguous_columns(names, given, message):
     with pytest.raises(ValueError, match=message):
         find_columns(names, given, "x")
 

@@ -1,4 +1,4 @@
-"""Which files an input path stands for, and which paths are refused."""
+"""The files of an input path, and the paths that are refused."""
 
 from __future__ import annotations
 

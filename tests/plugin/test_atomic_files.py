@@ -1,4 +1,4 @@
-"""Atomic files are text: every token that a file holds is read, as it stands there."""
+"""Atomic files are read as plain text, so every token stays as it is."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ODD = [
     "None",
 ]
 ODD += ["nan", " lead", "trail ", "007", "1e5", "%", "\\t", "True", "-", "\u2028line", "naïve ☕", "[PAD]x", "<NA>"]
-# What parts fields and lines is no part of a token; nor are control characters and halves of characters.
+# A token has no separator, line end, control character or surrogate.
 TOKENS = st.one_of(
     st.sampled_from(ODD), st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_size=12)
 )
@@ -45,7 +45,7 @@ TOKENS = st.one_of(
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory):
-    """A data set class with universal columns, whose way of reading serves any file."""
+    """A dataset class with universal columns, which can read any file."""
     path = write_atomic(
         tmp_path_factory.mktemp("data"), "odd", [(f"u{u}", f"i{i}") for u in range(3) for i in range(3)]
     )
@@ -84,8 +84,8 @@ def test_missing_values_stay_missing(reader, tmp_path):
     assert [list(values) for values in table["c"]] == [[], [1.0, 2.0], [3.0]]
 
 
-def test_every_kind_of_file_of_one_data_set(tmp_path):
-    """A quote in any of the files costs no row of it, and no interaction."""
+def test_every_kind_of_file_of_a_dataset(tmp_path):
+    """A quote in any of the files loses no row of the file and no interaction."""
     items = [*ODD, *(f"i{i}" for i in range(8))]
     rng = np.random.default_rng(0)
     rows = [(f'"u{u}', items[i]) for u in range(30) for i in rng.choice(len(items), 8, replace=False)]
@@ -109,7 +109,7 @@ def test_every_kind_of_file_of_one_data_set(tmp_path):
     assert len(dataset.kg_feat) == len(items) and len(dataset.item2entity) == len(items)
 
 
-def test_the_recipe_of_the_docs_writes_what_is_read(tmp_path, small_config, monkeypatch):
+def test_the_recipe_of_the_docs_writes_readable_files(tmp_path, small_config, monkeypatch):
     page = Path(__file__).parents[2] / "docs" / "stages.md"
     recipe = next(
         code for code in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.S) if "to_csv" in code

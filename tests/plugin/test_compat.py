@@ -1,4 +1,4 @@
-"""RecBole on today's NumPy, pandas, SciPy and PyTorch: every patch, and that nothing else is touched."""
+"""RecBole on today's NumPy, pandas, SciPy and PyTorch: every patch works and changes nothing else."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ QUIET = {"epochs": 1, "show_progress": False, "state": "error", "train_batch_siz
 
 @pytest.fixture
 def gappy(tmp_path):
-    """Configuration of a data set of 30 users and 20 items, in which every kind of value is missing somewhere."""
+    """Configuration of a dataset of 30 users and 20 items, in which every kind of value is missing somewhere."""
     rng = np.random.default_rng(0)
     folder = tmp_path / "data" / "tiny"
     folder.mkdir(parents=True)
@@ -96,7 +96,7 @@ class TestMachinery:
         assert Config._init_device.__code__ is code
         assert sum(isinstance(finder, engine._Finder) for finder in sys.meta_path) == 1
 
-    def test_every_patch_says_what_it_is(self):
+    def test_every_patch_has_a_description(self):
         names = [patch.name for patch in compat.PATCHES]
         assert len(set(names)) == len(names)
         for report in compat.applied():
@@ -105,7 +105,7 @@ class TestMachinery:
             assert all(issue.startswith("#") for issue in report.upstream)
 
     @pytest.mark.skipif(versions.numbers(recbole.__version__) > (1, 2, 1), reason="another RecBole")
-    def test_every_text_is_found(self):
+    def test_every_text_occurs_in_recbole(self):
         for name in engine._modules():
             importlib.import_module(name)
         for report in compat.applied():
@@ -204,7 +204,7 @@ class TestMachinery:
         assert versions.release("no-such-package") == ()
 
 
-def test_import_is_lazy_and_patches_what_came_before(tmp_path):
+def test_import_is_lazy_and_patches_imported_modules(tmp_path):
     _run_python(
         """
         import sys
@@ -247,7 +247,7 @@ class TestOthersAreLeftAlone:
         assert hasattr(scipy.sparse.dok_matrix, "_update") is not library_patches._dok_without_update()
 
 
-class TestDataSets:
+class TestDatasets:
     def test_missing_values_are_filled(self, gappy):
         _, dataset, _ = _prepared("BPR", gappy)
         feat, row = dataset.item_feat, dataset.token2id("item_id", [f"i{k}" for k in range(20)])
@@ -267,7 +267,7 @@ class TestDataSets:
         _, dataset, _ = _prepared("FM", {**gappy, "discretization": None, "numerical_features": ["vector", "price"]})
         assert dataset.item_feat["vector"].shape[-1] == 2
 
-    def test_saved_data_set_and_loaders(self, gappy):
+    def test_saved_dataset_and_loaders(self, gappy):
         keep = {**gappy, "save_dataset": True, "save_dataloaders": True}
         results = [run_recbole("BPR", "tiny", config_dict=dict(keep), saved=False) for _ in range(3)]
         assert results[1]["test_result"] == results[2]["test_result"]
@@ -276,23 +276,23 @@ class TestDataSets:
         assert isinstance(data.inter_feat, pd.DataFrame) or len(data.inter_feat) == 240
 
     @pytest.mark.parametrize("features", [None, ["activity"]], ids=["stock", "universal"])
-    @pytest.mark.parametrize("place", [0, 50, 100], ids=["start", "middle", "end"])
-    def test_rows_without_ids_go_and_no_others(self, tmp_path, place, features):
+    @pytest.mark.parametrize("position", [0, 50, 100], ids=["start", "middle", "end"])
+    def test_rows_without_ids_go_and_no_others(self, tmp_path, position, features):
         good = [f"u{k % 20}\ti{k % 13}" for k in range(100)]
         bad = ["\ti1", "u1\t", "ONLYHERE\ti3", "\ti2", "u2\t"]
-        rows = [*good[:place], *bad, *good[place:]]
+        rows = [*good[:position], *bad, *good[position:]]
         (tmp_path / "odd").mkdir()
         (tmp_path / "odd" / "odd.inter").write_text("\n".join(["user_id:token\titem_id:token", *rows]) + "\n")
         (tmp_path / "odd" / "odd.user").write_text("user_id:token\tage:token\nu1\t1\nu1\t2\n\t3\nu2\t4\n")
         keys = {"data_path": str(tmp_path), "universal_features": features, "load_col": None}
         keys["filter_inter_by_user_or_item"] = False
         data = create_dataset(Config("BPR", "odd", config_dict=keys))
-        kept = zip(
+        rows_left = zip(
             data.id2token("user_id", data.inter_feat["user_id"]),
             data.id2token("item_id", data.inter_feat["item_id"]),
             strict=True,
         )
-        assert ["\t".join(pair) for pair in kept] == [*good[:place], "ONLYHERE\ti3", *good[place:]]
+        assert ["\t".join(pair) for pair in rows_left] == [*good[:position], "ONLYHERE\ti3", *good[position:]]
         ages = dict(zip(data.id2token("user_id", data.user_feat["user_id"]), data.user_feat["age"], strict=True))
         assert {user for user, age in ages.items() if age} == {"u1", "u2"}
 
@@ -470,11 +470,11 @@ class TestProcesses:
             tmp_path,
         )
 
-    def test_one_process_names_its_own_checkpoint(self):
+    def test_a_single_process_names_its_checkpoint(self):
         assert bug_fixes.one_name_a_node("a.pth", {"single_spec": True}) == "a.pth"
 
-    def test_runs_of_one_second_share_no_name(self, gappy, tmp_path, monkeypatch):
-        """The clock stands still: checkpoints, logs and folders of events must differ all the same."""
+    def test_runs_that_start_in_the_same_second_share_no_name(self, gappy, tmp_path, monkeypatch):
+        """With a clock that stands still, checkpoints, logs and folders of events must still differ."""
         import recbole.trainer.trainer as trainer_module
         import recbole.utils.logger as logger_module
         import recbole.utils.utils as utils_module

@@ -1,4 +1,4 @@
-"""Universal columns in RecBole's data sets and batches."""
+"""Universal columns in RecBole's datasets and batches."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def loaders(model, settings):
     return config, dataset, data_preparation(config, dataset)
 
 
-def test_columns_are_filled_and_shared_by_all_parts(tiny, small_config):
+def test_columns_are_filled_and_shared_by_all_splits(tiny, small_config):
     _, dataset, (train, valid, test) = loaders("BPR", {**tiny, **small_config})
     assert isinstance(dataset, UniversalDataset)
-    for part in (dataset, train._dataset, valid._dataset, test._dataset):
-        assert part.user_feat["user_activity"].shape == (dataset.user_num, 4)
-        assert part.item_feat["item_interaction"].shape == (dataset.item_num, 8)
-        assert part.universal is train._dataset.universal
+    for split in (dataset, train._dataset, valid._dataset, test._dataset):
+        assert split.user_feat["user_activity"].shape == (dataset.user_num, 4)
+        assert split.item_feat["item_interaction"].shape == (dataset.item_num, 8)
+        assert split.universal is train._dataset.universal
     assert torch.equal(dataset.user_feat["user_activity"], torch.as_tensor(dataset.universal["activity"].user))
     assert dataset.user_feat["user_activity"][1:].sum() > 0
     assert dataset.user_feat["user_activity"][0].abs().sum() == 0  # padding
@@ -54,16 +54,16 @@ def test_a_pairwise_batch_carries_columns_of_both_items(tiny, small_config):
 
 @pytest.mark.parametrize("changed", ["valid", "test"])
 def test_train_only(tmp_path, small_config, changed):
-    """Other held-out interactions change no feature: a positive never takes part in what it is scored with."""
+    """Other held-out interactions change no feature, so no held-out positive influences the features that score it."""
     rng = np.random.default_rng(3)
     pairs = [(f"u{u}", f"i{i}") for u in range(20) for i in rng.choice(15, 6, replace=False)]
 
     def features(name, held_out):
-        parts = {"train": pairs[::2], "valid": pairs[1::4], "test": pairs[3::4]}
-        parts[changed] = held_out
-        for part, rows in parts.items():
+        splits = {"train": pairs[::2], "valid": pairs[1::4], "test": pairs[3::4]}
+        splits[changed] = held_out
+        for split, rows in splits.items():
             path = write_atomic(tmp_path, name, rows)
-            (tmp_path / name / f"{name}.inter").rename(tmp_path / name / f"{name}.{part}.inter")
+            (tmp_path / name / f"{name}.inter").rename(tmp_path / name / f"{name}.{split}.inter")
         settings = {"data_path": path, "benchmark_filename": ["train", "valid", "test"], **small_config}
         config = Config("UniversalMLP", name, config_dict=settings)
         dataset = create_dataset(config)
@@ -81,7 +81,7 @@ def test_train_only(tmp_path, small_config, changed):
         np.testing.assert_array_equal(left, right)
 
 
-def test_training_matrix_holds_the_training_part_and_nothing_else(tiny, small_config):
+def test_training_matrix_holds_the_training_part_alone(tiny, small_config):
     _, dataset, (train, valid, test) = loaders("BPR", {**tiny, **small_config})
     matrix = training_matrix(train._dataset).toarray()
     inter = train._dataset.inter_feat
@@ -203,7 +203,7 @@ def test_other_kinds_of_models_take_columns(tiny, small_config, model, tmp_path)
     assert result == plain  # the columns are there, and change nothing in a model that does not read them
 
 
-def test_columns_join_the_data_sets_own(tiny, small_config, tmp_path):
+def test_columns_join_the_columns_of_the_dataset(tiny, small_config, tmp_path):
     folder = tmp_path / "data" / "tiny"
     (folder / "tiny.user").write_text("user_id:token\tage:token\n" + "".join(f"u{u}\t{u % 5}\n" for u in range(40)))
     settings = {**tiny, **small_config, "load_col": None}
@@ -213,7 +213,7 @@ def test_columns_join_the_data_sets_own(tiny, small_config, tmp_path):
 
 
 def test_weights_count_in_the_marginals(tiny, small_config):
-    """Also where RecBole normalises the field afterwards: the weights are those of the file."""
+    """The weights are the values of the file, also if RecBole normalises the field afterwards."""
     _, _dataset, (train, _, _) = loaders(
         "BPR", {**tiny, **small_config, "universal_weight_field": "rating", "normalize_all": True}
     )
@@ -271,5 +271,5 @@ def test_a_bad_value_is_named_with_file_line_and_column_without_our_entry_point(
     keys = {"data_path": path, "load_col": {"inter": ["user_id", "item_id", "rating"]}}
     with pytest.raises(ValueError, match=r"odd.inter\], line 3, column \[rating\]: 'abc' is no number"):
         create_dataset(Config("BPR", "odd", config_dict={**keys, "universal_features": ["activity"]}))
-    with pytest.raises(ValueError, match=r"^(?!.*line 3)"):  # RecBole's own words for its own model
+    with pytest.raises(ValueError, match=r"^(?!.*line 3)"):  # the error of RecBole for a RecBole model
         create_dataset(Config("BPR", "odd", config_dict=keys))

@@ -1,4 +1,4 @@
-"""Every way in: stock RecBole, config files, stock scripts, spawned and fresh processes, checkpoints."""
+"""Every way to use the plugin: stock RecBole, config files, stock scripts, new processes, checkpoints."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_two_spawned_processes(tiny, small_config, tmp_path):
 
 
 def test_two_processes_zero_shot(tiny, tmp_path):
-    """They find what one process finds."""
+    """They have the results of one process."""
     keys = {**tiny, "show_progress": False, "gpu_id": "", "state": "ERROR"}
     found = python(fresh.PROCESSES_FORK + two_processes(keys, tmp_path)).stdout
     alone = run_recbole("UniversalMLP", "tiny", config_dict=dict(keys), saved=False)["test_result"]
@@ -168,7 +168,7 @@ def test_hyper_tuning(tiny, small_config, tmp_path):
 
 @pytest.mark.parametrize("model", ["BPR", "LightGCN", "SASRec", "FM"])
 def test_stock_results_are_equal_to_the_last_bit(model, tiny, tmp_path):
-    """The stock side gets the patches of compat and no registration: without them RecBole does not even import."""
+    """The stock side gets the patches of compat, without which RecBole cannot be imported, and no registration."""
     package = config_hooks.properties_dir().parent / "recbole_universal"
     without = textwrap.dedent(f"""
         import sys, types

@@ -1,4 +1,4 @@
-"""UniversalInterpolation: every kind of base, every way in, and what is refused."""
+"""UniversalInterpolation: every kind of base model, every way to run it, and errors."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ BASES = {
 
 @pytest.fixture
 def keys(tiny, tmp_path) -> dict:
-    """Config keys of a short run on the tiny data set, which has a knowledge graph too."""
+    """Config keys of a short run on the tiny dataset, which also has a knowledge graph."""
     folder = tmp_path / "data" / "tiny"
     triples = "".join(f"e{i}\tr\te{(i + 1) % 30}\n" for i in range(30))
     (folder / "tiny.kg").write_text("head_id:token\trelation_id:token\ttail_id:token\n" + triples)
@@ -141,9 +141,9 @@ def test_predict_equals_full_sort(keys, base, weight):
     assert full.isfinite().all()
 
 
-def trained(keys, monkeypatch, outdone: bool, weight):
-    """A fitted model whose universal part popularity outdoes, or not, and a batch of users."""
-    monkeypatch.setattr(RankingNetwork, "falls_back", lambda self: outdone)
+def trained(keys, monkeypatch, falls_back: bool, weight):
+    """A fitted model, whose universal model falls back to popularity or not, and a batch of users."""
+    monkeypatch.setattr(RankingNetwork, "falls_back", lambda self: falls_back)
     trainer, (train, valid, test) = built(keys, "BPR", interpolation_weight=weight)
     trainer.fit(train, valid, saved=False)
     return trainer.model.eval(), users_of(test)
@@ -151,7 +151,7 @@ def trained(keys, monkeypatch, outdone: bool, weight):
 
 @torch.no_grad()
 def scores_of(model, batch, *weights: float) -> torch.Tensor:
-    """Scores of the items without padding, by the model's own weights or others, [n_users, n_items - 1]."""
+    """Scores of the items without padding, by the model's weights or by given ones, [n_users, n_items - 1]."""
     if weights:
         model.universal_weights = torch.tensor(weights)
     return model.full_sort_predict(batch).view(len(batch), -1)[:, 1:]
@@ -165,15 +165,15 @@ def test_scores_are_the_mixture_of_both_models(keys, monkeypatch):
     torch.testing.assert_close(mixed, expected)
 
 
-def test_a_universal_model_that_popularity_outdoes_adds_nothing(keys, monkeypatch):
+def test_a_universal_model_that_falls_back_adds_nothing(keys, monkeypatch):
     model, batch = trained(keys, monkeypatch, True, 0.25)
     mixed, base = scores_of(model, batch), scores_of(model, batch, 0.0)
     torch.testing.assert_close(mixed, 0.75 * to_space(base, "z-score"))
 
 
-@pytest.mark.parametrize("outdone", [False, True])
-def test_a_user_of_weight_one_sees_the_universal_lists(keys, monkeypatch, outdone):
-    model, batch = trained(keys, monkeypatch, outdone, "by_activity")
+@pytest.mark.parametrize("falls_back", [False, True])
+def test_a_user_of_weight_one_sees_the_universal_lists(keys, monkeypatch, falls_back):
+    model, batch = trained(keys, monkeypatch, falls_back, "by_activity")
     monkeypatch.setattr(model, "universal_bins", lambda users: users % 5)  # here all users are equally active
     bins = model.universal_bins(batch[model.USER_ID])
     universal, mixed = (scores_of(model, batch, 1.0, *[weight] * 4) for weight in (1.0, 0.5))
@@ -182,7 +182,7 @@ def test_a_user_of_weight_one_sees_the_universal_lists(keys, monkeypatch, outdon
 
 
 def test_the_base_is_trained_as_it_would_be_alone(keys, one_thread):
-    """Same random numbers, same loss, same weights: nothing of the universal side takes part."""
+    """Random numbers, loss and weights are the same, since the universal model takes no part in the training."""
     trainer, loaders = built(keys, "NGCF", interpolation_weight=0.5)
     trainer.fit(*loaders[:2], saved=False)
     config = Config("NGCF", "tiny", config_dict=dict(keys))
@@ -210,7 +210,7 @@ def test_the_chosen_weight_is_nearly_the_best_on_validation(keys):
 def test_one_standard_error():
     rng = np.random.default_rng(0)
     counts = np.full(20, 50.0)
-    noise = rng.normal(0, 0.1, (20, 1))  # of the groups: the same for all choices, so it plays no part
+    noise = rng.normal(0, 0.1, (20, 1))  # an offset of each group, equal for all choices, changes nothing
     sure = np.array([0.1, 0.2, 0.3, 0.25]) + noise
     assert one_standard_error(sure * 50, counts) == 2
     unsure = sure + rng.normal(0, 0.5, (20, 4))
@@ -228,7 +228,8 @@ def test_by_activity_is_monotone_and_at_least_as_good(keys):
     weights = trainer.model.universal_weights
     assert weights.shape == (universal_interpolation.N_BINS,)
     assert (weights.diff() >= 0).all() or (weights.diff() <= 0).all()
-    assert curve >= single - 1e-4  # metrics are rounded to four places, and a single weight is not the luckiest one
+    # Metrics are rounded to four digits. The single weight follows the one-standard-error rule and may not be the best.
+    assert curve >= single - 1e-4
     degree = trainer.model.universal_degree
     bins = trainer.model.universal_bins(torch.arange(len(degree)))
     assert all(
@@ -269,7 +270,7 @@ def test_a_saved_stock_model_is_improved_without_training(keys, base, tmp_path):
     settings = {**keys, **BASES[base]}
     stock = run_recbole(base, "tiny", config_dict=dict(settings))
     checkpoint = next((tmp_path / "saved").glob(f"{base}-*.pth"))
-    # Nothing but the file is named: data set, split and the model's settings come with it.
+    # Only the file is named, since it contains the dataset, the split and the settings of the model.
     ours = {"base_checkpoint": str(checkpoint), "show_progress": False, "state": "ERROR", "gpu_id": ""}
     zero = run_recbole("UniversalInterpolation", config_dict={**ours, "interpolation_weight": 0}, saved=False)
     assert zero["test_result"] == stock["test_result"]
@@ -393,7 +394,7 @@ def test_data_of_the_same_name_and_other_content(keys, tmp_path):
         run_recbole("UniversalInterpolation", "tiny", config_dict=settings, saved=False)
 
 
-def test_files_that_are_no_checkpoints(keys, tmp_path):
+def test_other_files_are_no_checkpoints(keys, tmp_path):
     with pytest.raises(FileNotFoundError, match="base_checkpoint: there is no file"):
         Config("UniversalInterpolation", "tiny", config_dict={**keys, "base_checkpoint": "nowhere.pth"})
     (tmp_path / "text.pth").write_text("hello")
@@ -401,7 +402,7 @@ def test_files_that_are_no_checkpoints(keys, tmp_path):
         Config("UniversalInterpolation", "tiny", config_dict={**keys, "base_checkpoint": str(tmp_path / "text.pth")})
 
 
-def test_scores_of_the_base_that_are_no_numbers(keys):
+def test_infinite_and_missing_scores_of_the_base(keys):
     trainer, (_, valid, _) = built(keys, "BPR", interpolation_weight=0.5)
     with torch.no_grad():
         trainer.model.user_embedding.weight[3] = float("nan")
@@ -417,8 +418,8 @@ def test_another_universal_model_under_the_same_name_is_refused(keys):
         other.model.load_other_parameter(trainer.model.other_parameter())
 
 
-def test_a_base_that_reads_the_interaction_scores_each_row_by_its_own(keys):
-    """A positive's time is part of what DeepFM sees, so two rows of one user are two questions."""
+def test_a_base_that_reads_other_fields_scores_each_row_by_them(keys):
+    """DeepFM reads the time of a positive, so two rows of one user have different scores."""
     config = {
         **keys,
         **BASES["DeepFM"],
@@ -466,14 +467,14 @@ def test_the_universal_model_scores_validation_once_for_all_weights(keys, monkey
         "score_all",
         lambda self, users: calls.append(len(users)) or score_all(self, users),
     )
-    # Which scores it by the weight that was chosen.
+    # The evaluation scores the batch by the chosen weight.
     monkeypatch.setattr(type(trainer), "_valid_epoch", lambda *_, **__: (0.0, {}))
     trainer.fit(train, valid, saved=False)
     assert len(valid) > 1 and len(calls) == len(valid)
 
 
 def test_a_history_without_a_user_id_gets_the_scores_of_the_base(keys):
-    """A session of somebody new: the base knows the history, and there is nobody to mix for."""
+    """The session of a new user has a history for the base, and no user id for the universal model."""
     trainer, loaders = built(keys, "SASRec", interpolation_weight=0.5)
     trainer.fit(*loaders[:2], saved=False)
     model = trainer.model.eval()
@@ -486,7 +487,7 @@ def test_a_history_without_a_user_id_gets_the_scores_of_the_base(keys):
     assert not torch.equal(model.full_sort_predict(batch), alone[0])
 
 
-def test_users_that_are_not_there_are_refused(keys):
+def test_unknown_user_ids_are_refused(keys):
     trainer, loaders = built(keys, "BPR", interpolation_weight=0.5)
     trainer.fit(*loaders[:2], saved=False)
     model = trainer.model.eval()
@@ -498,12 +499,12 @@ def test_users_that_are_not_there_are_refused(keys):
 
 
 @pytest.mark.parametrize("base", [3, [], "", "Foo", int, "UniversalMLP"])
-def test_a_base_that_is_none_is_named(keys, base):
+def test_an_unknown_base_is_named(keys, base):
     with pytest.raises(ValueError, match=r"^base_model: "):
         Config("UniversalInterpolation", "tiny", config_dict={**keys, "base_model": base})
 
 
 @pytest.mark.parametrize("file", [3, ["a.pth"], ".", "nowhere.pth", {}])
-def test_a_checkpoint_that_is_none_is_named(keys, file):
+def test_an_invalid_checkpoint_is_named(keys, file):
     with pytest.raises((ValueError, OSError), match=r"^base_checkpoint: "):
         Config("UniversalInterpolation", "tiny", config_dict={**keys, "base_checkpoint": file})

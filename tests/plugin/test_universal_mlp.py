@@ -1,4 +1,4 @@
-"""The model: no per-ID weights, one score by every path."""
+"""The model has no weights of single ids, and every method gives the same score."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_no_weight_belongs_to_a_user_or_an_item(tiny, small_config):
     assert all("activity" not in name for name in model.state_dict())
 
 
-def test_weights_move_to_another_data_set(tiny, small_config, tmp_path):
+def test_weights_move_to_another_dataset(tiny, small_config, tmp_path):
     model, _, _ = built({**tiny, **small_config})
     other = {**tiny, **small_config, "item_inter_num_interval": "[12,inf)"}
     there, dataset, _ = built(other)
@@ -63,14 +63,14 @@ def test_weights_move_to_another_data_set(tiny, small_config, tmp_path):
 
 def test_interpolation_weights_are_learned_and_on_the_simplex(tiny, small_config):
     model, _, (train, _, _) = built({**tiny, **small_config, "feature_combination": "interpolation"})
-    torch.testing.assert_close(model.scorer.combination_weights, torch.full((3,), 1 / 3))
+    torch.testing.assert_close(model.network.combination_weights, torch.full((3,), 1 / 3))
     model.calculate_loss(next(iter(train))).backward()
-    assert model.scorer.combination_logits.grad.abs().sum() > 0
+    assert model.network.combination_logits.grad.abs().sum() > 0
     assert all(p.grad is not None for p in model.parameters())
 
 
-def test_batch_columns_are_what_is_scored(tiny, small_config):
-    """Columns of the batch come before the tables, so that training may use features other than the final ones."""
+def test_columns_of_the_batch_are_scored(tiny, small_config):
+    """Columns of the batch replace the tables, so that training may use other features than the final ones."""
     model, _, (train, _, _) = built({**tiny, **small_config})
     batch = next(iter(train))
     before = model.predict(batch)
@@ -116,7 +116,7 @@ def test_training_learns(tiny, small_config):
     ids=["uni10", "leave-one-out", "time", "dynamic", "popularity", "numerical", "worker"],
 )
 def test_recbole_settings(tiny, small_config, extra):
-    """What RecBole's evaluator finds is what the model's scores say, and training changes them."""
+    """RecBole's metrics are those of the model's scores, and training changes the scores."""
     model, dataset, (train, valid, test) = built({**tiny, **small_config, **extra})
     before = {name: value.clone() for name, value in model.named_parameters()}
     trainer = get_trainer(None, "UniversalMLP")(dataset.config, model)
@@ -150,7 +150,7 @@ def test_bad_arguments_name_the_key(tiny, small_config, key, value):
         built({**tiny, **small_config, key: value})
 
 
-def test_a_data_set_without_columns_is_refused(tiny, small_config):
+def test_a_dataset_without_columns_is_refused(tiny, small_config):
     config = Config("UniversalMLP", "tiny", config_dict={**tiny, **small_config})
     from recbole.data.dataset import Dataset
 
@@ -165,6 +165,6 @@ def test_a_checkpoint_of_another_schema_is_refused(tiny, small_config):
         other.load_state_dict(model.state_dict())
 
 
-def test_more_items_asked_for_than_there_are(tiny, small_config):
+def test_topk_beyond_the_number_of_items(tiny, small_config):
     with pytest.raises(ValueError, match=r"topk: \[10000\] asks for more items"):
         built({**tiny, **small_config, "topk": [10000], "valid_metric": "NDCG@10000"})

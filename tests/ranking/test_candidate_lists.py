@@ -1,4 +1,4 @@
-"""Candidate lists: no held-out interaction is in its own features; blocks, batches and what is stored."""
+"""Candidate lists: no held-out interaction is in the features that score it; blocks, batches and stored lists."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def random_block(seed: int, n_lists: int = 24) -> Block:
     return {"pair_proximity": columns.half(), LIST_LABEL: label, LIST_MASK: torch.ones(n_lists, 6).bool()}
 
 
-def test_a_held_out_interaction_does_not_change_its_own_features():
+def test_a_held_out_interaction_does_not_change_the_features_that_score_it():
     rng = np.random.default_rng(0)
     dense = rng.random((40, 25)) < 0.25
     matrix = sp.csr_matrix(dense.astype(np.float32))
     pipeline = FeaturePipeline(["activity", "proximity"], {"proximity": {"top_k": 5}}, seed=0)
     blocks = make_candidate_lists(matrix, pipeline, 10, 0.3, seed=4, max_draws=1)
 
-    # The same draw again; features without the held-out interactions.
+    # The same draw, with features computed without the held-out interactions.
     support, query = support_query_split(matrix, 10, 0.3, np.random.default_rng([4, 0]))
     assert query.nnz
     features = pipeline(support)

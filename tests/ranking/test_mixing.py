@@ -51,7 +51,7 @@ def test_the_scale_of_a_model_does_not_matter(seed, weight, space):
 
 @settings(max_examples=25)
 @given(seed=st.integers(0, 10**6), weight=st.floats(0, 1), space=st.sampled_from(SCORE_SPACES))
-def test_where_both_agree_the_order_is_kept(seed, weight, space):
+def test_an_order_that_both_models_share_stays(seed, weight, space):
     base, _ = matrices(seed)
     mixed = interpolate(base, 3 * base + 1, weight, space)
     assert torch.equal(mixed.argsort(dim=1), base.argsort(dim=1))
@@ -70,7 +70,7 @@ def test_a_user_whose_scores_are_equal_follows_the_other_model():
         assert interpolate(BASE, UNIVERSAL, 0.3, space)[1].argmax() == 1
 
 
-def test_users_do_not_touch_each_other():
+def test_users_do_not_influence_each_other():
     base, universal = matrices(3)
     for space in SCORE_SPACES:
         together = interpolate(base, universal, 0.4, space)
@@ -79,7 +79,7 @@ def test_users_do_not_touch_each_other():
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-def test_scores_that_are_no_numbers_are_refused(bad):
+def test_infinite_and_missing_scores_are_refused(bad):
     base, universal = matrices(0)
     universal[2, 3] = bad
     with pytest.raises(ValueError, match="universal scores of row 2 are NaN or infinite"):
@@ -95,7 +95,7 @@ def test_scores_that_are_no_numbers_are_refused(bad):
         ((BASE[0], UNIVERSAL[0], 0.5), "n_users, n_items"),
         ((BASE, UNIVERSAL, 1.5), r"\[0, 1\]"),
         ((BASE, UNIVERSAL, float("nan")), r"\[0, 1\]"),
-        ((BASE, UNIVERSAL, torch.tensor([0.5, 0.5, 0.5])), "one a user"),
+        ((BASE, UNIVERSAL, torch.tensor([0.5, 0.5, 0.5])), "one per user"),
         ((BASE, UNIVERSAL, 0.5, "zscore"), "interpolation_space: must be one of"),
     ],
 )

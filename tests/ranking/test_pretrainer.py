@@ -1,4 +1,4 @@
-"""Pre-training from inside: known answers of loss, schedule, metric and stopping; what a run is resumed from."""
+"""Pre-training: known answers of loss, schedule, metric and stopping; the states that a run resumes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DIMS = {"proximity": {"user": 0, "item": 0, "pair": 2}}
 
 
 class Identity:
-    """A scorer whose networks' scores are the columns."""
+    """A network whose scores are the columns."""
 
     families = ("proximity",)
 
@@ -57,13 +57,13 @@ def random_lists(seed: int, n: int = 24) -> CandidateLists:
 
 def pretrainer(folder, **changed) -> Pretrainer:
     torch.manual_seed(0)
-    scorer = UniversalNetwork(DIMS, [4], 4, 0.0, "concatenation")
+    network = UniversalNetwork(DIMS, [4], 4, 0.0, "concatenation")
     keys = {"seed": 1, "learning_rate": 0.01, "epochs": 3, "stopping_step": 3, "batch_size": 8}
-    return Pretrainer(scorer, folder, **{**keys, **changed})
+    return Pretrainer(network, folder, **{**keys, **changed})
 
 
 def trained_epochs(monkeypatch) -> list[int]:
-    """Indices of the epochs that any run trains from now on."""
+    """Indices of all epochs that are trained after this call."""
     epochs: list[int] = []
     stock = Pretrainer._epoch
 
@@ -79,15 +79,15 @@ def trained_epochs(monkeypatch) -> list[int]:
 
 
 def test_the_softmax_loss_of_lists_is_that_of_the_formula():
-    # Two networks; the last place of the first list is padding, whose score must not count.
+    # Two networks. The last position of the first list is padding, whose score must not count.
     scores = [[[1.0, 0.0], [2.0, 0.5], [0.0, 0.0], [9.0, 9.0]], [[0.0, 1.0], [1.0, 0.0], [2.0, 2.0], [3.0, 0.0]]]
     batch = lists_of(scores, [[1, 1, 0, 0], [0, 0, 1, 0]], [[1, 1, 1, 0], [1, 1, 1, 1]])
     expected = []
     for network in range(2):
-        for number, hidden, length in ((0, [0, 1], 3), (1, [2], 4)):
-            values = [place[network] for place in scores[number][:length]]
+        for row, held_out, length in ((0, [0, 1], 3), (1, [2], 4)):
+            values = [item[network] for item in scores[row][:length]]
             total = math.log(sum(math.exp(value) for value in values))
-            expected.append(-sum(values[place] - total for place in hidden) / len(hidden))
+            expected.append(-sum(values[index] - total for index in held_out) / len(held_out))
     assert list_loss(Identity(), batch, "softmax").item() == pytest.approx(np.mean(expected), rel=1e-6)
 
 
@@ -120,20 +120,20 @@ def test_each_step_has_the_rate_of_the_whole_schedule_and_the_seed_of_its_epoch(
     monkeypatch.setattr(torch.optim.Adam, "step", step)
     trained = pretrainer(tmp_path, seed=5)
     trained.fit(random_lists(0, 20), {})
-    assert seen == [(trained._rate(number / 9), 5 + number // 3) for number in range(9)]  # 3 epochs of 3 batches
+    assert seen == [(trained._rate(step / 9), 5 + step // 3) for step in range(9)]  # 3 epochs of 3 batches
 
 
 def test_ndcg_of_lists_is_that_of_the_formula(tmp_path):
     trained = pretrainer(tmp_path)
-    trained.scorer = Identity()
-    discount = [1 / math.log2(place + 2) for place in range(12)]
-    # Hidden items at places 1 and 3 of three; at place 2 of two; eleven hidden of twelve, the first of all missed.
+    trained.network = Identity()
+    discount = [1 / math.log2(rank + 2) for rank in range(12)]
+    # Held-out items at ranks 1 and 3 of three; at rank 2 of two; eleven of twelve, the first of all missed.
     three = lists_of(
         [[[3.0], [1.0], [2.0], [9.0]], [[1.0], [2.0], [9.0], [9.0]]],
         [[1, 1, 0, 0], [1, 0, 0, 0]],
         [[1, 1, 1, 0], [1, 1, 0, 0]],
     )
-    twelve = lists_of([[[12.0 - place] for place in range(12)]], [[0] + [1] * 11], [[1] * 12])
+    twelve = lists_of([[[12.0 - rank] for rank in range(12)]], [[0] + [1] * 11], [[1] * 12])
     expected = [(discount[0] + discount[2]) / sum(discount[:2]), discount[1], sum(discount[1:10]) / sum(discount[:10])]
     assert trained.evaluate(CandidateLists([three, twelve])) == pytest.approx(np.mean(expected), rel=1e-6)
 
@@ -144,27 +144,27 @@ def test_training_stops_after_epochs_without_improvement_and_keeps_the_best(tmp_
     after = []
 
     def evaluate(self, lists):
-        after.append({name: value.clone() for name, value in self.scorer.state_dict().items()})
+        after.append({name: value.clone() for name, value in self.network.state_dict().items()})
         return next(scores)
 
     monkeypatch.setattr(Pretrainer, "evaluate", evaluate)
     trained = pretrainer(tmp_path, epochs=10, stopping_step=2)
     assert trained.fit(random_lists(0), {"held": random_lists(1)}) == {"held": 0.5}
     assert epochs == [0, 1, 2, 3]
-    for name, value in trained.scorer.state_dict().items():
+    for name, value in trained.network.state_dict().items():
         torch.testing.assert_close(value, after[1][name], rtol=0, atol=0)
 
 
 def test_pair_columns_are_standardised():
-    scorer = UniversalNetwork(DIMS, [], 4, 0.0, "concatenation").eval()
-    scorer.standardise({"proximity": torch.tensor([[1.0, 10.0], [3.0, 50.0], [5.0, 30.0]])})
-    (inner,) = scorer.scorers
+    network = UniversalNetwork(DIMS, [], 4, 0.0, "concatenation").eval()
+    network.standardise({"proximity": torch.tensor([[1.0, 10.0], [3.0, 50.0], [5.0, 30.0]])})
+    (inner,) = network.scorers
     assert inner.pair_mean.tolist() == [3.0, 30.0]
     assert inner.pair_scale.tolist() == pytest.approx([2.001, 20.001])
     linear = inner.pair_head[1]
     columns = torch.tensor([[[7.0, 20.0]]])
     expected = linear.weight[0, 0] * (7 - 3) / 2.001 + linear.weight[0, 1] * (20 - 30) / 20.001 + linear.bias[0]
-    torch.testing.assert_close(scorer({}, {}, {"proximity": columns}), expected.view(1, 1))
+    torch.testing.assert_close(network({}, {}, {"proximity": columns}), expected.view(1, 1))
 
 
 def test_training_that_diverges_names_the_learning_rate_and_saves_nothing(tmp_path):
@@ -173,10 +173,10 @@ def test_training_that_diverges_names_the_learning_rate_and_saves_nothing(tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-# What a run is resumed from
+# Resuming
 
 
-def test_a_run_is_resumed_by_itself_alone(tmp_path, monkeypatch):
+def test_only_the_same_run_is_resumed(tmp_path, monkeypatch):
     epochs = trained_epochs(monkeypatch)
     lists, held_out = random_lists(0), {"held": random_lists(1)}
     changes = {
@@ -196,7 +196,7 @@ def test_a_run_is_resumed_by_itself_alone(tmp_path, monkeypatch):
         pretrainer(tmp_path).fit(lists, held_out)
         epochs.clear()
         pretrainer(tmp_path).fit(lists, held_out)
-        assert epochs == []  # it was whole
+        assert epochs == []  # the file is intact
         pretrainer(tmp_path, **changed).fit(train, held)
         assert epochs[0] == 0, name
 
@@ -205,7 +205,7 @@ def test_a_state_of_a_network_with_weights_of_the_same_shape_is_not_resumed(tmp_
     pretrainer(tmp_path).fit(random_lists(0), {})
     epochs = trained_epochs(monkeypatch)
     other = pretrainer(tmp_path)
-    other.scorer = UniversalNetwork(DIMS, [4], 4, 0.1, "concatenation")
+    other.network = UniversalNetwork(DIMS, [4], 4, 0.1, "concatenation")
     other.fit(random_lists(0), {})
     assert epochs == [0, 1, 2]
 
@@ -215,12 +215,12 @@ def test_a_state_of_other_initial_weights_is_not_resumed(tmp_path, monkeypatch):
     epochs = trained_epochs(monkeypatch)
     other = pretrainer(tmp_path)
     torch.manual_seed(9)
-    other.scorer = UniversalNetwork(DIMS, [4], 4, 0.0, "concatenation")
+    other.network = UniversalNetwork(DIMS, [4], 4, 0.0, "concatenation")
     other.fit(random_lists(0), {})
     assert epochs == [0, 1, 2]
 
 
-def test_a_run_goes_on_after_its_last_epoch_to_the_same_weights(tmp_path, monkeypatch):
+def test_a_resumed_run_ends_with_the_same_weights(tmp_path, monkeypatch):
     lists = random_lists(0)
     whole = pretrainer(tmp_path / "whole")
     (tmp_path / "whole").mkdir()
@@ -231,8 +231,8 @@ def test_a_run_goes_on_after_its_last_epoch_to_the_same_weights(tmp_path, monkey
     again = pretrainer(tmp_path)
     again.fit(lists, {})
     assert epochs == [2]
-    for name, value in again.scorer.state_dict().items():
-        torch.testing.assert_close(value, whole.scorer.state_dict()[name], rtol=0, atol=0)
+    for name, value in again.network.state_dict().items():
+        torch.testing.assert_close(value, whole.network.state_dict()[name], rtol=0, atol=0)
 
 
 class Harm:
@@ -267,8 +267,8 @@ def test_a_damaged_state_is_one_warning_and_training_begins_anew(tmp_path, monke
     assert epochs == [0, 1, 2] and not Path("harm").exists()
     (text,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
     assert str(first.file) in text and "pre-training begins anew" in text
-    for name, value in again.scorer.state_dict().items():
-        torch.testing.assert_close(value, first.scorer.state_dict()[name], rtol=0, atol=0)
+    for name, value in again.network.state_dict().items():
+        torch.testing.assert_close(value, first.network.state_dict()[name], rtol=0, atol=0)
 
 
 # Whole runs
@@ -321,17 +321,17 @@ def test_another_pre_training_in_the_same_folder_begins_anew(keys, tmp_path, mon
     if changed == "file":  # another content under the same name, with as many lists
         write_planted(tmp_path / "data", "green", 8)
         changed = {}
-    found = load_pretrained(recbole_universal.pretrain(config_dict={**keys, **changed})).state_dict
+    weights = load_pretrained(recbole_universal.pretrain(config_dict={**keys, **changed})).state_dict
     assert epochs == [0, 1, 2]
     fresh = {**keys, **changed, "pretrain_dir": str(tmp_path / "m"), "pretrain_lists": str(tmp_path / "l")}
     expected = load_pretrained(recbole_universal.pretrain(config_dict=fresh)).state_dict
     assert any(not torch.equal(value, before[name]) for name, value in expected.items())
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=0, atol=0)
+        torch.testing.assert_close(weights[name], value, rtol=0, atol=0)
 
 
 def test_a_golden_pre_training(keys, monkeypatch):
-    """What the shipped models were trained by, pinned: every epoch's loss and held-out NDCG, and some weights."""
+    """The training of the shipped models: loss and held-out NDCG of each epoch, and some weights."""
     scalars: dict[str, list[float]] = {}
     recorder = SimpleNamespace(add_scalar=lambda name, value, _: scalars.setdefault(name, []).append(value))
     monkeypatch.setattr(pretrain, "get_tensorboard", lambda _: recorder)

@@ -1,4 +1,4 @@
-"""UniversalRanker.update: what arrives later is taken in as a rebuild would, where that is promised."""
+"""UniversalRanker: updates against a rebuild, fast lists, fallback to popularity, and arguments."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def communities(seed: int = 0) -> sp.csr_matrix:
     rng = np.random.default_rng(seed)
     group = np.arange(60) % 3
     dense = rng.random((60, 45)) < np.where(group[:, None] == np.arange(45) % 3, 0.35, 0.04)
-    dense[7], dense[:, 11] = False, False  # an id that is not in use yet, on each side
+    dense[7], dense[:, 11] = False, False  # an unused id on each side
     return sp.csr_matrix(dense.astype(np.float32))
 
 
 def arrived() -> tuple[np.ndarray, np.ndarray]:
-    """Of a known user, a user and an item not in use before, a repeated one, and of rows and columns beyond."""
+    """New interactions of known and unused rows and columns, of further rows and columns, and a repeated one."""
     matrix = communities()
     users = np.array([0, 0, 7, 7, 7, 3, 61, 61, 3], dtype=np.uint32)
     return users, np.array([11, 4, 0, 3, 6, matrix[3].indices[0], 1, 46, 46])
@@ -50,8 +50,8 @@ def test_an_updated_ranker_has_the_counts_and_paths_of_a_new_one():
     share = [groups[name][0] for name in SCORERS if name not in DECOMPOSED]
     compared = 0
     for user in (0, 3, 7, 20, 61):
-        own, others = (p.candidates(torch.tensor([user])).items[0] for p in (pairs, expected))
-        both = torch.from_numpy(np.intersect1d(own, others))
+        candidates, others = (p.candidates(torch.tensor([user])).items[0] for p in (pairs, expected))
+        both = torch.from_numpy(np.intersect1d(candidates, others))
         both = both[both >= 0]
         compared += len(both)
         rows = torch.full_like(both, user)
@@ -59,9 +59,9 @@ def test_an_updated_ranker_has_the_counts_and_paths_of_a_new_one():
     assert compared > 50
     lists, scores = ranker.top_k(np.array([0, 7, 61]), 5)
     assert np.isfinite(scores).all()
-    for user, found in zip((0, 7, 61), lists, strict=True):
-        assert not set(found) & set(merged.tocsr()[user].indices)
-    # The user that came of group 0 is shown items of group 0.
+    for user, items_of_user in zip((0, 7, 61), lists, strict=True):
+        assert not set(items_of_user) & set(merged.tocsr()[user].indices)
+    # The new user of group 0 gets items of group 0.
     assert (lists[1] % 3 == 0).mean() >= 0.8
 
 
@@ -113,7 +113,7 @@ def test_families_that_need_a_rebuild_say_so():
         ranker.update(np.array([0]), np.array([11]))
 
 
-def test_what_is_no_matrix_is_refused():
+def test_other_types_than_matrices_are_refused():
     with pytest.raises(ValueError, match=r"must be a SciPy sparse matrix .* got str; for a file"):
         UniversalRanker("ratings.csv")
     with pytest.raises(ValueError, match="users: must be row indices from 0 to 59"):
@@ -125,11 +125,11 @@ def test_fast_lists_are_near_the_lists_of_the_model():
     ranker = UniversalRanker(matrix)
     users = np.flatnonzero(np.diff(matrix.indptr))[::-1]
     items, scores = ranker.top_k(users, 10, fast=True)
-    own, _ = ranker.top_k(users, 10)
-    assert np.mean([len(set(a) & set(b)) for a, b in zip(items, own, strict=True)]) > 8
+    by_network, _ = ranker.top_k(users, 10)
+    assert np.mean([len(set(a) & set(b)) for a, b in zip(items, by_network, strict=True)]) > 8
     assert (np.diff(scores, axis=1) <= 0).all() and np.isfinite(scores).all()
-    for user, found in zip(users, items, strict=True):
-        assert len(set(found)) == 10 and not set(found) & set(matrix[user].indices)
+    for user, recommended in zip(users, items, strict=True):
+        assert len(set(recommended)) == 10 and not set(recommended) & set(matrix[user].indices)
     assert (items % 3 == (users % 3)[:, None]).mean() > 0.6  # of the user's group: a third by chance
     seen, _ = ranker.top_k(users, 10, exclude_seen=False, fast=True)
     assert set(seen[0]) & set(matrix[users[0]].indices)
@@ -145,10 +145,10 @@ def test_fast_lists_end_with_the_most_popular():
     n_unseen = 45 - matrix[3].nnz
     assert (items[0] >= 0).sum() == n_unseen == len(set(items[0]) - {-1})
     assert np.isneginf(scores[0, n_unseen:]).all() and np.isfinite(scores[0, :n_unseen]).all()
-    below = items[0, :n_unseen][scores[0, :n_unseen] <= 0]
-    expected = [item for item in popular if item in below]
+    tail = items[0, :n_unseen][scores[0, :n_unseen] <= 0]
+    expected = [item for item in popular if item in tail]
     degree = np.asarray(matrix.sum(axis=0))[0]
-    np.testing.assert_array_equal(degree[below], degree[expected])
+    np.testing.assert_array_equal(degree[tail], degree[expected])
 
 
 def test_an_update_renews_the_item_item_matrix():
@@ -164,7 +164,7 @@ def test_an_update_renews_the_item_item_matrix():
 
 
 def test_relations_are_by_the_items_of_the_matrix():
-    """Not by the order that the features are computed in: relabelled items have relabelled relations."""
+    """The canonical order of the features does not show: relabelled items have relabelled relations."""
     matrix, order = communities(), np.random.default_rng(1).permutation(45)
     relations = UniversalRanker(matrix).item_item().toarray()
     relabelled = UniversalRanker(matrix[:, order].tocsr()).item_item().toarray()
@@ -180,9 +180,9 @@ def test_a_model_without_proximity_has_no_item_item_matrix():
 def test_fast_lists_cost_neither_scorers_nor_network(monkeypatch):
     ranker = UniversalRanker(communities())
     before, _ = ranker.top_k(np.arange(60), 5, fast=True)
-    for part in (GraphScorers, RankingNetwork):
+    for cls in (GraphScorers, RankingNetwork):
         for name in ("scores", "score_all", "forward"):
-            monkeypatch.setattr(part, name, None, raising=False)
+            monkeypatch.setattr(cls, name, None, raising=False)
     again, _ = ranker.top_k(np.arange(60), 5, fast=True)
     np.testing.assert_array_equal(before, again)
     with pytest.raises(TypeError):
@@ -190,7 +190,7 @@ def test_fast_lists_cost_neither_scorers_nor_network(monkeypatch):
 
 
 def turned(ranker: UniversalRanker) -> UniversalRanker:
-    """With a network that ranks the best last."""
+    """A model whose network reverses the order of the candidates."""
     state = ranker.network.state_dict()
     turned = {name: -value if name.endswith("pair_head.7.weight") else value for name, value in state.items()}
     ranker.network.load_state_dict(turned)
@@ -199,10 +199,10 @@ def turned(ranker: UniversalRanker) -> UniversalRanker:
 
 def assert_popular(ranker: UniversalRanker, lists: np.ndarray) -> None:
     degree = np.bincount(ranker.matrix.indices, minlength=ranker.matrix.shape[1])
-    for user, found in enumerate(lists):
-        own = ranker.matrix[user].indices
-        np.testing.assert_array_equal(degree[found], np.sort(np.delete(degree, own))[::-1][: len(found)])
-        assert not set(found) & set(own)
+    for user, recommended in enumerate(lists):
+        seen = ranker.matrix[user].indices
+        np.testing.assert_array_equal(degree[recommended], np.sort(np.delete(degree, seen))[::-1][: len(recommended)])
+        assert not set(recommended) & set(seen)
 
 
 def test_a_worse_network_falls_back_to_popularity():
@@ -233,12 +233,12 @@ def test_worse_fast_lists_fall_back_to_popularity(recwarn, monkeypatch):
     ranker = UniversalRanker(communities())
     check = ranker.network.proximity.check
     ranker.network.proximity.check = replace(check, popularity_ndcg=torch.ones_like(check.popularity_ndcg))
-    monkeypatch.setattr(ProximityPairs, "item_item", None)  # what popularity replaces is not made
+    monkeypatch.setattr(ProximityPairs, "item_item", None)  # the matrix that popularity replaces is not computed
     ranker.prepare_fast()
     assert "fast lists" in ranker.fallback_reason(fast=True)
     assert ranker.fallback_reason(fast=True) in str(recwarn.pop(UserWarning).message)
     assert_popular(ranker, ranker.top_k(np.arange(60), 5, fast=True)[0])
-    assert not len(recwarn)  # said once
+    assert not len(recwarn)  # one warning
 
 
 def test_updates_do_not_repeat_the_warning():
@@ -261,7 +261,7 @@ def test_updates_do_not_repeat_the_warning():
 
 
 def test_a_ranker_that_is_replaced_frees_its_memory():
-    """At once, without the garbage collector: services hold one ranker and swap in the next."""
+    """Without the garbage collector, since a service replaces its ranker by the next one."""
     ranker = UniversalRanker(communities())
     ranker.top_k(np.arange(3), 5)
     gone = weakref.ref(ranker), weakref.ref(ranker.features)
@@ -274,7 +274,7 @@ def test_a_ranker_that_is_replaced_frees_its_memory():
 
 
 def test_few_checked_users_are_checked_anew_when_there_are_twice_as_many():
-    """As a new ranker checks them, so that what came first decides nothing."""
+    """The self-check is that of a new ranker, so the order of arrival does not matter."""
     users, items = np.arange(60), np.arange(60) % 45
     ranker = UniversalRanker(sp.csr_matrix((np.ones(60, dtype=np.float32), (users, items)), shape=(60, 45)))
     checked = []
@@ -294,7 +294,7 @@ def test_few_checked_users_are_checked_anew_when_there_are_twice_as_many():
     )  # whatever the numbering
 
 
-def test_each_dataset_has_its_own_decision_and_one_warning():
+def test_each_dataset_has_one_decision_and_one_warning():
     ranker = UniversalRanker(communities())
     messages = []
     ranker.on_fallback = messages.append
@@ -312,7 +312,7 @@ def test_each_dataset_has_its_own_decision_and_one_warning():
     assert len(messages) == 3
 
 
-def test_popularity_ranks_until_somebody_has_two_interactions():
+def test_popularity_ranks_until_a_user_has_two_interactions():
     users, items = np.arange(60), np.arange(60) % 45
     matrix = sp.csr_matrix((np.ones(60, dtype=np.float32), (users, items)), shape=(60, 45))
     ranker = UniversalRanker(matrix)
@@ -325,42 +325,42 @@ def test_popularity_ranks_until_somebody_has_two_interactions():
 
 def test_the_self_check_is_of_proximity_alone():
     pipeline = FeaturePipeline(["activity", "proximity"], seed=0)
-    scorer = RankingNetwork(pipeline.dims, [8], 4, 0.0, "concatenation").eval()
-    assert not scorer.attach(pipeline(sp.eye(20).tocsr())).falls_back()
+    network = RankingNetwork(pipeline.dims, [8], 4, 0.0, "concatenation").eval()
+    assert not network.attach(pipeline(sp.eye(20).tocsr())).falls_back()
 
 
 def test_columns_given_to_a_model_of_lists_are_refused_where_they_differ():
     pipeline = FeaturePipeline(["activity", "proximity"], seed=0)
-    scorer = RankingNetwork(pipeline.dims, [8], 4, 0.0, "concatenation").eval().attach(pipeline(communities()))
+    network = RankingNetwork(pipeline.dims, [8], 4, 0.0, "concatenation").eval().attach(pipeline(communities()))
     users, items = torch.arange(5), torch.arange(5) + 3
-    scores = scorer.score_pairs(users, items)
-    own = {"user_activity": scorer.user_activity[users], "item_activity": scorer.item_activity[items]}
-    torch.testing.assert_close(scorer.score_pairs(users, items, own), scores, rtol=0, atol=0)
-    for name in own:
+    scores = network.score_pairs(users, items)
+    columns = {"user_activity": network.user_activity[users], "item_activity": network.item_activity[items]}
+    torch.testing.assert_close(network.score_pairs(users, items, columns), scores, rtol=0, atol=0)
+    for name in columns:
         with pytest.raises(ValueError, match=rf"given: \[{name}\] differs from the attached column"):
-            scorer.score_pairs(users, items, {**own, name: own[name].flip(1)})
+            network.score_pairs(users, items, {**columns, name: columns[name].flip(1)})
     with pytest.raises(ValueError, match=r"given: \[user_activity\] differs"):
-        scorer.score_pairs(users, items, {"user_activity": own["user_activity"][:1]})
+        network.score_pairs(users, items, {"user_activity": columns["user_activity"][:1]})
     with pytest.raises(ValueError, match=r"given: \[pair_proximity\] differs"):
-        scorer.score_pairs(users, items, {"pair_proximity": torch.ones(5, pipeline.dims["proximity"]["pair"])})
+        network.score_pairs(users, items, {"pair_proximity": torch.ones(5, pipeline.dims["proximity"]["pair"])})
     with pytest.raises(ValueError, match=r"given: this model reads .* and no column \[user_cooccurrence\]"):
-        scorer.score_pairs(users, items, {"user_cooccurrence": own["user_activity"]})
+        network.score_pairs(users, items, {"user_cooccurrence": columns["user_activity"]})
 
 
 def test_columns_given_to_a_model_of_pairs_replace_the_attached():
     pipeline = FeaturePipeline(["activity"], seed=0)
-    scorer = RankingNetwork(pipeline.dims, [8], 4, 0.0, "concatenation").eval().attach(pipeline(communities()))
+    network = RankingNetwork(pipeline.dims, [8], 4, 0.0, "concatenation").eval().attach(pipeline(communities()))
     users, items = torch.arange(5), torch.arange(5) + 3
-    given = {"user_activity": scorer.user_activity[users + 10]}
-    expected = scorer.score_pairs(users + 10, items)
-    torch.testing.assert_close(scorer.score_pairs(users, items, given), expected, rtol=0, atol=0)
+    given = {"user_activity": network.user_activity[users + 10]}
+    expected = network.score_pairs(users + 10, items)
+    torch.testing.assert_close(network.score_pairs(users, items, given), expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
     "users",
     [[2, 5, 2], np.array([2, 5, 2], np.int32), np.array([2, 5, 2], np.uint64), (2, 5, 2), torch.tensor([2, 5, 2])],
 )
-def test_users_of_any_whole_numbers_get_the_same_lists(users):
+def test_users_of_any_integer_type_get_the_same_lists(users):
     ranker = UniversalRanker(communities())
     for fast in (False, True):
         items, scores = ranker.top_k(users, 4, fast=fast)
@@ -369,7 +369,7 @@ def test_users_of_any_whole_numbers_get_the_same_lists(users):
         np.testing.assert_allclose(scores, expected[1][[2, 5, 2]], rtol=1e-6)
 
 
-def test_no_users_and_more_items_than_there_are():
+def test_no_users_and_k_beyond_the_number_of_items():
     ranker = UniversalRanker(communities())
     for fast in (False, True):
         for nobody in ([], range(0), np.array([], dtype=np.uint8)):
@@ -379,6 +379,6 @@ def test_no_users_and_more_items_than_there_are():
         shorter, _ = ranker.top_k(range(3), 45, fast=fast)
         np.testing.assert_array_equal(items[:, :45], shorter)
         assert (items[:, 45:] == -1).all() and np.isneginf(scores[items < 0]).all()
-        for row, found in enumerate(items):
+        for row, recommended in enumerate(items):
             unseen = set(range(45)) - set(ranker.matrix[row].indices)
-            assert set(found[found >= 0]) == unseen
+            assert set(recommended[recommended >= 0]) == unseen

@@ -1,4 +1,4 @@
-"""Scores, mixtures and weights against answers worked out apart, none of which is the same the other way round."""
+"""Scores, mixtures and weights against answers that were computed separately and are not symmetric."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def in_space(row: np.ndarray, space: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("space", ["raw", "min-max", "z-score", "rank"])
-def test_each_user_has_a_weight_of_its_own(space):
+def test_each_user_has_a_weight(space):
     rng = np.random.default_rng(0)
     base, universal = rng.normal(size=(3, 8)), 5 * rng.normal(size=(3, 8)) + 2
     base[1, 3] = base[1, 4]
@@ -40,8 +40,8 @@ def test_each_user_has_a_weight_of_its_own(space):
         (1 - weight) * in_space(one, space) + weight * in_space(other, space)
         for weight, one, other in zip(weights, base, universal, strict=True)
     ]
-    found = interpolate(torch.from_numpy(base), torch.from_numpy(universal), torch.from_numpy(weights), space)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    mixed = interpolate(torch.from_numpy(base), torch.from_numpy(universal), torch.from_numpy(weights), space)
+    np.testing.assert_allclose(mixed, expected, rtol=1e-4, atol=1e-5)
     one = interpolate(torch.from_numpy(base), torch.from_numpy(universal), 0.2, space)[0]
     np.testing.assert_allclose(one, expected[0], rtol=1e-4, atol=1e-5)
 
@@ -51,7 +51,7 @@ def test_the_weight_is_that_of_the_universal_model():
     torch.testing.assert_close(mixed, torch.tensor([[7.3, 14.6]]))
 
 
-def test_items_below_the_candidates_tie_with_the_last_one():
+def test_other_items_tie_with_the_last_candidate():
     scores = torch.tensor([[-1.0, -61.5, -3.0, -61.0], [-61.2, -61.3, -61.4, -61.5]])
     torch.testing.assert_close(
         mask_non_candidates(scores), torch.tensor([[-1.0, -3.0, -3.0, -3.0], [0.0, 0.0, 0.0, 0.0]])
@@ -95,7 +95,7 @@ def test_monotone_choice(gains, expected):
 
 @pytest.fixture
 def uneven(tmp_path) -> dict:
-    """A data set of 60 users of 10 to 30 interactions."""
+    """A dataset of 60 users with 10 to 30 interactions each."""
     rng = np.random.default_rng(3)
     rows = []
     for user in range(60):
@@ -114,7 +114,7 @@ def built(keys: dict, **extra):
     return get_trainer(config["MODEL_TYPE"], config["model"])(config, model), loaders
 
 
-def test_each_bin_of_activity_has_a_weight_of_its_own(uneven):
+def test_each_bin_of_activity_has_a_weight(uneven):
     trainer, (train, valid, _) = built(uneven, interpolation_weight="by_activity")
     model = trainer.model.eval()
     model.universal_mixing = True
@@ -144,8 +144,8 @@ def test_each_bin_of_activity_has_a_weight_of_its_own(uneven):
 
 @pytest.mark.parametrize("weight", ["auto", "by_activity"])
 @pytest.mark.parametrize("oracle", ["base", "universal"])
-def test_the_weight_is_chosen_for_the_model_that_knows(uneven, monkeypatch, weight, oracle):
-    """One of the two scores the validation items above all, the other below all."""
+def test_the_weight_is_that_of_the_better_model(uneven, monkeypatch, weight, oracle):
+    """One model scores the validation items higher than all others, the other model lower."""
     trainer, (train, valid, _) = built(uneven, interpolation_weight=weight)
     inter = valid._dataset.inter_feat
     known = torch.zeros(61, 51)
@@ -161,7 +161,7 @@ def test_the_weight_is_chosen_for_the_model_that_knows(uneven, monkeypatch, weig
     assert WEIGHTS[0] == 0 and WEIGHTS[-1] == 1
 
 
-def test_of_some_metrics_less_is_better(uneven, monkeypatch):
+def test_metrics_of_which_less_is_better(uneven, monkeypatch):
     keys = {**uneven, "metrics": ["AveragePopularity"], "valid_metric": "AveragePopularity@10"}
     trainer, (train, valid, _) = built(keys)
     popular = torch.from_numpy(np.bincount(train._dataset.inter_feat["item_id"].numpy(), minlength=51)).float()
@@ -174,16 +174,18 @@ def test_of_some_metrics_less_is_better(uneven, monkeypatch):
 
 def network(state: dict, columns: np.ndarray) -> np.ndarray:
     """The mean over the networks of a checkpoint of their pair heads, from the weights, [...]."""
-    found = []
+    scores = []
     for k in range(4):
-        part = {name.removeprefix(f"scorers.{k}."): value.double().numpy() for name, value in state.items()}
-        values = (columns - part["pair_mean"]) / part["pair_scale"]
-        layers = sorted(int(name.split(".")[1]) for name in part if name.startswith("pair_head") and "weight" in name)
+        weights = {name.removeprefix(f"scorers.{k}."): value.double().numpy() for name, value in state.items()}
+        values = (columns - weights["pair_mean"]) / weights["pair_scale"]
+        layers = sorted(
+            int(name.split(".")[1]) for name in weights if name.startswith("pair_head") and "weight" in name
+        )
         for layer in layers:
-            values = values @ part[f"pair_head.{layer}.weight"].T + part[f"pair_head.{layer}.bias"]
+            values = values @ weights[f"pair_head.{layer}.weight"].T + weights[f"pair_head.{layer}.bias"]
             values = values if layer == layers[-1] else np.maximum(values, 0)
-        found.append(values[..., 0])
-    return np.mean(found, axis=0)
+        scores.append(values[..., 0])
+    return np.mean(scores, axis=0)
 
 
 @pytest.fixture(scope="module")
@@ -192,25 +194,25 @@ def ranker():
 
 
 @torch.no_grad()
-def test_scores_are_shares_of_the_list_and_below_it_popularity(ranker):
+def test_scores_are_shares_of_the_list_and_then_popularity(ranker):
     matrix = communities()
     degree = np.asarray(matrix.sum(axis=0))[0]
     order = np.array([len({other for other in degree if other > value}) for value in degree])
-    below = -61 - order / (order.max() + 1)
+    by_popularity = -61 - order / (order.max() + 1)
     scores = ranker.network.score_all(torch.arange(60)).numpy()
     lists = ranker.network.proximity.candidates(torch.arange(60))
     for user in range(60):
         mask = lists.mask[user].numpy()
         values = network(ranker.network.state_dict(), lists.features[user].double().numpy()[mask])
-        expected = below.copy()
+        expected = by_popularity.copy()
         if len(values):
             expected[lists.items[user].numpy()[mask]] = values - np.log(np.exp(values).sum())
         np.testing.assert_allclose(scores[user], expected, rtol=1e-3, atol=1e-3)
 
 
-def test_shares_of_an_explanation_are_of_what_each_part_adds(ranker):
+def test_shares_of_an_explanation_are_contributions_of_each_group(ranker):
     items, shares = ranker.explain(3, 6)
-    np.testing.assert_allclose(np.sum([np.abs(part) for part in shares.values()], axis=0), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(np.sum([np.abs(share) for share in shares.values()], axis=0), 1.0, rtol=1e-5)
     lists = ranker.network.proximity.candidates(torch.tensor([3]))
     features = lists.features[0].double().numpy()
     state = ranker.network.state_dict()
@@ -221,43 +223,43 @@ def test_shares_of_an_explanation_are_of_what_each_part_adds(ranker):
         without = features.copy()
         without[:, columns] = features[:, columns].mean(axis=0)
         added[name] = (whole - network(state, without))[np.argsort(-whole)][:6]
-    size = sum(np.abs(part) for part in added.values())
+    size = sum(np.abs(contribution) for contribution in added.values())
     # Together with users of longer lists, which pad this one, it is the same.
-    several, _, parts = contributions(ranker.network, torch.arange(60))
+    several, _, contributions_of_all = contributions(ranker.network, torch.arange(60))
     mask = several[3] >= 0
-    assert not mask.all() and set(parts) == set(added)
+    assert not mask.all() and set(contributions_of_all) == set(added)
     for name, alone in contributions(ranker.network, torch.tensor([3]))[2].items():
-        torch.testing.assert_close(parts[name][3][mask], alone[0], rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(contributions_of_all[name][3][mask], alone[0], rtol=1e-3, atol=1e-4)
     assert set(shares) == set(added)
-    for name, part in added.items():
-        np.testing.assert_allclose(shares[name], part / size, rtol=1e-2, atol=2e-3, err_msg=name)
+    for name, contribution in added.items():
+        np.testing.assert_allclose(shares[name], contribution / size, rtol=1e-2, atol=2e-3, err_msg=name)
 
 
 @torch.no_grad()
 def test_families_are_combined_by_their_weights():
     """Two networks of two families: the mean over the networks of the weighted sums over the families."""
     dims = {"activity": {"user": 3, "item": 2, "pair": 0}, "interaction": {"user": 2, "item": 2, "pair": 4}}
-    scorer = RankingNetwork(dims, [], 2, 0.0, "interpolation", n_networks=2).eval()
-    scorer.combination_logits[:] = torch.tensor([0.3, -0.9])
+    model = RankingNetwork(dims, [], 2, 0.0, "interpolation", n_networks=2).eval()
+    model.combination_logits[:] = torch.tensor([0.3, -0.9])
     rng = np.random.default_rng(0)
     sides = [
         {family: torch.from_numpy(rng.normal(size=(5, dim[side])).astype(np.float32)) for family, dim in dims.items()}
         for side in ("user", "item", "pair")
     ]
     weights = np.exp([0.3, -0.9]) / np.exp([0.3, -0.9]).sum()
-    parts = {name: value.numpy() for name, value in scorer.state_dict().items()}
+    state = {name: value.numpy() for name, value in model.state_dict().items()}
     expected = np.zeros(5)
     for net in range(2):
-        for number, family in enumerate(dims):
-            prefix = f"scorers.{2 * net + number}."
+        for index, family in enumerate(dims):
+            prefix = f"scorers.{2 * net + index}."
             user, item = (
-                sides[k][family].numpy() @ parts[f"{prefix}{side}_tower.1.weight"].T
-                + parts[f"{prefix}{side}_tower.1.bias"]
+                sides[k][family].numpy() @ state[f"{prefix}{side}_tower.1.weight"].T
+                + state[f"{prefix}{side}_tower.1.bias"]
                 for k, side in enumerate(("user", "item"))
             )
             score = (user * item).sum(axis=1)
             if family == "interaction":
                 head = f"{prefix}pair_head.1."
-                score += (sides[2][family].numpy() @ parts[head + "weight"].T + parts[head + "bias"])[:, 0]
-            expected += weights[number] * score / 2
-    np.testing.assert_allclose(scorer(*sides), expected, rtol=1e-4, atol=1e-5)
+                score += (sides[2][family].numpy() @ state[head + "weight"].T + state[head + "bias"])[:, 0]
+            expected += weights[index] * score / 2
+    np.testing.assert_allclose(model(*sides), expected, rtol=1e-4, atol=1e-5)

@@ -47,7 +47,7 @@ forks = pytest.mark.skipif(sys.platform != "linux", reason="needs fork")
 
 
 def in_fork(function, seconds: float = 60):
-    """What a function returns in a forked process; fails where it does not return."""
+    """The result of a function in a forked process; fails if the function does not return."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -74,16 +74,16 @@ def test_a_ranker_made_before_a_fork_answers_after_it(two_threads):
     expected = [ranker.top_k(users, 5)[0], ranker.top_k([3], 5)[0], ranker.top_k([3], 5, fast=True)[0]]
 
     def worker():
-        found = [ranker.top_k(users, 5)[0], ranker.top_k([3], 5)[0], ranker.top_k([3], 5, fast=True)[0]]
+        results = [ranker.top_k(users, 5)[0], ranker.top_k([3], 5)[0], ranker.top_k([3], 5, fast=True)[0]]
         ranker.update([3], [44])  # sums that PyTorch spreads over threads, in the main thread and in another
         with ThreadPoolExecutor(1) as executor:
             executor.submit(ranker.top_k, users, 5).result()
         new = UniversalRanker(communities(1))
         torch.ones(600, 600).matmul(torch.ones(600, 600)).exp().sum()
-        return found, new.top_k([3], 5)[0].shape
+        return results, new.top_k([3], 5)[0].shape
 
-    found, shape = in_fork(worker)
-    for ours, theirs in zip(found, expected, strict=True):
+    results, shape = in_fork(worker)
+    for ours, theirs in zip(results, expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert shape == (1, 5)
     assert torch.get_num_threads() == 2
@@ -120,12 +120,12 @@ print(threads_in_fork(), torch.get_num_threads())
 @forks
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_few_users_are_ranked_in_a_fork_even_on_two_threads(two_threads, monkeypatch):
-    """Without a region of several threads there is nothing to wait for."""
+    """A computation on one thread waits for no other thread."""
     ranker = UniversalRanker(communities())
     expected = ranker.top_k([3, 4], 5)[0], ranker.explain(3, 5)[0]
 
     def worker():
-        torch.set_num_threads(2)  # after our own hook
+        torch.set_num_threads(2)  # after the hook of the package
         return ranker.top_k([3, 4], 5)[0], ranker.explain(3, 5)[0]
 
     for ours, theirs in zip(in_fork(worker), expected, strict=True):
@@ -175,7 +175,7 @@ def test_few_users_are_ranked_by_the_calling_thread_alone(two_threads, monkeypat
     assert torch.get_num_threads() == 2
 
 
-def test_rankings_in_two_threads_run_side_by_side(two_threads, monkeypatch):
+def test_rankings_in_two_threads_run_at_the_same_time(two_threads, monkeypatch):
     monkeypatch.setitem(scorers._BLOCK_FLOATS, "cpu", len(scorers.SCORERS) * 45 * 5)  # blocks of a few users
     ranker = UniversalRanker(communities())
     halves = np.arange(30), np.arange(30, 60)
@@ -189,23 +189,23 @@ def test_rankings_in_two_threads_run_side_by_side(two_threads, monkeypatch):
     together = threading.Barrier(2, action=look, timeout=60)
     block, first = ProximityPairs._block, {int(ranker.network.proximity.user_index[users[0]]) for users in halves}
 
-    def meeting(pairs, number, exclude_seen):
-        if int(number[0]) in first:
+    def meeting(pairs, users, exclude_seen):
+        if int(users[0]) in first:
             together.wait()
         assert torch.get_num_threads() == 1
-        return block(pairs, number, exclude_seen)
+        return block(pairs, users, exclude_seen)
 
     monkeypatch.setattr(ProximityPairs, "_block", meeting)
     with ThreadPoolExecutor(2) as service:
-        found = list(service.map(lambda users: (ranker.top_k(users, 5), torch.get_num_threads()), halves))
-    for (ours, n_threads), theirs in zip(found, expected, strict=True):
+        results = list(service.map(lambda users: (ranker.top_k(users, 5), torch.get_num_threads()), halves))
+    for (ours, n_threads), theirs in zip(results, expected, strict=True):
         np.testing.assert_array_equal(ours[0], theirs[0])
         np.testing.assert_array_equal(ours[1], theirs[1])
         assert n_threads == 2
     assert threads_of_others == [2] and torch.get_num_threads() == 2
 
 
-def test_a_ranking_during_an_update_is_of_before(monkeypatch):
+def test_a_ranking_during_an_update_uses_the_old_state(monkeypatch):
     ranker, alone = UniversalRanker(communities()), UniversalRanker(communities())
     users = np.arange(60)
     before = ranker.top_k(users, 5)
@@ -268,8 +268,8 @@ STEPS = [
 ]
 
 
-@pytest.mark.parametrize("place", STEPS, ids=lambda place: place[0].__name__)
-def test_an_update_that_fails_changes_nothing(monkeypatch, place):
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step[0].__name__)
+def test_an_update_that_fails_changes_nothing(monkeypatch, step):
     ranker = UniversalRanker(communities(), mixed_model())
     users = np.arange(60)
     before = ranker.top_k(users, 5), ranker.features, ranker.matrix, ranker.item_item()
@@ -278,7 +278,7 @@ def test_an_update_that_fails_changes_nothing(monkeypatch, place):
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(*place, fails)
+        patch.setattr(*step, fails)
         with pytest.raises(MemoryError):
             ranker.update(np.zeros(30, dtype=int), np.arange(30))
     assert (ranker.features, ranker.matrix, ranker.item_item()) == before[1:]

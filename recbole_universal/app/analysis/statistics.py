@@ -116,9 +116,9 @@ def explanations(ranker: UniversalRanker, users: np.ndarray, k: int = 10) -> pd.
     """Attribution of the scores of the users' best ``k`` items to each scorer and family: mean and mean size."""
     attributions = [ranker.explain(int(user), k)[1] for user in users]
     rows = []
-    for part in attributions[0] if attributions else ():
-        shares = np.concatenate([attribution[part] for attribution in attributions])
-        rows.append({"part": part, "mean share": shares.mean(), "mean size": np.abs(shares).mean()})
+    for group in attributions[0] if attributions else ():
+        shares = np.concatenate([attribution[group] for attribution in attributions])
+        rows.append({"group": group, "mean share": shares.mean(), "mean size": np.abs(shares).mean()})
     return pd.DataFrame(rows).sort_values("mean size", ascending=False, ignore_index=True)
 
 
@@ -132,10 +132,10 @@ def feature_distances(features: dict[str, UniversalFeatures], seed: int) -> pd.D
     rows = []
     for one, other in combinations(tables, 2):
         for family in tables[one]:
-            if not all(len(part) for part in (*tables[one][family], *tables[other][family])):
+            if not all(len(table) for table in (*tables[one][family], *tables[other][family])):
                 continue  # a dataset without values of this family
-            parts = zip(tables[one][family], tables[other][family], strict=True)
-            distances = np.concatenate([np.zeros(0), *(column_distances(left, right) for left, right in parts)])
+            sides = zip(tables[one][family], tables[other][family], strict=True)
+            distances = np.concatenate([np.zeros(0), *(column_distances(left, right) for left, right in sides)])
             mean = float(distances.mean()) if len(distances) else 0.0
             rows.append({"one": one, "other": other, "family": family, "distance": mean})
     return pd.DataFrame(rows, columns=["one", "other", "family", "distance"])
@@ -160,8 +160,8 @@ def _feature_rows(features: UniversalFeatures, seed: int) -> dict[str, list[np.n
     generator = np.random.default_rng(arguments.seed("feature distances", seed))
     rows: dict[str, list[np.ndarray]] = {}
     for family, values in features.items():
-        parts = [table[generator.permutation(len(table))[:_SAMPLE]] for table in (values.user, values.item)]
-        rows[family] = [part for part in parts if part.shape[1]]
+        sampled = [table[generator.permutation(len(table))[:_SAMPLE]] for table in (values.user, values.item)]
+        rows[family] = [table for table in sampled if table.shape[1]]
         if isinstance(values.pair, ProximityPairs):
             users = torch.from_numpy(generator.permutation(len(values.user))[:100])
             lists = values.pair.candidates(users)

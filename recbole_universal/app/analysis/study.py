@@ -52,7 +52,7 @@ class Study:
             self._reasons,
         )
         sections = []
-        for step in tqdm(steps, desc=f"analysis of {self.name}", unit="part", disable=not self.show):
+        for step in tqdm(steps, desc=f"analysis of {self.name}", unit="step", disable=not self.show):
             section = step()
             if section:
                 sections.append(section)
@@ -78,7 +78,7 @@ class Study:
             "Universal statistics transfer because their distributions look alike: a few users and items have most of "
             "the interactions. A straight line in the plot is a power law."
         )
-        figure = new_figure("Share of users or items with at least so many interactions")
+        figure = new_figure("Share of users or items with at least this many interactions")
         for side, degree in statistics.interaction_counts(self.raw).items():
             values, counts = np.unique(degree, return_counts=True)
             share = counts[::-1].cumsum()[::-1] / len(degree)
@@ -177,7 +177,7 @@ class Study:
         )
         ordered = table.iloc[::-1]
         figure = new_figure("Mean share of the score")
-        figure.add_bar(x=ordered["mean share"], y=ordered["part"], orientation="h")
+        figure.add_bar(x=ordered["mean share"], y=ordered["group"], orientation="h")
         figure.update_layout(height=max(420, 24 * len(ordered)))
         return Section("Why these items?", text, {"Contributions": table}, [figure])
 

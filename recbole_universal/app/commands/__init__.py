@@ -1,1 +1,1 @@
-"""The commands, one file each: options, their help, and what runs them. Nothing here takes time to import."""
+"""The commands, one file each, with options and help. The files import slow libraries only when a command runs."""

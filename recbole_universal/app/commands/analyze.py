@@ -95,10 +95,10 @@ def _name_of(file: Path) -> str:
 
 
 def _file_of(given: str, data_path: str) -> Path:
-    """The file that is meant: the given one, or the ``.inter`` file of a RecBole dataset.
+    """The input file: the given one, or the ``.inter`` file of a RecBole dataset.
 
     Raises:
-        ValueError: if there is none, or it is a URL, a pipe or a folder of something else.
+        ValueError: if no such file exists, or it is a URL, a pipe or a folder of something else.
     """
     from recbole_universal.io.paths import existing_path
 

@@ -25,8 +25,8 @@ def give_to_recbole(options: argparse.Namespace, words: list[str]) -> list[str] 
 
     Args:
         options: Options of the command.
-        words: All other words of the command line. RecBole ignores those that are not ``--key=value``, so such a word
-            ends the command with a message.
+        words: All other words of the command line. RecBole ignores words of another form than ``--key=value``, so
+            such a word ends the command with a message.
 
     Returns:
         Paths of the yaml files.

@@ -23,7 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("interactions", metavar="INTERACTIONS", help="text (CSV, ...), JSON or Parquet file, or a folder of such parts")
     add("--output", required=True, metavar="RECS", help="file to write: .csv, .tsv, .csv.gz, .tsv.gz or .parquet")
     add("--top-k", type=int, default=10, metavar="K", help="recommendations per user (default: 10)")
-    add("--users", metavar="FILE_OR_LIST", help="file of user ids, one a line, or ids separated by commas")
+    add("--users", metavar="FILE_OR_LIST", help="file of user ids, one per line, or ids separated by commas")
     add("--user-column", metavar="NAME", help="name of the user column; without header: 1, 2, ...")
     add("--item-column", metavar="NAME", help="name of the item column; without header: 1, 2, ...")
     add("--include-seen", action="store_true", help="also recommend items that the user has interacted with")

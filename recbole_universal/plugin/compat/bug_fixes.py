@@ -132,22 +132,22 @@ def _checkpoint_edits() -> Iterable[Edit]:
     yield Edit("recbole.trainer.trainer", "Trainer.evaluate", read, f"{wait}; {read}")
 
 
-def _own_name_edits() -> Iterable[Edit]:
+def _unique_name_edits() -> Iterable[Edit]:
     """RecBole names checkpoints, logs and event folders by the second."""
-    own = f"__import__({__name__!r}, fromlist=['time_of_run']).time_of_run()"
+    name = f"__import__({__name__!r}, fromlist=['time_of_run']).time_of_run()"
     for module, function in (
         ("recbole.trainer.trainer", "Trainer.__init__"),
         ("recbole.trainer.trainer", "DecisionTreeTrainer.__init__"),
         ("recbole.utils.logger", "init_logger"),
         ("recbole.utils.utils", "get_tensorboard"),
     ):
-        yield Edit(module, function, "get_local_time()", own)
+        yield Edit(module, function, "get_local_time()", name)
     # The folder's name is the log's up to the first dot, and a dataset's name may hold one.
     yield Edit("recbole.utils.utils", "get_tensorboard", '.split(".")[0]', '.removesuffix(".log")')
 
 
 def _whole_file_edits() -> Iterable[Edit]:
-    """Files that RecBole finds again by a fixed name, or that a killed run leaves in part."""
+    """Files that RecBole finds again by a fixed name, or that a killed run leaves incomplete."""
     trainer, data = "recbole.trainer.trainer", "recbole.data"
     save = f"__import__({__name__!r}, fromlist=['save_whole']).save_whole("
     for function in (
@@ -219,12 +219,12 @@ PATCHES: tuple[Patch, ...] = (
         "Two runs that start in one second share a checkpoint, a log and a folder of TensorBoard events: one of the "
         "models is lost, and each run tests the one that is there. Each run's names end at random.",
         (),
-        tuple(_own_name_edits()),
+        tuple(_unique_name_edits()),
     ),
     Patch(
         "whole_files",
         "A checkpoint, a saved dataset or saved data loaders can be read by another run while they are written, and "
-        "a killed run leaves a part. They take their place when they are complete.",
+        "a killed run leaves an incomplete file. They take their place when they are complete.",
         (),
         tuple(_whole_file_edits()),
     ),

@@ -187,7 +187,7 @@ PATCHES: tuple[Patch, ...] = (
     ),
     Patch(
         "fillna",
-        "Chained fillna(inplace=True) is lost without a word: float features keep NaN, missing tokens become the "
+        "Chained fillna(inplace=True) has no effect: float features keep NaN, missing tokens become the "
         "least int64, missing sequences end in an error.",
         (),
         tuple(_fillna_edits()),  # right with and without copy-on-write, an option that may be set at any time
@@ -210,7 +210,7 @@ PATCHES: tuple[Patch, ...] = (
 
 
 class _Late(types.ModuleType):
-    """Stands for a module that is imported when something of it is first used."""
+    """Stands for a module, which is imported at its first use."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # asked by inspect, doctest and others of anything they see

@@ -20,7 +20,7 @@ def release(package: str) -> tuple[int, ...]:
 
 
 def numbers(version: str) -> tuple[int, ...]:
-    """The numbers that a version starts with, ``(1, 2, 1)``; empty where it starts with none."""
+    """The numbers that a version starts with, ``(1, 2, 1)``; empty if it starts with another text."""
     match = re.match(r"\d+(\.\d+)*", version)
     return tuple(int(part) for part in match.group().split(".")) if match else ()
 
