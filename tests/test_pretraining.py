@@ -31,7 +31,7 @@ from recbole_universal.plugin.mlp_trainer import UniversalMLPTrainer
 from recbole_universal.plugin.unseen import unseen_groups
 from recbole_universal.ranking.candidate_lists import CandidateLists, make_candidate_lists
 from recbole_universal.ranking.network import UniversalNetwork
-from recbole_universal.ranking.ranking_network import BOUND
+from recbole_universal.ranking.ranking_network import MIN_CANDIDATE_SCORE
 
 FEATURES = {"universal_features": ["proximity"], "universal_feature_args": {"proximity": {"top_k": 10}}}
 
@@ -130,7 +130,7 @@ def test_every_candidate_ranks_above_every_other_item(sources):
     candidate = candidate.scatter(1, torch.where(items < 0, 30, items), True)[:, :30]
     lowest = torch.where(candidate, scores, torch.inf).amin(dim=1)
     highest = torch.where(candidate, -torch.inf, scores).amax(dim=1)
-    assert (lowest == -BOUND).any() and (lowest > highest).all()  # some shares are too small to differ in float32
+    assert (lowest == MIN_CANDIDATE_SCORE).any() and (lowest > highest).all()  # some shares are too small to differ in float32
 
 
 def test_items_outside_the_candidates_follow_by_popularity(sources):
@@ -139,8 +139,8 @@ def test_items_outside_the_candidates_follow_by_popularity(sources):
     train, _, _ = data_preparation(config, create_dataset(config))
     network = recbole_universal.UniversalMLP(config, train._dataset).eval().network
     scores = network.score_all(torch.tensor([0, 1]))
-    outside = scores[1] < -BOUND
-    assert outside.any() and not outside.all() and (scores[0] < -BOUND).all()
+    outside = scores[1] < MIN_CANDIDATE_SCORE
+    assert outside.any() and not outside.all() and (scores[0] < MIN_CANDIDATE_SCORE).all()
     degree = np.bincount(train._dataset.inter_feat["item_id"].numpy(), minlength=scores.shape[1])
     order = scores[0].argsort(descending=True).numpy()
     assert (np.diff(degree[order]) <= 0).all()

@@ -13,7 +13,7 @@ from recbole_universal.features.candidates import CandidateGenerator, Candidates
 from recbole_universal.features.family import PairFeatures
 from recbole_universal.features.proximity_columns import ProximityColumns, n_columns
 from recbole_universal.features.self_check import CheckResult, SelfCheck, fallback_reason
-from recbole_universal.graph.popularity import popularity_rank
+from recbole_universal.graph.popularity import popularity_rank as rank_by_popularity
 from recbole_universal.graph.scorers import LINEAR, SCORERS, GraphScorers
 from recbole_universal.graph.threads import in_torch_threads, lazy_property
 
@@ -31,7 +31,7 @@ class ProximityPairs(PairFeatures):
         scorers: the scorers of the dataset.
         scorer_weights: held-out NDCG@10 of each scorer relative to the best scorer's, in [0, 1], float32 [n_scorers].
         top_k: number of candidates from each scorer.
-        user_index: index in the scorers of each user id, -1 without interactions, int64 [n_users].
+        user_index: scorer index of each user id, -1 without interactions, int64 [n_users].
         item_index: the same for items, int64 [n_items].
         check: the self-check that measured the scorer weights; ``None`` if no interaction could be held out.
 
@@ -71,14 +71,14 @@ class ProximityPairs(PairFeatures):
         return self._generator.max_candidates
 
     @lazy_property
-    def item_order(self) -> torch.Tensor:
+    def popularity_rank(self) -> torch.Tensor:
         """Popularity rank of each item id in [0, 1), 0 = most popular, equal for equals; float32 [n_items]."""
         degree = np.where(self.item_index >= 0, self.scorers.item_degree[self.item_index], -1.0)
         with torch.inference_mode(False):  # calls outside of inference mode use the cached tensor
-            return torch.from_numpy(popularity_rank(degree)).to(self.scorers.device)
+            return torch.from_numpy(rank_by_popularity(degree)).to(self.scorers.device)
 
     @lazy_property
-    def _mostly_single(self) -> bool:
+    def _mostly_one_interaction(self) -> bool:
         """Whether most users with interactions have a single one."""
         degree = self.scorers.user_degree
         return bool(np.mean(degree[degree > 0] == 1) > 0.5)
@@ -90,7 +90,7 @@ class ProximityPairs(PairFeatures):
             name: what the message calls the ranking.
             result: the ranking's result in the self-check; not read if there is no self-check.
         """
-        return fallback_reason(self.check, self._mostly_single, name, result)
+        return fallback_reason(self.check, self._mostly_one_interaction, name, result)
 
     @lazy_property
     def linear_fallback_reason(self) -> str:
@@ -235,7 +235,7 @@ class ProximityPairs(PairFeatures):
 
 
 def _grown(index: NDArray[np.int64], degree: NDArray[np.int64], n_known: int) -> NDArray[np.int64]:
-    """Index of each id. Ids whose first interaction is new get the indices from ``n_known`` on."""
+    """Scorer index of each id. Ids whose first interaction is new get the indices from ``n_known`` on."""
     grown = np.concatenate([index, np.full(len(degree) - len(index), -1, dtype=np.int64)])
     new = np.flatnonzero((grown < 0) & (degree > 0))
     grown[new] = n_known + np.arange(len(new))

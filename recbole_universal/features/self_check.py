@@ -22,8 +22,8 @@ from recbole_universal.graph.popularity import next_popular, popularity_order
 from recbole_universal.graph.scorers import SCORERS, GraphScorers
 from recbole_universal.metrics import ndcg, paired_z_score
 
-# Length of the lists that the self-check evaluates.
-_LENGTH = 10
+# Cutoff of the NDCG that the self-check measures.
+_CUTOFF = 10
 
 
 class CheckResult(NamedTuple):
@@ -42,8 +42,8 @@ class CheckResult(NamedTuple):
 class SelfCheck:
     """Candidate lists of users with held-out interactions, which evaluate a ranking on the dataset.
 
-    The scorer weights in the columns of one half of the users come from the other half. So no held-out interaction
-    has a part in the columns that rank it. A network that was trained on this dataset may have seen it in training.
+    Scorer weights are cross-fitted: each half of the users has the weights measured on the other half, so no label
+    leaks into its columns. A network that was trained on this dataset may have seen it in training.
 
     Attributes:
         features: columns of the candidates, float16 [n_users, n_candidates, dim].
@@ -68,9 +68,9 @@ class SelfCheck:
     def ndcg(self, scores: torch.Tensor) -> torch.Tensor:
         """NDCG@10 of the candidates ordered by ``scores``, [n_users, n_candidates]; float64 [n_users]."""
         scores = scores.float().cpu().masked_fill(~self.mask, -torch.inf)
-        scores = torch.nn.functional.pad(scores, (0, _LENGTH), value=-torch.inf)
-        label = torch.nn.functional.pad(self.label, (0, _LENGTH))
-        hits = label.gather(1, scores.topk(_LENGTH, dim=1).indices).numpy()
+        scores = torch.nn.functional.pad(scores, (0, _CUTOFF), value=-torch.inf)
+        label = torch.nn.functional.pad(self.label, (0, _CUTOFF))
+        hits = label.gather(1, scores.topk(_CUTOFF, dim=1).indices).numpy()
         return torch.from_numpy(ndcg(hits, self.n_held_out.numpy())) + self.tail_ndcg
 
     def result(self, scores: torch.Tensor) -> CheckResult:
@@ -79,33 +79,35 @@ class SelfCheck:
         return CheckResult(float(by_user.mean()), paired_z_score((by_user - self.popularity_ndcg).numpy()))
 
 
-def falls_back(z_score: float, mostly_single: bool) -> bool:
+def falls_back(z_score: float, mostly_one_interaction: bool) -> bool:
     """Whether popularity should rank instead of a ranking with this :attr:`CheckResult.z_score`.
 
-    Where most users can be checked, popularity must be better by more than one standard error. Where most users have a
-    single interaction, the users that can be checked are not representative. Such a dataset looks unlike those that a
-    model was trained on, and its ranking can be several times worse than popularity. There the ranking must be better,
-    by more than half a standard error, which is the right choice in seven of ten cases.
+    If most users can be checked, popularity ranks if it is better by more than one standard error. If most users have
+    one interaction, the checked users are not representative, and a ranking can be several times worse than popularity.
+    Then popularity ranks unless the ranking is better by more than half a standard error. This rule is right in seven
+    of ten cases.
 
     Args:
         z_score: paired z-score of the ranking's NDCG@10 minus that of popularity.
-        mostly_single: whether most users have a single interaction.
+        mostly_one_interaction: whether most users have a single interaction.
     """
-    return z_score <= 0.5 if mostly_single else z_score < -1
+    return z_score <= 0.5 if mostly_one_interaction else z_score < -1
 
 
-def fallback_reason(check: SelfCheck | None, mostly_single: bool, name: str, result: CheckResult | None) -> str:
-    """Why popularity ranks instead of a ranking, as a clause for people; empty if it does not.
+def fallback_reason(
+    check: SelfCheck | None, mostly_one_interaction: bool, name: str, result: CheckResult | None
+) -> str:
+    """Why popularity ranks instead of a ranking, a phrase for messages; empty if it does not.
 
     Args:
         check: the self-check of the dataset; ``None`` if no interaction could be held out.
-        mostly_single: whether most users have a single interaction.
+        mostly_one_interaction: whether most users have a single interaction.
         name: what the message calls the ranking.
         result: the ranking's result in the self-check; not read without self-check.
     """
     if check is None or result is None:
         return "no user has two interactions, so no interaction can be held out"
-    if not falls_back(result.z_score, mostly_single):
+    if not falls_back(result.z_score, mostly_one_interaction):
         return ""
     n_users = len(check.n_held_out)
     reason = (
@@ -117,7 +119,7 @@ def fallback_reason(check: SelfCheck | None, mostly_single: bool, name: str, res
     return reason + "; most users have one interaction, so the model must be clearly better"
 
 
-class _Ranking(Protocol):
+class _PairSource(Protocol):
     """What the self-check needs of :class:`~recbole_universal.features.proximity_pairs.ProximityPairs`."""
 
     scorers: GraphScorers
@@ -133,7 +135,7 @@ def check_scorers(
     share: float,
     seed: int,
     build_scorers: Callable[[sp.csr_matrix], GraphScorers],
-    build_pairs: Callable[[GraphScorers, NDArray[np.float32]], _Ranking],
+    build_pairs: Callable[[GraphScorers, NDArray[np.float32]], _PairSource],
 ) -> tuple[NDArray[np.float32], SelfCheck | None]:
     """Hold out interactions of a dataset and measure its scorers on them.
 
@@ -154,13 +156,13 @@ def check_scorers(
     if not len(users):
         return relative_to_best(np.zeros(len(SCORERS))), None
     scorers = build_scorers(support)
-    gain = np.concatenate(list(_scorer_ndcg(scorers, users, support, query)), axis=1)
+    scorer_ndcg = np.concatenate(list(_scorer_ndcg(scorers, users, support, query)), axis=1)
     halves = []
     for half in (0, 1):
         if len(users[half::2]):
-            weights = relative_to_best(gain[:, 1 - half :: 2].sum(axis=1))
+            weights = relative_to_best(scorer_ndcg[:, 1 - half :: 2].sum(axis=1))
             halves.append(self_check_of(build_pairs(scorers, weights), users[half::2], query))
-    return relative_to_best(gain.sum(axis=1)), _joined(halves)
+    return relative_to_best(scorer_ndcg.sum(axis=1)), _joined(halves)
 
 
 def relative_to_best(values: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -168,7 +170,7 @@ def relative_to_best(values: NDArray[np.float64]) -> NDArray[np.float32]:
     return (values / values.max()).astype(np.float32) if values.max() > 0 else np.ones(len(values), dtype=np.float32)
 
 
-def self_check_of(pairs: _Ranking, users: NDArray[np.int64], query: sp.csr_matrix) -> SelfCheck:
+def self_check_of(pairs: _PairSource, users: NDArray[np.int64], query: sp.csr_matrix) -> SelfCheck:
     """The self-check of some users.
 
     Args:
@@ -195,12 +197,12 @@ def _scorer_ndcg(
     scorers: GraphScorers, users: NDArray[np.int64], support: sp.csr_matrix, query: sp.csr_matrix
 ) -> Iterator[NDArray[np.float64]]:
     """NDCG@10 of each scorer, [n_scorers, n_users in a block]."""
-    n_block = scorers.block_users
-    memory = torch.empty(len(SCORERS), n_block, scorers.n_items, device=scorers.device)
-    for start in range(0, len(users), n_block):
-        block = users[start : start + n_block]
+    block_size = scorers.block_users
+    memory = torch.empty(len(SCORERS), block_size, scorers.n_items, device=scorers.device)
+    for start in range(0, len(users), block_size):
+        block = users[start : start + block_size]
         scores = scorers.scores(torch.from_numpy(block), memory[:, : len(block)])
-        top = best_unseen(scores, support[block], _LENGTH)[1].cpu()
+        top = best_unseen(scores, support[block], _CUTOFF)[1].cpu()
         held_out = torch.from_numpy(query[block].toarray() > 0)
         hits = held_out.expand(len(top), -1, -1).gather(2, top).numpy()
         yield ndcg(hits, held_out.sum(dim=1).numpy())
@@ -215,10 +217,10 @@ def _popularity_ndcg(
     for row, user in enumerate(users):
         history, held_out = scorers.matrix[user].indices, query[user].indices
         candidates = items[row][items[row] >= 0]
-        for values, above in ((popularity, candidates[:0]), (tail, candidates[:_LENGTH])):
-            popular = next_popular(order, np.concatenate([history, above]), _LENGTH - len(above))
+        for values, above in ((popularity, candidates[:0]), (tail, candidates[:_CUTOFF])):
+            popular = next_popular(order, np.concatenate([history, above]), _CUTOFF - len(above))
             hits = np.isin(np.concatenate([np.full(len(above), -1), popular]), held_out)
-            hits = np.pad(hits, (0, _LENGTH - len(hits)))
+            hits = np.pad(hits, (0, _CUTOFF - len(hits)))
             values[row] = ndcg(hits[None], np.array([len(held_out)]))[0]
     return tail, popularity
 

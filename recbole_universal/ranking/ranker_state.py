@@ -81,16 +81,16 @@ class RankerState:
         """See :meth:`UniversalRanker.top_k`."""
         n_items = self.matrix.shape[1]
         n_ranked = min(k, n_items)
-        n_block = max(1, _BLOCK_FLOATS // n_items)
+        block_size = max(1, _BLOCK_FLOATS // n_items)
         items = np.full((len(users), k), -1, dtype=np.int64)
         values = np.full((len(users), k), -np.inf, dtype=np.float32)
         with tqdm(total=len(users), desc="ranking", unit="user", disable=not show_progress) as bar:
-            for start in range(0, len(users), n_block):
-                block = users[start : start + n_block]
+            for start in range(0, len(users), block_size):
+                block = users[start : start + block_size]
                 best, index = self._scores(block, exclude_seen).topk(n_ranked, dim=1)
                 index = torch.where(best > -torch.inf, index, -1)
-                items[start : start + n_block, :n_ranked] = index.cpu().numpy()
-                values[start : start + n_block, :n_ranked] = best.cpu().numpy()
+                items[start : start + block_size, :n_ranked] = index.cpu().numpy()
+                values[start : start + block_size, :n_ranked] = best.cpu().numpy()
                 bar.update(len(block))
         return items, values
 
@@ -145,7 +145,7 @@ class RankerState:
         short = np.flatnonzero((items < 0).any(axis=1))
         if not len(short):
             return items, values
-        rank = self.network.proximity.item_order.cpu().numpy()
+        rank = self.network.proximity.popularity_rank.cpu().numpy()
         order = np.argsort(rank, kind="stable")
         # Popular items fill up a short list, as they follow the candidates of the network.
         for row in short:

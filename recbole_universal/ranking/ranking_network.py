@@ -18,8 +18,8 @@ from recbole_universal.features.self_check import SelfCheck
 from recbole_universal.ranking.fallback import Fallback
 from recbole_universal.ranking.network import FamilyNetwork, UniversalNetwork
 
-#: Scores of candidates lie in [-BOUND, 0]; those of all other items are lower.
-BOUND = 60.0
+#: Lowest score of a candidate; the highest is 0. All other items have lower scores.
+MIN_CANDIDATE_SCORE = -60.0
 # Upper bound on the floats of one block of pair features in full ranking (256 MB).
 _BLOCK_FLOATS = 2**26
 # Number of users of the self-check that are scored at once.
@@ -62,7 +62,7 @@ class RankingNetwork(UniversalNetwork):
         ``state_dict`` does not contain them, since a checkpoint must fit every dataset.
 
         Args:
-            features: what the pipeline with these families computed.
+            features: features of the dataset, of the families of this network.
 
         Returns:
             This network.
@@ -92,7 +92,7 @@ class RankingNetwork(UniversalNetwork):
         return cast(ProximityPairs, self.pairs("proximity"))
 
     def train(self, mode: bool = True) -> RankingNetwork:
-        """See PyTorch. The mode is set before and after training, which changes the weights."""
+        """Set the mode, see PyTorch. Training changes the weights, so the cached decision is dropped."""
         self.fallback.clear()
         return super().train(mode)
 
@@ -113,7 +113,7 @@ class RankingNetwork(UniversalNetwork):
         return bool(reason)
 
     def fallback_reason(self) -> str:
-        """The reason of :meth:`falls_back`, as a clause for people; empty if the network ranks."""
+        """The reason of :meth:`falls_back`, a phrase for messages; empty if the network ranks."""
         if self.training or self.families != ["proximity"]:
             return ""
         return self.fallback.reason(self.proximity, self._check_scores)
@@ -132,8 +132,8 @@ class RankingNetwork(UniversalNetwork):
         Args:
             users: user ids, int64 [n].
             items: item ids, int64 [n].
-            given: columns that replace those of the dataset, by name, float32 [n, dim]. A model with the family
-                ``proximity`` scores a pair by its share of the user's whole list, so its columns must not differ.
+            given: columns that replace those of the dataset, by name, float32 [n, dim]. With the family ``proximity``
+                they must equal those of the dataset, because the score of a pair depends on the user's whole list.
 
         Raises:
             ValueError: if the model does not read a given column, or its shape or values are not valid.
@@ -169,11 +169,11 @@ class RankingNetwork(UniversalNetwork):
 
     def _score_candidate_pairs(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
         distinct, row = users.unique(return_inverse=True)
-        n_block = max(1, _BLOCK_FLOATS // self.proximity.n_items)
+        block_size = max(1, _BLOCK_FLOATS // self.proximity.n_items)
         scores = torch.empty(len(users), device=self.device)
-        for start in range(0, len(distinct), n_block):
-            in_block = (row >= start) & (row < start + n_block)
-            block_scores = self.score_all(distinct[start : start + n_block])
+        for start in range(0, len(distinct), block_size):
+            in_block = (row >= start) & (row < start + block_size)
+            block_scores = self.score_all(distinct[start : start + block_size])
             scores[in_block] = block_scores[row[in_block] - start, items[in_block]]
         return scores
 
@@ -189,43 +189,44 @@ class RankingNetwork(UniversalNetwork):
         n_items = getattr(self, column("item", self.families[0])).shape[0]
         scores = torch.zeros(len(users), n_items, device=self.device)
         weights = self.combination_weights.repeat(self.n_networks) / self.n_networks
-        for network, weight in zip(self.family_networks(), weights, strict=True):
-            scores = scores + weight * self._tower_scores(network, users)
-            if network.pair_families:
-                self._add_pair_scores(scores, network, weight, users)
+        for family_network, weight in zip(self.family_networks(), weights, strict=True):
+            scores = scores + weight * self._tower_scores(family_network, users)
+            if family_network.pair_families:
+                self._add_pair_scores(scores, family_network, weight, users)
         return self.checked_finite(scores)
 
-    def _tower_scores(self, network: FamilyNetwork, users: torch.Tensor) -> torch.Tensor:
-        user = network.user({family: getattr(self, column("user", family))[users] for family in network.families})
-        item = network.item({family: getattr(self, column("item", family)) for family in network.families})
+    def _tower_scores(self, family_network: FamilyNetwork, users: torch.Tensor) -> torch.Tensor:
+        families = family_network.families
+        user = family_network.user({family: getattr(self, column("user", family))[users] for family in families})
+        item = family_network.item({family: getattr(self, column("item", family)) for family in families})
         return user @ item.T
 
     def _add_pair_scores(
-        self, scores: torch.Tensor, network: FamilyNetwork, weight: torch.Tensor, users: torch.Tensor
+        self, scores: torch.Tensor, family_network: FamilyNetwork, weight: torch.Tensor, users: torch.Tensor
     ) -> None:
-        pairs = {family: self.pairs(family) for family in network.pair_families}
-        n_block = max(1, _BLOCK_FLOATS // (scores.shape[1] * network.widest))
-        for start in range(0, len(users), n_block):
-            block = users[start : start + n_block]
-            if len(pairs) == 1:  # the head maps each distinct row once
+        pairs = {family: self.pairs(family) for family in family_network.pair_families}
+        block_size = max(1, _BLOCK_FLOATS // (scores.shape[1] * family_network.widest))
+        for start in range(0, len(users), block_size):
+            block = users[start : start + block_size]
+            if len(pairs) == 1:  # equal rows have equal scores, so each distinct row is scored once
                 ((family, pair),) = pairs.items()
                 rows, index = pair.full_rows(block)
-                score = network.pair({family: rows})[index]
+                score = family_network.pair({family: rows})[index]
             else:
-                score = network.pair({family: pair.full(block) for family, pair in pairs.items()})
-            scores[start : start + n_block] += weight * score
+                score = family_network.pair({family: pair.full(block) for family, pair in pairs.items()})
+            scores[start : start + block_size] += weight * score
 
     def _score_candidates(self, users: torch.Tensor, exclude_seen: bool) -> torch.Tensor:
-        by_popularity = -BOUND - 1 - self.proximity.item_order
+        by_popularity = MIN_CANDIDATE_SCORE - 1 - self.proximity.popularity_rank
         if self.falls_back():
             return by_popularity.repeat(len(users), 1)
         # Candidates have many columns, so the number of users in a block follows from their columns.
-        n_block = max(1, _BLOCK_FLOATS // (self.proximity.dim * self.proximity.max_candidates))
-        if len(users) > n_block:
-            return torch.cat([self._score_candidates(block, exclude_seen) for block in users.split(n_block)])
+        block_size = max(1, _BLOCK_FLOATS // (self.proximity.dim * self.proximity.max_candidates))
+        if len(users) > block_size:
+            return torch.cat([self._score_candidates(block, exclude_seen) for block in users.split(block_size)])
         lists, columns = self.candidate_columns(users, exclude_seen)
-        # The loss does not fix the level of a list's scores. Shares of the list have a fixed level.
-        values = self(*columns).masked_fill(~lists.mask, -torch.inf).log_softmax(dim=1).clamp(min=-BOUND)
+        # The loss is invariant to a constant added to a list's scores. The log-softmax removes this constant.
+        values = self(*columns).masked_fill(~lists.mask, -torch.inf).log_softmax(dim=1).clamp(min=MIN_CANDIDATE_SCORE)
         scores = torch.cat([by_popularity, by_popularity.new_zeros(1)]).repeat(len(users), 1)
         # The last column takes the padding of the lists.
         scores.scatter_(1, torch.where(lists.mask, lists.items, len(by_popularity)), values)
@@ -259,7 +260,7 @@ def mask_non_candidates(scores: torch.Tensor) -> torch.Tensor:
     Returns:
         float32 [n_users, n_items]; zeros for a user without candidates.
     """
-    candidate = scores >= -BOUND
+    candidate = scores >= MIN_CANDIDATE_SCORE
     lowest = torch.where(candidate, scores, torch.inf).amin(dim=1, keepdim=True)
     return torch.where(candidate, scores, torch.where(lowest.isfinite(), lowest, 0.0))
 

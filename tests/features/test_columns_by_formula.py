@@ -92,7 +92,7 @@ def test_non_candidates_are_in_the_order_of_popularity():
     scorers = GraphScorers(sp.csr_matrix(interactions[:, [0, 2, 3]]))
     pairs = ProximityPairs(scorers, WEIGHTS, 5, item_index=np.array([0, -1, 1, 2, -1]))
     # Degrees 1, 3, 2, and 0 of two items without an index: four ranks.
-    np.testing.assert_allclose(pairs.item_order, [0.5, 0.75, 0.0, 0.25, 0.75])
+    np.testing.assert_allclose(pairs.popularity_rank, [0.5, 0.75, 0.0, 0.25, 0.75])
 
 
 def checked(interactions: np.ndarray, n_users: int, share: float, seed: int):

@@ -185,7 +185,7 @@ def test_memory_is_used_again_outside_of_inference_mode():
     pairs = pairs_of(random_matrix())
     with torch.inference_mode():
         inside = pairs.candidates(torch.arange(5))
-        order = pairs.item_order
+        order = pairs.popularity_rank
     assert torch.equal(pairs.candidates(torch.arange(5)).features, inside.features) and not order.is_inference()
 
 
@@ -276,11 +276,11 @@ def test_the_z_score_is_in_standard_errors():
 
 
 @pytest.mark.parametrize(
-    ("z_score", "mostly_single", "expected"),
+    ("z_score", "mostly_one_interaction", "expected"),
     [(-1.0, False, False), (-1.1, False, True), (0.5, True, True), (0.6, True, False), (1.1, False, False)],
 )
-def test_the_threshold_depends_on_the_interactions_of_most_users(z_score, mostly_single, expected):
-    assert falls_back(z_score, mostly_single) == expected
+def test_the_threshold_depends_on_the_interactions_of_most_users(z_score, mostly_one_interaction, expected):
+    assert falls_back(z_score, mostly_one_interaction) == expected
 
 
 def test_most_users_have_a_single_interaction():

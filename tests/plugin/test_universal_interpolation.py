@@ -16,7 +16,7 @@ from recbole.utils import get_model, get_trainer, init_seed
 
 from recbole_universal.plugin import universal_interpolation
 from recbole_universal.ranking.mixing import to_space
-from recbole_universal.ranking.ranking_network import BOUND, RankingNetwork
+from recbole_universal.ranking.ranking_network import MIN_CANDIDATE_SCORE, RankingNetwork
 from recbole_universal.ranking.weight_choice import WEIGHTS, monotone_choice, one_standard_error
 
 SEQUENTIAL = {
@@ -160,7 +160,7 @@ def scores_of(model, batch, *weights: float) -> torch.Tensor:
 def test_scores_are_the_mixture_of_both_models(keys, monkeypatch):
     model, batch = trained(keys, monkeypatch, False, 0.25)
     mixed, base, universal = (scores_of(model, batch, *weights) for weights in ((), (0.0,), (1.0,)))
-    lowest = torch.where(universal >= -BOUND, universal, torch.inf).amin(dim=1, keepdim=True)
+    lowest = torch.where(universal >= MIN_CANDIDATE_SCORE, universal, torch.inf).amin(dim=1, keepdim=True)
     expected = 0.75 * to_space(base, "z-score") + 0.25 * to_space(universal.maximum(lowest), "z-score")
     torch.testing.assert_close(mixed, expected)
 
