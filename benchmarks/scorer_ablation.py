@@ -121,7 +121,8 @@ def lists_of(stored: Mapping[str, NDArray], names: list[str], sources: list[str]
         item_degree=np.bincount(indices).astype(np.float32),
         device="cpu",
     )
-    columns = ProximityColumns(scorers, relative_to_best(weights[index].astype(np.float64)))
+    generator = CandidateGenerator(scorers, 1)  # for the percentiles
+    columns = ProximityColumns(scorers, relative_to_best(weights[index].astype(np.float64)), generator.item_percentile)
     lists = []
     for block in blocks_from_arrays({key: array for key, array in stored.items() if "/" in key}):
         values, top_values = block["values"], block["top_values"]

@@ -26,7 +26,7 @@ from recbole_universal.graph.scorers import GraphScorers
 
 #: Parts of a build, and kinds of the scores of a user, by the function that computes them.
 PARTS = {"neighbors": "nearest_neighbors", "singular vectors": "singular_vectors", "regressions": "ridge_weights"}
-KINDS_OF_SCORES = {"neighbors": "_put_neighbors", "filters": "_put_passes", "regressions": "_put_regressions"}
+KINDS_OF_SCORES = {"neighbors": "_put_neighbors", "filters": "_put_filters", "regressions": "_put_regressions"}
 SCORES, LISTS, USERS = "scores of the check users", "candidates and columns of the check users", "scores of 200 users: "
 
 

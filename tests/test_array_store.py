@@ -258,7 +258,7 @@ def test_a_folder_that_cannot_be_written_is_one_warning(tmp_path, monkeypatch, c
 @pytest.mark.parametrize("block", ["read-only file", "folder"])
 def test_an_entry_that_cannot_be_written_leaves_the_others(tmp_path, caplog, block):
     store = ArrayStore(tmp_path)
-    path = store.path("x", {"number": 0})
+    path = store.path("x", {"index": 0})
     if block == "folder":
         path.mkdir()
     else:
