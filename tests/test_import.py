@@ -221,7 +221,7 @@ def test_recbole_may_come_from_another_finder():
                 return spec
 
         sys.meta_path.insert(sys.meta_path.index(importlib.machinery.PathFinder), Other)
-        sys.modules["ray"] = types.ModuleType("ray")  # an old one cannot be imported beside a new setuptools
+        sys.modules["ray"] = types.ModuleType("ray")  # an old one cannot be imported with a new setuptools
         sys.modules["ray"].tune = sys.modules["ray.tune"] = types.ModuleType("ray.tune")
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")

@@ -11,10 +11,10 @@ from typing import Any
 
 from recbole.config import Config
 from recbole.model.abstract_recommender import AbstractRecommender
-from recbole.utils import ModelType, get_model
+from recbole.utils import ModelType
 from recbole.utils.argument_list import dataset_arguments, evaluation_arguments, general_arguments
 
-from recbole_universal.plugin.base_model import base_class
+from recbole_universal.plugin.base_model import base_class, model_named
 from recbole_universal.plugin.settings import DATA_KEYS, PLUGIN_KEYS
 
 logger = logging.getLogger(__name__)
@@ -39,10 +39,8 @@ def baseline_configs(config: Config) -> dict[str, Config]:
 
 def _baseline_config(name: str, config: Config) -> Config:
     try:
-        model = get_model(name)
-        if not (isinstance(model, type) and issubclass(model, AbstractRecommender)):
-            raise ValueError(name)
-    except (ImportError, AttributeError, ValueError) as error:
+        model = model_named(name)
+    except LookupError as error:
         raise ValueError(
             f"universal_baselines: there is no model [{name}], or it cannot be imported; give a list of names of "
             "RecBole's models, e.g. ['Pop', 'ItemKNN']."

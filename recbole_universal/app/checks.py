@@ -15,6 +15,7 @@ import yaml
 from recbole.config import Config
 
 from recbole_universal.plugin.atomic_file import check_header
+from recbole_universal.plugin.base_model import model_named
 
 _TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".gz", ".parquet", ".inter")
 
@@ -25,12 +26,10 @@ def check_names(model: str | None, dataset: str | None) -> None:
     Raises:
         ValueError: If RecBole has no such model, or the dataset is the name of a file.
     """
-    from recbole.utils import get_model
-
     try:
         if model is not None:
-            get_model(model)
-    except (ImportError, ValueError, AttributeError) as error:
+            model_named(model)
+    except LookupError as error:
         # RecBole searches LightGBM's models for an unknown name, and fails because that library is missing.
         near = difflib.get_close_matches(str(model), _model_names(), 1)
         hint = f"; did you mean {near[0]}?" if near else ", or a library that it needs is not installed."

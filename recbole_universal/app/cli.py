@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from recbole_universal.app.commands import analyze, doctor, pretrain, recommend,
 from recbole_universal.signals import REPOSITORY_SCRIPT, one_line_when_stopped
 
 _COMMANDS = {"recommend": recommend, "analyze": analyze, "run": run, "pretrain": pretrain, "doctor": doctor}
+_OF_RECBOLE = {"run", "pretrain", "doctor"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, others = parser.parse_known_args(words)
     if others and not options.takes_keys:
         options.parser.error(f"unrecognized arguments: {' '.join(others)}")
+    if options.command in _OF_RECBOLE and importlib.util.find_spec("recbole") is None:
+        print(f"{options.name}: RecBole is not installed; pip install 'recbole>=1.2,<1.3'.", file=sys.stderr)
+        return 1
     with one_line_when_stopped(options.name):
         return options.run(options, others)
 
@@ -53,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=script.HELP.format(program=_program()),
     )
     parser.add_argument("--version", action="version", version=f"recbole-universal {recbole_universal.__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     for name, module in _COMMANDS.items():
         is_script = name == "run" and Path(sys.argv[0]).name == REPOSITORY_SCRIPT
         program = REPOSITORY_SCRIPT if is_script else f"{_program()} {name}"

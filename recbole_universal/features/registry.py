@@ -1,4 +1,4 @@
-"""The feature families by name: those of the package, and those that a user registers."""
+"""The feature families by name, of the package and of a user."""
 
 from __future__ import annotations
 

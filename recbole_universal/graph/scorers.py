@@ -29,6 +29,7 @@ from recbole_universal.graph.item_models import (
     strongest,
     thinned,
 )
+from recbole_universal.graph.popularity import popularity_order
 from recbole_universal.graph.threads import in_torch_threads
 
 #: Scorers in the order of the first axis of :meth:`GraphScorers.scores`, with the method and source of each.
@@ -122,7 +123,7 @@ class GraphScorers:
         vectors = singular_vectors(base, max_rank)
         bar.update()
         degree = np.bincount(binary.indices, minlength=binary.shape[1])
-        popular = np.argsort(-degree, kind="stable")[:max_regression_items]
+        popular = popularity_order(degree)[:max_regression_items]
         # Row = source item, as in the neighbour matrix.
         regressions = {
             f"regression.{k}": np.ascontiguousarray(weights.T)

@@ -1,4 +1,4 @@
-"""The base model of UniversalInterpolation: its class, and its checkpoint if it was trained earlier."""
+"""Models by name, and the base model of UniversalInterpolation: its class, and its checkpoint if it has one."""
 
 from __future__ import annotations
 
@@ -30,6 +30,21 @@ _UNREADABLE = (
 )
 
 
+def model_named(name: str) -> type:
+    """The class of a model of RecBole or of the plugin.
+
+    Raises:
+        LookupError: if there is no such class, or it cannot be imported.
+    """
+    try:
+        model = get_model(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise LookupError(name) from error
+    if not isinstance(model, type):
+        raise LookupError(name)
+    return model
+
+
 def base_class(base_model: str | type | None) -> type:
     """The class of a base model.
 
@@ -47,8 +62,8 @@ def base_class(base_model: str | type | None) -> type:
     model: Any = base_model
     if isinstance(base_model, str):
         try:
-            model = get_model(base_model)
-        except (ImportError, AttributeError, ValueError) as error:
+            model = model_named(base_model)
+        except LookupError as error:
             shown = repr(base_model)[1:-1][:100]
             raise ValueError(f"base_model: there is no RecBole model [{shown}], or it cannot be imported.") from error
     name = getattr(model, "__name__", str(model))

@@ -146,7 +146,7 @@ def _warn_of_misspelt(config) -> None:
 
 
 def _take_over_checkpoint(given: dict) -> None:
-    """Take over the settings of the run that saved ``base_checkpoint``, except those that the user gives."""
+    """Take over the settings of the run that saved ``base_checkpoint``, where the user gives none."""
     keys = settings.MODEL_KEYS[UniversalInterpolation.__name__]
     if not settings.value("base_checkpoint", given.get("base_checkpoint"), keys):
         return

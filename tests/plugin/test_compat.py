@@ -455,7 +455,7 @@ class TestProcesses:
         _run_python(
             f"""
             import pickle, sys, types
-            sys.modules["ray"] = types.ModuleType("ray")  # an old one cannot be imported beside a new setuptools
+            sys.modules["ray"] = types.ModuleType("ray")  # an old one cannot be imported with a new setuptools
             sys.modules["ray"].tune = sys.modules["ray.tune"] = types.ModuleType("ray.tune")
             from recbole.quick_start.quick_start import {name} as early
             import recbole_universal

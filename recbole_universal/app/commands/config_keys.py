@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import re
 import sys
 from collections.abc import Callable
@@ -60,8 +59,6 @@ def explained(name: str, command: Callable[[], None]) -> int:
         SystemExit: With the line.
         Exception: Any other error, whose traceback shows where it comes from.
     """
-    if importlib.util.find_spec("recbole") is None:
-        raise SystemExit(f"{name}: RecBole is not installed; pip install 'recbole>=1.2,<1.3'.")
     try:
         command()
     except Exception as error:

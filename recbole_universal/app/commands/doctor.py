@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import sys
 
 SUMMARY = "print versions, devices and patches of RecBole, and run a self-test"
 DESCRIPTION = """Print the versions of all libraries, the devices, the patches of RecBole and the shipped
@@ -22,9 +20,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, _: list[str]) -> int:
     """Print the report; returns the exit status."""
-    if importlib.util.find_spec("recbole") is None:
-        print("doctor: RecBole is not installed; pip install 'recbole>=1.2,<1.3'.", file=sys.stderr)
-        return 1
     from recbole_universal.app.doctor import report
 
     return report()

@@ -20,6 +20,8 @@ from recbole_universal.plugin.compat.versions import recbole_version
 #: All patches.
 PATCHES = library_patches.PATCHES + bug_fixes.PATCHES
 
+# The patches, and the full names of their modules.
+_names: tuple[tuple[Patch, ...], frozenset[str]] = (), frozenset()
 # Patch name -> changed function -> whether the text was found in it.
 _done: dict[str, dict[str, bool]] = {}
 _not_needed: set[str] = set()
@@ -91,8 +93,12 @@ def ray_runtime_env() -> dict[str, Any]:
     return {"worker_process_setup_hook": apply}
 
 
-def _modules() -> set[str]:
-    return {name for patch in PATCHES for name in patch.modules()}
+def _modules() -> frozenset[str]:
+    """Full names of all patched modules. The finder asks for them at each import of the process."""
+    global _names
+    if _names[0] is not PATCHES:
+        _names = PATCHES, frozenset(name for patch in PATCHES for name in patch.modules())
+    return _names[1]
 
 
 def _is_needed(patch: Patch) -> bool:
