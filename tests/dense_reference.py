@@ -11,24 +11,14 @@ import math
 import numpy as np
 
 SCORERS = (
-    "cosine",
-    "popular_cosine",
-    "p3",
-    "rp3",
-    "linear_filter",
     "user_cosine",
     "user_squared",
-    "second_hop",
     "neighbors",
     "low_pass",
-    "mid_pass",
     "full_pass",
     "regression",
-    "middle_regression",
-    "strong_regression",
     "popularity",
 )
-PENALTIES = {"regression": 1, "middle_regression": 3, "strong_regression": 10}
 
 
 def small() -> np.ndarray:
@@ -55,7 +45,7 @@ def large() -> np.ndarray:
     return seen.astype(np.float64)
 
 
-MATRICES = {"small": small(), "large": large()}
+MATRICES = {"small": small(), "large": large(), "wide": large().T[:90]}
 
 
 def power(degree: np.ndarray, exponent: float) -> np.ndarray:
@@ -72,38 +62,33 @@ def most_popular(seen: np.ndarray) -> np.ndarray:
     return np.argsort(-seen.sum(axis=0), kind="stable")
 
 
-def item_relations(seen: np.ndarray, n_neighbors: int, max_regression_items: int) -> dict[str, np.ndarray]:
+def item_relations(
+    seen: np.ndarray, n_neighbors: int = 100, max_regression_size: int = 6000, penalty: float = 3.0
+) -> dict[str, np.ndarray]:
     """Item-item matrix of each linear scorer, [n_items, n_items], row = item of the user."""
     user, item = degrees(seen)
-    together = seen.T @ seen
     half = power(item, 0.5)
     normal = power(user, 0.5)[:, None] * seen * half
     relations = {
-        "cosine": half[:, None] * together * half,
-        "popular_cosine": power(item, 0.7)[:, None] * together * power(item, 0.3),
-        "p3": power(item, 1.0)[:, None] * (seen.T @ (power(user, 1.0)[:, None] * seen)),
-        "linear_filter": normal.T @ normal,
         "user_cosine": seen.T @ (power(user, 0.5)[:, None] * seen),
         "neighbors": neighbors(seen, n_neighbors).T,
     }
-    relations["rp3"] = relations["p3"] * half
     # GF-CF's ideal low-pass filter (Shen et al., CIKM 2021, Eq. 11): D_i^-1/2 V V^T D_i^1/2.
     smaller = min(seen.shape)
     rank = min(max(8, smaller // 8), smaller)
     _, values, vectors = np.linalg.svd(normal)
-    for name, cut in (("low_pass", rank // 4), ("mid_pass", rank // 2), ("full_pass", rank)):
+    for name, cut in (("low_pass", rank // 4), ("full_pass", rank)):
         assert values[cut - 1] - values[cut] > 1e-3  # otherwise the cut separates equal singular values
         largest = vectors[:cut].T
         relations[name] = half[:, None] * (largest @ largest.T) * np.where(item > 0, np.sqrt(item), 0.0)
     # EASE (Steck, WWW 2019, Eq. 8): B = I - P diag(1 / diag P), P = (X^T X + lambda I)^-1.
-    popular = most_popular(seen)[:max_regression_items]
+    fewer = seen.shape[0] < seen.shape[1] and seen.shape[0] <= max_regression_size
+    popular = most_popular(seen)[: None if fewer else max_regression_size]
     chosen = seen[:, popular]
     mean = chosen.sum(axis=0)[chosen.sum(axis=0) > 0].mean()
-    for name, times in PENALTIES.items():
-        inverse = np.linalg.inv(chosen.T @ chosen + times * mean * np.eye(len(popular)))
-        weights = np.eye(len(popular)) - inverse / np.diag(inverse)
-        relations[name] = np.zeros_like(together)
-        relations[name][np.ix_(popular, popular)] = weights
+    inverse = np.linalg.inv(chosen.T @ chosen + penalty * mean * np.eye(len(popular)))
+    relations["regression"] = np.zeros((len(item), len(item)))
+    relations["regression"][np.ix_(popular, popular)] = np.eye(len(popular)) - inverse / np.diag(inverse)
     return relations
 
 
@@ -122,17 +107,18 @@ def neighbors(seen: np.ndarray, n_neighbors: int) -> np.ndarray:
     return cosines
 
 
-def scores(seen: np.ndarray, n_neighbors: int = 100, max_regression_items: int = 6000) -> np.ndarray:
-    """Scores of every item for every user, [n_scorers, n_users, n_items]."""
+def scores(seen: np.ndarray, *settings: float) -> np.ndarray:
+    """Scores of every item for every user by the settings of :func:`item_relations`, [n_scorers, n_users, n_items]."""
     user, item = degrees(seen)
-    related = item_relations(seen, n_neighbors, max_regression_items)
+    related = item_relations(seen, *settings)
     by_name = {name: seen @ matrix for name, matrix in related.items()}
-    by_name["second_hop"] = seen @ related["linear_filter"] @ related["linear_filter"]
     similar = (seen * power(item, 0.7)) @ seen.T * power(user, 0.5)
     np.fill_diagonal(similar, 0.0)
     by_name["user_squared"] = similar**2 @ seen
     by_name["popularity"] = np.where(seen @ seen.T @ seen > 0, item, 0.0)
-    return np.stack([by_name[name] for name in SCORERS])
+    values = np.stack([by_name[name] for name in SCORERS])
+    step = 2.0 ** (np.frexp(values.max(axis=2, keepdims=True))[1] - 16)
+    return np.round(values / step) * step
 
 
 def percentiles(values: np.ndarray) -> np.ndarray:
@@ -141,7 +127,7 @@ def percentiles(values: np.ndarray) -> np.ndarray:
 
 
 class Columns:
-    """The 60 columns of the pairs of one dataset.
+    """The 33 columns of the pairs of one dataset.
 
     Args:
         seen: interactions [n_users, n_items].
@@ -176,7 +162,7 @@ class Columns:
         """Columns of a user's list of candidates.
 
         Returns:
-            The columns [n_items, 60], and their least and largest values over all orders of nearly equal items.
+            The columns [n_items, 33], and their least and largest values over all orders of nearly equal items.
         """
         top = -np.sort(-self.unseen(user), axis=1)
         best = top[:, :1]
@@ -187,9 +173,12 @@ class Columns:
             share = np.where(values > 0, np.minimum(values / best, 4.0), 0.0)
             excess = np.where(values > 0, np.log1p(np.minimum(values / reference, 100.0)), 0.0)
         orders = []
+        highest = self.values[:, user].max(axis=1)
         for how in (0.0, -3e-5, 3e-5):
             # How many of the list are above: none of the equals, some, all but itself.
-            above = [[(row > value * (1 + how)).sum() for value in row] for row in values]
+            above = [
+                [(row > value + how * scale).sum() for value in row] for row, scale in zip(values, highest, strict=True)
+            ]
             rank = np.array(above) - (how < 0)
             nearness = 1 - np.log1p(np.where(values > 0, np.maximum(rank, 0), 400)) / math.log(401)
             scored = np.stack([share, excess, nearness])

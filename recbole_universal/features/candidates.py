@@ -43,6 +43,7 @@ class ScoredCandidates:
         mask: whether a position holds a candidate, bool [n_users, n_candidates].
         values: scores, at least 0, float32 [n_scorers, n_users, n_candidates].
         top_values: the highest scores of unseen items, best first, float32 [n_scorers, n_users, at most top_k].
+        top_items: indices of these items, int64 of the same shape; -1 where the score is 0.
     """
 
     users: torch.Tensor
@@ -50,6 +51,7 @@ class ScoredCandidates:
     mask: torch.Tensor
     values: torch.Tensor
     top_values: torch.Tensor
+    top_items: torch.Tensor
 
 
 class CandidateGenerator:
@@ -123,7 +125,7 @@ class CandidateGenerator:
             items, mask = _as_lists(is_candidate)
             items = items.clamp(min=0)
             values = values.gather(2, items.expand(len(values), -1, -1)).masked_fill(~mask, 0.0)
-        return ScoredCandidates(users, items, mask, values, top_values)
+        return ScoredCandidates(users, items, mask, values, top_values, top_items.masked_fill_(top_values <= 0, -1))
 
 
 def best_unseen(scores: torch.Tensor, seen: sp.csr_matrix, k: int) -> tuple[torch.Tensor, torch.Tensor]:

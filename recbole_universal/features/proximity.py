@@ -39,7 +39,7 @@ class ProximityFeatures(FeatureFamily):
         top_k: number of candidates from each scorer, >= 1.
         n_neighbors: neighbours of an item in the nearest-neighbour scorer, >= 1.
         max_rank: largest number of singular vectors of the low-pass filters, >= 4.
-        max_regression_items: number of most popular items that the regressions relate, >= 1; their cost is cubic in it.
+        max_regression_size: largest number of users or items in the regression, >= 1; its cost is cubic in it.
         n_check_users: number of users whose interactions the self-check holds out, >= 1.
         check_share: share of the interactions of such a user that is held out, in (0, 1); at least one is.
 
@@ -48,7 +48,7 @@ class ProximityFeatures(FeatureFamily):
     """
 
     name = "proximity"
-    version = 1
+    version = 2
     pair_class = ProximityPairs
     seeded = True
     large = True
@@ -58,7 +58,7 @@ class ProximityFeatures(FeatureFamily):
         top_k: int = 50,
         n_neighbors: int = 100,
         max_rank: int = 256,
-        max_regression_items: int = 6000,
+        max_regression_size: int = 6000,
         n_check_users: int = 500,
         check_share: float = 0.2,
     ) -> None:
@@ -66,12 +66,12 @@ class ProximityFeatures(FeatureFamily):
         self.top_k = arguments.integer(owner, "top_k", top_k, 1)
         self.n_neighbors = arguments.integer(owner, "n_neighbors", n_neighbors, 1)
         self.max_rank = arguments.integer(owner, "max_rank", max_rank, 4)
-        self.max_regression_items = arguments.integer(owner, "max_regression_items", max_regression_items, 1)
+        self.max_regression_size = arguments.integer(owner, "max_regression_size", max_regression_size, 1)
         self.n_check_users = arguments.integer(owner, "n_check_users", n_check_users, 1)
         self.check_share = arguments.real(owner, "check_share", check_share, 0)
         if self.check_share >= 1:
             raise ValueError(f"{owner}: argument check_share must be a number in (0, 1), not {check_share!r}")
-        names = ("top_k", "n_neighbors", "max_rank", "max_regression_items", "n_check_users", "check_share")
+        names = ("top_k", "n_neighbors", "max_rank", "max_regression_size", "n_check_users", "check_share")
         self.args = {name: getattr(self, name) for name in names}
         self.user_dim = self.item_dim = 0
         self.pair_dim = n_columns()
@@ -87,12 +87,13 @@ class ProximityFeatures(FeatureFamily):
     ) -> FamilyFeatures:
         """Build the scorers and check them; see :meth:`FeatureFamily.compute`."""
 
-        def scorers_of(matrix: sp.csr_matrix) -> GraphScorers:
+        def scorers_of(matrix: sp.csr_matrix, penalty: float) -> GraphScorers:
             return GraphScorers(
                 matrix,
                 n_neighbors=self.n_neighbors,
                 max_rank=self.max_rank,
-                max_regression_items=self.max_regression_items,
+                max_regression_size=self.max_regression_size,
+                penalty=penalty,
                 device=device,
                 show_progress=show_progress,
             )
@@ -102,8 +103,10 @@ class ProximityFeatures(FeatureFamily):
 
         matrix = graph.user_item
         n_users = self._n_checked(matrix.shape[0])
-        weights, check = check_scorers(matrix, n_users, self.check_share, seed, scorers_of, pairs_of)
-        pairs = ProximityPairs(scorers_of(matrix), weights, self.top_k, check=check)
+        penalty, weights, check = check_scorers(
+            matrix, n_users, self.check_share, seed, self.max_regression_size, scorers_of, pairs_of
+        )
+        pairs = ProximityPairs(scorers_of(matrix, penalty), weights, self.top_k, check=check)
         return _features_of(pairs.to("cpu"))
 
     def with_interactions(self, features: FamilyFeatures, graph: InteractionGraph) -> FamilyFeatures | None:

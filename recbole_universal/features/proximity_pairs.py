@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
-from recbole_universal.features.candidates import CandidateGenerator, Candidates, best_unseen, padded
+from recbole_universal.features.candidates import CandidateGenerator, Candidates, ScoredCandidates, best_unseen, padded
 from recbole_universal.features.family import PairFeatures
 from recbole_universal.features.proximity_columns import ProximityColumns, n_columns
 from recbole_universal.features.self_check import CheckResult, SelfCheck, fallback_reason
@@ -19,6 +20,8 @@ from recbole_universal.graph.threads import in_torch_threads, lazy_property
 
 # Number of users that the scale of a scorer is estimated from.
 _N_SCALE_USERS = 300
+
+_Result = TypeVar("_Result")
 
 
 class ProximityPairs(PairFeatures):
@@ -108,19 +111,23 @@ class ProximityPairs(PairFeatures):
         Returns:
             Lists padded to the longest, in no particular order, on the scorers' device.
         """
+        return _joined(self._by_block(users, lambda block: self._described(self._generator(block, exclude_seen))))
+
+    def scored(self, users: torch.Tensor) -> list[ScoredCandidates]:
+        """Candidates of some users without their columns, by block of users; ``users`` as in :meth:`candidates`."""
+        return self._by_block(users, self._generator)
+
+    def described(self, blocks: list[ScoredCandidates]) -> Candidates:
+        """Candidate lists of the users of :meth:`scored`, as :meth:`candidates` returns them."""
+        return _joined([self._described(block) for block in blocks])
+
+    def _by_block(self, users: torch.Tensor, function: Callable[[torch.Tensor], _Result]) -> list[_Result]:
         blocks = self._user_index[users.to(self.scorers.device)].split(self.scorers.block_users)
         if self.scorers.device.type == "cpu":
-            lists = in_torch_threads(lambda block: self._block(block, exclude_seen), blocks)
-        else:
-            lists = [self._block(block, exclude_seen) for block in blocks]
-        width = max(block.items.shape[1] for block in lists)
-        return Candidates(
-            torch.cat([padded(block.items, width, -1) for block in lists]),
-            torch.cat([padded(block.features, width, 0.0) for block in lists]),
-        )
+            return in_torch_threads(function, blocks)
+        return [function(block) for block in blocks]
 
-    def _block(self, users: torch.Tensor, exclude_seen: bool) -> Candidates:
-        block = self._generator(users, exclude_seen)
+    def _described(self, block: ScoredCandidates) -> Candidates:
         return Candidates(torch.where(block.mask, self._item_id[block.items], -1), self._columns(block))
 
     def linear_scores(self, features: torch.Tensor) -> torch.Tensor:
@@ -232,6 +239,14 @@ class ProximityPairs(PairFeatures):
         other = ProximityPairs(scorers, self.scorer_weights, self.top_k, user_index, item_index, self.check)
         other.origin = self.origin
         return other
+
+
+def _joined(lists: list[Candidates]) -> Candidates:
+    width = max(block.items.shape[1] for block in lists)
+    return Candidates(
+        torch.cat([padded(block.items, width, -1) for block in lists]),
+        torch.cat([padded(block.features, width, 0.0) for block in lists]),
+    )
 
 
 def _grown(index: NDArray[np.int64], degree: NDArray[np.int64], n_known: int) -> NDArray[np.int64]:

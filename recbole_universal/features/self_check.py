@@ -7,7 +7,7 @@ the most popular items. Where it does not, a model falls back to popularity.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -16,14 +16,23 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
-from recbole_universal.features.candidates import Candidates, best_unseen, padded
+from recbole_universal.features.candidates import Candidates, ScoredCandidates, best_unseen, padded
 from recbole_universal.graph.held_out import held_out_hits, support_query_split
+from recbole_universal.graph.interaction_graph import binary_matrix
 from recbole_universal.graph.popularity import next_popular, popularity_order
-from recbole_universal.graph.scorers import SCORERS, GraphScorers
+from recbole_universal.graph.regression import mean_degree, ridge_regressions
+from recbole_universal.graph.scorers import PENALTY, SCORERS, GraphScorers
+from recbole_universal.graph.sparse_sums import UserItems
 from recbole_universal.metrics import ndcg, paired_z_score
 
 # Cutoff of the NDCG that the self-check measures.
 _CUTOFF = 10
+#: Penalties of the regression of which the self-check chooses one, as multiples of the mean item degree.
+PENALTIES = (1.0, PENALTY, 10.0)
+# The penalty is chosen by regressions of at most this size, whose lambda is that of the whole regression. The choice
+# loses at most 0.6% of the NDCG@10 of the regression on 13 datasets (docs/method.md).
+_CHOICE_SIZE = 1000
+_CHOICE_USERS = 100
 
 
 class CheckResult(NamedTuple):
@@ -124,7 +133,9 @@ class _PairSource(Protocol):
 
     scorers: GraphScorers
 
-    def candidates(self, users: torch.Tensor, exclude_seen: bool = True) -> Candidates: ...
+    def scored(self, users: torch.Tensor) -> list[ScoredCandidates]: ...
+
+    def described(self, blocks: list[ScoredCandidates]) -> Candidates: ...
 
     def linear_scores(self, features: torch.Tensor) -> torch.Tensor: ...
 
@@ -134,35 +145,42 @@ def check_scorers(
     n_users: int,
     share: float,
     seed: int,
-    build_scorers: Callable[[sp.csr_matrix], GraphScorers],
+    max_regression_size: int,
+    build_scorers: Callable[[sp.csr_matrix, float], GraphScorers],
     build_pairs: Callable[[GraphScorers, NDArray[np.float32]], _PairSource],
-) -> tuple[NDArray[np.float32], SelfCheck | None]:
-    """Hold out interactions of a dataset and measure its scorers on them.
+) -> tuple[float, NDArray[np.float32], SelfCheck | None]:
+    """Hold out interactions of a dataset, choose the penalty of the regression by them, and measure the scorers.
 
     Args:
         matrix: interactions, csr [n_users, n_items].
         n_users: number of users of whom interactions are held out.
         share: share of such a user's interactions to hold out.
         seed: seed of the choice.
-        build_scorers: builds the scorers of a matrix.
+        max_regression_size: see :class:`~recbole_universal.graph.scorers.GraphScorers`.
+        build_scorers: builds the scorers of a matrix with a penalty of the regression.
         build_pairs: builds pair features from scorers and scorer weights.
 
     Returns:
-        The scorer weights: NDCG@10 of each scorer relative to the best scorer's, float32 [n_scorers]. The self-check:
-        ``None`` if no user has two interactions. All weights are 1 then.
+        The penalty of :data:`PENALTIES` with the highest NDCG@10. The scorer weights: NDCG@10 of each scorer relative
+        to the best scorer's, float32 [n_scorers]. The self-check: ``None`` if no user has two interactions. The penalty
+        is :data:`~recbole_universal.graph.scorers.PENALTY` then, and all weights are 1.
     """
     support, query = support_query_split(matrix, n_users, share, np.random.default_rng(seed))
     users = np.flatnonzero(np.diff(query.indptr))
     if not len(users):
-        return relative_to_best(np.zeros(len(SCORERS))), None
-    scorers = build_scorers(support)
-    scorer_ndcg = np.concatenate(list(_scorer_ndcg(scorers, users, support, query)), axis=1)
-    halves = []
-    for half in (0, 1):
-        if len(users[half::2]):
-            weights = relative_to_best(scorer_ndcg[:, 1 - half :: 2].sum(axis=1))
-            halves.append(self_check_of(build_pairs(scorers, weights), users[half::2], query))
-    return relative_to_best(scorer_ndcg.sum(axis=1)), _joined(halves)
+        return PENALTY, relative_to_best(np.zeros(len(SCORERS))), None
+    penalty = _best_penalty(users, support, query, max_regression_size)
+    scorers = build_scorers(support, penalty)
+    halves = [half for half in (users[::2], users[1::2]) if len(half)]
+    # The candidates do not depend on the scorer weights, which only the columns read.
+    anything = build_pairs(scorers, np.ones(len(SCORERS), dtype=np.float32))
+    scored = [anything.scored(torch.from_numpy(half)) for half in halves]
+    totals = np.array([sum(_scorer_ndcg(block, query) for block in blocks) for blocks in scored])
+    checks = []
+    for index, half in enumerate(halves):
+        pairs = build_pairs(scorers, relative_to_best(np.delete(totals, index, axis=0).sum(axis=0)))
+        checks.append(self_check_of(pairs, pairs.described(scored[index]), half, query))
+    return penalty, relative_to_best(totals.sum(axis=0)), _joined(checks)
 
 
 def relative_to_best(values: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -170,15 +188,15 @@ def relative_to_best(values: NDArray[np.float64]) -> NDArray[np.float32]:
     return (values / values.max()).astype(np.float32) if values.max() > 0 else np.ones(len(values), dtype=np.float32)
 
 
-def self_check_of(pairs: _PairSource, users: NDArray[np.int64], query: sp.csr_matrix) -> SelfCheck:
+def self_check_of(pairs: _PairSource, lists: Candidates, users: NDArray[np.int64], query: sp.csr_matrix) -> SelfCheck:
     """The self-check of some users.
 
     Args:
         pairs: pair features of the support part.
+        lists: the users' candidate lists.
         users: user indices, int64 [n].
         query: held-out interactions, csr [n_users, n_items].
     """
-    lists = pairs.candidates(torch.from_numpy(users))
     items = lists.items.cpu().numpy()
     n_held_out = np.diff(query.indptr)[users]
     tail, popularity = _popularity_ndcg(items, pairs.scorers, users, query)
@@ -193,19 +211,30 @@ def self_check_of(pairs: _PairSource, users: NDArray[np.int64], query: sp.csr_ma
     )
 
 
-def _scorer_ndcg(
-    scorers: GraphScorers, users: NDArray[np.int64], support: sp.csr_matrix, query: sp.csr_matrix
-) -> Iterator[NDArray[np.float64]]:
-    """NDCG@10 of each scorer, [n_scorers, n_users in a block]."""
-    block_size = scorers.block_users
-    memory = torch.empty(len(SCORERS), block_size, scorers.n_items, device=scorers.device)
-    for start in range(0, len(users), block_size):
-        block = users[start : start + block_size]
-        scores = scorers.scores(torch.from_numpy(block), memory[:, : len(block)])
-        top = best_unseen(scores, support[block], _CUTOFF)[1].cpu()
-        held_out = torch.from_numpy(query[block].toarray() > 0)
-        hits = held_out.expand(len(top), -1, -1).gather(2, top).numpy()
-        yield ndcg(hits, held_out.sum(dim=1).numpy())
+def _scorer_ndcg(block: ScoredCandidates, query: sp.csr_matrix) -> NDArray[np.float64]:
+    """Sum over the users of a block of the NDCG@10 of each scorer's candidates, [n_scorers]."""
+    held_out = query[block.users.cpu().numpy()]
+    hits = np.stack([held_out_hits(top, held_out) for top in block.top_items[:, :, :_CUTOFF].cpu().numpy()])
+    return ndcg(hits, np.diff(held_out.indptr)).sum(axis=1)
+
+
+def _best_penalty(
+    users: NDArray[np.int64], support: sp.csr_matrix, query: sp.csr_matrix, max_regression_size: int
+) -> float:
+    """The penalty of :data:`PENALTIES` with which a small regression has the highest NDCG@10 on these users."""
+    binary, cpu = binary_matrix(support), torch.device("cpu")
+    ridges = [penalty * mean_degree(binary, max_regression_size) for penalty in PENALTIES]
+    size = min(_CHOICE_SIZE, max_regression_size)
+    total = []
+    for regression in ridge_regressions(binary, ridges, size, cpu):
+        gain = 0.0
+        for block in np.array_split(users, np.arange(_CHOICE_USERS, len(users), _CHOICE_USERS)):
+            scores = torch.empty(1, len(block), binary.shape[1])
+            regression.put_scores(scores[0], torch.from_numpy(block), UserItems.of(binary[block], cpu))
+            top_items = best_unseen(scores, binary[block], _CUTOFF)[1][0].numpy()
+            gain += ndcg(held_out_hits(top_items, query[block]), np.diff(query[block].indptr)).sum()
+        total.append(gain)
+    return PENALTIES[int(np.argmax(total))]
 
 
 def _popularity_ndcg(
@@ -213,15 +242,16 @@ def _popularity_ndcg(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """:attr:`SelfCheck.tail_ndcg` and :attr:`SelfCheck.popularity_ndcg` of users with these candidates."""
     order = popularity_order(scorers.item_degree)
-    tail, popularity = np.zeros((2, len(users)))
+    lists = np.full((2, len(users), _CUTOFF), -1)
     for row, user in enumerate(users):
-        history, held_out = scorers.matrix[user].indices, query[user].indices
+        history = scorers.matrix.indices[slice(*scorers.matrix.indptr[user : user + 2])]
         candidates = items[row][items[row] >= 0]
-        for values, above in ((popularity, candidates[:0]), (tail, candidates[:_CUTOFF])):
-            popular = next_popular(order, np.concatenate([history, above]), _CUTOFF - len(above))
-            hits = np.isin(np.concatenate([np.full(len(above), -1), popular]), held_out)
-            hits = np.pad(hits, (0, _CUTOFF - len(hits)))
-            values[row] = ndcg(hits[None], np.array([len(held_out)]))[0]
+        for values, above in zip(lists[:, row], (candidates[:_CUTOFF], candidates[:0]), strict=True):
+            if len(above) < _CUTOFF:
+                popular = next_popular(order, np.concatenate([history, above]), _CUTOFF - len(above))
+                values[len(above) : len(above) + len(popular)] = popular
+    n_held_out = np.diff(query.indptr)[users]
+    tail, popularity = (ndcg(held_out_hits(rows, query[users]), n_held_out) for rows in lists)
     return tail, popularity
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 import torch
+from numpy.typing import NDArray
 from sklearn.utils.extmath import randomized_svd
 
 from recbole_universal.graph.canonical_order import hashed
@@ -151,15 +152,20 @@ def _nearest(
     return products.data[entries], products.indices[entries], np.bincount(rows, minlength=products.shape[0])
 
 
-def singular_vectors(matrix: sp.csr_matrix, max_rank: int) -> np.ndarray:
+def singular_vectors(
+    matrix: sp.csr_matrix, max_rank: int, parts: tuple[int, ...]
+) -> tuple[np.ndarray, NDArray[np.int64]]:
     """Right singular vectors of the normalised adjacency matrix D_u^-1/2 R D_i^-1/2, largest singular value first.
+
+    The numbers of vectors do not separate equal singular values, where any rotation of their vectors is as good.
 
     Args:
         matrix: binary csr [n_users, n_items].
         max_rank: largest number of vectors. Otherwise it is an eighth of the smaller side, and at least 8 if possible.
+        parts: the rank is divided by each.
 
     Returns:
-        float32 [n_items, rank].
+        The vectors, float32 [n_items, rank], and the number of the largest of them for each part, int64 [n_parts].
     """
     n_users, n_items = matrix.shape
     user = inverse_power(np.diff(matrix.indptr).astype(np.float32), 0.5).numpy()
@@ -170,35 +176,25 @@ def singular_vectors(matrix: sp.csr_matrix, max_rank: int) -> np.ndarray:
     if smaller <= _EXACT_SPECTRUM:
         tall = n_users >= n_items
         gram = (normalised.T @ normalised if tall else normalised @ normalised.T).toarray()
-        values, vectors = scipy.linalg.eigh(gram.astype(np.float64))
-        values, vectors = values[::-1][:rank], vectors[:, ::-1][:, :rank]
+        # One more than the rank shows whether it separates equal values.
+        largest = max(0, smaller - rank - 1), smaller - 1
+        values, vectors = scipy.linalg.eigh(gram.astype(np.float64), subset_by_index=largest)
+        values, vectors = values[::-1], vectors[:, ::-1][:, :rank]
         if not tall:
-            vectors = normalised.T @ vectors / np.sqrt(np.maximum(values, 1e-12))
-        return np.ascontiguousarray(vectors * (values > 1e-9), dtype=np.float32)
-    _, _, vectors = randomized_svd(normalised, rank, n_iter=4, random_state=0)
-    return np.ascontiguousarray(vectors.T, dtype=np.float32)
+            vectors = normalised.T @ vectors / np.sqrt(np.maximum(values[:rank], 1e-12))
+        vectors = vectors * (values[:rank] > 1e-9)
+    else:
+        _, values, vectors = randomized_svd(normalised, rank, n_iter=4, random_state=0)
+        values, vectors = values**2, vectors.T
+    cuts = np.array([_cut(values, max(1, rank // part)) for part in parts])
+    return np.ascontiguousarray(vectors[:, : cuts.max()], dtype=np.float32), cuts
 
 
-def ridge_weights(matrix: sp.csr_matrix, penalties: tuple[float, ...]) -> list[np.ndarray]:
-    """EASE's item-item weights in closed form (Steck, WWW 2019, Eq. 8).
-
-    Args:
-        matrix: binary csr [n_users, n_items].
-        penalties: L2 penalties as multiples of the mean item degree.
-
-    Returns:
-        For each penalty float32 [n_items, n_items], row = target item, zero diagonal.
-    """
-    gram = (matrix.T @ matrix).toarray()
-    degree = gram.diagonal().copy()
-    mean = float(degree[degree > 0].mean()) if (degree > 0).any() else 1.0
-    weights = []
-    for penalty in penalties:
-        system = torch.from_numpy(gram + np.diag(np.full(len(gram), penalty * mean, dtype=np.float32)))
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky(system))
-        solution = (inverse / -inverse.diagonal()[None, :]).fill_diagonal_(0.0)
-        weights.append(solution.T.contiguous().numpy())
-    return weights
+def _cut(values: NDArray, rank: int) -> int:
+    """The largest number of values up to ``rank`` such that the next is smaller; ``rank`` if there is none."""
+    falls = np.append(values[:-1] - values[1:] > 1e-6 * values[0], True)
+    cuts = np.flatnonzero(falls[:rank]) + 1
+    return int(cuts[-1]) if len(cuts) else rank
 
 
 def inverse_power(degree: np.ndarray, exponent: float) -> torch.Tensor:

@@ -267,7 +267,7 @@ def test_the_analysis_credits_scorers_as_the_self_check_does(monkeypatch):
     held_out = evaluation.HeldOut(matrix, 10, 0)
     held_out.train, held_out.test = splits[0]
     held_out.users = np.flatnonzero(np.diff(held_out.test.indptr))
-    lists = evaluation.scorer_top_k(held_out, 10)
+    lists = evaluation.scorer_top_k(held_out, family.top_k)
     del lists["popularity"]
     totals = [held_out.ndcg(lists[name]).sum() for name in lists]
     np.testing.assert_allclose(totals, gains[-1][:-1], rtol=1e-12)

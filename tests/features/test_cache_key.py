@@ -139,7 +139,7 @@ OTHER_ARGUMENTS = [
             ("top_k", 7),
             ("n_neighbors", 7),
             ("max_rank", 7),
-            ("max_regression_items", 7),
+            ("max_regression_size", 7),
             ("n_check_users", 7),
             ("check_share", 0.7),
         ]

@@ -182,8 +182,8 @@ CALLS: dict[str, Call] = {
     "InteractionGraph": Call(InteractionGraph, {"matrix": MATRIX}),
     "GraphScorers": Call(
         GraphScorers,
-        {"matrix": MATRIX, "n_neighbors": 2, "max_rank": 2, "max_regression_items": 2, "device": "cpu"},
-        {"n_neighbors": {"1", "2**70"}, "max_rank": {"1", "2**70"}, "max_regression_items": {"1", "2**70"}},
+        {"matrix": MATRIX, "n_neighbors": 2, "max_rank": 2, "max_regression_size": 2, "device": "cpu"},
+        {"n_neighbors": {"1", "2**70"}, "max_rank": {"1", "2**70"}, "max_regression_size": {"1", "2**70"}},
     ),
     "node2vec": Call(
         functools.partial(node2vec, GRAPH),

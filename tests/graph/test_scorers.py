@@ -27,15 +27,9 @@ def test_known_answers():
     def power(degree, exponent):
         return np.where(degree > 0, np.maximum(degree, 1.0) ** -exponent, 0.0)
 
-    cosine = power(item, 0.5)[:, None] * (dense.T @ dense) * power(item, 0.5)
-    np.testing.assert_allclose(scores["cosine"], dense @ cosine, rtol=1e-5, atol=1e-6)
-    walk = (dense * power(item, 1.0)) @ dense.T @ (power(user, 1.0)[:, None] * dense)
-    np.testing.assert_allclose(scores["p3"], walk, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(scores["rp3"], walk * power(item, 0.5), rtol=1e-5, atol=1e-6)
     normal = power(user, 0.5)[:, None] * dense * power(item, 0.5)
-    np.testing.assert_allclose(scores["linear_filter"], dense @ (normal.T @ normal), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(
-        scores["user_cosine"], (dense @ dense.T * power(user, 0.5)) @ dense, rtol=1e-5, atol=1e-6
+        scores["user_cosine"], (dense @ dense.T * power(user, 0.5)) @ dense, rtol=1e-4, atol=1e-4
     )
     _, _, vectors = np.linalg.svd(normal)
     largest = vectors[:8].T
@@ -44,11 +38,50 @@ def test_known_answers():
         scores["full_pass"], ((dense * power(item, 0.5)) @ largest @ largest.T) * back, rtol=1e-3, atol=1e-4
     )
     gram = dense.T @ dense
-    inverse = np.linalg.inv(gram + item[item > 0].mean() * np.eye(len(gram)))
+    inverse = np.linalg.inv(gram + 3 * item[item > 0].mean() * np.eye(len(gram)))
     ease = -inverse / np.diag(inverse)
     np.fill_diagonal(ease, 0)
     np.testing.assert_allclose(scores["regression"], dense @ ease, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(scores["popularity"], np.where(dense @ dense.T @ dense > 0, item, 0))
+
+
+@pytest.mark.parametrize("shape", [(40, 25), (25, 40)])
+def test_a_regression_scores_the_present_items_of_a_user(shape):
+    """After an update a user's new items count, with the weights of the items that were fitted."""
+    before = random_matrix(*shape)
+    dense = before.toarray().astype(np.float64)
+    after = before.tolil()
+    after[2, 5], after[9, 1] = 1.0, 1.0
+    degree = dense.sum(axis=0)
+    inverse = np.linalg.inv(dense.T @ dense + 10 * degree[degree > 0].mean() * np.eye(shape[1]))
+    expected = after.toarray() @ (np.eye(shape[1]) - inverse / np.diag(inverse))
+    built = GraphScorers(before, penalty=10.0)
+    for updated in (built.with_interactions(after.tocsr()), built.with_interactions(before).with_interactions(after)):
+        again = GraphScorers.from_arrays(updated.arrays())
+        np.testing.assert_allclose(by_name(again)["regression"], expected, atol=2**-15 * expected.max())
+
+
+@pytest.mark.parametrize("noise", [1e-7, -1e-7])
+def test_scores_that_differ_by_rounding_errors_are_equal(monkeypatch, noise):
+    """Another processor sums in another order. Its scores, and so its lists, are the same."""
+    matrix = random_matrix(30, 20, 0.4)
+    built = GraphScorers(matrix)
+    scores = built.scores(torch.arange(30))
+    signs = torch.from_numpy(np.random.default_rng(0).choice([-1.0, 1.0], built._vectors.shape)).float()
+    built._vectors *= 1 + noise * signs
+    assert (built.scores(torch.arange(30)) != scores).float().mean() < 0.002
+    alone = scorers._rounded(torch.tensor([[[1.0, 0.3, 0.3 + noise, noise, 0.0, -noise, 1.0 + noise]]]))[0, 0]
+    assert alone[0] == alone[6] == 1 and alone[1] == alone[2]
+    assert alone[3:6].tolist() == [0, 0, 0]
+
+
+def test_a_cut_keeps_equal_singular_values_together():
+    """Two equal halves of a matrix have singular values in pairs."""
+    twice = sp.block_diag([random_matrix(64, 64), random_matrix(64, 64)], format="csr")
+    vectors, cuts = item_models.singular_vectors(twice, 5, (2, 1))
+    assert cuts.tolist() == [2, 4] and vectors.shape[1] == 4
+    _, cuts = item_models.singular_vectors(sp.csr_matrix(np.eye(9, dtype=np.float32)), 5, (2, 1))
+    assert cuts.tolist() == [2, 5]  # all are equal
 
 
 def test_relabelling_permutes_the_scores():
@@ -65,8 +98,6 @@ def test_disjoint_copies_change_nothing_within_a_copy():
     twice = sp.block_diag([matrix, matrix], format="csr")
     one, two = by_name(GraphScorers(matrix)), by_name(GraphScorers(twice))
     for name in SCORERS:
-        if name.endswith("_pass"):
-            continue  # the rank is cut where singular values of the copies come in pairs
         np.testing.assert_allclose(one[name], two[name][:64, :64], rtol=1e-3, atol=1e-4, err_msg=name)
         np.testing.assert_allclose(two[name][:64, 64:], 0, atol=1e-5, err_msg=name)
 
@@ -105,26 +136,28 @@ def test_large_data_are_scored_by_a_sample_of_users(monkeypatch):
     assert torch.equal(GraphScorers.from_arrays(built.arrays()).scores(torch.arange(200)), values)
 
 
-@pytest.mark.parametrize("n_users", [1, 30])
+@pytest.mark.parametrize("n_users", [1, 25])
 def test_scores_cost_a_fixed_number_of_products(n_users):
-    """Ranking takes eight products with all interactions and three with the spectrum of the items."""
-    built = GraphScorers(random_matrix())
+    """Two products with all interactions, two with the spectrum of the items and one of the regression."""
+    built = GraphScorers(random_matrix(25, 40))
     with torch.profiler.profile() as profile:
         built.scores(torch.arange(n_users))
     calls = {event.key: event.count for event in profile.key_averages()}
-    assert calls["aten::matmul"] == 11
+    assert calls["aten::matmul"] == 5
 
 
-DECOMPOSED = ("low_pass", "mid_pass", "full_pass", "regression", "middle_regression", "strong_regression")
+DECOMPOSED = ("low_pass", "full_pass", "regression")
 
 
-@pytest.mark.parametrize("grown", [(40, 25), (44, 28)])
-def test_updated_scorers_are_those_of_a_rebuild(grown):
+@pytest.mark.parametrize("shape", [(40, 25), (25, 40)])
+@pytest.mark.parametrize("more", [(0, 0), (4, 3)])
+def test_updated_scorers_are_those_of_a_rebuild(shape, more):
     """Path-based scorers are equal. Decompositions stay as built and give new items no score."""
-    before = random_matrix()
+    before = random_matrix(*shape)
+    grown = shape[0] + more[0], shape[1] + more[1]
     after = sp.lil_matrix(grown, dtype=np.float32)
-    after[:40, :25] = before
-    for user, item in ((0, 3), (5, 24), (39, 0), (grown[0] - 1, grown[1] - 1), (grown[0] - 1, 2)):
+    after[: shape[0], : shape[1]] = before
+    for user, item in ((0, 3), (5, 24), (24, 0), (grown[0] - 1, grown[1] - 1), (grown[0] - 1, 2)):
         after[user, item] = 1.0
     after = after.tocsr()
     old = GraphScorers(before, n_neighbors=5)
@@ -134,7 +167,8 @@ def test_updated_scorers_are_those_of_a_rebuild(grown):
         if name not in DECOMPOSED:
             np.testing.assert_allclose(scores, by_name(rebuilt)[name], rtol=1e-5, atol=1e-6, err_msg=name)
         else:
-            assert not scores[:, 25:].any(), name
+            assert not scores[:, shape[1] :].any(), name
+            assert scores[grown[0] - 1].any(), name
     np.testing.assert_array_equal(updated.item_degree, rebuilt.item_degree)
     np.testing.assert_array_equal(updated.user_degree, rebuilt.user_degree)
     # The same matrix changes no score.
@@ -171,7 +205,7 @@ def test_new_users_join_the_sample(monkeypatch):
     np.testing.assert_array_equal(updated.arrays()["sample"][-10:], np.arange(40, 50))
     user = int(np.flatnonzero(before[:, 3].toarray())[0])
     scores = dict(zip(SCORERS, updated.scores(torch.tensor([user])).numpy(), strict=True))
-    for name in ("cosine", "p3", "rp3", "user_cosine", "neighbors", "popularity"):
+    for name in ("user_cosine", "user_squared", "neighbors", "popularity"):
         assert scores[name][0, 25] > 0, name
 
 
@@ -197,7 +231,7 @@ def test_the_item_item_matrix_of_a_scorer_gives_its_scores(monkeypatch, name, wa
     matrix = random_matrix(density=0.3)
     if way == "of a sample":
         monkeypatch.setattr(scorers, "_MOST_INTERACTIONS", 200)
-    built = GraphScorers(matrix[:38] if way == "updated" else matrix, max_regression_items=12, max_rank=8)
+    built = GraphScorers(matrix[:38] if way == "updated" else matrix, max_regression_size=12, max_rank=8)
     if way == "updated":
         built = built.with_interactions(matrix)
     base = built.matrix[built.arrays()["sample"]]
@@ -209,15 +243,15 @@ def test_the_item_item_matrix_of_a_scorer_gives_its_scores(monkeypatch, name, wa
     summed = (matrix @ relations).toarray()
     complete = ~((matrix @ (~joined).astype(np.float32)) > 0) & (matrix.toarray() == 0)
     assert complete.sum() > 50
-    np.testing.assert_allclose(summed[complete], 2.0 * scores[complete], rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(summed[complete], 2.0 * scores[complete], rtol=1e-3, atol=4 * 2**-16 * scores.max())
 
 
 def test_the_item_item_matrix_of_a_sum_is_the_sum():
     built = GraphScorers(random_matrix())
-    both = built.item_item({"rp3": 1.0, "regression": 3.0}, 25)
-    summed = built.item_item({"rp3": 1.0}, 25) + 3.0 * built.item_item({"regression": 1.0}, 25)
+    both = built.item_item({"user_cosine": 1.0, "regression": 3.0}, 25)
+    summed = built.item_item({"user_cosine": 1.0}, 25) + 3.0 * built.item_item({"regression": 1.0}, 25)
     np.testing.assert_allclose(both.toarray(), summed.toarray(), rtol=1e-4, atol=1e-6)
-    few = built.item_item({"rp3": 1.0, "regression": 3.0}, 4)
+    few = built.item_item({"user_cosine": 1.0, "regression": 3.0}, 4)
     assert np.diff(few.indptr).max() == 4
     present = few.toarray() != 0
     np.testing.assert_allclose(few.toarray()[present], both.toarray()[present], rtol=1e-6)

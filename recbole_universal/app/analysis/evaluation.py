@@ -19,9 +19,10 @@ from recbole_universal.app.analysis.statistics import gini, interaction_counts, 
 from recbole_universal.checkpoint import Pretrained
 from recbole_universal.features import FeaturePipeline
 from recbole_universal.features.binning import percentile
-from recbole_universal.features.candidates import best_unseen
+from recbole_universal.features.candidates import CandidateGenerator
 from recbole_universal.graph.held_out import held_out_hits, support_query_split
 from recbole_universal.graph.interaction_graph import binary_matrix
+from recbole_universal.graph.popularity import next_popular, popularity_order
 from recbole_universal.graph.scorers import SCORERS, GraphScorers
 from recbole_universal.metrics import ndcg, paired_z_score
 from recbole_universal.ranking.candidate_lists import CandidateLists, make_candidate_lists
@@ -30,7 +31,7 @@ from recbole_universal.ranking.pretraining import Pretrainer
 from recbole_universal.ranking.ranker import UniversalRanker
 
 #: Well-known recommenders, and the graph scorer that each of them is.
-BASELINES = {"MostPop": "popularity", "ItemKNN": "neighbors", "EASE": "middle_regression"}
+BASELINES = {"MostPop": "popularity", "ItemKNN": "neighbors", "EASE": "regression"}
 HELD_OUT_SHARE = 0.2
 # A user with fewer interactions loses much by one held-out interaction, so half of such users keep all of theirs.
 _FEW = 5
@@ -73,21 +74,23 @@ class HeldOut:
 
 
 def scorer_top_k(held_out: HeldOut, k: int) -> dict[str, np.ndarray]:
-    """The ``k`` best unseen items by each graph scorer alone, int64 [n_users, k] by its name.
+    """The ``k`` best unseen items by each graph scorer alone, int64 [n_users, k] by its name; MostPop needs no path.
 
-    Items without a score come last, as in the self-check of the family ``proximity``.
+    A list ends where the scores do, as in the self-check of the family ``proximity``.
     """
     scorers = GraphScorers(held_out.train)
-    block = scorers.block_users
-    blocks = []
-    for start in range(0, len(held_out.users), block):
-        users = held_out.users[start : start + block]
-        scores = scorers.scores(torch.from_numpy(users))
-        # MostPop needs no path from the user to the item.
-        scores[list(SCORERS).index("popularity")] = torch.from_numpy(scorers.item_degree)
-        best, items = best_unseen(scores, held_out.train[users], k)
-        blocks.append(torch.where(best > -torch.inf, items, -1).numpy())
-    return dict(zip(SCORERS, np.concatenate(blocks, axis=1), strict=True))
+    generator = CandidateGenerator(scorers, k)
+    lists = np.full((len(SCORERS), len(held_out.users), k), -1)
+    order = popularity_order(scorers.item_degree)
+    for start in range(0, len(held_out.users), scorers.block_users):
+        users = held_out.users[start : start + scorers.block_users]
+        top_items = generator(torch.from_numpy(users)).top_items.numpy()
+        lists[:, start : start + len(users), : top_items.shape[2]] = top_items
+    by_name = dict(zip(SCORERS, lists, strict=True))
+    for row, user in enumerate(held_out.users):
+        popular = next_popular(order, held_out.train[[user]].indices, k)
+        by_name["popularity"][row, : len(popular)] = popular
+    return by_name
 
 
 def trained_top_k(

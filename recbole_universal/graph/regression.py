@@ -1,0 +1,215 @@
+"""EASE, a ridge regression in closed form (Steck, WWW 2019), by the smaller side of the interaction matrix.
+
+Each item is predicted from the user's other items. With interactions X and penalty lambda, Eq. 8 is
+B = I - P diag(1 / diag P), P = (X^T X + lambda I)^-1, and the scores are X B. The inverse of the items' matrix costs
+the cube of their number. The inverse of the users' matrix, K = (X X^T + lambda I)^-1, gives the same scores, since
+P = (I - X^T K X) / lambda: an item j that the user u lacks scores (X^T K X x_u)_j / q_j with q_j = 1 - x_j^T K x_j.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+
+from recbole_universal.graph.item_models import row_blocks
+from recbole_universal.graph.popularity import popularity_order
+from recbole_universal.graph.sparse_sums import UserItems, sparse_tensor
+
+
+class Regression:
+    """One regression. All of its arrays describe the matrix that it was fitted to.
+
+    Args:
+        arrays: its state, of :meth:`arrays`.
+        device: device of the computation.
+    """
+
+    def __init__(self, arrays: Mapping[str, np.ndarray], device: torch.device) -> None:
+        self._arrays, self._device = dict(arrays), device
+
+    @staticmethod
+    def from_arrays(arrays: Mapping[str, np.ndarray], device: torch.device) -> Regression:
+        """The regression with a state from :meth:`arrays`."""
+        return (_ItemRegression if "weights" in arrays else _UserRegression)(arrays, device)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The state of the regression."""
+        return self._arrays
+
+    def put_scores(self, out: torch.Tensor, users: torch.Tensor, user_items: UserItems) -> None:
+        """Scores of every item for some users; an item that was not in the fitted matrix scores 0.
+
+        Args:
+            out: array for the scores, float32 [n_users, n_items].
+            users: user indices, int64 [n_users].
+            user_items: the items of these users.
+        """
+        raise NotImplementedError
+
+    def relations(self, sources: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """Entries of B, apart from its diagonal, float32 [n_sources, n_targets].
+
+        Args:
+            sources: items of the user, by index, int64 [n_sources].
+            targets: items that are scored, by index, int64 [n_targets].
+        """
+        raise NotImplementedError
+
+    def with_changed_users(self, changed: np.ndarray) -> Regression:
+        """The same regression after some users got other items.
+
+        Args:
+            changed: whether a user is new or has other items, bool [n_users].
+        """
+        return self
+
+
+class _ItemRegression(Regression):
+    """The matrix B of the most popular items: ``weights`` [n, n], row = item of the user, and their indices."""
+
+    def __init__(self, arrays: Mapping[str, np.ndarray], device: torch.device) -> None:
+        super().__init__(arrays, device)
+        self._weights, self._popular = (torch.from_numpy(arrays[name]).to(device) for name in ("weights", "popular"))
+
+    def put_scores(self, out: torch.Tensor, users: torch.Tensor, user_items: UserItems) -> None:
+        index = torch.from_numpy(self._index(out.shape[1])).to(self._device)
+        out.zero_()[:, self._popular] = user_items.among(index).sums(self._weights)
+
+    def _index(self, n_items: int) -> np.ndarray:
+        """Row of each item in the weights, -1 without one, int64 [n_items]."""
+        index = np.full(n_items, -1)
+        index[self._arrays["popular"]] = np.arange(len(self._popular))
+        return index
+
+    def relations(self, sources: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        index = self._index(1 + max(array.max(initial=-1) for array in (sources, targets, self._arrays["popular"])))
+        rows, columns = index[sources], index[targets]
+        weights = self._arrays["weights"][np.ix_(rows, columns)]
+        weights[rows < 0] = 0.0
+        weights[:, columns < 0] = 0.0
+        return weights
+
+
+class _UserRegression(Regression):
+    """The matrix K of the users: ``inverse`` [n_rows, n_rows].
+
+    Further arrays: the fitted matrix X (``indptr``, ``indices``), q of each item (``residual``), lambda (``ridge``),
+    and the row of X with exactly the items of a user (``row`` [n_users], -1 without one).
+    """
+
+    def __init__(self, arrays: Mapping[str, np.ndarray], device: torch.device) -> None:
+        super().__init__(arrays, device)
+        self._ridge = float(arrays["ridge"])
+        self._inverse, self._residual, self._row = (
+            torch.from_numpy(arrays[name]).to(device) for name in ("inverse", "residual", "row")
+        )
+        indices, indptr = arrays["indices"], arrays["indptr"]
+        entries = (np.ones(len(indices), dtype=np.float32), indices, indptr)
+        self._matrix = sp.csr_matrix(entries, shape=(len(indptr) - 1, len(self._residual)))
+        self._by_item = self._matrix.T.tocsr()
+        self._item_user = sparse_tensor(self._by_item, device)
+
+    def put_scores(self, out: torch.Tensor, users: torch.Tensor, user_items: UserItems) -> None:
+        row = self._row[users]
+        # K X x_u is the column u of K X X^T = I - lambda K, if x_u is a row of X.
+        weights = self._inverse[row.clamp(min=0)].mul_(-self._ridge)
+        fitted = (row >= 0).nonzero()[:, 0]
+        weights[fitted, row[fitted]] += 1.0
+        known = user_items.items < len(self._residual)
+        user_items = UserItems(user_items.items[known], user_items.rows[known], len(users))
+        others = (row < 0).nonzero()[:, 0]
+        if len(others):
+            weights[others] = self._common_items(user_items)[others] @ self._inverse
+        scores = (self._item_user @ weights.T).T
+        items = user_items.items
+        scores[user_items.rows, items] += self._residual[items] - 1  # the diagonal of B is 0
+        out[:, len(self._residual) :] = 0.0
+        torch.div(scores, self._residual, out=out[:, : len(self._residual)])
+
+    def _common_items(self, user_items: UserItems) -> torch.Tensor:
+        """Number of items that some users share with each row of X, float32 [n_users, n_rows]."""
+        entry, source = user_items.entries(self._item_user.crow_indices())
+        n_rows = len(self._inverse)
+        position = user_items.rows[source] * n_rows + self._item_user.col_indices()[entry].long()
+        return torch.bincount(position, minlength=user_items.n_users * n_rows).float().view(-1, n_rows)
+
+    def relations(self, sources: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        weights = np.zeros((len(sources), len(targets)), dtype=np.float32)
+        residual = self._arrays["residual"]
+        rows, columns = (np.flatnonzero(items < len(residual)) for items in (sources, targets))
+        related = self._by_item[targets[columns]] @ (self._by_item[sources[rows]] @ self._arrays["inverse"]).T
+        weights[np.ix_(rows, columns)] = related.T / residual[targets[columns]]
+        return weights
+
+    def with_changed_users(self, changed: np.ndarray) -> Regression:
+        row = np.full(len(changed), -1)
+        row[: len(self._row)] = self._arrays["row"]
+        row[changed] = -1
+        return _UserRegression({**self._arrays, "row": row}, self._device)
+
+
+def ridge_regressions(
+    matrix: sp.csr_matrix, ridges: Sequence[float], max_size: int, device: torch.device, users: np.ndarray | None = None
+) -> Iterator[Regression]:
+    """The regression of each lambda. The products of the matrix are computed once.
+
+    Args:
+        matrix: binary csr [n, n_items].
+        ridges: values of lambda, see :func:`mean_degree`.
+        max_size: if both sides are larger, the regression relates only this number of most popular items.
+        device: device of the regressions.
+        users: row of the matrix of each user, -1 without one, int64 [n_users]; None: all users have a row.
+    """
+    if _by_users(matrix, max_size):
+        gram = (matrix @ matrix.T).toarray()
+        row = np.arange(matrix.shape[0]) if users is None else users
+        for ridge in ridges:
+            inverse = _inverse(gram, ridge)
+            arrays = {"inverse": inverse, "residual": _residual(matrix, inverse), "ridge": np.array(ridge)}
+            arrays |= {"row": row, "indptr": matrix.indptr, "indices": matrix.indices}
+            yield Regression.from_arrays(arrays, device)
+        return
+    popular = popularity_order(_degree(matrix))[:max_size]
+    chosen = matrix[:, popular]
+    gram = (chosen.T @ chosen).toarray()
+    for ridge in ridges:
+        weights = _inverse(gram, ridge)
+        weights /= -weights.diagonal()[None, :].copy()
+        np.fill_diagonal(weights, 0.0)
+        yield Regression.from_arrays({"weights": weights, "popular": popular}, device)
+
+
+def mean_degree(matrix: sp.csr_matrix, max_size: int) -> float:
+    """Mean number of interactions of the items that a regression of :func:`ridge_regressions` relates."""
+    degree = np.sort(_degree(matrix))[::-1][: None if _by_users(matrix, max_size) else max_size]
+    return float(degree[degree > 0].mean()) if degree.any() else 1.0
+
+
+def _by_users(matrix: sp.csr_matrix, max_size: int) -> bool:
+    return matrix.shape[0] < matrix.shape[1] and matrix.shape[0] <= max_size
+
+
+def _degree(matrix: sp.csr_matrix) -> np.ndarray:
+    return np.bincount(matrix.indices, minlength=matrix.shape[1])
+
+
+def _inverse(gram: np.ndarray, ridge: float) -> np.ndarray:
+    """Inverse of ``gram + ridge * I``, float32 [n, n]."""
+    system = torch.from_numpy(gram).clone()
+    system.diagonal().add_(ridge)
+    return torch.cholesky_inverse(torch.linalg.cholesky(system)).contiguous().numpy()
+
+
+def _residual(matrix: sp.csr_matrix, inverse: np.ndarray) -> np.ndarray:
+    """1 - x_j^T K x_j of each item j, float32 [n_items]."""
+    n_users, n_items = matrix.shape
+    by_item = matrix.T.tocsr()
+    residual = np.ones(n_items, dtype=np.float32)
+    for items in row_blocks(np.full(n_items, n_users), n_users):
+        block = by_item[items]
+        rows = np.repeat(np.arange(len(items)), np.diff(block.indptr))
+        residual[items] -= np.bincount(rows, weights=(block @ inverse)[rows, block.indices], minlength=len(items))
+    return residual

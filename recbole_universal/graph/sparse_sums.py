@@ -1,0 +1,62 @@
+"""Sums over the items of users, and sparse matrices in PyTorch."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+
+
+class UserItems:
+    """The items of some users: user ``rows[k]`` of ``n_users`` has ``items[k]``, both int64, sorted by user."""
+
+    def __init__(self, items: torch.Tensor, rows: torch.Tensor, n_users: int) -> None:
+        self.items, self.rows, self.n_users = items, rows, n_users
+
+    @classmethod
+    def of(cls, matrix: sp.csr_matrix, device: torch.device) -> UserItems:
+        """The items in the rows of a matrix."""
+        row_of_each = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+        items, rows = (torch.from_numpy(array).long().to(device) for array in (matrix.indices, row_of_each))
+        return cls(items, rows, matrix.shape[0])
+
+    def among(self, index: torch.Tensor) -> UserItems:
+        """The same items with other indices, ``index`` int64 [n_items]; items with index -1 are left out."""
+        items = index[self.items]
+        present = items >= 0
+        return UserItems(items[present], self.rows[present], self.n_users)
+
+    def entries(self, indptr: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Positions of the entries in the items' rows of a csr matrix, and for each the k of its item."""
+        first = indptr[self.items].long()
+        length = indptr[self.items + 1].long() - first
+        source = torch.repeat_interleave(length)
+        before = length.cumsum(0) - length
+        return torch.arange(len(source), device=source.device) + (first - before)[source], source
+
+    def sums(self, table: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+        """Sums of the items' rows of a table [n_items, dim], weighted by item, float32 [n_users, dim]."""
+        count = torch.bincount(self.rows, minlength=self.n_users)
+        weights = None if weights is None else weights[self.items]
+        starts = count.cumsum(0) - count
+        return torch.nn.functional.embedding_bag(self.items, table, starts, mode="sum", per_sample_weights=weights)
+
+
+def sparse_tensor(matrix: sp.csr_matrix, device: torch.device) -> torch.Tensor:
+    """A csr matrix as a sparse tensor of float32."""
+    matrix = sp.csr_matrix(matrix, dtype=np.float32)
+    matrix.sort_indices()
+    # Indices of 32 bits take half the memory, and MKL computes with them.
+    index = np.int32 if matrix.nnz < 2**31 else np.int64
+    arrays = (matrix.indptr.astype(index), matrix.indices.astype(index), matrix.data)
+    indptr, indices, data = (torch.from_numpy(array) for array in arrays)
+    return torch.sparse_csr_tensor(indptr, indices, data, size=matrix.shape, device=device, check_invariants=False)
+
+
+# PyTorch warns once that sparse tensors are in beta state. A warning filter applies to all threads, so it is set here,
+# at import.
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
+    sparse_tensor(sp.csr_matrix((1, 1)), torch.device("cpu"))
