@@ -13,10 +13,9 @@ TRAINED ?= ml-100k filmtrust amazon-instruments lastfm-2k citations-a yelp-hin
 UNFILTERED ?= yahoo-music-mgcnn frappe filmtrust msweb flixster-mgcnn lastfm-2k citations-a book-crossing \
 	ml-latest-small amazon-digital-music yelp-hin coco-mooc citeulike-a delicious-tags
 # In an order in which each target has what it needs.
-TABLES = lodo in-domain ablation scorer-build scorer-ablation unseen robustness frozen unfiltered published seeds \
-	trained samples zero-shot wide-grids interpolation node2vec features columns speed
+TABLES = lodo in-domain ablation penalty unseen robustness frozen unfiltered published seeds trained samples \
+	zero-shot wide-grids interpolation node2vec features columns speed
 ZERO_SHOT = $(PYTHON) benchmarks/zero_shot.py --data-path $(DATA) --output $(OUT) --models $(OUT)/models.json
-SCORER_ABLATION = $(PYTHON) benchmarks/scorer_ablation.py --output $(OUT)/scorer_ablation.jsonl
 
 .PHONY: help tables data models mutations reading site $(TABLES)
 
@@ -104,15 +103,9 @@ ablation: lodo  # on the candidate lists that "lodo" stores
 	$(PYTHON) benchmarks/ablation.py --data-path $(DATA) --lists $(OUT)/lists --output $(OUT)/ablation.jsonl
 	$(PYTHON) benchmarks/ablation.py --output $(OUT)/ablation.jsonl --report docs/ablation.md
 
-scorer-build:
-	$(PYTHON) benchmarks/scorer_build.py --data-path $(DATA) --output $(OUT)/scorer_build.jsonl
-	$(PYTHON) benchmarks/scorer_build.py --inversions --output $(OUT)/scorer_build.jsonl
-	$(PYTHON) benchmarks/scorer_build.py --output $(OUT)/scorer_build.jsonl --report docs/ablation.md
-
-scorer-ablation: scorer-build  # whole scorers; the page estimates the seconds of a build from those of "scorer-build"
-	$(SCORER_ABLATION) --data-path $(DATA) --scores $(OUT)/scores --collect
-	$(SCORER_ABLATION) --scores $(OUT)/scores --seeds 2020 2021 2022
-	$(SCORER_ABLATION) --builds $(OUT)/scorer_build.jsonl --report docs/ablation.md
+penalty:  # of the regression
+	$(PYTHON) benchmarks/penalty.py --data-path $(DATA) --output $(OUT)/penalty.jsonl
+	$(PYTHON) benchmarks/penalty.py --output $(OUT)/penalty.jsonl --report docs/ablation.md
 
 robustness: lodo
 	$(PYTHON) benchmarks/robustness.py --data-path $(DATA) --models $(OUT)/models.json --output $(OUT)/robustness.jsonl

@@ -42,11 +42,10 @@ from recbole_universal.ranking.pretraining import Pretrainer
 
 #: Scorers of one kind, whose columns are left out together.
 KINDS = {
-    "item-item paths": ["cosine", "popular_cosine", "p3", "rp3", "linear_filter", "second_hop"],
     "user-user": ["user_cosine", "user_squared"],
     "neighbours": ["neighbors"],
-    "filters": ["low_pass", "mid_pass", "full_pass"],
-    "regressions": ["regression", "middle_regression", "strong_regression"],
+    "filters": ["low_pass", "full_pass"],
+    "regression": ["regression"],
     "popularity": ["popularity"],
     "scorer averages": ["scorer averages"],
     "activity": ["activity"],

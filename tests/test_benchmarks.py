@@ -15,11 +15,13 @@ import scipy.sparse as sp
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
+import ablation
 import baselines
 import columns
 import data
 import harness
 import mutations
+import penalty
 import report
 import wide_grids
 import zero_shot
@@ -27,6 +29,11 @@ import zero_shot_tables
 import zero_shot_values
 
 sys.path.pop(0)
+
+from recbole_universal.features import self_check
+from recbole_universal.features.proximity_columns import column_groups
+from recbole_universal.features.proximity_pairs import ProximityPairs
+from recbole_universal.graph import GraphScorers
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +158,33 @@ def test_differences_of_the_columns_are_paired_by_seed():
         "| a | FM | activity | 3 | 0.6167 | +0.0167 ± 0.0067 | 0.3833 | -0.0167 ± 0.0067 |",
         "| a | DeepFM | none | 3 | 0.6000 |  | 0.4000 |  |",
     ]
+
+
+def test_each_group_of_columns_is_left_out_once():
+    names = [name for names in ablation.KINDS.values() for name in names]
+    assert sorted(names) == sorted(column_groups())
+
+
+def test_the_small_regression_chooses_the_penalty_of_the_self_check(train, monkeypatch):
+    for module in (penalty, self_check):
+        monkeypatch.setattr(module, "_CHOICE_SIZE", 20)  # the small regression is not the whole
+    monkeypatch.setattr(penalty, "N_DRAWS", 5)
+    result, expected = penalty.result_of(train), []
+    for draw in range(5):
+        arguments = train, 20, 0.2, draw, 6000, lambda matrix, penalty: GraphScorers(matrix, penalty=penalty)
+        chosen, *_ = self_check.check_scorers(*arguments, lambda *of: ProximityPairs(*of, 10))
+        expected.append(chosen)
+    assert [self_check.PENALTIES[np.argmax(values[:3])] for values in result["small"]] == expected
+    assert len(set(expected)) > 1 and result["users"] == [20] * 5
+    assert result["whole"] != result["small"]
+
+
+def test_table_of_penalties():
+    draws = {"whole": [[0.1, 0.2, 0.4, 0.5], [0.4, 0.2, 0.1, 0.0]], "small": [[0, 0, 1, 2], [0, 2, 1, 0]]}
+    table = penalty.table_of_penalties([{"dataset": "a", "users": [10, 20], **draws}])
+    # Draw 0 chooses 10, which has 0.1 on draw 1. Draw 1 chooses 3, which has 0.2 on draw 0, and half of the best here.
+    assert table.splitlines()[-1] == "| a | 15 | 0.250 | 0.200 | 0.250 | 0.250 | 10, 3 | 50.0% | -25.0% |"
+    assert penalty.table_of_penalties([]) == ""
 
 
 def save_ndcg(folder: Path, results: list[dict], values: dict[str, np.ndarray]) -> None:
