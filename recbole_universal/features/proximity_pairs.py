@@ -183,7 +183,7 @@ class ProximityPairs(PairFeatures):
         return by_id @ relations @ by_id.T.tocsr()
 
     def arrays(self) -> dict[str, NDArray]:
-        """See :meth:`PairFeatures.arrays`; as large as the scorers, most of which are the regressions."""
+        """See :meth:`PairFeatures.arrays`; as large as the scorers, most of which is the regression."""
         arrays = {"scorer_weights": self.scorer_weights, "top_k": np.array(self.top_k)}
         arrays |= {"user_index": self.user_index, "item_index": self.item_index}
         if self.check is not None:
@@ -219,8 +219,8 @@ class ProximityPairs(PairFeatures):
     def with_interactions(self, matrix: sp.csr_matrix) -> ProximityPairs:
         """The features of a matrix with further interactions.
 
-        Counts, percentiles, paths and neighbours are those of a rebuild. Filters, regressions and scorer weights stay
-        those of the last build, see :meth:`GraphScorers.with_interactions`.
+        Counts, percentiles, user similarities and neighbours are those of a rebuild. Filters, regression and scorer
+        weights stay those of the last build, see :meth:`GraphScorers.with_interactions`.
 
         Args:
             matrix: all interactions by id, csr [n_users, n_items], at least as large as before.

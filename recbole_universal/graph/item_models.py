@@ -1,4 +1,4 @@
-"""Item similarities: nearest neighbours, spectra and regressions, and recommendations from one item-item matrix."""
+"""Item similarities: nearest neighbours and spectra, and recommendations from one item-item matrix."""
 
 from __future__ import annotations
 

@@ -293,9 +293,9 @@ class GraphScorers:
     def with_interactions(self, matrix: sp.spmatrix | sp.sparray) -> GraphScorers:
         """Scorers of a matrix with further interactions, without the slow steps of a rebuild.
 
-        The path-based scorers, popularity and the nearest neighbours equal those of a rebuild with the same sample.
-        New users join the sample. Only items whose neighbours may have changed get new neighbours. Filters and
-        regressions stay those of the last build, where a new item scores 0.
+        User-user similarities, popularity and the nearest neighbours equal those of a rebuild with the same sample.
+        New users join the sample. Only items whose neighbours may have changed get new neighbours. Filters and the
+        regression stay those of the last build, where a new item scores 0.
 
         Args:
             matrix: all interactions, [n_users, n_items]; new users and items are additional rows and columns.

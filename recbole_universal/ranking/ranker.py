@@ -110,10 +110,10 @@ class UniversalRanker:
     def update(self, users: np.ndarray, items: np.ndarray) -> None:
         """Add new interactions. This takes much less time than a new ranker.
 
-        The users' items, popularity, and all counts, paths and neighbours are then those of a new ranker on all
-        interactions. On a large matrix the sample of users stays the same, and new users join it. Spectral filters,
-        regressions and scorer weights stay those of the interactions that they were built from, since they take
-        longest. Make a new ranker when a few per cent of the interactions are new (docs/scale.md has figures). All
+        The users' items, popularity, and all counts, user similarities and neighbours are then those of a new ranker
+        on all interactions. On a large matrix the sample of users stays the same, and new users join it. Spectral
+        filters, regression and scorer weights stay those of the interactions that they were built from, since they
+        take longest. Make a new ranker when a few per cent of the interactions are new (docs/scale.md has figures). All
         features are computed anew if the self-check had few users and could now have twice as many.
 
         Args:
