@@ -33,7 +33,7 @@ TEST = [
     "plotly>=5.0",
     "pyarrow>=14",
     "polars>=1.0",
-    "torch-geometric>=2.4",  # node2vec's loss is compared with it
+    "torch-geometric>=2.4",  # its loss has its optimum at the ratios that node2vec factorises
 ]
 
 setup(

@@ -21,8 +21,8 @@ from recbole_universal.ranking.network import UniversalNetwork
 FORMAT = 1
 _MOST_BYTES = 2**20
 # Largest product of the node2vec arguments, which set the memory and time of the features and no shape of a weight.
-_MOST_NODE2VEC_WORK = 10**9
-_WORK = ("walks_per_node", "walk_length", "context_size", "num_negative_samples", "epochs", "embedding_dim")
+_MOST_NODE2VEC_WORK = 10**8
+_WORK = ("walks_per_node", "walk_length", "context_size", "embedding_dim")
 
 
 def read_description(file: Path) -> dict[str, Any]:

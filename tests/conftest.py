@@ -26,7 +26,7 @@ SMALL_FEATURES = {
     "activity": {"n_bins": 4},
     "cooccurrence": {"n_bins": 4, "n_clusters": 6},
     "interaction": {"n_bins": 4, "n_clusters": 6},
-    "node2vec": {"embedding_dim": 8, "walk_length": 6, "context_size": 3, "walks_per_node": 2, "epochs": 1},
+    "node2vec": {"embedding_dim": 8, "walk_length": 6, "context_size": 3, "walks_per_node": 2},
 }
 
 

@@ -35,7 +35,6 @@ def build(path, small_config, **extra):
         ({"universal_feature_args": {"interaction": {"n_clusters": 10_000}}}, "n_clusters.*10000"),
         ({"universal_feature_args": {"interaction": {"operator": "minus"}}}, "operator.*hadamard"),
         ({"universal_feature_args": {"node2vec": {"p": 0}}}, "argument p must"),
-        ({"universal_feature_args": {"node2vec": {"lr": 1e30}}}, "lr must be positive and finite"),
         ({"universal_cache_dir": 3}, "universal_cache_dir"),
         ({"universal_weight_field": "stars"}, "universal_weight_field.*stars"),
         ({"transform": "universal", "universal_features": None}, "universal_features"),

@@ -286,7 +286,12 @@ BIG = 10**9
         ("schema.features.families.0.args.n_bins", 4, "universal features of another version"),
         ("schema.features.families.0.dims.user", 4, "do not fit their schema_hash"),
         ("schema.features.schema_hash", "0", "universal features of another version"),
-        ("schema.features.node2vec", {"epochs": 10**6, "walk_length": 1000, "walks_per_node": 2}, "too much work"),
+        (
+            "schema.features.node2vec",
+            {"embedding_dim": 101, "walk_length": 1000, "context_size": 1000},
+            "too much work",
+        ),
+        ("schema.features.node2vec", {"epochs": 3}, "no model of this version.*unknown argument epochs"),
         ("card.sources", "red", "a list of dataset names at card.sources"),
         ("card.name", 5, "a text at card.name"),
         ("extra", 1, "unknown entry 'extra'"),

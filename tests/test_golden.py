@@ -133,7 +133,7 @@ def test_lists(movies, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "expected", "tolerance"), [("universal-base", 0.3393, 5e-4), ("universal-paper", 0.1502, 3e-3)]
+    ("name", "expected", "tolerance"), [("universal-base", 0.3393, 5e-4), ("universal-paper", 0.1562, 3e-3)]
 )
 def test_ndcg_of_the_test_part(movies, name, expected, tolerance):
     """The README's .3393, by RecBole and counted from the lists of the ranker."""

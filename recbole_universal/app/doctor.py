@@ -12,7 +12,6 @@ import time
 LIBRARIES = (
     "recbole",
     "torch",
-    "torch-geometric",
     "numpy",
     "scipy",
     "pandas",

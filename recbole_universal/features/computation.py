@@ -143,20 +143,12 @@ class FeatureComputation:
             shape = (graph.n_nodes, self.pipeline.node2vec_args["embedding_dim"])
             if arrays is None or set(arrays) != {"embedding"} or arrays["embedding"].shape != shape:
                 start = time.perf_counter()
-                arrays = {"embedding": merge_twins(graph, self._node2vec(graph))}
+                settings = {**self.pipeline.node2vec_args, "seed": self.pipeline.seed, "device": self.pipeline.device}
+                arrays = {"embedding": merge_twins(graph, node2vec(graph, **settings))}
                 self.seconds["node2vec"] = time.perf_counter() - start
                 self.pipeline.cache.store("node2vec", key, arrays)
             self._embedding = arrays["embedding"]
         return self._embedding
-
-    def _node2vec(self, graph: InteractionGraph) -> NDArray[np.float32]:
-        return node2vec(
-            graph,
-            **self.pipeline.node2vec_args,
-            seed=self.pipeline.seed,
-            device=self.pipeline.device,
-            show_progress=self.pipeline.show_progress,
-        )
 
 
 def merge_twins(graph: InteractionGraph, embedding: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from recbole_universal import arguments
-from recbole_universal.graph.node2vec import OBJECTIVES, node2vec
+from recbole_universal.graph.node2vec import node2vec
 
 # Larger numbers are typing errors or attacks: they set how much memory and time the features take.
 _LARGEST_ARGUMENTS = {
-    **{"n_bins": 1000, "embedding_dim": 4096, "walk_length": 1000, "context_size": 1000, "walks_per_node": 1000},
-    "num_negative_samples": 1000,
+    "n_bins": 1000,
+    "embedding_dim": 4096,
+    "walk_length": 1000,
+    "context_size": 1000,
+    "walks_per_node": 1000,
 }
 
 _NODE2VEC_CHECKS: dict[str, tuple[Any, Any]] = {
@@ -21,11 +24,6 @@ _NODE2VEC_CHECKS: dict[str, tuple[Any, Any]] = {
     "walks_per_node": (arguments.integer, 1),
     "p": (arguments.real, 0),
     "q": (arguments.real, 0),
-    "num_negative_samples": (arguments.integer, 1),
-    "epochs": (arguments.integer, 1),
-    "lr": (arguments.real, 0),
-    "batch_size": (arguments.optional_integer, 1),
-    "objective": (arguments.choice, OBJECTIVES),
 }
 
 
@@ -48,12 +46,10 @@ def node2vec_args(args: Mapping[str, Any] | None = None) -> dict[str, Any]:
         ValueError: if an argument is unknown or its value is not valid.
     """
     given = arguments.mapping("node2vec", args)
-    default = arguments.defaults(node2vec, exclude=("graph", "seed", "device", "show_progress"))
+    default = arguments.defaults(node2vec, exclude=("graph", "seed", "device"))
     arguments.known("node2vec", given, list(default))
     full = {**default, **given}
     for name, (check, bound) in _NODE2VEC_CHECKS.items():
-        if full[name] is None and default[name] is None:
-            continue  # None: chosen from the size of the data
         full[name] = check("node2vec", name, full[name], bound)
     if full["context_size"] > full["walk_length"]:
         raise ValueError(

@@ -131,9 +131,6 @@ class FeaturePipeline:
         schema: dict[str, Any] = {"version": SCHEMA_VERSION, "families": families}
         if self._needs_embedding:
             schema["node2vec"] = dict(self.node2vec_args)
-            if schema["node2vec"]["objective"] == "skip_gram":
-                # Models that are older than the argument ``objective`` were trained with skip_gram and do not name it.
-                del schema["node2vec"]["objective"]
         schema["schema_hash"] = hashlib.sha256(canonical_json(schema).encode()).hexdigest()
         return schema
 

@@ -153,11 +153,6 @@ OTHER_ARGUMENTS = [
             ("walks_per_node", 7),
             ("p", 7.0),
             ("q", 7.0),
-            ("num_negative_samples", 7),
-            ("epochs", 7),
-            ("lr", 7.0),
-            ("batch_size", 7),
-            ("objective", "factorization"),
         ]
     ),
 ]

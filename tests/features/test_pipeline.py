@@ -242,8 +242,8 @@ def test_schema_leaves_out_an_embedding_that_no_family_uses():
         (["activity"], {"node2vec": {"walk_length": 1}}, "node2vec: argument walk_length must be an integer >= 2"),
         (["activity"], {"node2vec": {"p": 0}}, "node2vec: argument p must be a finite number > 0, not 0"),
         (["activity"], {"node2vec": {"q": float("inf")}}, "node2vec: argument q must be a finite number > 0, not inf"),
-        (["activity"], {"node2vec": {"lr": -1}}, "node2vec: argument lr must be a finite number > 0"),
-        (["activity"], {"node2vec": {"epochs": 1.5}}, "node2vec: argument epochs must be an integer >= 1"),
+        (["activity"], {"node2vec": {"walks_per_node": 1.5}}, "argument walks_per_node must be an integer >= 1"),
+        (["activity"], {"node2vec": {"epochs": 3}}, "node2vec: unknown argument epochs"),
         (["activity"], {"node2vec": {"context_size": 21}}, r"context_size must be at most walk_length \(20\), not 21"),
     ],
 )

@@ -90,7 +90,7 @@ def gini(values: np.ndarray) -> float:
     return float((2 * np.arange(1, n + 1) - n - 1) @ ordered / (n * total))
 
 
-def clusters(matrix: sp.csr_matrix, seeds: range, show_progress: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
+def clusters(matrix: sp.csr_matrix, seeds: range) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Clusters of node2vec embeddings, one clustering per seed.
 
     Returns:
@@ -99,7 +99,7 @@ def clusters(matrix: sp.csr_matrix, seeds: range, show_progress: bool = False) -
     """
     graph = InteractionGraph(matrix)
     mask = graph.degree > 0
-    labels = [cluster_nodes(node2vec(graph, seed=seed, show_progress=show_progress), mask, seed=seed) for seed in seeds]
+    labels = [cluster_nodes(node2vec(graph, seed=seed), mask, seed=seed) for seed in seeds]
     agreement = [
         {
             "seeds": f"{one}, {other}",

@@ -89,7 +89,7 @@ class Study:
         return Section("Are the tails heavy?", text, {"Tails": table.rename_axis(None, axis=1)}, [figure])
 
     def _clusters(self) -> Section:
-        agreement, stats = statistics.clusters(self.held_out.train, _STABILITY_SEEDS, False)
+        agreement, stats = statistics.clusters(self.held_out.train, _STABILITY_SEEDS)
         text = (
             "The paper's co-occurrence features bin clusters of node2vec embeddings by size and density. Near 1, two "
             "random seeds find the same clusters; the differences between seeds are noise in these features."
