@@ -113,22 +113,22 @@ def test_lists_of_scorers_hold_unseen_items_best_first():
 def test_popularity_has_the_lists_of_popularity():
     held_out = evaluation.HeldOut(communities(), 40, 1)
     lists = evaluation.scorer_top_k(held_out, 6)
-    lists = {"MostPop": lists["popularity"], "cosine": lists["cosine"]}
+    lists = {"MostPop": lists["popularity"], "user_cosine": lists["user_cosine"]}
     table = evaluation.popularity(held_out, lists).set_index("model")
     assert table.loc["MostPop", "overlap@6 with MostPop"] == 1
-    assert table.loc["cosine", "overlap@6 with MostPop"] < 1
-    assert table.loc["cosine", "item coverage"] > table.loc["MostPop", "item coverage"]
+    assert table.loc["user_cosine", "overlap@6 with MostPop"] < 1
+    assert table.loc["user_cosine", "item coverage"] > table.loc["MostPop", "item coverage"]
     accuracy = evaluation.accuracy(held_out, lists).set_index("model")
-    assert accuracy.loc["cosine", "by MostPop's"] > 1.5
+    assert accuracy.loc["user_cosine", "by MostPop's"] > 1.5
 
 
 def test_deciles_average_to_the_whole():
     held_out = evaluation.HeldOut(communities(), 200, 1)
     lists = evaluation.scorer_top_k(held_out, 20)
-    table = evaluation.deciles(held_out, {"cosine": lists["cosine"]}).set_index(["by", "decile"])["value"]
+    table = evaluation.deciles(held_out, {"user_cosine": lists["user_cosine"]}).set_index(["by", "decile"])["value"]
     decile = evaluation._decile(np.diff(held_out.train.indptr))[held_out.users]
     weighted = sum(table["user activity", k + 1] * (decile == k).sum() for k in range(10) if (decile == k).any())
-    assert weighted / len(decile) == pytest.approx(held_out.ndcg(lists["cosine"]).mean())
+    assert weighted / len(decile) == pytest.approx(held_out.ndcg(lists["user_cosine"]).mean())
 
 
 def test_padding_is_no_recommended_item():
@@ -185,7 +185,7 @@ def test_explanations_cover_the_list():
 def test_columns_that_are_equal_for_all_candidates_contribute_nothing():
     ranker = UniversalRanker(communities())
     pairs = ranker.features["proximity"].pair
-    columns = column_groups()["cosine"]
+    columns = column_groups()["user_cosine"]
     original = pairs.candidates
 
     def flat(users, exclude_seen=True):
@@ -195,7 +195,7 @@ def test_columns_that_are_equal_for_all_candidates_contribute_nothing():
 
     pairs.candidates = flat
     _, _, by_scorer = contributions(ranker.network, torch.tensor([3]))
-    assert by_scorer["cosine"].abs().max() < 1e-5 < max(values.abs().max() for values in by_scorer.values())
+    assert by_scorer["user_cosine"].abs().max() < 1e-5 < max(values.abs().max() for values in by_scorer.values())
 
 
 def test_column_groups_name_each_column_once():
