@@ -139,6 +139,17 @@ def choice(owner: str, name: str, value: Any, choices: Collection[str]) -> str:
     return value
 
 
+def callback(owner: str, name: str, value: Any) -> Callable[[str], Any] | None:
+    """Return ``value``, a function that takes a message, or None (no message).
+
+    Raises:
+        ValueError: if it is neither None nor callable.
+    """
+    if value is not None and not callable(value):
+        raise ValueError(f"{owner}: argument {name} must be a function of the message, or None, not {shown(value)}")
+    return value
+
+
 def defaults(function: Callable[..., Any], exclude: Collection[str] = ("self",)) -> dict[str, Any]:
     """Return the optional arguments of a function, with their default values."""
     parameters = inspect.signature(function).parameters.values()

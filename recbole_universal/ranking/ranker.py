@@ -99,13 +99,16 @@ class UniversalRanker:
         return self._state.network
 
     @property
-    def on_fallback(self) -> Callable[[str], Any]:
-        """Callback that takes the message when popularity ranks instead; it issues a ``UserWarning`` by default."""
+    def on_fallback(self) -> Callable[[str], Any] | None:
+        """Callback that takes the message when popularity ranks instead; it issues a ``UserWarning`` by default.
+
+        ``None``: no message. Any other value that cannot be called raises ``ValueError``.
+        """
         return self.network.fallback.on_fallback
 
     @on_fallback.setter
-    def on_fallback(self, callback: Callable[[str], Any]) -> None:
-        self.network.fallback.on_fallback = callback
+    def on_fallback(self, callback: Callable[[str], Any] | None) -> None:
+        self.network.fallback.on_fallback = arguments.callback("UniversalRanker", "on_fallback", callback)
 
     def update(self, users: np.ndarray, items: np.ndarray) -> None:
         """Add new interactions. This takes much less time than a new ranker.
