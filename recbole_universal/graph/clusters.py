@@ -41,7 +41,7 @@ def n_clusters_for(n: int) -> int:
     Raises:
         ValueError: if n is below 1.
     """
-    arguments.integer("number of clusters", "n", n, 1)
+    arguments.integer("number of clusters", "n", n, 1, below=2**63)
     return min(n, max(2, min(MAX_CLUSTERS, round((n / 2) ** 0.5))))
 
 

@@ -10,7 +10,6 @@ import ast
 import difflib
 import math
 from collections.abc import Mapping
-from numbers import Integral
 from typing import Any
 
 from recbole.evaluator import metric_types
@@ -68,10 +67,6 @@ def _feature_args(value: Any) -> dict[str, dict[str, Any]] | None:
     if not isinstance(value, Mapping):
         raise forms.WrongValueError
     for name, given in value.items():
-        for argument, number in given.items() if isinstance(given, Mapping) else ():
-            most = node2vec_args.largest_argument(argument)
-            if isinstance(number, Integral) and int(number) > most:
-                raise forms.WrongValueError(f"{name}: {argument} must be at most {most}.")
         if name == "node2vec":
             node2vec_args.node2vec_args(given)
         elif isinstance(name, str) and name in pipeline.FAMILIES:
