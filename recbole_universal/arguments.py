@@ -40,14 +40,18 @@ def integer(owner: str, name: str, value: Any, minimum: int, below: int = LARGES
     Raises:
         ValueError: if it is not an integer, too small or too large.
     """
-    whole = isinstance(value, Integral) and not isinstance(value, bool)
-    if not whole or not minimum <= int(value) < below:
+    if not is_integer(value) or not minimum <= int(value) < below:
         power = below.bit_length() - 1
         limit = f"below 2**{power}" if below == 2**power else f"at most {below - 1}"
         raise ValueError(
             f"{owner}: argument {name} must be an integer >= {minimum} and {limit}{otherwise}, not {shown(value)}"
         )
     return int(value)
+
+
+def is_integer(value: Any) -> bool:
+    """Whether a value is an integer, and no bool."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def is_real(value: Any) -> bool:

@@ -7,7 +7,6 @@ import threading
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -246,7 +245,7 @@ class UniversalRanker:
             ValueError: if the model has no family ``proximity`` or the user no interaction.
         """
         state = self._state
-        if not isinstance(user, Integral) or isinstance(user, bool):
+        if not arguments.is_integer(user):
             raise ValueError(f"user: must be a row index of the matrix, got {arguments.shown(user)}.")
         (user,) = state.checked_users([user], "user")
         k = state.checked_k(k)
