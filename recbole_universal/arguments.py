@@ -13,6 +13,9 @@ from typing import Any
 
 import numpy as np
 
+#: The limit of an integer that no other limit is given for. A larger one is a typing error, or takes all memory.
+LARGEST = 2**20
+
 
 def shown(value: Any) -> str:
     """A value in one line of an error, shortened."""
@@ -23,7 +26,7 @@ def shown(value: Any) -> str:
     return text if len(text) <= 100 else text[:97] + "..."
 
 
-def integer(owner: str, name: str, value: Any, minimum: int, below: int | None = None, otherwise: str = "") -> int:
+def integer(owner: str, name: str, value: Any, minimum: int, below: int = LARGEST, otherwise: str = "") -> int:
     """Return ``value`` as an int, at least ``minimum`` and smaller than ``below``.
 
     Args:
@@ -31,19 +34,24 @@ def integer(owner: str, name: str, value: Any, minimum: int, below: int | None =
         name: name of the argument.
         value: its value.
         minimum: smallest valid value.
-        below: smallest value that is too large; ``None``: no limit.
+        below: smallest value that is too large.
         otherwise: what else is valid, for the message.
 
     Raises:
         ValueError: if it is not an integer, too small or too large.
     """
-    whole = isinstance(value, Integral) and not isinstance(value, bool)
-    if not whole or int(value) < minimum or (below is not None and int(value) >= below):
-        limit = "" if below is None else f" and below 2**{below.bit_length() - 1}"
+    if not is_integer(value) or not minimum <= int(value) < below:
+        power = below.bit_length() - 1
+        limit = f"below 2**{power}" if below == 2**power else f"at most {below - 1}"
         raise ValueError(
-            f"{owner}: argument {name} must be an integer >= {minimum}{limit}{otherwise}, not {shown(value)}"
+            f"{owner}: argument {name} must be an integer >= {minimum} and {limit}{otherwise}, not {shown(value)}"
         )
     return int(value)
+
+
+def is_integer(value: Any) -> bool:
+    """Whether a value is an integer, and no bool."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def is_real(value: Any) -> bool:
@@ -122,10 +130,24 @@ def real(owner: str, name: str, value: Any, above: float) -> float:
     Raises:
         ValueError: if it is not a finite number, or too small.
     """
-    number = float(value) if is_real(value) else math.nan
+    try:
+        number = float(value) if is_real(value) else math.nan
+    except OverflowError:  # an integer that no float can hold
+        number = math.nan
     if not (math.isfinite(number) and number > above):
         raise ValueError(f"{owner}: argument {name} must be a finite number > {above:g}, not {shown(value)}")
     return number
+
+
+def share(owner: str, name: str, value: Any) -> float:
+    """Return ``value`` as a float in [0, 1).
+
+    Raises:
+        ValueError: if it is not such a number.
+    """
+    if not is_real(value) or not 0 <= value < 1:
+        raise ValueError(f"{owner}: argument {name} must be a number in [0, 1), not {shown(value)}")
+    return float(value)
 
 
 def choice(owner: str, name: str, value: Any, choices: Collection[str]) -> str:
@@ -136,6 +158,17 @@ def choice(owner: str, name: str, value: Any, choices: Collection[str]) -> str:
     """
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{owner}: argument {name} must be one of {', '.join(choices)}, not {shown(value)}")
+    return value
+
+
+def callback(owner: str, name: str, value: Any) -> Callable[[str], Any] | None:
+    """Return ``value``, a function that takes a message, or None (no message).
+
+    Raises:
+        ValueError: if it is neither None nor callable.
+    """
+    if value is not None and not callable(value):
+        raise ValueError(f"{owner}: argument {name} must be a function of the message, or None, not {shown(value)}")
     return value
 
 

@@ -59,6 +59,10 @@ def array_digest(arrays: Mapping[str, NDArray]) -> str:
     return digest.hexdigest()
 
 
+def _as_stored(arrays: Mapping[str, NDArray]) -> Mapping[str, NDArray]:
+    return arrays
+
+
 class ArrayStore:
     """A folder of entries, each a group of named arrays under a key.
 
@@ -101,21 +105,28 @@ class ArrayStore:
         readable = re.sub(r"[^\w.-]", "_", label).encode()[:_LABEL_BYTES].decode(errors="ignore")
         return self.folder / f"{readable}-{digest[:32]}.{self.namespace}.safetensors"
 
-    def load(self, label: str, key: Mapping[str, Any]) -> dict[str, NDArray] | None:
-        """Arrays that are stored under a key; ``None`` if there are none, or, with a warning, if they are damaged."""
+    def load(self, label: str, key: Mapping[str, Any], convert: Callable[[Any], Any] = _as_stored) -> Any:
+        """What is stored under a key; ``None`` for a missing entry, and, with a warning, for a damaged one.
+
+        Args:
+            label: as in :meth:`path`.
+            key: as in :meth:`path`.
+            convert: makes the content from the arrays by name; an error in it means that the entry is damaged.
+        """
         if self.folder is None:
             return None
         path = self.path(label, key)
         try:
-            arrays, _ = read_arrays(path, key)
+            content = convert(read_arrays(path, key)[0])
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError) as error:
-            logger.warning("Cache file %s cannot be used (%s); its content is computed again.", path, error)
+        except (OSError, ValueError, TypeError, LookupError, RuntimeError) as error:
+            reason = error if isinstance(error, (OSError, ValueError)) else f"its arrays have another form: {error!r}"
+            logger.warning("Cache file %s cannot be used (%s); its content is computed again.", path, reason)
             return None
         with suppress(OSError):  # eviction needs the time of last use, which mounts with noatime do not record
             os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
-        return arrays
+        return content
 
     def store(self, label: str, key: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> None:
         """Store arrays under a key. Another process reads the whole entry or none, never a partial one.
@@ -172,20 +183,26 @@ class ArrayStore:
         )
 
     def get(
-        self, label: str, key: Mapping[str, Any], compute: Callable[[], Mapping[str, NDArray]]
-    ) -> Mapping[str, NDArray]:
-        """Arrays that are stored under a key; missing arrays are computed and stored.
+        self,
+        label: str,
+        key: Mapping[str, Any],
+        compute: Callable[[], Mapping[str, NDArray]],
+        convert: Callable[[Any], Any] = _as_stored,
+    ) -> Any:
+        """What is stored under a key; missing and damaged arrays are computed and stored.
 
         Args:
             label: as in :meth:`path`.
             key: as in :meth:`path`.
             compute: function without arguments that returns arrays by name.
+            convert: as in :meth:`load`.
         """
-        arrays: Mapping[str, NDArray] | None = self.load(label, key)
-        if arrays is None:
+        content = self.load(label, key, convert)
+        if content is None:
             arrays = compute()
+            content = convert(arrays)
             self.store(label, key, arrays)
-        return arrays
+        return content
 
     def _entries(self) -> list[tuple[int, int, Path]]:
         """Time of last use, size and file of each entry, most recently used first. Removes old temporary files."""
@@ -248,6 +265,8 @@ def read_arrays(path: Path, key: Mapping[str, Any]) -> tuple[dict[str, NDArray],
         OSError: if the file cannot be read.
         ValueError: if the file is damaged or belongs to another key.
     """
+    if not stat.S_ISREG(path.stat().st_mode):  # to open a named pipe waits for a writer
+        raise ValueError("it is no regular file")
     with path.open("rb"):  # raises the errors of the system, which safe_open rewords
         pass
     try:
@@ -279,6 +298,8 @@ def _read_array(file: safe_open, name: str) -> NDArray:
 def write_arrays(path: Path, key: Mapping[str, Any], arrays: Mapping[str, NDArray], description: Any = None) -> None:
     """Write arrays by name, their key, a description and a checksum into a safetensors file.
 
+    A symbolic link in its place is replaced, and the target of the link stays as it is.
+
     The arrays are written one after another: ``safetensors.numpy.save`` would hold two more copies of all of them.
 
     Args:
@@ -307,6 +328,8 @@ def write_arrays(path: Path, key: Mapping[str, Any], arrays: Mapping[str, NDArra
         offset += array.nbytes
     content = canonical_json(header).encode()
     content += b" " * (-len(content) % 8)
+    if path.is_symlink():
+        path.unlink()
     with atomic_write(path) as file:
         file.write(len(content).to_bytes(8, "little") + content)
         for block in _bytes_of(arrays[name] for name in names):

@@ -25,7 +25,7 @@ from safetensors.torch import load, save
 from recbole_universal.arguments import shown
 from recbole_universal.files import atomic_write, locked_folder, write_text
 from recbole_universal.model_card import is_card, model_card
-from recbole_universal.model_json import FORMAT, read_description, weight_shapes
+from recbole_universal.model_json import FORMAT, MOST_JSON_BYTES, read_description, weight_shapes
 
 _JSON, _CARD = "model.json", "README.md"
 _SHIPPED = Path(__file__).resolve().parent / "pretrained"
@@ -77,7 +77,8 @@ def save_pretrained(
         The folder.
 
     Raises:
-        ValueError: if the weights cannot rank, for example after a training that diverged; nothing is written.
+        ValueError: if the weights cannot rank, for example after a training that diverged, or the description is longer
+            than a reader accepts; nothing is written.
         FileExistsError: if the folder holds a ``model.json`` of another program.
         OSError: if a file cannot be written.
     """
@@ -86,14 +87,19 @@ def save_pretrained(
     except ValueError as error:
         raise ValueError(f"Nothing is saved in [{folder}]: {error}") from error
     folder = Path(os.path.expanduser(folder))
-    folder.mkdir(parents=True, exist_ok=True)
     weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()})
     digest = hashlib.sha256(weights).hexdigest()
     name = f"model-{digest[:12]}.safetensors"
     content = {"format": FORMAT, "weights": {"file": name, "sha256": digest}, "schema": schema, "card": card}
     text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    if len(text) > MOST_JSON_BYTES:  # in ASCII
+        raise ValueError(
+            f"Nothing is saved in [{folder}]: its {_JSON} would have {len(text)} bytes; at most {MOST_JSON_BYTES} are "
+            "read."
+        )
     content = json.loads(text)
     readme = model_card(content["schema"], content["card"])  # in the order of the file
+    folder.mkdir(parents=True, exist_ok=True)
     with locked_folder(folder, wait=True):
         old = check_model_folder(folder)
         replaces_card = is_card(folder / _CARD, old)
@@ -129,7 +135,7 @@ def check_model_folder(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
         content["format"], content["schema"], content["card"], Path(content["weights"]["file"])
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise FileExistsError(
             f"[{file}] is not a model of recbole_universal and would be replaced; name another folder."
         ) from error

@@ -14,14 +14,15 @@ from typing import Any
 
 import torch
 
-from recbole_universal.features.node2vec_args import largest_argument
 from recbole_universal.features.pipeline import pipeline_of
 from recbole_universal.ranking.network import UniversalNetwork
 
 FORMAT = 1
-_MOST_BYTES = 2**20
-# Largest product of the node2vec arguments, which set the memory and time of the features and no shape of a weight.
-_MOST_NODE2VEC_WORK = 10**8
+#: Largest size of the file.
+MOST_JSON_BYTES = 2**20
+# Largest product of the node2vec arguments, which set the memory and time of the features and no shape of a weight. The
+# product of the defaults is a million. A step on few dimensions takes as long as one on 512.
+_MOST_NODE2VEC_WORK, _FEW_DIMENSIONS = 10**8, 512
 _WORK = ("walks_per_node", "walk_length", "context_size", "embedding_dim")
 
 
@@ -36,9 +37,9 @@ def read_description(file: Path) -> dict[str, Any]:
         ValueError: if the file is malformed; the message begins with a verb, and its subject is the file.
     """
     with open(file, "rb") as stream:
-        content = stream.read(_MOST_BYTES + 1)
-    if len(content) > _MOST_BYTES:
-        raise ValueError(f"is larger than {_MOST_BYTES} bytes.")
+        content = stream.read(MOST_JSON_BYTES + 1)
+    if len(content) > MOST_JSON_BYTES:
+        raise ValueError(f"is larger than {MOST_JSON_BYTES} bytes.")
     try:
         described = json.loads(
             content.decode("utf-8"), object_pairs_hook=_distinct, parse_constant=_refused, parse_float=_finite
@@ -101,21 +102,16 @@ def weight_shapes(schema: dict[str, Any]) -> dict[str, list[int]]:
 def _check_features(features: dict[str, Any]) -> None:
     where = "schema.features"
     _entries(features, where, {"version": int, "families": list, "schema_hash": str}, {"node2vec": dict})
-    arguments = {"node2vec": features.get("node2vec", {})}
+    names = set()
     for index, family in enumerate(features["families"]):
         _entries(family, f"{where}.families[{index}]", {"name": str, "args": dict, "dims": dict})
-        if family["name"] in arguments:
+        if family["name"] in names:
             raise ValueError(f"has two entries {_short(family['name'])} in {where}.families.")
-        arguments[family["name"]] = family["args"]
-    for owner, values in arguments.items():
-        for name, value in values.items():
-            if isinstance(value, (dict, list)) or (isinstance(value, (int, float)) and value > largest_argument(name)):
-                raise ValueError(
-                    f"must hold a text or a number up to {largest_argument(name)} as argument {_short(name)} of "
-                    f"{_short(owner)}, got {_short(value)}."
-                )
-    work = [value for name in _WORK if isinstance(value := arguments["node2vec"].get(name), int)]
-    if math.prod(work) > _MOST_NODE2VEC_WORK:
+        names.add(family["name"])
+    node2vec = features.get("node2vec", {})
+    work = {name: value for name in _WORK if isinstance(value := node2vec.get(name), int)}
+    work["embedding_dim"] = max(_FEW_DIMENSIONS, work.get("embedding_dim", 0))
+    if math.prod(work.values()) > _MOST_NODE2VEC_WORK:
         raise ValueError(f"asks for a node2vec of too much work: the product of {', '.join(_WORK)} is too large.")
 
 

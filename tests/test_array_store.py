@@ -237,6 +237,50 @@ def test_an_entry_under_the_name_of_another_is_computed_again(tmp_path, caplog):
     assert "belongs to other data" in caplog.text
 
 
+def test_a_named_pipe_in_place_of_an_entry_is_not_opened(tmp_path, caplog):
+    store = ArrayStore(tmp_path)
+    path = store.path("x", KEY)
+    os.mkfifo(path)
+    writer = os.open(path, os.O_RDWR)  # so that a reader does not wait
+    try:
+        assert store.get("x", KEY, lambda: ARRAYS) is ARRAYS
+    finally:
+        os.close(writer)
+    first, second = (record.getMessage() for record in caplog.records)
+    assert "no regular file" in first and "Remove what is in its place" in second
+    assert names(tmp_path) == {path.name}
+
+
+@pytest.mark.parametrize("content", ["a letter", None])
+def test_the_target_of_a_link_in_place_of_an_entry_stays(tmp_path, content):
+    store = ArrayStore(tmp_path / "cache")
+    path, target = store.path("x", KEY), tmp_path / "letter"
+    path.parent.mkdir()
+    path.symlink_to(target)
+    if content is not None:
+        target.write_text(content)
+    store.get("x", KEY, lambda: ARRAYS)
+    assert (target.read_text() if target.exists() else None) == content
+    assert not path.is_symlink() and array_digest(store.load("x", KEY)) == array_digest(ARRAYS)
+
+
+@pytest.mark.parametrize("error", [KeyError("user"), ValueError("wrong"), TypeError(), IndexError(), RuntimeError()])
+def test_an_entry_of_another_form_is_computed_again(tmp_path, caplog, error):
+    store = ArrayStore(tmp_path)
+    store.store("x", KEY, {"strange": np.zeros(1)})
+
+    def convert(arrays):
+        if "strange" in arrays:
+            raise error
+        return arrays["user"]
+
+    for _ in range(2):
+        assert store.get("x", KEY, lambda: ARRAYS, convert) is not None
+    (record,) = caplog.records
+    assert str(store.path("x", KEY)) in record.getMessage() and "computed again" in record.getMessage()
+    assert str(error) in record.getMessage()
+
+
 # The folder
 
 

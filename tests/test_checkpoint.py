@@ -94,13 +94,22 @@ def test_a_folder_that_held_no_model(tmp_path):
     assert (tmp_path / "README.md").read_text() == "mine" and load_pretrained(tmp_path).card == CARD
 
 
-@pytest.mark.parametrize("content", ["{}", "[]", "half", '{"weights": 3}', b"\xff\x00"])
+@pytest.mark.parametrize("content", ["{}", "[]", "half", '{"weights": 3}', b"\xff\x00", "[" * 10**5])
 def test_a_model_json_of_another_program_is_refused(tmp_path, content):
     content = content if isinstance(content, bytes) else content.encode()
     (tmp_path / "model.json").write_bytes(content)
     with pytest.raises(FileExistsError, match=r"model.json\] is not a model of recbole_universal"):
         save_pretrained(tmp_path, weights_of(1), SCHEMA, CARD)
     assert (tmp_path / "model.json").read_bytes() == content and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_description_that_no_reader_accepts_is_not_saved(tmp_path):
+    card = {**CARD, "sources": ["\u4e2d" * 100] * 2000}
+    with pytest.raises(ValueError, match=r"Nothing is saved in .*model.json would have 1\d{6} bytes; at most 1048576"):
+        save_pretrained(tmp_path / "new", weights_of(1), SCHEMA, card)
+    assert not (tmp_path / "new").exists()
+    card["sources"] = card["sources"][:1600]
+    assert load_pretrained(save_pretrained(tmp_path / "new", weights_of(1), SCHEMA, card)).card == card
 
 
 @pytest.mark.parametrize("name", ["README.md", "../victim", "model-00001-of-00002.safetensors"])
@@ -265,24 +274,25 @@ BIG = 10**9
         ("schema.network.x", 1, "unknown entry 'x' in schema.network"),
         ("schema.network.embedding_size", None, "must hold an integer as 'embedding_size'"),
         ("schema.network.embedding_size", True, "must hold an integer as 'embedding_size'"),
-        ("schema.network.embedding_size", BIG, "weights; at most"),
+        ("schema.network.embedding_size", BIG, "embedding_size must be an integer >= 1 and at most 4096"),
         ("schema.network.embedding_size", 3, r"item_tower.4.bias is F32 \[2\], not F32 \[3\]"),
-        ("schema.network.mlp_hidden_size", [10**6] * 2, "weights; at most"),
-        ("schema.network.mlp_hidden_size", [1] * BIG.bit_length() * 9, "at most 16 positive integers"),
+        ("schema.network.mlp_hidden_size", [4097], "mlp_hidden_size must be an integer >= 1 and at most 4096"),
+        ("schema.network.mlp_hidden_size", [4096] * 3, "weights; at most"),
+        ("schema.network.mlp_hidden_size", [1] * BIG.bit_length() * 9, "at most 16 integers"),
         ("schema.network.mlp_hidden_size", [4, 4], "does not hold the weights of the network"),
-        ("schema.network.mlp_hidden_size", [[]], "mlp_hidden_size: must be a list"),
-        ("schema.network.n_networks", BIG, "n_networks: must be an integer from 1 to 100"),
+        ("schema.network.mlp_hidden_size", [[]], "mlp_hidden_size must be an integer"),
+        ("schema.network.n_networks", BIG, "n_networks must be an integer >= 1 and at most 100"),
         ("schema.network.n_networks", 2, "scorers.1.item_tower.1.bias is missing"),
-        ("schema.network.dropout_prob", 2, "dropout_prob: must be a number"),
-        ("schema.network.feature_combination", "sum", "feature_combination: must be one of"),
+        ("schema.network.dropout_prob", 2, r"dropout_prob must be a number in \[0, 1\), not 2"),
+        ("schema.network.feature_combination", "sum", "feature_combination must be one of"),
         ("schema.features.families", None, "must hold a list as 'families'"),
         ("schema.features.families", [], "non-empty list"),
         ("schema.features.families", [{}], r"no entry 'name' in schema.features.families\[0\]"),
         ("schema.features.families", [5], "must hold an object at schema.features.families"),
         ("schema.features.families", SCHEMA["features"]["families"] * 2, "two entries 'activity'"),
         ("schema.features.families.0.name", "wisdom", "feature family 'wisdom', which is not registered"),
-        ("schema.features.families.0.args.n_bins", BIG, "a number up to 1000 as argument 'n_bins'"),
-        ("schema.features.families.0.args.n_bins", [3], "a number up to 1000 as argument 'n_bins'"),
+        ("schema.features.families.0.args.n_bins", BIG, "n_bins must be an integer >= 2 and below"),
+        ("schema.features.families.0.args.n_bins", [3], "n_bins must be an integer >= 2 and below"),
         ("schema.features.families.0.args.n_bins", 4, "universal features of another version"),
         ("schema.features.families.0.dims.user", 4, "do not fit their schema_hash"),
         ("schema.features.schema_hash", "0", "universal features of another version"),
@@ -292,6 +302,7 @@ BIG = 10**9
             "too much work",
         ),
         ("schema.features.node2vec", {"epochs": 3}, "no model of this version.*unknown argument epochs"),
+        ("schema.features.families.0.args.log_base", -(10**400), "log_base must be a finite number"),
         ("card.sources", "red", "a list of dataset names at card.sources"),
         ("card.name", 5, "a text at card.name"),
         ("extra", 1, "unknown entry 'extra'"),

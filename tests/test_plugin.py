@@ -166,7 +166,7 @@ def test_a_source_of_pre_training_is_read_as_text(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(pretrain, "make_candidate_lists", lambda matrix, *_, **__: seen.append(matrix.shape) or [])
     config = Config("UniversalMLP", "words", config_dict={"data_path": path, "train_stage": "pretrain"})
-    store = type("Store", (), {"get": staticmethod(lambda name, key, make: make())})
+    store = type("Store", (), {"get": staticmethod(lambda name, key, make, convert: convert(make()))})
     source = Config("BPR", "words", config_dict={"data_path": path})
     pretrain.source_lists(source, config, pipeline_from_config(config), store)
     assert seen == [(21, 7)]  # with the padding

@@ -28,7 +28,7 @@ from recbole_universal.plugin import loader
 from recbole_universal.plugin.dataset import training_matrix
 from recbole_universal.plugin.loader import CandidateListDataLoader
 from recbole_universal.plugin.mlp_trainer import UniversalMLPTrainer
-from recbole_universal.plugin.unseen import unseen_groups
+from recbole_universal.plugin.unseen import rows_to_test, unseen_groups
 from recbole_universal.ranking.candidate_lists import CandidateLists, make_candidate_lists
 from recbole_universal.ranking.network import UniversalNetwork
 from recbole_universal.ranking.ranking_network import MIN_CANDIDATE_SCORE
@@ -390,3 +390,15 @@ def test_bad_groups(sources, extra, message):
     keys = target_keys(sources, "", train_stage="in_domain", **{**FEATURES, **extra})
     with pytest.raises(ValueError, match=message):
         run_recbole("UniversalMLP", "target", config_dict=keys, saved=False)
+
+
+def test_groups_of_another_model_are_checked():
+    """The table of keys checks them for UniversalMLP alone."""
+    test = SimpleNamespace(user_num=5, item_num=5, uid_field="user_id", iid_field="item_id")
+    test.inter_feat = {"user_id": torch.tensor([1]), "item_id": torch.tensor([1])}
+    keys = {"unseen_users": None, "unseen_items": None, "eval_users": None, "eval_items": None, "seed": 1}
+    assert rows_to_test(keys, test).all() and not np.any(unseen_groups(keys, test))
+    with pytest.raises(ValueError, match=r"unseen_items: must be a share in \[0, 1\)"):
+        unseen_groups({**keys, "unseen_items": 1.5}, test)
+    with pytest.raises(ValueError, match="eval_users: must be one of"):
+        rows_to_test({**keys, "eval_users": "some"}, test)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import recbole
 import torch
+from numpy.typing import NDArray
 from recbole.config import Config
 from recbole.data import create_dataset
 from recbole.utils import get_tensorboard, init_logger, init_seed
@@ -32,6 +33,7 @@ from recbole_universal.ranking.candidate_lists import (
     CandidateLists,
     blocks_from_arrays,
     blocks_to_arrays,
+    check_blocks,
     list_store,
     make_candidate_lists,
 )
@@ -246,7 +248,13 @@ def source_lists(source: Config, config: Config, pipeline: FeaturePipeline, stor
         "libraries": library_versions(),
         **settings,
     }
-    blocks = store.get(
-        source["dataset"], key, lambda: blocks_to_arrays(make_candidate_lists(matrix, pipeline, **settings))
-    )
-    return blocks_from_arrays(blocks)
+
+    def compute() -> dict[str, NDArray]:
+        return blocks_to_arrays(make_candidate_lists(matrix, pipeline, **settings))
+
+    def convert(arrays: Mapping[str, NDArray]) -> list[Block]:
+        blocks = blocks_from_arrays(arrays)
+        check_blocks(blocks, pipeline.dims)
+        return blocks
+
+    return store.get(source["dataset"], key, compute, convert)

@@ -190,7 +190,7 @@ class RecommendationJob:
 
 
 def _checked_top_k(top_k: Any) -> int:
-    if isinstance(top_k, bool) or not isinstance(top_k, (int, np.integer)) or top_k < 1:
+    if not arguments.is_integer(top_k) or top_k < 1:
         raise ValueError(f"top_k (--top-k): must be a whole number of at least 1, got {arguments.shown(top_k)}.")
     return int(top_k)
 

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from recbole_universal import arguments
 
 BINNINGS = ("soft", "hard", "log")
+# Each bin is a column of every user and every item.
+_LARGEST_N_BINS = 2**10
 
 
 def _as_values(values: Any, mask: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -113,7 +115,7 @@ def log_one_hot(values: Any, n_bins: int, *, base: float = 2.0, first: float = 1
     Raises:
         ValueError: if ``n_bins`` < 2, ``base`` <= 1, ``first`` <= 0 or a value with data is NaN.
     """
-    arguments.integer("log bins", "n_bins", n_bins, 2)
+    arguments.integer("log bins", "n_bins", n_bins, 2, _LARGEST_N_BINS)
     base = arguments.real("log bins", "base", base, 1.0)
     first = arguments.real("log bins", "first", first, 0.0)
     values, present = _as_values(values, mask)
@@ -124,7 +126,7 @@ def log_one_hot(values: Any, n_bins: int, *, base: float = 2.0, first: float = 1
 
 
 def _empty_rows(fractions: Any, n_bins: int) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float64]]:
-    arguments.integer("bins", "n_bins", n_bins, 2)
+    arguments.integer("bins", "n_bins", n_bins, 2, _LARGEST_N_BINS)
     fractions = np.asarray(fractions, dtype=np.float64)
     present = ~np.isnan(fractions)
     if ((fractions[present] < 0) | (fractions[present] > 1)).any():
@@ -155,7 +157,7 @@ class Binning:
         """
         return cls(
             arguments.choice(owner, "binning", binning, BINNINGS),
-            arguments.integer(owner, "n_bins", n_bins, 2),
+            arguments.integer(owner, "n_bins", n_bins, 2, _LARGEST_N_BINS),
             arguments.real(owner, "log_base", log_base, 1.0),
         )
 

@@ -92,8 +92,7 @@ class FeatureComputation:
             return self._compute(family)
         content = {"family": family.name, "family version": family.version, "args": family.args}
         key = self._key(content, family.needs_embedding, family.seeded)
-        arrays = self.pipeline.cache.load(family.name, key)
-        features = None if arrays is None else _from_arrays(family, arrays)
+        features = self.pipeline.cache.load(family.name, key, lambda arrays: _from_arrays(family, arrays, self.graph))
         if features is None:
             features = self._compute(family)
             self.pipeline.cache.store(family.name, key, _to_arrays(features))
@@ -138,16 +137,23 @@ class FeatureComputation:
         """The node2vec embedding of the canonical graph after :func:`merge_twins`, float32 [n_nodes, embedding_dim]."""
         if self._embedding is None:
             key = self._key({"content": "embedding of the canonical graph"}, embedding=True, seeded=True)
-            arrays = self.pipeline.cache.load("node2vec", key)
             graph, _, _ = self.canonical()
             shape = (graph.n_nodes, self.pipeline.node2vec_args["embedding_dim"])
-            if arrays is None or set(arrays) != {"embedding"} or arrays["embedding"].shape != shape:
+
+            def compute() -> dict[str, NDArray]:
                 start = time.perf_counter()
                 settings = {**self.pipeline.node2vec_args, "seed": self.pipeline.seed, "device": self.pipeline.device}
-                arrays = {"embedding": merge_twins(graph, node2vec(graph, **settings))}
+                embedding = merge_twins(graph, node2vec(graph, **settings))
                 self.seconds["node2vec"] = time.perf_counter() - start
-                self.pipeline.cache.store("node2vec", key, arrays)
-            self._embedding = arrays["embedding"]
+                return {"embedding": embedding}
+
+            def convert(arrays: Mapping[str, NDArray]) -> NDArray[np.float32]:
+                embedding = arrays["embedding"]
+                if embedding.shape != shape or not np.isfinite(embedding).all():
+                    raise ValueError(f"the node2vec embedding must be finite numbers, {list(shape)}")
+                return embedding
+
+            self._embedding = self.pipeline.cache.get("node2vec", key, compute, convert)
         return self._embedding
 
 
@@ -205,12 +211,19 @@ def _to_arrays(features: FamilyFeatures) -> dict[str, NDArray]:
     return arrays
 
 
-def _from_arrays(family: FeatureFamily, arrays: Mapping[str, NDArray]) -> FamilyFeatures | None:
-    """Features from stored arrays; ``None``, with a warning, if the arrays are not those of this family."""
+def _from_arrays(family: FeatureFamily, arrays: Mapping[str, NDArray], graph: InteractionGraph) -> FamilyFeatures:
+    """Features from stored arrays.
+
+    Raises:
+        ValueError, TypeError, LookupError, RuntimeError: if the arrays are not those of this family on this graph.
+    """
     tables = {name.removeprefix("pair."): array for name, array in arrays.items() if name.startswith("pair.")}
-    try:
-        pair = None if family.pair_class is None else family.pair_class.from_arrays(tables)
-        return FamilyFeatures(arrays["user"], arrays["item"], pair)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        logger.warning("Stored features of %s have another form (%s); they are computed again.", family.owner(), error)
-        return None
+    for name, array in tables.items():
+        if np.isnan(array).any():
+            raise ValueError(f"its array pair.{name} holds NaN")
+    pair = None if family.pair_class is None else family.pair_class.from_arrays(tables)
+    if pair is not None and (pair.n_users, pair.n_items, pair.dim) != (graph.n_users, graph.n_items, family.pair_dim):
+        raise ValueError("its pair features are of another number of users, items or columns")
+    features = FamilyFeatures(arrays["user"], arrays["item"], pair)
+    _check(family, features, graph)
+    return features

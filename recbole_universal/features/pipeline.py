@@ -117,8 +117,7 @@ class FeaturePipeline:
         if cache_dir is not None and not isinstance(cache_dir, (str, os.PathLike)):
             shown = arguments.shown(cache_dir)
             raise ValueError(f"universal_cache_dir: must be the path of a folder, or empty for no cache, not {shown}")
-        is_number = isinstance(cache_gb, (int, float)) and not isinstance(cache_gb, bool)
-        if cache_gb is not None and not (is_number and cache_gb >= 0):
+        if cache_gb is not None and not (arguments.is_real(cache_gb) and cache_gb >= 0):
             shown = arguments.shown(cache_gb)
             raise ValueError(f"universal_cache_gb: must be a number of at least 0, or empty for no limit, not {shown}")
         self.cache = ArrayStore(cache_dir or None, limit_gb=cache_gb)

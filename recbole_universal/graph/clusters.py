@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -41,7 +40,7 @@ def n_clusters_for(n: int) -> int:
     Raises:
         ValueError: if n is below 1.
     """
-    arguments.integer("number of clusters", "n", n, 1)
+    arguments.integer("number of clusters", "n", n, 1, below=2**63)
     return min(n, max(2, min(MAX_CLUSTERS, round((n / 2) ** 0.5))))
 
 
@@ -137,8 +136,7 @@ def _cluster(features: Any, n_clusters: int | None, seed: int, what: str) -> tup
     n = len(features)
     if n == 0:
         raise ValueError(f"there are no {what} to cluster")
-    whole = isinstance(n_clusters, Integral) and not isinstance(n_clusters, bool)
-    if n_clusters is not None and not (whole and 2 <= n_clusters <= n):
+    if n_clusters is not None and not (arguments.is_integer(n_clusters) and 2 <= n_clusters <= n):
         raise ValueError(
             f"n_clusters must be at least 2 and at most the number of {what}, {n}; got {arguments.shown(n_clusters)}"
         )

@@ -6,7 +6,6 @@ import difflib
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from numbers import Integral, Real
 from typing import Any
 
 from recbole_universal import arguments
@@ -61,7 +60,7 @@ def integer(least: int, most: int = _LARGEST_INTEGER) -> Form:
     """An integer in a range."""
 
     def read(value):
-        if isinstance(value, bool) or not isinstance(value, Integral) or not least <= int(value) <= most:
+        if not arguments.is_integer(value) or not least <= int(value) <= most:
             raise WrongValueError
         return int(value)
 
@@ -72,7 +71,7 @@ def real(valid: str, holds: Callable[[float], bool]) -> Form:
     """A number that fulfils a condition."""
 
     def read(value):
-        if isinstance(value, bool) or not isinstance(value, Real):
+        if not arguments.is_real(value):
             raise WrongValueError
         try:
             number = float(value)

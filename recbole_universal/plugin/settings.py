@@ -10,7 +10,6 @@ import ast
 import difflib
 import math
 from collections.abc import Mapping
-from numbers import Integral
 from typing import Any
 
 from recbole.evaluator import metric_types
@@ -20,7 +19,7 @@ from recbole_universal.features import node2vec_args, pipeline
 from recbole_universal.plugin import key_forms as forms
 from recbole_universal.plugin.recbole_keys import check_evaluation, check_metrics
 from recbole_universal.plugin.universal_mlp import TRAIN_STAGES
-from recbole_universal.plugin.unseen import EVAL_GROUPS
+from recbole_universal.plugin.unseen import GROUP, SHARE
 from recbole_universal.ranking.list_loss import LIST_LOSSES
 from recbole_universal.ranking.mixing import SCORE_SPACES
 from recbole_universal.ranking.network import COMBINATIONS, LARGEST_LAYER, MOST_LAYERS, MOST_NETWORKS
@@ -68,10 +67,6 @@ def _feature_args(value: Any) -> dict[str, dict[str, Any]] | None:
     if not isinstance(value, Mapping):
         raise forms.WrongValueError
     for name, given in value.items():
-        for argument, number in given.items() if isinstance(given, Mapping) else ():
-            most = node2vec_args.largest_argument(argument)
-            if isinstance(number, Integral) and int(number) > most:
-                raise forms.WrongValueError(f"{name}: {argument} must be at most {most}.")
         if name == "node2vec":
             node2vec_args.node2vec_args(given)
         elif isinstance(name, str) and name in pipeline.FAMILIES:
@@ -130,8 +125,6 @@ def _transform(value: Any) -> str | None:
     ).read(value)
 
 
-_SHARE = forms.or_special(forms.real("a share in [0, 1)", lambda x: 0 <= x < 1), {None: 0.0}, "empty")
-_GROUP = forms.or_special(forms.choice(EVAL_GROUPS), {None: "all"}, "empty")
 _FAMILIES = forms.Form("a list of families, e.g. [activity, cooccurrence]", _families)
 
 #: Keys that every model may be given.
@@ -173,10 +166,10 @@ MODEL_KEYS: dict[str, dict[str, forms.Form]] = {
         "list_batch_size": forms.POSITIVE,
         "finetune_parameters": forms.choice(("all", "head")),
         "finetune_interactions": forms.Form("a share in (0, 1], a number of interactions, or empty", _amount),
-        "unseen_users": _SHARE,
-        "unseen_items": _SHARE,
-        "eval_users": _GROUP,
-        "eval_items": _GROUP,
+        "unseen_users": SHARE,
+        "unseen_items": SHARE,
+        "eval_users": GROUP,
+        "eval_items": GROUP,
         "pretrain_sources": forms.Form("a list of datasets, each a name or a mapping with the key dataset", _sources),
         "pretrain_held_out": forms.names("names among pretrain_sources"),
         "pretrain_dir": forms.text("the path of a folder"),

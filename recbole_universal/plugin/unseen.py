@@ -8,8 +8,12 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-#: Values of ``eval_users`` and ``eval_items``.
-EVAL_GROUPS = ("all", "seen", "unseen")
+from recbole_universal.plugin import key_forms as forms
+
+#: Forms of ``unseen_users`` and ``unseen_items``, and of ``eval_users`` and ``eval_items``. The table of keys checks
+#: these keys for UniversalMLP, and this module for other models.
+SHARE = forms.or_special(forms.real("a share in [0, 1)", lambda x: 0 <= x < 1), {None: 0.0}, "empty")
+GROUP = forms.or_special(forms.choice(("all", "seen", "unseen")), {None: "all"}, "empty")
 
 
 def unseen_groups(config: Any, dataset: Any) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -27,9 +31,7 @@ def unseen_groups(config: Any, dataset: Any) -> tuple[NDArray[np.bool_], NDArray
     """
     groups = []
     for salt, (key, n_ids) in enumerate((("unseen_users", dataset.user_num), ("unseen_items", dataset.item_num))):
-        share = config[key] or 0.0
-        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share < 1:
-            raise ValueError(f"{key}: must be a share in [0, 1), got {share!r}.")
+        share = forms.checked(key, SHARE, config[key])
         drawn = np.random.default_rng([config["seed"], salt]).permutation(n_ids - 1)[: round(share * (n_ids - 1))]
         group = np.zeros(n_ids, dtype=bool)
         group[drawn + 1] = True
@@ -66,9 +68,7 @@ def rows_to_test(config: Any, test: Any) -> NDArray[np.bool_]:
     chosen = np.ones(len(test.inter_feat), dtype=bool)
     groups = unseen_groups(config, test)
     for key, field, group in zip(("eval_users", "eval_items"), (test.uid_field, test.iid_field), groups, strict=True):
-        wanted = config[key] or "all"
-        if wanted not in EVAL_GROUPS:
-            raise ValueError(f"{key}: must be one of {list(EVAL_GROUPS)}, got {wanted!r}.")
+        wanted = forms.checked(key, GROUP, config[key])
         if wanted != "all":
             chosen &= group[test.inter_feat[field].numpy()] == (wanted == "unseen")
     if len(chosen) and not chosen.any():

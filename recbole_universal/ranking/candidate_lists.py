@@ -158,6 +158,34 @@ def blocks_from_arrays(arrays: Mapping[str, NDArray]) -> list[Block]:
     return [blocks[index] for index in sorted(blocks)]
 
 
+def check_blocks(blocks: Sequence[Block], dims: Mapping[str, Mapping[str, int]]) -> None:
+    """Check that blocks can train a network.
+
+    Args:
+        blocks: blocks, such as stored ones.
+        dims: ``FeaturePipeline.dims`` of the lists.
+
+    Raises:
+        ValueError: if a block has other columns, a number that is not finite, or a list without a held-out item.
+        KeyError: if a block has no mask.
+    """
+    for block in blocks:
+        n_lists, n_candidates = block[LIST_MASK].shape
+        expected: dict[str, tuple] = {name: ((n_lists, n_candidates), torch.bool) for name in (LIST_LABEL, LIST_MASK)}
+        for family, dim in dims.items():
+            if dim["user"]:
+                expected[column("user", family)] = (n_lists, dim["user"]), torch.float16
+                expected[column("item", family)] = (n_lists, n_candidates, dim["item"]), torch.float16
+            if dim["pair"]:
+                expected[column("pair", family)] = (n_lists, n_candidates, dim["pair"]), torch.float16
+        if {name: (tuple(values.shape), values.dtype) for name, values in block.items()} != expected:
+            raise ValueError("the lists have other columns than those of these features")
+        if not all(bool(values.isfinite().all()) for values in block.values()):
+            raise ValueError("the lists hold numbers that are not finite")
+        if not bool((block[LIST_LABEL] & block[LIST_MASK]).any(dim=1).all()):
+            raise ValueError("one of the lists has no held-out item")
+
+
 class CandidateLists:
     """The lists of several blocks as one sequence.
 

@@ -9,11 +9,15 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from recbole_universal import arguments
+
 COMBINATIONS = ("concatenation", "interpolation")
 #: Limits that larger networks exceed by mistake only; the shipped ones have 33,000 weights.
 LARGEST_LAYER, MOST_LAYERS, MOST_NETWORKS = 4096, 16, 100
 # Limit on all weights (128 MB).
 _MOST_WEIGHTS = 2**25
+# Owner of the arguments in messages.
+_OWNER = "UniversalNetwork"
 
 
 class UniversalNetwork(nn.Module):
@@ -40,7 +44,7 @@ class UniversalNetwork(nn.Module):
         arguments: all arguments but ``dims``, as JSON; they rebuild the network.
 
     Raises:
-        ValueError: with the config key and its valid values.
+        ValueError: with the argument and its valid values.
     """
 
     def __init__(
@@ -54,14 +58,17 @@ class UniversalNetwork(nn.Module):
     ) -> None:
         super().__init__()
         hidden = _checked_sizes(mlp_hidden_size)
-        _check_arguments(embedding_size, dropout_prob, feature_combination, n_networks)
+        embedding_size = arguments.integer(_OWNER, "embedding_size", embedding_size, 1, LARGEST_LAYER + 1)
+        dropout_prob = arguments.share(_OWNER, "dropout_prob", dropout_prob)
+        feature_combination = arguments.choice(_OWNER, "feature_combination", feature_combination, COMBINATIONS)
+        n_networks = arguments.integer(_OWNER, "n_networks", n_networks, 1, MOST_NETWORKS + 1)
         self.families = list(dims)
         groups = [self.families] if feature_combination == "concatenation" else [[name] for name in self.families]
         _check_size(dims, hidden, embedding_size, n_networks, len(groups))
         self.arguments: dict[str, Any] = {
             "mlp_hidden_size": hidden,
             "embedding_size": embedding_size,
-            "dropout_prob": float(dropout_prob),
+            "dropout_prob": dropout_prob,
             "feature_combination": feature_combination,
             "n_networks": n_networks,
         }
@@ -213,18 +220,6 @@ def mlp(sizes: list[int], dropout_prob: float) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-def _check_arguments(embedding_size: Any, dropout_prob: Any, feature_combination: Any, n_networks: Any) -> None:
-    if isinstance(embedding_size, bool) or not isinstance(embedding_size, int) or embedding_size < 1:
-        raise ValueError(f"embedding_size: must be a positive integer, got {embedding_size!r}.")
-    real = isinstance(dropout_prob, (int, float)) and not isinstance(dropout_prob, bool)
-    if not real or not 0 <= dropout_prob < 1:
-        raise ValueError(f"dropout_prob: must be a number in [0, 1), got {dropout_prob!r}.")
-    if feature_combination not in COMBINATIONS:
-        raise ValueError(f"feature_combination: must be one of {list(COMBINATIONS)}, got {feature_combination!r}.")
-    if isinstance(n_networks, bool) or not isinstance(n_networks, int) or not 1 <= n_networks <= MOST_NETWORKS:
-        raise ValueError(f"n_networks: must be an integer from 1 to {MOST_NETWORKS}, got {n_networks!r}.")
-
-
 def _check_size(
     dims: Mapping[str, Mapping[str, int]], hidden: list[int], embedding_size: int, n_networks: int, n_groups: int
 ) -> None:
@@ -239,12 +234,9 @@ def _check_size(
 
 def _checked_sizes(hidden: Any) -> list[int]:
     sizes = [hidden] if isinstance(hidden, int) else hidden
-    if (
-        not isinstance(sizes, (list, tuple))
-        or len(sizes) > MOST_LAYERS
-        or any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in sizes)
-    ):
+    if not isinstance(sizes, (list, tuple)) or len(sizes) > MOST_LAYERS:
         raise ValueError(
-            f"mlp_hidden_size: must be a list of at most {MOST_LAYERS} positive integers, e.g. [64], got {hidden!r}."
+            f"{_OWNER}: argument mlp_hidden_size must be a list of at most {MOST_LAYERS} integers, not "
+            f"{arguments.shown(hidden)}"
         )
-    return list(sizes)
+    return [arguments.integer(_OWNER, "mlp_hidden_size", size, 1, LARGEST_LAYER + 1) for size in sizes]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from recbole_universal.array_store import array_digest, canonical_json, read_arrays, write_arrays
@@ -93,7 +94,7 @@ class Pretrainer:
         """
         optimizer = torch.optim.Adam(self.network.parameters(), lr=self.learning_rate)
         run = self._key(train, held_out)
-        state = self._resume(optimizer, run)
+        state = self._resume(optimizer, run, list(held_out))
         if state is None:
             sample = train.sample_pairs(seed=self.seed)
             self.network.standardise({family: rows.to(self.device) for family, rows in sample.items()})
@@ -180,10 +181,11 @@ class Pretrainer:
         description = {name: value for name, value in state.items() if name != "best"}
         write_arrays(self.file, {"run": state["run"]}, arrays, description)
 
-    def _resume(self, optimizer: torch.optim.Optimizer, run: str) -> dict[str, Any] | None:
-        """Load the state of a run into network and optimizer; ``None`` for a missing state."""
+    def _resume(self, optimizer: torch.optim.Optimizer, run: str, held_out: list[str]) -> dict[str, Any] | None:
+        """Load the state of a run into network and optimizer; ``None`` for a missing state and for a damaged one."""
         try:
             arrays, state = read_arrays(self.file, {"run": run})
+            self._check_state(arrays, state, held_out)
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
@@ -201,3 +203,32 @@ class Pretrainer:
         optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
         logger.info("Pre-training resumes after epoch %d of [%s].", state["epoch"], self.file)
         return {**state, "best": groups["best"]}
+
+    def _check_state(self, arrays: dict[str, NDArray], state: Any, held_out: list[str]) -> None:
+        """Check what :meth:`_save` wrote. The checksum of the file shows damage, and no wrong content.
+
+        Raises:
+            ValueError: if an array or a number is missing or not valid.
+        """
+        shapes = {
+            f"{group}/{name}": tuple(value.shape)
+            for group in ("best", "scorer")
+            for name, value in self.network.state_dict().items()
+        }
+        for index, parameter in enumerate(self.network.parameters()):
+            moments = {"exp_avg": tuple(parameter.shape), "exp_avg_sq": tuple(parameter.shape), "step": ()}
+            shapes |= {f"optimizer/{index}/{name}": shape for name, shape in moments.items()}
+        for name in sorted(shapes.keys() | arrays.keys()):
+            array = arrays.get(name)
+            if array is None or array.dtype != np.float32 or array.shape != shapes.get(name):
+                raise ValueError(f"its array {name!r} is missing or of another form")
+            if not np.isfinite(array).all():
+                raise ValueError(f"its array {name!r} holds NaN or infinite numbers")
+        try:
+            epochs, best_score, metrics = (state["best_epoch"], state["epoch"]), state["best_score"], state["metrics"]
+            valid = all(type(epoch) is int for epoch in epochs) and 1 <= epochs[0] <= epochs[1] <= self.epochs
+            valid &= metrics.keys() == set(held_out) and all(map(math.isfinite, [best_score, *metrics.values()]))
+        except (LookupError, TypeError, AttributeError, OverflowError):
+            valid = False
+        if not valid:
+            raise ValueError("its epochs or metrics are missing or not valid")

@@ -7,7 +7,6 @@ import threading
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -99,13 +98,16 @@ class UniversalRanker:
         return self._state.network
 
     @property
-    def on_fallback(self) -> Callable[[str], Any]:
-        """Callback that takes the message when popularity ranks instead; it issues a ``UserWarning`` by default."""
+    def on_fallback(self) -> Callable[[str], Any] | None:
+        """Callback that takes the message when popularity ranks instead; it issues a ``UserWarning`` by default.
+
+        ``None``: no message. Any other value that cannot be called raises ``ValueError``.
+        """
         return self.network.fallback.on_fallback
 
     @on_fallback.setter
-    def on_fallback(self, callback: Callable[[str], Any]) -> None:
-        self.network.fallback.on_fallback = callback
+    def on_fallback(self, callback: Callable[[str], Any] | None) -> None:
+        self.network.fallback.on_fallback = arguments.callback("UniversalRanker", "on_fallback", callback)
 
     def update(self, users: np.ndarray, items: np.ndarray) -> None:
         """Add new interactions. This takes much less time than a new ranker.
@@ -243,7 +245,7 @@ class UniversalRanker:
             ValueError: if the model has no family ``proximity`` or the user no interaction.
         """
         state = self._state
-        if not isinstance(user, Integral) or isinstance(user, bool):
+        if not arguments.is_integer(user):
             raise ValueError(f"user: must be a row index of the matrix, got {arguments.shown(user)}.")
         (user,) = state.checked_users([user], "user")
         k = state.checked_k(k)

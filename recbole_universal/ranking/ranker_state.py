@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -71,7 +70,7 @@ class RankerState:
             ValueError: if it is not a positive integer within the limit.
         """
         most = max(_MAX_K, self.matrix.shape[1])
-        if isinstance(k, bool) or not isinstance(k, Integral) or not 1 <= int(k) <= most:
+        if not arguments.is_integer(k) or not 1 <= int(k) <= most:
             raise ValueError(f"k: must be a positive integer, at most {most}, got {arguments.shown(k)}.")
         return int(k)
 

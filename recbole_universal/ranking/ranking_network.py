@@ -14,7 +14,8 @@ from recbole_universal.features.candidates import Candidates
 from recbole_universal.features.family import PairFeatures
 from recbole_universal.features.fields import column
 from recbole_universal.features.proximity_pairs import ProximityPairs
-from recbole_universal.features.self_check import SelfCheck
+from recbole_universal.features.self_check import CheckResult, SelfCheck
+from recbole_universal.ranking.best_scorer import choose_weight, with_best_scorer
 from recbole_universal.ranking.fallback import Fallback
 from recbole_universal.ranking.network import FamilyNetwork, UniversalNetwork
 
@@ -45,7 +46,9 @@ class RankingNetwork(UniversalNetwork):
 
     With the family ``proximity`` only a user's candidates are scored. The score of a candidate is the logarithm of its
     share in a softmax over the list. All other items follow in the order of their popularity. Where the self-check
-    finds popularity better on the dataset, popularity alone ranks (:meth:`falls_back`).
+    finds it better, the scores are mixed with those of the dataset's best scorer
+    (:mod:`recbole_universal.ranking.best_scorer`). Where it finds popularity better, popularity alone ranks
+    (:meth:`falls_back`).
 
     Arguments are those of :class:`UniversalNetwork`.
     """
@@ -54,7 +57,9 @@ class RankingNetwork(UniversalNetwork):
         super().__init__(*args, **kwargs)
         self._pairs: dict[str, PairFeatures] = {}
         self.fallback = Fallback()
-        self.register_load_state_dict_post_hook(_clear_fallback)
+        # The self-check, and the weight of the best scorer and the result in it for the network's present weights.
+        self._checked: tuple[SelfCheck, float, CheckResult] | None = None
+        self.register_load_state_dict_post_hook(_forget_check)
 
     def attach(self, features: UniversalFeatures) -> RankingNetwork:
         """Hold the features of a dataset, which :meth:`score_pairs` and :meth:`score_all` look up.
@@ -92,8 +97,8 @@ class RankingNetwork(UniversalNetwork):
         return cast(ProximityPairs, self.pairs("proximity"))
 
     def train(self, mode: bool = True) -> RankingNetwork:
-        """Set the mode, see PyTorch. Training changes the weights, so the cached decision is dropped."""
-        self.fallback.clear()
+        """Set the mode, see PyTorch. Training changes the weights, so the cached self-check is dropped."""
+        self._checked = None
         return super().train(mode)
 
     def falls_back(self) -> bool:
@@ -114,9 +119,29 @@ class RankingNetwork(UniversalNetwork):
 
     def fallback_reason(self) -> str:
         """The reason of :meth:`falls_back`, a phrase for messages; empty if the network ranks."""
-        if self.training or self.families != ["proximity"]:
+        if not self._is_checked:
             return ""
-        return self.fallback.reason(self.proximity, self._check_scores)
+        checked = self._self_checked()
+        return self.proximity.fallback_reason("the model", None if checked is None else checked[2])
+
+    @property
+    def best_scorer_weight(self) -> float:
+        """Weight of the dataset's best scorer in the scores of candidates, in [0, 1]; 0 where nothing is checked."""
+        checked = self._self_checked() if self._is_checked else None
+        return 0.0 if checked is None else checked[1]
+
+    @property
+    def _is_checked(self) -> bool:
+        """Whether the self-check judges the network; it has no columns of further families."""
+        return not self.training and self.families == ["proximity"]
+
+    def _self_checked(self) -> tuple[SelfCheck, float, CheckResult] | None:
+        check = self.proximity.check
+        if check is None:
+            return None
+        if self._checked is None or self._checked[0] is not check:
+            self._checked = check, *choose_weight(check, self._check_scores(check))
+        return self._checked
 
     @torch.no_grad()
     def _check_scores(self, check: SelfCheck) -> torch.Tensor:
@@ -226,11 +251,16 @@ class RankingNetwork(UniversalNetwork):
             return torch.cat([self._score_candidates(block, exclude_seen) for block in users.split(block_size)])
         lists, columns = self.candidate_columns(users, exclude_seen)
         # The loss is invariant to a constant added to a list's scores. The log-softmax removes this constant.
-        values = self(*columns).masked_fill(~lists.mask, -torch.inf).log_softmax(dim=1).clamp(min=MIN_CANDIDATE_SCORE)
+        values = self.list_scores(columns, lists.mask).masked_fill(~lists.mask, -torch.inf)
+        values = values.log_softmax(dim=1).clamp(min=MIN_CANDIDATE_SCORE)
         scores = torch.cat([by_popularity, by_popularity.new_zeros(1)]).repeat(len(users), 1)
         # The last column takes the padding of the lists.
         scores.scatter_(1, torch.where(lists.mask, lists.items, len(by_popularity)), values)
         return scores[:, :-1]
+
+    def list_scores(self, columns: list[dict[str, torch.Tensor]], mask: torch.Tensor) -> torch.Tensor:
+        """Scores of the candidates with these columns before the softmax over the list, float32 [n, n_candidates]."""
+        return with_best_scorer(self(*columns), columns[2]["proximity"], mask, self.best_scorer_weight)
 
     def candidate_columns(
         self, users: torch.Tensor, exclude_seen: bool = True
@@ -265,5 +295,5 @@ def mask_non_candidates(scores: torch.Tensor) -> torch.Tensor:
     return torch.where(candidate, scores, torch.where(lowest.isfinite(), lowest, 0.0))
 
 
-def _clear_fallback(network: RankingNetwork, _) -> None:
-    network.fallback.clear()
+def _forget_check(network: RankingNetwork, _) -> None:
+    network._checked = None

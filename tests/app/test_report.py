@@ -71,7 +71,8 @@ def test_families_trained_on_the_dataset(matrix, tmp_path, monkeypatch):
     [
         ({"output": "report.txt"}, "must end in .html"),
         ({"output": "nowhere/report.html"}, "no folder"),
-        ({"n_users": 0}, "positive integer"),
+        ({"n_users": 0}, r"n_users \(--users\) must be an integer >= 1"),
+        ({"n_users": 2**70}, r"n_users \(--users\) must be an integer >= 1"),
         ({"pretrained": "universal-paper"}, "proximity"),
         ({"pretrained": "unknown"}, "unknown"),
         ({"matrices": {}}, "no dataset"),

@@ -82,7 +82,7 @@ def test_binning_gives_one_row_each_and_zeros_without_data(kind):
 def test_bins_reject_values_outside_0_to_1(bins):
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
         bins([1.5], 3)
-    for n_bins in (1, 0, -3, 2.5, True, None):
+    for n_bins in (1, 0, -3, 2.5, True, None, 2**10, 2**70):
         with pytest.raises(ValueError, match="n_bins must be an integer >= 2"):
             bins([0.5], n_bins)
 
@@ -90,6 +90,8 @@ def test_bins_reject_values_outside_0_to_1(bins):
 def test_bins_reject_bad_arguments():
     with pytest.raises(ValueError, match="n_bins must be an integer >= 2"):
         log_one_hot([1], 1)
+    with pytest.raises(ValueError, match="n_bins must be an integer >= 2"):
+        log_one_hot([1], 10**9)
     with pytest.raises(ValueError, match="base must be a finite number > 1"):
         log_one_hot([1], 3, base=1)
     with pytest.raises(ValueError, match="first must be a finite number > 0"):

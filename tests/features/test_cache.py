@@ -81,17 +81,41 @@ def test_versions_change_the_key(tmp_path, monkeypatch):
     assert len(files(tmp_path)) == 8
 
 
-def _other_form(path):
-    """An intact file with the right key and without the arrays of a family."""
-    with safe_open(path, framework="numpy") as file:
-        key = json.loads(file.metadata()["key"])
-    write_arrays(path, key, {"strange": np.zeros(3)})
+def _changed(change):
+    """Rewrite an intact file with the right key, a right checksum and other arrays."""
+
+    def rewrite(path):
+        with safe_open(path, framework="numpy") as file:
+            key = json.loads(file.metadata()["key"])
+            arrays = {name: file.get_tensor(name) for name in file.keys()}
+        write_arrays(path, key, change(arrays))
+
+    return rewrite
+
+
+def _with_nan(arrays):
+    next(array for array in arrays.values() if array.dtype == np.float32).flat[0] = np.nan
+    return arrays
+
+
+def _with_nan_of_pairs(arrays):
+    return _with_nan({name: array for name, array in arrays.items() if name == "pair.bins"} or arrays) and arrays
+
+
+def _other_users_of_pairs(arrays):
+    for name, array in arrays.items():
+        arrays[name] = array[:-1] if name in ("pair.user_present", "pair.user_embedding", "pair.user_index") else array
+    return arrays if any(name.startswith("pair.") for name in arrays) else {}
 
 
 DAMAGES = {
     "empty": lambda path: path.write_bytes(b""),
     "truncated": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
-    "other form": _other_form,
+    "other arrays": _changed(lambda arrays: {"strange": np.zeros(3)}),
+    "a column less": _changed(lambda arrays: {**arrays, next(iter(arrays)): next(iter(arrays.values()))[:, :-1]}),
+    "NaN": _changed(_with_nan),
+    "NaN of pairs": _changed(_with_nan_of_pairs),
+    "other users of pairs": _changed(_other_users_of_pairs),
 }
 
 

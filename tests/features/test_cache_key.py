@@ -26,7 +26,7 @@ def keys(monkeypatch, tmp_path):
     """A function that returns the keys, by kind, of all entries that a pipeline would store, without computing them."""
     asked: dict[str, str] = {}
 
-    def load(self, kind, key):
+    def load(self, kind, key, convert):
         asked[kind] = canonical_json(key)
 
     @functools.wraps(computation.node2vec)

@@ -125,9 +125,12 @@ def test_cluster_families_are_unchanged_by_disjoint_copies_of_clusters(binning, 
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ({"n_bins": 1}, "argument n_bins must be an integer >= 2, not 1"),
-        ({"n_bins": 0}, "argument n_bins must be an integer >= 2, not 0"),
-        ({"n_bins": "ten"}, "argument n_bins must be an integer >= 2, not 'ten'"),
+        ({"n_bins": 1}, r"argument n_bins must be an integer >= 2 and below 2\*\*10, not 1"),
+        ({"n_bins": 0}, r"argument n_bins must be an integer >= 2 and below 2\*\*10, not 0"),
+        ({"n_bins": "ten"}, r"argument n_bins must be an integer >= 2 and below 2\*\*10, not 'ten'"),
+        ({"n_bins": 10**9}, "argument n_bins must be an integer >= 2 and below .*, not 1000000000"),
+        ({"n_bins": 2**70}, "argument n_bins must be an integer >= 2 and below"),
+        ({"log_base": 10**400}, "argument log_base must be a finite number > 1"),
         ({"binning": "quantile"}, "argument binning must be one of soft, hard, log, not 'quantile'"),
         ({"binning": 3}, "argument binning must be one of"),
         ({"log_base": 1.0}, "argument log_base must be a finite number > 1, not 1.0"),
@@ -144,9 +147,10 @@ def test_errors_name_family_argument_and_valid_values(family, args, message):
 
 
 @pytest.mark.parametrize("family", [CooccurrenceFeatures, InteractionFeatures])
-@pytest.mark.parametrize("n_clusters", [0, 1, -1, 2.0, "3", False])
+@pytest.mark.parametrize("n_clusters", [0, 1, -1, 2.0, "3", False, 2**20, 2**70])
 def test_number_of_clusters_is_checked(family, n_clusters):
-    with pytest.raises(ValueError, match=f"'{family.name}': argument n_clusters must be an integer >= 2, or None"):
+    valid = r"an integer >= 2 and below 2\*\*20, or None"
+    with pytest.raises(ValueError, match=f"'{family.name}': argument n_clusters must be {valid}"):
         family(n_clusters=n_clusters)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import scipy.sparse as sp
 import torch
 
@@ -14,6 +15,7 @@ from recbole_universal.ranking.candidate_lists import (
     CandidateLists,
     blocks_from_arrays,
     blocks_to_arrays,
+    check_blocks,
     list_store,
     make_candidate_lists,
 )
@@ -77,6 +79,32 @@ def test_stored_lists_are_the_lists(tmp_path):
         stored = blocks_from_arrays(store.get("red", {"seed": 1}, make))
         assert CandidateLists(stored).digest() == CandidateLists(blocks).digest()
     assert made == [1] and blocks_from_arrays(blocks_to_arrays([])) == []
+
+
+def _with(name, change):
+    """Change one column of a block."""
+    return lambda block: {**block, name: change(block[name].clone())}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_with("pair_proximity", lambda values: values[..., :-1]), "other columns"),
+        (_with("pair_proximity", lambda values: values.float()), "other columns"),
+        (_with(LIST_LABEL, lambda values: values[:, :-1]), "other columns"),
+        (lambda block: {**block, "zzz": block[LIST_MASK]}, "other columns"),
+        (lambda block: {name: block[name] for name in (LIST_LABEL, LIST_MASK)}, "other columns"),
+        (_with("item_activity", lambda values: values.fill_(torch.nan)), "not finite"),
+        (_with(LIST_LABEL, lambda values: values.fill_(False)), "no held-out item"),
+    ],
+)
+def test_stored_lists_that_cannot_train_are_refused(change, message):
+    matrix = sp.csr_matrix((np.random.default_rng(0).random((60, 30)) < 0.2).astype(np.float32))
+    pipeline = FeaturePipeline(["activity", "proximity"], {"proximity": {"top_k": 5}}, seed=0)
+    blocks = make_candidate_lists(matrix, pipeline, 12, 0.3, seed=1)
+    check_blocks(blocks, pipeline.dims)
+    with pytest.raises(ValueError, match=message):
+        check_blocks([*blocks, change(blocks[0])], pipeline.dims)
 
 
 def test_the_digest_of_lists_is_of_their_content_in_order():

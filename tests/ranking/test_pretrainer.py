@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import pickle
 from pathlib import Path
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import killed_after_epoch, write_atomic, write_planted
+from safetensors import safe_open
 
 import recbole_universal
 from recbole_universal.app import pretrain
+from recbole_universal.array_store import read_arrays, write_arrays
 from recbole_universal.checkpoint import load_pretrained
 from recbole_universal.features.fields import LIST_LABEL, LIST_MASK
 from recbole_universal.ranking.candidate_lists import (
@@ -271,6 +274,55 @@ def test_a_damaged_state_is_one_warning_and_training_begins_anew(tmp_path, monke
         torch.testing.assert_close(value, first.network.state_dict()[name], rtol=0, atol=0)
 
 
+def _rewritten(change):
+    """Rewrite a state by :func:`write_arrays`, so that its checksum is right."""
+
+    def rewrite(file):
+        with safe_open(file, framework="numpy") as opened:
+            key = json.loads(opened.metadata()["key"])
+        arrays, state = read_arrays(file, key)
+        changed = change(arrays, state)
+        write_arrays(file, key, *((arrays, state) if changed is None else changed))
+
+    return rewrite
+
+
+def _set(name, value):
+    return _rewritten(lambda arrays, state: state.update({name: value}))
+
+
+WRONG_STATES = {
+    "missing weights": _rewritten(lambda arrays, state: arrays.__delitem__("best/combination_logits")),
+    "missing moments": _rewritten(lambda arrays, state: arrays.__delitem__("optimizer/0/exp_avg")),
+    "unknown array": _rewritten(lambda arrays, state: arrays.update(zzz=np.zeros(2, dtype=np.float32))),
+    "other shape": _rewritten(lambda arrays, state: arrays.update({"optimizer/0/step": np.zeros(2, np.float32)})),
+    "other type": _rewritten(lambda arrays, state: arrays.update({"optimizer/0/step": np.zeros((), np.float64)})),
+    "NaN": _rewritten(lambda arrays, state: arrays["scorer/combination_logits"].fill(np.nan)),
+    "missing epoch": _rewritten(lambda arrays, state: state.__delitem__("epoch")),
+    "best epoch after the last": _set("best_epoch", 3),
+    "epoch of another type": _set("epoch", 2.0),
+    "epoch too large": _set("epoch", 4),
+    "score of another type": _set("best_score", "high"),
+    "other metrics": _set("metrics", {"other": 0.5}),
+    "metrics of another type": _set("metrics", ["held"]),
+    "no description": _rewritten(lambda arrays, state: (arrays, None)),
+}
+
+
+@pytest.mark.parametrize("damage", WRONG_STATES.values(), ids=WRONG_STATES)
+def test_a_state_of_wrong_content_is_one_warning_and_training_begins_anew(tmp_path, monkeypatch, caplog, damage):
+    lists, held_out = random_lists(0), {"held": random_lists(1)}
+    with killed_after_epoch(2):
+        pretrainer(tmp_path).fit(lists, held_out)
+    again = pretrainer(tmp_path)
+    damage(again.file)
+    epochs = trained_epochs(monkeypatch)
+    again.fit(lists, held_out)
+    assert epochs == [0, 1, 2]
+    (text,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert str(again.file) in text and "pre-training begins anew" in text
+
+
 # Whole runs
 
 
@@ -348,6 +400,16 @@ def test_a_golden_pre_training(keys, monkeypatch):
     assert sums == pytest.approx(expected, rel=1e-3)
     first = weights["scorers.0.pair_head.1.weight"].flatten()[:2].tolist()
     assert first == pytest.approx([-0.0526819, -0.1507718], rel=1e-3)
+
+
+def test_stored_lists_of_wrong_content_are_made_again(keys, monkeypatch, tmp_path, caplog):
+    expected = load_pretrained(recbole_universal.pretrain(config_dict=keys)).state_dict
+    file = next((tmp_path / "lists").glob("red-*"))
+    _rewritten(lambda arrays, _: arrays["0/item_activity"].fill(np.nan))(file)
+    again = load_pretrained(recbole_universal.pretrain(config_dict={**keys, "pretrain_dir": str(tmp_path / "again")}))
+    assert str(file) in caplog.text and "computed again" in caplog.text
+    for name, value in expected.items():
+        torch.testing.assert_close(again.state_dict[name], value, rtol=0, atol=0)
 
 
 def test_sources_that_are_missing_are_named_before_any_is_read(keys, monkeypatch):

@@ -260,6 +260,48 @@ def test_updates_do_not_repeat_the_warning():
         assert len(messages) == (1 if check is None else 2)
 
 
+def test_a_callback_that_ranks_is_called_once():
+    """Also where each update in it makes another dataset, which warns again."""
+    ranker = UniversalRanker(sp.eye(20).tocsr())
+    messages: list[str] = []
+
+    def rank(message):
+        messages.append(message)
+        assert len(messages) < 5, "no end"
+        ranker.top_k(np.arange(3), 5)
+        ranker.top_k(np.arange(3), 5, fast=True)
+        assert ranker.network.attach(UniversalRanker(sp.eye(20 + len(messages)).tocsr()).features).falls_back()
+
+    ranker.on_fallback = rank
+    for _ in range(2):
+        ranker.top_k(np.arange(3), 5)
+    assert len(messages) == 2  # a dataset that was attached in the callback warns after it
+
+
+def test_a_failed_callback_does_not_silence_the_next():
+    messages: list[str] = []
+
+    def fail(message):
+        messages.append(message)
+        raise RuntimeError
+
+    for _ in range(2):
+        ranker = UniversalRanker(sp.eye(20).tocsr())
+        ranker.on_fallback = fail
+        with pytest.raises(RuntimeError):
+            ranker.top_k(np.arange(3), 5)
+    assert len(messages) == 2
+
+
+def test_the_callback_is_a_function_or_none(recwarn):
+    ranker = UniversalRanker(sp.eye(20).tocsr())
+    with pytest.raises(ValueError, match=r"on_fallback must be a function of the message, or None, not 'log'"):
+        ranker.on_fallback = "log"
+    ranker.on_fallback = None
+    assert_popular(ranker, ranker.top_k(np.arange(3), 5)[0])
+    assert ranker.on_fallback is None and not len(recwarn)
+
+
 def test_a_ranker_that_is_replaced_frees_its_memory():
     """Without the garbage collector, since a service replaces its ranker by the next one."""
     ranker = UniversalRanker(communities())

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import scipy.sparse as sp
 
+from recbole_universal import arguments
 from recbole_universal.app.analysis.page import Section, begins, check_plotly, is_report, render
 from recbole_universal.app.analysis.study import Study, similarity_of_datasets
 from recbole_universal.checkpoint import Pretrained, load_pretrained
@@ -55,8 +56,7 @@ def analyze(
     check_plotly()
     if not matrices or _TOGETHER in matrices:
         raise ValueError(f"analyze: there is no dataset, or one named [{_TOGETHER}], which is a part of the report.")
-    if isinstance(n_users, bool) or not isinstance(n_users, int) or n_users < 1:
-        raise ValueError(f"n_users (--users): must be a positive integer, got {n_users!r}.")
+    arguments.integer("analyze", "n_users (--users)", n_users, 1)
     path = Path(os.path.expanduser(output))
     if path.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"output (--output): [{path}] must end in .html.")

@@ -28,7 +28,7 @@ _SAMPLE = 2000
 
 def k_core(matrix: sp.csr_matrix, k: int) -> sp.csr_matrix:
     """The largest submatrix in which every user and every item has at least ``k`` interactions."""
-    arguments.integer("k-core", "k", k, 0)
+    arguments.integer("k-core", "k", k, 0, below=2**31)
     matrix = binary_matrix(matrix)
     while True:
         users = np.diff(matrix.indptr) >= k

@@ -1,0 +1,58 @@
+"""A mixture of a network's scores with the best scorer of the dataset, where held-out interactions speak for it.
+
+A network learns from many datasets how far to trust each scorer. On a dataset where one scorer is far better than the
+others, it trusts the others too much. The self-check shows that.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from recbole_universal.features.proximity_columns import best_scorer_column
+from recbole_universal.features.self_check import CheckResult, SelfCheck
+
+#: Weights of the best scorer of which the self-check chooses one.
+BEST_SCORER_WEIGHTS = (0.0, 0.25, 0.5)
+
+
+def with_best_scorer(scores: torch.Tensor, features: torch.Tensor, mask: torch.Tensor, weight: float) -> torch.Tensor:
+    r"""The mixture :math:`(1 - w) z(s) + w z(b)` on the scale of the network's scores s.
+
+    b is the score by the best scorer of the dataset, and z has mean 0 and standard deviation 1 over the list.
+
+    Args:
+        scores: scores of candidates by a network, float32 [n_users, n_candidates].
+        features: columns of the family ``proximity``, float32 [n_users, n_candidates, dim].
+        mask: whether a position holds a candidate, bool [n_users, n_candidates].
+        weight: w in [0, 1].
+
+    Returns:
+        float32 [n_users, n_candidates]; the same scores for weight 0.
+    """
+    if not weight:
+        return scores
+    own, spread = _centred(scores, mask)
+    best, spread_of_best = _centred(features[..., best_scorer_column()], mask)
+    return (1 - weight) * own + weight * best * spread / spread_of_best.clamp(min=1e-6)
+
+
+def _centred(values: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Values minus their mean over the list, and their standard deviation, [n_users, 1]."""
+    n_items = mask.sum(dim=1, keepdim=True).clamp(min=1)
+    centred = (values - (values * mask).sum(dim=1, keepdim=True) / n_items) * mask
+    return centred, (centred.square().sum(dim=1, keepdim=True) / n_items).sqrt()
+
+
+def choose_weight(check: SelfCheck, scores: torch.Tensor) -> tuple[float, CheckResult]:
+    """The weight of :data:`BEST_SCORER_WEIGHTS` with the highest NDCG@10 in the self-check, and its result.
+
+    Args:
+        check: the self-check of the dataset.
+        scores: the network's scores of its candidates, float32 [n_users, n_candidates].
+    """
+    scores, features = scores.cpu(), check.features.float()
+    results = {
+        weight: check.result(with_best_scorer(scores, features, check.mask, weight)) for weight in BEST_SCORER_WEIGHTS
+    }
+    best = max(results, key=lambda weight: results[weight].ndcg)  # of equal ones the first
+    return best, results[best]
