@@ -13,8 +13,10 @@ import numpy as np
 SCORERS = (
     "user_cosine",
     "user_squared",
+    "rp3",
     "neighbors",
     "low_pass",
+    "mid_pass",
     "full_pass",
     "regression",
     "popularity",
@@ -70,6 +72,7 @@ def item_relations(
     half = power(item, 0.5)
     normal = power(user, 0.5)[:, None] * seen * half
     relations = {
+        "rp3": power(item, 1.0)[:, None] * (seen.T @ (power(user, 1.0)[:, None] * seen)) * half,
         "user_cosine": seen.T @ (power(user, 0.5)[:, None] * seen),
         "neighbors": neighbors(seen, n_neighbors).T,
     }
@@ -77,7 +80,7 @@ def item_relations(
     smaller = min(seen.shape)
     rank = min(max(8, smaller // 8), smaller)
     _, values, vectors = np.linalg.svd(normal)
-    for name, cut in (("low_pass", rank // 4), ("full_pass", rank)):
+    for name, cut in (("low_pass", rank // 4), ("mid_pass", rank // 2), ("full_pass", rank)):
         assert values[cut - 1] - values[cut] > 1e-3  # otherwise the cut separates equal singular values
         largest = vectors[:cut].T
         relations[name] = half[:, None] * (largest @ largest.T) * np.where(item > 0, np.sqrt(item), 0.0)
@@ -127,7 +130,7 @@ def percentiles(values: np.ndarray) -> np.ndarray:
 
 
 class Columns:
-    """The 33 columns of the pairs of one dataset.
+    """The 39 columns of the pairs of one dataset.
 
     Args:
         seen: interactions [n_users, n_items].
@@ -162,7 +165,7 @@ class Columns:
         """Columns of a user's list of candidates.
 
         Returns:
-            The columns [n_items, 33], and their least and largest values over all orders of nearly equal items.
+            The columns [n_items, 39], and their least and largest values over all orders of nearly equal items.
         """
         top = -np.sort(-self.unseen(user), axis=1)
         best = top[:, :1]

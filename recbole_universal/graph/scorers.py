@@ -34,8 +34,11 @@ from recbole_universal.graph.threads import in_torch_threads
 SCORERS: dict[str, str] = {
     "user_cosine": "user-user cosine",
     "user_squared": "squared user-user similarity, which favours the nearest users",
+    "rp3": "three-step random walk, re-weighted by the popularity of the target (RP3beta with beta .5, Paudel et al., "
+    "TiiS 2017)",
     "neighbors": "item-item cosine among each item's nearest neighbours (ItemKNN)",
     "low_pass": "ideal low-pass filter, a quarter of the rank",
+    "mid_pass": "ideal low-pass filter, half of the rank",
     "full_pass": "ideal low-pass filter of GF-CF, the whole rank (Shen et al., CIKM 2021)",
     "regression": "EASE (Steck, WWW 2019)",
     "popularity": "number of interactions of the item (MostPop), for items within three steps of the user",
@@ -44,7 +47,7 @@ SCORERS: dict[str, str] = {
 LINEAR = tuple(name for name in SCORERS if name not in ("user_squared", "popularity"))
 #: Penalty of the regression, as a multiple of the mean item degree.
 PENALTY = 3.0
-_FILTERS = ("low_pass", "full_pass")
+_FILTERS = ("low_pass", "mid_pass", "full_pass")
 _INDEX = {name: index for index, name in enumerate(SCORERS)}
 # Larger matrices are sampled by user. The cost of ranking one user grows with the number of interactions, and the
 # memory of filters and scores grows with the number of users.
@@ -118,7 +121,7 @@ class GraphScorers:
         base = binary if len(sample) == binary.shape[0] else binary[sample]
         neighbors = nearest_neighbors(thinned(base, _MOST_ITEMS), n_neighbors)
         bar.update()
-        vectors, cuts = singular_vectors(base, max_rank, (4, 1))
+        vectors, cuts = singular_vectors(base, max_rank, (4, 2, 1))
         bar.update()
         row = np.full(binary.shape[0], -1)
         row[sample] = np.arange(len(sample))
@@ -145,10 +148,10 @@ class GraphScorers:
         sample = arrays["sample"]
         base = self._sampled_matrix()
         degree = np.bincount(base.indices, minlength=self.n_items).astype(np.float32)
-        self._item_power = {p: inverse_power(degree, p).to(device) for p in (0.5, 0.7)}
+        self._item_power = {p: inverse_power(degree, p).to(device) for p in (0.5, 0.7, 1.0)}
         half = self._item_power[0.5]
         self._item_root = torch.where(half > 0, 1 / half, half)
-        self._user_half = inverse_power(self.user_degree[sample], 0.5).to(device)
+        self._user_power = {p: inverse_power(self.user_degree[sample], p).to(device) for p in (0.5, 1.0)}
         self._mean_paths = float(self.item_degree @ degree) / max(1, self.n_users)
         self._sample_index = torch.full((self.n_users,), -1, device=device)
         self._sample_index[tensor("sample")] = torch.arange(len(sample), device=device)
@@ -211,13 +214,15 @@ class GraphScorers:
             flat = torch.zeros(self._user_item.shape[0] * n, device=self.device)
             return flat.index_add_(0, position, weights[user_items.items][source]).view(-1, n)
 
-        similar = to_users(0.7).mul_(self._user_half[:, None])
+        user_half, user_one = self._user_power[0.5][:, None], self._user_power[1.0][:, None]
+        similar = to_users(0.7).mul_(user_half)
         sampled = (self._sample_index[users] >= 0).nonzero()[:, 0]
         similar[self._sample_index[users[sampled]], sampled] = 0.0  # a user's similarity to itself
         out[_INDEX["user_squared"]].copy_((self._item_user @ similar.square_()).T)
-        near = (self._item_user @ to_users(None).mul_(self._user_half[:, None])).T
-        out[_INDEX["user_cosine"]].copy_(near)
-        torch.mul(near > 0, self._degree, out=out[_INDEX["popularity"]])
+        out[_INDEX["user_cosine"]].copy_((self._item_user @ to_users(None).mul_(user_half)).T)
+        walk = (self._item_user @ to_users(1.0).mul_(user_one)).T
+        torch.mul(walk, self._item_power[0.5], out=out[_INDEX["rp3"]])
+        torch.mul(walk > 0, self._degree, out=out[_INDEX["popularity"]])
         self._put_neighbors(out[_INDEX["neighbors"]], user_items)
         self._put_filters(out, user_items)
         self._regression.put_scores(out[_INDEX["regression"]], users, user_items)
@@ -254,8 +259,14 @@ class GraphScorers:
         weight = {name: float(weights.get(name, 0.0)) for name in LINEAR}
         base = thinned(self._sampled_matrix(), _MOST_ITEMS)
         by_item = base.T.tocsr()
-        half = np.repeat(self._user_half.cpu().numpy(), np.diff(base.indptr))
-        by_half = sp.csr_matrix((half, base.indices, base.indptr), shape=base.shape)
+        item_half, item_one = (self._item_power[power].cpu().numpy() for power in (0.5, 1.0))
+
+        def counting(power: float) -> sp.csr_matrix:
+            """The sampled interactions, weighted by that power of the user's degree."""
+            data = np.repeat(self._user_power[power].cpu().numpy(), np.diff(base.indptr))
+            return sp.csr_matrix((data, base.indices, base.indptr), shape=base.shape)
+
+        by_half, by_one = counting(0.5), counting(1.0)
         vectors = torch.from_numpy(self._arrays["vectors"])
         shares = torch.zeros(vectors.shape[1])
         for name, cut in zip(_FILTERS, self._arrays["cuts"], strict=True):
@@ -266,7 +277,8 @@ class GraphScorers:
         neighbors = sp.csr_matrix((data * weight["neighbors"], indices, indptr), shape=(self.n_items, self.n_items))
 
         def relations(block: np.ndarray) -> sp.csr_matrix:
-            related = by_item[block] @ by_half
+            # Both products sum over the same paths, so their entries are in the same order.
+            related, walked = (by_item[block] @ weighted for weighted in (by_half, by_one))
             row = np.repeat(np.arange(len(block)), np.diff(related.indptr))
             source, target = block[row], related.indices
             # A dense matrix of the block's items and all items that share a user with one of them.
@@ -280,6 +292,7 @@ class GraphScorers:
             near = neighbors[block].tocoo()
             dense[near.row, column[near.col]] += near.data
             values = related.data * weight["user_cosine"] + dense[row, column[target]]
+            values += weight["rp3"] * walked.data * item_one[source] * item_half[target]
             values[source == target] = 0.0
             bar.update(len(block))
             return strongest(sp.csr_matrix((values, target, related.indptr), shape=related.shape), n_relations)

@@ -10,9 +10,12 @@ import torch
 
 from recbole_universal.features.proximity_columns import best_scorer_column
 from recbole_universal.features.self_check import CheckResult, SelfCheck
+from recbole_universal.metrics import paired_z_score
 
 #: Weights of the best scorer of which the self-check chooses one.
 BEST_SCORER_WEIGHTS = (0.0, 0.25, 0.5)
+# The z-score that 5% of normal variables exceed.
+_SIGNIFICANT = 1.645
 
 
 def with_best_scorer(scores: torch.Tensor, features: torch.Tensor, mask: torch.Tensor, weight: float) -> torch.Tensor:
@@ -44,15 +47,19 @@ def _centred(values: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, to
 
 
 def choose_weight(check: SelfCheck, scores: torch.Tensor) -> tuple[float, CheckResult]:
-    """The weight of :data:`BEST_SCORER_WEIGHTS` with the highest NDCG@10 in the self-check, and its result.
+    """The weight of the best scorer with the highest NDCG@10 in the self-check, and its result.
+
+    A weight above 0 must be significantly better than 0, in a one-sided test at the level of 5%. Otherwise the best of
+    several weights would often be best by chance.
 
     Args:
         check: the self-check of the dataset.
         scores: the network's scores of its candidates, float32 [n_users, n_candidates].
     """
     scores, features = scores.cpu(), check.features.float()
-    results = {
-        weight: check.result(with_best_scorer(scores, features, check.mask, weight)) for weight in BEST_SCORER_WEIGHTS
-    }
-    best = max(results, key=lambda weight: results[weight].ndcg)  # of equal ones the first
-    return best, results[best]
+    mixtures = {weight: with_best_scorer(scores, features, check.mask, weight) for weight in BEST_SCORER_WEIGHTS}
+    ndcg = {weight: check.ndcg(mixture) for weight, mixture in mixtures.items()}
+    better = [0.0]
+    better += [weight for weight in ndcg if paired_z_score((ndcg[weight] - ndcg[0.0]).numpy()) > _SIGNIFICANT]
+    best = max(better, key=lambda weight: float(ndcg[weight].mean()))
+    return best, check.result(mixtures[best])
