@@ -44,7 +44,8 @@ from recbole_universal.ranking.pretraining import Pretrainer
 KINDS = {
     "user-user": ["user_cosine", "user_squared"],
     "neighbours": ["neighbors"],
-    "filters": ["low_pass", "full_pass"],
+    "random walk": ["rp3"],
+    "filters": ["low_pass", "mid_pass", "full_pass"],
     "regression": ["regression"],
     "popularity": ["popularity"],
     "scorer averages": ["scorer averages"],

@@ -12,7 +12,7 @@ from recbole.utils import get_model, get_trainer, init_seed
 from test_ranker import communities
 
 from recbole_universal import UniversalRanker, interpolate
-from recbole_universal.features.proximity_columns import column_groups
+from recbole_universal.features.proximity_columns import best_scorer_column, column_groups
 from recbole_universal.ranking.attribution import contributions
 from recbole_universal.ranking.mixing import mix
 from recbole_universal.ranking.ranking_network import RankingNetwork, mask_non_candidates
@@ -188,9 +188,22 @@ def network(state: dict, columns: np.ndarray) -> np.ndarray:
     return np.mean(scores, axis=0)
 
 
-@pytest.fixture(scope="module")
-def ranker():
-    return UniversalRanker(communities())
+@pytest.fixture(scope="module", params=[0.0, 0.25])
+def ranker(request):
+    """A ranker with this weight of the best scorer."""
+    made = UniversalRanker(communities())
+    check = made.network.proximity.check
+    made.network._checked = check, request.param, check.result(made.network._check_scores(check))
+    return made
+
+
+def list_scores(ranker: UniversalRanker, columns: np.ndarray) -> np.ndarray:
+    """Scores of a list of candidates: the network's, mixed with the best scorer's on their scale."""
+    scores, weight = network(ranker.network.state_dict(), columns), ranker.network.best_scorer_weight
+    if not weight or not len(scores):
+        return scores
+    best = columns[:, best_scorer_column()]
+    return (1 - weight) * (scores - scores.mean()) + weight * (best - best.mean()) / best.std() * scores.std()
 
 
 @torch.no_grad()
@@ -203,7 +216,7 @@ def test_scores_are_shares_of_the_list_and_then_popularity(ranker):
     lists = ranker.network.proximity.candidates(torch.arange(60))
     for user in range(60):
         mask = lists.mask[user].numpy()
-        values = network(ranker.network.state_dict(), lists.features[user].double().numpy()[mask])
+        values = list_scores(ranker, lists.features[user].double().numpy()[mask])
         expected = by_popularity.copy()
         if len(values):
             expected[lists.items[user].numpy()[mask]] = values - np.log(np.exp(values).sum())
@@ -215,14 +228,13 @@ def test_shares_of_an_explanation_are_contributions_of_each_group(ranker):
     np.testing.assert_allclose(np.sum([np.abs(share) for share in shares.values()], axis=0), 1.0, rtol=1e-5)
     lists = ranker.network.proximity.candidates(torch.tensor([3]))
     features = lists.features[0].double().numpy()
-    state = ranker.network.state_dict()
-    whole = network(state, features)
+    whole = list_scores(ranker, features)
     np.testing.assert_array_equal(lists.items[0].numpy()[np.argsort(-whole)][:6], items)
     added = {}
     for name, columns in column_groups().items():
         without = features.copy()
         without[:, columns] = features[:, columns].mean(axis=0)
-        added[name] = (whole - network(state, without))[np.argsort(-whole)][:6]
+        added[name] = (whole - list_scores(ranker, without))[np.argsort(-whole)][:6]
     size = sum(np.abs(contribution) for contribution in added.values())
     # Together with users of longer lists, which pad this one, it is the same.
     several, _, contributions_of_all = contributions(ranker.network, torch.arange(60))

@@ -187,15 +187,15 @@ def test_rankings_in_two_threads_run_at_the_same_time(two_threads, monkeypatch):
             threads_of_others.append(executor.submit(torch.get_num_threads).result())
 
     together = threading.Barrier(2, action=look, timeout=60)
-    block, first = ProximityPairs._block, {int(ranker.network.proximity.user_index[users[0]]) for users in halves}
+    block, first = ProximityPairs._described, {int(ranker.network.proximity.user_index[users[0]]) for users in halves}
 
-    def meeting(pairs, users, exclude_seen):
-        if int(users[0]) in first:
+    def meeting(pairs, scored):
+        if int(scored.users[0]) in first:
             together.wait()
         assert torch.get_num_threads() == 1
-        return block(pairs, users, exclude_seen)
+        return block(pairs, scored)
 
-    monkeypatch.setattr(ProximityPairs, "_block", meeting)
+    monkeypatch.setattr(ProximityPairs, "_described", meeting)
     with ThreadPoolExecutor(2) as service:
         results = list(service.map(lambda users: (ranker.top_k(users, 5), torch.get_num_threads()), halves))
     for (ours, n_threads), theirs in zip(results, expected, strict=True):
