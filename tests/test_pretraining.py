@@ -16,7 +16,7 @@ from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.data.interaction import Interaction
 from recbole.quick_start import run_recbole
-from recbole.utils import get_trainer
+from recbole.utils import get_trainer, init_seed
 from torch.utils.data.distributed import DistributedSampler
 
 import recbole_universal
@@ -362,6 +362,7 @@ def test_the_test_part_of_a_group(sources, user, item):
     extra = {"train_stage": "in_domain", "unseen_users": 0.3, "unseen_items": 0.3, "epochs": 1, **FEATURES}
     extra |= {"eval_users": user, "eval_items": item, "mlp_hidden_size": [8]}
     config = Config("UniversalMLP", "target", config_dict=target_keys(sources, "", **extra))
+    init_seed(config["seed"], True)  # RecBole splits by the global random state
     _, _, test = data_preparation(config, create_dataset(config))
     users, items = unseen_groups(config, test._dataset)
     rows = test._dataset.inter_feat

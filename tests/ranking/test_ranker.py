@@ -19,7 +19,7 @@ from recbole_universal.graph import SCORERS, GraphScorers
 from recbole_universal.ranking import best_scorer
 from recbole_universal.ranking.ranking_network import RankingNetwork
 
-DECOMPOSED = {"low_pass", "full_pass", "regression"}
+DECOMPOSED = {"low_pass", "mid_pass", "full_pass", "regression"}
 
 
 def communities(seed: int = 0) -> sp.csr_matrix:

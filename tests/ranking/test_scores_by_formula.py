@@ -203,7 +203,9 @@ def list_scores(ranker: UniversalRanker, columns: np.ndarray) -> np.ndarray:
     if not weight or not len(scores):
         return scores
     best = columns[:, best_scorer_column()]
-    return (1 - weight) * (scores - scores.mean()) + weight * (best - best.mean()) / best.std() * scores.std()
+    return (1 - weight) * (scores - scores.mean()) + weight * (best - best.mean()) / max(
+        best.std(), 1e-6
+    ) * scores.std()
 
 
 @torch.no_grad()
