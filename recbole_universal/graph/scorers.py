@@ -36,6 +36,7 @@ SCORERS: dict[str, str] = {
     "user_squared": "squared user-user similarity, which favours the nearest users",
     "rp3": "three-step random walk, re-weighted by the popularity of the target (RP3beta with beta .5, Paudel et al., "
     "TiiS 2017)",
+    "linear_filter": "linear low-pass filter of GF-CF (Shen et al., CIKM 2021)",
     "neighbors": "item-item cosine among each item's nearest neighbours (ItemKNN)",
     "low_pass": "ideal low-pass filter, a quarter of the rank",
     "mid_pass": "ideal low-pass filter, half of the rank",
@@ -223,6 +224,8 @@ class GraphScorers:
         walk = (self._item_user @ to_users(1.0).mul_(user_one)).T
         torch.mul(walk, self._item_power[0.5], out=out[_INDEX["rp3"]])
         torch.mul(walk > 0, self._degree, out=out[_INDEX["popularity"]])
+        filtered = (self._item_user @ to_users(0.5).mul_(user_one)).T
+        torch.mul(filtered, self._item_power[0.5], out=out[_INDEX["linear_filter"]])
         self._put_neighbors(out[_INDEX["neighbors"]], user_items)
         self._put_filters(out, user_items)
         self._regression.put_scores(out[_INDEX["regression"]], users, user_items)
@@ -292,7 +295,8 @@ class GraphScorers:
             near = neighbors[block].tocoo()
             dense[near.row, column[near.col]] += near.data
             values = related.data * weight["user_cosine"] + dense[row, column[target]]
-            values += weight["rp3"] * walked.data * item_one[source] * item_half[target]
+            walks = weight["rp3"] * item_one[source] + weight["linear_filter"] * item_half[source]
+            values += walked.data * walks * item_half[target]
             values[source == target] = 0.0
             bar.update(len(block))
             return strongest(sp.csr_matrix((values, target, related.indptr), shape=related.shape), n_relations)
