@@ -44,7 +44,7 @@ from recbole_universal.ranking.pretraining import Pretrainer
 KINDS = {
     "user-user": ["user_cosine", "user_squared"],
     "neighbours": ["neighbors"],
-    "random walk": ["rp3"],
+    "paths": ["rp3", "linear_filter"],
     "filters": ["low_pass", "mid_pass", "full_pass"],
     "regression": ["regression"],
     "popularity": ["popularity"],

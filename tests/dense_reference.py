@@ -14,6 +14,7 @@ SCORERS = (
     "user_cosine",
     "user_squared",
     "rp3",
+    "linear_filter",
     "neighbors",
     "low_pass",
     "mid_pass",
@@ -73,6 +74,7 @@ def item_relations(
     normal = power(user, 0.5)[:, None] * seen * half
     relations = {
         "rp3": power(item, 1.0)[:, None] * (seen.T @ (power(user, 1.0)[:, None] * seen)) * half,
+        "linear_filter": normal.T @ normal,
         "user_cosine": seen.T @ (power(user, 0.5)[:, None] * seen),
         "neighbors": neighbors(seen, n_neighbors).T,
     }
@@ -130,7 +132,7 @@ def percentiles(values: np.ndarray) -> np.ndarray:
 
 
 class Columns:
-    """The 39 columns of the pairs of one dataset.
+    """The 42 columns of the pairs of one dataset.
 
     Args:
         seen: interactions [n_users, n_items].
@@ -165,7 +167,7 @@ class Columns:
         """Columns of a user's list of candidates.
 
         Returns:
-            The columns [n_items, 39], and their least and largest values over all orders of nearly equal items.
+            The columns [n_items, 42], and their least and largest values over all orders of nearly equal items.
         """
         top = -np.sort(-self.unseen(user), axis=1)
         best = top[:, :1]

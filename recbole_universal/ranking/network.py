@@ -12,7 +12,7 @@ from torch import nn
 from recbole_universal import arguments
 
 COMBINATIONS = ("concatenation", "interpolation")
-#: Limits that larger networks exceed by mistake only; the shipped ones have 33,000 weights.
+#: Limits that larger networks exceed by mistake only; the shipped ones have 28,000 weights.
 LARGEST_LAYER, MOST_LAYERS, MOST_NETWORKS = 4096, 16, 100
 # Limit on all weights (128 MB).
 _MOST_WEIGHTS = 2**25

@@ -19,8 +19,8 @@ from recbole_universal.graph.held_out import support_query_split
 from recbole_universal.graph.scorers import LINEAR, SCORERS, GraphScorers
 
 # All weights differ, the first is not the best, and the softmax (of sharpness 20) enlarges the differences.
-WEIGHTS = np.array([0.9 - 0.013 * ((4 * index) % 9) for index in range(9)], dtype=np.float32)
-WEIGHTS[7] = 1.0
+WEIGHTS = np.array([0.9 - 0.013 * ((3 * index) % 10) for index in range(10)], dtype=np.float32)
+WEIGHTS[8] = 1.0
 
 
 @pytest.fixture(
@@ -39,11 +39,11 @@ def built(request):
     )
 
 
-def test_there_are_39_columns():
-    assert n_columns() == 39
-    assert sorted(itertools.chain(*column_groups().values())) == list(range(39))
-    assert column_groups()["neighbors"] == [3, 12, 21]  # as dense_reference.Columns puts them
-    assert column_groups()["scorer averages"] == [*range(27, 33)] and column_groups()["activity"] == [*range(33, 39)]
+def test_there_are_42_columns():
+    assert n_columns() == 42
+    assert sorted(itertools.chain(*column_groups().values())) == list(range(42))
+    assert column_groups()["neighbors"] == [4, 14, 24]  # as dense_reference.Columns puts them
+    assert column_groups()["scorer averages"] == [*range(30, 36)] and column_groups()["activity"] == [*range(36, 42)]
 
 
 @pytest.mark.parametrize("exclude_seen", [True, False])
@@ -62,14 +62,14 @@ def test_candidates_and_their_columns(built, exclude_seen):
         seen = set() if exclude_seen else set(np.flatnonzero(interactions[user]))
         assert sure <= set(items) - seen <= possible and seen <= set(items)
         columns, least, largest = expected.of(user, items)
-        scored = np.array([index < 18 or (27 <= index and index not in (29, 32)) for index in range(39)])
+        scored = np.array([index < 20 or (30 <= index and index not in (32, 35)) for index in range(42)])
         np.testing.assert_allclose(features[:, scored], columns[:, scored], rtol=1e-3, atol=1e-4)
         # Items with equal scores may have their ranks in any order.
         assert (features >= np.minimum(least, largest) - 1e-3).all()
         assert (features <= np.maximum(least, largest) + 1e-3).all()
         # Of popularity most scores are equal.
-        exact += np.isclose(features[:, 18:26], columns[:, 18:26], atol=1e-4).sum()
-        total += features[:, 18:26].size
+        exact += np.isclose(features[:, 20:29], columns[:, 20:29], atol=1e-4).sum()
+        total += features[:, 20:29].size
     assert exact > 0.9 * total
 
 
@@ -82,7 +82,7 @@ def test_items_of_equal_score_are_ranked_by_popularity():
     interactions[6:9, 2] = interactions[6, 5] = 1
     pairs = ProximityPairs(GraphScorers(sp.csr_matrix(interactions)), WEIGHTS, 50)
     lists = pairs.candidates(torch.tensor([0]))
-    ranks = lists.features[0, :, 18 + list(SCORERS).index("user_cosine")]
+    ranks = lists.features[0, :, 20 + list(SCORERS).index("user_cosine")]
     order = lists.items[0][ranks.argsort(descending=True)].tolist()
     assert order.index(3) < order.index(1) and order.index(2) < order.index(4)
     assert len(set(ranks.tolist())) == len(order)  # one rank each
@@ -123,7 +123,7 @@ def self_check():
 
 def best_penalty(support: np.ndarray, query: np.ndarray) -> float:
     """The penalty of the regression with the highest NDCG@10, whatever the order of equal scores."""
-    gain = {p: gains(support, query, dense.scores(support, 100, 6000, p)[7:8]).sum(axis=(1, 2)) for p in (1, 3, 10)}
+    gain = {p: gains(support, query, dense.scores(support, 100, 6000, p)[8:9]).sum(axis=(1, 2)) for p in (1, 3, 10)}
     best = max(gain, key=lambda penalty: gain[penalty][0])
     assert all(gain[best][0] > high for penalty, (_, high) in gain.items() if penalty != best)
     return best
@@ -137,8 +137,8 @@ def test_the_penalty_is_the_best_on_held_out_interactions(name, seed, penalty):
     interactions = dense.MATRICES[name]
     pair, support, query = checked(interactions, 500, 0.3, seed)
     assert best_penalty(support, query) == penalty
-    scores = pair.scorers.scores(torch.arange(len(interactions)))[7].numpy()
-    expected = dense.scores(interactions, 100, 6000, penalty)[7]
+    scores = pair.scorers.scores(torch.arange(len(interactions)))[8].numpy()
+    expected = dense.scores(interactions, 100, 6000, penalty)[8]
     np.testing.assert_allclose(scores, expected, atol=2**-15 * expected.max())
 
 
@@ -171,7 +171,7 @@ def assert_relative(weights: np.ndarray, gain: np.ndarray) -> None:
 def test_scorer_weights_are_the_ndcg_on_held_out_interactions_relative_to_the_best(self_check):
     pair, support, query, scores = self_check
     assert_relative(pair.scorer_weights, gains(support, query, scores))
-    assert pair.scorer_weights.max() == 1 and len(np.unique(pair.scorer_weights)) == 9
+    assert pair.scorer_weights.max() == 1 and len(np.unique(pair.scorer_weights)) == 10
 
 
 def test_the_self_check_has_the_scorer_weights_of_the_other_half(self_check, monkeypatch):
@@ -208,8 +208,8 @@ def test_the_self_check_has_the_scorer_weights_of_the_other_half(self_check, mon
                 items = np.array(sorted(sure))
                 np.testing.assert_array_equal(check.label[row].numpy()[mask], held_out[items])
                 columns, *_ = expected.of(user, items)
-                np.testing.assert_allclose(features[:, :18], columns[:, :18], atol=4e-3)
-                np.testing.assert_allclose(features[:, 33:], columns[:, 33:], atol=4e-3)
+                np.testing.assert_allclose(features[:, :20], columns[:, :20], atol=4e-3)
+                np.testing.assert_allclose(features[:, 36:], columns[:, 36:], atol=4e-3)
                 linear_scores = check.linear_scores[row].float().numpy()[mask]
                 np.testing.assert_allclose(linear_scores, columns[:, linear] @ expected.averages[0][linear], atol=4e-3)
             order = [item for item in popular if not support[user, item]]

@@ -138,12 +138,12 @@ def test_large_data_are_scored_by_a_sample_of_users(monkeypatch):
 
 @pytest.mark.parametrize("n_users", [1, 25])
 def test_scores_cost_a_fixed_number_of_products(n_users):
-    """Three products with all interactions, three with the spectrum of the items and one of the regression."""
+    """Four products with all interactions, three with the spectrum of the items and one of the regression."""
     built = GraphScorers(random_matrix(25, 40))
     with torch.profiler.profile() as profile:
         built.scores(torch.arange(n_users))
     calls = {event.key: event.count for event in profile.key_averages()}
-    assert calls["aten::matmul"] == 7
+    assert calls["aten::matmul"] == 8
 
 
 DECOMPOSED = ("low_pass", "mid_pass", "full_pass", "regression")
@@ -205,7 +205,7 @@ def test_new_users_join_the_sample(monkeypatch):
     np.testing.assert_array_equal(updated.arrays()["sample"][-10:], np.arange(40, 50))
     user = int(np.flatnonzero(before[:, 3].toarray())[0])
     scores = dict(zip(SCORERS, updated.scores(torch.tensor([user])).numpy(), strict=True))
-    for name in ("user_cosine", "user_squared", "rp3", "neighbors", "popularity"):
+    for name in ("user_cosine", "user_squared", "rp3", "linear_filter", "neighbors", "popularity"):
         assert scores[name][0, 25] > 0, name
 
 
