@@ -11,6 +11,7 @@ import scipy.sparse as sp
 import torch
 
 from recbole_universal.features import ActivityFeatures, CooccurrenceFeatures, InteractionFeatures, proximity
+from recbole_universal.features.candidates import CandidateGenerator
 from recbole_universal.features.proximity import ProximityFeatures
 from recbole_universal.features.proximity_columns import column_groups, n_columns
 from recbole_universal.features.proximity_pairs import ProximityPairs
@@ -86,6 +87,13 @@ def test_items_of_equal_score_are_ranked_by_popularity():
     order = lists.items[0][ranks.argsort(descending=True)].tolist()
     assert order.index(3) < order.index(1) and order.index(2) < order.index(4)
     assert len(set(ranks.tolist())) == len(order)  # one rank each
+
+
+def test_a_list_of_a_scorer_ends_where_its_scores_do():
+    scorers = GraphScorers(sp.csr_matrix(dense.small()))
+    block = CandidateGenerator(scorers, 50)(torch.arange(40))
+    assert ((block.top_items < 0) == (block.top_values <= 0)).all()
+    assert (block.top_items < 0).any() and (block.top_items >= 0).any()
 
 
 def test_non_candidates_are_in_the_order_of_popularity():

@@ -77,6 +77,25 @@ def test_held_out_interactions_choose_the_weight(right, expected):
     assert weight == expected  # of equal ones the network's own scores
 
 
+def test_a_gain_by_chance_is_no_reason():
+    """A mixture that helps one user of many, and harms none, has a z-score of 1."""
+    check = attached(random_matrix(200, 50, 0.2)).proximity.check
+    n_users = len(check.mask)
+    mask = torch.ones(n_users, 30, dtype=torch.bool)
+    label = torch.zeros_like(mask)
+    label[:, 0] = True
+    network = torch.rand(n_users, 30, generator=torch.Generator().manual_seed(0))
+    network[:, 0] = 9.0
+    features = torch.zeros(n_users, 30, n_columns())
+    features[..., 0, best_scorer_column()] = 9.0
+    network[0, 0] = 0.5
+    known = {"mask": mask, "label": label, "features": features.half(), "n_held_out": torch.ones(n_users).long()}
+    check = replace(check, **known, tail_ndcg=torch.zeros(n_users).double())
+    better = check.result(with_best_scorer(network, features, mask, 0.5)).ndcg
+    weight, result = choose_weight(check, network)
+    assert weight == 0 and result.ndcg < better
+
+
 def test_lists_and_explanations_have_the_mixture(monkeypatch):
     matrix = random_matrix(200, 50, 0.2)
     network = attached(matrix)
