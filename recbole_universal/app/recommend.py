@@ -50,8 +50,8 @@ def recommend(
 ) -> pd.DataFrame:
     """Recommend items with a pre-trained model; nothing is trained.
 
-    Warnings report rows that are left out (rows without id, repeated pairs), guesses about the columns, and users
-    without interactions.
+    Warnings report rows that are left out (rows without id, repeated pairs), guesses about the columns, users without
+    interactions, and lists that are short. A warning also says that popularity ranks for all users.
 
     Args:
         interactions: one row per interaction: a frame of pandas or polars, an Arrow table, or the path of a text, JSON
@@ -59,13 +59,15 @@ def recommend(
             Ids of text files stay text.
         top_k: recommendations per user, between 1 and the number of items.
         users: ids of the users who get recommendations, or a file of them; ``None``: all users. A user without
-            interactions gets the most popular items. Their score is the share of the most popular item's users.
+            interactions gets the most popular items. Their score is the number of users of the item, divided by that of
+            the most popular item.
         user_column: name of the user column; ``None``: found by a usual name. For a text file without header, its
             position, from 1.
         item_column: as ``user_column``.
         include_seen: whether to recommend items that the user has interacted with, too.
         fast: whether to rank by one item-item matrix instead of the network (:meth:`UniversalRanker.item_item`). For
-            many users this is much faster. The recommendations are slightly less accurate.
+            many users this is much faster. The recommendations are slightly less accurate. It needs a model with the
+            family ``proximity``.
         pretrained: name of a shipped model, folder of a model, or a loaded model.
         device: where to compute, such as ``cpu`` or ``cuda``; ``None``: a GPU if there is one. Experimental: not
             tested on CUDA.

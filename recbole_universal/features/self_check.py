@@ -51,8 +51,9 @@ class CheckResult(NamedTuple):
 class SelfCheck:
     """Candidate lists of users with held-out interactions, which evaluate a ranking on the dataset.
 
-    Scorer weights are cross-fitted: each half of the users has the weights measured on the other half, so no label
-    leaks into its columns. A network that was trained on this dataset may have seen it in training.
+    Scorer weights are cross-fitted: each half of the users has the weights that are measured on the other half. The
+    penalty of the regression is one of three and is chosen on all of these users. A network that was trained on this
+    dataset may have seen it in training.
 
     Attributes:
         features: columns of the candidates, float16 [n_users, n_candidates, dim].
@@ -91,10 +92,9 @@ class SelfCheck:
 def falls_back(z_score: float, mostly_one_interaction: bool) -> bool:
     """Whether popularity should rank instead of a ranking with this :attr:`CheckResult.z_score`.
 
-    If most users can be checked, popularity ranks if it is better by more than one standard error. If most users have
-    one interaction, the checked users are not representative, and a ranking can be several times worse than popularity.
-    Then popularity ranks unless the ranking is better by more than half a standard error. This rule is right in seven
-    of ten cases.
+    If at most half of the users have a single interaction, popularity ranks if it is better by more than one standard
+    error. If most users have one, the checked users are not representative, and a ranking can be several times worse
+    than popularity. Then popularity ranks unless the ranking is better by more than half a standard error.
 
     Args:
         z_score: paired z-score of the ranking's NDCG@10 minus that of popularity.

@@ -1,8 +1,8 @@
 """Training-free graph scorers: how much a user's interactions say about every item.
 
-Each scorer is a known method that needs no gradient: user-user similarity, a nearest-neighbour graph, low-pass spectral
-filters, a ridge regression and popularity. All are products of sparse and small dense matrices with the columns of a
-batch of users, so one code serves CPU and GPU. docs/ablation.md compares them with more scorers.
+No scorer needs a gradient: user-user similarity, random walks, a nearest-neighbour graph, spectral filters, a ridge
+regression and popularity. All are products of sparse and small dense matrices with the columns of a batch of users, so
+the same code is meant for CPU and GPU; only the CPU is tested. docs/ablation.md compares them with more scorers.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ class GraphScorers:
     Args:
         matrix: interactions, sparse [n_users, n_items]; any value but 0 counts as one interaction.
         n_neighbors: number of neighbours of an item in the nearest-neighbour graph.
-        max_rank: largest number of singular vectors of the filters. Otherwise it is an eighth of the smaller side.
+        max_rank: largest number of singular vectors of the filters. Their number is an eighth of the smaller side, and
+            at least 8 where the side allows it.
         max_regression_size: largest number of users or items in the regression, whose cost is cubic in it. If there are
             more of both, it relates this number of most popular items.
         penalty: penalty of the regression, > 0, as a multiple of the mean degree of the items that it relates.
@@ -311,8 +312,8 @@ class GraphScorers:
         """Scorers of a matrix with further interactions, without the slow steps of a rebuild.
 
         User-user similarities, popularity and the nearest neighbours equal those of a rebuild with the same sample.
-        New users join the sample. Only items whose neighbours may have changed get new neighbours. Filters and the
-        regression stay those of the last build, where a new item scores 0.
+        New users join the sample. Only items whose neighbours may have changed get new neighbours. The singular
+        vectors and the regression stay those of the last build, where a new item scores 0.
 
         Args:
             matrix: all interactions, [n_users, n_items]; new users and items are additional rows and columns.

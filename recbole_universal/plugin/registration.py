@@ -1,6 +1,6 @@
 """Makes the plugin visible to stock RecBole, module by module, as RecBole is imported.
 
-Every RecBole 1.2 function that is hooked, and why it is needed:
+Every place where the plugin meets RecBole 1.2, and why it is needed, with RecBole's issues about it:
 
 =====================================  =====================================================  =========================
 RecBole                                what it does                                           answers
@@ -32,8 +32,10 @@ RecBole                                what it does                             
 =====================================  =====================================================  =========================
 
 A hook exchanges the code of RecBole's function in place, so it does not matter whether a name was imported before this
-package or after it. With no universal key set, each hook calls the stock function with the arguments that came. This
-file imports no RecBole: a hook's own module is imported when RecBole first calls it.
+package or after it. ``get_model`` is no hook: it finds our modules by import. ``get_trainer`` finds our names in
+``recbole.trainer``. The list ``dataset_arguments`` gets further keys. With no universal key set, a config only holds
+our keys with their defaults in addition. This file imports no RecBole: the module of our function is imported when
+RecBole first calls it. The patches of RecBole's bugs are in :mod:`recbole_universal.plugin.compat`.
 """
 
 from __future__ import annotations
@@ -50,7 +52,8 @@ from recbole_universal.plugin import compat
 
 _HERE = __package__
 
-#: RecBole's functions, and the module of ours whose function of the same name replaces each.
+#: RecBole's functions, and our module that replaces each. Our function has the same name without a leading underscore,
+#: and gets RecBole's own function as its first argument ``stock``.
 HOOKS = {
     "recbole.config.configurator": (
         "config_hooks",

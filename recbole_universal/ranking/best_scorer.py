@@ -21,7 +21,8 @@ _SIGNIFICANT = 1.645
 def with_best_scorer(scores: torch.Tensor, features: torch.Tensor, mask: torch.Tensor, weight: float) -> torch.Tensor:
     r"""The mixture :math:`(1 - w) z(s) + w z(b)` on the scale of the network's scores s.
 
-    b is the score by the best scorer of the dataset, and z has mean 0 and standard deviation 1 over the list.
+    b is the score by the best scorer of the dataset; scorers that tie are averaged. z has mean 0 and standard deviation
+    1 over the list, and the mixture has the mean 0.
 
     Args:
         scores: scores of candidates by a network, float32 [n_users, n_candidates].
@@ -47,10 +48,12 @@ def _centred(values: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, to
 
 
 def choose_weight(check: SelfCheck, scores: torch.Tensor) -> tuple[float, CheckResult]:
-    """The weight of the best scorer with the highest NDCG@10 in the self-check, and its result.
+    """The weight of the best scorer, and its result in the self-check.
 
-    A weight above 0 must be significantly better than 0, in a one-sided test at the level of 5%. Otherwise the best of
-    several weights would often be best by chance.
+    It has the highest NDCG@10 among 0 and the weights that are significantly better than 0, each in a one-sided test at
+    the level of 5%. Otherwise the best of several weights would often be best by chance. The result is measured on the
+    users who chose the weight, so it is slightly too good. In the self-check each half of the users has the best scorer
+    of the other half.
 
     Args:
         check: the self-check of the dataset.
