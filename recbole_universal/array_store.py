@@ -329,7 +329,7 @@ def write_arrays(path: Path, key: Mapping[str, Any], arrays: Mapping[str, NDArra
     content = canonical_json(header).encode()
     content += b" " * (-len(content) % 8)
     if path.is_symlink():
-        path.unlink()
+        path.unlink(missing_ok=True)
     with atomic_write(path) as file:
         file.write(len(content).to_bytes(8, "little") + content)
         for block in _bytes_of(arrays[name] for name in names):

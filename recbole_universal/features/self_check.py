@@ -32,7 +32,8 @@ PENALTIES = (1.0, PENALTY, 10.0)
 # The penalty is chosen by regressions of at most this size, whose lambda is that of the whole regression. Against the
 # best penalty, the choice loses 0.3% of the NDCG@10 of the regression on average over 13 datasets (docs/ablation.md).
 _CHOICE_SIZE = 1000
-_CHOICE_USERS = 100
+# Largest number of users, and of users times items, that are scored at once.
+_CHOICE_USERS, _CHOICE_FLOATS = 100, 2**23
 
 
 class CheckResult(NamedTuple):
@@ -225,10 +226,11 @@ def _best_penalty(
     binary, cpu = binary_matrix(support), torch.device("cpu")
     ridges = [penalty * mean_degree(binary, max_regression_size) for penalty in PENALTIES]
     size = min(_CHOICE_SIZE, max_regression_size)
+    n_block = max(1, min(_CHOICE_USERS, _CHOICE_FLOATS // binary.shape[1]))
     total = []
     for regression in ridge_regressions(binary, ridges, size, cpu):
         gain = 0.0
-        for block in np.array_split(users, np.arange(_CHOICE_USERS, len(users), _CHOICE_USERS)):
+        for block in np.array_split(users, np.arange(n_block, len(users), n_block)):
             scores = torch.empty(1, len(block), binary.shape[1])
             regression.put_scores(scores[0], torch.from_numpy(block), UserItems.of(binary[block], cpu))
             top_items = best_unseen(scores, binary[block], _CUTOFF)[1][0].numpy()

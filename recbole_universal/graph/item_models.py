@@ -157,7 +157,8 @@ def singular_vectors(
 ) -> tuple[np.ndarray, NDArray[np.int64]]:
     """Right singular vectors of the normalised adjacency matrix D_u^-1/2 R D_i^-1/2, largest singular value first.
 
-    The numbers of vectors do not separate equal singular values, where any rotation of their vectors is as good.
+    The numbers of vectors do not separate equal singular values, where any rotation of their vectors is as good. Only
+    the last number may, if both sides are larger than 1,024, since the next value is unknown there.
 
     Args:
         matrix: binary csr [n_users, n_items].

@@ -13,7 +13,7 @@ from recbole_universal.graph.interaction_graph import InteractionGraph
 from recbole_universal.graph.random_walk import RandomWalker
 from recbole_universal.graph.threads import one_thread
 
-#: Walks that are made and counted at once; a walk of 20 nodes takes 160 bytes, and its 90 pairs 12 bytes each.
+#: Walks that are made and counted at once; a walk of 20 nodes takes 160 bytes, and its 75 pairs 12 bytes each.
 WALKS_PER_BLOCK = 1 << 17
 
 

@@ -64,8 +64,9 @@ _BLOCK_FLOATS = {"cpu": 2**23, "cuda": 2**27}
 _USER_MATRICES = 5
 # Number of arrays with one value per path (from a user by an item to a user) that are in memory at once, in floats.
 _PATH_ARRAYS = 12
-# Scores are multiples of 2**-_DIGITS times a power of two near the user's highest score, so that scores which are equal
-# but for rounding errors are equal. Otherwise their order, and with it the lists, would depend on the processor.
+# Scores are multiples of 2**-_DIGITS times a power of two near the user's highest score, so that nearly all scores which
+# are equal but for rounding errors are equal. Otherwise their order, and with it the lists, would depend on the
+# processor. The highest score may be that of an item of the user.
 _DIGITS = 16
 # Prefix of the names of the arrays of the regression.
 _REGRESSION = "regression."
@@ -214,7 +215,7 @@ class GraphScorers:
         def to_users(power: float | None) -> torch.Tensor:
             weights = torch.ones_like(self._degree) if power is None else self._item_power[power]
             flat = torch.zeros(self._user_item.shape[0] * n, device=self.device)
-            return flat.index_add_(0, position, weights[user_items.items][source]).view(-1, n)
+            return flat.index_add_(0, position, weights[user_items.items][source]).view(self._user_item.shape[0], n)
 
         user_half, user_one = self._user_power[0.5][:, None], self._user_power[1.0][:, None]
         similar = to_users(0.7).mul_(user_half)
@@ -303,7 +304,8 @@ class GraphScorers:
             return strongest(sp.csr_matrix((values, target, related.indptr), shape=related.shape), n_relations)
 
         with tqdm(total=self.n_items, desc="item-item", unit="item", disable=not show_progress) as bar:
-            blocks = row_blocks(paths_from_items(base), self.n_items, n_arrays=4)
+            # An item without sampled users has no path, but takes a row of a block.
+            blocks = row_blocks(np.maximum(paths_from_items(base), 1), self.n_items, n_arrays=4)
             matrix = sp.vstack(in_torch_threads(relations, blocks), format="csr")
         matrix.eliminate_zeros()
         return matrix

@@ -139,9 +139,10 @@ class RankingNetwork(UniversalNetwork):
         check = self.proximity.check
         if check is None:
             return None
-        if self._checked is None or self._checked[0] is not check:
-            self._checked = check, *choose_weight(check, self._check_scores(check))
-        return self._checked
+        checked = self._checked  # other threads may forget it
+        if checked is None or checked[0] is not check:
+            self._checked = checked = check, *choose_weight(check, self._check_scores(check))
+        return checked
 
     @torch.no_grad()
     def _check_scores(self, check: SelfCheck) -> torch.Tensor:

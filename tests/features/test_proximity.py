@@ -56,6 +56,11 @@ def test_the_item_item_matrix_is_that_of_the_weighted_scorers():
     np.testing.assert_allclose(relations / relations.max(), expected / expected.max(), rtol=1e-3, atol=1e-4)
 
 
+def test_no_users_have_no_candidates():
+    lists = pairs_of(random_matrix()).candidates(torch.zeros(0, dtype=torch.int64))
+    assert lists.items.shape[0] == 0 and lists.features.shape[::2] == (0, n_columns())
+
+
 def test_one_by_one_equals_all_equals_candidates():
     matrix = random_matrix()
     pairs = pairs_of(matrix, top_k=4)

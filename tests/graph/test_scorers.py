@@ -246,6 +246,17 @@ def test_the_item_item_matrix_of_a_scorer_gives_its_scores(monkeypatch, name, wa
     np.testing.assert_allclose(summed[complete], 2.0 * scores[complete], rtol=1e-3, atol=4 * 2**-16 * scores.max())
 
 
+def test_items_without_sampled_users_are_in_several_blocks(monkeypatch):
+    """They have no path to other items. A block of all of them would be as large as the catalogue."""
+    monkeypatch.setattr(scorers, "_MOST_INTERACTIONS", 60)
+    built, widths = GraphScorers(random_matrix()), []
+    blocks = scorers.row_blocks
+    monkeypatch.setattr(scorers, "row_blocks", lambda *args, **keys: widths.extend(args[0]) or blocks(*args, **keys))
+    assert (built._sampled_matrix().sum(axis=0) == 0).any()
+    built.item_item({"rp3": 1.0}, 5)
+    assert min(widths) == 1
+
+
 def test_the_item_item_matrix_of_a_sum_is_the_sum():
     built = GraphScorers(random_matrix())
     both = built.item_item({"rp3": 1.0, "regression": 3.0}, 25)

@@ -55,7 +55,7 @@ class HeldOut:
 
     def __init__(self, matrix: sp.csr_matrix, n_users: int, seed: int) -> None:
         matrix = binary_matrix(matrix)
-        arguments.integer("held-out part", "n_users", n_users, 1)
+        arguments.integer("held-out part", "n_users", n_users, 1, below=2**31)
         generator = np.random.default_rng(arguments.seed("held-out part", seed))
         degree = np.diff(matrix.indptr)
         several = degree[degree >= 2]

@@ -56,7 +56,7 @@ def analyze(
     check_plotly()
     if not matrices or _TOGETHER in matrices:
         raise ValueError(f"analyze: there is no dataset, or one named [{_TOGETHER}], which is a part of the report.")
-    arguments.integer("analyze", "n_users (--users)", n_users, 1)
+    arguments.integer("analyze", "n_users (--users)", n_users, 1, below=2**31)
     path = Path(os.path.expanduser(output))
     if path.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"output (--output): [{path}] must end in .html.")
