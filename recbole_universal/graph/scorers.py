@@ -64,9 +64,9 @@ _BLOCK_FLOATS = {"cpu": 2**23, "cuda": 2**27}
 _USER_MATRICES = 5
 # Number of arrays with one value per path (from a user by an item to a user) that are in memory at once, in floats.
 _PATH_ARRAYS = 12
-# Scores are multiples of 2**-_DIGITS times a power of two near the user's highest score, so that nearly all scores which
-# are equal but for rounding errors are equal. Otherwise their order, and with it the lists, would depend on the
-# processor. The highest score may be that of an item of the user.
+# Scores are multiples of 2**-_DIGITS times a power of two near the user's highest score. So nearly all scores that are
+# equal but for rounding errors are equal. Otherwise their order, and with it the lists, would depend on the processor.
+# The highest score may be that of an item of the user.
 _DIGITS = 16
 # Prefix of the names of the arrays of the regression.
 _REGRESSION = "regression."

@@ -203,7 +203,10 @@ CALLS: dict[str, Call] = {
     "ProximityFeatures": Call(
         ProximityFeatures,
         {"top_k": 5, "n_neighbors": 5, "max_rank": 5, "max_regression_size": 5, "n_check_users": 5},
-        {name: {"1"} for name in ("top_k", "n_neighbors", "max_regression_size", "n_check_users")},
+        {
+            **{name: {"1"} for name in ("top_k", "n_neighbors", "max_regression_size")},
+            "n_check_users": {"1", "10**9"},
+        },
     ),
     "UniversalNetwork": Call(
         functools.partial(UniversalNetwork, FeaturePipeline(["activity"]).dims),
@@ -239,7 +242,7 @@ CALLS: dict[str, Call] = {
     "HeldOut": Call(
         evaluation.HeldOut,
         {"matrix": MATRIX, "n_users": 5, "seed": 1},
-        {"n_users": {"1"}, "seed": SEED},
+        {"n_users": {"1", "10**9"}, "seed": SEED},
     ),
     "k_core": Call(statistics.k_core, {"matrix": MATRIX, "k": 1}, {"k": {"0", "1", "10**9"}}),
     "recommend": Call(
