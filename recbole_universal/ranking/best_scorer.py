@@ -35,9 +35,9 @@ def with_best_scorer(scores: torch.Tensor, features: torch.Tensor, mask: torch.T
     """
     if not weight:
         return scores
-    own, spread = _centred(scores, mask)
+    centred, spread = _centred(scores, mask)
     best, spread_of_best = _centred(features[..., best_scorer_column()], mask)
-    return (1 - weight) * own + weight * best * spread / spread_of_best.clamp(min=1e-6)
+    return (1 - weight) * centred + weight * best * spread / spread_of_best.clamp(min=1e-6)
 
 
 def _centred(values: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -252,14 +252,14 @@ class RankingNetwork(UniversalNetwork):
             return torch.cat([self._score_candidates(block, exclude_seen) for block in users.split(block_size)])
         lists, columns = self.candidate_columns(users, exclude_seen)
         # The loss is invariant to a constant added to a list's scores. The log-softmax removes this constant.
-        values = self.list_scores(columns, lists.mask).masked_fill(~lists.mask, -torch.inf)
+        values = self.candidate_scores(columns, lists.mask).masked_fill(~lists.mask, -torch.inf)
         values = values.log_softmax(dim=1).clamp(min=MIN_CANDIDATE_SCORE)
         scores = torch.cat([by_popularity, by_popularity.new_zeros(1)]).repeat(len(users), 1)
         # The last column takes the padding of the lists.
         scores.scatter_(1, torch.where(lists.mask, lists.items, len(by_popularity)), values)
         return scores[:, :-1]
 
-    def list_scores(self, columns: list[dict[str, torch.Tensor]], mask: torch.Tensor) -> torch.Tensor:
+    def candidate_scores(self, columns: list[dict[str, torch.Tensor]], mask: torch.Tensor) -> torch.Tensor:
         """Scores of the candidates with these columns before the softmax over the list, float32 [n, n_candidates]."""
         return with_best_scorer(self(*columns), columns[2]["proximity"], mask, self.best_scorer_weight)
 

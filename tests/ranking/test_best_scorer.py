@@ -108,7 +108,7 @@ def test_lists_and_explanations_have_the_mixture(monkeypatch):
     mixed = network.score_all(users)
     lists, columns = network.candidate_columns(users)
     expected = with_best_scorer(network(*columns), lists.features, lists.mask, 0.5)
-    torch.testing.assert_close(network.list_scores(columns, lists.mask), expected)
+    torch.testing.assert_close(network.candidate_scores(columns, lists.mask), expected)
     for row in range(5):
         items = lists.items[row][lists.mask[row]]
         torch.testing.assert_close(mixed[row, items], expected[row][lists.mask[row]].log_softmax(dim=0))
