@@ -193,12 +193,12 @@ class ProximityPairs(PairFeatures):
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray]) -> ProximityPairs:
         """See :meth:`PairFeatures.from_arrays`."""
-        scorers = GraphScorers.from_arrays({name.removeprefix("scorers."): array for name, array in arrays.items()})
-        tensors = {
-            name.removeprefix("check."): torch.from_numpy(array)
-            for name, array in arrays.items()
-            if name.startswith("check.")
-        }
+
+        def part(prefix: str) -> dict[str, NDArray]:
+            return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+        scorers = GraphScorers.from_arrays(part("scorers."))
+        tensors = {name: torch.from_numpy(array) for name, array in part("check.").items()}
         check = SelfCheck(**tensors) if tensors else None
         index = arrays["user_index"], arrays["item_index"]
         return cls(scorers, arrays["scorer_weights"], int(arrays["top_k"]), *index, check)

@@ -224,7 +224,8 @@ def _best_penalty(
 ) -> float:
     """The penalty of :data:`PENALTIES` with which a small regression has the highest NDCG@10 on these users."""
     binary, cpu = binary_matrix(support), torch.device("cpu")
-    ridges = [penalty * mean_degree(binary, max_regression_size) for penalty in PENALTIES]
+    mean = mean_degree(binary, max_regression_size)
+    ridges = [penalty * mean for penalty in PENALTIES]
     size = min(_CHOICE_SIZE, max_regression_size)
     n_block = max(1, min(_CHOICE_USERS, _CHOICE_FLOATS // binary.shape[1]))
     total = []

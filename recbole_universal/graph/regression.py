@@ -73,20 +73,19 @@ class _ItemRegression(Regression):
     def __init__(self, arrays: Mapping[str, np.ndarray], device: torch.device) -> None:
         super().__init__(arrays, device)
         self._weights, self._popular = (torch.from_numpy(arrays[name]).to(device) for name in ("weights", "popular"))
+        popular = arrays["popular"]
+        # Row of each item in the weights, -1 without one. The last entry stands for all items after it.
+        self._row = np.full(popular.max(initial=-1) + 2, -1)
+        self._row[popular] = np.arange(len(popular))
+        self._row_tensor = torch.from_numpy(self._row).to(device)
 
     def put_scores(self, out: torch.Tensor, users: torch.Tensor, user_items: UserItems) -> None:
-        index = torch.from_numpy(self._index(out.shape[1])).to(self._device)
-        out.zero_()[:, self._popular] = user_items.among(index).sums(self._weights)
-
-    def _index(self, n_items: int) -> np.ndarray:
-        """Row of each item in the weights, -1 without one, int64 [n_items]."""
-        index = np.full(n_items, -1)
-        index[self._arrays["popular"]] = np.arange(len(self._popular))
-        return index
+        items = user_items.items.clamp(max=len(self._row) - 1)
+        related = UserItems(items, user_items.rows, user_items.n_users).among(self._row_tensor)
+        out.zero_()[:, self._popular] = related.sums(self._weights)
 
     def relations(self, sources: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        index = self._index(1 + max(array.max(initial=-1) for array in (sources, targets, self._arrays["popular"])))
-        rows, columns = index[sources], index[targets]
+        rows, columns = (self._row[np.minimum(items, len(self._row) - 1)] for items in (sources, targets))
         weights = self._arrays["weights"][np.ix_(rows, columns)]
         weights[rows < 0] = 0.0
         weights[:, columns < 0] = 0.0
@@ -108,8 +107,7 @@ class _UserRegression(Regression):
         )
         indices, indptr = arrays["indices"], arrays["indptr"]
         entries = (np.ones(len(indices), dtype=np.float32), indices, indptr)
-        self._matrix = sp.csr_matrix(entries, shape=(len(indptr) - 1, len(self._residual)))
-        self._by_item = self._matrix.T.tocsr()
+        self._by_item = sp.csr_matrix(entries, shape=(len(indptr) - 1, len(self._residual))).T.tocsr()
         self._item_user = sparse_tensor(self._by_item, device)
 
     def put_scores(self, out: torch.Tensor, users: torch.Tensor, user_items: UserItems) -> None:

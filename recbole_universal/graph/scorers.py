@@ -162,8 +162,8 @@ class GraphScorers:
         self._item_user = sparse_tensor(base.T.tocsr(), device)
         self._neighbors = tuple(tensor(f"neighbors.{array}") for array in ("indptr", "indices", "data"))
         self._vectors = tensor("vectors")
-        regression = {name.removeprefix(_REGRESSION): array for name, array in arrays.items()}
-        self._regression = Regression.from_arrays(regression, device)
+        fitted = {n.removeprefix(_REGRESSION): array for n, array in arrays.items() if n.startswith(_REGRESSION)}
+        self._regression = Regression.from_arrays(fitted, device)
         self._degree = torch.from_numpy(self.item_degree).to(device)
 
     def _sampled_matrix(self) -> sp.csr_matrix:

@@ -350,6 +350,7 @@ def test_the_fallback_of_fast_lists_reads_the_linear_scorers():
 def test_a_stored_self_check_is_the_same():
     pairs = pairs_of(random_matrix(200, 50, 0.1))
     again = ProximityPairs.from_arrays(pairs.arrays())
+    assert set(again.arrays()) == set(pairs.arrays())
     for other in (again, pairs.reindexed(pairs.user_index, pairs.item_index)):
         for name, values in vars(pairs.check).items():
             torch.testing.assert_close(getattr(other.check, name), values, rtol=0, atol=0)

@@ -169,6 +169,7 @@ def test_updated_scorers_are_those_of_a_rebuild(shape, more):
         else:
             assert not scores[:, shape[1] :].any(), name
             assert scores[grown[0] - 1].any(), name
+    assert set(updated.arrays()) == set(old.arrays()) == set(updated.with_interactions(after).arrays())
     np.testing.assert_array_equal(updated.item_degree, rebuilt.item_degree)
     np.testing.assert_array_equal(updated.user_degree, rebuilt.user_degree)
     # The same matrix changes no score.
