@@ -15,7 +15,7 @@ from recbole_universal.features.family import PairFeatures
 from recbole_universal.features.fields import column
 from recbole_universal.features.proximity_pairs import ProximityPairs
 from recbole_universal.features.self_check import CheckResult, SelfCheck
-from recbole_universal.ranking.best_scorer import choose_weight, with_best_scorer
+from recbole_universal.ranking.adjustment import Adjustment, choose_adjustment
 from recbole_universal.ranking.fallback import Fallback
 from recbole_universal.ranking.network import FamilyNetwork, UniversalNetwork
 
@@ -45,10 +45,9 @@ class RankingNetwork(UniversalNetwork):
     """A :class:`UniversalNetwork` that scores the users and items of one dataset, whose features it holds.
 
     With the family ``proximity`` only a user's candidates are scored. The score of a candidate is the logarithm of its
-    share in a softmax over the list. All other items follow in the order of their popularity. Where the self-check
-    finds it better, the scores are mixed with those of the dataset's best scorer
-    (:mod:`recbole_universal.ranking.best_scorer`). Where it finds popularity better, popularity alone ranks
-    (:meth:`falls_back`).
+    share in a softmax over the list. All other items follow in the order of their popularity. The self-check adjusts
+    the scores to the dataset (:mod:`recbole_universal.ranking.adjustment`). Where it finds popularity better,
+    popularity alone ranks (:meth:`falls_back`).
 
     Arguments are those of :class:`UniversalNetwork`.
     """
@@ -57,8 +56,8 @@ class RankingNetwork(UniversalNetwork):
         super().__init__(*args, **kwargs)
         self._pairs: dict[str, PairFeatures] = {}
         self.fallback = Fallback()
-        # The self-check, and the weight of the best scorer and the result in it for the network's present weights.
-        self._checked: tuple[SelfCheck, float, CheckResult] | None = None
+        # The self-check, and the adjustment and the result in it for the network's present weights.
+        self._checked: tuple[SelfCheck, Adjustment, CheckResult] | None = None
         self.register_load_state_dict_post_hook(_forget_check)
 
     def attach(self, features: UniversalFeatures) -> RankingNetwork:
@@ -125,23 +124,23 @@ class RankingNetwork(UniversalNetwork):
         return self.proximity.fallback_reason("the model", None if checked is None else checked[2])
 
     @property
-    def best_scorer_weight(self) -> float:
-        """Weight of the dataset's best scorer in the scores of candidates, in [0, 1]; 0 where nothing is checked."""
+    def adjustment(self) -> Adjustment | None:
+        """The adjustment of the scores of candidates to the dataset; ``None`` where nothing is checked."""
         checked = self._self_checked() if self._is_checked else None
-        return 0.0 if checked is None else checked[1]
+        return None if checked is None else checked[1]
 
     @property
     def _is_checked(self) -> bool:
         """Whether the self-check judges the network; it has no columns of further families."""
         return not self.training and self.families == ["proximity"]
 
-    def _self_checked(self) -> tuple[SelfCheck, float, CheckResult] | None:
+    def _self_checked(self) -> tuple[SelfCheck, Adjustment, CheckResult] | None:
         check = self.proximity.check
         if check is None:
             return None
         checked = self._checked  # other threads may forget it
         if checked is None or checked[0] is not check:
-            self._checked = checked = check, *choose_weight(check, self._check_scores(check))
+            self._checked = checked = check, *choose_adjustment(check, self._check_scores(check))
         return checked
 
     @torch.no_grad()
@@ -261,7 +260,8 @@ class RankingNetwork(UniversalNetwork):
 
     def candidate_scores(self, columns: list[dict[str, torch.Tensor]], mask: torch.Tensor) -> torch.Tensor:
         """Scores of the candidates with these columns before the softmax over the list, float32 [n, n_candidates]."""
-        return with_best_scorer(self(*columns), columns[2]["proximity"], mask, self.best_scorer_weight)
+        scores, adjustment = self(*columns), self.adjustment
+        return scores if adjustment is None else adjustment(scores, columns[2]["proximity"], mask)
 
     def candidate_columns(
         self, users: torch.Tensor, exclude_seen: bool = True

@@ -16,7 +16,7 @@ from recbole_universal import FeaturePipeline, UniversalRanker
 from recbole_universal.features.proximity_columns import column_groups
 from recbole_universal.features.proximity_pairs import ProximityPairs
 from recbole_universal.graph import SCORERS, GraphScorers
-from recbole_universal.ranking import best_scorer
+from recbole_universal.ranking import adjustment
 from recbole_universal.ranking.ranking_network import RankingNetwork
 
 DECOMPOSED = {"low_pass", "mid_pass", "full_pass", "regression"}
@@ -207,7 +207,9 @@ def assert_popular(ranker: UniversalRanker, lists: np.ndarray) -> None:
 
 
 def test_a_worse_network_falls_back_to_popularity(monkeypatch):
-    monkeypatch.setattr(best_scorer, "BEST_SCORER_WEIGHTS", (0.0,))  # a mixture would be better than popularity
+    # A mixture or a correction would be better than popularity.
+    monkeypatch.setattr(adjustment, "BEST_SCORER_WEIGHTS", (0.0,))
+    monkeypatch.setattr(adjustment, "CORRECTION_PENALTY", 1e9)
     ranker = UniversalRanker(communities())
     assert not ranker.network.falls_back()
     before, fast = (ranker.top_k(np.arange(60), 5, fast=fast)[0] for fast in (False, True))

@@ -12,7 +12,8 @@ from recbole.utils import get_model, get_trainer, init_seed
 from test_ranker import communities
 
 from recbole_universal import UniversalRanker, interpolate
-from recbole_universal.features.proximity_columns import best_scorer_column, column_groups
+from recbole_universal.features.proximity_columns import best_scorer_column, column_groups, n_columns
+from recbole_universal.ranking.adjustment import Adjustment
 from recbole_universal.ranking.attribution import contributions
 from recbole_universal.ranking.mixing import mix
 from recbole_universal.ranking.ranking_network import RankingNetwork, mask_non_candidates
@@ -190,16 +191,19 @@ def network(state: dict, columns: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module", params=[0.0, 0.25])
 def ranker(request):
-    """A ranker with this weight of the best scorer."""
+    """A ranker with this weight of the best scorer and a random correction."""
     made = UniversalRanker(communities())
     check = made.network.proximity.check
-    made.network._checked = check, request.param, check.result(made.network._check_scores(check))
+    correction = 0.1 * torch.from_numpy(np.random.default_rng(0).normal(size=n_columns())).float()
+    result = check.result(made.network._check_scores(check))
+    made.network._checked = check, Adjustment(correction, request.param), result
     return made
 
 
 def list_scores(ranker: UniversalRanker, columns: np.ndarray) -> np.ndarray:
-    """Scores of a list of candidates: the network's, mixed with the best scorer's on their scale."""
-    scores, weight = network(ranker.network.state_dict(), columns), ranker.network.best_scorer_weight
+    """Scores of a list of candidates: the network's, corrected, then mixed with the best scorer's on their scale."""
+    correction, weight = ranker.network.adjustment
+    scores = network(ranker.network.state_dict(), columns) + columns @ correction.double().numpy()
     if not weight or not len(scores):
         return scores
     best = columns[:, best_scorer_column()]
