@@ -13,7 +13,7 @@ TRAINED ?= ml-100k filmtrust amazon-instruments lastfm-2k citations-a yelp-hin
 UNFILTERED ?= yahoo-music-mgcnn frappe filmtrust msweb flixster-mgcnn lastfm-2k citations-a book-crossing \
 	ml-latest-small amazon-digital-music yelp-hin coco-mooc citeulike-a delicious-tags
 # In an order in which each target has what it needs.
-TABLES = lodo in-domain ablation penalty unseen robustness frozen unfiltered published seeds trained samples \
+TABLES = lodo in-domain ablation penalty correction unseen robustness frozen unfiltered published seeds trained samples \
 	zero-shot wide-grids interpolation node2vec features columns speed
 ZERO_SHOT = $(PYTHON) benchmarks/zero_shot.py --data-path $(DATA) --output $(OUT) --models $(OUT)/models.json
 
@@ -102,6 +102,11 @@ interpolation: trained samples  # of the bases that those two store
 ablation: lodo  # on the candidate lists that "lodo" stores
 	$(PYTHON) benchmarks/ablation.py --data-path $(DATA) --lists $(OUT)/lists --output $(OUT)/ablation.jsonl
 	$(PYTHON) benchmarks/ablation.py --output $(OUT)/ablation.jsonl --report docs/ablation.md
+
+correction: lodo  # of a network's scores by the self-check
+	$(PYTHON) benchmarks/correction.py --data-path $(DATA) --datasets $(SETS) --max-users 2000 \
+		--models $(OUT)/models.json --output $(OUT)/correction.jsonl
+	$(PYTHON) benchmarks/correction.py --output $(OUT)/correction.jsonl --report docs/ablation.md
 
 penalty:  # of the regression
 	$(PYTHON) benchmarks/penalty.py --data-path $(DATA) --output $(OUT)/penalty.jsonl

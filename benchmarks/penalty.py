@@ -15,7 +15,7 @@ from report import cell, fill, markdown
 
 from recbole_universal.features.candidates import best_unseen
 from recbole_universal.features.proximity import ProximityFeatures
-from recbole_universal.features.self_check import _CHOICE_SIZE, PENALTIES
+from recbole_universal.features.self_check import _CHOICE_SIZE, PENALTIES, users_for_penalty
 from recbole_universal.graph.held_out import held_out_hits, support_query_split
 from recbole_universal.graph.regression import mean_degree, ridge_regressions
 from recbole_universal.graph.scorers import PENALTY
@@ -31,9 +31,11 @@ N_DRAWS = 3
 CPU = torch.device("cpu")
 
 
-def quality(support: sp.csr_matrix, query: sp.csr_matrix, ridges: list[float], size: int) -> list[float]:
-    """NDCG@10 of regressions of at most this size on the users with held-out interactions, by lambda."""
-    users, by_ridge = np.flatnonzero(np.diff(query.indptr)), []
+def quality(
+    support: sp.csr_matrix, query: sp.csr_matrix, users: np.ndarray, ridges: list[float], size: int
+) -> list[float]:
+    """NDCG@10 of regressions of at most this size on users with held-out interactions, by lambda."""
+    by_ridge = []
     for regression in ridge_regressions(support, ridges, size, CPU):
         by_user = []
         for block in np.array_split(users, np.arange(100, len(users), 100)):
@@ -53,9 +55,10 @@ def result_of(matrix: sp.csr_matrix) -> dict:
     for draw in range(N_DRAWS):
         support, query = support_query_split(matrix, n_users, family.check_share, np.random.default_rng(draw))
         ridges = [penalty * mean_degree(support, family.max_regression_size) for penalty in MEASURED]
-        result["users"].append(int((np.diff(query.indptr) > 0).sum()))
-        result["whole"].append(quality(support, query, ridges, family.max_regression_size))
-        result["small"].append(quality(support, query, ridges, _CHOICE_SIZE))
+        users = np.flatnonzero(np.diff(query.indptr))
+        result["users"].append(len(users))
+        result["whole"].append(quality(support, query, users, ridges, family.max_regression_size))
+        result["small"].append(quality(support, query, users_for_penalty(users), ridges, _CHOICE_SIZE))
     return result
 
 

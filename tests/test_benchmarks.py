@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
 import ablation
 import baselines
 import columns
+import correction
 import data
 import harness
 import mutations
@@ -30,10 +32,13 @@ import zero_shot_values
 
 sys.path.pop(0)
 
+from recbole_universal import UniversalRanker
 from recbole_universal.features import self_check
 from recbole_universal.features.proximity_columns import column_groups
 from recbole_universal.features.proximity_pairs import ProximityPairs
 from recbole_universal.graph import GraphScorers
+from recbole_universal.metrics import ndcg
+from recbole_universal.ranking.correction import CORRECTION_PENALTY
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +190,48 @@ def test_table_of_penalties():
     # Draw 0 chooses 10, which has 0.1 on draw 1. Draw 1 chooses 3, which has 0.2 on draw 0, and half of the best here.
     assert table.splitlines()[-1] == "| a | 15 | 0.250 | 0.200 | 0.250 | 0.250 | 10, 3 | 50.0% | -25.0% |"
     assert penalty.table_of_penalties([]) == ""
+
+
+class StubSplit:
+    """A split of the block matrix: two items of each user are held out."""
+
+    def __init__(self, matrix: sp.csr_matrix):
+        held_out = np.zeros(matrix.shape, dtype=np.float32)
+        for user in range(matrix.shape[0]):
+            held_out[user, matrix.indices[slice(*matrix.indptr[user : user + 2])][:2]] = 1
+        self.test, self.train = sp.csr_matrix(held_out), sp.csr_matrix(matrix - held_out)
+        self.train.eliminate_zeros()
+        self.seen, self.keys = {"test": self.train}, {"seed": 2020}
+        self.test_users = np.arange(matrix.shape[0])
+
+
+def test_a_correction_of_the_table_is_that_of_the_package(train):
+    split = StubSplit(train)
+    values = correction.result_of(split, "universal-base")
+    network = UniversalRanker(split.train).network
+    assert not network.falls_back()
+    scores = network.score_all(torch.arange(60)).detach().numpy()
+    scores[split.train.nonzero()] = -np.inf
+    hits = np.take_along_axis(split.test.toarray() > 0, np.argsort(-scores, axis=1)[:, :10], axis=1)
+    expected = ndcg(hits, np.diff(split.test.indptr)).mean()
+    assert values[f"penalty {CORRECTION_PENALTY:.0f}"] == pytest.approx(expected)
+    check = network.proximity.check
+    compared = correction.corrections(check, network._check_scores(check))
+    assert list(compared) == list(values) and not compared["the network alone"].any()
+    sizes = [float(compared[f"penalty {penalty:.0f}"].norm()) for penalty in correction.PENALTIES]
+    assert sizes == sorted(sizes, reverse=True) and sizes[-1] > 0
+
+
+def test_table_of_corrections():
+    results = [
+        {"dataset": "a", "ndcg@10": {"the network alone": 0.2, "penalty 3": 0.3}},
+        {"dataset": "b", "ndcg@10": {"the network alone": 0.4, "penalty 3": 0.2}},
+    ]
+    assert correction.table_of_corrections(results).splitlines()[2:] == [
+        "| the network alone | 1.0000 | 0.0000 | 0 of 2 | 1.000 (a) | 1.000 (a) |",
+        "| penalty 3 | 1.0000 | 0.5000 | 1 of 2 | 0.500 (b) | 1.500 (a) |",
+    ]
+    assert correction.table_of_corrections(results[:1]) == ""
 
 
 def save_ndcg(folder: Path, results: list[dict], values: dict[str, np.ndarray]) -> None:

@@ -45,7 +45,7 @@ def recommend(
     include_seen: bool = False,
     fast: bool = False,
     pretrained: str | os.PathLike[str] | Pretrained = "universal-base",
-    device: str | None = None,
+    device: str = "cpu",
     show_progress: bool = True,
 ) -> pd.DataFrame:
     """Recommend items with a pre-trained model; nothing is trained.
@@ -69,8 +69,7 @@ def recommend(
             many users this is much faster. The recommendations are slightly less accurate. It needs a model with the
             family ``proximity``.
         pretrained: name of a shipped model, folder of a model, or a loaded model.
-        device: where to compute, such as ``cpu`` or ``cuda``; ``None``: a GPU if there is one. Experimental: not
-            tested on CUDA.
+        device: where to compute. Experimental: any other than ``cpu`` is not tested.
         show_progress: whether to draw progress bars on stderr.
 
     Returns:
@@ -118,7 +117,7 @@ class RecommendationJob:
         self._include_seen = arguments.flag("recommend", "include_seen", include_seen)
         self._fast = arguments.flag("recommend", "fast", fast)
         self._top_k = _checked_top_k(top_k)
-        self._device = _checked_device(device)
+        self._device = str(arguments.device(device))
         self._pretrained = pretrained if isinstance(pretrained, Pretrained) else load_pretrained(pretrained)
         if fast and "proximity" not in self._pretrained.families:
             raise ValueError(
@@ -206,14 +205,6 @@ def _check_column_name(argument: str, name: Any) -> None:
         is_array = True
     if is_array:
         raise ValueError(f"{argument}: must be the name of a column, got {arguments.shown(name)}.")
-
-
-def _checked_device(device: Any) -> str:
-    import torch
-
-    if device is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return str(arguments.device(device))
 
 
 def _find_users(asked: Sequence, users: pd.Index) -> tuple[pd.Index, np.ndarray]:

@@ -59,7 +59,7 @@ class ProximityFeatures(FeatureFamily):
         n_neighbors: int = 100,
         max_rank: int = 256,
         max_regression_size: int = 6000,
-        n_check_users: int = 500,
+        n_check_users: int = 1000,
         check_share: float = 0.2,
     ) -> None:
         owner = self.owner()

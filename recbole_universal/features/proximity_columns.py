@@ -41,11 +41,6 @@ def column_groups() -> dict[str, list[int]]:
     return groups | {"activity": list(range(3 * (n + _N_AVERAGES), n_columns()))}
 
 
-def best_scorer_column() -> int:
-    """Index of the score by the best scorer alone, relative to the user's best item."""
-    return 3 * len(SCORERS) + 3 * (_N_AVERAGES - 1)
-
-
 class ProximityColumns:
     """Computes the columns of candidates on one dataset.
 

@@ -33,7 +33,7 @@ def contributions(
     if not network.ranks_candidates:
         raise ValueError("Only a model with the family [proximity] can be explained.")
     lists, columns = network.candidate_columns(users)
-    whole = network.candidate_scores(columns, lists.mask)
+    whole = network.candidate_scores(columns)
     groups: dict[str, tuple[str, list[int] | slice]] = {
         name: ("proximity", indices) for name, indices in column_groups().items()
     }
@@ -47,7 +47,7 @@ def contributions(
                 mean = (values * lists.mask[..., None]).sum(dim=1) / lists.mask.sum(dim=1).clamp(min=1)[:, None]
                 values[..., indices] = mean[:, None, indices].expand_as(values[..., indices])
                 side[family] = values
-        by_group[name] = whole - network.candidate_scores(changed, lists.mask)
+        by_group[name] = whole - network.candidate_scores(changed)
     return lists.items, whole, by_group
 
 

@@ -15,7 +15,7 @@ from recbole_universal.features.family import PairFeatures
 from recbole_universal.features.fields import column
 from recbole_universal.features.proximity_pairs import ProximityPairs
 from recbole_universal.features.self_check import CheckResult, SelfCheck
-from recbole_universal.ranking.adjustment import Adjustment, choose_adjustment
+from recbole_universal.ranking.correction import choose_correction, corrected
 from recbole_universal.ranking.fallback import Fallback
 from recbole_universal.ranking.network import FamilyNetwork, UniversalNetwork
 
@@ -45,8 +45,8 @@ class RankingNetwork(UniversalNetwork):
     """A :class:`UniversalNetwork` that scores the users and items of one dataset, whose features it holds.
 
     With the family ``proximity`` only a user's candidates are scored. The score of a candidate is the logarithm of its
-    share in a softmax over the list. All other items follow in the order of their popularity. The self-check adjusts
-    the scores to the dataset (:mod:`recbole_universal.ranking.adjustment`). Where it finds popularity better,
+    share in a softmax over the list. All other items follow in the order of their popularity. The self-check
+    corrects the scores for the dataset (:mod:`recbole_universal.ranking.correction`). Where it finds popularity better,
     popularity alone ranks (:meth:`falls_back`).
 
     Arguments are those of :class:`UniversalNetwork`.
@@ -56,9 +56,8 @@ class RankingNetwork(UniversalNetwork):
         super().__init__(*args, **kwargs)
         self._pairs: dict[str, PairFeatures] = {}
         self.fallback = Fallback()
-        # The self-check, and the adjustment and the result in it for the network's present weights.
-        self._checked: tuple[SelfCheck, Adjustment, CheckResult] | None = None
-        self.register_load_state_dict_post_hook(_forget_check)
+        # The self-check, the network's weights at that time, and the correction and the result for both.
+        self._checked: tuple[SelfCheck, object, torch.Tensor, CheckResult] | None = None
 
     def attach(self, features: UniversalFeatures) -> RankingNetwork:
         """Hold the features of a dataset, which :meth:`score_pairs` and :meth:`score_all` look up.
@@ -95,11 +94,6 @@ class RankingNetwork(UniversalNetwork):
         """The pair features of the family ``proximity``."""
         return cast(ProximityPairs, self.pairs("proximity"))
 
-    def train(self, mode: bool = True) -> RankingNetwork:
-        """Set the mode, see PyTorch. Training changes the weights, so the cached self-check is dropped."""
-        self._checked = None
-        return super().train(mode)
-
     def falls_back(self) -> bool:
         """Whether popularity ranks on this dataset instead of the network; warns about it once.
 
@@ -108,8 +102,7 @@ class RankingNetwork(UniversalNetwork):
         always ranks in training mode. It also always ranks if it reads further families, since the self-check has no
         columns of them.
 
-        The result is cached. Loading weights, attaching features with a different self-check, or calling ``train()``
-        or ``eval()`` clears it.
+        The result is cached until the weights or the self-check change.
         """
         reason = self.fallback_reason()
         if self.ranks_candidates:
@@ -121,27 +114,31 @@ class RankingNetwork(UniversalNetwork):
         if not self._is_checked:
             return ""
         checked = self._self_checked()
-        return self.proximity.fallback_reason("the model", None if checked is None else checked[2])
+        return self.proximity.fallback_reason("the model", None if checked is None else checked[1])
 
     @property
-    def adjustment(self) -> Adjustment | None:
-        """The adjustment of the scores of candidates to the dataset; ``None`` where nothing is checked."""
+    def correction(self) -> torch.Tensor | None:
+        """Weights of the columns of ``proximity`` in the correction, float32 [dim]; ``None`` without self-check."""
         checked = self._self_checked() if self._is_checked else None
-        return None if checked is None else checked[1]
+        return None if checked is None else checked[0]
 
     @property
     def _is_checked(self) -> bool:
         """Whether the self-check judges the network; it has no columns of further families."""
         return not self.training and self.families == ["proximity"]
 
-    def _self_checked(self) -> tuple[SelfCheck, Adjustment, CheckResult] | None:
+    def _self_checked(self) -> tuple[torch.Tensor, CheckResult] | None:
+        """The correction and its result for the present weights; ``None`` without self-check."""
         check = self.proximity.check
         if check is None:
             return None
-        checked = self._checked  # other threads may forget it
-        if checked is None or checked[0] is not check:
-            self._checked = checked = check, *choose_adjustment(check, self._check_scores(check))
-        return checked
+        # An optimizer and `load_state_dict` change weights in place, which changes their versions.
+        weights = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in self.parameters()]
+        checked = self._checked  # other threads may replace it
+        if checked is None or checked[0] is not check or checked[1] != weights:
+            checked = check, weights, *choose_correction(check, self._check_scores(check))
+            self._checked = checked
+        return checked[2:]
 
     @torch.no_grad()
     def _check_scores(self, check: SelfCheck) -> torch.Tensor:
@@ -251,17 +248,17 @@ class RankingNetwork(UniversalNetwork):
             return torch.cat([self._score_candidates(block, exclude_seen) for block in users.split(block_size)])
         lists, columns = self.candidate_columns(users, exclude_seen)
         # The loss is invariant to a constant added to a list's scores. The log-softmax removes this constant.
-        values = self.candidate_scores(columns, lists.mask).masked_fill(~lists.mask, -torch.inf)
+        values = self.candidate_scores(columns).masked_fill(~lists.mask, -torch.inf)
         values = values.log_softmax(dim=1).clamp(min=MIN_CANDIDATE_SCORE)
         scores = torch.cat([by_popularity, by_popularity.new_zeros(1)]).repeat(len(users), 1)
         # The last column takes the padding of the lists.
         scores.scatter_(1, torch.where(lists.mask, lists.items, len(by_popularity)), values)
         return scores[:, :-1]
 
-    def candidate_scores(self, columns: list[dict[str, torch.Tensor]], mask: torch.Tensor) -> torch.Tensor:
+    def candidate_scores(self, columns: list[dict[str, torch.Tensor]]) -> torch.Tensor:
         """Scores of the candidates with these columns before the softmax over the list, float32 [n, n_candidates]."""
-        scores, adjustment = self(*columns), self.adjustment
-        return scores if adjustment is None else adjustment(scores, columns[2]["proximity"], mask)
+        scores, weights = self(*columns), self.correction
+        return scores if weights is None else corrected(scores, columns[2]["proximity"], weights)
 
     def candidate_columns(
         self, users: torch.Tensor, exclude_seen: bool = True
@@ -294,7 +291,3 @@ def mask_non_candidates(scores: torch.Tensor) -> torch.Tensor:
     candidate = scores >= MIN_CANDIDATE_SCORE
     lowest = torch.where(candidate, scores, torch.inf).amin(dim=1, keepdim=True)
     return torch.where(candidate, scores, torch.where(lowest.isfinite(), lowest, 0.0))
-
-
-def _forget_check(network: RankingNetwork, _) -> None:
-    network._checked = None

@@ -16,7 +16,7 @@ from recbole_universal.features.binning import percentile
 from recbole_universal.features.proximity import ProximityFeatures
 from recbole_universal.features.proximity_columns import n_columns
 from recbole_universal.features.proximity_pairs import ProximityPairs
-from recbole_universal.features.self_check import CheckResult, SelfCheck, falls_back, self_check_of
+from recbole_universal.features.self_check import CheckResult, SelfCheck, falls_back, self_check_of, users_for_penalty
 from recbole_universal.graph import scorers
 from recbole_universal.graph.held_out import support_query_split
 from recbole_universal.graph.scorers import SCORERS, GraphScorers
@@ -123,6 +123,34 @@ def test_columns_are_finite_and_of_one_scale():
 def test_data_at_the_edge(dense):
     features = pairs_of(sp.csr_matrix(dense)).full(torch.arange(len(dense)))
     assert features.shape == (*dense.shape, n_columns()) and torch.isfinite(features).all()
+
+
+def test_penalties_that_are_equally_good_leave_the_usual_one():
+    """Each user lacks one item of a block, which every regression ranks first."""
+    whole = np.kron(np.eye(2), np.ones((10, 15)))
+    support = whole.copy()
+    support[np.arange(20), np.repeat([0, 15], 10) + np.arange(20) % 10] = 0
+    arguments = np.arange(20), sp.csr_matrix(support), sp.csr_matrix(whole - support), 6000
+    assert self_check._best_penalty(*arguments) == scorers.PENALTY
+
+
+@pytest.mark.parametrize(("n_users", "n_chosen"), [(0, 0), (1, 1), (500, 500), (501, 500), (1000, 500)])
+def test_users_who_choose_the_penalty(n_users, n_chosen):
+    users = users_for_penalty(np.arange(n_users))
+    assert len(np.unique(users)) == len(users) == n_chosen and np.isin(users, np.arange(n_users)).all()
+    assert abs((users % 2 == 0).sum() - n_chosen / 2) <= 20  # about as many of each half of the self-check
+
+
+def test_the_penalty_is_chosen_by_some_of_the_users(monkeypatch):
+    monkeypatch.setattr(self_check, "_CHOICE_USERS", 20)
+    matrix = random_matrix(200, 60, 0.15)
+    support, query = support_query_split(matrix, 40, 0.3, np.random.default_rng(0))
+    users = np.flatnonzero(np.diff(query.indptr))
+    by_some = self_check._best_penalty(users, support, query, 6000)
+    chosen = users_for_penalty(users)
+    monkeypatch.setattr(self_check, "_CHOICE_USERS", 500)
+    assert by_some == self_check._best_penalty(chosen, support, query, 6000)
+    assert by_some != self_check._best_penalty(users, support, query, 6000)
 
 
 def test_scorer_weights_are_relative_to_the_best_scorer():

@@ -16,7 +16,7 @@ from recbole_universal import FeaturePipeline, UniversalRanker
 from recbole_universal.features.proximity_columns import column_groups
 from recbole_universal.features.proximity_pairs import ProximityPairs
 from recbole_universal.graph import SCORERS, GraphScorers
-from recbole_universal.ranking import adjustment
+from recbole_universal.ranking import correction
 from recbole_universal.ranking.ranking_network import RankingNetwork
 
 DECOMPOSED = {"low_pass", "mid_pass", "full_pass", "regression"}
@@ -207,9 +207,7 @@ def assert_popular(ranker: UniversalRanker, lists: np.ndarray) -> None:
 
 
 def test_a_worse_network_falls_back_to_popularity(monkeypatch):
-    # A mixture or a correction would be better than popularity.
-    monkeypatch.setattr(adjustment, "BEST_SCORER_WEIGHTS", (0.0,))
-    monkeypatch.setattr(adjustment, "CORRECTION_PENALTY", 1e9)
+    monkeypatch.setattr(correction, "CORRECTION_PENALTY", 1e9)  # a corrected network would be better than popularity
     ranker = UniversalRanker(communities())
     assert not ranker.network.falls_back()
     before, fast = (ranker.top_k(np.arange(60), 5, fast=fast)[0] for fast in (False, True))

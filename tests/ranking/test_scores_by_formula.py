@@ -12,8 +12,8 @@ from recbole.utils import get_model, get_trainer, init_seed
 from test_ranker import communities
 
 from recbole_universal import UniversalRanker, interpolate
-from recbole_universal.features.proximity_columns import best_scorer_column, column_groups, n_columns
-from recbole_universal.ranking.adjustment import Adjustment
+from recbole_universal.features.proximity_columns import column_groups, n_columns
+from recbole_universal.ranking import ranking_network
 from recbole_universal.ranking.attribution import contributions
 from recbole_universal.ranking.mixing import mix
 from recbole_universal.ranking.ranking_network import RankingNetwork, mask_non_candidates
@@ -189,27 +189,20 @@ def network(state: dict, columns: np.ndarray) -> np.ndarray:
     return np.mean(scores, axis=0)
 
 
-@pytest.fixture(scope="module", params=[0.0, 0.25])
-def ranker(request):
-    """A ranker with this weight of the best scorer and a random correction."""
+@pytest.fixture(scope="module")
+def ranker():
+    """A ranker with a random correction."""
     made = UniversalRanker(communities())
-    check = made.network.proximity.check
     correction = 0.1 * torch.from_numpy(np.random.default_rng(0).normal(size=n_columns())).float()
-    result = check.result(made.network._check_scores(check))
-    made.network._checked = check, Adjustment(correction, request.param), result
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranking_network, "choose_correction", lambda check, scores: (correction, check.result(scores)))
+        assert made.network.correction is correction  # cached from here on
     return made
 
 
 def list_scores(ranker: UniversalRanker, columns: np.ndarray) -> np.ndarray:
-    """Scores of a list of candidates: the network's, corrected, then mixed with the best scorer's on their scale."""
-    correction, weight = ranker.network.adjustment
-    scores = network(ranker.network.state_dict(), columns) + columns @ correction.double().numpy()
-    if not weight or not len(scores):
-        return scores
-    best = columns[:, best_scorer_column()]
-    return (1 - weight) * (scores - scores.mean()) + weight * (best - best.mean()) / max(
-        best.std(), 1e-6
-    ) * scores.std()
+    """Scores of a list of candidates: the network's with the correction."""
+    return network(ranker.network.state_dict(), columns) + columns @ ranker.network.correction.double().numpy()
 
 
 @torch.no_grad()

@@ -1,0 +1,110 @@
+"""A linear correction of a network's scores for one dataset, fitted to the held-out interactions of the self-check.
+
+A network learns from many datasets how far to trust each column. One dataset can differ from them. The weights of the
+network stay as they are; a weighted sum of the columns is added to its scores.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from recbole_universal.features.self_check import CheckResult, SelfCheck
+
+#: Penalty of the squared weights of the correction, in nats. The likelihood is summed over all held-out interactions.
+#: docs/ablation.md compares other values.
+CORRECTION_PENALTY = 10.0
+# Users of the self-check in one block, whose columns fit the processor's cache.
+_BLOCK_USERS = 50
+# Newton's method ends after a step with a decrement (Boyd and Vandenberghe, Convex Optimization, 9.5.1) of at most this
+# many nats. It converges quadratically, so the weights are then nearly exact and hardly depend on the processor.
+_DECREMENT, _MOST_STEPS = 1e-6, 50
+# Share of the loss that rounding errors may add.
+_ROUNDING = 1e-6
+
+
+def corrected(scores: torch.Tensor, features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """The scores plus the weighted sum of the columns, float32 [n_users, n_candidates].
+
+    Args:
+        scores: scores by the network, float32 [n_users, n_candidates].
+        features: columns of the family ``proximity``, float32 [n_users, n_candidates, dim].
+        weights: weight of each column, float32 [dim].
+    """
+    # Unlike a product of matrices, this adds up equal columns to equal sums, wherever they stand.
+    return scores + (features * weights.to(features.device)).sum(dim=-1)
+
+
+def choose_correction(check: SelfCheck, scores: torch.Tensor) -> tuple[torch.Tensor, CheckResult]:
+    """The weights of the correction for a dataset, and the result of the corrected scores in the self-check.
+
+    The weights are fitted to all users. The result is cross-fitted: each half of the users is ranked with the weights
+    that are fitted to the other half. The halves are those of the scorer weights, whose rows follow each other.
+
+    Args:
+        check: the self-check of the dataset.
+        scores: the network's scores of its candidates, float32 [n_users, n_candidates].
+
+    Returns:
+        Weights, float32 [dim], and the result. A single user is ranked without correction.
+    """
+    scores = scores.cpu()
+    users = torch.arange(len(scores))
+    first, second = users[: (len(users) + 1) // 2], users[(len(users) + 1) // 2 :]
+    cross_fitted = scores.clone()
+    for half, others in ((first, second), (second, first)):
+        weights = fit_correction(check, scores, others)
+        for block in half.split(_BLOCK_USERS):
+            cross_fitted[block] = corrected(scores[block], check.features[block].float(), weights)
+    return fit_correction(check, scores, users), check.result(cross_fitted)
+
+
+def fit_correction(check: SelfCheck, scores: torch.Tensor, users: torch.Tensor) -> torch.Tensor:
+    r"""The weights w of the columns x that maximise the likelihood of the held-out interactions, with a penalty.
+
+    The loss is the sum over the held-out candidates of -log softmax(s + x w), plus :data:`CORRECTION_PENALTY` times
+    the sum of the squared weights, where s are the network's scores. The softmax is over a user's candidates. With few
+    held-out interactions, the weights are near 0. The loss is convex; Newton's method minimises it.
+
+    Args:
+        check: the self-check of a dataset.
+        scores: the network's scores of its candidates, float32 [n_users, n_candidates].
+        users: rows of the self-check to fit to, int64 [n].
+
+    Returns:
+        w, float32 [dim].
+    """
+    weights = best = torch.zeros(check.features.shape[-1], dtype=torch.float64)
+    step, lowest = torch.zeros_like(weights), torch.inf
+    for _ in range(_MOST_STEPS):
+        loss, gradient, hessian = _derivatives(check, scores, users, weights)
+        if loss > lowest + _ROUNDING * abs(lowest):  # too far: half of the step back
+            step = step / 2
+            weights = best - step
+            continue
+        lowest, best = loss, weights
+        step = torch.linalg.solve(hessian, gradient)
+        weights = best - step
+        if gradient @ step <= _DECREMENT:
+            return weights.float()
+    return best.float()
+
+
+def _derivatives(
+    check: SelfCheck, scores: torch.Tensor, users: torch.Tensor, weights: torch.Tensor
+) -> tuple[float, torch.Tensor, torch.Tensor]:
+    """The loss of :func:`fit_correction`, its gradient, float64 [dim], and its Hessian, float64 [dim, dim]."""
+    loss = CORRECTION_PENALTY * float(weights.square().sum())
+    gradient = 2 * CORRECTION_PENALTY * weights
+    hessian = 2 * CORRECTION_PENALTY * torch.eye(len(weights), dtype=torch.float64)
+    for block in users.split(_BLOCK_USERS):
+        features, mask, label = check.features[block].float(), check.mask[block], check.label[block]
+        log_share = (scores[block] + features @ weights.float()).masked_fill(~mask, -1e9).log_softmax(dim=1)
+        n_hits = label.sum(dim=1, keepdim=True)
+        share = log_share.exp()
+        loss -= float(log_share[label].sum(dtype=torch.float64))
+        residual = share * n_hits - label.float()
+        gradient = gradient + torch.einsum("uc,ucd->d", residual, features).double()
+        mean = torch.einsum("uc,ucd->ud", share, features)
+        spread = ((features - mean[:, None]) * (share * n_hits).sqrt()[..., None]).flatten(0, 1)
+        hessian = hessian + (spread.T @ spread).double()
+    return loss, gradient, hessian
