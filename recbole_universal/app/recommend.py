@@ -48,7 +48,7 @@ def recommend(
     device: str = "cpu",
     show_progress: bool = True,
 ) -> pd.DataFrame:
-    """Recommend items with a pre-trained model; nothing is trained.
+    """Recommend items with a pre-trained model, whose network is not trained further.
 
     Warnings report rows that are left out (rows without id, repeated pairs), guesses about the columns, users without
     interactions, and lists that are short. A warning also says that popularity ranks for all users.
@@ -57,7 +57,7 @@ def recommend(
         interactions: one row per interaction: a frame of pandas or polars, an Arrow table, or the path of a text, JSON
             or Parquet file or of a folder of such parts (text and JSON also as gzip or zstd). Ids may be of any type.
             Ids of text files stay text.
-        top_k: recommendations per user, between 1 and the number of items.
+        top_k: recommendations per user, at least 1. If there are fewer items, a message says so.
         users: ids of the users who get recommendations, or a file of them; ``None``: all users. A user without
             interactions gets the most popular items. Their score is the number of users of the item, divided by that of
             the most popular item.
@@ -132,7 +132,8 @@ class RecommendationJob:
         self.table = read_interactions(interactions, user_column, item_column, self._report, self._show_progress)
         self.items = self.table.items
         if self._top_k > len(self.items):
-            raise ValueError(f"top_k (--top-k): {self._top_k} is more than the number of items, {len(self.items)}.")
+            self._report(f"There are {len(self.items)} items, so no user gets {self._top_k} (top_k, --top-k).")
+            self._top_k = len(self.items)
         self.users = self.table.users
         self._indices = np.arange(len(self.users))
         if asked is not None:

@@ -68,8 +68,8 @@ class ProximityFeatures(FeatureFamily):
         self.max_rank = arguments.integer(owner, "max_rank", max_rank, 4)
         self.max_regression_size = arguments.integer(owner, "max_regression_size", max_regression_size, 1)
         self.n_check_users = arguments.integer(owner, "n_check_users", n_check_users, 1, below=2**31)
-        self.check_share = arguments.real(owner, "check_share", check_share, 0)
-        if self.check_share >= 1:
+        self.check_share = float(check_share) if arguments.is_real(check_share) else 0.0
+        if not 0 < self.check_share < 1:
             raise ValueError(f"{owner}: argument check_share must be a number in (0, 1), not {check_share!r}")
         names = ("top_k", "n_neighbors", "max_rank", "max_regression_size", "n_check_users", "check_share")
         self.args = {name: getattr(self, name) for name in names}

@@ -29,8 +29,8 @@ from recbole_universal.metrics import ndcg, paired_z_score
 _CUTOFF = 10
 #: Penalties of the regression of which the self-check chooses one, as multiples of the mean item degree.
 PENALTIES = (1.0, PENALTY, 10.0)
-# The penalty is chosen by regressions of at most this size, whose lambda is that of the whole regression. Against the
-# best penalty, the choice loses 0.3% of the NDCG@10 of the regression on average over 13 datasets (docs/ablation.md).
+# The penalty is chosen by regressions of at most this number of items or users, with the lambda of the whole
+# regression. docs/ablation.md measures what the choice loses against the best penalty.
 _CHOICE_SIZE = 1000
 # Largest number of users that the choice evaluates. Twice as many would take a tenth of the time of a build.
 _CHOICE_USERS = 500
@@ -67,8 +67,8 @@ class SelfCheck:
         tail_ndcg: what popular items add to the NDCG@10 of a user with fewer than ten candidates, whose list they fill
             up, float64 [n_users].
         popularity_ndcg: NDCG@10 of the most popular unseen items, float64 [n_users].
-        linear_scores: scores of the candidates by the weighted average of the linear scorers, float16
-            [n_users, n_candidates].
+        linear_scores: scores of the candidates by the weighted average of the linear scorers
+            (:data:`~recbole_universal.graph.scorers.LINEAR`), which rank fast lists, float16 [n_users, n_candidates].
     """
 
     features: torch.Tensor
@@ -137,9 +137,11 @@ class _PairSource(Protocol):
 
     scorers: GraphScorers
 
-    def scored(self, users: torch.Tensor) -> list[ScoredCandidates]: ...
+    def scored(self, users: torch.Tensor) -> list[ScoredCandidates]:
+        """Candidates of some users with their scores."""
 
-    def described(self, blocks: list[ScoredCandidates]) -> Candidates: ...
+    def described(self, blocks: list[ScoredCandidates]) -> Candidates:
+        """Candidates with their columns."""
 
     def linear_scores(self, features: torch.Tensor) -> torch.Tensor: ...
 
@@ -176,9 +178,9 @@ def check_scorers(
     penalty = _best_penalty(users, support, query, max_regression_size)
     scorers = build_scorers(support, penalty)
     halves = [half for half in (users[::2], users[1::2]) if len(half)]
-    # The candidates do not depend on the scorer weights, which only the columns read.
-    anything = build_pairs(scorers, np.ones(len(SCORERS), dtype=np.float32))
-    scored = [anything.scored(torch.from_numpy(half)) for half in halves]
+    # Scorer weights change the columns and not the candidates. So the candidates are made once, with any weights.
+    unweighted = build_pairs(scorers, np.ones(len(SCORERS), dtype=np.float32))
+    scored = [unweighted.scored(torch.from_numpy(half)) for half in halves]
     totals = np.array([sum(_scorer_ndcg(block, query) for block in blocks) for blocks in scored])
     checks = []
     for index, half in enumerate(halves):

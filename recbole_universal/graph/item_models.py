@@ -158,7 +158,8 @@ def singular_vectors(
     """Right singular vectors of the normalised adjacency matrix D_u^-1/2 R D_i^-1/2, largest singular value first.
 
     The numbers of vectors do not separate equal singular values, where any rotation of their vectors is as good. Only
-    the last number may, if both sides are larger than 1,024, since the next value is unknown there.
+    the last number may, if both sides are larger than 1,024, since the next value is unknown there, or if all of its
+    values are equal.
 
     Args:
         matrix: binary csr [n_users, n_items].
@@ -187,15 +188,15 @@ def singular_vectors(
     else:
         _, values, vectors = randomized_svd(normalised, rank, n_iter=4, random_state=0)
         values, vectors = values**2, vectors.T
-    cuts = np.array([_cut(values, max(1, rank // part)) for part in parts])
+    cuts = np.minimum([_cut(values, max(1, rank // part)) for part in parts], rank)
     return np.ascontiguousarray(vectors[:, : cuts.max()], dtype=np.float32), cuts
 
 
 def _cut(values: NDArray, rank: int) -> int:
-    """The largest number of values up to ``rank`` such that the next is smaller; ``rank`` if there is none."""
+    """The largest number of values up to ``rank`` such that the next is smaller; otherwise the least number above."""
     falls = np.append(values[:-1] - values[1:] > 1e-6 * values[0], True)
-    cuts = np.flatnonzero(falls[:rank]) + 1
-    return int(cuts[-1]) if len(cuts) else rank
+    cuts = np.flatnonzero(falls) + 1
+    return int(cuts[cuts <= rank].max(initial=0) or cuts[0])
 
 
 def inverse_power(degree: np.ndarray, exponent: float) -> torch.Tensor:

@@ -33,14 +33,14 @@ from recbole_universal.graph.threads import in_torch_threads
 #: Scorers in the order of the first axis of :meth:`GraphScorers.scores`, with the method and source of each.
 SCORERS: dict[str, str] = {
     "user_cosine": "user-user cosine",
-    "user_squared": "squared user-user similarity, which favours the nearest users",
+    "user_squared": "squared user-user similarity, which favours the nearest users and rare common items",
     "rp3": "three-step random walk, re-weighted by the popularity of the target (RP3beta with beta .5, Paudel et al., "
     "TiiS 2017)",
     "linear_filter": "linear low-pass filter of GF-CF (Shen et al., CIKM 2021)",
     "neighbors": "item-item cosine among each item's nearest neighbours (ItemKNN)",
-    "low_pass": "ideal low-pass filter, a quarter of the rank",
-    "mid_pass": "ideal low-pass filter, half of the rank",
-    "full_pass": "ideal low-pass filter of GF-CF, the whole rank (Shen et al., CIKM 2021)",
+    "low_pass": "ideal low-pass filter, the first quarter of the singular vectors",
+    "mid_pass": "ideal low-pass filter, the first half of them",
+    "full_pass": "ideal low-pass filter of GF-CF, all of them (Shen et al., CIKM 2021)",
     "regression": "EASE (Steck, WWW 2019)",
     "popularity": "number of interactions of the item (MostPop), for items within three steps of the user",
 }
@@ -151,10 +151,10 @@ class GraphScorers:
         sample = arrays["sample"]
         base = self._sampled_matrix()
         degree = np.bincount(base.indices, minlength=self.n_items).astype(np.float32)
-        self._item_power = {p: inverse_power(degree, p).to(device) for p in (0.5, 0.7, 1.0)}
-        half = self._item_power[0.5]
+        self._item_inverse_power = {p: inverse_power(degree, p).to(device) for p in (0.5, 0.7, 1.0)}
+        half = self._item_inverse_power[0.5]
         self._item_root = torch.where(half > 0, 1 / half, half)
-        self._user_power = {p: inverse_power(self.user_degree[sample], p).to(device) for p in (0.5, 1.0)}
+        self._user_inverse_power = {p: inverse_power(self.user_degree[sample], p).to(device) for p in (0.5, 1.0)}
         self._mean_paths = float(self.item_degree @ degree) / max(1, self.n_users)
         self._sample_index = torch.full((self.n_users,), -1, device=device)
         self._sample_index[tensor("sample")] = torch.arange(len(sample), device=device)
@@ -208,26 +208,27 @@ class GraphScorers:
         user_items = UserItems.of(self.matrix[users.cpu().numpy()], self.device)
         if out is None:
             out = torch.empty(len(SCORERS), n, self.n_items, device=self.device)
-        # A user has few items, so a sum over the entries of their rows is faster than a product of matrices.
+        # The items of these users have few entries in `_item_user`, so their sum is faster than a product of matrices.
         entry, source = user_items.entries(self._item_user.crow_indices())
         position = self._item_user.col_indices()[entry].long() * n + user_items.rows[source]
 
         def to_users(power: float | None) -> torch.Tensor:
-            weights = torch.ones_like(self._degree) if power is None else self._item_power[power]
+            """Sum over common items of degree ** -power, [n_sampled_users, n]; None: number of common items."""
+            weights = torch.ones_like(self._degree) if power is None else self._item_inverse_power[power]
             flat = torch.zeros(self._user_item.shape[0] * n, device=self.device)
             return flat.index_add_(0, position, weights[user_items.items][source]).view(self._user_item.shape[0], n)
 
-        user_half, user_one = self._user_power[0.5][:, None], self._user_power[1.0][:, None]
+        user_half, user_one = self._user_inverse_power[0.5][:, None], self._user_inverse_power[1.0][:, None]
         similar = to_users(0.7).mul_(user_half)
         sampled = (self._sample_index[users] >= 0).nonzero()[:, 0]
         similar[self._sample_index[users[sampled]], sampled] = 0.0  # a user's similarity to itself
         out[_INDEX["user_squared"]].copy_((self._item_user @ similar.square_()).T)
         out[_INDEX["user_cosine"]].copy_((self._item_user @ to_users(None).mul_(user_half)).T)
         walk = (self._item_user @ to_users(1.0).mul_(user_one)).T
-        torch.mul(walk, self._item_power[0.5], out=out[_INDEX["rp3"]])
+        torch.mul(walk, self._item_inverse_power[0.5], out=out[_INDEX["rp3"]])
         torch.mul(walk > 0, self._degree, out=out[_INDEX["popularity"]])
         filtered = (self._item_user @ to_users(0.5).mul_(user_one)).T
-        torch.mul(filtered, self._item_power[0.5], out=out[_INDEX["linear_filter"]])
+        torch.mul(filtered, self._item_inverse_power[0.5], out=out[_INDEX["linear_filter"]])
         self._put_neighbors(out[_INDEX["neighbors"]], user_items)
         self._put_filters(out, user_items)
         self._regression.put_scores(out[_INDEX["regression"]], users, user_items)
@@ -239,7 +240,7 @@ class GraphScorers:
         out.zero_().view(-1).index_add_(0, user_items.rows[source] * self.n_items + targets[entry], cosines[entry])
 
     def _put_filters(self, out: torch.Tensor, user_items: UserItems) -> None:
-        spectrum = user_items.sums(self._vectors, self._item_power[0.5])
+        spectrum = user_items.sums(self._vectors, self._item_inverse_power[0.5])
         cuts = self._arrays["cuts"].tolist()
         total = None
         for name, start, stop in zip(_FILTERS, [0, *cuts], cuts, strict=False):
@@ -264,11 +265,11 @@ class GraphScorers:
         weight = {name: float(weights.get(name, 0.0)) for name in LINEAR}
         base = thinned(self._sampled_matrix(), _MOST_ITEMS)
         by_item = base.T.tocsr()
-        item_half, item_one = (self._item_power[power].cpu().numpy() for power in (0.5, 1.0))
+        item_half, item_one = (self._item_inverse_power[power].cpu().numpy() for power in (0.5, 1.0))
 
         def counting(power: float) -> sp.csr_matrix:
-            """The sampled interactions, weighted by that power of the user's degree."""
-            data = np.repeat(self._user_power[power].cpu().numpy(), np.diff(base.indptr))
+            """The sampled interactions, each divided by that power of the user's degree."""
+            data = np.repeat(self._user_inverse_power[power].cpu().numpy(), np.diff(base.indptr))
             return sp.csr_matrix((data, base.indices, base.indptr), shape=base.shape)
 
         by_half, by_one = counting(0.5), counting(1.0)
@@ -276,7 +277,7 @@ class GraphScorers:
         shares = torch.zeros(vectors.shape[1])
         for name, cut in zip(_FILTERS, self._arrays["cuts"], strict=True):
             shares[:cut] += weight[name]
-        sources = vectors * self._item_power[0.5].cpu()[:, None] * shares
+        sources = vectors * self._item_inverse_power[0.5].cpu()[:, None] * shares
         targets = vectors * self._item_root.cpu()[:, None]
         indptr, indices, data = (self._arrays[f"neighbors.{array}"] for array in ("indptr", "indices", "data"))
         neighbors = sp.csr_matrix((data * weight["neighbors"], indices, indptr), shape=(self.n_items, self.n_items))
@@ -371,7 +372,7 @@ def _prefixed(regression: Regression) -> dict[str, np.ndarray]:
 def _rounded(scores: torch.Tensor) -> torch.Tensor:
     """Scores [n_scorers, n_users, n_items], rounded in place."""
     best = scores.amax(dim=2, keepdim=True)
-    # A sum with this number keeps no more digits. Half as much again keeps it above its power of two.
+    # A sum with this number keeps no more digits. With the factor 1.5 that also holds for negative scores.
     large = torch.ldexp(torch.full_like(best, 1.5), torch.frexp(best).exponent + 23 - _DIGITS)
     return scores.add_(large).sub_(large)
 

@@ -26,8 +26,9 @@ class UniversalMLP(GeneralRecommender):
     """RecBole model around :class:`~recbole_universal.ranking.ranking_network.RankingNetwork`.
 
     Without the family ``proximity`` it is trained pairwise with BPR (Rendle et al., UAI 2009) on RecBole's batches.
-    Features of ``proximity`` would contain the training interaction itself. With it, the model is trained on candidate
-    lists with held-out interactions (:mod:`recbole_universal.ranking.candidate_lists`) and the loss ``list_loss``.
+    With ``proximity`` it is trained on candidate lists with held-out interactions
+    (:mod:`recbole_universal.ranking.candidate_lists`) and the loss ``list_loss``, since the features of a training
+    interaction would contain that interaction.
 
     Args:
         config: RecBole ``Config`` with the keys of ``properties/model/UniversalMLP.yaml``.
@@ -64,7 +65,7 @@ class UniversalMLP(GeneralRecommender):
             )
         self.list_loss_name = config["list_loss"]
         self.schema = features.schema
-        # Checkpoints call the network "scorer".
+        # In checkpoints the network has the key "scorer". It is none of the graph scorers.
         self.add_module(
             "scorer", RankingNetwork(dataset.universal_pipeline.dims, *(config[key] for key in NETWORK_KEYS))
         )
@@ -86,7 +87,11 @@ class UniversalMLP(GeneralRecommender):
         self.network.load_state_dict(pretrained.state_dict)
 
     def _given_columns(self, interaction: Any, prefix: str = "") -> dict[str, torch.Tensor]:
-        """Universal columns that a batch carries, by their name without the prefix of negative items."""
+        """Universal columns that a batch carries, by their name without the prefix of negative items.
+
+        RecBole adds its prefix to the columns of negative items. It stores some floats as [batch_size, dim, 2], where
+        the last axis holds a value and an index.
+        """
         given = {}
         for family in self.network.families:
             for side, name_prefix in (("user", ""), ("user", prefix), ("item", prefix), ("pair", prefix)):

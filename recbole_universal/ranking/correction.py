@@ -18,6 +18,8 @@ _BLOCK_USERS = 50
 # Newton's method ends after a step with a decrement (Boyd and Vandenberghe, Convex Optimization, 9.5.1) of at most this
 # many nats. It converges quadratically, so the weights are then nearly exact and hardly depend on the processor.
 _DECREMENT, _MOST_STEPS = 1e-6, 50
+# Score of a position without candidate. A finite one keeps empty lists free of NaN.
+_LOWEST = -1e30
 # Share of the loss that rounding errors may add.
 _ROUNDING = 1e-6
 
@@ -38,16 +40,19 @@ def choose_correction(check: SelfCheck, scores: torch.Tensor) -> tuple[torch.Ten
     """The weights of the correction for a dataset, and the result of the corrected scores in the self-check.
 
     The weights are fitted to all users. The result is cross-fitted: each half of the users is ranked with the weights
-    that are fitted to the other half. The halves are those of the scorer weights, whose rows follow each other.
+    that are fitted to the other half. The halves are those of the scorer weights, whose rows follow each other. The six
+    columns of averages over the scorers keep a small dependence: those of a half rest on scorer weights of the other.
 
     Args:
         check: the self-check of the dataset.
         scores: the network's scores of its candidates, float32 [n_users, n_candidates].
 
     Returns:
-        Weights, float32 [dim], and the result. A single user is ranked without correction.
+        Weights, float32 [dim], and the result. With a single user the weights are 0, since nobody could measure them.
     """
     scores = scores.cpu()
+    # A constant added to a user's scores changes no share, but a large one takes digits from the sums.
+    scores = scores - scores.masked_fill(~check.mask, _LOWEST).amax(dim=1, keepdim=True)
     users = torch.arange(len(scores))
     first, second = users[: (len(users) + 1) // 2], users[(len(users) + 1) // 2 :]
     cross_fitted = scores.clone()
@@ -55,7 +60,7 @@ def choose_correction(check: SelfCheck, scores: torch.Tensor) -> tuple[torch.Ten
         weights = fit_correction(check, scores, others)
         for block in half.split(_BLOCK_USERS):
             cross_fitted[block] = corrected(scores[block], check.features[block].float(), weights)
-    return fit_correction(check, scores, users), check.result(cross_fitted)
+    return fit_correction(check, scores, users if len(second) else second), check.result(cross_fitted)
 
 
 def fit_correction(check: SelfCheck, scores: torch.Tensor, users: torch.Tensor) -> torch.Tensor:
@@ -98,7 +103,7 @@ def _derivatives(
     hessian = 2 * CORRECTION_PENALTY * torch.eye(len(weights), dtype=torch.float64)
     for block in users.split(_BLOCK_USERS):
         features, mask, label = check.features[block].float(), check.mask[block], check.label[block]
-        log_share = (scores[block] + features @ weights.float()).masked_fill(~mask, -1e9).log_softmax(dim=1)
+        log_share = (scores[block] + features @ weights.float()).masked_fill(~mask, _LOWEST).log_softmax(dim=1)
         n_hits = label.sum(dim=1, keepdim=True)
         share = log_share.exp()
         loss -= float(log_share[label].sum(dtype=torch.float64))

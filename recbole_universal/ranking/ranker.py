@@ -114,9 +114,9 @@ class UniversalRanker:
 
         The users' items, popularity, and all counts, user similarities and neighbours are then those of a new ranker
         on all interactions. On a large matrix the sample of users stays the same, and new users join it. Spectral
-        filters, regression and scorer weights stay those of the interactions that they were built from, since they
-        take longest. Make a new ranker when a few per cent of the interactions are new (docs/scale.md has figures). All
-        features are computed anew if the self-check had few users and could now have twice as many.
+        filters, regression, scorer weights and correction stay those of the interactions that they were built from,
+        since they take longest. Make a new ranker when a few per cent of the interactions are new (docs/scale.md has
+        figures). All features are computed anew if the self-check had few users and could now have twice as many.
 
         Args:
             users: row indices, int [n]; new users get the indices from ``matrix.shape[0]`` on.
@@ -167,7 +167,8 @@ class UniversalRanker:
         It is the weighted sum of the graph scorers that are linear in a user's items, with the strongest 200 relations
         of each item. The network has no part in it. :meth:`top_k` uses it with ``fast``, and any engine that serves
         item-item models can. It is computed once, and again after :meth:`update`. Its values are read-only; change a
-        copy. The matrix is the same where :meth:`top_k` with ``fast`` falls back to popularity.
+        copy. The method knows no fallback: it returns this matrix even where :meth:`top_k` with ``fast`` ranks by
+        popularity (:meth:`fallback_reason`).
 
         Returns:
             csr float32 [n_items, n_items], row = item of the user, zero diagonal; relations may be negative.

@@ -19,8 +19,10 @@ from recbole_universal.ranking.correction import choose_correction, corrected
 from recbole_universal.ranking.fallback import Fallback
 from recbole_universal.ranking.network import FamilyNetwork, UniversalNetwork
 
-#: Lowest score of a candidate; the highest is 0. All other items have lower scores.
+#: All candidates score at least this and at most 0; all other items score less.
 MIN_CANDIDATE_SCORE = -60.0
+# Scores below half of it are compressed.
+_LINEAR = 30.0
 # Upper bound on the floats of one block of pair features in full ranking (256 MB).
 _BLOCK_FLOATS = 2**26
 # Number of users of the self-check that are scored at once.
@@ -57,7 +59,7 @@ class RankingNetwork(UniversalNetwork):
         self._pairs: dict[str, PairFeatures] = {}
         self.fallback = Fallback()
         # The self-check, the network's weights at that time, and the correction and the result for both.
-        self._checked: tuple[SelfCheck, object, torch.Tensor, CheckResult] | None = None
+        self._checked: tuple[SelfCheck, torch.Tensor, torch.Tensor, CheckResult] | None = None
 
     def attach(self, features: UniversalFeatures) -> RankingNetwork:
         """Hold the features of a dataset, which :meth:`score_pairs` and :meth:`score_all` look up.
@@ -132,11 +134,13 @@ class RankingNetwork(UniversalNetwork):
         check = self.proximity.check
         if check is None:
             return None
-        # An optimizer and `load_state_dict` change weights in place, which changes their versions.
-        weights = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in self.parameters()]
+        # PyTorch does not tell of every change in place, so the weights are compared.
+        tensors = (*self.parameters(), *self.scorers.buffers())
+        weights = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
         checked = self._checked  # other threads may replace it
-        if checked is None or checked[0] is not check or checked[1] != weights:
-            checked = check, weights, *choose_correction(check, self._check_scores(check))
+        if checked is None or checked[0] is not check or not torch.equal(checked[1], weights):
+            with torch.inference_mode(False):  # calls outside of inference mode use the cached tensors
+                checked = check, weights.clone(), *choose_correction(check, self._check_scores(check))
             self._checked = checked
         return checked[2:]
 
@@ -249,7 +253,7 @@ class RankingNetwork(UniversalNetwork):
         lists, columns = self.candidate_columns(users, exclude_seen)
         # The loss is invariant to a constant added to a list's scores. The log-softmax removes this constant.
         values = self.candidate_scores(columns).masked_fill(~lists.mask, -torch.inf)
-        values = values.log_softmax(dim=1).clamp(min=MIN_CANDIDATE_SCORE)
+        values = _above_minimum(values.log_softmax(dim=1))
         scores = torch.cat([by_popularity, by_popularity.new_zeros(1)]).repeat(len(users), 1)
         # The last column takes the padding of the lists.
         scores.scatter_(1, torch.where(lists.mask, lists.items, len(by_popularity)), values)
@@ -274,6 +278,13 @@ class RankingNetwork(UniversalNetwork):
                 repeated = users[:, None].expand_as(items).flatten()
                 pair[family] = self.pairs(family)(repeated, items.flatten()).view(*items.shape, -1)
         return lists, [user, item, pair]
+
+
+def _above_minimum(log_shares: torch.Tensor) -> torch.Tensor:
+    """Logarithms of shares as scores above :data:`MIN_CANDIDATE_SCORE`, in the same order."""
+    tail = (-log_shares - _LINEAR).clamp(min=0.0)
+    compressed = (-MIN_CANDIDATE_SCORE - _LINEAR) / (1 + _LINEAR / tail)
+    return log_shares.clamp(min=-_LINEAR) - compressed
 
 
 def mask_non_candidates(scores: torch.Tensor) -> torch.Tensor:

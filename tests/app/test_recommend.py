@@ -182,12 +182,18 @@ def test_ids_stay_as_written(tmp_path):
         assert [row["user"] for row in csv.DictReader(file)] == ids
 
 
+def test_fewer_items_than_asked_for():
+    table = pd.DataFrame(ROWS, columns=["user", "item"])
+    with pytest.warns(UserWarning, match=r"There are 4 items, so no user gets 5 \(top_k, --top-k\)"):
+        most = recommend(table, top_k=5, show_progress=False)
+    pd.testing.assert_frame_equal(most, recommend(table, top_k=4, show_progress=False))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"top_k": 0}, "at least 1, got 0"),
         ({"top_k": 2.5}, "whole number"),
-        ({"top_k": 5}, "5 is more than the number of items, 4"),
         ({"top_k": 1, "device": "tpu9"}, "knows no device 'tpu9'"),
         ({"top_k": 1, "users": []}, "no user"),
         ({"top_k": 1, "users": pd.DataFrame({"a": [1], "b": [2]})}, "no column is known to hold the users"),
@@ -288,7 +294,6 @@ def test_files_of_users(tmp_path, content, expected):
         (["x.csv", "--output", "folder.csv"], "is a folder"),
         (["x.csv", "--output", "x.csv"], "is an input file"),
         (["x.csv", "--output", "out.csv", "--top-k", "0"], "at least 1"),
-        (["x.csv", "--output", "out.csv", "--top-k", "5"], "more than the number of items, 4"),
         (["x.csv", "--output", "out.csv", "--users", "none.txt"], "There is no file [none.txt]"),
     ],
 )

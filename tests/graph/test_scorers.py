@@ -81,7 +81,10 @@ def test_a_cut_keeps_equal_singular_values_together():
     vectors, cuts = item_models.singular_vectors(twice, 5, (2, 1))
     assert cuts.tolist() == [2, 4] and vectors.shape[1] == 4
     _, cuts = item_models.singular_vectors(sp.csr_matrix(np.eye(9, dtype=np.float32)), 5, (2, 1))
-    assert cuts.tolist() == [2, 5]  # all are equal
+    assert cuts.tolist() == [5, 5]  # all are equal
+    blocks = sp.block_diag([np.ones((4, 4))] * 5).tocsr().astype(np.float32)
+    _, cuts = item_models.singular_vectors(blocks, 8, (4, 1))
+    assert cuts.tolist() == [5, 5]  # each block has the singular value 1
 
 
 def test_relabelling_permutes_the_scores():

@@ -107,8 +107,8 @@ def test_a_self_check_of_few_users(n_users):
     check = made_check(n_users, 30, informative=4)
     scores = torch.rand(n_users, 30, generator=torch.Generator().manual_seed(0))
     weights, result = choose_correction(check, scores)
-    assert weights.isfinite().all() and weights.any()
-    if n_users == 1:  # no other user corrects the scores
+    assert weights.isfinite().all() and bool(weights.any()) == (n_users > 1)
+    if n_users == 1:  # no other user could measure a correction
         assert result == check.result(scores)
 
 
@@ -175,7 +175,32 @@ def changed_in_place(network: RankingNetwork) -> None:
             weight.mul_(2)
 
 
-@pytest.mark.parametrize("change", [changed_by_loading, changed_by_an_optimizer, changed_in_place])
+def changed_without_a_new_version(network: RankingNetwork) -> None:
+    for weight in network.parameters():
+        weight.data.mul_(2)
+
+
+def changed_in_its_buffers(network: RankingNetwork) -> None:
+    for family_network in network.family_networks():
+        family_network.pair_scale.mul_(3)
+
+
+def changed_in_inference_mode(network: RankingNetwork) -> None:
+    with torch.inference_mode():
+        changed_by_loading(network)
+
+
+CHANGES = [
+    changed_by_loading,
+    changed_by_an_optimizer,
+    changed_in_place,
+    changed_without_a_new_version,
+    changed_in_its_buffers,
+    changed_in_inference_mode,
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_other_weights_have_another_correction(change):
     """Also in a network that shares the weights."""
     matrix = random_matrix(200, 50, 0.2)
@@ -197,6 +222,44 @@ def test_another_self_check_has_another_correction():
     before = network.correction
     network.attach(FeaturePipeline(["proximity"], seed=1)(random_matrix(200, 50, 0.2)))
     assert not torch.allclose(network.correction, before)
+
+
+def test_a_constant_added_to_a_users_scores_changes_nothing():
+    check = made_check(100, 30, informative=4)
+    scores = torch.randint(8, (100, 30), generator=torch.Generator().manual_seed(0)).float()
+    weights, result = choose_correction(check, scores)
+    others, same = choose_correction(check, scores - 1024 * torch.arange(100)[:, None])
+    torch.testing.assert_close(others, weights)
+    assert same == result
+
+
+def test_gradients_after_a_first_call_in_inference_mode():
+    network = attached(random_matrix(200, 50, 0.2))
+    with torch.inference_mode():
+        assert network.correction is not None
+    _, columns = network.candidate_columns(torch.arange(5))
+    columns[2]["proximity"].requires_grad_(True)
+    network.candidate_scores(columns).sum().backward()
+    assert columns[2]["proximity"].grad.isfinite().all()
+
+
+def test_candidates_far_below_the_best_keep_their_order(monkeypatch):
+    network = attached(random_matrix(200, 50, 0.2))
+    monkeypatch.setattr(type(network.proximity), "fallback_reason", lambda *_: "")
+    users = torch.arange(5)
+    with torch.no_grad():
+        for family_network in network.family_networks():
+            family_network.pair_head[-1].weight.mul_(3000)
+        lists, columns = network.candidate_columns(users)
+        raw, scores = network.candidate_scores(columns), network.score_all(users)
+    assert (raw.amax(dim=1) - raw.masked_fill(~lists.mask, torch.inf).amin(dim=1)).min() > 100
+    for row in range(5):
+        items = lists.items[row][lists.mask[row]]
+        order = raw[row][lists.mask[row]].argsort(descending=True)
+        ranked = scores[row, items[order]]
+        assert (ranked.diff() < 0).all() and ranked[0] <= 0
+        assert ranked[-1] > ranking_network.MIN_CANDIDATE_SCORE
+        assert scores[row, np.setdiff1d(np.arange(50), items)].max() < ranking_network.MIN_CANDIDATE_SCORE
 
 
 def test_a_network_that_was_made_in_inference_mode():

@@ -107,7 +107,7 @@ class Study:
         text = (
             f"{evaluation.verdict(self.held_out, self.main)} "
             f"NDCG@10 on {len(self.held_out.users):,} users, {evaluation.HELD_OUT_SHARE:.0%} of whose interactions are "
-            "held out. All items are ranked, nothing is trained, no hyperparameter is chosen. The other rows are the "
+            "held out. All items are ranked, and no network is trained. The other rows are the "
             "graph scorers that the universal model weighs, each alone; MostPop, ItemKNN and EASE are three of them. A "
             "shipped model may have seen a public dataset before."
         )
