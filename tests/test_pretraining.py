@@ -130,7 +130,7 @@ def test_every_candidate_ranks_above_every_other_item(sources):
     candidate = candidate.scatter(1, torch.where(items < 0, 30, items), True)[:, :30]
     lowest = torch.where(candidate, scores, torch.inf).amin(dim=1)
     highest = torch.where(candidate, -torch.inf, scores).amax(dim=1)
-    assert (lowest == MIN_CANDIDATE_SCORE).any()  # some shares are too small to differ in float32
+    assert (lowest >= MIN_CANDIDATE_SCORE).all() and (lowest < 0.99 * MIN_CANDIDATE_SCORE).any()
     assert (lowest > highest).all()
 
 
