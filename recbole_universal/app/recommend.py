@@ -57,7 +57,7 @@ def recommend(
         interactions: one row per interaction: a frame of pandas or polars, an Arrow table, or the path of a text, JSON
             or Parquet file or of a folder of such parts (text and JSON also as gzip or zstd). Ids may be of any type.
             Ids of text files stay text.
-        top_k: recommendations per user, at least 1. If there are fewer items, a message says so.
+        top_k: recommendations per user, at least 1. A message says how many users get fewer.
         users: ids of the users who get recommendations, or a file of them; ``None``: all users. A user without
             interactions gets the most popular items. Their score is the number of users of the item, divided by that of
             the most popular item.
@@ -66,8 +66,8 @@ def recommend(
         item_column: as ``user_column``.
         include_seen: whether to recommend items that the user has interacted with, too.
         fast: whether to rank by one item-item matrix instead of the network (:meth:`UniversalRanker.item_item`). For
-            many users this is much faster. The recommendations are slightly less accurate. It needs a model with the
-            family ``proximity``.
+            many users this is much faster. The recommendations are less accurate (docs/zero_shot.md). It needs a model
+            with the family ``proximity``.
         pretrained: name of a shipped model, folder of a model, or a loaded model.
         device: where to compute. Experimental: any other than ``cpu`` is not tested.
         show_progress: whether to draw progress bars on stderr.
@@ -131,9 +131,6 @@ class RecommendationJob:
         asked = None if users is None else read_users(users, user_column, self._report)
         self.table = read_interactions(interactions, user_column, item_column, self._report, self._show_progress)
         self.items = self.table.items
-        if self._top_k > len(self.items):
-            self._report(f"There are {len(self.items)} items, so no user gets {self._top_k} (top_k, --top-k).")
-            self._top_k = len(self.items)
         self.users = self.table.users
         self._indices = np.arange(len(self.users))
         if asked is not None:

@@ -40,7 +40,8 @@ class ProximityFeatures(FeatureFamily):
         n_neighbors: neighbours of an item in the nearest-neighbour scorer, >= 1.
         max_rank: largest number of singular vectors of the low-pass filters, >= 4.
         max_regression_size: largest number of users or items in the regression, >= 1; its cost is cubic in it.
-        n_check_users: number of users whose interactions the self-check holds out, >= 1.
+        n_check_users: largest number of users whose interactions the self-check holds out, >= 1. It is a quarter of the
+            users, or 20 if that is more.
         check_share: share of the interactions of such a user that is held out, in (0, 1); at least one is.
 
     Raises:

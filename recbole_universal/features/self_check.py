@@ -2,7 +2,8 @@
 
 Which scorers are good differs between datasets. The self-check holds out interactions of some users, builds the scorers
 from the rest, and weighs each scorer by its NDCG@10. The same held-out interactions then show whether a ranking beats
-the most popular items. Where it does not, a model falls back to popularity.
+the most popular items. Where it does not, a model falls back to popularity. The correction of a network's scores is
+fitted to the same held-out interactions (:mod:`recbole_universal.ranking.correction`).
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from recbole_universal.metrics import ndcg, paired_z_score
 _CUTOFF = 10
 #: Penalties of the regression of which the self-check chooses one, as multiples of the mean item degree.
 PENALTIES = (1.0, PENALTY, 10.0)
-# The penalty is chosen by regressions of at most this number of items or users, with the lambda of the whole
-# regression. docs/ablation.md measures what the choice loses against the best penalty.
+# The penalty is chosen by regressions of at most this number of items or users. Each has the lambda that the whole
+# regression would have with that penalty. docs/ablation.md measures what the choice loses against the best penalty.
 _CHOICE_SIZE = 1000
 # Largest number of users that the choice evaluates. Twice as many would take a tenth of the time of a build.
 _CHOICE_USERS = 500
@@ -54,7 +55,8 @@ class CheckResult(NamedTuple):
 class SelfCheck:
     """Candidate lists of users with held-out interactions, which evaluate a ranking on the dataset.
 
-    Scorer weights are cross-fitted: each half of the users has the weights that are measured on the other half. The
+    Scorer weights, the NDCG@10 of each scorer relative to the best scorer's, are cross-fitted: each half of the users
+    has the weights that are measured on the other half. The
     rows of the first half come first; it has one user more if their number is odd. The penalty of the regression is one
     of three and is chosen on at most 500 of these users. If a network was trained on this dataset, it may have seen the
     held-out interactions, and its result is too good.
@@ -263,6 +265,7 @@ def _popularity_ndcg(
     for row, user in enumerate(users):
         history = scorers.matrix.indices[slice(*scorers.matrix.indptr[user : user + 2])]
         candidates = items[row][items[row] >= 0]
+        # Popular items below the candidates, whose places stay -1, and popular items alone.
         for values, above in zip(lists[:, row], (candidates[:_CUTOFF], candidates[:0]), strict=True):
             if len(above) < _CUTOFF:
                 popular = next_popular(order, np.concatenate([history, above]), _CUTOFF - len(above))

@@ -38,13 +38,13 @@ SCORERS: dict[str, str] = {
     "TiiS 2017)",
     "linear_filter": "linear low-pass filter of GF-CF (Shen et al., CIKM 2021)",
     "neighbors": "item-item cosine among each item's nearest neighbours (ItemKNN)",
-    "low_pass": "ideal low-pass filter, the first quarter of the singular vectors",
+    "low_pass": "ideal low-pass filter, the first quarter of the computed singular vectors",
     "mid_pass": "ideal low-pass filter, the first half of them",
     "full_pass": "ideal low-pass filter of GF-CF, all of them (Shen et al., CIKM 2021)",
     "regression": "EASE (Steck, WWW 2019)",
     "popularity": "number of interactions of the item (MostPop), for items within three steps of the user",
 }
-#: Scorers that add up rows of an item-item matrix, one row for each of the user's items.
+#: Scorers that are linear in the user's items: sums of rows of an item-item matrix, up to a factor of the user.
 LINEAR = tuple(name for name in SCORERS if name not in ("user_squared", "popularity"))
 #: Penalty of the regression, as a multiple of the mean item degree.
 PENALTY = 3.0
@@ -82,8 +82,8 @@ class GraphScorers:
     Args:
         matrix: interactions, sparse [n_users, n_items]; any value but 0 counts as one interaction.
         n_neighbors: number of neighbours of an item in the nearest-neighbour graph.
-        max_rank: largest number of singular vectors of the filters. Their number is an eighth of the smaller side, and
-            at least 8 where the side allows it.
+        max_rank: largest number of singular vectors of the filters. It is an eighth of the smaller side, between 8 and
+            this number, where the side allows it.
         max_regression_size: largest number of users or items in the regression, whose cost is cubic in it. If there are
             more of both, it relates this number of most popular items.
         penalty: penalty of the regression, > 0, as a multiple of the mean degree of the items that it relates.

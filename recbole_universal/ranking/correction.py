@@ -15,8 +15,9 @@ from recbole_universal.features.self_check import CheckResult, SelfCheck
 CORRECTION_PENALTY = 10.0
 # Users of the self-check in one block, whose columns fit the processor's cache.
 _BLOCK_USERS = 50
-# Newton's method ends after a step with a decrement (Boyd and Vandenberghe, Convex Optimization, 9.5.1) of at most this
-# many nats. It converges quadratically, so the weights are then nearly exact and hardly depend on the processor.
+# Newton's method ends after a step with a squared decrement (Boyd and Vandenberghe, Convex Optimization, 9.5.1) of at
+# most this many nats. It converges quadratically, so the weights are then nearly exact and hardly depend on the
+# processor.
 _DECREMENT, _MOST_STEPS = 1e-6, 50
 # Score of a position without candidate. A finite one keeps empty lists free of NaN.
 _LOWEST = -1e30
@@ -32,7 +33,7 @@ def corrected(scores: torch.Tensor, features: torch.Tensor, weights: torch.Tenso
         features: columns of the family ``proximity``, float32 [n_users, n_candidates, dim].
         weights: weight of each column, float32 [dim].
     """
-    # Unlike a product of matrices, this adds up equal columns to equal sums, wherever they stand.
+    # Unlike a product of matrices, this gives candidates with equal columns equal sums, at any position.
     return scores + (features * weights.to(features.device)).sum(dim=-1)
 
 
@@ -40,8 +41,10 @@ def choose_correction(check: SelfCheck, scores: torch.Tensor) -> tuple[torch.Ten
     """The weights of the correction for a dataset, and the result of the corrected scores in the self-check.
 
     The weights are fitted to all users. The result is cross-fitted: each half of the users is ranked with the weights
-    that are fitted to the other half. The halves are those of the scorer weights, whose rows follow each other. The six
-    columns of averages over the scorers keep a small dependence: those of a half rest on scorer weights of the other.
+    that are fitted to the other half. The halves are those of :class:`SelfCheck`, one after the other in its rows. They
+    are not fully independent. Six columns are averages of the scorers, weighted by each scorer's NDCG@10 on the other
+    half, and users of both halves choose the penalty of the regression. So some columns that a correction is fitted to
+    depend a little on held-out items of the half that it then ranks.
 
     Args:
         check: the self-check of the dataset.

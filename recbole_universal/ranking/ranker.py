@@ -81,6 +81,7 @@ class UniversalRanker:
         network.fallback.on_fallback = _warn
         features = self._pipeline(binary)
         self._state = RankerState(binary, features, network.attach(features))
+        network.fallback_reason()  # checked once here, and not by each of the first calls
 
     @property
     def matrix(self) -> sp.csr_matrix:
@@ -159,7 +160,9 @@ class UniversalRanker:
         shape = max(matrix.shape[0], rows.max() + 1), max(matrix.shape[1], columns.max() + 1)
         merged = binary_matrix(sp.coo_matrix((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=shape))
         features = self._pipeline.with_interactions(state.features, merged)
-        return RankerState(merged, features, state.network.with_features(features))
+        network = state.network.with_features(features)
+        network.fallback_reason()  # as in a new ranker
+        return RankerState(merged, features, network)
 
     def item_item(self) -> sp.csr_matrix:
         """The item-item matrix of this dataset: the sum of the rows of a user's items ranks all items.
@@ -208,7 +211,7 @@ class UniversalRanker:
             k: length of a list, at least 1; at most a million, or the number of items if that is larger.
             exclude_seen: whether to leave out the user's items.
             fast: whether to rank by :meth:`item_item` instead of the network. Once the matrix is made, a list takes
-                much less time and is slightly less accurate (docs/zero_shot.md, docs/scale_results.md).
+                much less time and is less accurate (docs/zero_shot.md, docs/scale_results.md).
 
         Returns:
             Column indices int64 [n, k], best first, -1 where no items are left, and their scores float32 [n, k].

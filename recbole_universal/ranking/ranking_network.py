@@ -21,8 +21,8 @@ from recbole_universal.ranking.network import FamilyNetwork, UniversalNetwork
 
 #: All candidates score at least this and at most 0; all other items score less.
 MIN_CANDIDATE_SCORE = -60.0
-# Scores below half of it are compressed.
-_LINEAR = 30.0
+# Logarithms of shares from here to 0 are the scores. Lower ones are compressed.
+_UNCOMPRESSED = -30.0
 # Upper bound on the floats of one block of pair features in full ranking (256 MB).
 _BLOCK_FLOATS = 2**26
 # Number of users of the self-check that are scored at once.
@@ -47,9 +47,10 @@ class RankingNetwork(UniversalNetwork):
     """A :class:`UniversalNetwork` that scores the users and items of one dataset, whose features it holds.
 
     With the family ``proximity`` only a user's candidates are scored. The score of a candidate is the logarithm of its
-    share in a softmax over the list. All other items follow in the order of their popularity. The self-check
-    corrects the scores for the dataset (:mod:`recbole_universal.ranking.correction`). Where it finds popularity better,
-    popularity alone ranks (:meth:`falls_back`).
+    share in a softmax over the list; logarithms below -30 are compressed to scores from -30 to -60. All other items
+    follow in the order of their popularity. The self-check corrects the scores for the dataset
+    (:mod:`recbole_universal.ranking.correction`). Where it finds popularity better, popularity alone ranks
+    (:meth:`falls_back`).
 
     Arguments are those of :class:`UniversalNetwork`.
     """
@@ -134,8 +135,8 @@ class RankingNetwork(UniversalNetwork):
         check = self.proximity.check
         if check is None:
             return None
-        # PyTorch does not tell of every change in place, so the weights are compared.
-        tensors = (*self.parameters(), *self.scorers.buffers())
+        # PyTorch counts no version for some changes in place, so the weights are compared.
+        tensors = (*self.parameters(), *self.scorers.buffers())  # `scorers` are the single networks
         weights = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
         checked = self._checked  # other threads may replace it
         if checked is None or checked[0] is not check or not torch.equal(checked[1], weights):
@@ -208,7 +209,8 @@ class RankingNetwork(UniversalNetwork):
 
         Args:
             users: user ids, int64 [n].
-            exclude_seen: with ``proximity``, whether the user's items rank lower than every candidate.
+            exclude_seen: with ``proximity``, whether the user's items are no candidates. They then score by popularity
+                like all other items. Without ``proximity`` it has no effect.
         """
         if self.ranks_candidates:
             return self._score_candidates(users, exclude_seen)
@@ -281,10 +283,10 @@ class RankingNetwork(UniversalNetwork):
 
 
 def _above_minimum(log_shares: torch.Tensor) -> torch.Tensor:
-    """Logarithms of shares as scores above :data:`MIN_CANDIDATE_SCORE`, in the same order."""
-    tail = (-log_shares - _LINEAR).clamp(min=0.0)
-    compressed = (-MIN_CANDIDATE_SCORE - _LINEAR) / (1 + _LINEAR / tail)
-    return log_shares.clamp(min=-_LINEAR) - compressed
+    """Logarithms of shares as scores of at least :data:`MIN_CANDIDATE_SCORE`, in the same order; the lowest may tie."""
+    below = (_UNCOMPRESSED - log_shares).clamp(0.0, 1e30)
+    width = _UNCOMPRESSED - MIN_CANDIDATE_SCORE
+    return log_shares.clamp(min=_UNCOMPRESSED) - below * (width / (width + below))
 
 
 def mask_non_candidates(scores: torch.Tensor) -> torch.Tensor:

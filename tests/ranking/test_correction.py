@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def loss_by_hand(check: SelfCheck, scores: torch.Tensor, weights: np.ndarray) ->
     for user in range(len(scores)):
         mask = check.mask[user].numpy()
         values = scores[user].double().numpy()[mask] + check.features[user].double().numpy()[mask] @ weights
-        total -= (values[check.label[user].numpy()[mask]] - np.log(np.exp(values).sum())).sum()
+        total -= (values[check.label[user].numpy()[mask]] - np.logaddexp.reduce(values)).sum()
     return total
 
 
@@ -78,12 +79,22 @@ def test_few_users_change_little():
     assert sizes[0] == 0 and sizes[1] < 0.2 and sizes == sorted(sizes)
 
 
-def test_scores_far_apart_have_a_finite_correction():
+@pytest.mark.parametrize(("penalty", "scale", "halves"), [(10.0, 3e4, False), (0.3, 20.0, True)])
+def test_scores_far_apart_have_the_best_correction(monkeypatch, penalty, scale, halves):
+    """With a light penalty, Newton's first step goes too far."""
+    monkeypatch.setattr(correction, "CORRECTION_PENALTY", penalty)
     check = made_check(40, 20, informative=0)
-    scores = torch.where(check.label, -3e4, 3e4) * torch.rand(40, 20, generator=torch.Generator().manual_seed(0))
-    weights = fit_correction(check, scores, torch.arange(40))
-    assert weights.isfinite().all()
-    assert loss_by_hand(check, scores.clamp(-300, 300), weights.double().numpy()) < np.inf
+    scores = torch.where(check.label, -scale, scale) * torch.rand(40, 20, generator=torch.Generator().manual_seed(0))
+    losses = []
+    derivatives = correction._derivatives
+    monkeypatch.setattr(correction, "_derivatives", lambda *of: losses.append(derivatives(*of)) or losses[-1])
+    weights = fit_correction(check, scores, torch.arange(40)).double().numpy()
+    values = [loss for loss, _, _ in losses]
+    assert halves == any(after > before for before, after in pairwise(values))
+    best = loss_by_hand(check, scores, weights)
+    assert best < min(loss_by_hand(check, scores, factor * weights) for factor in (0.0, 0.5, 0.9, 1.1, 2.0))
+    _, gradient, _ = derivatives(check, scores, torch.arange(40), torch.from_numpy(weights))
+    assert gradient.abs().max() < 0.01
 
 
 def test_each_half_is_ranked_with_the_correction_of_the_other():

@@ -192,11 +192,11 @@ def network(state: dict, columns: np.ndarray) -> np.ndarray:
 @pytest.fixture(scope="module")
 def ranker():
     """A ranker with a random correction."""
-    made = UniversalRanker(communities())
     correction = 0.1 * torch.from_numpy(np.random.default_rng(0).normal(size=n_columns())).float()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranking_network, "choose_correction", lambda check, scores: (correction, check.result(scores)))
-        assert made.network.correction is correction  # cached from here on
+        made = UniversalRanker(communities())
+    assert made.network.correction is correction
     return made
 
 

@@ -27,7 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--user-column", metavar="NAME", help="name of the user column; without header: 1, 2, ...")
     add("--item-column", metavar="NAME", help="name of the item column; without header: 1, 2, ...")
     add("--include-seen", action="store_true", help="also recommend items that the user has interacted with")
-    add("--fast", action="store_true", help="rank by one item-item matrix: faster, slightly less accurate")
+    add("--fast", action="store_true", help="rank by one item-item matrix: faster, less accurate")
     add("--pretrained", default="universal-base", metavar="NAME", help="shipped model, or folder of a model")
     add("--device", default="cpu", metavar="DEVICE", help="cpu, cuda, ... (default: cpu, the only one that is tested)")
     add("--quiet", action="store_true", help="no progress bars")
