@@ -81,7 +81,6 @@ class UniversalRanker:
         network.fallback.on_fallback = _warn
         features = self._pipeline(binary)
         self._state = RankerState(binary, features, network.attach(features))
-        network.fallback_reason()  # checked once here, and not by each of the first calls
 
     @property
     def matrix(self) -> sp.csr_matrix:
@@ -160,9 +159,7 @@ class UniversalRanker:
         shape = max(matrix.shape[0], rows.max() + 1), max(matrix.shape[1], columns.max() + 1)
         merged = binary_matrix(sp.coo_matrix((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=shape))
         features = self._pipeline.with_interactions(state.features, merged)
-        network = state.network.with_features(features)
-        network.fallback_reason()  # as in a new ranker
-        return RankerState(merged, features, network)
+        return RankerState(merged, features, state.network.with_features(features))
 
     def item_item(self) -> sp.csr_matrix:
         """The item-item matrix of this dataset: the sum of the rows of a user's items ranks all items.

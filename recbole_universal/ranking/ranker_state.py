@@ -38,6 +38,7 @@ class RankerState:
 
     def __init__(self, matrix: sp.csr_matrix, features: UniversalFeatures, network: RankingNetwork) -> None:
         self.matrix, self.features, self.network = matrix, features, network
+        network.fallback_reason()  # checked once here, and not by each of the first calls
         self._item_item: sp.csr_matrix | None = None
         self._fast_relations: sp.csr_matrix | None = None
         degree = np.bincount(matrix.indices, minlength=matrix.shape[1])

@@ -141,7 +141,7 @@ class RankingNetwork(UniversalNetwork):
         checked = self._checked  # other threads may replace it
         if checked is None or checked[0] is not check or not torch.equal(checked[1], weights):
             with torch.inference_mode(False):  # calls outside of inference mode use the cached tensors
-                checked = check, weights.clone(), *choose_correction(check, self._check_scores(check))
+                checked = check, weights, *choose_correction(check, self._check_scores(check))
             self._checked = checked
         return checked[2:]
 
