@@ -31,8 +31,8 @@ from report import cell, fill, markdown
 
 from recbole_universal.app.analysis.statistics import column_distances
 from recbole_universal.app.pretrain import source_config, source_lists
+from recbole_universal.features.candidate_columns import column_groups
 from recbole_universal.features.fields import LIST_LABEL, LIST_MASK, column
-from recbole_universal.features.proximity_columns import column_groups
 from recbole_universal.graph import SCORERS
 from recbole_universal.metrics import ndcg
 from recbole_universal.plugin.dataset import pipeline_from_config

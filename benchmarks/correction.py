@@ -42,7 +42,7 @@ def corrections(check: SelfCheck, scores: torch.Tensor) -> dict[str, torch.Tenso
 def result_of(split: Split, model: str) -> dict[str, float]:
     """NDCG@10 on the test part by correction."""
     network = UniversalRanker(split.train, model, seed=split.keys["seed"]).network
-    check = network.proximity.check
+    check = network.candidate_pairs.check
     compared = corrections(check, network._check_scores(check))
     by_user: dict[str, list] = {name: [] for name in compared}
     for users in np.array_split(split.test_users, np.arange(_BLOCK_USERS, len(split.test_users), _BLOCK_USERS)):

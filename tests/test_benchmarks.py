@@ -34,7 +34,7 @@ sys.path.pop(0)
 
 from recbole_universal import UniversalRanker
 from recbole_universal.features import self_check
-from recbole_universal.features.proximity_columns import column_groups
+from recbole_universal.features.candidate_columns import column_groups
 from recbole_universal.features.proximity_pairs import ProximityPairs
 from recbole_universal.graph import GraphScorers
 from recbole_universal.metrics import ndcg
@@ -215,7 +215,7 @@ def test_a_correction_of_the_table_is_that_of_the_package(train):
     hits = np.take_along_axis(split.test.toarray() > 0, np.argsort(-scores, axis=1)[:, :10], axis=1)
     expected = ndcg(hits, np.diff(split.test.indptr)).mean()
     assert values[f"penalty {CORRECTION_PENALTY:.0f}"] == pytest.approx(expected)
-    check = network.proximity.check
+    check = network.candidate_pairs.check
     compared = correction.corrections(check, network._check_scores(check))
     assert list(compared) == list(values) and not compared["the network alone"].any()
     sizes = [float(compared[f"penalty {penalty:.0f}"].norm()) for penalty in correction.PENALTIES]

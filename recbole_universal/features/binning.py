@@ -48,10 +48,23 @@ def percentile(values: Any, mask: Any = None) -> NDArray[np.float64]:
     result = np.full(len(values), np.nan)
     ordered = np.sort(values[present])
     if len(ordered):
-        n_smaller = np.searchsorted(ordered, values[present], side="left")
-        n_not_larger = np.searchsorted(ordered, values[present], side="right")
-        result[present] = (n_smaller + n_not_larger) / (2 * len(ordered))
+        result[present] = percentile_among(ordered, values[present])
     return result
+
+
+def percentile_among(ordered: NDArray, values: NDArray) -> NDArray[np.float64]:
+    """Mid-rank percentile of values among those of other entities.
+
+    Args:
+        ordered: the values of the entities in ascending order, [n], n > 0.
+        values: [m].
+
+    Returns:
+        Percentiles in [0, 1], [m].
+    """
+    n_smaller = np.searchsorted(ordered, values, side="left")
+    n_not_larger = np.searchsorted(ordered, values, side="right")
+    return (n_smaller + n_not_larger) / (2 * len(ordered))
 
 
 def soft_two_hot(fractions: Any, n_bins: int) -> NDArray[np.float32]:

@@ -6,13 +6,51 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 
 from recbole_universal.features.binning import percentile
-from recbole_universal.graph.scorers import SCORERS, GraphScorers
+from recbole_universal.graph.histories import Histories
+
+
+class Scorers(Protocol):
+    """Scorers of one dataset: :class:`~recbole_universal.graph.scorers.GraphScorers` or those of histories in order.
+
+    Attributes:
+        names: names of the scorers.
+        linear: names of those that are linear in the items of a history.
+        n_users: number of users.
+        n_items: number of items.
+        device: device of the scores.
+        user_degree: number of interactions of each user, float32 [n_users].
+        item_degree: number of interactions of each item, float32 [n_items].
+    """
+
+    names: tuple[str, ...]
+    linear: tuple[str, ...]
+    n_users: int
+    n_items: int
+    device: torch.device
+    user_degree: np.ndarray
+    item_degree: np.ndarray
+
+    @property
+    def matrix(self) -> sp.csr_matrix:
+        """The interactions, binary csr [n_users, n_items]."""
+
+    @property
+    def histories(self) -> Histories:
+        """The histories of the users, by index."""
+
+    @property
+    def block_users(self) -> int:
+        """Number of histories to score at once."""
+
+    def scores_of(self, histories: Histories, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Scores of every item, float32 [n_scorers, n, n_items]."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +76,7 @@ class ScoredCandidates:
     """Candidate lists of a block of users, by index in the scorers, with their scores.
 
     Attributes:
-        users: user indices, int64 [n_users].
+        histories: the histories of these users.
         items: item indices, int64 [n_users, n_candidates]; 0 where a list is shorter.
         mask: whether a position holds a candidate, bool [n_users, n_candidates].
         values: scores, at least 0, float32 [n_scorers, n_users, n_candidates].
@@ -46,7 +84,7 @@ class ScoredCandidates:
         top_items: indices of these items, int64 of the same shape; -1 where the score is 0.
     """
 
-    users: torch.Tensor
+    histories: Histories
     items: torch.Tensor
     mask: torch.Tensor
     values: torch.Tensor
@@ -65,7 +103,7 @@ class CandidateGenerator:
         item_percentile: percentile of each item's degree, float32 [n_items].
     """
 
-    def __init__(self, scorers: GraphScorers, top_k: int) -> None:
+    def __init__(self, scorers: Scorers, top_k: int) -> None:
         self.scorers, self.top_k = scorers, top_k
         self._memory: list[torch.Tensor] = []  # buffers for scores, one for each thread that runs at the same time
         percentiles = percentile(scorers.item_degree).astype(np.float32)
@@ -77,55 +115,54 @@ class CandidateGenerator:
     @property
     def max_candidates(self) -> int:
         """Length of the longest possible list of unseen items."""
-        return min(self.scorers.n_items, len(SCORERS) * self.top_k)
+        return min(self.scorers.n_items, len(self.scorers.names) * self.top_k)
 
     @contextmanager
-    def scores(self, users: torch.Tensor) -> Iterator[torch.Tensor]:
+    def scores(self, histories: Histories) -> Iterator[torch.Tensor]:
         """Scores of all items in a buffer that is reused. Allocating it takes half as long as computing the scores.
 
         Args:
-            users: user indices, int64 [n].
+            histories: the histories of at most ``scorers.block_users`` users.
 
         Yields:
             float32 [n_scorers, n, n_items]; valid within the ``with`` block.
         """
-        shape = (len(SCORERS), len(users), self.scorers.n_items)
+        shape = (len(self.scorers.names), len(histories), self.scorers.n_items)
         try:
             memory = self._memory.pop()
         except IndexError:
-            size = len(SCORERS) * self.scorers.block_users * self.scorers.n_items
+            size = len(self.scorers.names) * self.scorers.block_users * self.scorers.n_items
             with torch.inference_mode(False):  # a later call outside of inference mode may reuse the buffer
                 memory = torch.empty(size, device=self.scorers.device)
-        yield self.scorers.scores(users, memory[: math.prod(shape)].view(shape))
+        yield self.scorers.scores_of(histories, memory[: math.prod(shape)].view(shape))
         self._memory.append(memory)
 
-    def __call__(self, users: torch.Tensor, exclude_seen: bool = True) -> ScoredCandidates:
+    def __call__(self, histories: Histories, exclude_seen: bool = True) -> ScoredCandidates:
         """Candidates of a block of users.
 
         Args:
-            users: user indices, int64 [n]; the list of -1 is empty.
-            exclude_seen: whether to leave out the user's items; otherwise all of them are candidates too.
+            histories: their histories; the list of an empty one is empty.
+            exclude_seen: whether to leave out the items of the history; otherwise all of them are candidates too.
         """
-        known, users = users >= 0, users.clamp(min=0)
-        with self.scores(users) as values:
+        with self.scores(histories) as values:
             values.clamp_(min=0.0)
             # Of items with equal scores the more popular comes first, whatever its index.
             values *= 1 + 1e-5 * self.item_percentile
+            known = torch.from_numpy(histories.lengths > 0).to(values.device)
             values[:, ~known] = 0.0
-            seen = self.scorers.matrix[users.cpu().numpy()]
+            seen = histories.matrix(self.scorers.n_items)
             unseen = values if exclude_seen else values.clone()
             top_values, top_items = best_unseen(unseen, seen, self.top_k)
             top_values = top_values.clamp(min=0.0)
             is_candidate = torch.zeros(values.shape[1:], dtype=torch.bool, device=values.device)
-            flat = top_items + torch.arange(len(users), device=values.device)[:, None] * values.shape[2]
+            flat = top_items + torch.arange(len(histories), device=values.device)[:, None] * values.shape[2]
             is_candidate.view(-1)[flat[top_values > 0]] = True
             if not exclude_seen:
                 is_candidate[_index(seen, values.device)] = True
-                is_candidate[~known] = False
             items, mask = _as_lists(is_candidate)
             items = items.clamp(min=0)
             values = values.gather(2, items.expand(len(values), -1, -1)).masked_fill(~mask, 0.0)
-        return ScoredCandidates(users, items, mask, values, top_values, top_items.masked_fill_(top_values <= 0, -1))
+        return ScoredCandidates(histories, items, mask, values, top_values, top_items.masked_fill_(top_values <= 0, -1))
 
 
 def best_unseen(scores: torch.Tensor, seen: sp.csr_matrix, k: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from recbole_universal import arguments
+from recbole_universal.features.candidate_columns import n_columns
 from recbole_universal.features.family import FamilyFeatures, FeatureFamily
-from recbole_universal.features.proximity_columns import n_columns
 from recbole_universal.features.proximity_pairs import ProximityPairs
 from recbole_universal.features.self_check import check_scorers
 from recbole_universal.graph.scorers import GraphScorers

@@ -17,7 +17,7 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
-from recbole_universal.features.candidates import Candidates, ScoredCandidates, best_unseen, padded
+from recbole_universal.features.candidates import Candidates, ScoredCandidates, Scorers, best_unseen, padded
 from recbole_universal.graph.held_out import held_out_hits, support_query_split
 from recbole_universal.graph.interaction_graph import binary_matrix
 from recbole_universal.graph.popularity import next_popular, popularity_order
@@ -70,7 +70,7 @@ class SelfCheck:
             up, float64 [n_users].
         popularity_ndcg: NDCG@10 of the most popular unseen items, float64 [n_users].
         linear_scores: scores of the candidates by the weighted average of the linear scorers
-            (:data:`~recbole_universal.graph.scorers.LINEAR`), which rank fast lists, float16 [n_users, n_candidates].
+            (``linear`` of the scorers), which rank fast lists, float16 [n_users, n_candidates].
     """
 
     features: torch.Tensor
@@ -135,9 +135,10 @@ def fallback_reason(
 
 
 class _PairSource(Protocol):
-    """What the self-check needs of :class:`~recbole_universal.features.proximity_pairs.ProximityPairs`."""
+    """What the self-check needs of :class:`~recbole_universal.features.candidate_pairs.CandidatePairs`."""
 
-    scorers: GraphScorers
+    @property
+    def scorers(self) -> Scorers: ...
 
     def scored(self, users: torch.Tensor) -> list[ScoredCandidates]:
         """Candidates of some users with their scores."""
@@ -179,16 +180,36 @@ def check_scorers(
         return PENALTY, relative_to_best(np.zeros(len(SCORERS))), None
     penalty = _best_penalty(users, support, query, max_regression_size)
     scorers = build_scorers(support, penalty)
+    return penalty, *measured_scorers(scorers, users, query, lambda weights: build_pairs(scorers, weights))
+
+
+def measured_scorers(
+    scorers: Scorers,
+    users: NDArray[np.int64],
+    query: sp.csr_matrix,
+    build_pairs: Callable[[NDArray[np.float32]], _PairSource],
+) -> tuple[NDArray[np.float32], SelfCheck]:
+    """Measure the scorers of a support set on held-out interactions.
+
+    Args:
+        scorers: scorers of the support set.
+        users: indices of the users with held-out interactions, int64 [n], n > 0.
+        query: held-out interactions, csr [n_users, n_items].
+        build_pairs: builds pair features from scorer weights.
+
+    Returns:
+        The scorer weights, float32 [n_scorers], and the self-check.
+    """
     halves = [half for half in (users[::2], users[1::2]) if len(half)]
     # Scorer weights change the columns and not the candidates. So the candidates are made once, with any weights.
-    unweighted = build_pairs(scorers, np.ones(len(SCORERS), dtype=np.float32))
+    unweighted = build_pairs(np.ones(len(scorers.names), dtype=np.float32))
     scored = [unweighted.scored(torch.from_numpy(half)) for half in halves]
     totals = np.array([sum(_scorer_ndcg(block, query) for block in blocks) for blocks in scored])
     checks = []
     for index, half in enumerate(halves):
-        pairs = build_pairs(scorers, relative_to_best(np.delete(totals, index, axis=0).sum(axis=0)))
+        pairs = build_pairs(relative_to_best(np.delete(totals, index, axis=0).sum(axis=0)))
         checks.append(self_check_of(pairs, pairs.described(scored[index]), half, query))
-    return penalty, relative_to_best(totals.sum(axis=0)), _joined(checks)
+    return relative_to_best(totals.sum(axis=0)), _joined(checks)
 
 
 def relative_to_best(values: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -221,7 +242,7 @@ def self_check_of(pairs: _PairSource, lists: Candidates, users: NDArray[np.int64
 
 def _scorer_ndcg(block: ScoredCandidates, query: sp.csr_matrix) -> NDArray[np.float64]:
     """Sum over the users of a block of the NDCG@10 of each scorer's candidates, [n_scorers]."""
-    held_out = query[block.users.cpu().numpy()]
+    held_out = query[block.histories.users]
     hits = np.stack([held_out_hits(top, held_out) for top in block.top_items[:, :, :_CUTOFF].cpu().numpy()])
     return ndcg(hits, np.diff(held_out.indptr)).sum(axis=1)
 
@@ -257,7 +278,7 @@ def users_for_penalty(users: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _popularity_ndcg(
-    items: NDArray[np.int64], scorers: GraphScorers, users: NDArray[np.int64], query: sp.csr_matrix
+    items: NDArray[np.int64], scorers: Scorers, users: NDArray[np.int64], query: sp.csr_matrix
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """:attr:`SelfCheck.tail_ndcg` and :attr:`SelfCheck.popularity_ndcg` of users with these candidates."""
     order = popularity_order(scorers.item_degree)

@@ -44,7 +44,7 @@ class Regression:
 
         Args:
             out: array for the scores, float32 [n_users, n_items].
-            users: user indices, int64 [n_users].
+            users: user indices, -1 for a stranger, int64 [n_users].
             user_items: the items of these users.
         """
         raise NotImplementedError
@@ -111,7 +111,7 @@ class _UserRegression(Regression):
         self._item_user = sparse_tensor(self._by_item, device)
 
     def put_scores(self, out: torch.Tensor, users: torch.Tensor, user_items: UserItems) -> None:
-        row = self._row[users]
+        row = torch.where(users >= 0, self._row[users], -1)
         # K X x_u is the column u of K X X^T = I - lambda K, if x_u is a row of X.
         weights = self._inverse[row.clamp(min=0)].mul_(-self._ridge)
         fitted = (row >= 0).nonzero()[:, 0]

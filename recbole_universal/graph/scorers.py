@@ -15,6 +15,7 @@ import torch
 from tqdm import tqdm
 
 from recbole_universal import arguments
+from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.interaction_graph import binary_matrix
 from recbole_universal.graph.item_models import (
     inverse_power,
@@ -91,12 +92,16 @@ class GraphScorers:
         show_progress: whether to draw progress bars.
 
     Attributes:
+        names: names of the scorers, in the order of :meth:`scores`.
+        linear: names of those that are linear in the user's items.
         n_users: number of users.
         n_items: number of items.
         user_degree: number of interactions of each user, float32 [n_users].
         item_degree: number of interactions of each item, float32 [n_items].
         n_neighbors: the argument.
     """
+
+    names, linear = tuple(SCORERS), LINEAR
 
     def __init__(
         self,
@@ -192,20 +197,29 @@ class GraphScorers:
         scorers._load(arrays, torch.device(device))
         return scorers
 
-    def scores(self, users: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-        """Scores of every item for some users.
+    @property
+    def histories(self) -> Histories:
+        """The items of each user. Their order says nothing."""
+        return Histories(self.matrix.indices, self.matrix.indptr, np.arange(self.n_users))
+
+    def scores(self, users: torch.Tensor) -> torch.Tensor:
+        """:meth:`scores_of` the histories of some users of the matrix, int64 [n]."""
+        return self.scores_of(self.histories[users.cpu().numpy()])
+
+    def scores_of(self, histories: Histories, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Scores of every item for some histories, whose order and repetitions do not count.
 
         Args:
-            users: user indices, int64 [n].
+            histories: the histories.
             out: array for the result, float32 [n_scorers, n, n_items] on the scorers' device; None: a new one.
 
         Returns:
             float32 [n_scorers, n, n_items] in the order of :data:`SCORERS`, on the scorers' device; higher is better,
-            0 for an item that no path joins to the user. The items that the user has are scored too.
+            0 for an item that no path joins to the history. The items of the history are scored too.
         """
-        users = users.to(self.device)
-        n = len(users)
-        user_items = UserItems.of(self.matrix[users.cpu().numpy()], self.device)
+        n = len(histories)
+        users = torch.from_numpy(histories.users).to(self.device)
+        user_items = UserItems.of(histories.matrix(self.n_items), self.device)
         if out is None:
             out = torch.empty(len(SCORERS), n, self.n_items, device=self.device)
         # The items of these users have few entries in `_item_user`, so their sum is faster than a product of matrices.
@@ -220,7 +234,7 @@ class GraphScorers:
 
         user_half, user_one = self._user_inverse_power[0.5][:, None], self._user_inverse_power[1.0][:, None]
         similar = to_users(0.7).mul_(user_half)
-        sampled = (self._sample_index[users] >= 0).nonzero()[:, 0]
+        sampled = ((users >= 0) & (self._sample_index[users] >= 0)).nonzero()[:, 0]
         similar[self._sample_index[users[sampled]], sampled] = 0.0  # a user's similarity to itself
         out[_INDEX["user_squared"]].copy_((self._item_user @ similar.square_()).T)
         out[_INDEX["user_cosine"]].copy_((self._item_user @ to_users(None).mul_(user_half)).T)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from recbole_universal.features.proximity_columns import column_groups
+from recbole_universal.features.candidate_columns import column_groups
 from recbole_universal.ranking.ranking_network import RankingNetwork
 
 
@@ -31,13 +31,16 @@ def contributions(
         ValueError: if the model does not rank candidates.
     """
     if not network.ranks_candidates:
-        raise ValueError("Only a model with the family [proximity] can be explained.")
+        raise ValueError("Only a model with the family [proximity] or [sequence] can be explained.")
     lists, columns = network.candidate_columns(users)
     whole = network.candidate_scores(columns)
+    candidate_family = str(network.candidate_family)
     groups: dict[str, tuple[str, list[int] | slice]] = {
-        name: ("proximity", indices) for name, indices in column_groups().items()
+        name: (candidate_family, indices)
+        for name, indices in column_groups(network.candidate_pairs.scorers.names).items()
     }
-    groups |= {f"family {family}": (family, slice(None)) for family in network.families if family != "proximity"}
+    others = [family for family in network.families if family != candidate_family]
+    groups |= {f"family {family}": (family, slice(None)) for family in others}
     by_group = {}
     for name, (family, indices) in groups.items():
         changed = [dict(side) for side in columns]

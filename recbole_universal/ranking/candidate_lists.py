@@ -22,6 +22,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -30,6 +31,7 @@ from numpy.typing import NDArray
 
 from recbole_universal.array_store import ArrayStore, array_digest
 from recbole_universal.features import FeaturePipeline, UniversalFeatures
+from recbole_universal.features.candidate_pairs import CandidatePairs
 from recbole_universal.features.fields import LIST_LABEL, LIST_MASK, column
 from recbole_universal.graph.held_out import support_query_split
 
@@ -101,10 +103,11 @@ def _make_block(
     index = torch.from_numpy(users)
     pairs = {family: values.pair for family, values in features.items() if values.pair is not None}
     columns: Block = {}
-    if "proximity" in pairs:
-        candidates = pairs["proximity"].candidates(index)  # type: ignore[attr-defined]  # ProximityPairs
+    described = next((family for family, pair in pairs.items() if isinstance(pair, CandidatePairs)), None)
+    if described is not None:
+        candidates = cast(CandidatePairs, pairs[described]).candidates(index)
         items, mask = candidates.items.cpu(), candidates.mask.cpu()
-        columns[column("pair", "proximity")] = candidates.features.cpu()
+        columns[column("pair", described)] = candidates.features.cpu()
     else:
         items, mask = _random_candidates(support[users], held_out[users], generator)
     items = items.clamp(min=0)  # padding is -1
@@ -116,7 +119,7 @@ def _make_block(
         if values.user.shape[1]:
             columns[column("user", family)] = torch.from_numpy(values.user[users])
             columns[column("item", family)] = torch.from_numpy(values.item)[items]
-        if family in pairs and family != "proximity":
+        if family in pairs and family != described:
             repeated = index[:, None].expand_as(items).flatten()
             rows = pairs[family](repeated, items.flatten()).cpu()
             columns[column("pair", family)] = rows.view(*items.shape, -1)

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from recbole_universal.features.proximity_pairs import ProximityPairs
+from recbole_universal.features.candidate_pairs import CandidatePairs
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class Fallback:
         # The dataset and reason of the last warning about each kind of list (fast or not).
         self._warned: dict[bool, tuple[object, str]] = {}
 
-    def warn(self, pairs: ProximityPairs, reason: str, fast: bool = False, advice: str = "") -> None:
+    def warn(self, pairs: CandidatePairs, reason: str, fast: bool = False, advice: str = "") -> None:
         """Warn about a fallback once for each dataset and reason. Where there is no reason, the next one warns again.
 
         A callback may rank itself. Nothing warns while it runs; the next list after it does.

@@ -12,6 +12,8 @@ from torch import nn
 from recbole_universal import arguments
 
 COMBINATIONS = ("concatenation", "interpolation")
+#: Families whose candidates alone are scored.
+CANDIDATE_FAMILIES = ("proximity", "sequence")
 #: Limits that larger networks exceed by mistake only; the shipped ones have 28,000 weights.
 LARGEST_LAYER, MOST_LAYERS, MOST_NETWORKS = 4096, 16, 100
 # Limit on all weights (128 MB).
@@ -87,9 +89,14 @@ class UniversalNetwork(nn.Module):
         return torch.softmax(self.combination_logits, dim=0)
 
     @property
+    def candidate_family(self) -> str | None:
+        """The family that makes candidates, of :data:`CANDIDATE_FAMILIES`; ``None`` if all items are scored."""
+        return next((family for family in self.families if family in CANDIDATE_FAMILIES), None)
+
+    @property
     def ranks_candidates(self) -> bool:
-        """Whether only candidates are scored (family ``proximity``)."""
-        return "proximity" in self.families
+        """Whether only candidates are scored."""
+        return self.candidate_family is not None
 
     @property
     def device(self) -> torch.device:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from recbole_universal import arguments
 from recbole_universal.features import UniversalFeatures
+from recbole_universal.features.proximity_pairs import ProximityPairs
 from recbole_universal.graph.item_models import best_of_sums
 from recbole_universal.graph.popularity import next_popular, popularity_share
 from recbole_universal.ranking.attribution import attribution
@@ -48,7 +49,7 @@ class RankerState:
     def max_one_thread_users(self) -> int:
         """Number of users whose scores are so few that a second thread costs more than it brings."""
         if self.network.ranks_candidates:
-            return self.network.proximity.scorers.block_users
+            return self.network.candidate_pairs.scorers.block_users
         return max(1, _FEW_SCORES // self.matrix.shape[1])
 
     def checked_users(self, users: Any, name: str = "users") -> NDArray[np.int64]:
@@ -109,9 +110,10 @@ class RankerState:
     def item_item(self, show_progress: bool) -> sp.csr_matrix:
         """See :meth:`UniversalRanker.item_item`."""
         if self._item_item is None:
-            if not self.network.ranks_candidates:
+            pairs = self.network.candidate_pairs if self.network.ranks_candidates else None
+            if not isinstance(pairs, ProximityPairs):
                 raise ValueError("Only a model with the family [proximity] has an item-item matrix.")
-            relations = self.network.proximity.item_item(N_RELATIONS, show_progress)
+            relations = pairs.item_item(N_RELATIONS, show_progress)
             relations.data.flags.writeable = False
             self._item_item = relations
         return self._item_item
@@ -120,7 +122,7 @@ class RankerState:
         """See :meth:`UniversalRanker.fallback_reason`."""
         if not fast:
             return self.network.fallback_reason()
-        return self.network.proximity.linear_fallback_reason if self.network.ranks_candidates else ""
+        return self.network.candidate_pairs.linear_fallback_reason if self.network.ranks_candidates else ""
 
     def fast_relations(self, show_progress: bool) -> sp.csr_matrix:
         """The matrix whose rows ``fast`` lists sum: :meth:`item_item`, or an empty one if popularity ranks."""
@@ -129,7 +131,7 @@ class RankerState:
             personal = bool(reason) and not self.fallback_reason(fast=False)
             advice = "Lists that are not fast are personal." if personal else ""
             if self.network.ranks_candidates:
-                self.network.fallback.warn(self.network.proximity, reason, fast=True, advice=advice)
+                self.network.fallback.warn(self.network.candidate_pairs, reason, fast=True, advice=advice)
             if reason:
                 n_items = self.matrix.shape[1]
                 self._fast_relations = sp.csr_matrix((n_items, n_items), dtype=np.float32)
@@ -145,7 +147,7 @@ class RankerState:
         short = np.flatnonzero((items < 0).any(axis=1))
         if not len(short):
             return items, values
-        rank = self.network.proximity.popularity_rank.cpu().numpy()
+        rank = self.network.candidate_pairs.popularity_rank.cpu().numpy()
         order = np.argsort(rank, kind="stable")
         # Popular items fill up a short list, as they follow the candidates of the network.
         for row in short:

@@ -10,11 +10,12 @@ import torch
 
 from recbole_universal.checkpoint import Pretrained
 from recbole_universal.features import FeaturePipeline, UniversalFeatures
+from recbole_universal.features.candidate_pairs import CandidatePairs
 from recbole_universal.features.candidates import Candidates
 from recbole_universal.features.family import PairFeatures
 from recbole_universal.features.fields import column
-from recbole_universal.features.proximity_pairs import ProximityPairs
 from recbole_universal.features.self_check import CheckResult, SelfCheck
+from recbole_universal.graph.histories import Histories
 from recbole_universal.ranking.correction import choose_correction, corrected
 from recbole_universal.ranking.fallback import Fallback
 from recbole_universal.ranking.network import FamilyNetwork, UniversalNetwork
@@ -46,9 +47,9 @@ def load_network(pretrained: Pretrained, pipeline: FeaturePipeline) -> RankingNe
 class RankingNetwork(UniversalNetwork):
     """A :class:`UniversalNetwork` that scores the users and items of one dataset, whose features it holds.
 
-    With the family ``proximity`` only a user's candidates are scored. The score of a candidate is the logarithm of its
-    share in a softmax over the list; logarithms below -30 are compressed to scores from -30 to -60. All other items
-    follow in the order of their popularity. The self-check corrects the scores for the dataset
+    With the family ``proximity`` or ``sequence`` only a user's candidates are scored. The score of a candidate is the
+    logarithm of its share in a softmax over the list; logarithms below -30 are compressed to scores from -30 to -60.
+    All other items follow in the order of their popularity. The self-check corrects the scores for the dataset
     (:mod:`recbole_universal.ranking.correction`). Where it finds popularity better, popularity alone ranks
     (:meth:`falls_back`).
 
@@ -93,9 +94,14 @@ class RankingNetwork(UniversalNetwork):
         return self._pairs[family]
 
     @property
-    def proximity(self) -> ProximityPairs:
-        """The pair features of the family ``proximity``."""
-        return cast(ProximityPairs, self.pairs("proximity"))
+    def candidate_pairs(self) -> CandidatePairs:
+        """The pair features of the family that makes candidates."""
+        return cast(CandidatePairs, self.pairs(self._candidate_family))
+
+    @property
+    def _candidate_family(self) -> str:
+        assert self.candidate_family is not None
+        return self.candidate_family
 
     def falls_back(self) -> bool:
         """Whether popularity ranks on this dataset instead of the network; warns about it once.
@@ -109,7 +115,7 @@ class RankingNetwork(UniversalNetwork):
         """
         reason = self.fallback_reason()
         if self.ranks_candidates:
-            self.fallback.warn(self.proximity, reason)
+            self.fallback.warn(self.candidate_pairs, reason)
         return bool(reason)
 
     def fallback_reason(self) -> str:
@@ -117,22 +123,22 @@ class RankingNetwork(UniversalNetwork):
         if not self._is_checked:
             return ""
         checked = self._self_checked()
-        return self.proximity.fallback_reason("the model", None if checked is None else checked[1])
+        return self.candidate_pairs.fallback_reason("the model", None if checked is None else checked[1])
 
     @property
     def correction(self) -> torch.Tensor | None:
-        """Weights of the columns of ``proximity`` in the correction, float32 [dim]; ``None`` without self-check."""
+        """Weights of the candidates' columns in the correction, float32 [dim]; ``None`` without self-check."""
         checked = self._self_checked() if self._is_checked else None
         return None if checked is None else checked[0]
 
     @property
     def _is_checked(self) -> bool:
         """Whether the self-check judges the network; it has no columns of further families."""
-        return not self.training and self.families == ["proximity"]
+        return not self.training and self.families == [self.candidate_family]
 
     def _self_checked(self) -> tuple[torch.Tensor, CheckResult] | None:
         """The correction and its result for the present weights; ``None`` without self-check."""
-        check = self.proximity.check
+        check = self.candidate_pairs.check
         if check is None:
             return None
         # PyTorch counts no version for some changes in place, so the weights are compared.
@@ -147,9 +153,10 @@ class RankingNetwork(UniversalNetwork):
 
     @torch.no_grad()
     def _check_scores(self, check: SelfCheck) -> torch.Tensor:
-        no_columns = {"proximity": torch.zeros(1, 1, 0, device=self.device)}
+        family = self._candidate_family
+        no_columns = {family: torch.zeros(1, 1, 0, device=self.device)}
         blocks = (block.to(self.device).float() for block in check.features.split(_CHECK_USERS))
-        return torch.cat([self(no_columns, no_columns, {"proximity": block}) for block in blocks])
+        return torch.cat([self(no_columns, no_columns, {family: block}) for block in blocks])
 
     def score_pairs(
         self, users: torch.Tensor, items: torch.Tensor, given: Mapping[str, torch.Tensor] | None = None
@@ -196,7 +203,7 @@ class RankingNetwork(UniversalNetwork):
 
     def _score_candidate_pairs(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
         distinct, row = users.unique(return_inverse=True)
-        block_size = max(1, _BLOCK_FLOATS // self.proximity.n_items)
+        block_size = max(1, _BLOCK_FLOATS // self.candidate_pairs.n_items)
         scores = torch.empty(len(users), device=self.device)
         for start in range(0, len(distinct), block_size):
             in_block = (row >= start) & (row < start + block_size)
@@ -245,18 +252,58 @@ class RankingNetwork(UniversalNetwork):
             scores[start : start + block_size] += weight * score
 
     def _score_candidates(self, users: torch.Tensor, exclude_seen: bool) -> torch.Tensor:
-        by_popularity = MIN_CANDIDATE_SCORE - 1 - self.proximity.popularity_rank
         if self.falls_back():
-            return by_popularity.repeat(len(users), 1)
-        # Candidates have many columns, so the number of users in a block follows from their columns.
-        block_size = max(1, _BLOCK_FLOATS // (self.proximity.dim * self.proximity.max_candidates))
-        if len(users) > block_size:
-            return torch.cat([self._score_candidates(block, exclude_seen) for block in users.split(block_size)])
-        lists, columns = self.candidate_columns(users, exclude_seen)
+            return self._by_popularity.repeat(len(users), 1)
+        blocks = [
+            self._list_scores(*self.candidate_columns(block, exclude_seen)) for block in users.split(self._block_size)
+        ]
+        return torch.cat(blocks)
+
+    def score_histories(self, histories: Histories, exclude_seen: bool = True) -> torch.Tensor:
+        """Scores of all items of the dataset for some histories, which may belong to no user of it.
+
+        Args:
+            histories: item ids of each history, and user ids or -1. Items without training interactions do not count.
+            exclude_seen: whether the items of a history are no candidates.
+
+        Returns:
+            float32 [n, n_items], as :meth:`score_all`.
+
+        Raises:
+            ValueError: if the network reads further families, which describe users by id.
+        """
+        if self.families != [self.candidate_family]:
+            raise ValueError(
+                f"Histories can be scored by a model of one family, proximity or sequence; this one reads "
+                f"{self.families}."
+            )
+        if self.falls_back():
+            return self._by_popularity.repeat(len(histories), 1)
+        size, scores = self._block_size, []
+        for start in range(0, max(1, len(histories)), size):
+            lists = self.candidate_pairs.candidates_of(histories[start : start + size], exclude_seen)
+            none = lists.features[..., :0]
+            family = self._candidate_family
+            scores.append(self._list_scores(lists, [{family: none}, {family: none}, {family: lists.features}]))
+        return torch.cat(scores)
+
+    @property
+    def _by_popularity(self) -> torch.Tensor:
+        """Scores of items that are no candidates, float32 [n_items]."""
+        return MIN_CANDIDATE_SCORE - 1 - self.candidate_pairs.popularity_rank
+
+    @property
+    def _block_size(self) -> int:
+        """Number of lists in a block. Candidates have many columns, so it follows from their columns."""
+        return max(1, _BLOCK_FLOATS // (self.candidate_pairs.dim * self.candidate_pairs.max_candidates))
+
+    def _list_scores(self, lists: Candidates, columns: list[dict[str, torch.Tensor]]) -> torch.Tensor:
+        """Scores of all items from those of the candidates, float32 [n, n_items]."""
+        by_popularity = self._by_popularity
         # The loss is invariant to a constant added to a list's scores. The log-softmax removes this constant.
         values = self.candidate_scores(columns).masked_fill(~lists.mask, -torch.inf)
         values = _above_minimum(values.log_softmax(dim=1))
-        scores = torch.cat([by_popularity, by_popularity.new_zeros(1)]).repeat(len(users), 1)
+        scores = torch.cat([by_popularity, by_popularity.new_zeros(1)]).repeat(len(values), 1)
         # The last column takes the padding of the lists.
         scores.scatter_(1, torch.where(lists.mask, lists.items, len(by_popularity)), values)
         return scores[:, :-1]
@@ -264,19 +311,19 @@ class RankingNetwork(UniversalNetwork):
     def candidate_scores(self, columns: list[dict[str, torch.Tensor]]) -> torch.Tensor:
         """Scores of the candidates with these columns before the softmax over the list, float32 [n, n_candidates]."""
         scores, weights = self(*columns), self.correction
-        return scores if weights is None else corrected(scores, columns[2]["proximity"], weights)
+        return scores if weights is None else corrected(scores, columns[2][self._candidate_family], weights)
 
     def candidate_columns(
         self, users: torch.Tensor, exclude_seen: bool = True
     ) -> tuple[Candidates, list[dict[str, torch.Tensor]]]:
         """Candidates of some users, and their user, item and pair columns by family, as :meth:`forward` takes them."""
-        lists = self.proximity.candidates(users, exclude_seen)
+        lists = self.candidate_pairs.candidates(users, exclude_seen)
         items = lists.items.clamp(min=0)
         user = {f: getattr(self, column("user", f))[users][:, None] for f in self.families}
         item = {f: getattr(self, column("item", f))[items] for f in self.families}
-        pair = {"proximity": lists.features}
+        pair = {self._candidate_family: lists.features}
         for family in self._pairs:
-            if family != "proximity":
+            if family != self._candidate_family:
                 repeated = users[:, None].expand_as(items).flatten()
                 pair[family] = self.pairs(family)(repeated, items.flatten()).view(*items.shape, -1)
         return lists, [user, item, pair]

@@ -10,8 +10,8 @@ import torch
 from recbole_universal import UniversalRanker
 from recbole_universal.app.analysis import evaluation, statistics
 from recbole_universal.features import FeaturePipeline, self_check
+from recbole_universal.features.candidate_columns import column_groups, n_columns
 from recbole_universal.features.proximity import ProximityFeatures
-from recbole_universal.features.proximity_columns import column_groups, n_columns
 from recbole_universal.graph import InteractionGraph
 from recbole_universal.ranking.attribution import contributions
 

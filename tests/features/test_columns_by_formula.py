@@ -11,9 +11,9 @@ import scipy.sparse as sp
 import torch
 
 from recbole_universal.features import ActivityFeatures, CooccurrenceFeatures, InteractionFeatures, proximity
+from recbole_universal.features.candidate_columns import column_groups, n_columns
 from recbole_universal.features.candidates import CandidateGenerator
 from recbole_universal.features.proximity import ProximityFeatures
-from recbole_universal.features.proximity_columns import column_groups, n_columns
 from recbole_universal.features.proximity_pairs import ProximityPairs
 from recbole_universal.graph import InteractionGraph
 from recbole_universal.graph.held_out import support_query_split
@@ -91,7 +91,7 @@ def test_items_of_equal_score_are_ranked_by_popularity():
 
 def test_a_list_of_a_scorer_ends_where_its_scores_do():
     scorers = GraphScorers(sp.csr_matrix(dense.small()))
-    block = CandidateGenerator(scorers, 50)(torch.arange(40))
+    block = CandidateGenerator(scorers, 50)(scorers.histories)
     assert ((block.top_items < 0) == (block.top_values <= 0)).all()
     assert (block.top_items < 0).any() and (block.top_items >= 0).any()
 

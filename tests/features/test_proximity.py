@@ -13,8 +13,8 @@ import torch
 
 from recbole_universal.features import FeaturePipeline, proximity, self_check
 from recbole_universal.features.binning import percentile
+from recbole_universal.features.candidate_columns import n_columns
 from recbole_universal.features.proximity import ProximityFeatures
-from recbole_universal.features.proximity_columns import n_columns
 from recbole_universal.features.proximity_pairs import ProximityPairs
 from recbole_universal.features.self_check import CheckResult, SelfCheck, falls_back, self_check_of, users_for_penalty
 from recbole_universal.graph import scorers

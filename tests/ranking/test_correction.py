@@ -11,7 +11,7 @@ import scipy.sparse as sp
 import torch
 
 from recbole_universal.features import FeaturePipeline
-from recbole_universal.features.proximity_columns import n_columns
+from recbole_universal.features.candidate_columns import n_columns
 from recbole_universal.features.self_check import SelfCheck
 from recbole_universal.ranking import correction, ranking_network
 from recbole_universal.ranking.correction import choose_correction, corrected, fit_correction
@@ -140,7 +140,7 @@ def test_equal_columns_have_equal_scores():
 
 def test_lists_and_explanations_have_the_correction(monkeypatch):
     network = attached(random_matrix(200, 50, 0.2))
-    monkeypatch.setattr(type(network.proximity), "fallback_reason", lambda *_: "")
+    monkeypatch.setattr(type(network.candidate_pairs), "fallback_reason", lambda *_: "")
     users = torch.arange(5)
     weights = torch.rand(n_columns(), generator=torch.Generator().manual_seed(0))
     scores = {}
@@ -224,7 +224,7 @@ def test_other_weights_have_another_correction(change):
     change(network)
     for one, old in zip((network, shared), before, strict=True):
         assert not torch.allclose(one.correction, old)
-        check = one.proximity.check
+        check = one.candidate_pairs.check
         torch.testing.assert_close(one.correction, choose_correction(check, one._check_scores(check))[0])
 
 
@@ -256,7 +256,7 @@ def test_gradients_after_a_first_call_in_inference_mode():
 
 def test_candidates_far_below_the_best_keep_their_order(monkeypatch):
     network = attached(random_matrix(200, 50, 0.2))
-    monkeypatch.setattr(type(network.proximity), "fallback_reason", lambda *_: "")
+    monkeypatch.setattr(type(network.candidate_pairs), "fallback_reason", lambda *_: "")
     users = torch.arange(5)
     with torch.no_grad():
         for family_network in network.family_networks():

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 import torch
 
 from recbole_universal import FeaturePipeline, UniversalRanker
-from recbole_universal.features.proximity_columns import column_groups
+from recbole_universal.features.candidate_columns import column_groups
 from recbole_universal.features.proximity_pairs import ProximityPairs
 from recbole_universal.graph import SCORERS, GraphScorers
 from recbole_universal.ranking import correction
@@ -233,8 +233,8 @@ def test_a_worse_network_falls_back_to_popularity(monkeypatch):
 
 def test_worse_fast_lists_fall_back_to_popularity(recwarn, monkeypatch):
     ranker = UniversalRanker(communities())
-    check = ranker.network.proximity.check
-    ranker.network.proximity.check = replace(check, popularity_ndcg=torch.ones_like(check.popularity_ndcg))
+    check = ranker.network.candidate_pairs.check
+    ranker.network.candidate_pairs.check = replace(check, popularity_ndcg=torch.ones_like(check.popularity_ndcg))
     monkeypatch.setattr(ProximityPairs, "item_item", None)  # the matrix that popularity replaces is not computed
     ranker.prepare_fast()
     assert "fast lists" in ranker.fallback_reason(fast=True)
@@ -248,10 +248,10 @@ def test_updates_do_not_repeat_the_warning():
     one_item_each = sp.csr_matrix((np.ones(60), (np.arange(60), np.arange(60) % 45)), shape=(60, 45))
     for matrix in (communities(), one_item_each):
         ranker = UniversalRanker(matrix)
-        check = ranker.network.proximity.check
+        check = ranker.network.candidate_pairs.check
         if check is not None:
             better = torch.full_like(check.popularity_ndcg, 0.999)
-            ranker.network.proximity.check = replace(check, popularity_ndcg=better)
+            ranker.network.candidate_pairs.check = replace(check, popularity_ndcg=better)
         messages: list[str] = []
         ranker.on_fallback = messages.append
         for _ in range(3):
@@ -324,7 +324,7 @@ def test_few_checked_users_are_checked_anew_when_there_are_twice_as_many():
     checked = []
     for user in range(20):
         ranker.update([user], [(user + 3) % 45])
-        checked.append(len(ranker.network.proximity.check.n_held_out))
+        checked.append(len(ranker.network.candidate_pairs.check.n_held_out))
     assert checked == [1, 2, 2, 4, 4, 4, 4, *[8] * 8, *[16] * 5]
     again = UniversalRanker(communities()[:, np.random.default_rng(2).permutation(45)].tocsr())
     few = communities().tolil()
@@ -334,7 +334,7 @@ def test_few_checked_users_are_checked_anew_when_there_are_twice_as_many():
     left.eliminate_zeros()
     grown.update(*left.nonzero())
     np.testing.assert_allclose(
-        grown.network.proximity.scorer_weights, again.network.proximity.scorer_weights, atol=1e-6
+        grown.network.candidate_pairs.scorer_weights, again.network.candidate_pairs.scorer_weights, atol=1e-6
     )  # whatever the numbering
 
 
@@ -343,8 +343,8 @@ def test_each_dataset_has_one_decision_and_one_warning():
     messages = []
     ranker.on_fallback = messages.append
     other = UniversalRanker(communities(1))
-    other.network.proximity.check = replace(
-        other.network.proximity.check, popularity_ndcg=torch.ones(20, dtype=torch.float64)
+    other.network.candidate_pairs.check = replace(
+        other.network.candidate_pairs.check, popularity_ndcg=torch.ones(20, dtype=torch.float64)
     )
     assert not ranker.network.falls_back()
     for _ in range(2):

@@ -12,7 +12,7 @@ from recbole.utils import get_model, get_trainer, init_seed
 from test_ranker import communities
 
 from recbole_universal import UniversalRanker, interpolate
-from recbole_universal.features.proximity_columns import column_groups, n_columns
+from recbole_universal.features.candidate_columns import column_groups, n_columns
 from recbole_universal.ranking import ranking_network
 from recbole_universal.ranking.attribution import contributions
 from recbole_universal.ranking.mixing import mix
@@ -212,7 +212,7 @@ def test_scores_are_shares_of_the_list_and_then_popularity(ranker):
     order = np.array([len({other for other in degree if other > value}) for value in degree])
     by_popularity = -61 - order / (order.max() + 1)
     scores = ranker.network.score_all(torch.arange(60)).numpy()
-    lists = ranker.network.proximity.candidates(torch.arange(60))
+    lists = ranker.network.candidate_pairs.candidates(torch.arange(60))
     for user in range(60):
         mask = lists.mask[user].numpy()
         values = list_scores(ranker, lists.features[user].double().numpy()[mask])
@@ -225,7 +225,7 @@ def test_scores_are_shares_of_the_list_and_then_popularity(ranker):
 def test_shares_of_an_explanation_are_contributions_of_each_group(ranker):
     items, shares = ranker.explain(3, 6)
     np.testing.assert_allclose(np.sum([np.abs(share) for share in shares.values()], axis=0), 1.0, rtol=1e-5)
-    lists = ranker.network.proximity.candidates(torch.tensor([3]))
+    lists = ranker.network.candidate_pairs.candidates(torch.tensor([3]))
     features = lists.features[0].double().numpy()
     whole = list_scores(ranker, features)
     np.testing.assert_array_equal(lists.items[0].numpy()[np.argsort(-whole)][:6], items)

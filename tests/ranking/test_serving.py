@@ -159,7 +159,7 @@ def test_few_users_are_ranked_by_the_calling_thread_alone(two_threads, monkeypat
 
         return call
 
-    monkeypatch.setattr(GraphScorers, "scores", spied("scorers", GraphScorers.scores))
+    monkeypatch.setattr(GraphScorers, "scores_of", spied("scorers", GraphScorers.scores_of))
     monkeypatch.setattr(RankingNetwork, "forward", spied("network", RankingNetwork.forward))
     monkeypatch.setattr(threads, "ThreadPoolExecutor", None)
     np.testing.assert_array_equal(ranker.top_k([3], 5)[0], expected[[3]])
@@ -187,10 +187,11 @@ def test_rankings_in_two_threads_run_at_the_same_time(two_threads, monkeypatch):
             threads_of_others.append(executor.submit(torch.get_num_threads).result())
 
     together = threading.Barrier(2, action=look, timeout=60)
-    block, first = ProximityPairs._described, {int(ranker.network.proximity.user_index[users[0]]) for users in halves}
+    block = ProximityPairs._described
+    first = {int(ranker.network.candidate_pairs.user_index[users[0]]) for users in halves}
 
     def meeting(pairs, scored):
-        if int(scored.users[0]) in first:
+        if int(scored.histories.users[0]) in first:
             together.wait()
         assert torch.get_num_threads() == 1
         return block(pairs, scored)

@@ -84,7 +84,7 @@ def scorer_top_k(held_out: HeldOut, k: int) -> dict[str, np.ndarray]:
     order = popularity_order(scorers.item_degree)
     for start in range(0, len(held_out.users), scorers.block_users):
         users = held_out.users[start : start + scorers.block_users]
-        top_items = generator(torch.from_numpy(users)).top_items.numpy()
+        top_items = generator(scorers.histories[users]).top_items.numpy()
         lists[:, start : start + len(users), : top_items.shape[2]] = top_items
     by_name = dict(zip(SCORERS, lists, strict=True))
     for row, user in enumerate(held_out.users):

@@ -17,7 +17,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from recbole_universal import arguments
 from recbole_universal.features import UniversalFeatures
-from recbole_universal.features.proximity_pairs import ProximityPairs
+from recbole_universal.features.candidate_pairs import CandidatePairs
 from recbole_universal.graph.clusters import cluster_nodes, node_cluster_stats
 from recbole_universal.graph.interaction_graph import InteractionGraph, binary_matrix
 from recbole_universal.graph.node2vec import node2vec
@@ -162,7 +162,7 @@ def _feature_rows(features: UniversalFeatures, seed: int) -> dict[str, list[np.n
     for family, values in features.items():
         sampled = [table[generator.permutation(len(table))[:_SAMPLE]] for table in (values.user, values.item)]
         rows[family] = [table for table in sampled if table.shape[1]]
-        if isinstance(values.pair, ProximityPairs):
+        if isinstance(values.pair, CandidatePairs):
             users = torch.from_numpy(generator.permutation(len(values.user))[:100])
             lists = values.pair.candidates(users)
             rows[family].append(lists.features[lists.mask].numpy())

@@ -1,16 +1,17 @@
-"""The columns of the proximity family: scores made free of scale within a user's candidate list, and activity."""
+"""The columns of a history and a candidate: scores made free of scale within the candidate list, and activity."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recbole_universal.features.binning import percentile
-from recbole_universal.features.candidates import ScoredCandidates
-from recbole_universal.graph.scorers import LINEAR, SCORERS, GraphScorers
+from recbole_universal.features.binning import percentile_among
+from recbole_universal.features.candidates import ScoredCandidates, Scorers
+from recbole_universal.graph.scorers import SCORERS
 
 # Columns of a pair: three for each scorer, three for each average over the scorers, and the activity of both sides.
 _CONTEXT = (
@@ -24,24 +25,22 @@ _CONTEXT = (
 _N_AVERAGES = 2
 _SHARPNESS = 20.0
 _REFERENCE_RANK = 20
-# Indices of the linear scorers. Their first columns are what `ProximityColumns.linear_scores` sums.
-_LINEAR = [index for index, name in enumerate(SCORERS) if name in LINEAR]
 
 
-def n_columns() -> int:
-    """Number of columns of a pair."""
-    return 3 * (len(SCORERS) + _N_AVERAGES) + len(_CONTEXT)
+def n_columns(scorers: Sequence[str] = tuple(SCORERS)) -> int:
+    """Number of columns of a pair, with scorers of these names."""
+    return 3 * (len(scorers) + _N_AVERAGES) + len(_CONTEXT)
 
 
-def column_groups() -> dict[str, list[int]]:
+def column_groups(scorers: Sequence[str] = tuple(SCORERS)) -> dict[str, list[int]]:
     """Indices of the columns of each scorer, of the averages over the scorers, and of the activity columns."""
-    n = len(SCORERS)
-    groups = {name: [index, n + index, 2 * n + index] for index, name in enumerate(SCORERS)}
+    n = len(scorers)
+    groups = {name: [index, n + index, 2 * n + index] for index, name in enumerate(scorers)}
     groups["scorer averages"] = list(range(3 * n, 3 * (n + _N_AVERAGES)))
-    return groups | {"activity": list(range(3 * (n + _N_AVERAGES), n_columns()))}
+    return groups | {"activity": list(range(3 * (n + _N_AVERAGES), n_columns(scorers)))}
 
 
-class ProximityColumns:
+class CandidateColumns:
     """Computes the columns of candidates on one dataset.
 
     Args:
@@ -54,11 +53,9 @@ class ProximityColumns:
             scorer weights, and the best scorer alone.
     """
 
-    def __init__(
-        self, scorers: GraphScorers, scorer_weights: NDArray[np.float32], item_percentile: torch.Tensor
-    ) -> None:
+    def __init__(self, scorers: Scorers, scorer_weights: NDArray[np.float32], item_percentile: torch.Tensor) -> None:
         device = scorers.device
-        means = (scorers.matrix @ item_percentile.cpu().numpy()) / np.maximum(scorers.user_degree, 1)
+        self._scorers = scorers
         best = (scorer_weights == scorer_weights.max()).astype(np.float32)
         soft = np.exp(_SHARPNESS * (scorer_weights - scorer_weights.max()))
 
@@ -67,10 +64,10 @@ class ProximityColumns:
 
         self.averages = tensor(np.stack([soft / soft.sum(), best / best.sum()]))
         self._item_percentile = item_percentile
-        self._user_percentile = tensor(percentile(scorers.user_degree))
-        self._mean_percentile = tensor(means)
         self._log_item = tensor(np.log1p(scorers.item_degree))
-        self._log_user = tensor(np.log1p(scorers.user_degree))
+        self._user_degrees = np.sort(scorers.user_degree)
+        # Indices of the linear scorers. Their first columns are what `linear_scores` sums.
+        self._linear = [index for index, name in enumerate(scorers.names) if name in scorers.linear]
 
     def __call__(self, block: ScoredCandidates) -> torch.Tensor:
         """Columns of a block of candidate lists, float32 [n_users, n_candidates, dim]; zeros where there is no item."""
@@ -80,7 +77,7 @@ class ProximityColumns:
         return (columns * block.mask).permute(1, 2, 0).contiguous()
 
     def linear_scores(self, features: torch.Tensor) -> torch.Tensor:
-        """The average score of the linear scorers, :data:`~recbole_universal.graph.scorers.LINEAR`.
+        """The average score of the linear scorers.
 
         Args:
             features: columns of pairs, float32 [..., dim].
@@ -88,7 +85,7 @@ class ProximityColumns:
         Returns:
             float32 [...].
         """
-        return features[..., _LINEAR] @ self.averages[0][_LINEAR]
+        return features[..., self._linear] @ self.averages[0][self._linear]
 
     def _scored(self, block: ScoredCandidates) -> torch.Tensor:
         """Each score by the best, by the 20th best, and by rank, float32 [3, n_scorers, n_users, n_candidates]."""
@@ -108,14 +105,21 @@ class ProximityColumns:
         """The columns of activity, float32 [n_context, n_users, n_candidates]."""
         percentiles = self._item_percentile[block.items]
         log_item = self._log_item[block.items]
-        history_mean = self._mean_percentile[block.users][:, None].expand_as(percentiles)
+        history = block.histories.matrix(self._scorers.n_items)
+        degree = np.diff(history.indptr)
+        mean = history @ self._item_percentile.cpu().numpy() / np.maximum(degree, 1)
+        of_history = [percentile_among(self._user_degrees, degree), mean, np.log1p(degree)]
+        user_percentile, history_mean, log_user = (
+            torch.from_numpy(values.astype(np.float32)).to(percentiles.device)[:, None].expand_as(percentiles)
+            for values in of_history
+        )
         return torch.stack(
             [
                 percentiles,
                 log_item - (log_item * block.mask).amax(dim=1, keepdim=True),
-                self._user_percentile[block.users][:, None].expand_as(percentiles),
+                user_percentile,
                 history_mean,
                 percentiles - history_mean,
-                self._log_user[block.users][:, None].expand_as(percentiles) / 5,
+                log_user / 5,
             ]
         )

@@ -1,0 +1,190 @@
+"""Candidate pairs of one dataset: candidate lists of histories with columns, by user and item id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from recbole_universal.features.candidate_columns import CandidateColumns, n_columns
+from recbole_universal.features.candidates import CandidateGenerator, Candidates, ScoredCandidates, Scorers, padded
+from recbole_universal.features.family import PairFeatures
+from recbole_universal.features.self_check import CheckResult, SelfCheck, fallback_reason
+from recbole_universal.graph.histories import Histories
+from recbole_universal.graph.popularity import popularity_rank as rank_by_popularity
+from recbole_universal.graph.threads import in_torch_threads, lazy_property
+
+_Result = TypeVar("_Result")
+AnyScorers = TypeVar("AnyScorers", bound=Scorers)
+
+
+class CandidatePairs(PairFeatures, Generic[AnyScorers]):
+    """Histories and candidates of one dataset, described on request by scorers.
+
+    The candidates of a history are the union of every scorer's ``top_k`` best items outside of the history. All other
+    pairs have all-zero features. Use :meth:`candidates` or :meth:`candidates_of` to rank.
+
+    Args:
+        scorers: the scorers of the dataset.
+        scorer_weights: held-out NDCG@10 of each scorer relative to the best scorer's, in [0, 1], float32 [n_scorers].
+        top_k: number of candidates from each scorer.
+        user_index: scorer index of each user id, -1 without interactions, int64 [n_users].
+        item_index: the same for items, int64 [n_items].
+        check: the self-check that measured the scorer weights; ``None`` if no interaction could be held out.
+
+    Attributes:
+        origin: an object that all updates of the same features share.
+    """
+
+    def __init__(
+        self,
+        scorers: AnyScorers,
+        scorer_weights: NDArray[np.float32],
+        top_k: int,
+        user_index: NDArray[np.int64] | None = None,
+        item_index: NDArray[np.int64] | None = None,
+        check: SelfCheck | None = None,
+    ) -> None:
+        self.scorers, self.scorer_weights, self.top_k, self.check = scorers, scorer_weights, top_k, check
+        self.user_index = np.arange(scorers.n_users) if user_index is None else user_index
+        self.item_index = np.arange(scorers.n_items) if item_index is None else item_index
+        self.n_users, self.n_items = len(self.user_index), len(self.item_index)
+        self.dim = n_columns(scorers.names)
+        self.origin = object()
+        self._generator = CandidateGenerator(scorers, top_k)
+        self._columns = CandidateColumns(scorers, scorer_weights, self._generator.item_percentile)
+        known = np.flatnonzero(self.item_index >= 0)
+        item_id = np.full(scorers.n_items, -1, dtype=np.int64)
+        item_id[self.item_index[known]] = known
+        self._item_id = torch.from_numpy(item_id).to(scorers.device)
+
+    def __deepcopy__(self, memo) -> CandidatePairs:
+        return self  # immutable and as large as the dataset; RecBole copies a model to count its operations
+
+    @property
+    def max_candidates(self) -> int:
+        """Length of the longest possible list of unseen items."""
+        return self._generator.max_candidates
+
+    @lazy_property
+    def popularity_rank(self) -> torch.Tensor:
+        """Popularity rank of each item id in [0, 1), 0 = most popular, equal for equals; float32 [n_items]."""
+        degree = np.where(self.item_index >= 0, self.scorers.item_degree[self.item_index], -1.0)
+        with torch.inference_mode(False):  # calls outside of inference mode use the cached tensor
+            return torch.from_numpy(rank_by_popularity(degree)).to(self.scorers.device)
+
+    @lazy_property
+    def _mostly_one_interaction(self) -> bool:
+        """Whether most users with interactions have a single one."""
+        degree = self.scorers.user_degree
+        return bool(np.mean(degree[degree > 0] == 1) > 0.5)
+
+    def fallback_reason(self, name: str, result: CheckResult | None) -> str:
+        """Why popularity ranks on this dataset instead of a ranking; empty if it does not.
+
+        Args:
+            name: what the message calls the ranking.
+            result: the ranking's result in the self-check; not read if there is no self-check.
+        """
+        return fallback_reason(self.check, self._mostly_one_interaction, name, result)
+
+    @lazy_property
+    def linear_fallback_reason(self) -> str:
+        """:meth:`fallback_reason` of lists from :meth:`item_item`."""
+        result = None if self.check is None else self.check.result(self.check.linear_scores)
+        return self.fallback_reason("fast lists", result)
+
+    def candidates(self, users: torch.Tensor, exclude_seen: bool = True) -> Candidates:
+        """Candidate lists of some users.
+
+        Args:
+            users: user ids, int64 [n]. The list of an id without interactions is empty.
+            exclude_seen: whether to leave out the user's items; otherwise all of them are candidates too.
+
+        Returns:
+            Lists padded to the longest, in no particular order, on the scorers' device.
+        """
+        return self._candidates(self._histories(users), exclude_seen)
+
+    def candidates_of(self, histories: Histories, exclude_seen: bool = True) -> Candidates:
+        """Candidate lists of some histories.
+
+        Args:
+            histories: item ids of each history, and user ids or -1. Items without training interactions do not count.
+            exclude_seen: as in :meth:`candidates`.
+
+        Returns:
+            As :meth:`candidates`.
+        """
+        return self._candidates(self._by_index(histories), exclude_seen)
+
+    def _candidates(self, histories: Histories, exclude_seen: bool) -> Candidates:
+        return _joined(self._by_block(histories, lambda block: self._described(self._generator(block, exclude_seen))))
+
+    def _histories(self, users: torch.Tensor) -> Histories:
+        """The histories of user ids, by index in the scorers; those of ids without interactions are empty."""
+        index = self.user_index[users.cpu().numpy()]
+        histories = self.scorers.histories[np.maximum(index, 0)]
+        if (index < 0).any():
+            histories = histories.where(np.repeat(index >= 0, histories.lengths))
+        return Histories(histories.items, histories.indptr, index)
+
+    def _by_index(self, histories: Histories) -> Histories:
+        """Histories of ids, by index in the scorers, without items that have no training interaction."""
+        items = self.item_index[histories.items]
+        users = np.where(histories.users >= 0, self.user_index[histories.users], -1)
+        return Histories(items, histories.indptr, users).where(items >= 0)
+
+    def scored(self, users: torch.Tensor) -> list[ScoredCandidates]:
+        """Candidates of some users without their columns, by block of users; ``users`` as in :meth:`candidates`."""
+        return self._by_block(self._histories(users), self._generator)
+
+    def described(self, blocks: list[ScoredCandidates]) -> Candidates:
+        """Candidate lists of the users of :meth:`scored`, as :meth:`candidates` returns them."""
+        return _joined([self._described(block) for block in blocks])
+
+    def _by_block(self, histories: Histories, function: Callable[[Histories], _Result]) -> list[_Result]:
+        size = self.scorers.block_users
+        blocks = [histories[start : start + size] for start in range(0, max(1, len(histories)), size)]
+        if self.scorers.device.type == "cpu":
+            return in_torch_threads(function, blocks)
+        return [function(block) for block in blocks]
+
+    def _described(self, block: ScoredCandidates) -> Candidates:
+        return Candidates(torch.where(block.mask, self._item_id[block.items], -1), self._columns(block))
+
+    def linear_scores(self, features: torch.Tensor) -> torch.Tensor:
+        """See :meth:`CandidateColumns.linear_scores`."""
+        return self._columns.linear_scores(features)
+
+    def __call__(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        """See :meth:`PairFeatures.__call__`; all zeros for a pair outside the user's candidates."""
+        device = self.scorers.device
+        distinct, row = users.to(device).unique(return_inverse=True)
+        lists = self.candidates(distinct)
+        items = items.to(device)
+        features = torch.zeros(len(items), self.dim, device=device)
+        if lists.items.shape[1]:
+            match = lists.items[row] == items[:, None]
+            present = match.any(dim=1)
+            features[present] = lists.features[row[present], match[present].int().argmax(dim=1)]
+        return features
+
+    def full(self, users: torch.Tensor) -> torch.Tensor:
+        """See :meth:`PairFeatures.full`; for a few users only, since most rows are zeros."""
+        lists = self.candidates(users)
+        full = torch.zeros(len(users), self.n_items + 1, self.dim, device=self.scorers.device)
+        index = torch.where(lists.mask, lists.items, self.n_items)
+        full.scatter_(1, index[..., None].expand(-1, -1, self.dim), lists.features)
+        return full[:, : self.n_items]
+
+
+def _joined(lists: list[Candidates]) -> Candidates:
+    width = max(block.items.shape[1] for block in lists)
+    return Candidates(
+        torch.cat([padded(block.items, width, -1) for block in lists]),
+        torch.cat([padded(block.features, width, 0.0) for block in lists]),
+    )

@@ -1,0 +1,128 @@
+"""Histories: the items of users, oldest first. A history is what a scorer is asked about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+# Weights below this number are left out of a weighted history.
+_LEAST_WEIGHT = 1e-4
+
+
+class Histories:
+    """Some histories of items.
+
+    Args:
+        items: item indices, one history after the other, oldest item first, int64 [n_events].
+        indptr: first event of each history, and the number of events, int64 [n + 1].
+        users: row of each history's user among those that scorers are fitted to, -1 without one, int64 [n]. A scorer
+            then leaves out what the user's own history would add to its own score. None: no history has one.
+
+    Raises:
+        ValueError: if the arrays do not describe histories.
+    """
+
+    def __init__(
+        self, items: NDArray[np.int64], indptr: NDArray[np.int64], users: NDArray[np.int64] | None = None
+    ) -> None:
+        self.items, self.indptr = np.asarray(items, dtype=np.int64), np.asarray(indptr, dtype=np.int64)
+        if self.indptr.ndim != 1 or not len(self.indptr) or self.indptr[0] != 0 or (np.diff(self.indptr) < 0).any():
+            raise ValueError("indptr: must rise from 0, [n + 1].")
+        if self.items.ndim != 1 or len(self.items) != self.indptr[-1]:
+            raise ValueError(f"items: must have indptr[-1] = {self.indptr[-1]} entries, got shape {self.items.shape}.")
+        self.users = np.full(len(self), -1) if users is None else np.asarray(users, dtype=np.int64)
+
+    @classmethod
+    def of_events(cls, users: NDArray[np.int64], items: NDArray[np.int64], n_users: int) -> Histories:
+        """The histories of users 0 to ``n_users - 1``.
+
+        Args:
+            users: user index of each event, int64 [n_events]; the events of a user are oldest first.
+            items: item index of each event, int64 [n_events].
+            n_users: number of users.
+        """
+        order = np.argsort(users, kind="stable")
+        indptr = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=n_users))])
+        return cls(np.asarray(items)[order], indptr, np.arange(n_users))
+
+    @classmethod
+    def of_lists(cls, lists: Iterable[Iterable[int]]) -> Histories:
+        """Histories of people who are no users of the fitted data."""
+        rows = [np.asarray(list(items), dtype=np.int64) for items in lists]
+        indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
+        return cls(np.concatenate([*rows, np.zeros(0, dtype=np.int64)]), indptr)
+
+    def __len__(self) -> int:
+        """Number of histories."""
+        return len(self.indptr) - 1
+
+    def __getitem__(self, rows: NDArray[np.int64] | slice) -> Histories:
+        """The histories of some rows."""
+        index = np.arange(len(self))[rows]
+        lengths = self.lengths[index]
+        indptr = np.concatenate([[0], np.cumsum(lengths)])
+        event = np.arange(indptr[-1]) + np.repeat(self.indptr[index] - indptr[:-1], lengths)
+        return Histories(self.items[event], indptr, self.users[index])
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Number of events of each history, int64 [n]."""
+        return np.diff(self.indptr)
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """History of each event, int64 [n_events]."""
+        return np.repeat(np.arange(len(self)), self.lengths)
+
+    @property
+    def ages(self) -> NDArray[np.int64]:
+        """Number of later events of the same history, for each event, int64 [n_events]."""
+        return np.repeat(self.indptr[1:], self.lengths) - 1 - np.arange(len(self.items))
+
+    def where(self, kept: NDArray[np.bool_]) -> Histories:
+        """The histories without some events.
+
+        Args:
+            kept: whether an event stays, bool [n_events].
+        """
+        indptr = np.concatenate([[0], np.cumsum(kept)])[self.indptr]
+        return Histories(self.items[kept], indptr, self.users)
+
+    def latest(self, n_events: int) -> Histories:
+        """The latest events of each history."""
+        return self.where(self.ages < n_events)
+
+    def last_items(self) -> NDArray[np.int64]:
+        """Last item of each history, -1 for an empty one, int64 [n]."""
+        padded = np.append(self.items, -1)
+        return np.where(self.lengths > 0, padded[self.indptr[1:] - 1], -1)
+
+    def without_last(self, rows: NDArray[np.int64]) -> Histories:
+        """All histories, those of some rows without their last event."""
+        chosen = np.zeros(len(self), dtype=bool)
+        chosen[rows] = True
+        return self.where((self.ages > 0) | ~np.repeat(chosen, self.lengths))
+
+    def matrix(self, n_items: int) -> sp.csr_matrix:
+        """The items of each history without order and repetitions, binary csr float32 [n, n_items]."""
+        binary = self.weighted(n_items, 1.0)
+        binary.data[:] = 1.0
+        return binary
+
+    def weighted(self, n_items: int, decay: float) -> sp.csr_matrix:
+        """Weight of each item in each history: ``decay ** age``, added over the events of an item.
+
+        Args:
+            n_items: number of items.
+            decay: in [0, 1]; 0 is the last item alone, and 1 counts the events without their order.
+
+        Returns:
+            csr float32 [n, n_items] without duplicates.
+        """
+        weights = (float(decay) ** self.ages).astype(np.float32)
+        stored = weights >= _LEAST_WEIGHT
+        entries = (weights[stored], (self.rows[stored], self.items[stored]))
+        return sp.csr_matrix(entries, shape=(len(self), n_items))
