@@ -40,6 +40,19 @@ DOMAINS = {
     "feed": "tenrec-article kuairand",
     "pins": "delicious-tags pinterest",
 }
+#: Datasets whose histories are in order, by domain.
+ORDERED = {
+    "movies": "ml-100k ml-latest-small ml-1m-seq",
+    "amazon": "amazon-instruments amazon-hin amazon-toys amazon-video-games amazon-sports amazon-digital-music "
+    "amazon-grocery amazon-office amazon-tools",
+    "groceries": "tafeng complete-journey complete-journey-repeats amazon-grocery",
+    "local": "yelp-s3rec foursquare-tky foursquare-tky-repeats",
+    "learning": "coco-mooc library-sibgmu",
+    "music": "nowplaying kkbox-music kkbox-music-repeats amazon-digital-music",
+    "tags": "delicious-tags mathoverflow-tags mathoverflow-tags-repeats",
+    "sessions": "yoochoose retailrocket",
+    "web": "fifa98-web nasa-web wikipedia-edits-repeats",
+}
 FIVE_CORE = {"user_inter_num_interval": "[5,inf)", "item_inter_num_interval": "[5,inf)"}
 #: Config keys that single datasets need.
 DATASET_KEYS = {

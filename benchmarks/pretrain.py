@@ -14,7 +14,7 @@ import json
 import time
 from pathlib import Path
 
-from harness import DATASET_KEYS, DOMAINS, FIVE_CORE, parse
+from harness import DATASET_KEYS, DOMAINS, FIVE_CORE, IN_TIME_ORDER, ORDERED, parse
 
 import recbole_universal
 from recbole_universal.files import write_text
@@ -25,6 +25,12 @@ FOLDS = {
     "places": ["local", "web"],
     "reading": ["science", "food", "feed", "pins"],
 }
+ORDERED_FOLDS = {
+    "movies": ["movies"],
+    "shops": ["amazon", "groceries", "music"],
+    "places": ["local", "learning", "tags"],
+    "sessions": ["sessions", "web"],
+}
 MODELS = {
     "universal-base": {"universal_features": ["proximity"]},
     "universal-paper": {
@@ -33,6 +39,7 @@ MODELS = {
         "query_users": 600,
         "epochs": 8,
     },
+    "universal-sequential": {"universal_features": ["sequence"], **IN_TIME_ORDER},
 }
 SETTINGS = {
     "mlp_hidden_size": [64, 64],
@@ -48,10 +55,21 @@ SETTINGS = {
 }
 
 
-def sources(left_out: list[str]) -> list[dict]:
+def domains_of(model: str) -> dict[str, str]:
+    """The source datasets of a model by domain."""
+    return ORDERED if model == "universal-sequential" else DOMAINS
+
+
+def folds_of(model: str) -> dict[str, list[str]]:
+    """The domains that each fold of a model leaves out."""
+    return ORDERED_FOLDS if model == "universal-sequential" else FOLDS
+
+
+def sources(model: str, left_out: list[str]) -> list[dict]:
     """The datasets of all other domains, each with the config keys that it needs."""
-    banned = {name for domain in left_out for name in DOMAINS[domain].split()}
-    names = dict.fromkeys(name for domain in DOMAINS.values() for name in domain.split())
+    domains = domains_of(model)
+    banned = {name for domain in left_out for name in domains[domain].split()}
+    names = dict.fromkeys(name for domain in domains.values() for name in domain.split())
     return [{"dataset": name, **DATASET_KEYS.get(name, {})} for name in names if name not in banned]
 
 
@@ -64,13 +82,14 @@ def main() -> None:
     parser.add_argument("--set", default="{}", help="JSON: other settings, for experiments")
     arguments = parse(parser)
     command = "python benchmarks/pretrain.py --data-path DATA --output OUT" + " --leave-out" * arguments.leave_out
-    missing = [source["dataset"] for source in sources([]) if not (arguments.data_path / source["dataset"]).is_dir()]
+    needed = {source["dataset"] for model in arguments.models for source in sources(model, [])}
+    missing = sorted(name for name in needed if not (arguments.data_path / name).is_dir())
     if missing:
         parser.error(f"--data-path: [{arguments.data_path}] has no folders {', '.join(missing)}; see docs/data.md")
     folders: dict[str, dict[str, str]] = {}
     for model in arguments.models:
         row = "zero-shot" if model == "universal-base" else f"zero-shot, {model}"
-        for fold, left_out in FOLDS.items() if arguments.leave_out else [("all", [])]:
+        for fold, left_out in folds_of(model).items() if arguments.leave_out else [("all", [])]:
             start = time.perf_counter()
             folder = recbole_universal.pretrain(
                 config_dict={
@@ -78,7 +97,7 @@ def main() -> None:
                     **MODELS[model],
                     **json.loads(arguments.set),
                     "data_path": str(arguments.data_path),
-                    "pretrain_sources": sources(left_out),
+                    "pretrain_sources": sources(model, left_out),
                     "pretrain_dir": str(arguments.output / f"{model}-{fold}"),
                     "pretrain_lists": str(arguments.output / "lists"),
                     "pretrain_name": model if fold == "all" else f"{model} without {', '.join(left_out)}",
@@ -86,7 +105,7 @@ def main() -> None:
                 }
             )
             print(f"{model}, {fold}: {time.perf_counter() - start:.0f} s, {folder}", flush=True)
-            for name in {name for domain in left_out for name in DOMAINS[domain].split()}:
+            for name in {name for domain in left_out for name in domains_of(model)[domain].split()}:
                 folders.setdefault(row, {})[name] = str(folder)
     if arguments.leave_out:
         write_text(arguments.output / "models.json", json.dumps(folders, indent=1, sort_keys=True))

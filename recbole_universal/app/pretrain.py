@@ -25,7 +25,7 @@ from recbole_universal.features.computation import CACHE_VERSION, library_versio
 from recbole_universal.features.pipeline import FeaturePipeline
 from recbole_universal.files import locked_folder
 from recbole_universal.plugin.atomic_file import reading_as_text
-from recbole_universal.plugin.dataset import pipeline_from_config, training_matrix
+from recbole_universal.plugin.dataset import pipeline_from_config, training_graph
 from recbole_universal.plugin.dataset_checks import checking_all_models
 from recbole_universal.plugin.universal_mlp import NETWORK_KEYS
 from recbole_universal.ranking.candidate_lists import (
@@ -236,9 +236,13 @@ def source_lists(source: Config, config: Config, pipeline: FeaturePipeline, stor
     """
     init_seed(source["seed"], source["reproducibility"])  # RecBole splits by the global random state
     with checking_all_models(), reading_as_text():  # as a model with universal columns reads it
-        matrix = training_matrix(create_dataset(source).build()[0])
+        training = create_dataset(source).build()[0]
+        graph = training_graph(training, pipeline)
+    matrix, histories = graph.user_item, graph.histories
     settings = {"n_users": config["query_users"], "held_out_share": config["query_share"], "seed": config["seed"]}
     arrays = {"indptr": matrix.indptr.astype(np.int64), "indices": matrix.indices.astype(np.int64)}
+    if histories is not None:
+        arrays |= {"items": histories.items, "history indptr": histories.indptr, "times": histories.times}
     key = {
         "matrix": array_digest(arrays),
         "schema": pipeline.schema,
@@ -250,7 +254,7 @@ def source_lists(source: Config, config: Config, pipeline: FeaturePipeline, stor
     }
 
     def compute() -> dict[str, NDArray]:
-        return blocks_to_arrays(make_candidate_lists(matrix, pipeline, **settings))
+        return blocks_to_arrays(make_candidate_lists(matrix, pipeline, **settings, histories=histories))
 
     def convert(arrays: Mapping[str, NDArray]) -> list[Block]:
         blocks = blocks_from_arrays(arrays)

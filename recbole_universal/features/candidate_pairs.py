@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from typing_extensions import Self
 
 from recbole_universal.features.candidate_columns import CandidateColumns, n_columns
 from recbole_universal.features.candidates import CandidateGenerator, Candidates, ScoredCandidates, Scorers, padded
@@ -36,6 +37,8 @@ class CandidatePairs(PairFeatures, Generic[AnyScorers]):
         check: the self-check that measured the scorer weights; ``None`` if no interaction could be held out.
 
     Attributes:
+        repeats: whether the training histories repeat items. The items of a history are then candidates like others,
+            where a call does not say otherwise.
         origin: an object that all updates of the same features share.
     """
 
@@ -54,7 +57,8 @@ class CandidatePairs(PairFeatures, Generic[AnyScorers]):
         self.n_users, self.n_items = len(self.user_index), len(self.item_index)
         self.dim = n_columns(scorers.names)
         self.origin = object()
-        self._generator = CandidateGenerator(scorers, top_k)
+        self.repeats = scorers.repeats
+        self._generator = CandidateGenerator(scorers, top_k, self.repeats)
         self._columns = CandidateColumns(scorers, scorer_weights, self._generator.item_percentile)
         known = np.flatnonzero(self.item_index >= 0)
         item_id = np.full(scorers.n_items, -1, dtype=np.int64)
@@ -97,19 +101,19 @@ class CandidatePairs(PairFeatures, Generic[AnyScorers]):
         result = None if self.check is None else self.check.result(self.check.linear_scores)
         return self.fallback_reason("fast lists", result)
 
-    def candidates(self, users: torch.Tensor, exclude_seen: bool = True) -> Candidates:
+    def candidates(self, users: torch.Tensor, exclude_seen: bool | None = None) -> Candidates:
         """Candidate lists of some users.
 
         Args:
             users: user ids, int64 [n]. The list of an id without interactions is empty.
-            exclude_seen: whether to leave out the user's items; otherwise all of them are candidates too.
+            exclude_seen: whether to leave out the user's items; ``None``: unless the data :attr:`repeats` items.
 
         Returns:
             Lists padded to the longest, in no particular order, on the scorers' device.
         """
         return self._candidates(self._histories(users), exclude_seen)
 
-    def candidates_of(self, histories: Histories, exclude_seen: bool = True) -> Candidates:
+    def candidates_of(self, histories: Histories, exclude_seen: bool | None = None) -> Candidates:
         """Candidate lists of some histories.
 
         Args:
@@ -121,7 +125,8 @@ class CandidatePairs(PairFeatures, Generic[AnyScorers]):
         """
         return self._candidates(self._by_index(histories), exclude_seen)
 
-    def _candidates(self, histories: Histories, exclude_seen: bool) -> Candidates:
+    def _candidates(self, histories: Histories, exclude_seen: bool | None) -> Candidates:
+        exclude_seen = not self.repeats if exclude_seen is None else exclude_seen
         return _joined(self._by_block(histories, lambda block: self._described(self._generator(block, exclude_seen))))
 
     def _histories(self, users: torch.Tensor) -> Histories:
@@ -130,17 +135,17 @@ class CandidatePairs(PairFeatures, Generic[AnyScorers]):
         histories = self.scorers.histories[np.maximum(index, 0)]
         if (index < 0).any():
             histories = histories.where(np.repeat(index >= 0, histories.lengths))
-        return Histories(histories.items, histories.indptr, index)
+        histories.users = index
+        return histories
 
     def _by_index(self, histories: Histories) -> Histories:
         """Histories of ids, by index in the scorers, without items that have no training interaction."""
-        items = self.item_index[histories.items]
         users = np.where(histories.users >= 0, self.user_index[histories.users], -1)
-        return Histories(items, histories.indptr, users).where(items >= 0)
+        return histories.relabelled(users, self.item_index)
 
     def scored(self, users: torch.Tensor) -> list[ScoredCandidates]:
         """Candidates of some users without their columns, by block of users; ``users`` as in :meth:`candidates`."""
-        return self._by_block(self._histories(users), self._generator)
+        return self._by_block(self._histories(users), lambda block: self._generator(block, not self.repeats))
 
     def described(self, blocks: list[ScoredCandidates]) -> Candidates:
         """Candidate lists of the users of :meth:`scored`, as :meth:`candidates` returns them."""
@@ -180,6 +185,37 @@ class CandidatePairs(PairFeatures, Generic[AnyScorers]):
         index = torch.where(lists.mask, lists.items, self.n_items)
         full.scatter_(1, index[..., None].expand(-1, -1, self.dim), lists.features)
         return full[:, : self.n_items]
+
+    def arrays(self) -> dict[str, NDArray]:
+        """See :meth:`PairFeatures.arrays`; as large as the scorers, most of which is the regression."""
+        arrays = {"scorer_weights": self.scorer_weights, "top_k": np.array(self.top_k)}
+        arrays |= {"user_index": self.user_index, "item_index": self.item_index}
+        if self.check is not None:
+            arrays |= {f"check.{name}": tensor.numpy() for name, tensor in vars(self.check).items()}
+        return arrays | {f"scorers.{name}": array for name, array in self.scorers.arrays().items()}
+
+    @classmethod
+    def _of_arrays(cls, arrays: Mapping[str, NDArray], scorers_of: Callable[[dict], AnyScorers]) -> Self:
+        """The features with a state from :meth:`arrays`, whose scorers ``scorers_of`` makes of their arrays."""
+
+        def part(prefix: str) -> dict[str, NDArray]:
+            return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+        tensors = {name: torch.from_numpy(array) for name, array in part("check.").items()}
+        check = SelfCheck(**tensors) if tensors else None
+        index = arrays["user_index"], arrays["item_index"]
+        return cls(scorers_of(part("scorers.")), arrays["scorer_weights"], int(arrays["top_k"]), *index, check)
+
+    def reindexed(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> Self:
+        """See :meth:`PairFeatures.reindexed`."""
+        user_index = np.where(users >= 0, self.user_index[users], -1)
+        item_index = np.where(items >= 0, self.item_index[items], -1)
+        return self._with(self.scorers, user_index, item_index)
+
+    def _with(self, scorers: AnyScorers, user_index: NDArray[np.int64], item_index: NDArray[np.int64]) -> Self:
+        other = type(self)(scorers, self.scorer_weights, self.top_k, user_index, item_index, self.check)
+        other.origin = self.origin
+        return other
 
 
 def _joined(lists: list[Candidates]) -> Candidates:

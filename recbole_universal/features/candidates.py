@@ -22,6 +22,7 @@ class Scorers(Protocol):
     Attributes:
         names: names of the scorers.
         linear: names of those that are linear in the items of a history.
+        repeats: whether the histories repeat items.
         n_users: number of users.
         n_items: number of items.
         device: device of the scores.
@@ -38,6 +39,10 @@ class Scorers(Protocol):
     item_degree: np.ndarray
 
     @property
+    def repeats(self) -> bool:
+        """Whether the histories repeat items."""
+
+    @property
     def matrix(self) -> sp.csr_matrix:
         """The interactions, binary csr [n_users, n_items]."""
 
@@ -48,6 +53,9 @@ class Scorers(Protocol):
     @property
     def block_users(self) -> int:
         """Number of histories to score at once."""
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The state of the scorers."""
 
     def scores_of(self, histories: Histories, out: torch.Tensor | None = None) -> torch.Tensor:
         """Scores of every item, float32 [n_scorers, n, n_items]."""
@@ -98,13 +106,15 @@ class CandidateGenerator:
     Args:
         scorers: the scorers of the dataset.
         top_k: number of candidates from each scorer.
+        repeats: whether the items of a history that are candidates compete with others for the places of a list.
+            Otherwise all of them are added to the list.
 
     Attributes:
         item_percentile: percentile of each item's degree, float32 [n_items].
     """
 
-    def __init__(self, scorers: Scorers, top_k: int) -> None:
-        self.scorers, self.top_k = scorers, top_k
+    def __init__(self, scorers: Scorers, top_k: int, repeats: bool = False) -> None:
+        self.scorers, self.top_k, self.repeats = scorers, top_k, repeats
         self._memory: list[torch.Tensor] = []  # buffers for scores, one for each thread that runs at the same time
         percentiles = percentile(scorers.item_degree).astype(np.float32)
         self.item_percentile = torch.from_numpy(percentiles).to(scorers.device)
@@ -151,13 +161,15 @@ class CandidateGenerator:
             known = torch.from_numpy(histories.lengths > 0).to(values.device)
             values[:, ~known] = 0.0
             seen = histories.matrix(self.scorers.n_items)
-            unseen = values if exclude_seen else values.clone()
-            top_values, top_items = best_unseen(unseen, seen, self.top_k)
+            adds_seen = not exclude_seen and not self.repeats
+            if not exclude_seen and self.repeats:
+                seen = sp.csr_matrix(seen.shape, dtype=np.float32)
+            top_values, top_items = best_unseen(values.clone() if adds_seen else values, seen, self.top_k)
             top_values = top_values.clamp(min=0.0)
             is_candidate = torch.zeros(values.shape[1:], dtype=torch.bool, device=values.device)
             flat = top_items + torch.arange(len(histories), device=values.device)[:, None] * values.shape[2]
             is_candidate.view(-1)[flat[top_values > 0]] = True
-            if not exclude_seen:
+            if adds_seen:
                 is_candidate[_index(seen, values.device)] = True
             items, mask = _as_lists(is_candidate)
             items = items.clamp(min=0)

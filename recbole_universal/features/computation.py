@@ -77,6 +77,13 @@ class FeatureComputation:
         }
         return {"shape": [self.graph.n_users, self.graph.n_items], "matrix": array_digest(arrays)}
 
+    def _key_of_histories(self) -> str:
+        histories = self.graph.histories
+        if self.pipeline.cache.folder is None or histories is None:
+            return ""
+        times = histories.times if histories.times is not None else np.zeros(0)
+        return array_digest({"items": histories.items, "indptr": histories.indptr, "times": times})
+
     def _key(self, content: dict[str, Any], embedding: bool, seeded: bool) -> dict[str, Any]:
         key = {"version": CACHE_VERSION, "data": self._data_key, **content}
         if embedding:
@@ -91,6 +98,8 @@ class FeatureComputation:
         if (family.large and self.support) or family.version is None:
             return self._compute(family)
         content = {"family": family.name, "family version": family.version, "args": family.args}
+        if family.needs_histories:
+            content["histories"] = self._key_of_histories()
         key = self._key(content, family.needs_embedding, family.seeded)
         features = self.pipeline.cache.load(family.name, key, lambda arrays: _from_arrays(family, arrays, self.graph))
         if features is None:
@@ -128,7 +137,11 @@ class FeatureComputation:
             shape = (int(user_rank.max()) + 1, int(item_rank.max()) + 1)
             edge_users, edge_items = self.graph.edges()
             ends = (user_rank[edge_users], item_rank[edge_items])
-            graph = InteractionGraph(sp.csr_matrix((self.graph.user_item.data, ends), shape=shape))
+            matrix = sp.csr_matrix((self.graph.user_item.data, ends), shape=shape)
+            histories = self.graph.histories
+            if histories is not None:
+                histories = histories[users[: shape[0]]].relabelled(np.arange(shape[0]), item_rank)
+            graph = InteractionGraph(matrix, histories)
             self._canonical = graph, user_rank, item_rank
             self.seconds["canonical order"] = time.perf_counter() - start
         return self._canonical

@@ -130,6 +130,7 @@ class FeatureFamily(ABC):
         name: name in the registry, in configurations and in the schema.
         needs_embedding: whether :meth:`compute` uses the node2vec embedding.
         pair_class: class of the pair features, or None.
+        needs_histories: whether :meth:`compute` uses ``graph.histories``, the order of the interactions.
         seeded: whether :meth:`compute` draws random numbers.
         version: version of the numbers that :meth:`compute` gives; raise it when they change. The cache stores the
             features under it. None: the features are computed in each run and never stored.
@@ -143,6 +144,7 @@ class FeatureFamily(ABC):
 
     name: ClassVar[str]
     needs_embedding: ClassVar[bool] = False
+    needs_histories: ClassVar[bool] = False
     pair_class: ClassVar[type[PairFeatures] | None] = None
     seeded: ClassVar[bool] = False
     version: ClassVar[int | None] = None

@@ -137,6 +137,11 @@ class FeaturePipeline:
     def _needs_embedding(self) -> bool:
         return any(family.needs_embedding for family in self.families.values())
 
+    @property
+    def needs_histories(self) -> bool:
+        """Whether a family uses the order of the interactions."""
+        return any(family.needs_histories for family in self.families.values())
+
     def __call__(
         self, matrix: sp.spmatrix | sp.sparray | InteractionGraph, *, support: bool = False
     ) -> UniversalFeatures:
@@ -144,7 +149,8 @@ class FeaturePipeline:
 
         Args:
             matrix: training interactions, sparse [n_users, n_items]. The values are weights >= 0; an entry of weight 0
-                is no interaction. Padding ids are empty rows and columns.
+                is no interaction. Padding ids are empty rows and columns. A graph also tells the order of the
+                interactions.
             support: whether these are a support set of the training interactions; families that are large on disk are
                 then not stored.
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from recbole_universal.features.candidate_pairs import CandidatePairs
 from recbole_universal.features.candidates import best_unseen
-from recbole_universal.features.self_check import SelfCheck
 from recbole_universal.graph.scorers import LINEAR, SCORERS, GraphScorers
 
 # Number of users that the scale of a scorer is estimated from.
@@ -49,26 +48,10 @@ class ProximityPairs(CandidatePairs[GraphScorers]):
         by_id = sp.csr_matrix(entries, shape=(self.n_items, self.scorers.n_items))
         return by_id @ relations @ by_id.T.tocsr()
 
-    def arrays(self) -> dict[str, NDArray]:
-        """See :meth:`PairFeatures.arrays`; as large as the scorers, most of which is the regression."""
-        arrays = {"scorer_weights": self.scorer_weights, "top_k": np.array(self.top_k)}
-        arrays |= {"user_index": self.user_index, "item_index": self.item_index}
-        if self.check is not None:
-            arrays |= {f"check.{name}": tensor.numpy() for name, tensor in vars(self.check).items()}
-        return arrays | {f"scorers.{name}": array for name, array in self.scorers.arrays().items()}
-
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray]) -> ProximityPairs:
         """See :meth:`PairFeatures.from_arrays`."""
-
-        def part(prefix: str) -> dict[str, NDArray]:
-            return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-
-        scorers = GraphScorers.from_arrays(part("scorers."))
-        tensors = {name: torch.from_numpy(array) for name, array in part("check.").items()}
-        check = SelfCheck(**tensors) if tensors else None
-        index = arrays["user_index"], arrays["item_index"]
-        return cls(scorers, arrays["scorer_weights"], int(arrays["top_k"]), *index, check)
+        return cls._of_arrays(arrays, GraphScorers.from_arrays)
 
     def to(self, device: str | torch.device) -> ProximityPairs:
         """The same features computed on another device."""
@@ -76,12 +59,6 @@ class ProximityPairs(CandidatePairs[GraphScorers]):
         if wanted.type == present.type and (wanted.index is None or wanted.index == present.index):
             return self
         return self._with(self.scorers.to(device), self.user_index, self.item_index)
-
-    def reindexed(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> ProximityPairs:
-        """See :meth:`PairFeatures.reindexed`."""
-        user_index = np.where(users >= 0, self.user_index[users], -1)
-        item_index = np.where(items >= 0, self.item_index[items], -1)
-        return self._with(self.scorers, user_index, item_index)
 
     def with_interactions(self, matrix: sp.csr_matrix) -> ProximityPairs:
         """The features of a matrix with further interactions.
@@ -99,13 +76,6 @@ class ProximityPairs(CandidatePairs[GraphScorers]):
         shape = (int(user_index.max()) + 1, int(item_index.max()) + 1)
         entries = (np.ones(len(rows), dtype=np.float32), (user_index[rows], item_index[columns]))
         return self._with(self.scorers.with_interactions(sp.csr_matrix(entries, shape=shape)), user_index, item_index)
-
-    def _with(
-        self, scorers: GraphScorers, user_index: NDArray[np.int64], item_index: NDArray[np.int64]
-    ) -> ProximityPairs:
-        other = ProximityPairs(scorers, self.scorer_weights, self.top_k, user_index, item_index, self.check)
-        other.origin = self.origin
-        return other
 
 
 def _grown(index: NDArray[np.int64], degree: NDArray[np.int64], n_known: int) -> NDArray[np.int64]:

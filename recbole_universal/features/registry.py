@@ -13,12 +13,14 @@ from recbole_universal.features.cooccurrence import CooccurrenceFeatures
 from recbole_universal.features.family import FeatureFamily
 from recbole_universal.features.interaction import InteractionFeatures
 from recbole_universal.features.proximity import ProximityFeatures
+from recbole_universal.features.sequence import SequenceFeatures
 
 Family = TypeVar("Family", bound=type[FeatureFamily])
 
 #: Every feature family by name.
 FAMILIES: dict[str, type[FeatureFamily]] = {
-    family.name: family for family in (ActivityFeatures, CooccurrenceFeatures, InteractionFeatures, ProximityFeatures)
+    family.name: family
+    for family in (ActivityFeatures, CooccurrenceFeatures, InteractionFeatures, ProximityFeatures, SequenceFeatures)
 }
 
 

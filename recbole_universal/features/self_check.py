@@ -284,7 +284,9 @@ def _popularity_ndcg(
     order = popularity_order(scorers.item_degree)
     lists = np.full((2, len(users), _CUTOFF), -1)
     for row, user in enumerate(users):
-        history = scorers.matrix.indices[slice(*scorers.matrix.indptr[user : user + 2])]
+        history = scorers.matrix.indices[slice(*scorers.matrix.indptr[user : user + 2])][
+            : 0 if scorers.repeats else None
+        ]
         candidates = items[row][items[row] >= 0]
         # Popular items below the candidates, whose places stay -1, and popular items alone.
         for values, above in zip(lists[:, row], (candidates[:_CUTOFF], candidates[:0]), strict=True):

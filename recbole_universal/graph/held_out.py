@@ -1,10 +1,12 @@
-"""The held-out split of interactions, and the held-out items in a list."""
+"""The held-out split of interactions or of histories, and the held-out items in a list."""
 
 from __future__ import annotations
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
+
+from recbole_universal.graph.histories import Histories
 
 
 def support_query_split(
@@ -30,6 +32,28 @@ def support_query_split(
         held_out[matrix.indptr[user] + generator.permutation(degree[user])[:n_held_out]] = True
     support, query = (_entries_where(matrix, chosen) for chosen in (~held_out, held_out))
     return support, query
+
+
+def last_event_split(
+    histories: Histories, n_items: int, n_users: int, generator: np.random.Generator
+) -> tuple[Histories, sp.csr_matrix]:
+    """Hold out the last event of some users.
+
+    Args:
+        histories: the histories.
+        n_items: number of items.
+        n_users: number of users to draw, among those with at least two events.
+        generator: source of randomness.
+
+    Returns:
+        The support histories, in which a drawn user is asked about at the time of the held-out event, and the held-out
+        items, csr float32 [n, n_items].
+    """
+    eligible = np.flatnonzero(histories.lengths >= 2)
+    users = np.sort(generator.permutation(eligible)[:n_users])
+    held_out = histories[users].last_items()
+    query = sp.csr_matrix((np.ones(len(users), dtype=np.float32), (users, held_out)), shape=(len(histories), n_items))
+    return histories.without_last(users), query
 
 
 def held_out_hits(lists: NDArray[np.int64], held_out: sp.csr_matrix) -> NDArray[np.bool_]:

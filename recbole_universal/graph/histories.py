@@ -20,13 +20,20 @@ class Histories:
         indptr: first event of each history, and the number of events, int64 [n + 1].
         users: row of each history's user among those that scorers are fitted to, -1 without one, int64 [n]. A scorer
             then leaves out what the user's own history would add to its own score. None: no history has one.
+        times: time of each event, float64 [n_events], in any unit; None: the order alone is known.
+        now: time at which each history is asked about, float64 [n]; None: after all events.
 
     Raises:
         ValueError: if the arrays do not describe histories.
     """
 
     def __init__(
-        self, items: NDArray[np.int64], indptr: NDArray[np.int64], users: NDArray[np.int64] | None = None
+        self,
+        items: NDArray[np.int64],
+        indptr: NDArray[np.int64],
+        users: NDArray[np.int64] | None = None,
+        times: NDArray[np.float64] | None = None,
+        now: NDArray[np.float64] | None = None,
     ) -> None:
         self.items, self.indptr = np.asarray(items, dtype=np.int64), np.asarray(indptr, dtype=np.int64)
         if self.indptr.ndim != 1 or not len(self.indptr) or self.indptr[0] != 0 or (np.diff(self.indptr) < 0).any():
@@ -34,19 +41,25 @@ class Histories:
         if self.items.ndim != 1 or len(self.items) != self.indptr[-1]:
             raise ValueError(f"items: must have indptr[-1] = {self.indptr[-1]} entries, got shape {self.items.shape}.")
         self.users = np.full(len(self), -1) if users is None else np.asarray(users, dtype=np.int64)
+        self.times, self.now = times, np.full(len(self), np.inf) if now is None else now
 
     @classmethod
-    def of_events(cls, users: NDArray[np.int64], items: NDArray[np.int64], n_users: int) -> Histories:
+    def of_events(
+        cls, users: NDArray[np.int64], items: NDArray[np.int64], n_users: int, times: NDArray | None = None
+    ) -> Histories:
         """The histories of users 0 to ``n_users - 1``.
 
         Args:
-            users: user index of each event, int64 [n_events]; the events of a user are oldest first.
+            users: user index of each event, int64 [n_events].
             items: item index of each event, int64 [n_events].
             n_users: number of users.
+            times: time of each event, [n_events]. Events of one time stay in the order of the rows. None: the rows are
+                in order.
         """
-        order = np.argsort(users, kind="stable")
+        order = np.argsort(users, kind="stable") if times is None else np.lexsort((times, users))
         indptr = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=n_users))])
-        return cls(np.asarray(items)[order], indptr, np.arange(n_users))
+        sorted_times = None if times is None else np.asarray(times, dtype=np.float64)[order]
+        return cls(np.asarray(items)[order], indptr, np.arange(n_users), sorted_times)
 
     @classmethod
     def of_lists(cls, lists: Iterable[Iterable[int]]) -> Histories:
@@ -65,7 +78,8 @@ class Histories:
         lengths = self.lengths[index]
         indptr = np.concatenate([[0], np.cumsum(lengths)])
         event = np.arange(indptr[-1]) + np.repeat(self.indptr[index] - indptr[:-1], lengths)
-        return Histories(self.items[event], indptr, self.users[index])
+        times = None if self.times is None else self.times[event]
+        return Histories(self.items[event], indptr, self.users[index], times, self.now[index])
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -89,7 +103,8 @@ class Histories:
             kept: whether an event stays, bool [n_events].
         """
         indptr = np.concatenate([[0], np.cumsum(kept)])[self.indptr]
-        return Histories(self.items[kept], indptr, self.users)
+        times = None if self.times is None else self.times[kept]
+        return Histories(self.items[kept], indptr, self.users, times, self.now)
 
     def latest(self, n_events: int) -> Histories:
         """The latest events of each history."""
@@ -101,10 +116,30 @@ class Histories:
         return np.where(self.lengths > 0, padded[self.indptr[1:] - 1], -1)
 
     def without_last(self, rows: NDArray[np.int64]) -> Histories:
-        """All histories, those of some rows without their last event."""
+        """All histories, those of some rows without their last event, asked about at its time."""
         chosen = np.zeros(len(self), dtype=bool)
         chosen[rows] = True
-        return self.where((self.ages > 0) | ~np.repeat(chosen, self.lengths))
+        shorter = self.where((self.ages > 0) | ~np.repeat(chosen, self.lengths))
+        if self.times is not None:
+            shorter.now = np.where(chosen, np.append(self.times, np.inf)[self.indptr[1:] - 1], self.now)
+        return shorter
+
+    def relabelled(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> Histories:
+        """The same histories under other indices, without items that get none.
+
+        Args:
+            users: index of each history's user, int64 [n].
+            items: new index of each item, -1 without one, int64 [n_items].
+        """
+        renamed = items[self.items]
+        return Histories(renamed, self.indptr, users, self.times, self.now).where(renamed >= 0)
+
+    @property
+    def has_clock(self) -> bool:
+        """Whether the times are more than positions: there are more different ones than the longest history has."""
+        if self.times is None or not len(self.items):
+            return False
+        return len(np.unique(self.times)) > 2 * int(self.lengths.max())
 
     def matrix(self, n_items: int) -> sp.csr_matrix:
         """The items of each history without order and repetitions, binary csr float32 [n, n_items]."""

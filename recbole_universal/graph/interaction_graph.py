@@ -6,6 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from recbole_universal.graph.canonical_order import canonical_order
+from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.threads import lazy_property
 
 # Indices of users and items have 32 bits.
@@ -22,6 +23,7 @@ class InteractionGraph:
         matrix: SciPy sparse matrix ``[n_users, n_items]``; its values are the weights of the interactions,
             which are positive. An explicit zero is no interaction; duplicates are summed to one edge. The
             matrix is not changed.
+        histories: the same interactions in the order of time, of the users of the rows; ``None``: the order is unknown.
 
     Attributes:
         user_item (csr_matrix): ``[n_users, n_items]`` float32, sorted indices, no zeros, no duplicates.
@@ -29,17 +31,22 @@ class InteractionGraph:
         n_items (int): columns of the matrix.
         n_nodes (int): ``n_users + n_items``.
         n_edges (int): number of distinct user-item pairs.
+        histories (Histories | None): the argument.
 
     Raises:
-        ValueError: if the matrix is not sparse, numeric and two-dimensional, has no user, no item or no
-            interaction, or holds a weight that is negative, NaN, infinite or too small (as float32).
+        ValueError: if the histories are not those of the matrix, or the matrix is not sparse, numeric and
+            two-dimensional, has no user, no item or no interaction, or holds a weight that is negative, NaN, infinite
+            or too small (as float32).
     """
 
-    def __init__(self, matrix: sp.spmatrix | sp.sparray) -> None:
+    def __init__(self, matrix: sp.spmatrix | sp.sparray, histories: Histories | None = None) -> None:
         self.user_item = _checked_csr(matrix)
         self.n_users, self.n_items = map(int, self.user_item.shape)
         self.n_nodes = self.n_users + self.n_items
         self.n_edges = int(self.user_item.nnz)
+        self.histories = histories
+        if histories is not None and (histories.matrix(self.n_items) != (self.user_item != 0)).nnz:
+            raise ValueError("histories: must hold the interactions of the matrix, one history a row.")
 
     def __repr__(self) -> str:
         return f"InteractionGraph(n_users={self.n_users}, n_items={self.n_items}, n_edges={self.n_edges})"

@@ -81,7 +81,8 @@ class _ItemRegression(Regression):
 
     def put_scores(self, out: torch.Tensor, users: torch.Tensor, user_items: UserItems) -> None:
         items = user_items.items.clamp(max=len(self._row) - 1)
-        related = UserItems(items, user_items.rows, user_items.n_users).among(self._row_tensor)
+        clamped = UserItems(items, user_items.rows, user_items.n_users, user_items.weights)
+        related = clamped.among(self._row_tensor)
         out.zero_()[:, self._popular] = related.sums(self._weights)
 
     def relations(self, sources: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -112,18 +113,20 @@ class _UserRegression(Regression):
 
     def put_scores(self, out: torch.Tensor, users: torch.Tensor, user_items: UserItems) -> None:
         row = torch.where(users >= 0, self._row[users], -1)
+        if user_items.weights is not None:
+            row = torch.full_like(row, -1)  # a row of X has no weights
         # K X x_u is the column u of K X X^T = I - lambda K, if x_u is a row of X.
         weights = self._inverse[row.clamp(min=0)].mul_(-self._ridge)
         fitted = (row >= 0).nonzero()[:, 0]
         weights[fitted, row[fitted]] += 1.0
-        known = user_items.items < len(self._residual)
-        user_items = UserItems(user_items.items[known], user_items.rows[known], len(users))
+        user_items = user_items.where(user_items.items < len(self._residual))
         others = (row < 0).nonzero()[:, 0]
         if len(others):
             weights[others] = self._common_items(user_items)[others] @ self._inverse
         scores = (self._item_user @ weights.T).T
         items = user_items.items
-        scores[user_items.rows, items] += self._residual[items] - 1  # the diagonal of B is 0
+        own = self._residual[items] - 1  # the diagonal of B is 0
+        scores[user_items.rows, items] += own if user_items.weights is None else own * user_items.weights
         out[:, len(self._residual) :] = 0.0
         torch.div(scores, self._residual, out=out[:, : len(self._residual)])
 
@@ -132,7 +135,8 @@ class _UserRegression(Regression):
         entry, source = user_items.entries(self._item_user.crow_indices())
         n_rows = len(self._inverse)
         position = user_items.rows[source] * n_rows + self._item_user.col_indices()[entry].long()
-        return torch.bincount(position, minlength=user_items.n_users * n_rows).float().view(-1, n_rows)
+        weights = None if user_items.weights is None else user_items.weights[source]
+        return torch.bincount(position, weights, minlength=user_items.n_users * n_rows).float().view(-1, n_rows)
 
     def relations(self, sources: np.ndarray, targets: np.ndarray) -> np.ndarray:
         weights = np.zeros((len(sources), len(targets)), dtype=np.float32)

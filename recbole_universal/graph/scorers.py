@@ -94,6 +94,7 @@ class GraphScorers:
     Attributes:
         names: names of the scorers, in the order of :meth:`scores`.
         linear: names of those that are linear in the user's items.
+        repeats: False, since a matrix has each interaction once.
         n_users: number of users.
         n_items: number of items.
         user_degree: number of interactions of each user, float32 [n_users].
@@ -101,7 +102,7 @@ class GraphScorers:
         n_neighbors: the argument.
     """
 
-    names, linear = tuple(SCORERS), LINEAR
+    names, linear, repeats = tuple(SCORERS), LINEAR, False
 
     def __init__(
         self,

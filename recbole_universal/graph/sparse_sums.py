@@ -10,23 +10,32 @@ import torch
 
 
 class UserItems:
-    """The items of some users: user ``rows[k]`` of ``n_users`` has ``items[k]``, both int64, sorted by user."""
+    """The items of some users: user ``rows[k]`` of ``n_users`` has ``items[k]``, both int64, sorted by user.
 
-    def __init__(self, items: torch.Tensor, rows: torch.Tensor, n_users: int) -> None:
-        self.items, self.rows, self.n_users = items, rows, n_users
+    ``weights``, float32 [n], says how much each counts; ``None``: each counts 1.
+    """
+
+    def __init__(
+        self, items: torch.Tensor, rows: torch.Tensor, n_users: int, weights: torch.Tensor | None = None
+    ) -> None:
+        self.items, self.rows, self.n_users, self.weights = items, rows, n_users, weights
 
     @classmethod
-    def of(cls, matrix: sp.csr_matrix, device: torch.device) -> UserItems:
-        """The items in the rows of a matrix."""
+    def of(cls, matrix: sp.csr_matrix, device: torch.device, weighted: bool = False) -> UserItems:
+        """The items in the rows of a matrix, with its values as weights or without weights."""
         row_of_each = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
         items, rows = (torch.from_numpy(array).long().to(device) for array in (matrix.indices, row_of_each))
-        return cls(items, rows, matrix.shape[0])
+        return cls(items, rows, matrix.shape[0], torch.from_numpy(matrix.data).to(device) if weighted else None)
+
+    def where(self, kept: torch.Tensor) -> UserItems:
+        """Some of the items, ``kept`` bool [n]."""
+        weights = None if self.weights is None else self.weights[kept]
+        return UserItems(self.items[kept], self.rows[kept], self.n_users, weights)
 
     def among(self, index: torch.Tensor) -> UserItems:
         """The same items with other indices, ``index`` int64 [n_items]; items with index -1 are left out."""
         items = index[self.items]
-        present = items >= 0
-        return UserItems(items[present], self.rows[present], self.n_users)
+        return UserItems(items, self.rows, self.n_users, self.weights).where(items >= 0)
 
     def entries(self, indptr: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Positions of the entries in the items' rows of a csr matrix, and for each the k of its item."""
@@ -40,6 +49,8 @@ class UserItems:
         """Sums of the items' rows of a table [n_items, dim], weighted by item, float32 [n_users, dim]."""
         count = torch.bincount(self.rows, minlength=self.n_users)
         weights = None if weights is None else weights[self.items]
+        if self.weights is not None:
+            weights = self.weights if weights is None else weights * self.weights
         starts = count.cumsum(0) - count
         return torch.nn.functional.embedding_bag(self.items, table, starts, mode="sum", per_sample_weights=weights)
 

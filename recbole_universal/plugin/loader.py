@@ -12,7 +12,7 @@ from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
 from recbole.data.interaction import Interaction
 from torch.utils.data.distributed import DistributedSampler
 
-from recbole_universal.plugin.dataset import training_matrix
+from recbole_universal.plugin.dataset import training_histories, training_matrix
 from recbole_universal.plugin.unseen import unseen_groups, without_unseen
 from recbole_universal.ranking.candidate_lists import CandidateLists, make_candidate_lists
 
@@ -61,8 +61,14 @@ class CandidateListDataLoader(AbstractDataLoader):
         """
         if self._lists is None:
             config, dataset = self.config, self._dataset
+            pipeline = dataset.universal_pipeline
             blocks = make_candidate_lists(
-                self.matrix, dataset.universal_pipeline, self.sample_size, config["query_share"], config["seed"]
+                self.matrix,
+                pipeline,
+                self.sample_size,
+                config["query_share"],
+                config["seed"],
+                histories=training_histories(dataset) if pipeline.needs_histories else None,
             )
             if not blocks:
                 raise ValueError(

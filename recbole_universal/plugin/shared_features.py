@@ -1,34 +1,34 @@
-"""Features of one matrix for several processes of a distributed run."""
+"""Features of one graph for several processes of a distributed run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-import scipy.sparse as sp
 import torch
 
 from recbole_universal.features import FeaturePipeline, UniversalFeatures
+from recbole_universal.graph.interaction_graph import InteractionGraph
 
 
-def shared_features(pipeline: FeaturePipeline, matrix: sp.csr_matrix, config: Any) -> UniversalFeatures:
-    """The features of a matrix; in a distributed run, one process on each machine computes them.
+def shared_features(pipeline: FeaturePipeline, graph: InteractionGraph, config: Any) -> UniversalFeatures:
+    """The features of a graph; in a distributed run, one process on each machine computes them.
 
     The other processes of the machine read them from the cache. Without a cache each process computes them.
 
     Args:
         pipeline: computes the features.
-        matrix: training interactions, csr [n_users, n_items], the same in all processes.
+        graph: training interactions, the same in all processes.
         config: RecBole ``Config``.
 
     Raises:
         ValueError, OSError, MemoryError, RuntimeError: in all processes, if the computation fails in one of them.
     """
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return pipeline(matrix)
+        return pipeline(graph)
     first = config["local_rank"] == 0 or not config["universal_cache_dir"]
-    features = _all_or_none(lambda: pipeline(matrix) if first else None)
-    return _all_or_none(lambda: features if first else pipeline(matrix))
+    features = _all_or_none(lambda: pipeline(graph) if first else None)
+    return _all_or_none(lambda: features if first else pipeline(graph))
 
 
 def _all_or_none(compute: Callable[[], Any]) -> Any:

@@ -33,7 +33,9 @@ from recbole_universal.array_store import ArrayStore, array_digest
 from recbole_universal.features import FeaturePipeline, UniversalFeatures
 from recbole_universal.features.candidate_pairs import CandidatePairs
 from recbole_universal.features.fields import LIST_LABEL, LIST_MASK, column
-from recbole_universal.graph.held_out import support_query_split
+from recbole_universal.graph.held_out import last_event_split, support_query_split
+from recbole_universal.graph.histories import Histories
+from recbole_universal.graph.interaction_graph import InteractionGraph
 
 Block = dict[str, torch.Tensor]
 
@@ -52,44 +54,61 @@ def make_candidate_lists(
     held_out_share: float,
     seed: int,
     max_draws: int = 4,
+    histories: Histories | None = None,
 ) -> list[Block]:
     """Hold out interactions and make a candidate list of each drawn user.
 
     A draw holds out interactions of at most a quarter of the users. Further draws follow until ``n_users`` users have
     been drawn. A drawn user gives no list if none of the held-out items is a candidate, so there can be fewer lists
-    than users.
+    than users. If a family reads the order of the interactions, the last event of each drawn user is held out.
 
     Args:
         matrix: training interactions, csr [n_users, n_items].
         pipeline: computes the features of each support set.
         n_users: users to draw, over all draws.
-        held_out_share: share of a drawn user's interactions that is held out, in (0, 1).
+        held_out_share: share of a drawn user's interactions that is held out, in (0, 1), where the order is not read.
         seed: seed of the draws.
         max_draws: largest number of draws; each computes the features of a support set.
+        histories: the same interactions in the order of time.
 
     Returns:
         Blocks of at most 200 lists, on the CPU; see the module's table.
     """
-    matrix = matrix[np.diff(matrix.indptr) > 0].tocsr()
-    matrix = matrix[:, np.bincount(matrix.indices, minlength=matrix.shape[1]) > 0].tocsr()  # no padding
+    matrix, histories = _without_padding(matrix, histories)
     blocks: list[Block] = []
     n_missing = n_users
     for draw in range(max_draws):
         generator = np.random.default_rng([seed, draw])
         n_drawn = min(n_missing, max(_LEAST_USERS, int(matrix.shape[0] * _LARGEST_SHARE)))
-        support, held_out = support_query_split(matrix, n_drawn, held_out_share, generator)
+        if pipeline.needs_histories and histories is not None:
+            earlier, held_out = last_event_split(histories, matrix.shape[1], n_drawn, generator)
+            support = InteractionGraph(earlier.matrix(matrix.shape[1]), earlier)
+        else:
+            interactions, held_out = support_query_split(matrix, n_drawn, held_out_share, generator)
+            support = InteractionGraph(interactions)
         users = np.flatnonzero(np.diff(held_out.indptr))
         if not len(users):
             break
         features = pipeline(support, support=True)
         for start in range(0, len(users), _BLOCK_USERS):
-            block = _make_block(features, users[start : start + _BLOCK_USERS], support, held_out, generator)
+            drawn = users[start : start + _BLOCK_USERS]
+            block = _make_block(features, drawn, support.user_item, held_out, generator)
             if block is not None:
                 blocks.append(block)
         n_missing -= len(users)
         if n_missing <= 0:
             break
     return blocks
+
+
+def _without_padding(matrix: sp.csr_matrix, histories: Histories | None) -> tuple[sp.csr_matrix, Histories | None]:
+    """The interactions without users and items that have none."""
+    users = np.flatnonzero(np.diff(matrix.indptr))
+    degree = np.bincount(matrix.indices, minlength=matrix.shape[1])
+    if histories is not None:
+        index = np.where(degree > 0, np.cumsum(degree > 0) - 1, -1)
+        histories = histories[users].relabelled(np.arange(len(users)), index)
+    return matrix[users].tocsr()[:, degree > 0].tocsr(), histories
 
 
 def _make_block(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -18,6 +18,8 @@ from recbole_universal.checkpoint import Pretrained, load_pretrained
 from recbole_universal.features import UniversalFeatures
 from recbole_universal.features.pipeline import pipeline_of
 from recbole_universal.graph import binary_matrix
+from recbole_universal.graph.histories import Histories
+from recbole_universal.graph.interaction_graph import InteractionGraph
 from recbole_universal.graph.threads import one_thread
 from recbole_universal.ranking.ranker_state import RankerState
 from recbole_universal.ranking.ranking_network import RankingNetwork, load_network
@@ -47,6 +49,7 @@ class UniversalRanker:
         matrix: interactions, any SciPy sparse matrix [n_users, n_items]; any value but 0 counts as one.
         pretrained: name of a shipped model, folder of one, or a loaded one.
         device: where features and scores are computed. Experimental: not tested on CUDA.
+        histories: the same interactions in the order of time, for a model with the family ``sequence``.
         seed: seed of the features that are random.
         cache_dir: folder for computed features; ``None``: no cache.
         show_progress: whether to draw progress bars.
@@ -60,6 +63,7 @@ class UniversalRanker:
         matrix: sp.csr_matrix,
         pretrained: str | os.PathLike[str] | Pretrained = "universal-base",
         *,
+        histories: Histories | None = None,
         device: str | torch.device = "cpu",
         seed: int = 2020,
         cache_dir: str | None = None,
@@ -79,7 +83,7 @@ class UniversalRanker:
         self.show_progress = show_progress
         network = load_network(pretrained, self._pipeline).to(self.device)
         network.fallback.on_fallback = _warn
-        features = self._pipeline(binary)
+        features = self._pipeline(InteractionGraph(binary, histories if self._pipeline.needs_histories else None))
         self._state = RankerState(binary, features, network.attach(features))
 
     @property
@@ -229,6 +233,30 @@ class UniversalRanker:
         # Threads that wait for each other several times per list cost more than they save, mainly on a busy machine.
         with one_thread() if len(users) <= state.max_one_thread_users else nullcontext():
             return state.top_k(users, k, exclude_seen, self.show_progress)
+
+    @torch.no_grad()
+    def top_k_of(
+        self, histories: Histories | Sequence[Sequence[int]], k: int, exclude_seen: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The best items of some histories: sessions, baskets, people without a row in the matrix.
+
+        Args:
+            histories: column indices of the items of each, oldest first. The order counts for a model with the family
+                ``sequence``.
+            k: as of :meth:`top_k`.
+            exclude_seen: whether to leave out the items of a history.
+
+        Returns:
+            As :meth:`top_k`. An empty history gets the most popular items.
+
+        Raises:
+            ValueError: if an item is no column of the matrix, ``k`` is out of range, or the model reads families
+                other than ``proximity`` or ``sequence``.
+        """
+        state = self._state
+        k = state.checked_k(k)
+        exclude_seen = arguments.flag("top_k_of", "exclude_seen", exclude_seen)
+        return state.top_k_of(state.checked_histories(histories), k, exclude_seen)
 
     def explain(self, user: int, k: int = 10) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Attribute the scores of a user's best items to scorers and families.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from tqdm import tqdm
 from recbole_universal import arguments
 from recbole_universal.features import UniversalFeatures
 from recbole_universal.features.proximity_pairs import ProximityPairs
+from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.item_models import best_of_sums
 from recbole_universal.graph.popularity import next_popular, popularity_share
 from recbole_universal.ranking.attribution import attribution
@@ -76,23 +78,61 @@ class RankerState:
             raise ValueError(f"k: must be a positive integer, at most {most}, got {arguments.shown(k)}.")
         return int(k)
 
+    def checked_histories(self, histories: Any) -> Histories:
+        """Histories of column indices.
+
+        Raises:
+            ValueError: if an item is no column of the matrix.
+        """
+        if not isinstance(histories, Histories):
+            if isinstance(histories, (str, bytes)) or not hasattr(histories, "__iter__"):
+                raise ValueError(f"histories: must be lists of column indices, got {arguments.shown(histories)}.")
+            rows = [arguments.array("histories", list(row) if hasattr(row, "__iter__") else row) for row in histories]
+            for row in rows:
+                if row.ndim != 1 or (len(row) and row.dtype.kind not in "iu"):
+                    raise ValueError(f"histories: each must be a list of column indices, got {arguments.shown(row)}.")
+            histories = Histories.of_lists(rows)
+        n_items = self.matrix.shape[1]
+        wrong = histories.items[(histories.items < 0) | (histories.items >= n_items)]
+        if len(wrong):
+            raise ValueError(f"histories: items are column indices from 0 to {n_items - 1}, got {wrong[0]}.")
+        return histories
+
     def top_k(
         self, users: NDArray[np.int64], k: int, exclude_seen: bool, show_progress: bool
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """See :meth:`UniversalRanker.top_k`."""
+        return self._best(len(users), k, show_progress, lambda block: self._scores(users[block], exclude_seen))
+
+    def top_k_of(
+        self, histories: Histories, k: int, exclude_seen: bool
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """See :meth:`UniversalRanker.top_k_of`."""
+
+        def scores(block: slice) -> torch.Tensor:
+            some = histories[block]
+            values = self.network.score_histories(some, exclude_seen)
+            return self._without(values, some.matrix(self.matrix.shape[1])) if exclude_seen else values
+
+        return self._best(len(histories), k, False, scores)
+
+    def _best(
+        self, n: int, k: int, show_progress: bool, scores: Callable[[slice], torch.Tensor]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The best items of n lists by the scores of blocks of them, [n_block, n_items]."""
         n_items = self.matrix.shape[1]
         n_ranked = min(k, n_items)
         block_size = max(1, _BLOCK_FLOATS // n_items)
-        items = np.full((len(users), k), -1, dtype=np.int64)
-        values = np.full((len(users), k), -np.inf, dtype=np.float32)
-        with tqdm(total=len(users), desc="ranking", unit="user", disable=not show_progress) as bar:
-            for start in range(0, len(users), block_size):
-                block = users[start : start + block_size]
-                best, index = self._scores(block, exclude_seen).topk(n_ranked, dim=1)
+        items = np.full((n, k), -1, dtype=np.int64)
+        values = np.full((n, k), -np.inf, dtype=np.float32)
+        with tqdm(total=n, desc="ranking", unit="user", disable=not show_progress) as bar:
+            for start in range(0, n, block_size):
+                block = slice(start, min(n, start + block_size))
+                best, index = scores(block).topk(n_ranked, dim=1)
                 index = torch.where(best > -torch.inf, index, -1)
-                items[start : start + block_size, :n_ranked] = index.cpu().numpy()
-                values[start : start + block_size, :n_ranked] = best.cpu().numpy()
-                bar.update(len(block))
+                items[block, :n_ranked] = index.cpu().numpy()
+                values[block, :n_ranked] = best.cpu().numpy()
+                bar.update(block.stop - start)
         return items, values
 
     def _scores(self, users: NDArray[np.int64], exclude_seen: bool) -> torch.Tensor:
@@ -102,9 +142,12 @@ class RankerState:
         unknown = torch.from_numpy(np.diff(self.matrix.indptr)[users] == 0).to(device)
         if unknown.any() and not self.network.ranks_candidates:
             scores[unknown] = self._popularity
-        if exclude_seen:
-            rows, columns = (torch.from_numpy(index.astype(np.int64)) for index in self.matrix[users].nonzero())
-            scores[rows.to(device), columns.to(device)] = -torch.inf
+        return self._without(scores, self.matrix[users]) if exclude_seen else scores
+
+    def _without(self, scores: torch.Tensor, seen: sp.csr_matrix) -> torch.Tensor:
+        """Scores with minus infinity for the entries of a matrix."""
+        rows, columns = (torch.from_numpy(index.astype(np.int64)).to(scores.device) for index in seen.nonzero())
+        scores[rows, columns] = -torch.inf
         return scores
 
     def item_item(self, show_progress: bool) -> sp.csr_matrix:

@@ -1,0 +1,115 @@
+"""The sequence family: how near an item is to the end of a history, relative to the other candidates.
+
+The columns are those of :mod:`recbole_universal.features.proximity`, with the scorers of
+:class:`~recbole_universal.graph.sequence_scorers.SequenceScorers` in place of the scorers without order.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from recbole_universal import arguments
+from recbole_universal.features.candidate_columns import n_columns
+from recbole_universal.features.family import FamilyFeatures, FeatureFamily
+from recbole_universal.features.self_check import measured_scorers
+from recbole_universal.features.sequence_pairs import SequencePairs
+from recbole_universal.graph.held_out import last_event_split
+from recbole_universal.graph.histories import Histories
+from recbole_universal.graph.sequence_scorers import SEQUENCE_SCORERS, SequenceScorers
+
+if TYPE_CHECKING:
+    from recbole_universal.graph.interaction_graph import InteractionGraph
+
+
+class SequenceFeatures(FeatureFamily):
+    """Scale-free scores of a history and a candidate by scorers that know the order, and the activity of both.
+
+    The columns are those of the family ``proximity``. A scorer's weight is its NDCG@10 on the last items of some users,
+    relative to the best scorer's. Where the training histories repeat items, the items of a history are candidates.
+
+    Args:
+        top_k: number of candidates from each scorer, >= 1.
+        n_neighbors: neighbours of an item in the nearest-neighbour scorers, >= 1.
+        max_rank: largest number of singular vectors of the low-pass filters, >= 4.
+        max_regression_size: largest number of items in the regressions, >= 1; their cost is cubic in it.
+        n_check_users: largest number of users whose last item the self-check holds out, >= 1. It is a quarter of the
+            users, or half of them up to 500 if that is more.
+
+    Raises:
+        ValueError: with the argument and its valid values.
+    """
+
+    name = "sequence"
+    version = 1
+    needs_histories = True
+    pair_class = SequencePairs
+    seeded = True
+    large = True
+
+    def __init__(
+        self,
+        top_k: int = 40,
+        n_neighbors: int = 200,
+        max_rank: int = 256,
+        max_regression_size: int = 6000,
+        n_check_users: int = 2000,
+    ) -> None:
+        owner = self.owner()
+        self.top_k = arguments.integer(owner, "top_k", top_k, 1)
+        self.n_neighbors = arguments.integer(owner, "n_neighbors", n_neighbors, 1)
+        self.max_rank = arguments.integer(owner, "max_rank", max_rank, 4)
+        self.max_regression_size = arguments.integer(owner, "max_regression_size", max_regression_size, 1)
+        self.n_check_users = arguments.integer(owner, "n_check_users", n_check_users, 1, below=2**31)
+        names = ("top_k", "n_neighbors", "max_rank", "max_regression_size", "n_check_users")
+        self.args = {name: getattr(self, name) for name in names}
+        self.user_dim = self.item_dim = 0
+        self.pair_dim = n_columns(tuple(SEQUENCE_SCORERS))
+
+    def compute(
+        self,
+        graph: InteractionGraph,
+        embedding: NDArray[np.float32] | None = None,
+        *,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+        show_progress: bool = False,
+    ) -> FamilyFeatures:
+        """Build the scorers and check them; see :meth:`FeatureFamily.compute`.
+
+        Raises:
+            ValueError: if the graph does not tell the order of the interactions.
+        """
+        histories = graph.histories
+        if histories is None:
+            raise ValueError(
+                f"{self.owner()}: needs the order of the interactions, and only a matrix is given; give the histories "
+                "too (in RecBole: a sequential model)."
+            )
+
+        def scorers_of(some: Histories) -> SequenceScorers:
+            return SequenceScorers(
+                some,
+                graph.n_items,
+                n_neighbors=self.n_neighbors,
+                max_rank=self.max_rank,
+                max_regression_size=self.max_regression_size,
+                show_progress=show_progress,
+            )
+
+        n_users = graph.n_users
+        n_checked = min(self.n_check_users, max(n_users // 4, min(n_users // 2, 500), 20))
+        support, query = last_event_split(histories, graph.n_items, n_checked, np.random.default_rng(seed))
+        users = np.flatnonzero(np.diff(query.indptr))
+        weights, check = np.ones(len(SEQUENCE_SCORERS), dtype=np.float32), None
+        if len(users):
+            scorers = scorers_of(support)
+            weights, check = measured_scorers(
+                scorers, users, query, lambda given: SequencePairs(scorers, given, self.top_k)
+            )
+        pairs = SequencePairs(scorers_of(histories), weights, self.top_k, check=check)
+        user, item = (np.zeros((size, 0), dtype=np.float32) for size in (pairs.n_users, pairs.n_items))
+        return FamilyFeatures(user, item, pairs)

@@ -1,0 +1,348 @@
+"""Scorers of histories in order: what a user takes next.
+
+A scorer is a relation between items under a weighting of the history: an item that came a steps before the last one
+weighs ``decay ** a``. The scorers of :mod:`recbole_universal.graph.scorers` are the case without order, decay 1. Some
+of them are scorers here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from sklearn.utils.extmath import randomized_svd
+from tqdm import tqdm
+
+from recbole_universal import arguments
+from recbole_universal.graph.histories import Histories
+from recbole_universal.graph.interaction_graph import binary_matrix
+from recbole_universal.graph.item_models import inverse_power, nearest_neighbors, sampled_users, singular_vectors
+from recbole_universal.graph.popularity import popularity_order
+from recbole_universal.graph.prefixes import PrefixNeighbors, prefix_regression
+from recbole_universal.graph.recent_popularity import HORIZONS, recent_popularity
+from recbole_universal.graph.regression import Regression, mean_degree, ridge_regressions
+from recbole_universal.graph.scorers import PENALTY
+from recbole_universal.graph.sparse_sums import UserItems
+from recbole_universal.graph.transitions import Transitions
+
+
+class SequenceScorer(NamedTuple):
+    """A relation between items and a weighting of the history.
+
+    Attributes:
+        relation: name of the relation.
+        decay: weight of an item of age a is ``decay ** a``; 0 is the last item alone, 1 no order.
+    """
+
+    relation: str
+    decay: float
+
+
+#: Scorers in the order of the first axis of :meth:`SequenceScorers.scores_of`.
+SEQUENCE_SCORERS: dict[str, SequenceScorer] = {
+    "next_item": SequenceScorer("next", 0.0),
+    "transitions_short": SequenceScorer("transitions", 0.4),
+    "transitions": SequenceScorer("transitions", 0.7),
+    "transitions_long": SequenceScorer("transitions", 0.9),
+    "cosine_transitions": SequenceScorer("cosine_transitions", 0.7),
+    "reversed_transitions": SequenceScorer("reversed_transitions", 0.7),
+    "low_rank_transitions": SequenceScorer("low_rank", 0.7),
+    "low_rank_transitions_long": SequenceScorer("low_rank", 0.9),
+    "prefix_regression": SequenceScorer("prefix_regression_0.7", 0.7),
+    "prefix_regression_long": SequenceScorer("prefix_regression_0.9", 0.9),
+    "prefix_neighbors": SequenceScorer("prefix_neighbors", 0.85),
+    "neighbors": SequenceScorer("neighbors", 1.0),
+    "recent_neighbors": SequenceScorer("neighbors", 0.8),
+    "full_pass": SequenceScorer("full_pass", 1.0),
+    "recent_mid_pass": SequenceScorer("mid_pass", 0.9),
+    "regression": SequenceScorer("regression", 1.0),
+    "recent_regression": SequenceScorer("regression", 0.7),
+    "user_squared": SequenceScorer("user_squared", 1.0),
+    "recent_user_squared": SequenceScorer("user_squared", 0.8),
+    "recent_user_cosine": SequenceScorer("user_cosine", 0.8),
+    "popularity": SequenceScorer("popularity", 1.0),
+    "recent_popularity": SequenceScorer("recent_popularity_0", 1.0),
+    "recent_popularity_long": SequenceScorer("recent_popularity_1", 1.0),
+    "repeats": SequenceScorer("identity", 1.0),
+    "recent_repeats": SequenceScorer("identity", 0.7),
+}
+_NOT_LINEAR = ("user_squared", "popularity", "recent_popularity", "recent_popularity_long", "prefix_neighbors")
+# Gaps of transitions that count, and exponents of the degrees of both items, by relation.
+_POWERS = {
+    "next": (0.5, 0.3),
+    "transitions": (0.8, 0.2),
+    "cosine_transitions": (0.5, 0.5),
+    "reversed_transitions": (0.6, 0.4),
+    "low_rank": (0.5, -0.3),
+}
+_LONGEST_GAP = 10
+_MOST_RANK = 200
+# As for the scorers without order.
+_MOST_EVENTS, _MOST_USERS = 2**22, 2**19
+_BLOCK_FLOATS = 2**23
+# The prefixes of at most this number of events are neighbours.
+_MOST_PREFIXES = 2**20
+# Histories with a larger share of events that repeat an earlier item of the user are said to repeat items.
+_REPEATING_SHARE = 0.01
+
+
+class SequenceScorers:
+    """The scorers of one log of histories.
+
+    A log of more than 2**22 events or 2**19 users is sampled by user, as by
+    :class:`~recbole_universal.graph.scorers.GraphScorers`.
+
+    Args:
+        histories: the training histories, of the users 0 to n - 1.
+        n_items: number of items.
+        n_neighbors: number of neighbours of an item.
+        max_rank: largest number of singular vectors.
+        max_regression_size: largest number of items in the regressions, which relate the most popular ones.
+        show_progress: whether to draw a progress bar.
+
+    Attributes:
+        names: names of the scorers.
+        linear: names of those that are linear in the weighted history.
+        repeats: whether more than a hundredth of the events repeat an earlier item of the user.
+        histories: the argument, without times.
+        matrix: the interactions without order, binary csr [n_users, n_items].
+        n_users: number of users.
+        n_items: number of items.
+        user_degree: number of different items of each user, float32 [n_users].
+        item_degree: number of different users of each item, float32 [n_items].
+        device: device of the scores, always the CPU.
+    """
+
+    names = tuple(SEQUENCE_SCORERS)
+    linear = tuple(name for name in SEQUENCE_SCORERS if name not in _NOT_LINEAR)
+    device = torch.device("cpu")
+
+    def __init__(
+        self,
+        histories: Histories,
+        n_items: int,
+        *,
+        n_neighbors: int = 200,
+        max_rank: int = 256,
+        max_regression_size: int = 6000,
+        show_progress: bool = False,
+    ) -> None:
+        for name, value in (
+            ("n_neighbors", n_neighbors),
+            ("max_rank", max_rank),
+            ("max_regression_size", max_regression_size),
+        ):
+            arguments.integer("sequence scorers", name, value, 1)
+        whole = binary_matrix(histories.matrix(n_items))
+        sample = sampled_users(whole, _MOST_EVENTS, _MOST_USERS)
+        bar = tqdm(total=5, desc="sequence scorers", unit="step", disable=not show_progress)
+
+        def step(values):
+            bar.update()
+            return values
+
+        base, sampled = whole[sample], histories[sample]
+        degree = np.bincount(sampled.items, minlength=n_items).astype(np.float64)
+        transitions = step(Transitions(sampled, n_items))
+        arrays = {"sample": sample, "n_items": np.array(n_items), "degree": degree.astype(np.float32)}
+        arrays |= {f"histories.{name}": getattr(histories, name) for name in ("items", "indptr", "now")}
+        arrays |= _csr("next", transitions.matrix(lambda gap: (gap == 1) * 1.0))
+        arrays |= _csr("transitions", transitions.matrix(lambda gap: (gap <= _LONGEST_GAP) / gap))
+        arrays |= _csr("neighbors", step(nearest_neighbors(base, n_neighbors)).T.tocsr())
+        vectors, cuts = step(singular_vectors(base, max_rank, (2, 1)))
+        arrays |= {"vectors": vectors, "cuts": cuts} | _low_rank(arrays, degree, n_items)
+        popular = popularity_order(degree)[:max_regression_size]
+        popular = popular[degree[popular] > 0]
+        arrays["popular"] = popular
+        for decay in (0.7, 0.9):
+            arrays[f"prefix_regression_{decay}"] = prefix_regression(transitions, degree, popular, decay)
+        ridge = PENALTY * mean_degree(base, max_regression_size)
+        (regression,) = ridge_regressions(base, [ridge], max_regression_size, self.device)
+        arrays |= {f"regression.{name}": array for name, array in step(regression).arrays().items()}
+        few = sampled_users(base, _MOST_PREFIXES, _MOST_USERS)
+        prefixes = step(PrefixNeighbors.of(sampled[few], n_items, SEQUENCE_SCORERS["prefix_neighbors"].decay))
+        arrays |= {f"prefixes.{name}": array for name, array in prefixes.arrays().items()}
+        if histories.has_clock:
+            arrays |= recent_popularity(histories, n_items)
+        bar.close()
+        self._load(arrays)
+
+    def _load(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self._arrays = dict(arrays)
+        self.n_items = int(arrays["n_items"])
+        items, indptr, now = (arrays[f"histories.{name}"] for name in ("items", "indptr", "now"))
+        self.n_users = len(indptr) - 1
+        self.histories = Histories(items, indptr, np.arange(self.n_users), now=now)
+        self.matrix = self.histories.matrix(self.n_items)
+        self.repeats = self.matrix.nnz < (1 - _REPEATING_SHARE) * len(self.histories.items)
+        self.user_degree = np.diff(self.matrix.indptr).astype(np.float32)
+        self.item_degree = np.bincount(self.matrix.indices, minlength=self.n_items).astype(np.float32)
+        self._base = self.matrix[arrays["sample"]]
+        self._by_item = self._base.T.tocsr()
+        self._sample_index = np.full(self.n_users, -1)
+        self._sample_index[arrays["sample"]] = np.arange(len(arrays["sample"]))
+        self._user_half = inverse_power(np.diff(self._base.indptr).astype(np.float32), 0.5).numpy()
+        shape = (self.n_items, self.n_items)
+        parts = ("data", "indices", "indptr")
+        self._relations = {
+            name: sp.csr_matrix(tuple(arrays[f"{name}.{part}"] for part in parts), shape=shape)
+            for name in ("next", "transitions", "neighbors")
+        }
+        self._relations["reversed_transitions"] = self._relations["transitions"].T.tocsr()
+        self._relations["cosine_transitions"] = self._relations["transitions"]
+        self._relations["identity"] = sp.eye(self.n_items, format="csr", dtype=np.float32)
+        fitted = {n.removeprefix("regression."): array for n, array in arrays.items() if n.startswith("regression.")}
+        self._regression = Regression.from_arrays(fitted, self.device)
+        prefixes = {n.removeprefix("prefixes."): array for n, array in arrays.items() if n.startswith("prefixes.")}
+        self._prefixes = PrefixNeighbors(prefixes)
+        self._degree = torch.from_numpy(arrays["degree"])
+
+    @property
+    def block_users(self) -> int:
+        """Number of histories to score at once, which bounds the memory for any number of users and items."""
+        return max(1, _BLOCK_FLOATS // max(len(self.names) * self.n_items, 3 * len(self._base.indptr)))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The state of the scorers, for :meth:`from_arrays`."""
+        return self._arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> SequenceScorers:
+        """Scorers with a state from :meth:`arrays`.
+
+        Raises:
+            KeyError, ValueError: if an array is missing or has another form.
+        """
+        scorers = cls.__new__(cls)
+        scorers._load(arrays)
+        return scorers
+
+    def scores_of(self, histories: Histories, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Scores of every item for some histories.
+
+        Args:
+            histories: the histories.
+            out: array for the result, float32 [n_scorers, n, n_items]; None: a new one.
+
+        Returns:
+            float32 [n_scorers, n, n_items] in the order of :data:`SEQUENCE_SCORERS`; higher is better. The items of the
+            history are scored too.
+        """
+        if out is None:
+            out = torch.empty(len(self.names), len(histories), self.n_items)
+        weighted = {
+            scorer.decay: histories.weighted(self.n_items, scorer.decay) for scorer in SEQUENCE_SCORERS.values()
+        }
+        for index, (name, scorer) in enumerate(SEQUENCE_SCORERS.items()):
+            put = self._method(scorer.relation)
+            put(out[index], scorer.relation, weighted[scorer.decay], histories)
+            if name == "user_squared":
+                reached = out[index] > 0
+            elif name == "popularity":
+                out[index] *= reached
+        return out
+
+    def _method(self, relation: str) -> Callable[[torch.Tensor, str, sp.csr_matrix, Histories], None]:
+        if relation in self._relations:
+            return self._put_relation
+        if relation.endswith("_pass"):
+            return self._put_filter
+        if relation.startswith("prefix_regression"):
+            return self._put_prefix_regression
+        if relation.startswith("recent_popularity"):
+            return self._put_recent_popularity
+        return {
+            "low_rank": self._put_low_rank,
+            "prefix_neighbors": self._put_prefix_neighbors,
+            "regression": self._put_regression,
+            "user_squared": self._put_users,
+            "user_cosine": self._put_users,
+            "popularity": self._put_popularity,
+        }[relation]
+
+    def _put_relation(self, out: torch.Tensor, relation: str, weighted: sp.csr_matrix, _: Histories) -> None:
+        source_power, target_power = _POWERS.get(relation, (0.0, 0.0))
+        (self._scaled(weighted, source_power) @ self._relations[relation]).toarray(out=out.numpy())
+        if target_power:
+            out *= self._power(target_power)
+
+    def _put_low_rank(self, out: torch.Tensor, relation: str, weighted: sp.csr_matrix, _: Histories) -> None:
+        source_power, target_power = _POWERS[relation]
+        spectrum = torch.from_numpy(self._scaled(weighted, source_power) @ self._arrays["low_rank.sources"])
+        torch.mm(spectrum, torch.from_numpy(self._arrays["low_rank.targets"]).T, out=out)
+        out *= self._power(target_power)
+
+    def _put_filter(self, out: torch.Tensor, relation: str, weighted: sp.csr_matrix, _: Histories) -> None:
+        rank = int(self._arrays["cuts"][(relation == "full_pass" and 1) or 0])
+        vectors = self._arrays["vectors"]
+        spectrum = torch.from_numpy(self._scaled(weighted, 0.5) @ vectors)
+        torch.mm(spectrum[:, :rank], torch.from_numpy(vectors[:, :rank]).T, out=out)
+        out *= self._power(-0.5)
+
+    def _put_prefix_regression(self, out: torch.Tensor, relation: str, weighted: sp.csr_matrix, _: Histories) -> None:
+        popular = self._arrays["popular"]
+        out.zero_().numpy()[:, popular] = weighted[:, popular] @ self._arrays[relation]
+
+    def _put_regression(self, out: torch.Tensor, _: str, weighted: sp.csr_matrix, histories: Histories) -> None:
+        users = torch.from_numpy(histories.users)
+        self._regression.put_scores(out, users, UserItems.of(weighted, self.device, weighted=True))
+
+    def _put_prefix_neighbors(self, out: torch.Tensor, _: str, __: sp.csr_matrix, histories: Histories) -> None:
+        self._prefixes.scores(self._sampled(histories)).toarray(out=out.numpy())
+
+    def _put_users(self, out: torch.Tensor, relation: str, weighted: sp.csr_matrix, histories: Histories) -> None:
+        squared = relation == "user_squared"
+        query = self._scaled(weighted, 0.7) if squared else weighted
+        similar = (self._base @ query.T).toarray()
+        sampled = np.flatnonzero(self._sampled(histories).users >= 0)
+        similar[self._sample_index[histories.users[sampled]], sampled] = 0.0  # a user's similarity to itself
+        similar *= self._user_half[:, None]
+        if squared:
+            np.square(similar, out=similar)
+        out.copy_(torch.from_numpy((self._by_item @ similar).T))
+
+    def _put_popularity(self, out: torch.Tensor, *_: object) -> None:
+        out.copy_(torch.from_numpy(self.item_degree).expand_as(out))
+
+    def _put_recent_popularity(self, out: torch.Tensor, relation: str, _: sp.csr_matrix, histories: Histories) -> None:
+        if "recent.starts" not in self._arrays:
+            out.zero_()
+            return
+        index = np.searchsorted(self._arrays["recent.starts"], histories.now, side="right") - 1
+        counts = self._arrays[f"recent.counts_{HORIZONS[int(relation[-1])]}"]
+        out.copy_(torch.from_numpy(counts[np.maximum(index, 0)]))
+
+    def _sampled(self, histories: Histories) -> Histories:
+        """The same histories, whose users are -1 if they are not in the sample."""
+        index = np.where(histories.users >= 0, self._sample_index[histories.users], -1)
+        users = np.where(index >= 0, histories.users, -1)
+        return Histories(histories.items, histories.indptr, users)
+
+    def _scaled(self, weighted: sp.csr_matrix, power: float) -> sp.csr_matrix:
+        """A weighted history with each item divided by a power of its degree."""
+        if not power:
+            return weighted
+        data = weighted.data * self._power(power).numpy()[weighted.indices]
+        return sp.csr_matrix((data, weighted.indices, weighted.indptr), shape=weighted.shape)
+
+    def _power(self, power: float) -> torch.Tensor:
+        """``degree ** -power``, and 0 for an item without sampled events, float32 [n_items]."""
+        return torch.where(self._degree > 0, self._degree.clamp(min=1.0) ** -power, 0.0)
+
+
+def _csr(name: str, matrix: sp.csr_matrix) -> dict[str, np.ndarray]:
+    return {f"{name}.{part}": getattr(matrix, part) for part in ("data", "indices", "indptr")}
+
+
+def _low_rank(arrays: Mapping[str, np.ndarray], degree: np.ndarray, n_items: int) -> dict[str, np.ndarray]:
+    """Factors of the transitions in the cosine's normalisation."""
+    entries = tuple(arrays[f"transitions.{part}"] for part in ("data", "indices", "indptr"))
+    half = sp.diags(inverse_power(degree.astype(np.float32), 0.5).numpy())
+    matrix = half @ sp.csr_matrix(entries, shape=(n_items, n_items)) @ half
+    rank = min(_MOST_RANK, max(8, n_items // 8), n_items)
+    left, values, right = randomized_svd(matrix, rank, n_iter=3, random_state=0)
+    sources, targets = (left * values).astype(np.float32), np.ascontiguousarray(right.T, dtype=np.float32)
+    return {"low_rank.sources": sources, "low_rank.targets": targets}
