@@ -166,7 +166,7 @@ def main() -> None:
             distance = float(column_distances(columns[source], columns[target]).mean())
             store({"source": source, "target": target, "seed": arguments.seed, "ratio": ratio, "distance": distance})
     for fold in arguments.folds:
-        names = [source["dataset"] for source in sources(FOLDS[fold])]
+        names = [source["dataset"] for source in sources("universal-base", FOLDS[fold])]
         held_out = {name for domain in FOLDS[fold] for name in DOMAINS[domain].split()}
         order = np.random.default_rng(arguments.seed).permutation(names)
         best = {name: best_scorer(CandidateLists(lists[name])) for name in sorted(held_out)}
@@ -212,7 +212,7 @@ def candidate_lists(data_path: str, folder: Path | None) -> dict[str, list]:
     config = Config("UniversalMLP", "ml-100k", config_dict={**keys, "show_progress": False})
     pipeline, store = pipeline_from_config(config), list_store(folder or "lists")
     blocks = {}
-    for source in sources([]):
+    for source in sources("universal-base", []):
         source_keys = {key: value for key, value in source.items() if key != "dataset"}
         blocks[source["dataset"]] = source_lists(
             source_config(source["dataset"], None, {**keys, **source_keys}), config, pipeline, store

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from recbole_universal.graph.interaction_graph import InteractionGraph
     from recbole_universal.plugin.universal_interpolation import UniversalInterpolation
     from recbole_universal.plugin.universal_mlp import UniversalMLP
+    from recbole_universal.plugin.universal_sequential import UniversalSequential
     from recbole_universal.ranking.mixing import interpolate
     from recbole_universal.ranking.ranker import UniversalRanker
 
@@ -32,6 +33,7 @@ __all__ = [
     "UniversalInterpolation",
     "UniversalMLP",
     "UniversalRanker",
+    "UniversalSequential",
     "__version__",
     "interpolate",
     "pretrain",
@@ -46,6 +48,7 @@ _MODULES = {
     "UniversalInterpolation": "plugin.universal_interpolation",
     "UniversalMLP": "plugin.universal_mlp",
     "UniversalRanker": "ranking.ranker",
+    "UniversalSequential": "plugin.universal_sequential",
     "interpolate": "ranking.mixing",
     "pretrain": "app.pretrain",
     "recommend": "app.recommend",

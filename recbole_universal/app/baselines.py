@@ -16,6 +16,7 @@ from recbole.utils.argument_list import dataset_arguments, evaluation_arguments,
 
 from recbole_universal.plugin.base_model import base_class, model_named
 from recbole_universal.plugin.settings import DATA_KEYS, PLUGIN_KEYS
+from recbole_universal.plugin.universal_model import UNIVERSAL_MODELS
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def _baseline_config(name: str, config: Config) -> Config:
 def _baseline_keys(config: Config, model: type[AbstractRecommender]) -> dict[str, Any]:
     """Keys that a baseline shares with the chosen model: data, split, evaluation and device.
 
-    All other keys, such as those of training, keep the baseline's defaults. UniversalMLP also takes the key
+    All other keys, such as those of training, keep the baseline's defaults. The universal models also take the key
     ``pretrained``. The base model of an interpolation is trained as for the mixture.
     """
     given = config.external_config_dict
@@ -74,7 +75,7 @@ def _baseline_keys(config: Config, model: type[AbstractRecommender]) -> dict[str
     keys = {key: config[key] for key in shared if key not in DATA_KEYS and config[key] is not None}
     of_the_run = {*general_arguments, *evaluation_arguments, *dataset_arguments, "encoding", "benchmark_filename"}
     of_the_model = {*DATA_KEYS, "save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path"}
-    if model.__name__ == "UniversalMLP":
+    if model.__name__ in UNIVERSAL_MODELS:
         of_the_run |= {"pretrained", "universal_cache_dir"}
     keys |= {key: value for key, value in given.items() if key in of_the_run - of_the_model}
     if model.type == ModelType.SEQUENTIAL and not hasattr(model, "input_type"):

@@ -27,7 +27,7 @@ from recbole_universal.files import locked_folder
 from recbole_universal.plugin.atomic_file import reading_as_text
 from recbole_universal.plugin.dataset import pipeline_from_config, training_graph
 from recbole_universal.plugin.dataset_checks import checking_all_models
-from recbole_universal.plugin.universal_mlp import NETWORK_KEYS
+from recbole_universal.plugin.universal_model import NETWORK_KEYS
 from recbole_universal.ranking.candidate_lists import (
     Block,
     CandidateLists,
@@ -239,7 +239,11 @@ def source_lists(source: Config, config: Config, pipeline: FeaturePipeline, stor
         training = create_dataset(source).build()[0]
         graph = training_graph(training, pipeline)
     matrix, histories = graph.user_item, graph.histories
-    settings = {"n_users": config["query_users"], "held_out_share": config["query_share"], "seed": config["seed"]}
+    settings = {
+        "n_users": config["query_users"],
+        "held_out_share": config["query_share"] or 0.0,
+        "seed": config["seed"],
+    }
     arrays = {"indptr": matrix.indptr.astype(np.int64), "indices": matrix.indices.astype(np.int64)}
     if histories is not None:
         arrays |= {"items": histories.items, "history indptr": histories.indptr, "times": histories.times}

@@ -70,6 +70,7 @@ def base_class(base_model: str | type | None) -> type:
     if not (isinstance(model, type) and issubclass(model, AbstractRecommender)) or name in (
         "UniversalInterpolation",
         "UniversalMLP",
+        "UniversalSequential",
     ):
         raise ValueError(f"base_model: [{name}] must be another RecBole model, e.g. LightGCN.")
     if getattr(model, "type", None) == ModelType.DECISIONTREE:

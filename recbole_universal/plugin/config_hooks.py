@@ -24,7 +24,7 @@ from recbole_universal.plugin import settings
 from recbole_universal.plugin.base_model import base_class, read_base_checkpoint
 from recbole_universal.plugin.pretrained_model import pretrained_model
 from recbole_universal.plugin.universal_interpolation import UniversalInterpolation
-from recbole_universal.plugin.universal_mlp import UniversalMLP
+from recbole_universal.plugin.universal_model import UNIVERSAL_MODELS
 
 # Keys about one run and its machine. A run that starts from a checkpoint does not take them over.
 _RUN_KEYS = (
@@ -117,7 +117,7 @@ def get_final_config_dict(stock: Callable, config: Config) -> dict[str, Any]:
     final.update(read)
     given = config.external_config_dict
     given.update((key, read[key]) for key in read.keys() & given.keys())
-    if config.model == UniversalMLP.__name__ and final["train_stage"] in ("zero_shot", "finetune"):
+    if config.model in UNIVERSAL_MODELS and final["train_stage"] in ("zero_shot", "finetune"):
         final.update(_pretrained_settings(final, given))
     return final
 

@@ -19,9 +19,9 @@ from recbole.utils import FeatureSource, FeatureType, ModelType
 
 from recbole_universal.features import FeaturePipeline, UniversalFeatures
 from recbole_universal.features.fields import column
-from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.interaction_graph import InteractionGraph
 from recbole_universal.plugin.atomic_file import reading_as_text
+from recbole_universal.plugin.histories import training_histories
 from recbole_universal.plugin.shared_features import shared_features
 from recbole_universal.plugin.transform import PairInteraction, pair_field_names
 from recbole_universal.plugin.unseen import rows_to_test
@@ -306,54 +306,18 @@ def training_matrix(dataset: Any, *, histories: bool = True) -> sp.csr_matrix:
     return matrix
 
 
-def training_graph(dataset: Any, pipeline: FeaturePipeline) -> InteractionGraph:
-    """Interactions of a built dataset, one split of the data, with their order if a family reads it."""
-    matrix = training_matrix(dataset)
-    return InteractionGraph(matrix, training_histories(dataset) if pipeline.needs_histories else None)
-
-
-def training_histories(dataset: Any) -> Histories:
-    """The interactions of a built dataset in the order of time; events of one time are in the order of the rows.
-
-    A row of a sequential dataset is a prefix and its next item. So the history of a user is the prefix of the first row
-    and the next item of each row.
+def training_graph(dataset: Any, pipeline: FeaturePipeline, weighted: bool = True) -> InteractionGraph:
+    """Interactions of a built dataset, one split of the data, with their order if a family reads it.
 
     Args:
-        dataset: a built RecBole dataset, one split of the data.
-
-    Raises:
-        ValueError: if the dataset has no time.
+        dataset: the dataset.
+        pipeline: computes the features of the graph.
+        weighted: whether the weights of ``universal_weight_field`` count.
     """
-    feat = dataset.inter_feat
-    users, items = (feat[field].numpy().astype(np.int64) for field in (dataset.uid_field, dataset.iid_field))
-    if dataset.time_field not in feat:
-        raise ValueError(
-            f"Dataset [{dataset.dataset_name}] has no loaded field [{dataset.time_field}] (key TIME_FIELD), so the "
-            "order of its interactions is unknown; add the field with load_col, or use a family without order."
-        )
-    times = feat[dataset.time_field].numpy().astype(np.float64)
-    suffix = dataset.config["LIST_SUFFIX"] or ""
-    lists = dataset.iid_field + suffix
-    if suffix and lists in feat:
-        order = np.lexsort((times, users))
-        users, items, times = users[order], items[order], times[order]
-        first = np.flatnonzero(np.diff(users, prepend=-1))
-        rows = order[first]
-        lengths = feat[dataset.item_list_length_field].numpy()[rows]
-        inside = np.arange(feat[lists].shape[1]) < lengths[:, None]
-        earlier = feat[lists].numpy()[rows][inside]
-        time_lists = dataset.time_field + suffix
-        earlier_times = feat[time_lists].numpy()[rows][inside] if time_lists in feat else np.zeros(len(earlier))
-        users = np.concatenate([np.repeat(users[first], lengths), users])
-        items = np.concatenate([earlier, items])
-        times = np.concatenate([earlier_times, times])
-        order = np.argsort(users, kind="stable")
-        users, items, times = users[order], items[order], times[order]
-        # The events are in order already, whatever their rounded times say.
-        histories = Histories.of_events(users, items, dataset.user_num)
-        return Histories(histories.items, histories.indptr, histories.users, times)
-    known = (users != 0) & (items != 0)
-    return Histories.of_events(users[known], items[known], dataset.user_num, times[known])
+    matrix = training_matrix(dataset)
+    if not weighted:
+        matrix.data[:] = 1.0
+    return InteractionGraph(matrix, training_histories(dataset) if pipeline.needs_histories else None)
 
 
 def universal_dataset_class(base: type) -> type:

@@ -30,14 +30,16 @@ from recbole_universal.plugin.swapped import swapped
 from recbole_universal.plugin.transform import UniversalTransform
 from recbole_universal.plugin.universal_interpolation import UniversalInterpolation
 from recbole_universal.plugin.universal_mlp import UniversalMLP
+from recbole_universal.plugin.universal_model import UNIVERSAL_MODELS
+from recbole_universal.ranking.network import CANDIDATE_FAMILIES
 
 
 def get_dataloader(stock: Callable, config: Config, phase: str) -> type:
     """Class of the loader: for candidate lists that of the plugin, otherwise that of RecBole."""
     if config["model"] == UniversalInterpolation.__name__:
         return stock({**config.final_config_dict, "model": base_class(config["base_model"]).__name__}, phase)
-    if phase == "train" and config["model"] == UniversalMLP.__name__:
-        if _asks_for_proximity(config):
+    if phase == "train" and config["model"] in UNIVERSAL_MODELS:
+        if _candidate_families(config):
             return CandidateListDataLoader
         if config["unseen_users"] or config["unseen_items"]:
             raise ValueError(
@@ -73,13 +75,8 @@ def create_dataset(stock: Callable, config: Config) -> Dataset:
             return checked_dataset(config, stock) if checks_all_models() else stock(config)
         dataset_class = _stock_dataset_class(config)
     else:
-        if _asks_for_proximity(config) and config["model"] != UniversalMLP.__name__:
-            raise ValueError(
-                f"universal_features: proximity has no columns, so the model [{config['model']}] cannot use it (a "
-                "training interaction's own proximity would contain itself); valid for other models than UniversalMLP: "
-                "activity, cooccurrence, interaction."
-            )
-        if config["model"] != UniversalMLP.__name__:
+        _check_candidate_families(config)
+        if config["model"] not in UNIVERSAL_MODELS:
             warn_of_unread(config)
         dataset_class = universal_dataset_class(_stock_dataset_class(config))
     with swapped(recbole_datasets, f"{config['model']}Dataset", dataset_class):
@@ -94,14 +91,36 @@ def construct_transform(stock: Callable, config: Config) -> Callable:
 
 
 def _draws_negatives(config: Config) -> bool:
-    if config["model"] != UniversalMLP.__name__:
+    if config["model"] not in UNIVERSAL_MODELS:
         return True
-    trained = config["train_stage"] != "zero_shot" and not _asks_for_proximity(config)
+    trained = config["train_stage"] != "zero_shot" and not _candidate_families(config)
     return trained or any(mode not in ("full", "labeled") for mode in config["eval_args"]["mode"].values())
 
 
-def _asks_for_proximity(config: Config) -> bool:
-    return "proximity" in (config["universal_features"] or ())
+def _candidate_families(config: Config) -> list[str]:
+    """The families of the config that make candidates."""
+    return [family for family in config["universal_features"] or () if family in CANDIDATE_FAMILIES]
+
+
+def _check_candidate_families(config: Config) -> None:
+    """Refuse a family that makes candidates where the model does not rank its candidates."""
+    found, families = _candidate_families(config), config["universal_features"]
+    if config["model"] == "UniversalSequential":
+        if families != ["sequence"]:
+            raise ValueError(
+                f"universal_features: UniversalSequential reads the family [sequence] alone, not {families}."
+            )
+    elif "sequence" in found:
+        raise ValueError(
+            f"universal_features: the family sequence describes histories in order, which the model "
+            f"[{config['model']}] does not read; set model: UniversalSequential, or use other families."
+        )
+    elif found and config["model"] != UniversalMLP.__name__:
+        raise ValueError(
+            f"universal_features: proximity has no columns, so the model [{config['model']}] cannot use it (a "
+            "training interaction's own proximity would contain itself); valid for other models than UniversalMLP: "
+            "activity, cooccurrence, interaction."
+        )
 
 
 def _stock_dataset_class(config: Config) -> type:

@@ -12,7 +12,8 @@ from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
 from recbole.data.interaction import Interaction
 from torch.utils.data.distributed import DistributedSampler
 
-from recbole_universal.plugin.dataset import training_histories, training_matrix
+from recbole_universal.plugin.dataset import training_matrix
+from recbole_universal.plugin.histories import training_histories
 from recbole_universal.plugin.unseen import unseen_groups, without_unseen
 from recbole_universal.ranking.candidate_lists import CandidateLists, make_candidate_lists
 
@@ -66,7 +67,7 @@ class CandidateListDataLoader(AbstractDataLoader):
                 self.matrix,
                 pipeline,
                 self.sample_size,
-                config["query_share"],
+                config["query_share"] or 0.0,
                 config["seed"],
                 histories=training_histories(dataset) if pipeline.needs_histories else None,
             )
@@ -110,5 +111,6 @@ def _n_training_users(config: Any, matrix: sp.csr_matrix) -> int:
         return n_users
     limit = config["finetune_interactions"]
     n_interactions = limit * matrix.nnz if isinstance(limit, float) else limit
-    held_out_each = max(1.0, config["query_share"] * matrix.nnz / max(1, matrix.shape[0]))
+    # Without this key, the last item of each user is held out.
+    held_out_each = max(1.0, (config["query_share"] or 0.0) * matrix.nnz / max(1, matrix.shape[0]))
     return int(max(1, min(n_users, n_interactions // held_out_each)))

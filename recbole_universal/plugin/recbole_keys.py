@@ -115,7 +115,7 @@ def check_metrics(config: Mapping[str, Any], model: str) -> None:
     RecBole looks it up only after the first epoch, and then fails with a bare ``KeyError``.
 
     Raises:
-        ValueError: If it is not, or if a metric of UniversalMLP reads its scores as probabilities.
+        ValueError: If it is not, or if a metric of a universal model reads its scores as probabilities.
     """
     metrics, topk = config["metrics"], config["topk"]
     metrics = [metrics] if isinstance(metrics, str) else metrics
@@ -123,9 +123,9 @@ def check_metrics(config: Mapping[str, Any], model: str) -> None:
     if not isinstance(metrics, (list, tuple)) or not all(isinstance(metric, str) for metric in metrics):
         raise ValueError(forms.message("metrics", metrics, "must be a list of names, e.g. [NDCG, Recall]"))
     values = [metric for metric in metrics if metric.lower() in VALUE_METRICS]
-    if model == "UniversalMLP" and values:
+    if model != "UniversalInterpolation" and values:
         raise ValueError(
-            f"metrics: {values} read a score as a probability or a rating, which the scores of UniversalMLP are not; "
+            f"metrics: {values} read a score as a probability or a rating, which the scores of {model} are not; "
             "valid are metrics of rankings, such as NDCG, Recall and MRR, and AUC."
         )
     name, _, k = config["valid_metric"].partition("@")

@@ -72,14 +72,19 @@ HOOKS = {
 NAMES = {
     "recbole.trainer": {
         "UniversalMLPTrainer": ("mlp_trainer", "UniversalMLPTrainer"),
+        "UniversalSequentialTrainer": ("mlp_trainer", "UniversalMLPTrainer"),
         "UniversalInterpolationTrainer": ("interpolation_trainer", "make_interpolation_trainer"),
     },
-    "recbole.data.dataset": {"UniversalMLPDataset": ("dataset", "UniversalDataset")},
+    "recbole.data.dataset": {
+        "UniversalMLPDataset": ("dataset", "UniversalDataset"),
+        "UniversalSequentialDataset": ("dataset", "UniversalSequentialDataset"),
+    },
 }
 #: Modules that RecBole looks up, and our module and class for each. General recommenders are searched first; after the
 #: last kind RecBole reports an unrelated import error.
 MODELS = {
     "recbole.model.general_recommender.universalmlp": ("universal_mlp", "UniversalMLP"),
+    "recbole.model.general_recommender.universalsequential": ("universal_sequential", "UniversalSequential"),
     "recbole.model.general_recommender.universalinterpolation": ("universal_interpolation", "UniversalInterpolation"),
 }
 

@@ -18,7 +18,7 @@ from recbole_universal import arguments
 from recbole_universal.features import node2vec_args, pipeline
 from recbole_universal.plugin import key_forms as forms
 from recbole_universal.plugin.recbole_keys import check_evaluation, check_metrics
-from recbole_universal.plugin.universal_mlp import TRAIN_STAGES
+from recbole_universal.plugin.universal_model import TRAIN_STAGES, UNIVERSAL_MODELS
 from recbole_universal.plugin.unseen import GROUP, SHARE
 from recbole_universal.ranking.list_loss import LIST_LOSSES
 from recbole_universal.ranking.mixing import SCORE_SPACES
@@ -186,6 +186,11 @@ MODEL_KEYS: dict[str, dict[str, forms.Form]] = {
     },
 }
 
+# Keys about users and items that only the general model ranks for, and about columns.
+_GENERAL_ONLY = ("transform", "query_share", "unseen_users", "unseen_items", "eval_users", "eval_items")
+MODEL_KEYS["UniversalSequential"] = {
+    key: form for key, form in MODEL_KEYS["UniversalMLP"].items() if key not in _GENERAL_ONLY
+}
 
 # Stock models of RecBole have these keys of the tables, too.
 _STOCK = {
@@ -210,7 +215,7 @@ def read(config: Mapping[str, Any], model: str) -> dict[str, Any]:
     values = {key: value(key, config[key], keys) for key in keys if key in config}
     if values.get("universal_features"):
         values["numerical_features"] = value("numerical_features", config.get("numerical_features"), _COLUMNS)
-    if model == "UniversalMLP" and not values.get("universal_features"):
+    if model in UNIVERSAL_MODELS and not values.get("universal_features"):
         raise ValueError(
             forms.message("universal_features", config["universal_features"], "at least one family is needed.")
         )

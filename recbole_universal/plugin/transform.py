@@ -17,6 +17,7 @@ import torch
 from recbole.data.interaction import Interaction
 
 from recbole_universal.features.fields import column
+from recbole_universal.ranking.network import CANDIDATE_FAMILIES
 
 
 class PairInteraction(Interaction):
@@ -97,7 +98,7 @@ class UniversalTransform:
         config: RecBole ``Config``; ``universal_features`` names the families.
 
     Raises:
-        ValueError: if no family is named, or ``proximity``, which has no columns.
+        ValueError: if no family is named, or ``proximity`` or ``sequence``, which have no columns.
     """
 
     def __init__(self, config: Any) -> None:
@@ -106,11 +107,12 @@ class UniversalTransform:
                 "transform: universal needs the config key universal_features, "
                 "e.g. universal_features: [interaction]; it is not set."
             )
-        if "proximity" in config["universal_features"]:
-            raise ValueError(
-                "transform: universal has no columns for the family proximity, whose candidates UniversalMLP looks up "
-                "itself; leave transform out."
-            )
+        for family in CANDIDATE_FAMILIES:
+            if family in config["universal_features"]:
+                raise ValueError(
+                    f"transform: universal has no columns for the family {family}, whose candidates the model looks up "
+                    "itself; leave transform out."
+                )
 
     def __call__(self, dataset: Any, interaction: Interaction) -> Interaction:
         """Return the batch with its pair columns.

@@ -8,17 +8,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import EvaluatorType, InputType, ModelType
 
 from recbole_universal.features.pipeline import pipeline_of
 from recbole_universal.plugin.base_model import base_class
-from recbole_universal.plugin.dataset import training_matrix
+from recbole_universal.plugin.dataset import training_graph, training_matrix
+from recbole_universal.plugin.histories import BatchHistories, check_ids
 from recbole_universal.plugin.pretrained_model import pretrained_model
 from recbole_universal.plugin.shared_features import shared_features
-from recbole_universal.plugin.universal_mlp import check_ids
 from recbole_universal.ranking.mixing import mix, to_space
 from recbole_universal.ranking.ranking_network import RankingNetwork, load_network, mask_non_candidates
 
@@ -30,7 +29,7 @@ _EPSILON = 1e-7
 
 
 class UniversalInterpolation(AbstractRecommender):
-    """A RecBole model whose scores are mixed with those of a pre-trained ``UniversalMLP``.
+    """A RecBole model whose scores are mixed with those of a pre-trained universal model.
 
     The constructor returns an object of a subclass of the base model's class. RecBole trains and saves it like the
     base. Its scores are those of the base until :attr:`universal_mixing` is set, which
@@ -81,9 +80,9 @@ class UniversalInterpolation(AbstractRecommender):
         self._universal_score_cache: dict[tuple[bytes, ...], Any] | None = None
         # The base must draw the random numbers that it would draw alone.
         with torch.random.fork_rng(devices=[]):
-            self._universal_network = [self._load_universal(config, matrix)]  # in a list, so that it is no submodule
+            self._universal_network = [self._load_universal(config, dataset)]  # in a list, so that it is no submodule
 
-    def _load_universal(self, config: Any, matrix: sp.csr_matrix) -> RankingNetwork:
+    def _load_universal(self, config: Any, dataset: Any) -> RankingNetwork:
         """The pre-trained network with the features of the training interactions."""
         pretrained = pretrained_model(config["pretrained"])
         pipeline = pipeline_of(
@@ -98,7 +97,11 @@ class UniversalInterpolation(AbstractRecommender):
         for name in sorted(pretrained.state_dict):
             digest.update(pretrained.state_dict[name].numpy().tobytes())
         self.universal_digest = digest.hexdigest()
-        return load_network(pretrained, pipeline).to(config["device"]).attach(shared_features(pipeline, matrix, config))
+        self._universal_histories = None
+        if self.type == ModelType.SEQUENTIAL and pipeline.needs_histories:
+            self._universal_histories = BatchHistories(config, dataset)
+        graph = training_graph(dataset, pipeline, weighted=False)
+        return load_network(pretrained, pipeline).to(config["device"]).attach(shared_features(pipeline, graph, config))
 
     def universal_bins(self, users: torch.Tensor) -> torch.Tensor:
         """Activity bin of each user id, int64 [n_users]; bin 0 is the least active.
@@ -119,7 +122,7 @@ class UniversalInterpolation(AbstractRecommender):
         if self._universal_base_alone(interaction):
             return super().full_sort_predict(interaction)
         if self._universal_alone():
-            return self._universal_scores(interaction[self.universal_user]).reshape(-1)
+            return self._universal_scores(interaction).reshape(-1)
         return self._universal_mixed_scores(interaction).reshape(-1)
 
     def predict(self, interaction: Any) -> torch.Tensor:
@@ -138,7 +141,7 @@ class UniversalInterpolation(AbstractRecommender):
         first = first.scatter_reduce(0, row, torch.arange(len(row), device=row.device), "amin")
         distinct = interaction[first.cpu()]
         if self._universal_alone():
-            rows = self._universal_scores(distinct[self.universal_user])
+            rows = self._universal_scores(distinct)
         else:
             rows = self._universal_mixed_scores(distinct)
         return rows[row, interaction[self.universal_item]]
@@ -203,7 +206,7 @@ class UniversalInterpolation(AbstractRecommender):
                 f"The base model {type(self).__name__} scores an item of user {user} (internal id) with NaN or "
                 "infinity, so its scores cannot be interpolated. Check its training (learning rate, loss)."
             )
-        alone = self._universal_scores(interaction[self.universal_user])[:, 1:]
+        alone = self._universal_scores(interaction)[:, 1:]
         return to_space(base, self.universal_space), to_space(mask_non_candidates(alone), self.universal_space), alone
 
     @contextlib.contextmanager
@@ -216,9 +219,13 @@ class UniversalInterpolation(AbstractRecommender):
             self._universal_score_cache = None
 
     @torch.no_grad()
-    def _universal_scores(self, users: torch.Tensor) -> torch.Tensor:
-        """Scores of the universal model, float32 [n_users, n_items]."""
-        return self._universal_network[0].score_all(users)
+    def _universal_scores(self, interaction: Any) -> torch.Tensor:
+        """Scores of the universal model for the histories or the users of a batch, float32 [batch_size, n_items]."""
+        network = self._universal_network[0]
+        if self._universal_histories is None:
+            return network.score_all(interaction[self.universal_user])
+        histories = self._universal_histories(interaction, network.candidate_pairs.repeats)
+        return network.score_histories(histories, exclude_seen=not network.candidate_pairs.repeats)
 
     def _universal_base_scores(self, interaction: Any) -> torch.Tensor:
         """Scores of the base, float32 [batch_size, n_items]; those of a sigmoid are mapped back to logits."""

@@ -17,7 +17,7 @@ from recbole_universal.features import FAMILIES, FamilyFeatures, FeaturePipeline
 from recbole_universal.features.node2vec_args import node2vec_args
 
 EMBEDDED = {"node2vec", "cooccurrence", "interaction"}
-RANDOM = EMBEDDED | {"proximity"}  # entries that depend on a seed, a device or a library
+RANDOM = EMBEDDED | {"proximity", "sequence"}  # entries that depend on a seed, a device or a library
 EVERY = RANDOM | {"activity"}
 
 

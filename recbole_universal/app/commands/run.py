@@ -33,8 +33,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--model",
         "-m",
-        help="UniversalMLP, UniversalInterpolation or any RecBole model (default: UniversalMLP, unless a config file "
-        "names one)",
+        help="UniversalMLP, UniversalSequential, UniversalInterpolation or any RecBole model (default: UniversalMLP, "
+        "unless a config file names one)",
     )
     add("--dataset", "-d", help="a dataset in data_path (default: ml-100k, which RecBole ships)")
     config_keys.add_config_files(parser)
@@ -62,6 +62,7 @@ def _run(options: argparse.Namespace, files: list[str] | None) -> None:
     from recbole_universal.app.quick_start import run_experiment
     from recbole_universal.app.results_table import table
     from recbole_universal.plugin.recbole_keys import check_run
+    from recbole_universal.plugin.universal_model import UNIVERSAL_MODELS
 
     for name in ("model", "dataset"):
         if getattr(options, name) == "":
@@ -77,7 +78,7 @@ def _run(options: argparse.Namespace, files: list[str] | None) -> None:
     config = Config(model, dataset, files)
     check_run(config.final_config_dict, config["model"])
     checks.check_writable(config)
-    if config["model"] == "UniversalMLP" and config["train_stage"] == "pretrain":
+    if config["model"] in UNIVERSAL_MODELS and config["train_stage"] == "pretrain":
         print(f"\nThe model is in [{pretrain_by_config(config, files)}]; give this folder to the key pretrained.")
         return
     checks.check_folder(config)
