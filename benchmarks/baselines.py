@@ -55,6 +55,10 @@ class Baseline:
 
     def scores(self, users: np.ndarray) -> np.ndarray:
         """Float32 [n, n_items], higher is better."""
+        return self.scores_of(self.train[users], users)
+
+    def scores_of(self, history: sp.csr_matrix, users: np.ndarray) -> np.ndarray:
+        """The same for other items of some users, csr [n, n_items]."""
         raise NotImplementedError
 
     def _or_popularity(self, values: np.ndarray) -> np.ndarray:
@@ -65,7 +69,7 @@ class Baseline:
 class MostPop(Baseline):
     """Number of interactions."""
 
-    def scores(self, users: np.ndarray) -> np.ndarray:
+    def scores_of(self, history: sp.csr_matrix, users: np.ndarray) -> np.ndarray:
         """See Baseline."""
         return np.tile(self.item_degree.astype(np.float32), (len(users), 1))
 
@@ -73,9 +77,9 @@ class MostPop(Baseline):
 class _ItemToItem(Baseline):
     weights: sp.csr_matrix
 
-    def scores(self, users: np.ndarray) -> np.ndarray:
+    def scores_of(self, history: sp.csr_matrix, users: np.ndarray) -> np.ndarray:
         """See Baseline."""
-        return self._or_popularity((self.train[users] @ self.weights).toarray())
+        return self._or_popularity((history @ self.weights).toarray())
 
 
 class ItemKNN(_ItemToItem):
@@ -107,10 +111,11 @@ class UserKNN(Baseline):
     def __init__(self, k: int):
         self.k = k
 
-    def scores(self, users: np.ndarray) -> np.ndarray:
+    def scores_of(self, history: sp.csr_matrix, users: np.ndarray) -> np.ndarray:
         """See Baseline."""
         scale = inverse_power(self.user_degree, 0.5)
-        similar = (sp.diags(scale[users]) @ self.train[users] @ self.train.T @ sp.diags(scale)).tocsr()
+        own = inverse_power(np.diff(history.indptr), 0.5)
+        similar = (sp.diags(own) @ history @ self.train.T @ sp.diags(scale)).tocsr()
         similar[np.arange(len(users)), users] = 0
         return self._or_popularity((keep_largest(similar, self.k) @ self.train).toarray())
 
@@ -179,9 +184,8 @@ class EASE(Baseline):
                 self.diagonal[start : start + 1000] = (1 - items.multiply(items @ inverse).sum(axis=1).A1) / self.reg
         return self
 
-    def scores(self, users: np.ndarray) -> np.ndarray:
+    def scores_of(self, history: sp.csr_matrix, users: np.ndarray) -> np.ndarray:
         """See Baseline."""
-        history = self.train[users]
         dense = history.toarray()
         if self.by_item:
             projected = history @ self.precision
@@ -208,9 +212,8 @@ class GFCF(Baseline):
         self.vectors = randomized_svd(self.normal, rank, n_iter=4, random_state=0)[2].astype(np.float32)
         return self
 
-    def scores(self, users: np.ndarray) -> np.ndarray:
+    def scores_of(self, history: sp.csr_matrix, users: np.ndarray) -> np.ndarray:
         """See Baseline."""
-        history = self.train[users]
         linear = np.asarray((history @ self.normal.T @ self.normal).todense(), dtype=np.float32)
         back = np.where(self.item > 0, 1 / np.maximum(self.item, 1e-9), 0)
         ideal = ((history @ sp.diags(self.item)) @ self.vectors.T) @ self.vectors * back
