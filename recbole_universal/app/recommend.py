@@ -21,6 +21,8 @@ from recbole_universal.io.users import read_users
 if TYPE_CHECKING:
     from recbole_universal.checkpoint import Pretrained
 
+#: Value of ``pretrained`` that lets the data choose a shipped model.
+AUTO = "auto"
 # A block is small enough for little memory and large enough that its overhead does not count.
 _BLOCK_USERS = 2048
 
@@ -42,16 +44,22 @@ def recommend(
     users: Any = None,
     user_column: Hashable | None = None,
     item_column: Hashable | None = None,
+    time_column: Hashable | None = None,
+    order: str | None = None,
     include_seen: bool = False,
     fast: bool = False,
-    pretrained: str | os.PathLike[str] | Pretrained = "universal-base",
+    pretrained: str | os.PathLike[str] | Pretrained = "auto",
     device: str = "cpu",
     show_progress: bool = True,
 ) -> pd.DataFrame:
     """Recommend items with a pre-trained model, whose network is not trained further.
 
-    Warnings report rows that are left out (rows without id, repeated pairs), guesses about the columns, users without
-    interactions, and lists that are short. A warning also says that popularity ranks for all users.
+    If the interactions have times or are in order, a model that reads the order ranks where that helps. The last items
+    of some users are held out to find out.
+
+    Warnings report which model ranks and why, rows that are left out (rows without id, repeated pairs), guesses about
+    the columns, users without interactions, and lists that are short. A warning also says that popularity ranks for all
+    users.
 
     Args:
         interactions: one row per interaction: a frame of pandas or polars, an Arrow table, or the path of a text, JSON
@@ -64,11 +72,14 @@ def recommend(
         user_column: name of the user column; ``None``: found by a usual name. For a text file without header, its
             position, from 1.
         item_column: as ``user_column``.
+        time_column: as ``user_column``; where no column has a usual name, the interactions have no times.
+        order: ``rows``: the rows are in the order of time, and no time column is read.
         include_seen: whether to recommend items that the user has interacted with, too.
         fast: whether to rank by one item-item matrix instead of the network (:meth:`UniversalRanker.item_item`). For
             many users this is much faster. The recommendations are less accurate (docs/zero_shot.md). It needs a model
             with the family ``proximity``.
-        pretrained: name of a shipped model, folder of a model, or a loaded model.
+        pretrained: name of a shipped model, folder of a model, or a loaded model; ``auto``: ``universal-sequential``
+            where the order is known and helps, otherwise ``universal-base``.
         device: where to compute. Experimental: any other than ``cpu`` is not tested.
         show_progress: whether to draw progress bars on stderr.
 
@@ -85,7 +96,7 @@ def recommend(
     messages: list[str] = []
     try:
         job = RecommendationJob(messages.append, show_progress, top_k, include_seen, fast, pretrained, device)
-        job.read(interactions, users, user_column, item_column)
+        job.read(interactions, users, user_column, item_column, time_column, order)
         blocks = list(job.blocks())
     finally:
         for message in messages:
@@ -118,18 +129,37 @@ class RecommendationJob:
         self._fast = arguments.flag("recommend", "fast", fast)
         self._top_k = _checked_top_k(top_k)
         self._device = str(arguments.device(device))
-        self._pretrained = pretrained if isinstance(pretrained, Pretrained) else load_pretrained(pretrained)
-        if fast and "proximity" not in self._pretrained.families:
+        self._pretrained = None if isinstance(pretrained, str) and pretrained == AUTO else pretrained
+        if self._pretrained is not None and not isinstance(self._pretrained, Pretrained):
+            self._pretrained = load_pretrained(self._pretrained)
+        if fast and self._pretrained is not None and "proximity" not in self._pretrained.families:
             raise ValueError(
                 f"fast (--fast): needs a model with the family [proximity]; this one has {self._pretrained.families}."
             )
 
-    def read(self, interactions, users, user_column: Hashable | None, item_column: Hashable | None) -> None:
+    def read(
+        self,
+        interactions,
+        users,
+        user_column: Hashable | None,
+        item_column: Hashable | None,
+        time_column: Hashable | None = None,
+        order: str | None = None,
+    ) -> None:
         """Read the interactions, and the users who get recommendations."""
-        _check_column_name("user_column (--user-column)", user_column)
-        _check_column_name("item_column (--item-column)", item_column)
+        named = {"user": user_column, "item": item_column, "time": time_column}
+        for kind, name in named.items():
+            _check_column_name(f"{kind}_column (--{kind}-column)", name)
         asked = None if users is None else read_users(users, user_column, self._report)
-        self.table = read_interactions(interactions, user_column, item_column, self._report, self._show_progress)
+        self.table = read_interactions(
+            interactions,
+            user_column,
+            item_column,
+            self._report,
+            self._show_progress,
+            time_column=time_column,
+            order=order,
+        )
         self.items = self.table.items
         self.users = self.table.users
         self._indices = np.arange(len(self.users))
@@ -140,11 +170,19 @@ class RecommendationJob:
     def blocks(self) -> Iterator[Block]:
         """The recommendations of all users, a block of users at a time."""
         from recbole_universal.graph.popularity import popularity_order, popularity_share
+        from recbole_universal.ranking.order_check import chosen_ranker
         from recbole_universal.ranking.ranker import UniversalRanker
 
         matrix, rows, item_order = self.table.matrix()
         rows = np.where(self._indices < 0, -1, rows[self._indices])
-        ranker = UniversalRanker(matrix, self._pretrained, device=self._device, show_progress=self._show_progress)
+        settings: dict[str, Any] = {"device": self._device, "show_progress": self._show_progress}
+        histories = self.table.histories()
+        if self._pretrained is None:
+            ranker, message = chosen_ranker(matrix, None if self._fast else histories, **settings)
+            if message:
+                self._report(message)
+        else:
+            ranker = UniversalRanker(matrix, self._pretrained, histories=histories, **settings)
         ranker.on_fallback = self._report
         if self._fast:
             ranker.prepare_fast()  # with a progress bar of its own

@@ -49,7 +49,7 @@ class ProximityFeatures(FeatureFamily):
     """
 
     name = "proximity"
-    version = 2
+    version = 3
     pair_class = ProximityPairs
     seeded = True
     large = True

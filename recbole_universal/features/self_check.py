@@ -45,10 +45,12 @@ class CheckResult(NamedTuple):
     Attributes:
         ndcg: mean NDCG@10 over the users.
         z_score: paired z-score of the ranking's NDCG@10 minus that of popularity.
+        by_user: NDCG@10 of each user, float64 [n_users].
     """
 
     ndcg: float
     z_score: float
+    by_user: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class SelfCheck:
         popularity_ndcg: NDCG@10 of the most popular unseen items, float64 [n_users].
         linear_scores: scores of the candidates by the weighted average of the linear scorers
             (``linear`` of the scorers), which rank fast lists, float16 [n_users, n_candidates].
+        users: index of each user in the scorers, int64 [n_users].
     """
 
     features: torch.Tensor
@@ -80,6 +83,7 @@ class SelfCheck:
     tail_ndcg: torch.Tensor
     popularity_ndcg: torch.Tensor
     linear_scores: torch.Tensor
+    users: torch.Tensor
 
     def ndcg(self, scores: torch.Tensor) -> torch.Tensor:
         """NDCG@10 of the candidates ordered by ``scores``, [n_users, n_candidates]; float64 [n_users]."""
@@ -92,7 +96,8 @@ class SelfCheck:
     def result(self, scores: torch.Tensor) -> CheckResult:
         """Evaluate the candidates ordered by ``scores``, [n_users, n_candidates]."""
         by_user = self.ndcg(scores)
-        return CheckResult(float(by_user.mean()), paired_z_score((by_user - self.popularity_ndcg).numpy()))
+        z_score = paired_z_score((by_user - self.popularity_ndcg).numpy())
+        return CheckResult(float(by_user.mean()), z_score, by_user)
 
 
 def falls_back(z_score: float, mostly_one_interaction: bool) -> bool:
@@ -237,6 +242,7 @@ def self_check_of(pairs: _PairSource, lists: Candidates, users: NDArray[np.int64
         tail_ndcg=torch.from_numpy(tail),
         popularity_ndcg=torch.from_numpy(popularity),
         linear_scores=pairs.linear_scores(lists.features).half().cpu(),
+        users=torch.from_numpy(users),
     )
 
 

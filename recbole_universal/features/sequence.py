@@ -44,7 +44,7 @@ class SequenceFeatures(FeatureFamily):
     """
 
     name = "sequence"
-    version = 1
+    version = 2
     needs_histories = True
     pair_class = SequencePairs
     seeded = True

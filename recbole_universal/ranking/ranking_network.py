@@ -131,6 +131,11 @@ class RankingNetwork(UniversalNetwork):
         checked = self._self_checked() if self._is_checked else None
         return None if checked is None else checked[0]
 
+    def check_result(self) -> CheckResult | None:
+        """What the self-check measures about the corrected network; ``None`` without self-check."""
+        checked = self._self_checked() if self._is_checked else None
+        return None if checked is None else checked[1]
+
     @property
     def _is_checked(self) -> bool:
         """Whether the self-check judges the network; it has no columns of further families."""

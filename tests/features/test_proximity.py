@@ -293,7 +293,9 @@ def checked_by(gain) -> SelfCheck:
     n = len(gain)
     nothing = torch.zeros(n, dtype=torch.float64)
     lists = torch.zeros(n, 3, 1), torch.ones(n, 3).bool(), torch.zeros(n, 3).bool()
-    return SelfCheck(*lists, torch.ones(n).long(), nothing, torch.as_tensor(gain).double(), torch.zeros(n, 3))
+    return SelfCheck(
+        *lists, torch.ones(n).long(), nothing, torch.as_tensor(gain).double(), torch.zeros(n, 3), torch.arange(n)
+    )
 
 
 def test_the_z_score_is_in_standard_errors():

@@ -46,6 +46,7 @@ def made_check(n_users: int, n_candidates: int, informative: int) -> SelfCheck:
         tail_ndcg=torch.zeros(n_users, dtype=torch.float64),
         popularity_ndcg=torch.zeros(n_users, dtype=torch.float64),
         linear_scores=torch.zeros(n_users, n_candidates).half(),
+        users=torch.arange(n_users),
     )
 
 

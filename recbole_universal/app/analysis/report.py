@@ -16,6 +16,7 @@ from recbole_universal.app.analysis.study import Study, similarity_of_datasets
 from recbole_universal.checkpoint import Pretrained, load_pretrained
 from recbole_universal.features import UniversalFeatures
 from recbole_universal.files import atomic_write
+from recbole_universal.graph.histories import Histories
 
 __all__ = ["analyze", "is_report"]
 
@@ -28,6 +29,7 @@ def analyze(
     output: str | os.PathLike[str],
     *,
     pretrained: str | os.PathLike[str] | Pretrained = "universal-base",
+    histories: Mapping[str, Histories] | None = None,
     n_users: int = 1000,
     in_domain: bool = False,
     seed: int = 2020,
@@ -40,6 +42,7 @@ def analyze(
         output: the HTML file, which is replaced. The CSV has the same name with the ending ``.csv``. If another file
             has that name, the function raises an error and keeps the file.
         pretrained: model that ranks by candidates: name of a shipped one, folder of one, or a loaded one.
+        histories: the same interactions in the order of time, of datasets whose order is known.
         n_users: number of evaluated users in each dataset at most.
         in_domain: whether to train models of each family, and of all families, on each dataset, too.
         seed: seed of everything random.
@@ -76,7 +79,7 @@ def analyze(
             page_file, table_file = (stack.enter_context(atomic_write(file)) for file in (path, table))
         except OSError as error:
             raise OSError(f"output (--output): cannot write [{path}] and [{table}]: {error.strerror}.") from error
-        sections = _sections(matrices, model, n_users, in_domain, seed, show_progress)
+        sections = _sections(matrices, histories or {}, model, n_users, in_domain, seed, show_progress)
         figures = _long_table(sections)
         page_file.write(render(sections).encode())
         table_file.write(figures.to_csv(index=False).encode())
@@ -84,14 +87,20 @@ def analyze(
 
 
 def _sections(
-    matrices: Mapping[str, sp.csr_matrix], model: Pretrained, n_users: int, in_domain: bool, seed: int, show: bool
+    matrices: Mapping[str, sp.csr_matrix],
+    histories: Mapping[str, Histories],
+    model: Pretrained,
+    n_users: int,
+    in_domain: bool,
+    seed: int,
+    show: bool,
 ) -> dict[str, list[Section]]:
     """The sections of each dataset, and of all together."""
     sections: dict[str, list[Section]] = {}
     features: dict[str, UniversalFeatures] = {}
     for name, matrix in matrices.items():
         try:
-            study = Study(name, matrix, model, n_users, in_domain, seed, show)
+            study = Study(name, matrix, model, n_users, in_domain, seed, show, histories.get(name))
         except ValueError as error:
             if len(matrices) == 1:
                 raise

@@ -9,10 +9,12 @@ import scipy.sparse as sp
 from tqdm import tqdm
 
 from recbole_universal.app.analysis import evaluation, statistics
+from recbole_universal.app.analysis.order import order_section
 from recbole_universal.app.analysis.page import Section, bars, new_figure
 from recbole_universal.checkpoint import Pretrained
 from recbole_universal.features import FAMILIES, FeaturePipeline, UniversalFeatures
 from recbole_universal.graph import binary_matrix
+from recbole_universal.graph.histories import Histories
 from recbole_universal.ranking.ranker import UniversalRanker
 
 _TOP_K = 20
@@ -30,14 +32,22 @@ class Study:
     """
 
     def __init__(
-        self, name: str, matrix: sp.csr_matrix, model: Pretrained, n_users: int, in_domain: bool, seed: int, show: bool
+        self,
+        name: str,
+        matrix: sp.csr_matrix,
+        model: Pretrained,
+        n_users: int,
+        in_domain: bool,
+        seed: int,
+        show: bool,
+        histories: Histories | None = None,
     ) -> None:
         self.raw = statistics.k_core(binary_matrix(matrix), 1)
         if not (np.diff(self.raw.indptr) > 1).any():
             raise ValueError(f"Dataset [{name}]: no user has two interactions, so nothing can be held out.")
         self.held_out = evaluation.HeldOut(self.raw, n_users, seed)
         self.name, self.model, self.n_users, self.seed, self.show = name, model, n_users, seed, show
-        self.in_domain = in_domain
+        self.in_domain, self.histories, self.n_items = in_domain, histories, matrix.shape[1]
 
     def sections(self) -> list[Section]:
         """All sections, in the order of the report."""
@@ -47,6 +57,7 @@ class Study:
             self._clusters,
             self._accuracy,
             *([self._families] if self.in_domain else []),
+            *([] if self.histories is None else [self._order]),
             self._popularity,
             self._cores,
             self._reasons,
@@ -120,8 +131,9 @@ class Study:
 
     def _families(self) -> Section:
         """Models of single families and of several, trained on this dataset."""
-        groups = {name: [name] for name in FAMILIES}
-        groups |= {"the paper's three": list(_PAPER_FAMILIES), "all": list(FAMILIES)}
+        families = [name for name, family in FAMILIES.items() if not family.needs_histories]
+        groups = {name: [name] for name in families}
+        groups |= {"the paper's three": list(_PAPER_FAMILIES), "all": families}
         with tempfile.TemporaryDirectory() as cache:  # node2vec and proximity are in several groups
             trained = {
                 f"in-domain: {name}": evaluation.trained_top_k(self.held_out, names, _TOP_K, self.seed, cache)
@@ -135,6 +147,10 @@ class Study:
         )
         figure = bars(table, "NDCG@10, with standard error")
         return Section("How good is each family when trained here?", text, {"Families": table}, [figure])
+
+    def _order(self) -> Section:
+        assert self.histories is not None
+        return order_section(self.histories, self.n_items, self.n_users, self.seed)
 
     def _popularity(self) -> Section:
         table = evaluation.popularity(self.held_out, self.main)

@@ -39,6 +39,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=2020, help="seed of everything random (default: 2020)")
     add("--user-column", metavar="NAME", help="name of the user column; without header: 1, 2, ...")
     add("--item-column", metavar="NAME", help="name of the item column; without header: 1, 2, ...")
+    add("--time-column", metavar="NAME", help="name of the time column; without header: 1, 2, ...")
+    add("--order", choices=["rows"], help="rows: the rows are in the order of time, and no time column is read")
     add("--pretrained", default="universal-base", metavar="NAME", help="shipped model, or folder of a model")
     add("--quiet", action="store_true", help="no progress bars")
 
@@ -67,7 +69,7 @@ def _write(options: argparse.Namespace, output: Path) -> None:
 
     if options.output is None and output.exists() and not is_report(output):
         raise ValueError(f"[{output}] exists and is no report of analyze: name another file with --output.")
-    matrices = {}
+    matrices, histories = {}, {}
     for given in options.datasets:
         file = _file_of(given, options.data_path)
         name = _name_of(file)
@@ -76,11 +78,23 @@ def _write(options: argparse.Namespace, output: Path) -> None:
         for written in (output, output.with_suffix(".csv")):
             if would_replace(written, file):
                 raise ValueError(f"--output: [{written}] is an input file, or in an input folder; name another.")
-        table = read_interactions(file, options.user_column, options.item_column, _report, not options.quiet)
+        table = read_interactions(
+            file,
+            options.user_column,
+            options.item_column,
+            _report,
+            not options.quiet,
+            time_column=options.time_column,
+            order=options.order,
+        )
         matrices[name] = table.matrix()[0]
+        in_order = table.histories()
+        if in_order is not None:
+            histories[name] = in_order
     analyze(
         matrices,
         output,
+        histories=histories,
         pretrained=options.pretrained,
         n_users=options.users,
         in_domain=options.in_domain,

@@ -26,9 +26,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--users", metavar="FILE_OR_LIST", help="file of user ids, one per line, or ids separated by commas")
     add("--user-column", metavar="NAME", help="name of the user column; without header: 1, 2, ...")
     add("--item-column", metavar="NAME", help="name of the item column; without header: 1, 2, ...")
+    add("--time-column", metavar="NAME", help="name of the time column; without header: 1, 2, ...")
+    add("--order", choices=["rows"], help="rows: the rows are in the order of time, and no time column is read")
     add("--include-seen", action="store_true", help="also recommend items that the user has interacted with")
     add("--fast", action="store_true", help="rank by one item-item matrix: faster, less accurate")
-    add("--pretrained", default="universal-base", metavar="NAME", help="shipped model, or folder of a model")
+    add(
+        *("--model", "--pretrained"),
+        dest="pretrained",
+        default="auto",
+        metavar="NAME",
+        help="shipped model, or folder of a model (default: auto, by whether the order of the rows helps)",
+    )
     add("--device", default="cpu", metavar="DEVICE", help="cpu, cuda, ... (default: cpu, the only one that is tested)")
     add("--quiet", action="store_true", help="no progress bars")
 
@@ -70,7 +78,8 @@ def _write(options: argparse.Namespace) -> tuple[int, int]:
             options.pretrained,
             options.device,
         )
-        job.read(options.interactions, options.users, options.user_column, options.item_column)
+        columns = options.user_column, options.item_column, options.time_column
+        job.read(options.interactions, options.users, *columns, options.order)
         table = job.table
         report(
             f"{len(table.user_codes)} interactions of {len(table.users)} users with {len(table.items)} items "

@@ -1,0 +1,100 @@
+"""Whether the order of the interactions helps: a model that reads it and one that does not, on the same last items."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+
+from recbole_universal.checkpoint import Pretrained
+from recbole_universal.graph.histories import Histories
+from recbole_universal.graph.interaction_graph import binary_matrix
+from recbole_universal.metrics import ndcg, paired_z_score
+from recbole_universal.ranking.ranker import UniversalRanker
+
+#: Names of the shipped models that read the order of interactions and that do not.
+WITH_ORDER, WITHOUT_ORDER = "universal-sequential", "universal-base"
+_CUTOFF = 10
+
+
+class OrderCheck(NamedTuple):
+    """Mean NDCG@10 of two models on the last items of some users.
+
+    Attributes:
+        n_users: number of users.
+        with_order: NDCG@10 of the model that reads the order.
+        without_order: NDCG@10 of the other model.
+        z_score: paired z-score of their difference.
+    """
+
+    n_users: int
+    with_order: float
+    without_order: float
+    z_score: float
+
+    @property
+    def helps(self) -> bool:
+        """Whether the model that reads the order has the higher NDCG@10."""
+        return self.with_order > self.without_order
+
+
+def check_order(
+    sequential: UniversalRanker, histories: Histories, without_order: str | Pretrained, **settings
+) -> OrderCheck | None:
+    """Compare a sequential model with one without order on the held-out items of its self-check.
+
+    The statistics of both models lack these items.
+
+    Args:
+        sequential: a ranker of a model with the family ``sequence``.
+        histories: the interactions that it was made of.
+        without_order: the other model, see :class:`UniversalRanker`.
+        **settings: arguments of :class:`UniversalRanker` for the other model.
+
+    Returns:
+        ``None`` if the self-check held out nothing, or popularity is better than the sequential model.
+    """
+    network = sequential.network
+    pairs = network.candidate_pairs
+    result = network.check_result()
+    if pairs.check is None or result is None or result.by_user is None or network.fallback_reason():
+        return None
+    user_of = np.full(int(pairs.user_index.max()) + 1, -1)
+    known = np.flatnonzero(pairs.user_index >= 0)
+    user_of[pairs.user_index[known]] = known
+    users = user_of[pairs.check.users.numpy()]
+    support = histories.without_last(users)
+    other = UniversalRanker(binary_matrix(support.matrix(pairs.n_items)), without_order, **settings)
+    other.on_fallback = None
+    items = other.top_k(users, _CUTOFF, exclude_seen=not pairs.repeats)[0]
+    hits = items == histories.last_items()[users][:, None]
+    gains = torch.from_numpy(ndcg(hits, np.ones(len(users), dtype=np.int64)))
+    difference = (result.by_user - gains).numpy()
+    return OrderCheck(len(users), result.ndcg, float(gains.mean()), paired_z_score(difference))
+
+
+def chosen_ranker(matrix: sp.csr_matrix, histories: Histories | None, **settings) -> tuple[UniversalRanker, str]:
+    """The ranker of the shipped model that suits the interactions, and a sentence that says why.
+
+    Args:
+        matrix: the interactions, csr [n_users, n_items].
+        histories: the same in the order of time; ``None``: the order is unknown, and there is nothing to say.
+        **settings: arguments of :class:`UniversalRanker`.
+    """
+    if histories is None:
+        return UniversalRanker(matrix, WITHOUT_ORDER, **settings), ""
+    sequential = UniversalRanker(matrix, WITH_ORDER, histories=histories, **settings)
+    result = check_order(sequential, histories, WITHOUT_ORDER, **settings)
+    if result is None:
+        reason = f"[{WITHOUT_ORDER}] ranks, without order: no last item could be held out to see whether order helps."
+        return UniversalRanker(matrix, WITHOUT_ORDER, **settings), reason
+    figures = (
+        f"on the last items of {result.n_users} users, lists have NDCG@10 {result.with_order:.4f} with order and "
+        f"{result.without_order:.4f} without"
+    )
+    if result.helps:
+        return sequential, f"The order of the interactions helps, so [{WITH_ORDER}] ranks: {figures}."
+    reason = f"The order of the interactions does not help, so [{WITHOUT_ORDER}] ranks: {figures}."
+    return UniversalRanker(matrix, WITHOUT_ORDER, **settings), reason
