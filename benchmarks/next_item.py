@@ -20,6 +20,7 @@ import pandas as pd
 import torch
 from harness import Results, parse, parser_with
 from ordered_baselines import ORDERED_BASELINES, ordered_baseline_ranks
+from ordered_models import TRAINED_ORDERED, trained_ordered_ranks
 from ordered_split import OrderedSplit, ndcg_of_ranks
 from report import cell, fill, markdown
 
@@ -69,7 +70,7 @@ def ndcg_file(output: Path, result: dict) -> Path:
 def run(arguments) -> None:
     """Measure the rows that the results lack."""
     results = Results(arguments.output / "next_item.jsonl")
-    groups = {"baselines": list(ORDERED_BASELINES), "frozen": list(FROZEN)}
+    groups = {"baselines": list(ORDERED_BASELINES), "frozen": list(FROZEN), "trained": list(TRAINED_ORDERED)}
     rows = [name for row in arguments.rows for name in groups.get(row, [row])]
     models = json.loads(arguments.models.read_text()) if arguments.models else {}
     left_out = models.get("zero-shot, universal-sequential", {})
@@ -85,6 +86,9 @@ def run(arguments) -> None:
             if row in FROZEN:
                 model = left_out.get(dataset, FROZEN[row]) if row == "sequential" else FROZEN[row]
                 ranks, more = frozen_ranks(split, model)
+            elif row in TRAINED_ORDERED:
+                model = left_out.get(dataset, FROZEN["sequential"])
+                ranks, more = trained_ordered_ranks(split, row, arguments.data_path, model, arguments.rates)
             else:
                 ranks, more = ordered_baseline_ranks(split, row)
             result = {**setting, "row": row, "n_queries": len(split.test.queries), **more}
@@ -100,11 +104,9 @@ def run(arguments) -> None:
 
 def table(results: list[dict], split: str, output: Path) -> str:
     """NDCG@10 of all rows on the datasets of a split, the ratio to the best baseline, and its paired z-score."""
-    frame = pd.DataFrame([row for row in results if row["split"] == split and "ndcg@10" in row])
+    frame = pd.DataFrame([row for row in results if row["split"] == split and "ndcg@10" in row and row["max_users"]])
     if frame.empty:
         return ""
-    frame = frame.sort_values("max_users", kind="stable").drop_duplicates(["dataset", "row", "n_queries"])
-    frame = frame.drop_duplicates(["dataset", "row"])
     names = [*ORDERED_BASELINES, *FROZEN]
     names += [name for name in frame["row"].unique() if name not in names]
     lines, ratios = [], []
@@ -127,19 +129,30 @@ def table(results: list[dict], split: str, output: Path) -> str:
     return markdown(["dataset", "queries", *names, "ratio", "z"], lines)
 
 
+def table_of_all_users(results: list[dict]) -> str:
+    """NDCG@10 and HR@10 of the frozen models on all users."""
+    rows = [row for row in results if row["split"] == "leave-one-out" and not row["max_users"] and "ndcg@10" in row]
+    lines = [
+        [row["dataset"], str(row["n_queries"]), row["row"], cell(row["ndcg@10"]), cell(row["hr@10"])] for row in rows
+    ]
+    return markdown(["dataset", "queries", "row", "NDCG@10", "HR@10"], lines) if lines else ""
+
+
 def main() -> None:
     shared = ("data-path", "datasets", "models", "max-users", "output", "report")
     parser = parser_with(__doc__, *shared, max_users=2000)
     parser.add_argument(
         "--rows", nargs="*", default=["baselines", "frozen"], help="baselines, frozen, or names of rows"
     )
+    parser.add_argument("--rates", nargs="*", type=float, default=[0.001, 0.003], help="learning rates of trained rows")
     parser.add_argument("--in-time", action="store_true", help="one split in time in place of leave-one-out")
     parser.add_argument("--shuffled", action="store_true", help="shuffle each training history and query")
     arguments = parse(parser)
     if arguments.report:
         results = Results(arguments.output / "next_item.jsonl").rows
         splits = ("leave-one-out", "in time", "leave-one-out, shuffled")
-        fill(arguments.report, {split: table(results, split, arguments.output) for split in splits})
+        tables = {split: table(results, split, arguments.output) for split in splits}
+        fill(arguments.report, {**tables, "all users": table_of_all_users(results)})
     else:
         run(arguments)
 

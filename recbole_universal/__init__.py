@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from recbole_universal.app.recommend import recommend
     from recbole_universal.features.pipeline import FeaturePipeline, UniversalFeatures
     from recbole_universal.features.registry import register_family
+    from recbole_universal.graph.histories import Histories
     from recbole_universal.graph.interaction_graph import InteractionGraph
     from recbole_universal.plugin.universal_interpolation import UniversalInterpolation
     from recbole_universal.plugin.universal_mlp import UniversalMLP
@@ -28,6 +29,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "FeaturePipeline",
+    "Histories",
     "InteractionGraph",
     "UniversalFeatures",
     "UniversalInterpolation",
@@ -43,6 +45,7 @@ __all__ = [
 
 _MODULES = {
     "FeaturePipeline": "features.pipeline",
+    "Histories": "graph.histories",
     "InteractionGraph": "graph.interaction_graph",
     "UniversalFeatures": "features.pipeline",
     "UniversalInterpolation": "plugin.universal_interpolation",

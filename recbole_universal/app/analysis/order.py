@@ -66,8 +66,8 @@ def _text(result: OrderCheck | None, shuffles: pd.DataFrame, table: pd.DataFrame
         )
     real, random = shuffles["frequent pairs"]
     return (
-        f"{verdict} {real:,.0f} directed pairs of neighbouring items occur {_FREQUENT} times or more; with each history "
-        f"shuffled it would be {random:,.0f}. The best single scorer is {table.iloc[0, 0]}. The table of splits shows "
+        f"{verdict} {real:,.0f} directed pairs of neighbouring items occur {_FREQUENT} times or more. With each "
+        f"history shuffled, {random:,.0f} do. The best single scorer is {table.iloc[0, 0]}. The table of splits shows "
         "what each way to hold out items would say about the same recommenders."
     )
 
