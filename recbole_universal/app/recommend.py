@@ -19,7 +19,10 @@ from recbole_universal.io.source import Report
 from recbole_universal.io.users import read_users
 
 if TYPE_CHECKING:
+    import scipy.sparse as sp
+
     from recbole_universal.checkpoint import Pretrained
+    from recbole_universal.ranking.ranker import UniversalRanker
 
 #: Value of ``pretrained`` that lets the data choose a shipped model.
 AUTO = "auto"
@@ -170,19 +173,10 @@ class RecommendationJob:
     def blocks(self) -> Iterator[Block]:
         """The recommendations of all users, a block of users at a time."""
         from recbole_universal.graph.popularity import popularity_order, popularity_share
-        from recbole_universal.ranking.order_check import chosen_ranker
-        from recbole_universal.ranking.ranker import UniversalRanker
 
         matrix, rows, item_order = self.table.matrix()
         rows = np.where(self._indices < 0, -1, rows[self._indices])
-        settings: dict[str, Any] = {"device": self._device, "show_progress": self._show_progress}
-        histories = self.table.histories()
-        if self._pretrained is None:
-            ranker, message = chosen_ranker(matrix, None if self._fast else histories, **settings)
-            if message:
-                self._report(message)
-        else:
-            ranker = UniversalRanker(matrix, self._pretrained, histories=histories, **settings)
+        ranker = self._ranker(matrix)
         ranker.on_fallback = self._report
         if self._fast:
             ranker.prepare_fast()  # with a progress bar of its own
@@ -207,6 +201,21 @@ class RecommendationJob:
                 lengths.append(is_item.sum(axis=1))
                 bar.update(len(block))
         self._report_short(np.concatenate(lengths))
+
+    def _ranker(self, matrix: sp.csr_matrix) -> UniversalRanker:
+        """The ranker of the given model, or of the shipped one that suits the interactions."""
+        from recbole_universal.ranking.order_check import WITHOUT_ORDER, chosen_ranker
+        from recbole_universal.ranking.ranker import UniversalRanker
+
+        settings: dict[str, Any] = {"device": self._device, "show_progress": self._show_progress}
+        histories = self.table.histories()
+        if self._pretrained is None and (self._fast or histories is None):
+            return UniversalRanker(matrix, WITHOUT_ORDER, **settings)
+        if self._pretrained is not None:
+            return UniversalRanker(matrix, self._pretrained, histories=histories, **settings)
+        ranker, message = chosen_ranker(matrix, histories, **settings)
+        self._report(message)
+        return ranker
 
     def _report_short(self, lengths: np.ndarray) -> None:
         n_short, n_empty = int((lengths < self._top_k).sum()), int((lengths == 0).sum())

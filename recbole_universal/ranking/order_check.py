@@ -75,16 +75,14 @@ def check_order(
     return OrderCheck(len(users), result.ndcg, float(gains.mean()), paired_z_score(difference))
 
 
-def chosen_ranker(matrix: sp.csr_matrix, histories: Histories | None, **settings) -> tuple[UniversalRanker, str]:
+def chosen_ranker(matrix: sp.csr_matrix, histories: Histories, **settings) -> tuple[UniversalRanker, str]:
     """The ranker of the shipped model that suits the interactions, and a sentence that says why.
 
     Args:
         matrix: the interactions, csr [n_users, n_items].
-        histories: the same in the order of time; ``None``: the order is unknown, and there is nothing to say.
+        histories: the same in the order of time.
         **settings: arguments of :class:`UniversalRanker`.
     """
-    if histories is None:
-        return UniversalRanker(matrix, WITHOUT_ORDER, **settings), ""
     sequential = UniversalRanker(matrix, WITH_ORDER, histories=histories, **settings)
     result = check_order(sequential, histories, WITHOUT_ORDER, **settings)
     if result is None:
