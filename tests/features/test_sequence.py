@@ -13,6 +13,7 @@ from recbole_universal.features.candidate_columns import column_groups, n_column
 from recbole_universal.features.self_check import SelfCheck
 from recbole_universal.features.sequence import SequenceFeatures
 from recbole_universal.features.sequence_pairs import SequencePairs
+from recbole_universal.graph import sequence_scorers
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.interaction_graph import InteractionGraph
 from recbole_universal.graph.sequence_scorers import SEQUENCE_SCORERS
@@ -223,6 +224,23 @@ def test_relabelling_items_permutes_the_features(plain):
     one, other = (some.full(torch.arange(60)) for some in (pairs, renamed))
     # Ranks may jump where two values agree to the last digits; nothing else may.
     assert torch.isclose(one, other[:, items], rtol=1e-3, atol=1e-3).float().mean() > 0.995
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_blocks_of_users_and_threads_change_nothing(plain, monkeypatch, threads):
+    histories, pairs = plain
+    users, n_threads = torch.arange(60), torch.get_num_threads()
+    expected = pairs.candidates(users)
+    again = SequencePairs.from_arrays(pairs.arrays())
+    monkeypatch.setattr(sequence_scorers, "_BLOCK_FLOATS", 17 * len(NAMES) * 3)
+    assert again.scorers.block_users < 4
+    try:
+        torch.set_num_threads(threads)
+        for lists in (again.candidates(users), again.candidates_of(histories)):
+            assert torch.equal(lists.items, expected.items)
+            torch.testing.assert_close(lists.features, expected.features, rtol=1e-4, atol=1e-4)
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def test_stored_features_are_the_computed_ones(plain, tmp_path):

@@ -11,9 +11,12 @@ from histories_data import clocked, histories_of, lists_of, random_lists, ring
 from recbole_universal.graph import sequence_scorers
 from recbole_universal.graph.held_out import last_event_split
 from recbole_universal.graph.histories import Histories
+from recbole_universal.graph.item_models import sampled_users
+from recbole_universal.graph.prefixes import PrefixNeighbors, prefix_regression
 from recbole_universal.graph.recent_popularity import HORIZONS, recent_popularity
 from recbole_universal.graph.scorers import SCORERS, GraphScorers
 from recbole_universal.graph.sequence_scorers import SEQUENCE_SCORERS, SequenceScorers
+from recbole_universal.graph.transitions import Transitions
 
 RECENT = {"recent_popularity": HORIZONS[0], "recent_popularity_long": HORIZONS[1]}
 STRANGERS = [[5], [1, 2, 3], [2, 2, 2, 4], [], list(range(16)), [15, 14]]
@@ -87,6 +90,48 @@ def test_scorers_without_order_are_the_graph_scorers(shape):
         np.testing.assert_allclose(scores[name][unseen], other[name][unseen], atol=atol, rtol=1e-4, err_msg=name)
     np.testing.assert_array_equal(scorers.item_degree, graph.item_degree)
     np.testing.assert_array_equal(scorers.user_degree, graph.user_degree)
+
+
+@pytest.mark.parametrize("n_users", [30, 13])
+def test_regressions_of_the_most_popular_items(n_users):
+    """Others have neither influence nor score."""
+    lists = random_lists(n_users, seed=2)
+    histories = histories_of(lists)
+    scorers = SequenceScorers(histories, 16, max_regression_size=6)
+    arrays, scores = scorers.arrays(), by_name(scorers, histories)
+    popular = arrays["popular"]
+    degree = dense.degrees(lists, 16)
+    assert len(popular) == 6 and degree[popular].min() >= np.delete(degree, popular).max()
+    for name, decay in (("prefix_regression", 0.7), ("prefix_regression_long", 0.9)):
+        values = np.zeros((n_users, 16))
+        weights = prefix_regression(Transitions(histories, 16), degree, popular, decay)
+        values[:, popular] = dense.weighted(lists, 16, decay)[:, popular] @ weights
+        np.testing.assert_allclose(scores[name], values, rtol=1e-4, atol=1e-5, err_msg=name)
+    related = arrays["regression.popular"]
+    chosen = (dense.weighted(lists, 16, 1.0) > 0)[:, related].astype(np.float64)
+    inverse = np.linalg.inv(chosen.T @ chosen + 3 * chosen.sum(axis=0).mean() * np.eye(6))
+    for name, decay in (("regression", 1.0), ("recent_regression", 0.7)):
+        values = np.zeros((n_users, 16))
+        weights = np.eye(6) - inverse / np.diag(inverse)
+        values[:, related] = dense.weighted(lists, 16, decay)[:, related] @ weights
+        np.testing.assert_allclose(scores[name], values, rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+def test_prefixes_of_a_large_log_are_those_of_a_sample_of_users(monkeypatch):
+    """Only the neighbours among prefixes change; a user's own prefixes stay left out."""
+    lists = random_lists(60)
+    histories = histories_of(lists)
+    whole = by_name(SequenceScorers(histories, 16), histories)
+    monkeypatch.setattr(sequence_scorers, "_MOST_PREFIXES", 150)
+    scorers = SequenceScorers(histories, 16)
+    users = np.unique(scorers.arrays()["prefixes.user"])
+    assert 1 < len(users) < 50
+    some = sampled_users(scorers.matrix, 150, 100)
+    expected = PrefixNeighbors.of(histories[some], 16, 0.85).scores(histories).toarray()
+    scores = by_name(scorers, histories)
+    np.testing.assert_allclose(scores.pop("prefix_neighbors"), expected, rtol=1e-5)
+    for name, values in scores.items():
+        np.testing.assert_array_equal(values, whole[name], err_msg=name)
 
 
 def test_stored_scorers_are_the_computed_ones(built):
