@@ -162,6 +162,10 @@ def test_where_items_repeat_the_history_is_a_scorer(repeating, plain):
     weights = dict(zip(NAMES, repeating[1].scorer_weights, strict=True))
     assert weights["repeats"] > 0.3 and weights["recent_repeats"] > 0.3
     assert dict(zip(NAMES, plain[1].scorer_weights, strict=True))["repeats"] == 0
+    # The held-out items, which repeat earlier ones, are candidates and among the popular items of the self-check.
+    check = checked(repeating[1])
+    assert (check.label.sum(dim=1) == 1).all() and (check.popularity_ndcg > 0).all()
+    assert repeating[1].scorer_weights.min() < 0.9
 
 
 @pytest.mark.parametrize("exclude_seen", [None, False, True])
