@@ -82,7 +82,10 @@ class FeatureComputation:
         if self.pipeline.cache.folder is None or histories is None:
             return ""
         times = histories.times if histories.times is not None else np.zeros(0)
-        return array_digest({"items": histories.items, "indptr": histories.indptr, "times": times})
+        arrays = {"items": histories.items, "indptr": histories.indptr, "times": times}
+        if np.isfinite(histories.now).any():
+            arrays["now"] = histories.now
+        return array_digest(arrays)
 
     def _key(self, content: dict[str, Any], embedding: bool, seeded: bool) -> dict[str, Any]:
         key = {"version": CACHE_VERSION, "data": self._data_key, **content}

@@ -121,7 +121,8 @@ class Histories:
         chosen[rows] = True
         shorter = self.where((self.ages > 0) | ~np.repeat(chosen, self.lengths))
         if self.times is not None:
-            shorter.now = np.where(chosen, np.append(self.times, np.inf)[self.indptr[1:] - 1], self.now)
+            last_times = np.append(self.times, np.inf)[self.indptr[1:] - 1]
+            shorter.now = np.where(chosen & (self.lengths > 0), last_times, self.now)
         return shorter
 
     def relabelled(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> Histories:
@@ -136,7 +137,7 @@ class Histories:
 
     @property
     def has_clock(self) -> bool:
-        """Whether the times are more than positions: there are more different ones than the longest history has."""
+        """Whether the times are more than positions: over twice as many differ as the longest history has events."""
         if self.times is None or not len(self.items):
             return False
         return len(np.unique(self.times)) > 2 * int(self.lengths.max())

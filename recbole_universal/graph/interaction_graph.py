@@ -45,11 +45,18 @@ class InteractionGraph:
         self.n_nodes = self.n_users + self.n_items
         self.n_edges = int(self.user_item.nnz)
         self.histories = histories
-        if histories is not None and (histories.matrix(self.n_items) != (self.user_item != 0)).nnz:
+        if histories is not None and not self._holds(histories):
             raise ValueError("histories: must hold the interactions of the matrix, one history a row.")
 
     def __repr__(self) -> str:
         return f"InteractionGraph(n_users={self.n_users}, n_items={self.n_items}, n_edges={self.n_edges})"
+
+    def _holds(self, histories: Histories) -> bool:
+        """Whether histories have the interactions of the matrix."""
+        items = histories.items
+        if len(histories) != self.n_users or (len(items) and (items.min() < 0 or items.max() >= self.n_items)):
+            return False
+        return (histories.matrix(self.n_items) != (self.user_item != 0)).nnz == 0
 
     @lazy_property
     def item_user(self) -> sp.csr_matrix:

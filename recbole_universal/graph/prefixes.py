@@ -35,7 +35,8 @@ def prefix_regression(
     This is the sequential term of SLIST (Choi et al., WWW 2021) with weights by age: an item of age a weighs
     ``decay ** a``. So the products of prefixes and next items are transitions with the kernel ``decay ** (gap - 1)``,
     W. The Gram matrix of the prefixes is (decay (W + W^T) + diag(degree)) / (1 - decay^2), up to the ends of the
-    histories.
+    histories and to gaps above the window. Without these gaps the matrix may have negative eigenvalues, if a history
+    repeats few items for long. Then the least share of the degrees that makes up for them is added to its diagonal.
 
     Args:
         transitions: transitions of the histories.
@@ -52,7 +53,19 @@ def prefix_regression(
     own = torch.from_numpy(degree[items].astype(np.float32))
     gram.diagonal().add_(own + _PENALTY * own.mean())
     gram /= 1 - decay**2
-    return torch.cholesky_solve(target, torch.linalg.cholesky(gram)).contiguous().numpy()
+    factor, failed = torch.linalg.cholesky_ex(gram)
+    if failed:
+        gram, target = gram.double(), target.double()
+        gram.diagonal().add_(own * (_negative_share(decay) / (1 - decay**2)))
+        factor = torch.linalg.cholesky(gram)
+    return torch.cholesky_solve(target, factor).float().contiguous().numpy()
+
+
+def _negative_share(decay: float) -> float:
+    """How far below 0 the spectrum of the weights ``decay ** |gap|`` within the window goes, at least 0."""
+    gap, frequency = np.arange(1, WINDOW + 1), np.linspace(0, np.pi, 1000)
+    spectrum = 1 + 2 * np.cos(np.outer(frequency, gap)) @ decay ** gap.astype(np.float64)
+    return max(0.0, -float(spectrum.min()))
 
 
 class PrefixNeighbors:

@@ -55,20 +55,3 @@ class Transitions:
         pairs = self._pairs[stored]
         entries = (totals[stored].astype(np.float32), (pairs // self.n_items, pairs % self.n_items))
         return sp.csr_matrix(entries, shape=(self.n_items, self.n_items))
-
-
-def normalised(matrix: sp.csr_matrix, degree: NDArray, source_power: float, target_power: float) -> sp.csr_matrix:
-    """An item-item matrix divided by powers of the degrees of both items.
-
-    Args:
-        matrix: csr [n_items, n_items], row = source.
-        degree: number of interactions of each item, [n_items].
-        source_power: exponent of the source's degree.
-        target_power: exponent of the target's degree.
-
-    Returns:
-        csr float32 [n_items, n_items].
-    """
-    at_least_one = np.maximum(degree, 1.0)
-    left, right = (sp.diags((at_least_one**-power).astype(np.float32)) for power in (source_power, target_power))
-    return (left @ matrix @ right).tocsr()

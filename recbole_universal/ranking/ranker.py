@@ -250,8 +250,8 @@ class UniversalRanker:
             As :meth:`top_k`. An empty history gets the most popular items.
 
         Raises:
-            ValueError: if an item is no column of the matrix, ``k`` is out of range, or the model reads families
-                other than ``proximity`` or ``sequence``.
+            ValueError: if an item is no column of the matrix, a user no row, ``k`` is out of range, or the model reads
+                families other than ``proximity`` or ``sequence``.
         """
         state = self._state
         k = state.checked_k(k)

@@ -82,7 +82,7 @@ class RankerState:
         """Histories of column indices.
 
         Raises:
-            ValueError: if an item is no column of the matrix.
+            ValueError: if an item is no column of the matrix, or a user no row.
         """
         if not isinstance(histories, Histories):
             if isinstance(histories, (str, bytes)) or not hasattr(histories, "__iter__"):
@@ -92,10 +92,13 @@ class RankerState:
                 if row.ndim != 1 or (len(row) and row.dtype.kind not in "iu"):
                     raise ValueError(f"histories: each must be a list of column indices, got {arguments.shown(row)}.")
             histories = Histories.of_lists(rows)
-        n_items = self.matrix.shape[1]
+        n_users, n_items = self.matrix.shape
         wrong = histories.items[(histories.items < 0) | (histories.items >= n_items)]
         if len(wrong):
             raise ValueError(f"histories: items are column indices from 0 to {n_items - 1}, got {wrong[0]}.")
+        wrong = histories.users[(histories.users < -1) | (histories.users >= n_users)]
+        if len(wrong):
+            raise ValueError(f"histories: users are row indices from 0 to {n_users - 1} or -1, got {wrong[0]}.")
         return histories
 
     def top_k(

@@ -134,16 +134,11 @@ OTHER_ARGUMENTS = [
     ),
     ("interaction", "operator", "average"),
     *(
-        ("proximity", name, value)
-        for name, value in [
-            ("top_k", 7),
-            ("n_neighbors", 7),
-            ("max_rank", 7),
-            ("max_regression_size", 7),
-            ("n_check_users", 7),
-            ("check_share", 0.7),
-        ]
+        (family, name, 7)
+        for family in ("proximity", "sequence")
+        for name in ("top_k", "n_neighbors", "max_rank", "max_regression_size", "n_check_users")
     ),
+    ("proximity", "check_share", 0.7),
     *(
         ("node2vec", name, value)
         for name, value in [
