@@ -1,4 +1,4 @@
-"""Models that RecBole trains for the next item: sequential ones, the fine-tuned universal model, and the mixture of both.
+"""Models that RecBole trains for the next item: sequential ones, the fine-tuned universal model, and their mixture.
 
 Each learning rate is trained with early stopping on the validation part. The best one there is tested.
 """

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from typing_extensions import Self
 
 from recbole_universal.features.candidate_columns import CandidateColumns, n_columns
 from recbole_universal.features.candidates import CandidateGenerator, Candidates, ScoredCandidates, Scorers, padded
@@ -20,6 +19,7 @@ from recbole_universal.graph.threads import in_torch_threads, lazy_property
 
 _Result = TypeVar("_Result")
 AnyScorers = TypeVar("AnyScorers", bound=Scorers)
+Pairs = TypeVar("Pairs", bound="CandidatePairs")
 
 
 class CandidatePairs(PairFeatures, Generic[AnyScorers]):
@@ -195,7 +195,7 @@ class CandidatePairs(PairFeatures, Generic[AnyScorers]):
         return arrays | {f"scorers.{name}": array for name, array in self.scorers.arrays().items()}
 
     @classmethod
-    def _of_arrays(cls, arrays: Mapping[str, NDArray], scorers_of: Callable[[dict], AnyScorers]) -> Self:
+    def _of_arrays(cls: type[Pairs], arrays: Mapping[str, NDArray], scorers_of: Callable[[dict], Any]) -> Pairs:
         """The features with a state from :meth:`arrays`, whose scorers ``scorers_of`` makes of their arrays."""
 
         def part(prefix: str) -> dict[str, NDArray]:
@@ -206,13 +206,13 @@ class CandidatePairs(PairFeatures, Generic[AnyScorers]):
         index = arrays["user_index"], arrays["item_index"]
         return cls(scorers_of(part("scorers.")), arrays["scorer_weights"], int(arrays["top_k"]), *index, check)
 
-    def reindexed(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> Self:
+    def reindexed(self: Pairs, users: NDArray[np.int64], items: NDArray[np.int64]) -> Pairs:
         """See :meth:`PairFeatures.reindexed`."""
         user_index = np.where(users >= 0, self.user_index[users], -1)
         item_index = np.where(items >= 0, self.item_index[items], -1)
         return self._with(self.scorers, user_index, item_index)
 
-    def _with(self, scorers: AnyScorers, user_index: NDArray[np.int64], item_index: NDArray[np.int64]) -> Self:
+    def _with(self: Pairs, scorers: Any, user_index: NDArray[np.int64], item_index: NDArray[np.int64]) -> Pairs:
         other = type(self)(scorers, self.scorer_weights, self.top_k, user_index, item_index, self.check)
         other.origin = self.origin
         return other
