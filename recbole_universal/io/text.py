@@ -105,6 +105,13 @@ def _adjacency_rows(block: str, number: int, last: bool) -> tuple[Chunk, str]:
     return Chunk(as_array(users), as_array(items), np.array(numbers), problems, n_rows), ""
 
 
+def _with_none(values: np.ndarray) -> np.ndarray:
+    """Fields as DuckDB returns them, with ``None`` where they are missing."""
+    filled = np.array(np.ma.getdata(values), dtype=object)
+    filled[np.ma.getmaskarray(values)] = None
+    return filled
+
+
 @dataclass
 class _Rows:
     """Reads the rows of blocks of one file."""
@@ -199,7 +206,7 @@ class _Rows:
         """
         fields: dict[str, Any] = dict(self.duck.execute(query, parameters).fetchnumpy())
         plain = np.ma.filled(fields.pop("plain"), False)
-        return [np.ma.filled(values.astype(object), None) for values in fields.values()], plain
+        return [_with_none(values) for values in fields.values()], plain
 
     def _chunk(
         self, columns: list[np.ndarray], numbers: np.ndarray, problems: dict[int, str], may_repeat: bool
