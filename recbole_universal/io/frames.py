@@ -30,7 +30,7 @@ def frame_source(frame: pd.DataFrame, named: Named, time: TimeColumn, where: str
 
     def chunks() -> Iterator[Chunk]:
         users, items = (_plain(frame.iloc[:, index]) for index in indices)
-        times = None if time_index is None else frame.iloc[:, time_index].reset_index(drop=True)
+        times = None if time_index is None else frame.iloc[:, time_index]
         yield Chunk(users, items, range(1, len(frame) + 1), times=times)
 
     return Source(
