@@ -201,6 +201,13 @@ def test_names_of_times(names, expected):
     assert TimeColumn(wanted=False).find(names, (0, 1), "x") == (None, "")
 
 
+def test_a_column_of_users_or_items_holds_no_times(tmp_path):
+    assert TimeColumn().find(["user", "date"], (0, 1), "x") == (None, "")
+    assert TimeColumn().find(["user", "timestamp", "date"], (0, 1), "x") == (2, "")
+    path = write(tmp_path / "x.csv", lines(timed(), header="user,item,date"))
+    assert events(path, item="date")[0] is None
+
+
 def test_two_equally_good_columns_are_reported_and_not_used(tmp_path):
     rows = [(*row, n, n) for n, row in enumerate(ROWS)]
     path = write(tmp_path / "x.csv", lines(rows, header="user,item,timestamp,event_time"))
@@ -497,6 +504,35 @@ def test_parquet_parts_with_times_of_several_types(tmp_path):
     frame_of("date")[:3].to_parquet(tmp_path / "parts" / "a.parquet")
     frame_of("text")[3:].to_parquet(tmp_path / "parts" / "b.parquet")
     assert events(tmp_path / "parts")[0] == EXPECTED
+
+
+def test_a_short_row_with_quotes_has_no_time(tmp_path):
+    path = write(tmp_path / "x.csv", f'user,item,when\n"u,1",a\nu1,b,{T}\nu2\nu2,a,{T}\nu3,a,{T}\n')
+    found, said = events(path, time_column="when")
+    assert [user for user, _, _ in found] == ["u1", "u2", "u3"]
+    assert "line 4 (1 column instead of 3), line 2 (no time)." in said[0]
+
+
+def test_json_in_several_chunks(tmp_path, monkeypatch):
+    monkeypatch.setattr("recbole_universal.io.json_records._CHUNK_RECORDS", 2)
+    records = [{"user": u, "item": i, "ts": t} for u, i, t in timed()]
+    assert events(write(tmp_path / "x.json", json.dumps(records)))[0] == EXPECTED
+
+
+def test_days_of_partition_folders(tmp_path):
+    pytest.importorskip("pyarrow")
+    for day, item in ((20240102, "a"), (20240101, "b")):
+        (tmp_path / "x" / f"day={day}").mkdir(parents=True)
+        frame = pd.DataFrame({"user": ["u"], "item": [item]})
+        frame.to_parquet(tmp_path / "x" / f"day={day}" / "part.parquet")
+    assert events(tmp_path / "x", time_column="day")[0] == [("u", "b", T), ("u", "a", T + DAY)]
+    assert events(tmp_path / "x")[0] is None
+
+
+def test_positions_in_the_message_about_a_guessed_column_count_the_times(tmp_path):
+    path = write(tmp_path / "x", lines([(n, n % 3, int(T) + n, 1) for n in range(40)], header=None))
+    with pytest.raises(ValueError, match=r"40 different values .*such as --user-column 4 --item-column 3"):
+        events(path, time_column=3)
 
 
 # -- Histories -------------------------------------------------------------------------------------------------------
