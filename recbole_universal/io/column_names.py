@@ -1,9 +1,10 @@
-"""Recognises the user and the item column of a table by their names."""
+"""Recognises the user, the item and the time column of a table by their names."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 
 # Names for users and for items, in the order of preference; within a tier two different columns are ambiguous.
@@ -44,6 +45,30 @@ _WEAK = {
         *(stem + end for tier in _STEMS["item"] for stem in tier for end in ("name", "title") if stem != "parentasin"),
     },
 }
+# Names for times, the most specific tier first; within a tier two columns are ambiguous. A "watch time" is a duration.
+_EVENTS = (
+    "event",
+    "interaction",
+    "action",
+    "transaction",
+    "purchase",
+    "order",
+    "invoice",
+    "rating",
+    "click",
+    "session",
+)
+_WATCHED = ("view", "watch", "play", "listen", "visit", "review")
+_TIMES: tuple[set[str], ...] = (
+    {
+        *("timestamp", "timestamps", "datetime", "dateandtime", "ts", "unixtimestamp", "unixtime", "unixreviewtime"),
+        *("timestampms", "timems", "epoch", "createdat", "createdtime", "creationtime", "occurredat", "purchasedat"),
+        *(stem + end for stem in (*_EVENTS, *_WATCHED) for end in ("timestamp", "datetime", "ts")),
+        *(stem + "time" for stem in _EVENTS),
+    },
+    {"time"},
+    {"date", "day", "reviewtime", "createddate", "tdat"} | {stem + "date" for stem in (*_EVENTS, *_WATCHED)},
+)
 MOST_COLUMNS = 10_000
 
 #: Names that the caller gives to the user and the item column; ``None``: recognised by its name.
@@ -103,8 +128,7 @@ def find_columns(names: Sequence[Hashable], named: Named, where: str) -> tuple[i
     taken: set[int] = set()  # a column that is named for one kind is no candidate for the other
     for kind, given in sorted(zip(("user", "item"), named, strict=True), key=lambda pair: pair[1] is None):
         if given is not None:
-            indices = [index for index, name in enumerate(names) if name == given]
-            indices = indices or [index for index, name in enumerate(names) if plain_name(name) == str(given).strip()]
+            indices = _named(names, given)
             problem = f"there is no column [{given}]{_hint(names, given)}"
         else:
             indices = [index for index in recognised(names, kind) if index not in taken]
@@ -125,6 +149,63 @@ def find_columns(names: Sequence[Hashable], named: Named, where: str) -> tuple[i
             f"{where}: user and item column are both [{names[chosen['user']]}]. Columns: {listed_names(names)}."
         )
     return chosen["user"], chosen["item"]
+
+
+@dataclass(frozen=True)
+class TimeColumn:
+    """What the caller says about the time column.
+
+    Attributes:
+        name: its name, or its position in a text file; ``None``: recognised by its name.
+        wanted: whether times are read.
+    """
+
+    name: Hashable | None = None
+    wanted: bool = True
+
+    def find(self, names: Sequence[Hashable], taken: Collection[int], where: str) -> tuple[int | None, str]:
+        """Index of the time column, or ``None``, and a sentence on columns between which nothing decides.
+
+        Args:
+            names: names of the columns.
+            taken: indices of the columns that hold users and items.
+            where: the table, for messages.
+
+        Raises:
+            ValueError: if the caller names a column that is missing, or that holds users or items.
+        """
+        if not self.wanted:
+            return None, ""
+        if self.name is None:
+            return _recognised_time(names, taken)
+        argument, indices = f"{where}: time_column (--time-column)", _named(names, self.name)
+        columns = f"Columns: {listed_names(names)}."
+        if not indices:
+            raise ValueError(f"{argument}: there is no column [{self.name}]{_hint(names, self.name)} {columns}")
+        if len(indices) > 1:
+            listed = ", ".join(f"[{names[index]}]" for index in indices)
+            raise ValueError(f"{argument}: more than one column may hold the times: {listed}. {columns}")
+        if indices[0] in taken:
+            raise ValueError(f"{argument}: [{names[indices[0]]}] holds the users or the items. {columns}")
+        return indices[0], ""
+
+
+def _recognised_time(names: Sequence[Hashable], taken: Collection[int]) -> tuple[int | None, str]:
+    bare = [_bare(name) for name in names[:MOST_COLUMNS]]
+    for tier in _TIMES:
+        indices = [index for index, name in enumerate(bare) if name in tier and index not in taken]
+        if len(indices) == 1:
+            return indices[0], ""
+        if indices:
+            listed = ", ".join(f"[{names[index]}]" for index in indices)
+            return None, f"more than one column may hold the times: {listed}; time_column (--time-column) chooses one."
+    return None, ""
+
+
+def _named(names: Sequence[Hashable], given: Hashable) -> list[int]:
+    """Indices of the columns that a given name may mean."""
+    indices = [index for index, name in enumerate(names) if name == given]
+    return indices or [index for index, name in enumerate(names) if plain_name(name) == str(given).strip()]
 
 
 def _hint(names: Sequence[Hashable], given: Hashable) -> str:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
 from recbole_universal.io.bad_rows import BadRows
+from recbole_universal.io.events import Events, RowTimes
 from recbole_universal.io.ids import NOT_TEXT, Ids
 from recbole_universal.io.layout import position_example
 from recbole_universal.io.source import Chunk, Report, Source
+
+if TYPE_CHECKING:
+    from recbole_universal.graph.histories import Histories
 
 # If a table has this many rows, a column with a distinct value in nearly every row holds neither users nor items.
 _ENOUGH_ROWS = 20
@@ -30,6 +35,7 @@ class InteractionTable:
         user_codes: int64 [n_pairs], indices into ``users``.
         item_codes: int64 [n_pairs], indices into ``items``.
         columns: names of the user and the item column.
+        events: all interactions in their order; ``None``: the order is not known.
     """
 
     users: pd.Index
@@ -37,6 +43,7 @@ class InteractionTable:
     user_codes: np.ndarray
     item_codes: np.ndarray
     columns: tuple[str, str]
+    events: Events | None = None
 
     def matrix(self) -> tuple[sp.csr_matrix, np.ndarray, np.ndarray]:
         """The interactions, users and items sorted by id, so that the order of the rows changes no recommendation.
@@ -52,6 +59,16 @@ class InteractionTable:
         matrix.sort_indices()
         return matrix, rows, item_order
 
+    def histories(self) -> Histories | None:
+        """The items of each user, oldest first, under the indices of :meth:`matrix`; ``None`` without an order."""
+        if self.events is None:
+            return None
+        from recbole_universal.graph.histories import Histories  # the package of the graph needs torch
+
+        rows, columns = np.argsort(_order(self.users)), np.argsort(_order(self.items))
+        users, items = rows[self.events.user_codes], columns[self.events.item_codes]
+        return Histories.of_events(users, items, len(self.users), self.events.times)
+
 
 def _order(ids: pd.Index) -> np.ndarray:
     text = [str(value) for value in ids]
@@ -60,9 +77,21 @@ def _order(ids: pd.Index) -> np.ndarray:
 
 @dataclass
 class Rows:
-    """Collects the rows of all chunks as codes."""
+    """Collects the rows of all chunks as codes.
+
+    Attributes:
+        strip: whether blanks around an id are ignored.
+        times: collects the times; ``None``: they are not read.
+        by_rows: whether the order of the rows is the order of the interactions.
+        n_rows: number of rows.
+        bad: the rows that are left out.
+        codes: codes of the users and the items of each chunk's usable rows.
+        shown: the first rows, for messages.
+    """
 
     strip: bool
+    times: RowTimes | None = None
+    by_rows: bool = False
     n_rows: int = 0
     bad: BadRows = field(default_factory=BadRows)
     codes: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
@@ -83,6 +112,8 @@ class Rows:
         if not usable.all():
             self._leave_out(np.flatnonzero(~usable), users, items, chunk, row)
             users, items = users[usable], items[usable]
+        if self.times is not None:
+            self.times.add(chunk, usable, row)
         for user, item in zip(users[: 2 - len(self.shown)], items, strict=False):
             self.shown.append(f"user [{self.users.name(user)}], item [{self.items.name(item)}]")
         self.codes.append((users, items))
@@ -103,7 +134,8 @@ class Rows:
         Raises:
             ValueError: if there are too few usable rows, or a guessed column holds neither users nor items.
         """
-        n_usable = sum(len(users) for users, _ in self.codes)
+        user_codes, item_codes, seconds = self._with_times(where)
+        n_usable = len(user_codes)
         left_out = self.bad.text(where, self.n_rows) if self.bad.count else ""
         if not n_usable:
             raise ValueError(f"{left_out or where + ':'} There is no usable row; each needs a user and an item.")
@@ -114,10 +146,13 @@ class Rows:
         shown = "; ".join(self.shown)
         if source.guess:
             report(f"{where}: {source.guess}. First rows: {shown}.")
-        user_codes, item_codes = (np.concatenate(codes) for codes in zip(*self.codes, strict=True))
-        self.codes.clear()
+        if self.times is not None:
+            report(f"{where}: {self.times.sentence}")
         users, user_codes = self._joined(self.users, user_codes, "user", where, report)
         items, item_codes = self._joined(self.items, item_codes, "item", where, report)
+        events = None
+        if self.by_rows or seconds is not None:
+            events = Events.in_order(user_codes, item_codes, seconds, None if seconds is None else source.time)
         pairs = user_codes.astype(np.int64)
         pairs *= len(items)
         pairs += item_codes
@@ -137,7 +172,17 @@ class Rows:
             )
         if source.one_item and not source.given:
             _check_distinct(where, source, len(pairs), {"user": len(users), "item": len(items)}, shown, report)
-        return InteractionTable(users, items, pairs // len(items), pairs % len(items), source.columns)
+        return InteractionTable(users, items, pairs // len(items), pairs % len(items), source.columns, events)
+
+    def _with_times(self, where: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Codes of the users and the items of the usable rows, and their times if they are used."""
+        none = np.zeros(0, dtype=np.int32)
+        users, items = (np.concatenate(codes) for codes in zip((none, none), *self.codes, strict=True))
+        self.codes.clear()
+        if self.times is None or not len(users):
+            return users, items, None
+        usable, seconds = self.times.settle(where, self.bad)
+        return users[usable], items[usable], seconds
 
     def _joined(self, ids: Ids, codes: np.ndarray, kind: str, where: str, report: Report):
         if self.strip:
@@ -161,7 +206,7 @@ def _check_distinct(
         if source.guess:
             columns = "--user-column, --item-column"
             if source.row == "line" and not source.has_names:
-                columns = position_example(len(source.ignored) + 2)
+                columns = position_example(len(source.ignored) + 2 + (source.time is not None))
             raise ValueError(
                 f"{where}: nothing is read, since [{column}], taken for the {kind}s, has {counts[kind]} different "
                 f"values in {n_pairs} rows, like a time or the number of a row. First rows: {shown}. Give the columns "

@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from recbole_universal.io.column_names import Named, listed_names
+from recbole_universal.io.column_names import Named, TimeColumn, listed_names
+from recbole_universal.io.events import RowTimes
 from recbole_universal.io.frames import frame_source
 from recbole_universal.io.interaction_table import InteractionTable, Rows
 from recbole_universal.io.json_records import is_json, json_source
@@ -26,6 +27,9 @@ def read_interactions(
     item_column: Hashable | None,
     report: Report,
     show_progress: bool = False,
+    *,
+    time_column: Hashable | None = None,
+    order: str | None = None,
 ) -> InteractionTable:
     """Read interactions from a frame or a file.
 
@@ -36,14 +40,23 @@ def read_interactions(
         item_column: as ``user_column``.
         report: receives a sentence on each thing that is left out or guessed.
         show_progress: whether to draw a progress bar.
+        time_column: as ``user_column``, of the time of each interaction. If no name is usual, no time is read.
+        order: ``rows``: the interactions are in the order of the rows, and no time is read. ``None``: times order them.
 
     Raises:
-        ValueError: if no row is usable, most rows are unusable, or the columns are ambiguous.
+        ValueError: if no row is usable, most rows are unusable, or the columns or the dates are ambiguous.
         OSError: if the file cannot be read.
         ImportError: if a file needs a package that is not installed.
     """
-    where, sources = _sources(source, (user_column, item_column), show_progress)
+    if order not in (None, "rows"):
+        raise ValueError(f"order (--order): must be rows, or left out, got [{order}].")
+    if order and time_column is not None:
+        raise ValueError("order (--order) and time_column (--time-column) exclude each other: give one of them.")
+    time = TimeColumn(time_column, wanted=order is None)
+    where, sources = _sources(source, (user_column, item_column), time, show_progress)
     first = sources[0]
+    if time_column is None:
+        _without_different_times(sources)
     for each in sources:
         for note in each.notes:
             report(note)
@@ -52,7 +65,10 @@ def read_interactions(
             f"{where}: ignored columns: {listed_names(ignored, 10)}. What they hold makes no difference: a view counts "
             "like a purchase, and a low rating like a high one."
         )
-    rows = Rows(first.strip)
+    if first.time_note:
+        report(f"{where}: {first.time_note}")
+    times = None if first.time is None else RowTimes(first.time, time_column is not None)
+    rows = Rows(first.strip, times, by_rows=order == "rows")
     for each in sources:
         prefix = f"{Path(each.where).name}, " if len(sources) > 1 else ""
         for chunk in each.chunks():
@@ -60,12 +76,12 @@ def read_interactions(
     return rows.table(where, first, report)
 
 
-def _sources(source: Any, named: Named, show_progress: bool) -> tuple[str, list[Source]]:
+def _sources(source: Any, named: Named, time: TimeColumn, show_progress: bool) -> tuple[str, list[Source]]:
     """The name of the table for messages, and one source per file."""
     if isinstance(source, pd.DataFrame):
-        return "The data frame", [frame_source(source, named, "The data frame")]
+        return "The data frame", [frame_source(source, named, time, "The data frame")]
     if is_arrow(source):
-        return "The table", [arrow_source(source, named, "The table", show_progress)]
+        return "The table", [arrow_source(source, named, time, "The table", show_progress)]
     if not isinstance(source, (str, os.PathLike)):
         kind = type(source).__name__
         hint = "; call .collect() first" if hasattr(source, "collect") else ""
@@ -76,7 +92,7 @@ def _sources(source: Any, named: Named, show_progress: bool) -> tuple[str, list[
     kinds = [is_parquet(file) for file in files]
     if files and all(kinds):
         folder = path if path.is_dir() else None
-        sources = parquet_sources(files, folder, named, where, show_progress)
+        sources = parquet_sources(files, folder, named, time, where, show_progress)
         return where, _of_one_table(path, sources)
     forms = [("Parquet",) if parquet else _endings(file) for file, parquet in zip(files, kinds, strict=True)]
     if odd := [file for file, form in zip(files, forms, strict=True) if form != forms[0]]:
@@ -84,7 +100,7 @@ def _sources(source: Any, named: Named, show_progress: bool) -> tuple[str, list[
             f"[{path}] is a folder of different files, such as [{files[0].name}] and [{odd[0].name}]; give a file, or "
             "a folder of parts of one table."
         )
-    made = [_file_source(file, named, show_progress, path.is_dir()) for file in files]
+    made = [_file_source(file, named, time, show_progress, path.is_dir()) for file in files]
     sources = [each for each in made if each]
     if not sources:
         raise ValueError(f"[{path}] is a folder without files, or with empty ones; give a file, or a folder of parts.")
@@ -111,11 +127,27 @@ def _of_one_table(path: Path, sources: list[Source]) -> list[Source]:
     return sources
 
 
-def _file_source(path: Path, named: Named, show_progress: bool, is_part: bool) -> Source | None:
+def _without_different_times(sources: list[Source]) -> None:
+    """Read no times if the parts of a table have different time columns."""
+    names = list(dict.fromkeys(each.time for each in sources))
+    if len(names) < 2:
+        return
+    listed = " and ".join("no usual name" if name is None else f"[{name}]" for name in names[:2])
+    for each in sources:
+        each.ignored += [each.time] if each.time is not None else []
+        each.time = None
+    sources[
+        0
+    ].time_note = (
+        f"no time is used, since the time columns of the parts differ: {listed}. time_column (--time-column) names one."
+    )
+
+
+def _file_source(path: Path, named: Named, time: TimeColumn, show_progress: bool, is_part: bool) -> Source | None:
     """A text or JSON file; ``None`` for an empty part of a folder, which Spark writes."""
     with open_text(path) as file:
         first = file.start()
     if is_part and first.strip() in ("", "[]"):
         return None
     make = json_source if is_json(first) else text_source
-    return make(path, first, named, show_progress)
+    return make(path, first, named, time, show_progress)

@@ -7,7 +7,15 @@ from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 
-from recbole_universal.io.column_names import Named, find_columns, is_atomic, plain_name, recognised, weak_guess
+from recbole_universal.io.column_names import (
+    Named,
+    TimeColumn,
+    find_columns,
+    is_atomic,
+    plain_name,
+    recognised,
+    weak_guess,
+)
 from recbole_universal.io.records import BLANKS, SEPARATORS, Dialect, read_record, records, split_line
 from recbole_universal.io.streams import LONGEST_LINE
 
@@ -31,6 +39,8 @@ class Layout:
         adjacency: whether a line holds a user and all items of that user (LightGCN's format).
         guess: a sentence on guessed columns; "" if none is guessed.
         notes: further sentences for the user.
+        time: index of the time's field; ``None``: there is none.
+        time_note: a sentence on columns that may hold times but are not read; "" if there are none.
     """
 
     dialect: Dialect
@@ -42,13 +52,15 @@ class Layout:
     adjacency: bool = False
     guess: str = ""
     notes: list[str] = field(default_factory=list)
+    time: int | None = None
+    time_note: str = ""
 
     def name(self, index: int) -> str:
         """The name of a column."""
         return self.header[index] if self.header else f"column {index + 1}"
 
 
-def find_layout(text: str, named: Named, where: str) -> Layout:
+def find_layout(text: str, named: Named, time: TimeColumn, where: str) -> Layout:
     """The layout of a file that starts with a text, from its header or from its first lines.
 
     Raises:
@@ -62,7 +74,8 @@ def find_layout(text: str, named: Named, where: str) -> Layout:
     if not any(line.strip() for line in body):
         raise ValueError(f"{where} has no rows.")
     n_blank = next(number for number, line in enumerate(body) if line.strip())
-    layout = _table(body, named, where)
+    layout = _table(body, named, where, time.name is None)
+    layout.time, layout.time_note = _time(layout, time, where)
     layout.skipped += n_comments + (n_blank if layout.header else 0)
     layout.notes = [*note, *layout.notes]
     return layout
@@ -142,7 +155,7 @@ def _dialect(lines: list[str], separator: str, quoting: bool = True, backslash: 
     return Dialect(separator, width, 0, quoting and len(separator) == 1, backslash)
 
 
-def _table(lines: list[str], named: Named, where: str) -> Layout:
+def _table(lines: list[str], named: Named, where: str, may_be_adjacency: bool) -> Layout:
     positions = [_position(column) for column in named]
     lines = [line for line in lines if line.strip()]
     if positions == [None, None]:
@@ -154,7 +167,7 @@ def _table(lines: list[str], named: Named, where: str) -> Layout:
                 except ValueError:
                     continue
                 return _with_header(lines, separator, header, indices, named)
-        if named == (None, None) and (layout := _adjacency(lines, where)):
+        if named == (None, None) and may_be_adjacency and (layout := _adjacency(lines, where)):
             return layout
     parsed = {separator: _rows(lines, separator) for separator in SEPARATORS}
     if not (separator := _separator(parsed)):
@@ -244,6 +257,23 @@ def _checked(positions: list[int | None], width: int, where: str) -> tuple[int, 
     if user == item:
         raise ValueError(f"{where}: user and item column are both column {user}.")
     return user - 1, item - 1
+
+
+def _time(layout: Layout, time: TimeColumn, where: str) -> tuple[int | None, str]:
+    """Index of the time's field, or ``None``, and a sentence on columns between which nothing decides."""
+    position, taken = _position(time.name), (layout.user, layout.item, layout.history)
+    argument = f"{where}: time_column (--time-column)"
+    if position is None:
+        if layout.header is None and time.name is not None:
+            raise ValueError(f"{argument}: there is no header with a column [{time.name}]; give the position.")
+        return time.find(layout.header or [], [index for index in taken if index is not None], where)
+    if not 1 <= position <= layout.dialect.width:
+        raise ValueError(
+            f"{argument}: there is no column {position}; the lines have {layout.dialect.width} columns, from 1."
+        )
+    if position - 1 in taken:
+        raise ValueError(f"{argument}: column {position} holds the users or the items.")
+    return position - 1, ""
 
 
 def _separator(parsed: dict[str, list[list[str]]]) -> str:

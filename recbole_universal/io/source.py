@@ -21,6 +21,7 @@ class Chunk:
         numbers: number of each row's line, row or record, for messages.
         problems: for an unusable row, by its index in the chunk, the reason.
         n_rows: number of rows of the file, if a row may hold several items; negative: the length of ``users``.
+        times: time of each row as it is stored; ``None``: the source has no time column.
     """
 
     users: np.ndarray | pd.Series
@@ -28,6 +29,7 @@ class Chunk:
     numbers: np.ndarray | range
     problems: dict[int, str] = field(default_factory=dict)
     n_rows: int = -1
+    times: np.ndarray | pd.Series | None = None
 
 
 @dataclass
@@ -46,6 +48,8 @@ class Source:
         notes: further sentences for the user.
         strip: whether blanks around an id are ignored.
         one_item: whether a row is one interaction.
+        time: name of the time column; ``None``: there is none.
+        time_note: a sentence on columns that may hold times but are not read; "" if there are none.
     """
 
     where: str
@@ -59,3 +63,5 @@ class Source:
     notes: list[str] = field(default_factory=list)
     strip: bool = False
     one_item: bool = True
+    time: str | None = None
+    time_note: str = ""

@@ -14,7 +14,7 @@ import duckdb
 import pandas as pd
 from tqdm import tqdm
 
-from recbole_universal.io.column_names import Named, find_columns, weak_guess
+from recbole_universal.io.column_names import Named, TimeColumn, find_columns, weak_guess
 from recbole_universal.io.duck import connection, literal_path, quoted
 from recbole_universal.io.source import Chunk, Source
 
@@ -90,12 +90,12 @@ class _Stream:
 
 
 def parquet_sources(
-    paths: Sequence[Path], folder: Path | None, named: Named, where: str, show_progress: bool
+    paths: Sequence[Path], folder: Path | None, named: Named, time: TimeColumn, where: str, show_progress: bool
 ) -> list[Source]:
     """Parquet files, of a folder if one is given.
 
-    Consecutive files with ids of the same types are one source. Read together, files of other types would be cast by
-    DuckDB: large whole numbers to floats that are equal.
+    Consecutive files with ids and times of the same types are one source. Read together, files of other types would be
+    cast by DuckDB: large whole numbers to floats that are equal.
 
     Raises:
         ValueError: if a file cannot be read or the columns are ambiguous.
@@ -113,28 +113,28 @@ def parquet_sources(
     stored = {name.lower() for each in columns.values() for name, _ in each}
     made = [(name, "VARCHAR") for name in _partitions(paths, folder) if name.lower() not in stored]
     # Partition folders divide a table by design. Their columns hold users or items only if the caller says so.
-    used_folders = [(name, kind) for name, kind in made if name in map(str, named)]
-    chosen: dict[str, Columns] = {}
+    used_folders = [(name, kind) for name, kind in made if name in map(str, (*named, time.name))]
+    chosen: dict[str, tuple[Columns, str]] = {}
     for schema in dict.fromkeys(schemas[str(path)] for path in paths):
         name = where if files[schema] == paths[0] else str(files[schema])
         candidates = [*columns[schema], *used_folders]
         names = _written_names(candidates, [*written[schema], *(name for name, _ in used_folders)])
-        chosen[schema] = _chosen(candidates, names, named, name)
+        chosen[schema] = _chosen(candidates, names, named, time, name)
     runs = [list(run) for _, run in groupby(paths, lambda path: chosen[schemas[str(path)]])]
     sources = []
     for run in runs:
         schema = schemas[str(run[0])]
-        used = chosen[schema]
+        used, time_note = chosen[schema]
         if len(runs) > 1:  # among numbers, true is not 1
             used = [(name, "VARCHAR" if kind == "BOOLEAN" else kind) for name, kind in used]
             where = str(run[0])
         opened = partial(_parquet, run, where, folder, [name for name, _ in used_folders])
         all_columns = [*columns[schema], *made]
-        sources.append(_source(opened, all_columns, used, named, where, show_progress))
+        sources.append(_source(opened, all_columns, used, time_note, named, where, show_progress))
     return sources
 
 
-def arrow_source(table: Any, named: Named, where: str, show_progress: bool) -> Source:
+def arrow_source(table: Any, named: Named, time: TimeColumn, where: str, show_progress: bool) -> Source:
     """A table that exports Arrow data.
 
     Raises:
@@ -144,8 +144,8 @@ def arrow_source(table: Any, named: Named, where: str, show_progress: bool) -> S
     with opened() as (duck, name, parameters):
         columns = [*_described(duck, name, parameters), *_no_arrow(table)]
     names = _written_names(columns, getattr(table, "column_names", None))
-    chosen = _chosen(columns, names, named, where)
-    return _source(opened, columns, chosen, named, where, show_progress)
+    chosen, time_note = _chosen(columns, names, named, time, where)
+    return _source(opened, columns, chosen, time_note, named, where, show_progress)
 
 
 def column_values(source: Any, where: str, column_of: Callable[[list[str]], int]) -> list:
@@ -182,24 +182,45 @@ def _written_names(columns: Columns, written: Sequence[str] | None) -> list[str]
     return names if written is None else [name if name in written else re.sub(r"_\d+$", "", name) for name in names]
 
 
-def _chosen(columns: Columns, names: list[str], named: Named, where: str) -> Columns:
-    """The user and the item column; ``names`` are those of the columns as they are written."""
-    chosen = [columns[index] for index in find_columns(names, named, where)]
+def _chosen(columns: Columns, names: list[str], named: Named, time: TimeColumn, where: str) -> tuple[Columns, str]:
+    """The user, the item and perhaps the time column, and a sentence on times that are not read.
+
+    Args:
+        columns: all columns.
+        names: their names as they are written.
+        named: names that the caller gives to the user and the item column.
+        time: what the caller says about the time column.
+        where: the table, for messages.
+    """
+    indices = find_columns(names, named, where)
+    chosen = [columns[index] for index in indices]
     for name, kind in chosen:
         _selected(name, kind, "", where)  # refuses what holds no ids
-    return chosen
+    time_index, time_note = time.find(names, indices, where)
+    if time_index is None:
+        return chosen, time_note
+    name, kind = columns[time_index]
+    if kind in _NO_ARROW:
+        if time.name is not None:
+            _selected(name, kind, "", where)  # refuses the type
+        return chosen, ""
+    return [*chosen, (name, kind)], ""
 
 
-def _source(opened, columns: Columns, chosen: Columns, named: Named, where: str, show_progress: bool) -> Source:
-    names = (chosen[0][0], chosen[1][0])
+def _source(
+    opened, columns: Columns, chosen: Columns, time_note: str, named: Named, where: str, show_progress: bool
+) -> Source:
+    names, times = (chosen[0][0], chosen[1][0]), [name for name, _ in chosen[2:]]
     return Source(
         where=where,
         columns=names,
-        ignored=[name for name, _ in columns if name not in names],
+        ignored=[name for name, _ in columns if name not in (*names, *times)],
         row="row",
         chunks=partial(_chunks, opened, chosen, show_progress),
         guess=weak_guess(names, (0, 1), named),
         given=None not in named,
+        time=times[0] if times else None,
+        time_note=time_note,
     )
 
 
@@ -234,6 +255,23 @@ def _values(frame: pd.DataFrame, alias: str, kind: str) -> pd.Series:
     return values.astype(object).mask(missing, None) if missing.any() else values
 
 
+def _selected_time(name: str, kind: str) -> str:
+    """A column of times as SQL: microseconds since 1970 UTC, numbers or text."""
+    column = quoted(name)
+    if kind == "DATE" or kind.startswith("TIMESTAMP"):
+        return f"epoch_us({column}) AS times"
+    if kind in _INTEGERS or kind in _FLOATS or kind.startswith(("DECIMAL", "HUGEINT", "UHUGEINT")):
+        return f"{column}::DOUBLE AS times"
+    return f"coalesce({column}::VARCHAR, '') AS times"
+
+
+def _times(values: pd.Series, kind: str) -> pd.Series:
+    """Times of a column that was selected."""
+    if kind == "DATE" or kind.startswith("TIMESTAMP"):
+        return pd.to_datetime(values, unit="us", utc=True)
+    return values
+
+
 def _number(text: str) -> Any:
     """A decimal number, as an integer if it is whole."""
     head, _, tail = text.partition(".")
@@ -245,13 +283,15 @@ def _chunks(opened, chosen, show_progress: bool) -> Iterator[Chunk]:
         opened() as (duck, table, parameters),
         tqdm(desc="reading", unit="row", unit_scale=True, disable=not show_progress) as bar,
     ):
-        selected = ", ".join(
-            _selected(name, kind, alias, "") for (name, kind), alias in zip(chosen, ("users", "items"), strict=True)
-        )
-        duck.execute(f"SELECT {selected} FROM {table}", parameters)
+        selected = [
+            _selected(name, kind, alias, "") for (name, kind), alias in zip(chosen[:2], ("users", "items"), strict=True)
+        ]
+        selected += [_selected_time(name, kind) for name, kind in chosen[2:]]
+        duck.execute(f"SELECT {', '.join(selected)} FROM {table}", parameters)
         row_number = 1
         while len(frame := duck.fetch_df_chunk(_VECTORS)):
             users, items = _values(frame, "users", chosen[0][1]), _values(frame, "items", chosen[1][1])
-            yield Chunk(users, items, range(row_number, row_number + len(users)))
+            times = _times(frame["times"], chosen[2][1]) if len(chosen) > 2 else None
+            yield Chunk(users, items, range(row_number, row_number + len(users)), times=times)
             row_number += len(users)
             bar.update(len(users))

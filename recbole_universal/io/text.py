@@ -19,7 +19,7 @@ import duckdb
 import numpy as np
 from tqdm import tqdm
 
-from recbole_universal.io.column_names import Named
+from recbole_universal.io.column_names import Named, TimeColumn
 from recbole_universal.io.duck import connection
 from recbole_universal.io.layout import Layout, find_layout
 from recbole_universal.io.records import BLANKS, NeedsMore, read_record
@@ -29,14 +29,14 @@ from recbole_universal.io.streams import LONGEST_LINE, TOO_LONG, open_text
 TOO_LONG_LINE = "a line of more than 1 MiB"
 
 
-def text_source(path: Path, first: str, named: Named, show_progress: bool) -> Source:
+def text_source(path: Path, first: str, named: Named, time: TimeColumn, show_progress: bool) -> Source:
     """A delimited text file that starts with ``first``; the rest as in ``read_interactions``.
 
     Raises:
         ValueError: if the file is no table or the columns are ambiguous.
     """
-    layout = find_layout(first, named, str(path))
-    used = {layout.user, layout.item, layout.history}
+    layout = find_layout(first, named, time, str(path))
+    used = {layout.user, layout.item, layout.history, layout.time}
     names = layout.header or [layout.name(index) for index in range(layout.dialect.width)]
     ignored = [] if layout.adjacency else [name for index, name in enumerate(names) if index not in used]
     return Source(
@@ -51,6 +51,8 @@ def text_source(path: Path, first: str, named: Named, show_progress: bool) -> So
         notes=layout.notes,
         strip=True,
         one_item=layout.history is None and not layout.adjacency,
+        time=None if layout.time is None else layout.name(layout.time),
+        time_note=layout.time_note,
     )
 
 
@@ -103,6 +105,13 @@ def _adjacency_rows(block: str, number: int, last: bool) -> tuple[Chunk, str]:
     return Chunk(as_array(users), as_array(items), np.array(numbers), problems, n_rows), ""
 
 
+def _with_none(values: np.ndarray) -> np.ndarray:
+    """Fields as DuckDB returns them, with ``None`` where they are missing."""
+    filled = np.array(np.ma.getdata(values), dtype=object)
+    filled[np.ma.getmaskarray(values)] = None
+    return filled
+
+
 @dataclass
 class _Rows:
     """Reads the rows of blocks of one file."""
@@ -153,14 +162,14 @@ class _Rows:
                     problems[index] = problem
                 else:
                     for values, field in zip(columns, self._used(), strict=True):
-                        values[index] = fields[field]
+                        values[index] = fields[field] if field < len(fields) else None  # a time may be missing
         new_indices = np.cumsum(is_row) - 1
         problems = {int(new_indices[index]): problem for index, problem in problems.items()}
         return self._chunk([values[is_row] for values in columns], numbers[is_row], problems, may_repeat), rest
 
     def _used(self) -> list[int]:
-        history = self.layout.history
-        return [self.layout.user, self.layout.item, *([] if history is None else [history])]
+        fields = (self.layout.user, self.layout.item, self.layout.history, self.layout.time)
+        return [field for field in fields if field is not None]
 
     def _split(self, block: str) -> tuple[list[np.ndarray], np.ndarray]:
         """Fields that are used, and which lines are plain; fields of the others are ``None``."""
@@ -197,27 +206,29 @@ class _Rows:
         """
         fields: dict[str, Any] = dict(self.duck.execute(query, parameters).fetchnumpy())
         plain = np.ma.filled(fields.pop("plain"), False)
-        return [np.ma.filled(values.astype(object), None) for values in fields.values()], plain
+        return [_with_none(values) for values in fields.values()], plain
 
     def _chunk(
         self, columns: list[np.ndarray], numbers: np.ndarray, problems: dict[int, str], may_repeat: bool
     ) -> Chunk:
         users, items = columns[:2]
+        times = None if self.layout.time is None else columns[-1]
         for index in self._headers(users, items) if may_repeat else []:
             problems[index] = "the header again"
-        if len(columns) == 2:
-            return Chunk(users, items, numbers, problems)
+        if self.layout.history is None:
+            return Chunk(users, items, numbers, problems, times=times)
         lists = [
             [*history.split(), item]
             if index not in problems and (user or "").strip() and (item or "").strip()
             else [item]
-            for index, (user, item, history) in enumerate(zip(*columns, strict=True))
+            for index, (user, item, history) in enumerate(zip(*columns[:3], strict=True))
         ]
         lengths = [len(each) for each in lists]
         starts = np.cumsum([0, *lengths[:-1]])
         flat = np.array([item for each in lists for item in each], dtype=object)
         problems = {int(starts[index]) + lengths[index] - 1: problem for index, problem in problems.items()}
-        return Chunk(np.repeat(users, lengths), flat, np.repeat(numbers, lengths), problems, len(users))
+        times = None if times is None else np.repeat(times, lengths)
+        return Chunk(np.repeat(users, lengths), flat, np.repeat(numbers, lengths), problems, len(users), times)
 
     def _headers(self, users: np.ndarray, items: np.ndarray) -> list[int]:
         """Rows that are the header again."""
