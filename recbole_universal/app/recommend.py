@@ -209,10 +209,10 @@ class RecommendationJob:
 
         settings: dict[str, Any] = {"device": self._device, "show_progress": self._show_progress}
         histories = self.table.histories()
-        if self._pretrained is None and (self._fast or histories is None):
-            return UniversalRanker(matrix, WITHOUT_ORDER, **settings)
         if self._pretrained is not None:
             return UniversalRanker(matrix, self._pretrained, histories=histories, **settings)
+        if self._fast or histories is None:
+            return UniversalRanker(matrix, WITHOUT_ORDER, **settings)
         ranker, message = chosen_ranker(matrix, histories, **settings)
         self._report(message)
         return ranker

@@ -65,9 +65,10 @@ def _text(result: OrderCheck | None, shuffles: pd.DataFrame, table: pd.DataFrame
             f"(difference: {result.z_score:+.1f} standard errors)."
         )
     real, random = shuffles["frequent pairs"]
+    best = str(table["scorer"].iloc[0])
     return (
         f"{verdict} {real:,.0f} directed pairs of neighbouring items occur {_FREQUENT} times or more. With each "
-        f"history shuffled, {random:,.0f} do. The best single scorer is {table.iloc[0, 0]}. The table of splits shows "
+        f"history shuffled, {random:,.0f} do. The best single scorer is {best}. The table of splits shows "
         "what each way to hold out items would say about the same recommenders."
     )
 
