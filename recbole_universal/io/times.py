@@ -227,7 +227,7 @@ def _fill_iso(read: ReadTimes, indices: NDArray, texts: pd.Series) -> None:
     dates = pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce")
     zoned = np.flatnonzero(dates.isna() & texts.str.endswith(("UTC", "GMT")))
     if len(zoned):
-        ends = pd.Series([f"{text[:-3].rstrip()}Z" for text in texts[zoned]], index=zoned, dtype=object)
+        ends = pd.Series([f"{text[:-3]}Z" for text in texts[zoned]], index=zoned, dtype=object)
         dates[zoned] = pd.to_datetime(ends, format="ISO8601", utc=True, errors="coerce")
     starts = np.array([text[:1].isdigit() for text in texts])  # pandas reads "now" as a date
     good = dates.notna().to_numpy() & starts

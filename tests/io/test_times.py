@@ -413,7 +413,7 @@ def test_positions_and_names_without_header(tmp_path):
 
 @pytest.mark.parametrize("form", ["csv", "json", "frame"])
 def test_rows_without_a_time_are_left_out(tmp_path, form):
-    rows = [*timed(), ("u1", "d", ""), ("u3", "e", "soon"), ("", "a", ""), ("u4", "a", int(T))]
+    rows = [*timed(), ("", "a", ""), ("u1", "d", ""), ("u3", "e", "soon"), ("u4", "a", int(T))]
     if form == "csv":
         source, row, first = write(tmp_path / "x", lines(rows, header="user,item,when")), "line", 2
     elif form == "json":
@@ -425,8 +425,8 @@ def test_rows_without_a_time_are_left_out(tmp_path, form):
     table = read_interactions(source, None, None, said.append, time_column="when")
     assert sorted(table.users) == ["u1", "u2", "u4"] and "e" not in table.items and "d" not in table.items
     assert (
-        f": 3 of 10 rows are unreadable and left out: {row} {first + 8} (no user id), {row} {first + 6} (no time), "
-        f"{row} {first + 7} (a time that cannot be read: 'soon')." in said[0]
+        f": 3 of 10 rows are unreadable and left out: {row} {first + 6} (no user id), {row} {first + 7} (no time), "
+        f"{row} {first + 8} (a time that cannot be read: 'soon')." in said[0]
     )
     assert len(table.events.times) == 7 and table.events.time_column == "when"
     np.testing.assert_array_equal(
