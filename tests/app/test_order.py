@@ -1,0 +1,127 @@
+"""Recommendations and analysis of interactions with times: which model ranks, why, and what the report says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from recbole_universal import Histories, UniversalRanker, recommend
+from recbole_universal.app import cli
+from recbole_universal.app.analysis.order import order_section, shuffled, statistics_of
+from recbole_universal.graph.interaction_graph import binary_matrix
+from recbole_universal.ranking.order_check import WITH_ORDER, WITHOUT_ORDER, check_order
+
+N_ITEMS, N_USERS = 24, 80
+
+
+def walks(seed: int = 0) -> pd.DataFrame:
+    """Users who walk along a ring of items, in random order of the rows."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for user in range(N_USERS):
+        first, when = int(rng.integers(N_ITEMS)), int(rng.integers(1_500_000_000, 1_600_000_000))
+        rows += [
+            {"user_id": f"u{user}", "item_id": f"i{(first + step) % N_ITEMS:02}", "timestamp": when + 3600 * step}
+            for step in range(int(rng.integers(6, 12)))
+        ]
+    return pd.DataFrame(rows).sample(frac=1, random_state=seed).reset_index(drop=True)
+
+
+def following(frame: pd.DataFrame) -> dict[str, str]:
+    """The item after the last one of each user."""
+    last = frame.sort_values("timestamp").groupby("user_id")["item_id"].last()
+    return {user: f"i{(int(item[1:]) + 1) % N_ITEMS:02}" for user, item in last.items()}
+
+
+def first_items(recommended: pd.DataFrame) -> dict[str, str]:
+    return recommended[recommended["rank"] == 1].set_index("user")["item"].to_dict()
+
+
+def share_found(frame: pd.DataFrame, **settings) -> float:
+    expected, found = following(frame), first_items(recommend(frame, top_k=3, show_progress=False, **settings))
+    return float(np.mean([found[user] == item for user, item in expected.items()]))
+
+
+def test_times_choose_the_sequential_model_which_finds_the_next_item():
+    frame = walks()
+    with pytest.warns(
+        UserWarning, match=rf"order of the interactions helps, so \[{WITH_ORDER}\] ranks: .* NDCG@10 0\.9"
+    ):
+        assert share_found(frame) > 0.9
+    with pytest.warns(UserWarning, match="ignored columns|times"):
+        assert share_found(frame, pretrained=WITHOUT_ORDER) < 0.7
+    assert share_found(frame.drop(columns="timestamp")) < 0.7
+
+
+def test_the_order_of_the_rows_is_the_order_where_asked():
+    frame = walks().sort_values("timestamp", kind="stable")
+    rows = frame.drop(columns="timestamp")
+    with pytest.warns(UserWarning, match="helps"):
+        in_order = first_items(recommend(rows, top_k=3, order="rows", show_progress=False))
+    expected = following(frame)
+    assert np.mean([in_order[user] == item for user, item in expected.items()]) > 0.9
+
+
+def test_the_model_can_be_told(tmp_path, capsys):
+    file, output = tmp_path / "log.csv", tmp_path / "recs.csv"
+    frame = walks()
+    frame.to_csv(file, index=False)
+    for model, best in ((WITH_ORDER, 1.0), (WITHOUT_ORDER, 0.7)):
+        command = ["recommend", str(file), "--output", str(output), "--top-k", "2", "--quiet", "--model", model]
+        assert cli.main(command) == 0
+        assert "helps" not in capsys.readouterr().err
+        found = first_items(pd.read_csv(output))
+        share = np.mean([found[user] == item for user, item in following(frame).items()])
+        assert share > 0.9 if best == 1.0 else share < best
+    assert cli.main(["recommend", str(file), "--output", str(output), "--quiet", "--fast"]) == 0
+    assert WITH_ORDER not in capsys.readouterr().err  # fast lists know no order
+
+
+def histories_of(frame: pd.DataFrame) -> tuple[Histories, int]:
+    users, items = (pd.factorize(frame[name], sort=True)[0] for name in ("user_id", "item_id"))
+    return Histories.of_events(users, items, N_USERS, frame["timestamp"].to_numpy()), N_ITEMS
+
+
+def test_shuffled_histories_show_no_help():
+    histories, n_items = histories_of(walks())
+    mixed = shuffled(histories, np.random.default_rng(0))
+    for some, helps in ((histories, True), (mixed, False)):
+        matrix = binary_matrix(some.matrix(n_items))
+        result = check_order(UniversalRanker(matrix, WITH_ORDER, histories=some), some, WITHOUT_ORDER)
+        assert result is not None and result.n_users == N_USERS // 2
+        assert (result.z_score > 3) == helps
+
+
+def test_the_check_lacks_the_last_items(monkeypatch):
+    """The model without order is made of the interactions without the held-out items."""
+    histories, n_items = histories_of(walks())
+    matrix = binary_matrix(histories.matrix(n_items))
+    sequential = UniversalRanker(matrix, WITH_ORDER, histories=histories)
+    seen = []
+
+    class Seen(UniversalRanker):
+        def __init__(self, given, *args, **settings):
+            seen.append(given)
+            super().__init__(given, *args, **settings)
+
+    monkeypatch.setattr("recbole_universal.ranking.order_check.UniversalRanker", Seen)
+    check_order(sequential, histories, WITHOUT_ORDER)
+    (support,) = seen
+    removed = (matrix - support).tocoo()
+    assert len(removed.row) == N_USERS // 2 == len(set(removed.row))
+    assert (histories.last_items()[removed.row] == removed.col).all()
+
+
+def test_the_section_on_the_order():
+    histories, n_items = histories_of(walks())
+    section = order_section(histories, n_items, 40, 2020)
+    assert "The order helps" in section.text
+    splits = section.tables["Splits"].set_index("held out")
+    assert list(splits.index) == ["a random item", "the last item", "the first item after one point in time"]
+    assert splits.loc["the last item", WITH_ORDER] > 0.9 > splits.loc["the last item", "MostPop"]
+    pairs = section.tables["Shuffle test"].set_index("histories")["frequent pairs"]
+    assert pairs["in order"] == N_ITEMS > pairs["shuffled"]
+    values = statistics_of(histories).set_index("statistic")["value"]
+    assert values["share of repeats"] == 0
+    assert values["days between events, 50th percentile"] == pytest.approx(1 / 24)
