@@ -24,6 +24,7 @@ from ordered_models import TRAINED_ORDERED, trained_ordered_ranks
 from ordered_split import OrderedSplit, ndcg_of_ranks
 from report import cell, fill, markdown
 
+from recbole_universal.app.analysis.order import shuffled as shuffled_histories
 from recbole_universal.files import atomic_write
 from recbole_universal.graph.histories import Histories
 from recbole_universal.ranking.ranker import UniversalRanker
@@ -38,11 +39,10 @@ def frozen_ranks(split: OrderedSplit, model: str) -> tuple[np.ndarray, dict]:
     train = split.test.train
     ranker = UniversalRanker(train.matrix(split.n_items), model, histories=train)
     fitted = time.perf_counter()
-    repeats = ranker.network.candidate_pairs.repeats
 
     @torch.no_grad()
     def scores(queries: Histories) -> np.ndarray:
-        return ranker.network.score_histories(queries, exclude_seen=not repeats).numpy()
+        return ranker.network.score_histories(queries, exclude_seen=not split.repeats).numpy()
 
     ranks = split.evaluate(scores, "test")
     seconds = {"seconds_fit": fitted - start, "seconds": time.perf_counter() - start}
@@ -54,8 +54,7 @@ def shuffled(split: OrderedSplit) -> OrderedSplit:
     generator = np.random.default_rng(0)
 
     def mixed(histories: Histories) -> Histories:
-        order = np.lexsort((generator.random(len(histories.items)), histories.rows))
-        return Histories(histories.items[order], histories.indptr, histories.users, histories.times, histories.now)
+        return shuffled_histories(histories, generator)
 
     split.valid = split.valid._replace(train=mixed(split.valid.train), queries=mixed(split.valid.queries))
     split.test = split.test._replace(train=mixed(split.test.train), queries=mixed(split.test.queries))

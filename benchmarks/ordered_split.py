@@ -12,6 +12,7 @@ from recbole.config import Config
 from recbole.data import create_dataset
 
 from recbole_universal.graph.histories import Histories
+from recbole_universal.graph.sequence_scorers import REPEATING_SHARE
 
 #: A function from histories to float32 scores [n, n_items].
 HistoryScores = Callable[[Histories], np.ndarray]
@@ -58,6 +59,7 @@ class OrderedSplit:
     Attributes:
         valid, test: the parts.
         n_items: number of items with padding.
+        repeats: whether the training histories repeat items.
     """
 
     def __init__(self, name: str, data_path: str, max_users: int, in_time: bool = False, seed: int = 2020):
@@ -73,6 +75,8 @@ class OrderedSplit:
         else:
             train = histories.where(histories.ages >= 2)
             self.valid, self.test = (_last_item(train, histories.where(histories.ages >= age)) for age in (1, 0))
+        train = self.test.train
+        self.repeats = train.matrix(self.n_items).nnz < (1 - REPEATING_SHARE) * len(train.items)
         self.valid = _drawn(self.valid, N_VALID_USERS, generator)
         self.test = _drawn(self.test, max_users, generator)
 
@@ -81,14 +85,13 @@ class OrderedSplit:
 
         Items of equal score share the worst rank of them. In data that repeats items, nothing is masked.
         """
-        train, queries, targets = self.valid if part == "valid" else self.test
-        repeats = train.matrix(self.n_items).nnz < 0.99 * len(train.items)
+        _, queries, targets = self.valid if part == "valid" else self.test
         ranks = []
         block = max(1, 2**23 // self.n_items)
         for start in range(0, len(queries), block):
             some = queries[start : start + block]
             values = torch.from_numpy(np.array(scores(some), dtype=np.float32))
-            if not repeats:
+            if not self.repeats:
                 values[torch.from_numpy(some.rows), torch.from_numpy(some.items)] = -torch.inf
             values[:, 0] = -torch.inf
             own = values.gather(1, torch.from_numpy(targets[start : start + block])[:, None])

@@ -80,8 +80,9 @@ def pretrain_by_config(config: Config, files: list[str] | None, config_dict: dic
     if config["train_stage"] != "pretrain":
         raise ValueError(f"train_stage: must be pretrain for a pre-training, got {config['train_stage']!r}.")
     init_logger(config)
+    defaults = IN_ORDER if pipeline_from_config(config).needs_histories else {}
     sources = {
-        name: source_config(name, files, {**(config_dict or {}), **keys})
+        name: source_config(name, files, {**defaults, **(config_dict or {}), **keys})
         for name, keys in checked_sources(config).items()
     }
     _check_folders(sources)
@@ -195,6 +196,13 @@ def _check_held_out(held_out: Any, sources: dict[str, dict[str, Any]]) -> None:
         raise ValueError(f"pretrain_held_out: {strangers} are not among pretrain_sources {list(sources)}.")
     if set(sources) == set(held_out):
         raise ValueError("pretrain_held_out: holds out every source; at least one must be left to train on.")
+
+
+#: Config keys of the sources of a model that reads the order, where they are not given.
+IN_ORDER = {
+    "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+    "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full"},
+}
 
 
 def source_config(name: str, files: list[str] | None, keys: dict[str, Any]) -> Config:

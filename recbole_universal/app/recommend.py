@@ -77,7 +77,8 @@ def recommend(
         item_column: as ``user_column``.
         time_column: as ``user_column``; where no column has a usual name, the interactions have no times.
         order: ``rows``: the rows are in the order of time, and no time column is read.
-        include_seen: whether to recommend items that the user has interacted with, too.
+        include_seen: whether to recommend items that the user has interacted with, too. Where the order is known and
+            the rows repeat items, they are recommended in any case.
         fast: whether to rank by one item-item matrix instead of the network (:meth:`UniversalRanker.item_item`). For
             many users this is much faster. The recommendations are less accurate (docs/zero_shot.md). It needs a model
             with the family ``proximity``.
@@ -162,6 +163,7 @@ class RecommendationJob:
             self._show_progress,
             time_column=time_column,
             order=order,
+            read_times=not self._fast and (self._pretrained is None or "sequence" in self._pretrained.families),
         )
         self.items = self.table.items
         self.users = self.table.users
@@ -192,8 +194,9 @@ class RecommendationJob:
                 known = block >= 0
                 items, scores = np.tile(popular, (len(block), 1)), np.tile(share, (len(block), 1))
                 if known.any():
+                    exclude_seen = False if self._include_seen else None
                     items[known], scores[known] = ranker.top_k(
-                        block[known], self._top_k, not self._include_seen, fast=self._fast
+                        block[known], len(popular), exclude_seen, fast=self._fast
                     )
                 is_item = items >= 0
                 user, rank = np.nonzero(is_item)
@@ -209,6 +212,11 @@ class RecommendationJob:
 
         settings: dict[str, Any] = {"device": self._device, "show_progress": self._show_progress}
         histories = self.table.histories()
+        if self._pretrained is not None and "sequence" in self._pretrained.families and histories is None:
+            raise ValueError(
+                "pretrained (--model): this model reads the order of the interactions. Name their time column with "
+                "time_column (--time-column), or set order (--order) to rows if the rows are in the order of time."
+            )
         if self._pretrained is not None:
             return UniversalRanker(matrix, self._pretrained, histories=histories, **settings)
         if self._fast or histories is None:

@@ -113,3 +113,11 @@ class SequenceFeatures(FeatureFamily):
         pairs = SequencePairs(scorers_of(histories), weights, self.top_k, check=check)
         user, item = (np.zeros((size, 0), dtype=np.float32) for size in (pairs.n_users, pairs.n_items))
         return FamilyFeatures(user, item, pairs)
+
+    def with_interactions(self, features: FamilyFeatures, graph: InteractionGraph) -> FamilyFeatures | None:
+        """Refuse: new interactions come without their place in the histories.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(f"{self.owner()}: cannot be updated; make a new ranker with all histories")

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from recbole_universal import arguments
+
 # Weights below this number are left out of a weighted history.
 _LEAST_WEIGHT = 1e-4
+# Positions may have gaps where events were filtered out. They are below this number times the longest history.
+_MOST_POSITIONS = 10
 
 
 class Histories:
@@ -35,13 +40,19 @@ class Histories:
         times: NDArray[np.float64] | None = None,
         now: NDArray[np.float64] | None = None,
     ) -> None:
-        self.items, self.indptr = np.asarray(items, dtype=np.int64), np.asarray(indptr, dtype=np.int64)
-        if self.indptr.ndim != 1 or not len(self.indptr) or self.indptr[0] != 0 or (np.diff(self.indptr) < 0).any():
+        self.items, self.indptr = _indices("items", items), _indices("indptr", indptr)
+        if not len(self.indptr) or self.indptr[0] != 0 or (np.diff(self.indptr) < 0).any():
             raise ValueError("indptr: must rise from 0, [n + 1].")
-        if self.items.ndim != 1 or len(self.items) != self.indptr[-1]:
+        if len(self.items) != self.indptr[-1]:
             raise ValueError(f"items: must have indptr[-1] = {self.indptr[-1]} entries, got shape {self.items.shape}.")
-        self.users = np.full(len(self), -1) if users is None else np.asarray(users, dtype=np.int64)
-        self.times, self.now = times, np.full(len(self), np.inf) if now is None else now
+        self.users = np.full(len(self), -1) if users is None else _indices("users", users)
+        self.times = None if times is None else _numbers("times", times)
+        self.now = np.full(len(self), np.inf) if now is None else _numbers("now", now, infinite=True)
+        for name, values, size in (("users", self.users, len(self)), ("now", self.now, len(self))):
+            if len(values) != size:
+                raise ValueError(f"{name}: must have one entry a history, [{size}], got shape {values.shape}.")
+        if self.times is not None and len(self.times) != len(self.items):
+            raise ValueError(f"times: must have one entry an item, [{len(self.items)}], got shape {self.times.shape}.")
 
     @classmethod
     def of_events(
@@ -56,16 +67,22 @@ class Histories:
             times: time of each event, [n_events]. Events of one time stay in the order of the rows. None: the rows are
                 in order.
         """
+        users, items = _indices("users", users), _indices("items", items)
+        times = None if times is None else _numbers("times", times)
+        if len(users) != len(items) or (times is not None and len(times) != len(users)):
+            raise ValueError("users, items, times: must be equally many.")
+        if len(users) and (users.min() < 0 or users.max() >= n_users or items.min() < 0):
+            raise ValueError(f"users, items: must be indices from 0 on, and users less than n_users, {n_users}.")
         order = np.argsort(users, kind="stable") if times is None else np.lexsort((times, users))
         indptr = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=n_users))])
-        sorted_times = None if times is None else np.asarray(times, dtype=np.float64)[order]
-        return cls(np.asarray(items)[order], indptr, np.arange(n_users), sorted_times)
+        sorted_times = None if times is None else times[order]
+        return cls(items[order], indptr, np.arange(n_users), sorted_times)
 
     @classmethod
     def of_lists(cls, lists: Iterable[Iterable[int]]) -> Histories:
         """Histories of people who are no users of the fitted data."""
-        rows = [np.asarray(list(items), dtype=np.int64) for items in lists]
-        indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
+        rows = [_indices("lists", list(items)) for items in lists]
+        indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
         return cls(np.concatenate([*rows, np.zeros(0, dtype=np.int64)]), indptr)
 
     def __len__(self) -> int:
@@ -137,10 +154,12 @@ class Histories:
 
     @property
     def has_clock(self) -> bool:
-        """Whether the times are more than positions: over twice as many differ as the longest history has events."""
+        """Whether the times are more than positions in the histories: small whole numbers from 0 on."""
         if self.times is None or not len(self.items):
             return False
-        return len(np.unique(self.times)) > 2 * int(self.lengths.max())
+        longest = int(self.lengths.max())
+        positions = self.times.min() >= 0 and self.times.max() < _MOST_POSITIONS * longest
+        return not (positions and bool((self.times == np.floor(self.times)).all()))
 
     def matrix(self, n_items: int) -> sp.csr_matrix:
         """The items of each history without order and repetitions, binary csr float32 [n, n_items]."""
@@ -162,3 +181,30 @@ class Histories:
         stored = weights >= _LEAST_WEIGHT
         entries = (weights[stored], (self.rows[stored], self.items[stored]))
         return sp.csr_matrix(entries, shape=(len(self), n_items))
+
+
+def _indices(name: str, values: Any) -> NDArray[np.int64]:
+    """Integers as int64 [n].
+
+    Raises:
+        ValueError: if they are no integers, or too large.
+    """
+    array = np.asarray(values)
+    if array.ndim != 1 or (len(array) and (array.dtype.kind not in "iu" or array.max() > np.iinfo(np.int64).max)):
+        raise ValueError(f"{name}: must be integers, [n], got {arguments.shown(values)}.")
+    return array.astype(np.int64)
+
+
+def _numbers(name: str, values: Any, infinite: bool = False) -> NDArray[np.float64]:
+    """Real numbers as float64 [n].
+
+    Raises:
+        ValueError: if they are no numbers, NaN, or infinite where that has no meaning.
+    """
+    array = np.asarray(values)
+    if array.ndim != 1 or (len(array) and array.dtype.kind not in "iuf"):
+        raise ValueError(f"{name}: must be numbers, [n], such as seconds; got {arguments.shown(values)}.")
+    array = array.astype(np.float64)
+    if np.isnan(array).any() or not (infinite or np.isfinite(array).all()):
+        raise ValueError(f"{name}: must be finite numbers; some are NaN{'' if infinite else ' or infinite'}.")
+    return array

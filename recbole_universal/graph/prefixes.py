@@ -23,6 +23,8 @@ _PENALTY = 0.5
 _VOTES = (1.0, 0.4, 0.2)
 # The weight of a vote is the similarity to this power, divided by the target's degree to the second power.
 _SHARPNESS, _VOTE_POWER = 4, 0.25
+# Number of similarities of prefixes that are in memory at once, in one thread.
+_MOST_PATHS = 2**24
 # Items of a prefix with a smaller weight are left out.
 _LEAST_WEIGHT = 0.02
 
@@ -133,9 +135,18 @@ class PrefixNeighbors:
         """Votes for each item, csr float32 [n, n_items]."""
         query = histories.latest(WINDOW).weighted(len(self._rarity), self._decay)
         query.data *= self._rarity[query.indices]
+        n_paths = query.astype(bool) @ np.diff(self._by_item.indptr).astype(np.float64)
+        blocks = np.cumsum(n_paths) // _MOST_PATHS
+        starts = np.flatnonzero(np.diff(blocks, prepend=-1))
+        ranges = zip(starts, [*starts[1:], len(histories)], strict=False)  # without histories there is no start
+        parts = [self._votes_of(query[start:stop], histories.users[start:stop]) for start, stop in ranges]
+        return sp.vstack(parts, format="csr") if parts else sp.csr_matrix(query.shape, dtype=np.float32)
+
+    def _votes_of(self, query: sp.csr_matrix, users: NDArray[np.int64]) -> sp.csr_matrix:
+        """Votes of the prefixes for each item, by the weighted histories of some users."""
         similar = (query @ self._by_item).tocsr()
-        row = np.repeat(np.arange(len(histories)), np.diff(similar.indptr))
-        own = (self._user[similar.indices] == histories.users[row]) & (histories.users[row] >= 0)
+        user = np.repeat(users, np.diff(similar.indptr))
+        own = (self._user[similar.indices] == user) & (user >= 0)
         similar.data[own] = 0.0
         similar.data **= _SHARPNESS
         return similar @ self._votes

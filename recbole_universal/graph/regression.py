@@ -44,7 +44,7 @@ class Regression:
 
         Args:
             out: array for the scores, float32 [n_users, n_items].
-            users: user indices, -1 for a stranger, int64 [n_users].
+            users: index of the user whose items these are, -1 if they are others, int64 [n_users].
             user_items: the items of these users.
         """
         raise NotImplementedError
@@ -112,9 +112,9 @@ class _UserRegression(Regression):
         self._item_user = sparse_tensor(self._by_item, device)
 
     def put_scores(self, out: torch.Tensor, users: torch.Tensor, user_items: UserItems) -> None:
-        row = torch.where(users >= 0, self._row[users], -1)
-        if user_items.weights is not None:
-            row = torch.full_like(row, -1)  # a row of X has no weights
+        row = torch.full_like(users, -1)
+        if user_items.weights is None:  # a row of X has no weights
+            row[users >= 0] = self._row[users[users >= 0]]
         # K X x_u is the column u of K X X^T = I - lambda K, if x_u is a row of X.
         weights = self._inverse[row.clamp(min=0)].mul_(-self._ridge)
         fitted = (row >= 0).nonzero()[:, 0]

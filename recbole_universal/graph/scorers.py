@@ -29,7 +29,7 @@ from recbole_universal.graph.item_models import (
 )
 from recbole_universal.graph.regression import Regression, mean_degree, ridge_regressions
 from recbole_universal.graph.sparse_sums import UserItems, sparse_tensor
-from recbole_universal.graph.threads import in_torch_threads
+from recbole_universal.graph.threads import in_torch_threads, lazy_property
 
 #: Scorers in the order of the first axis of :meth:`GraphScorers.scores`, with the method and source of each.
 SCORERS: dict[str, str] = {
@@ -198,7 +198,7 @@ class GraphScorers:
         scorers._load(arrays, torch.device(device))
         return scorers
 
-    @property
+    @lazy_property
     def histories(self) -> Histories:
         """The items of each user. Their order says nothing."""
         return Histories(self.matrix.indices, self.matrix.indptr, np.arange(self.n_users))
@@ -220,7 +220,8 @@ class GraphScorers:
         """
         n = len(histories)
         users = torch.from_numpy(histories.users).to(self.device)
-        user_items = UserItems.of(histories.matrix(self.n_items), self.device)
+        matrix = histories.matrix(self.n_items)
+        user_items = UserItems.of(matrix, self.device)
         if out is None:
             out = torch.empty(len(SCORERS), n, self.n_items, device=self.device)
         # The items of these users have few entries in `_item_user`, so their sum is faster than a product of matrices.
@@ -246,8 +247,16 @@ class GraphScorers:
         torch.mul(filtered, self._item_inverse_power[0.5], out=out[_INDEX["linear_filter"]])
         self._put_neighbors(out[_INDEX["neighbors"]], user_items)
         self._put_filters(out, user_items)
-        self._regression.put_scores(out[_INDEX["regression"]], users, user_items)
+        with_own_items = torch.where(self._has_own_items(histories, matrix).to(self.device), users, -1)
+        self._regression.put_scores(out[_INDEX["regression"]], with_own_items, user_items)
         return _rounded(out)
+
+    def _has_own_items(self, histories: Histories, matrix: sp.csr_matrix) -> torch.Tensor:
+        """Whether each history holds the items that its user has in the matrix, bool [n]."""
+        own = self.matrix[np.maximum(histories.users, 0)]
+        same = (histories.users >= 0) & (np.diff(own.indptr) == np.diff(matrix.indptr))
+        same[same] = np.diff((own[same] != matrix[same]).indptr) == 0
+        return torch.from_numpy(same)
 
     def _put_neighbors(self, out: torch.Tensor, user_items: UserItems) -> None:
         indptr, targets, cosines = self._neighbors

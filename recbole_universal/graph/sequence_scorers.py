@@ -70,7 +70,9 @@ SEQUENCE_SCORERS: dict[str, SequenceScorer] = {
     "recent_repeats": SequenceScorer("identity", 0.7),
 }
 _NOT_LINEAR = ("user_squared", "popularity", "recent_popularity", "recent_popularity_long", "prefix_neighbors")
-# Gaps of transitions that count, and exponents of the degrees of both items, by relation.
+# Index of each filter's number of singular vectors.
+_CUTS = {"mid_pass": 0, "full_pass": 1}
+# Exponents of the degrees of the earlier and the later item, by relation.
 _POWERS = {
     "next": (0.5, 0.3),
     "transitions": (0.8, 0.2),
@@ -85,8 +87,8 @@ _MOST_EVENTS, _MOST_USERS = 2**22, 2**19
 _BLOCK_FLOATS = 2**23
 # The prefixes of at most this number of events are neighbours.
 _MOST_PREFIXES = 2**20
-# Histories with a larger share of events that repeat an earlier item of the user are said to repeat items.
-_REPEATING_SHARE = 0.01
+#: Histories with a larger share of events that repeat an earlier item of the user are said to repeat items.
+REPEATING_SHARE = 0.01
 
 
 class SequenceScorers:
@@ -137,7 +139,7 @@ class SequenceScorers:
         ):
             arguments.integer("sequence scorers", name, value, 1)
         whole = binary_matrix(histories.matrix(n_items))
-        sample = sampled_users(whole, _MOST_EVENTS, _MOST_USERS)
+        sample = sampled_users(_events(histories, n_items), _MOST_EVENTS, _MOST_USERS)
         bar = tqdm(total=5, desc="sequence scorers", unit="step", disable=not show_progress)
 
         def step(values):
@@ -162,7 +164,7 @@ class SequenceScorers:
         ridge = PENALTY * mean_degree(base, max_regression_size)
         (regression,) = ridge_regressions(base, [ridge], max_regression_size, self.device)
         arrays |= {f"regression.{name}": array for name, array in step(regression).arrays().items()}
-        few = sampled_users(base, _MOST_PREFIXES, _MOST_USERS)
+        few = sampled_users(_events(sampled, n_items), _MOST_PREFIXES, _MOST_USERS)
         prefixes = step(PrefixNeighbors.of(sampled[few], n_items, SEQUENCE_SCORERS["prefix_neighbors"].decay))
         arrays |= {f"prefixes.{name}": array for name, array in prefixes.arrays().items()}
         if histories.has_clock:
@@ -177,7 +179,7 @@ class SequenceScorers:
         self.n_users = len(indptr) - 1
         self.histories = Histories(items, indptr, np.arange(self.n_users), now=now)
         self.matrix = self.histories.matrix(self.n_items)
-        self.repeats = self.matrix.nnz < (1 - _REPEATING_SHARE) * len(self.histories.items)
+        self.repeats = self.matrix.nnz < (1 - REPEATING_SHARE) * len(self.histories.items)
         self.user_degree = np.diff(self.matrix.indptr).astype(np.float32)
         self.item_degree = np.bincount(self.matrix.indices, minlength=self.n_items).astype(np.float32)
         self._base = self.matrix[arrays["sample"]]
@@ -276,7 +278,7 @@ class SequenceScorers:
         out *= self._power(target_power)
 
     def _put_filter(self, out: torch.Tensor, relation: str, weighted: sp.csr_matrix, _: Histories) -> None:
-        rank = int(self._arrays["cuts"][(relation == "full_pass" and 1) or 0])
+        rank = int(self._arrays["cuts"][_CUTS[relation]])
         vectors = self._arrays["vectors"]
         spectrum = torch.from_numpy(self._scaled(weighted, 0.5) @ vectors)
         torch.mm(spectrum[:, :rank], torch.from_numpy(vectors[:, :rank]).T, out=out)
@@ -331,6 +333,12 @@ class SequenceScorers:
     def _power(self, power: float) -> torch.Tensor:
         """``degree ** -power``, and 0 for an item without sampled events, float32 [n_items]."""
         return torch.where(self._degree > 0, self._degree.clamp(min=1.0) ** -power, 0.0)
+
+
+def _events(histories: Histories, n_items: int) -> sp.csr_matrix:
+    """Histories as a matrix with an entry for each event; events of one item are not added."""
+    ones = np.ones(len(histories.items), dtype=np.float32)
+    return sp.csr_matrix((ones, histories.items, histories.indptr), shape=(len(histories), n_items))
 
 
 def _csr(name: str, matrix: sp.csr_matrix) -> dict[str, np.ndarray]:

@@ -29,6 +29,7 @@ def read_interactions(
     show_progress: bool = False,
     *,
     time_column: Hashable | None = None,
+    read_times: bool = True,
     order: str | None = None,
 ) -> InteractionTable:
     """Read interactions from a frame or a file.
@@ -40,6 +41,7 @@ def read_interactions(
         item_column: as ``user_column``.
         report: receives a sentence on each thing that is left out or guessed.
         show_progress: whether to draw a progress bar.
+        read_times: whether times and order are read at all.
         time_column: as ``user_column``, of the time of each interaction. If no name is usual, no time is read.
         order: ``rows``: the interactions are in the order of the rows, and no time is read. ``None``: times order them.
 
@@ -52,7 +54,9 @@ def read_interactions(
         raise ValueError(f"order (--order): must be rows, or left out, got [{order}].")
     if order and time_column is not None:
         raise ValueError("order (--order) and time_column (--time-column) exclude each other: give one of them.")
-    time = TimeColumn(time_column, wanted=order is None)
+    if not read_times:
+        time_column = order = None
+    time = TimeColumn(time_column, wanted=order is None and read_times)
     where, sources = _sources(source, (user_column, item_column), time, show_progress)
     first = sources[0]
     if time_column is None:

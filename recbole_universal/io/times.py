@@ -172,7 +172,11 @@ def _fill_numbers(read: ReadTimes, indices: NDArray, numbers: NDArray[np.float64
 def _fill_dates(read: ReadTimes, indices: NDArray, dates: pd.Series) -> None:
     """Fill in dates with a zone, of which some may be missing."""
     missing = dates.isna().to_numpy()
-    microseconds = pd.DatetimeIndex(dates).as_unit("us").asi8
+    try:
+        microseconds = pd.DatetimeIndex(dates).as_unit("us").asi8
+    except pd.errors.OutOfBoundsDatetime:
+        read.forms[indices] = UNREADABLE
+        return
     read.forms[indices] = np.where(missing, MISSING, DATE)
     read.values[indices] = np.where(missing, np.nan, microseconds / 1e6)
 
@@ -197,7 +201,15 @@ def _fill_objects(read: ReadTimes, values: NDArray) -> None:
 
 
 def _fill_float_objects(read: ReadTimes, indices: NDArray, values: NDArray) -> None:
-    _fill_numbers(read, indices, pd.to_numeric(pd.Series(values), errors="coerce").to_numpy(dtype=np.float64))
+    _fill_numbers(read, indices, np.array([_float(value) for value in values]))
+
+
+def _float(value: Any) -> float:
+    """A number as a float; infinity if it is too large, or no number like others."""
+    try:
+        return float(value)
+    except (ArithmeticError, ValueError):
+        return np.inf
 
 
 def _fill_date_objects(read: ReadTimes, indices: NDArray, values: NDArray) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
 import torch
+from recbole.utils import FeatureType
 
 from recbole_universal.graph.histories import Histories
+
+logger = logging.getLogger(__name__)
 
 
 def training_histories(dataset: Any) -> Histories:
@@ -29,6 +33,17 @@ def training_histories(dataset: Any) -> Histories:
             f"Dataset [{dataset.dataset_name}] has no loaded field [{dataset.time_field}] (key TIME_FIELD), so the "
             "order of its interactions is unknown; add the field with load_col, or use a family without order."
         )
+    if dataset.field2type[dataset.time_field] != FeatureType.FLOAT:
+        raise ValueError(
+            f"TIME_FIELD: field [{dataset.time_field}] of dataset [{dataset.dataset_name}] is of type "
+            f"{dataset.field2type[dataset.time_field].value}; times must be of type float."
+        )
+    if (dataset.config["eval_args"] or {}).get("order") != "TO":
+        logger.warning(
+            "eval_args: order is not TO, so RecBole shuffles the rows of dataset [%s]. Its times are 32-bit floats, so "
+            "events within two minutes may change places; set order: TO.",
+            dataset.dataset_name,
+        )
     times = feat[dataset.time_field].numpy().astype(np.float64)
     suffix = dataset.config["LIST_SUFFIX"] or ""
     lists = dataset.iid_field + suffix
@@ -41,15 +56,14 @@ def training_histories(dataset: Any) -> Histories:
         inside = np.arange(feat[lists].shape[1]) < lengths[:, None]
         earlier = feat[lists].numpy()[rows][inside]
         time_lists = dataset.time_field + suffix
-        earlier_times = feat[time_lists].numpy()[rows][inside] if time_lists in feat else np.zeros(len(earlier))
+        earlier_times = feat[time_lists].numpy()[rows][inside] if time_lists in feat else None
         users = np.concatenate([np.repeat(users[first], lengths), users])
         items = np.concatenate([earlier, items])
-        times = np.concatenate([earlier_times, times])
-        order = np.argsort(users, kind="stable")
-        users, items, times = users[order], items[order], times[order]
         # The events are in order already, whatever their rounded times say.
         histories = Histories.of_events(users, items, dataset.user_num)
-        return Histories(histories.items, histories.indptr, histories.users, times)
+        if earlier_times is not None:
+            histories.times = np.concatenate([earlier_times, times])[np.argsort(users, kind="stable")]
+        return histories
     known = (users != 0) & (items != 0)
     return Histories.of_events(users[known], items[known], dataset.user_num, times[known])
 

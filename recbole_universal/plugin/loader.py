@@ -39,7 +39,7 @@ class CandidateListDataLoader(AbstractDataLoader):
         if not n_usable and config["train_stage"] != "zero_shot":  # which trains on no list
             raise ValueError(
                 f"Dataset [{dataset.dataset_name}] has no user with two training interactions, so none can be held "
-                "out to train on; use train_stage: zero_shot, or families other than proximity."
+                "out to train on; use train_stage: zero_shot, or families without candidates."
             )
         self._lists: CandidateLists | None = None
         self.sample_size = max(1, min(n_usable, _n_training_users(config, self.matrix)))

@@ -191,11 +191,12 @@ _GENERAL_ONLY = ("transform", "query_share", "unseen_users", "unseen_items", "ev
 MODEL_KEYS["UniversalSequential"] = {
     key: form for key, form in MODEL_KEYS["UniversalMLP"].items() if key not in _GENERAL_ONLY
 }
+MODEL_KEYS["UniversalSequential"] |= {"MAX_ITEM_LIST_LENGTH": forms.POSITIVE}
 
 # Stock models of RecBole have these keys of the tables, too.
 _STOCK = {
     *("seed", "epochs", "stopping_step", "learning_rate", "train_batch_size", "eval_batch_size", "valid_metric"),
-    *("mlp_hidden_size", "embedding_size", "dropout_prob", "transform"),
+    *("mlp_hidden_size", "embedding_size", "dropout_prob", "transform", "MAX_ITEM_LIST_LENGTH"),
 }
 #: Keys that the plugin alone reads.
 PLUGIN_KEYS = frozenset({*KEYS, "base_model", *(key for keys in MODEL_KEYS.values() for key in keys)} - _STOCK)
@@ -219,6 +220,10 @@ def read(config: Mapping[str, Any], model: str) -> dict[str, Any]:
         raise ValueError(
             forms.message("universal_features", config["universal_features"], "at least one family is needed.")
         )
+    if model == "UniversalSequential":
+        for key in _GENERAL_ONLY:
+            if config.get(key):
+                raise ValueError(forms.message(key, config[key], "UniversalSequential does not read this key."))
     if values.get("train_stage") in ("zero_shot", "finetune") and not values["pretrained"]:
         needed = MODEL_KEYS["UniversalInterpolation"]["pretrained"].valid
         raise ValueError(forms.message("pretrained", config["pretrained"], f"must be {needed}"))

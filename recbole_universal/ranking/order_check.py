@@ -54,12 +54,12 @@ def check_order(
         **settings: arguments of :class:`UniversalRanker` for the other model.
 
     Returns:
-        ``None`` if the self-check held out nothing, or popularity is better than the sequential model.
+        ``None`` if the self-check held out nothing.
     """
     network = sequential.network
     pairs = network.candidate_pairs
     result = network.check_result()
-    if pairs.check is None or result is None or result.by_user is None or network.fallback_reason():
+    if pairs.check is None or result is None or result.by_user is None:
         return None
     user_of = np.full(int(pairs.user_index.max()) + 1, -1)
     known = np.flatnonzero(pairs.user_index >= 0)
@@ -68,7 +68,7 @@ def check_order(
     support = histories.without_last(users)
     other = UniversalRanker(binary_matrix(support.matrix(pairs.n_items)), without_order, **settings)
     other.on_fallback = None
-    items = other.top_k(users, _CUTOFF, exclude_seen=not pairs.repeats)[0]
+    items = other.top_k(users, _CUTOFF, not pairs.repeats)[0]
     hits = items == histories.last_items()[users][:, None]
     gains = torch.from_numpy(ndcg(hits, np.ones(len(users), dtype=np.int64)))
     difference = (result.by_user - gains).numpy()
@@ -92,7 +92,8 @@ def chosen_ranker(matrix: sp.csr_matrix, histories: Histories, **settings) -> tu
         f"on the last items of {result.n_users} users, lists have NDCG@10 {result.with_order:.4f} with order and "
         f"{result.without_order:.4f} without"
     )
-    if result.helps:
+    if result.helps and not sequential.fallback_reason():
         return sequential, f"The order of the interactions helps, so [{WITH_ORDER}] ranks: {figures}."
-    reason = f"The order of the interactions does not help, so [{WITHOUT_ORDER}] ranks: {figures}."
+    why = sequential.fallback_reason() or figures
+    reason = f"The order of the interactions does not help, so [{WITHOUT_ORDER}] ranks: {why}."
     return UniversalRanker(matrix, WITHOUT_ORDER, **settings), reason

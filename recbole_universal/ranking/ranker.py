@@ -74,6 +74,11 @@ class UniversalRanker:
                 f"matrix: must be a SciPy sparse matrix [n_users, n_items], got {type(matrix).__name__}; for a file or "
                 "a data frame there is recbole_universal.app.recommend."
             )
+        if histories is not None and not isinstance(histories, Histories):
+            raise ValueError(
+                "histories: must be Histories, such as Histories.of_events(users, items, n_users) makes; got "
+                f"{arguments.shown(histories)}."
+            )
         binary = binary_matrix(matrix)
         if not isinstance(pretrained, Pretrained):
             pretrained = load_pretrained(pretrained)
@@ -203,14 +208,14 @@ class UniversalRanker:
 
     @torch.no_grad()
     def top_k(
-        self, users: np.ndarray, k: int, exclude_seen: bool = True, *, fast: bool = False
+        self, users: np.ndarray, k: int, exclude_seen: bool | None = None, *, fast: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
         """The best items of some users.
 
         Args:
             users: row indices of the matrix, [n].
             k: length of a list, at least 1; at most a million, or the number of items if that is larger.
-            exclude_seen: whether to leave out the user's items.
+            exclude_seen: whether to leave out the user's items; ``None``: unless the histories repeat items.
             fast: whether to rank by :meth:`item_item` instead of the network. Once the matrix is made, a list takes
                 much less time and is less accurate (docs/zero_shot.md, docs/scale_results.md).
 
@@ -225,9 +230,7 @@ class UniversalRanker:
         state = self._state  # an update in another thread replaces it
         users = state.checked_users(users)
         k = state.checked_k(k)
-        exclude_seen, fast = (
-            arguments.flag("top_k", name, value) for name, value in (("exclude_seen", exclude_seen), ("fast", fast))
-        )
+        exclude_seen, fast = state.excludes_seen("top_k", exclude_seen), arguments.flag("top_k", "fast", fast)
         if fast:
             return state.fast_top_k(users, k, exclude_seen, self.show_progress)
         # Threads that wait for each other several times per list cost more than they save, mainly on a busy machine.
@@ -236,7 +239,7 @@ class UniversalRanker:
 
     @torch.no_grad()
     def top_k_of(
-        self, histories: Histories | Sequence[Sequence[int]], k: int, exclude_seen: bool = True
+        self, histories: Histories | Sequence[Sequence[int]], k: int, exclude_seen: bool | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """The best items of some histories: sessions, baskets, people without a row in the matrix.
 
@@ -244,7 +247,7 @@ class UniversalRanker:
             histories: column indices of the items of each, oldest first. The order counts for a model with the family
                 ``sequence``.
             k: as of :meth:`top_k`.
-            exclude_seen: whether to leave out the items of a history.
+            exclude_seen: as of :meth:`top_k`.
 
         Returns:
             As :meth:`top_k`. An empty history gets the most popular items.
@@ -255,7 +258,7 @@ class UniversalRanker:
         """
         state = self._state
         k = state.checked_k(k)
-        exclude_seen = arguments.flag("top_k_of", "exclude_seen", exclude_seen)
+        exclude_seen = state.excludes_seen("top_k_of", exclude_seen)
         return state.top_k_of(state.checked_histories(histories), k, exclude_seen)
 
     def explain(self, user: int, k: int = 10) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -271,7 +274,7 @@ class UniversalRanker:
             score. ``{"popularity": ones}`` where popularity ranks.
 
         Raises:
-            ValueError: if the model has no family ``proximity`` or the user no interaction.
+            ValueError: if the model ranks no candidates or the user has no interaction.
         """
         state = self._state
         if not arguments.is_integer(user):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -78,6 +78,16 @@ class RankerState:
             raise ValueError(f"k: must be a positive integer, at most {most}, got {arguments.shown(k)}.")
         return int(k)
 
+    def excludes_seen(self, owner: str, given: Any) -> bool:
+        """Whether to leave out seen items; ``None``: unless the histories repeat items.
+
+        Raises:
+            ValueError: if the argument is neither a truth value nor ``None``.
+        """
+        if given is not None:
+            return arguments.flag(owner, "exclude_seen", given)
+        return not (self.network.ranks_candidates and self.network.candidate_pairs.repeats)
+
     def checked_histories(self, histories: Any) -> Histories:
         """Histories of column indices.
 
@@ -89,6 +99,8 @@ class RankerState:
                 raise ValueError(f"histories: must be lists of column indices, got {arguments.shown(histories)}.")
             rows = [arguments.array("histories", list(row) if hasattr(row, "__iter__") else row) for row in histories]
             for row in rows:
+                if row.dtype == np.uint64 and len(row) and row.max() >= self.matrix.shape[1]:
+                    raise ValueError(f"histories: items are column indices, got {row.max()}.")
                 if row.ndim != 1 or (len(row) and row.dtype.kind not in "iu"):
                     raise ValueError(f"histories: each must be a list of column indices, got {arguments.shown(row)}.")
             histories = Histories.of_lists(rows)
@@ -156,22 +168,27 @@ class RankerState:
     def item_item(self, show_progress: bool) -> sp.csr_matrix:
         """See :meth:`UniversalRanker.item_item`."""
         if self._item_item is None:
-            pairs = self.network.candidate_pairs if self.network.ranks_candidates else None
-            if not isinstance(pairs, ProximityPairs):
-                raise ValueError("Only a model with the family [proximity] has an item-item matrix.")
-            relations = pairs.item_item(N_RELATIONS, show_progress)
+            self._check_fast()
+            relations = cast(ProximityPairs, self.network.candidate_pairs).item_item(N_RELATIONS, show_progress)
             relations.data.flags.writeable = False
             self._item_item = relations
         return self._item_item
+
+    def _check_fast(self) -> None:
+        """Refuse a model without an item-item matrix."""
+        if not self.network.ranks_candidates or not isinstance(self.network.candidate_pairs, ProximityPairs):
+            raise ValueError("Only a model with the family [proximity] has an item-item matrix.")
 
     def fallback_reason(self, fast: bool) -> str:
         """See :meth:`UniversalRanker.fallback_reason`."""
         if not fast:
             return self.network.fallback_reason()
-        return self.network.candidate_pairs.linear_fallback_reason if self.network.ranks_candidates else ""
+        pairs = self.network.candidate_pairs if self.network.ranks_candidates else None
+        return pairs.linear_fallback_reason if isinstance(pairs, ProximityPairs) else ""
 
     def fast_relations(self, show_progress: bool) -> sp.csr_matrix:
         """The matrix whose rows ``fast`` lists sum: :meth:`item_item`, or an empty one if popularity ranks."""
+        self._check_fast()
         if self._fast_relations is None:
             reason = self.fallback_reason(fast=True)
             personal = bool(reason) and not self.fallback_reason(fast=False)

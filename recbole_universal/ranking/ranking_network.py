@@ -286,16 +286,20 @@ class RankingNetwork(UniversalNetwork):
             return self._by_popularity.repeat(len(histories), 1)
         size, scores = self._block_size, []
         for start in range(0, max(1, len(histories)), size):
-            lists = self.candidate_pairs.candidates_of(histories[start : start + size], exclude_seen)
+            lists = self._here(self.candidate_pairs.candidates_of(histories[start : start + size], exclude_seen))
             none = lists.features[..., :0]
             family = self._candidate_family
             scores.append(self._list_scores(lists, [{family: none}, {family: none}, {family: lists.features}]))
         return torch.cat(scores)
 
+    def _here(self, lists: Candidates) -> Candidates:
+        """Candidate lists on the device of this network; scorers may compute elsewhere."""
+        return Candidates(lists.items.to(self.device), lists.features.to(self.device))
+
     @property
     def _by_popularity(self) -> torch.Tensor:
         """Scores of items that are no candidates, float32 [n_items]."""
-        return MIN_CANDIDATE_SCORE - 1 - self.candidate_pairs.popularity_rank
+        return MIN_CANDIDATE_SCORE - 1 - self.candidate_pairs.popularity_rank.to(self.device)
 
     @property
     def _block_size(self) -> int:
@@ -322,7 +326,7 @@ class RankingNetwork(UniversalNetwork):
         self, users: torch.Tensor, exclude_seen: bool = True
     ) -> tuple[Candidates, list[dict[str, torch.Tensor]]]:
         """Candidates of some users, and their user, item and pair columns by family, as :meth:`forward` takes them."""
-        lists = self.candidate_pairs.candidates(users, exclude_seen)
+        lists = self._here(self.candidate_pairs.candidates(users, exclude_seen))
         items = lists.items.clamp(min=0)
         user = {f: getattr(self, column("user", f))[users][:, None] for f in self.families}
         item = {f: getattr(self, column("item", f))[items] for f in self.families}

@@ -156,11 +156,11 @@ def test_positions_are_no_clock():
     ("items", "indptr", "message"),
     [
         ([1, 2], [0, 1], r"items: must have indptr\[-1\] = 1 entries, got shape \(2,\)"),
-        ([[1, 2]], [0, 2], "items: must have"),
+        ([[1, 2]], [0, 2], "items: must be integers"),
         ([1, 2], [1, 2], "indptr: must rise from 0"),
         ([1, 2], [0, 2, 1, 2], "indptr: must rise from 0"),
         ([], [], "indptr: must rise from 0"),
-        ([1, 2], [[0, 2]], "indptr: must rise from 0"),
+        ([1, 2], [[0, 2]], "indptr: must be integers"),
     ],
 )
 def test_wrong_arrays(items, indptr, message):

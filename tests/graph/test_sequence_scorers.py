@@ -126,7 +126,7 @@ def test_prefixes_of_a_large_log_are_those_of_a_sample_of_users(monkeypatch):
     scorers = SequenceScorers(histories, 16)
     users = np.unique(scorers.arrays()["prefixes.user"])
     assert 1 < len(users) < 50
-    some = sampled_users(scorers.matrix, 150, 100)
+    some = sampled_users(sequence_scorers._events(histories, 16), 150, 100)
     expected = PrefixNeighbors.of(histories[some], 16, 0.85).scores(histories).toarray()
     scores = by_name(scorers, histories)
     np.testing.assert_allclose(scores.pop("prefix_neighbors"), expected, rtol=1e-5)

@@ -8,8 +8,8 @@ import pandas as pd
 from recbole_universal.app.analysis.page import Section, new_figure
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.interaction_graph import binary_matrix
-from recbole_universal.graph.popularity import popularity_order
-from recbole_universal.graph.sequence_scorers import SEQUENCE_SCORERS
+from recbole_universal.graph.popularity import next_popular, popularity_order
+from recbole_universal.graph.sequence_scorers import REPEATING_SHARE, SEQUENCE_SCORERS
 from recbole_universal.graph.transitions import Transitions
 from recbole_universal.metrics import ndcg
 from recbole_universal.ranking.order_check import WITH_ORDER, WITHOUT_ORDER, OrderCheck, check_order
@@ -20,6 +20,8 @@ _CUTOFF = 10
 # A pair of neighbouring items counts as frequent from this number of occurrences on.
 _FREQUENT = 5
 _N_SHUFFLES = 3
+# Greater times are seconds since 1970. Smaller ones give an order, such as the number of a row.
+_FIRST_SECONDS = 1e8
 # Position of the split in time, as a share of the events.
 _SPLIT = 0.9
 
@@ -55,7 +57,7 @@ def order_section(histories: Histories, n_items: int, n_users: int, seed: int) -
 
 
 def _text(result: OrderCheck | None, shuffles: pd.DataFrame, table: pd.DataFrame) -> str:
-    verdict = "No last item could be held out, so nothing says whether the order helps."
+    verdict = "No last item could be held out, so nothing shows whether the order helps."
     if result is not None:
         effect = "helps" if result.helps and result.z_score > 1 else "makes no clear difference"
         effect = effect if result.z_score > -1 else "does not help"
@@ -87,9 +89,9 @@ def shuffle_test(histories: Histories, n_items: int, seed: int) -> pd.DataFrame:
 
 
 def shuffled(histories: Histories, generator: np.random.Generator) -> Histories:
-    """The histories with their events in random order."""
+    """The histories with their items in random order; the times stay."""
     order = np.lexsort((generator.random(len(histories.items)), histories.rows))
-    return Histories(histories.items[order], histories.indptr, histories.users)
+    return Histories(histories.items[order], histories.indptr, histories.users, histories.times, histories.now)
 
 
 def statistics_of(histories: Histories) -> pd.DataFrame:
@@ -106,7 +108,7 @@ def statistics_of(histories: Histories) -> pd.DataFrame:
         gaps = np.diff(histories.times)[same]
         if len(gaps):
             rows["share of events at the time of the one before"] = float((gaps == 0).mean())
-        if histories.has_clock and len(gaps):
+        if histories.has_clock and len(gaps) and np.median(histories.times) > _FIRST_SECONDS:
             rows |= {f"days between events, {q}th percentile": np.percentile(gaps, q) / 86400 for q in (25, 50, 75)}
     return pd.DataFrame({"statistic": list(rows), "value": list(rows.values())})
 
@@ -114,7 +116,7 @@ def statistics_of(histories: Histories) -> pd.DataFrame:
 def compared_splits(histories: Histories, n_items: int, n_users: int, seed: int) -> pd.DataFrame:
     """NDCG@10 of MostPop and of both shipped models where a random item, the last item, or all later ones are held out.
 
-    Each user has one target. The model that knows the order is asked where the order of the rest is meaningful.
+    Each user has one target.
     """
     generator = np.random.default_rng(seed)
     users = np.flatnonzero(histories.lengths >= 2)
@@ -144,17 +146,15 @@ def _ndcg_of(
     """Number of users, and mean NDCG@10 of MostPop and of both shipped models."""
     matrix = binary_matrix(support.matrix(n_items))
     order = popularity_order(np.bincount(support.items, minlength=n_items))
-    popular = np.array([_unseen(order, matrix[[user]].indices) for user in users])
+    popular = np.full((len(users), _CUTOFF), -1)
+    repeats = matrix.nnz < (1 - REPEATING_SHARE) * len(support.items)
+    for row, user in enumerate(users):
+        best = next_popular(order, matrix[[user]].indices[: 0 if repeats else None], _CUTOFF)
+        popular[row, : len(best)] = best
     lists = [popular]
     for model in (WITHOUT_ORDER, WITH_ORDER):
         ranker = UniversalRanker(matrix, model, histories=support, seed=seed)
         ranker.on_fallback = None
-        lists.append(ranker.top_k(users, _CUTOFF)[0])
+        lists.append(ranker.top_k(users, _CUTOFF, not repeats)[0])
     one = np.ones(len(users), dtype=np.int64)
     return (float(len(users)), *(float(ndcg(items == targets[:, None], one).mean()) for items in lists))  # type: ignore
-
-
-def _unseen(order: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    first = order[: _CUTOFF + len(seen)]
-    chosen = first[~np.isin(first, seen)][:_CUTOFF]
-    return np.pad(chosen, (0, _CUTOFF - len(chosen)), constant_values=-1)
