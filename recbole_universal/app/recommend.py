@@ -207,11 +207,12 @@ class RecommendationJob:
 
     def _ranker(self, matrix: sp.csr_matrix) -> UniversalRanker:
         """The ranker of the given model, or of the shipped one that suits the interactions."""
+        from recbole_universal.graph.histories import Histories
         from recbole_universal.ranking.order_check import WITHOUT_ORDER, chosen_ranker
         from recbole_universal.ranking.ranker import UniversalRanker
 
         settings: dict[str, Any] = {"device": self._device, "show_progress": self._show_progress}
-        histories = self.table.histories()
+        histories = Histories.of_table(self.table)
         if self._pretrained is not None and "sequence" in self._pretrained.families and histories is None:
             raise ValueError(
                 "pretrained (--model): this model reads the order of the interactions. Name their time column with "

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recbole_universal import arguments
+
+if TYPE_CHECKING:
+    from recbole_universal.io.interaction_table import InteractionTable
 
 # Weights below this number are left out of a weighted history.
 _LEAST_WEIGHT = 1e-4
@@ -77,6 +80,12 @@ class Histories:
         indptr = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=n_users))])
         sorted_times = None if times is None else times[order]
         return cls(items[order], indptr, np.arange(n_users), sorted_times)
+
+    @classmethod
+    def of_table(cls, table: InteractionTable) -> Histories | None:
+        """The histories of a table's users, by the indices of its matrix; ``None`` if the order is unknown."""
+        ordered = table.ordered()
+        return None if ordered is None else cls.of_events(*ordered[:2], len(table.users), ordered[2])
 
     @classmethod
     def of_lists(cls, lists: Iterable[Iterable[int]]) -> Histories:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,9 +13,6 @@ from recbole_universal.io.events import Events, RowTimes
 from recbole_universal.io.ids import NOT_TEXT, Ids
 from recbole_universal.io.layout import position_example
 from recbole_universal.io.source import Chunk, Report, Source
-
-if TYPE_CHECKING:
-    from recbole_universal.graph.histories import Histories
 
 # If a table has this many rows, a column with a distinct value in nearly every row holds neither users nor items.
 _ENOUGH_ROWS = 20
@@ -59,15 +55,15 @@ class InteractionTable:
         matrix.sort_indices()
         return matrix, rows, item_order
 
-    def histories(self) -> Histories | None:
-        """The items of each user, oldest first, under the indices of :meth:`matrix`; ``None`` without an order."""
+    def ordered(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None] | None:
+        """Row and column of :meth:`matrix` of each event, by user, then by time, and the times, if they are known.
+
+        ``None`` without an order.
+        """
         if self.events is None:
             return None
-        from recbole_universal.graph.histories import Histories  # the package of the graph needs torch
-
         rows, columns = np.argsort(_order(self.users)), np.argsort(_order(self.items))
-        users, items = rows[self.events.user_codes], columns[self.events.item_codes]
-        return Histories.of_events(users, items, len(self.users), self.events.times)
+        return rows[self.events.user_codes], columns[self.events.item_codes], self.events.times
 
 
 def _order(ids: pd.Index) -> np.ndarray:

@@ -35,11 +35,11 @@ class PopularityRanker:
         self.matrix = matrix
         self.made.append(SimpleNamespace(matrix=matrix, pretrained=pretrained, device=device))
 
-    def top_k(self, users, k, exclude_seen=True, *, fast=False):
+    def top_k(self, users, k, exclude_seen=None, *, fast=False):
         scores = np.tile(np.bincount(self.matrix.indices, minlength=self.matrix.shape[1]), (len(users), 1)).astype(
             float
         )
-        if exclude_seen:
+        if exclude_seen in (None, True):
             scores[self.matrix[users].nonzero()] = -np.inf
         items = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         scores = np.take_along_axis(scores, items, axis=1)
@@ -51,7 +51,9 @@ def ranker(monkeypatch):
     PopularityRanker.made = []
     monkeypatch.setattr(recbole_universal.ranking.ranker, "UniversalRanker", PopularityRanker)
     monkeypatch.setattr(
-        recbole_universal.checkpoint, "load_pretrained", lambda name: Pretrained({}, {}, {"name": name})
+        recbole_universal.checkpoint,
+        "load_pretrained",
+        lambda name: Pretrained({}, {"features": {"families": []}}, {"name": name}),
     )
     return PopularityRanker
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from interactions_data import ROWS, lines, write
 
+from recbole_universal.graph.histories import Histories
 from recbole_universal.io.column_names import TimeColumn
 from recbole_universal.io.interactions import read_interactions
 from recbole_universal.io.times import ReadTimes, column_times, read_times
@@ -430,7 +431,7 @@ def test_rows_without_a_time_are_left_out(tmp_path, form):
     )
     assert len(table.events.times) == 7 and table.events.time_column == "when"
     np.testing.assert_array_equal(
-        table.histories().matrix(table.matrix()[0].shape[1]).toarray(), table.matrix()[0].toarray()
+        Histories.of_table(table).matrix(table.matrix()[0].shape[1]).toarray(), table.matrix()[0].toarray()
     )
 
 
@@ -458,7 +459,7 @@ def test_a_recognised_column_is_used_if_nearly_all_of_it_can_be_read(tmp_path, n
     if used:
         assert f"{n_bad} of 100 rows are unreadable" in left_out[0] and len(table.events.times) == 95
     else:
-        assert len(table.user_codes) == 63 and table.histories() is None
+        assert len(table.user_codes) == 63 and Histories.of_table(table) is None
         assert said[0] == (
             f"{path}: no time is used: 6 of 100 values of [time] cannot be read as times, {example}. Name another time "
             "column (--time-column), or take the order of the rows (--order rows)."
@@ -550,7 +551,7 @@ def test_histories_have_the_indices_of_the_matrix(options):
     )
     table = read_interactions(frame, None, None, lambda _: None, **options)
     matrix, rows, item_order = table.matrix()
-    histories = table.histories()
+    histories = Histories.of_table(table)
     assert len(histories) == 30 and len(histories.items) == 400 and (histories.times is None) == bool(options)
     assert (histories.matrix(25) != matrix).nnz == 0
     items = table.items.take(item_order)
@@ -565,11 +566,11 @@ def test_histories_have_the_indices_of_the_matrix(options):
 
 def test_without_times_there_are_no_histories():
     table = read_interactions(pd.DataFrame(ROWS, columns=["user", "item"]), None, None, lambda _: None)
-    assert table.events is None and table.histories() is None
+    assert table.events is None and Histories.of_table(table) is None
 
 
 def test_an_odd_first_row_changes_no_index():
     frame = pd.DataFrame({"user": ["z", "a", "a"], "item": ["z", "q", "b"], "time": [None, T + 1, T]})
     table = read_interactions(frame, None, None, lambda _: None, time_column="time")
     assert list(table.users) == ["a"] and list(table.items) == ["q", "b"]
-    assert table.histories().items.tolist() == [0, 1] and table.events.item_codes.tolist() == [1, 0]
+    assert Histories.of_table(table).items.tolist() == [0, 1] and table.events.item_codes.tolist() == [1, 0]

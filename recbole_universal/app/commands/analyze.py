@@ -65,6 +65,7 @@ def _report(message: str) -> None:
 def _write(options: argparse.Namespace, output: Path) -> None:
     from recbole_universal.app.analysis.report import analyze, is_report
     from recbole_universal.files import would_replace
+    from recbole_universal.graph.histories import Histories
     from recbole_universal.io.interactions import read_interactions
 
     if options.output is None and output.exists() and not is_report(output):
@@ -88,7 +89,7 @@ def _write(options: argparse.Namespace, output: Path) -> None:
             order=options.order,
         )
         matrices[name] = table.matrix()[0]
-        in_order = table.histories()
+        in_order = Histories.of_table(table)
         if in_order is not None:
             histories[name] = in_order
     analyze(
