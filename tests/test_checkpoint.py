@@ -402,7 +402,7 @@ def test_a_wrong_type_is_refused(name):
 
 
 def test_the_shipped_models_are_small_and_intact():
-    assert shipped() == ["universal-base", "universal-paper"]
+    assert shipped() == ["universal-base", "universal-paper", "universal-sequential"]
     size = 0
     for name in shipped():
         loaded = load_pretrained(name)

@@ -286,9 +286,9 @@ def test_a_mistake_in_making_lists_is_not_swallowed(sources, monkeypatch):
     keys = target_keys(sources, "", train_stage="in_domain", epochs=1, **FEATURES)
     calls: list[int] = []
 
-    def mistaken_once(*given):
+    def mistaken_once(*given, **settings):
         calls.append(1)
-        return make_candidate_lists(*given) if len(calls) > 1 else None.missing
+        return make_candidate_lists(*given, **settings) if len(calls) > 1 else None.missing
 
     monkeypatch.setattr(loader, "make_candidate_lists", mistaken_once)
     with pytest.raises(AttributeError, match="missing"):

@@ -86,7 +86,7 @@ def test_other_classes_are_refused():
 def test_names_that_no_config_can_hold_are_refused(name):
     with pytest.raises(ValueError, match="name must be lower-case"):
         register_family(type("Named", (Doubled,), {"name": name}))
-    assert set(FAMILIES) == {"activity", "cooccurrence", "interaction", "proximity"}
+    assert set(FAMILIES) == {"activity", "cooccurrence", "interaction", "proximity", "sequence"}
 
 
 def test_the_name_of_another_family_is_refused():

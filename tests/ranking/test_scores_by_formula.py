@@ -134,7 +134,7 @@ def test_each_bin_of_activity_has_a_weight(uneven):
         mixed = model.full_sort_predict(batch).view(60, -1)[:, 1:].numpy()
         model.universal_mixing = False
         base = model.full_sort_predict(batch).view(60, -1)[:, 1:].numpy()
-        alone = model._universal_scores(batch["user_id"])[:, 1:].numpy()
+        alone = model._universal_scores(batch)[:, 1:].numpy()
     for row, user in enumerate(batch["user_id"].tolist()):
         weight = model.universal_weights[bins[user]].item()
         candidates = alone[row] >= -60
@@ -154,7 +154,7 @@ def test_the_weight_is_that_of_the_better_model(uneven, monkeypatch, weight, ora
     known += torch.rand(known.shape, generator=torch.Generator().manual_seed(0)) / 100
     model = trainer.model
     sign = 1.0 if oracle == "universal" else -1.0
-    monkeypatch.setattr(model, "_universal_scores", lambda users: sign * known[users])
+    monkeypatch.setattr(model, "_universal_scores", lambda interaction: sign * known[interaction["user_id"]])
     monkeypatch.setattr(model, "_universal_base_scores", lambda interaction: -sign * known[interaction["user_id"]])
     trainer.fit(train, valid, saved=False)
     expected = [w > 0.5 if oracle == "universal" else w < 0.5 for w in model.universal_weights.tolist()]
@@ -167,7 +167,7 @@ def test_metrics_of_which_less_is_better(uneven, monkeypatch):
     trainer, (train, valid, _) = built(keys)
     popular = torch.from_numpy(np.bincount(train._dataset.inter_feat["item_id"].numpy(), minlength=51)).float()
     model = trainer.model
-    monkeypatch.setattr(model, "_universal_scores", lambda users: -popular.repeat(len(users), 1))
+    monkeypatch.setattr(model, "_universal_scores", lambda interaction: -popular.repeat(len(interaction), 1))
     monkeypatch.setattr(model, "_universal_base_scores", lambda interaction: popular.repeat(len(interaction), 1))
     trainer.fit(train, valid, saved=False)
     assert model.universal_weights.item() > 0.5
