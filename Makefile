@@ -13,7 +13,7 @@ TRAINED ?= ml-100k filmtrust amazon-instruments lastfm-2k citations-a yelp-hin
 UNFILTERED ?= yahoo-music-mgcnn frappe filmtrust msweb flixster-mgcnn lastfm-2k citations-a book-crossing \
 	ml-latest-small amazon-digital-music yelp-hin coco-mooc citeulike-a delicious-tags
 # In an order in which each target has what it needs.
-TABLES = lodo in-domain ablation penalty correction unseen robustness frozen unfiltered published seeds trained samples \
+TABLES = lodo in-domain ablation penalty correction next-item unseen robustness frozen unfiltered published seeds trained samples \
 	zero-shot wide-grids interpolation node2vec features columns speed
 ZERO_SHOT = $(PYTHON) benchmarks/zero_shot.py --data-path $(DATA) --output $(OUT) --models $(OUT)/models.json
 
@@ -102,6 +102,26 @@ interpolation: trained samples  # of the bases that those two store
 ablation: lodo  # on the candidate lists that "lodo" stores
 	$(PYTHON) benchmarks/ablation.py --data-path $(DATA) --lists $(OUT)/lists --output $(OUT)/ablation.jsonl
 	$(PYTHON) benchmarks/ablation.py --output $(OUT)/ablation.jsonl --report docs/ablation.md
+
+ORDERED = ml-latest-small ml-100k ml-1m-seq amazon-instruments amazon-digital-music amazon-office amazon-grocery \
+	amazon-hin amazon-toys amazon-tools amazon-video-games amazon-sports library-sibgmu mathoverflow-tags foursquare-tky \
+	yoochoose retailrocket nasa-web fifa98-web delicious-tags coco-mooc tafeng complete-journey kkbox-music yelp-s3rec \
+	nowplaying wikipedia-edits-repeats mathoverflow-tags-repeats foursquare-tky-repeats
+CLOCKS = ml-latest-small ml-100k amazon-digital-music amazon-instruments library-sibgmu amazon-grocery amazon-hin coco-mooc \
+	complete-journey
+NEXT_ITEM = $(PYTHON) benchmarks/next_item.py --data-path $(DATA) --output $(OUT) --models $(OUT)/models-ordered.json
+
+next-item:  # of histories in order
+	$(PYTHON) benchmarks/pretrain.py --data-path $(DATA) --output $(OUT)/ordered --models universal-sequential --leave-out
+	cp $(OUT)/ordered/models.json $(OUT)/models-ordered.json
+	$(NEXT_ITEM) --datasets $(ORDERED)
+	$(NEXT_ITEM) --in-time --datasets $(CLOCKS) --rows baselines sequential
+	$(NEXT_ITEM) --shuffled --rows frozen \
+		--datasets ml-100k amazon-instruments ml-latest-small library-sibgmu amazon-digital-music amazon-office
+	$(NEXT_ITEM) --max-users 0 --rows sequential --datasets amazon-toys amazon-sports ml-1m-seq yelp-s3rec
+	$(NEXT_ITEM) --rows fine-tuned --rates 0.001 --datasets amazon-instruments amazon-digital-music library-sibgmu \
+		ml-latest-small mathoverflow-tags ml-100k
+	$(PYTHON) benchmarks/next_item.py --output $(OUT) --report docs/next_item.md
 
 correction: lodo  # of a network's scores by the self-check
 	$(PYTHON) benchmarks/correction.py --data-path $(DATA) --datasets $(SETS) --max-users 2000 \
