@@ -224,6 +224,9 @@ class RecommendationJob:
             return UniversalRanker(matrix, WITHOUT_ORDER, **settings)
         ranker, message = chosen_ranker(matrix, histories, **settings)
         self._report(message)
+        network = ranker.network
+        if network.ranks_candidates and network.candidate_pairs.repeats and not ranker.fallback_reason():
+            self._report("The users come back to items, so items that a user had are recommended too.")
         return ranker
 
     def _report_short(self, lengths: np.ndarray) -> None:

@@ -13,6 +13,8 @@ from recbole_universal.graph.histories import Histories
 #: Horizons, as shares of the events of the log. The weight of an event falls by the factor e in each.
 HORIZONS = (0.02, 0.1)
 _N_STEPS = 100
+# A large catalogue has fewer points in time, so that their counts fit into memory (64 MB).
+_MOST_COUNTS, _LEAST_STEPS = 2**24, 4
 
 
 def recent_popularity(histories: Histories, n_items: int) -> dict[str, np.ndarray]:
@@ -28,7 +30,8 @@ def recent_popularity(histories: Histories, n_items: int) -> dict[str, np.ndarra
     """
     assert histories.times is not None
     ordered = np.sort(histories.times)
-    cuts = np.unique(ordered[np.linspace(0, len(ordered) - 1, _N_STEPS + 1).astype(np.int64)])
+    n_steps = max(_LEAST_STEPS, min(_N_STEPS, _MOST_COUNTS // n_items))
+    cuts = np.unique(ordered[np.linspace(0, len(ordered) - 1, n_steps + 1).astype(np.int64)])
     # Events at a cut come after it.
     step = np.searchsorted(cuts, histories.times, side="right") - 1
     counts = np.zeros((len(cuts), n_items), dtype=np.float32)

@@ -159,7 +159,7 @@ class Rows:
             verb = "repeats" if repeated == 1 else "repeat"
             report(
                 f"{where}: {repeated} of {self.n_rows} rows {verb} a pair of user and item that came before; "
-                "each pair counts once."
+                f"each pair counts once{'' if events is None else ', but in the order of the interactions'}."
             )
         if not source.has_names and len(users) > 1 and _like_a_header(users) and _like_a_header(items):
             report(

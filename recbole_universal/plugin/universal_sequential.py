@@ -34,6 +34,7 @@ class UniversalSequential(UniversalModel, SequentialRecommender):
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         self._histories = BatchHistories(config, dataset)
+        self._time_field = config["TIME_FIELD"]
 
     def forward(self, interaction: Any) -> torch.Tensor:
         """Scores of all items for the histories of a batch, float32 [batch_size, n_items]."""
@@ -61,7 +62,14 @@ class UniversalSequential(UniversalModel, SequentialRecommender):
         """
         items = interaction[self.ITEM_ID]
         check_ids(items, self.n_items, self.ITEM_ID)
-        return self(interaction).gather(1, items[:, None])[:, 0]
+        # Sampled evaluation asks about many items of one history, which is scored once.
+        fields = (self.ITEM_SEQ, self.ITEM_SEQ_LEN, self.USER_ID, self._time_field)
+        asked = [interaction[field] for field in fields if field in interaction] or [items]
+        keys = torch.cat([values.reshape(len(items), -1).double() for values in asked], dim=1)
+        _, row = keys.unique(dim=0, return_inverse=True)
+        first = torch.zeros(int(row.max()) + 1, dtype=torch.int64, device=row.device)
+        first[row] = torch.arange(len(row), device=row.device)  # any row of each history
+        return self(interaction[first.cpu()])[row, items]
 
     def full_sort_predict(self, interaction: Any) -> torch.Tensor:
         """Scores of all items for the histories of a batch, float32 [batch_size * n_items].

@@ -92,8 +92,10 @@ def chosen_ranker(matrix: sp.csr_matrix, histories: Histories, **settings) -> tu
         f"on the last items of {result.n_users} users, lists have NDCG@10 {result.with_order:.4f} with order and "
         f"{result.without_order:.4f} without"
     )
+    figures += f" ({result.z_score:+.1f} standard errors)"
     if result.helps and not sequential.fallback_reason():
-        return sequential, f"The order of the interactions helps, so [{WITH_ORDER}] ranks: {figures}."
+        effect = "helps" if result.z_score >= 1 else "makes no clear difference"
+        return sequential, f"The order of the interactions {effect}, so [{WITH_ORDER}] ranks: {figures}."
     why = sequential.fallback_reason() or figures
     reason = f"The order of the interactions does not help, so [{WITHOUT_ORDER}] ranks: {why}."
     return UniversalRanker(matrix, WITHOUT_ORDER, **settings), reason
