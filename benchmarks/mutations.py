@@ -33,7 +33,7 @@ class Mutant:
     """A mutant.
 
     Attributes:
-        name: M, from the review of 0.1.0; N, chosen later; R, about reading; with a number.
+        name: M, from the review of 0.1.0; N, chosen later; R, about reading; O, about order; with a number.
         file: path in the package.
         old: text that occurs once in the file.
         new: the replacement.
@@ -59,6 +59,9 @@ TESTS = {
     "tests/plugin/test_universal_interpolation.py",
     "TRAINING": "tests/ranking/test_candidate_lists.py tests/ranking/test_pretrainer.py tests/test_pretraining.py "
     "tests/plugin/test_universal_mlp.py",
+    "SEQUENCE": "tests/graph/test_histories.py tests/graph/test_transitions.py tests/graph/test_prefixes.py "
+    "tests/graph/test_recent_popularity.py tests/graph/test_sequence_scorers.py tests/features/test_sequence.py "
+    "tests/ranking/test_sequence_ranker.py tests/plugin/test_universal_sequential.py tests/app/test_order.py",
     "READING": "tests/io tests/app/test_recommend.py tests/test_bad_input.py",
 }
 
