@@ -19,6 +19,7 @@ from recbole.config import Config
 from recbole.data import create_dataset
 from recbole.utils import init_seed
 
+from recbole_universal.app.pretrain import IN_ORDER
 from recbole_universal.files import write_text
 from recbole_universal.metrics import ndcg, recall
 from recbole_universal.plugin.dataset import training_matrix
@@ -59,10 +60,7 @@ DATASET_KEYS = {
     "kuairand": {"load_col": {"inter": ["user_id", "item_id", "rating"]}, "val_interval": {"rating": "[1,inf)"}},
 }
 #: The last item of each user is the test part, the one before it the validation part. SASRec needs this split.
-IN_TIME_ORDER = {
-    "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
-    "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full"},
-}
+IN_TIME_ORDER = IN_ORDER
 N_VALID_USERS = 1000
 #: Lower ends of the groups of users by their interactions in the training part.
 ACTIVITY = (1, 5, 10, 20, 50)

@@ -12,7 +12,6 @@ from recbole.config import Config
 from recbole.data import create_dataset
 
 from recbole_universal.graph.histories import Histories
-from recbole_universal.graph.sequence_scorers import REPEATING_SHARE
 
 #: A function from histories to float32 scores [n, n_items].
 HistoryScores = Callable[[Histories], np.ndarray]
@@ -76,7 +75,7 @@ class OrderedSplit:
             train = histories.where(histories.ages >= 2)
             self.valid, self.test = (_last_item(train, histories.where(histories.ages >= age)) for age in (1, 0))
         train = self.test.train
-        self.repeats = train.matrix(self.n_items).nnz < (1 - REPEATING_SHARE) * len(train.items)
+        self.repeats = train.repeats(train.matrix(self.n_items))
         self.valid = _drawn(self.valid, N_VALID_USERS, generator)
         self.test = _drawn(self.test, max_users, generator)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from recbole_universal.features.candidate_columns import CandidateColumns, n_columns
 from recbole_universal.features.candidates import CandidateGenerator, Candidates, ScoredCandidates, Scorers, padded
-from recbole_universal.features.family import PairFeatures
+from recbole_universal.features.family import FamilyFeatures, PairFeatures
 from recbole_universal.features.self_check import CheckResult, SelfCheck, fallback_reason
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.popularity import popularity_rank as rank_by_popularity
@@ -185,6 +185,11 @@ class CandidatePairs(PairFeatures, Generic[AnyScorers]):
         index = torch.where(lists.mask, lists.items, self.n_items)
         full.scatter_(1, index[..., None].expand(-1, -1, self.dim), lists.features)
         return full[:, : self.n_items]
+
+    def alone(self) -> FamilyFeatures:
+        """These features as those of a family without columns of users or items."""
+        user, item = (np.zeros((size, 0), dtype=np.float32) for size in (self.n_users, self.n_items))
+        return FamilyFeatures(user, item, self)
 
     def arrays(self) -> dict[str, NDArray]:
         """See :meth:`PairFeatures.arrays`; as large as the scorers, most of which is the regression."""

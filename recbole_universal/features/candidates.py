@@ -21,7 +21,7 @@ class Scorers(Protocol):
 
     Attributes:
         names: names of the scorers.
-        linear: names of those that are linear in the items of a history.
+        linear: names of the scorers that are linear in the items of a history.
         repeats: whether the histories repeat items.
         n_users: number of users.
         n_items: number of items.

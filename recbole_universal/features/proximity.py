@@ -108,7 +108,7 @@ class ProximityFeatures(FeatureFamily):
             matrix, n_users, self.check_share, seed, self.max_regression_size, scorers_of, pairs_of
         )
         pairs = ProximityPairs(scorers_of(matrix, penalty), weights, self.top_k, check=check)
-        return _features_of(pairs.to("cpu"))
+        return pairs.to("cpu").alone()
 
     def with_interactions(self, features: FamilyFeatures, graph: InteractionGraph) -> FamilyFeatures | None:
         """See :meth:`FeatureFamily.with_interactions` and :meth:`ProximityPairs.with_interactions`.
@@ -121,14 +121,8 @@ class ProximityFeatures(FeatureFamily):
         n_possible = min(int((degree >= 2).sum()), self._n_checked(int((degree > 0).sum())))
         if n_possible >= max(1, 2 * n_checked):
             return None
-        return _features_of(features.pair.with_interactions(graph.user_item))
+        return features.pair.with_interactions(graph.user_item).alone()
 
     def _n_checked(self, n_users: int) -> int:
         """Number of users whose interactions the self-check of a dataset holds out."""
         return min(self.n_check_users, max(20, n_users // 4))
-
-
-def _features_of(pairs: ProximityPairs) -> FamilyFeatures:
-    """Features of pairs alone, without columns of users or items."""
-    user, item = (np.zeros((size, 0), dtype=np.float32) for size in (pairs.n_users, pairs.n_items))
-    return FamilyFeatures(user, item, pairs)

@@ -110,9 +110,7 @@ class SequenceFeatures(FeatureFamily):
             weights, check = measured_scorers(
                 scorers, users, query, lambda given: SequencePairs(scorers, given, self.top_k)
             )
-        pairs = SequencePairs(scorers_of(histories), weights, self.top_k, check=check)
-        user, item = (np.zeros((size, 0), dtype=np.float32) for size in (pairs.n_users, pairs.n_items))
-        return FamilyFeatures(user, item, pairs)
+        return SequencePairs(scorers_of(histories), weights, self.top_k, check=check).alone()
 
     def with_interactions(self, features: FamilyFeatures, graph: InteractionGraph) -> FamilyFeatures | None:
         """Refuse: new interactions come without their place in the histories.

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _LEAST_WEIGHT = 1e-4
 # Positions may have gaps where events were filtered out. They are below this number times the longest history.
 _MOST_POSITIONS = 10
+# Histories with a larger share of events that repeat an earlier item of the user are said to repeat items.
+_REPEATING_SHARE = 0.01
 
 
 class Histories:
@@ -26,7 +28,7 @@ class Histories:
     Args:
         items: item indices, one history after the other, oldest item first, int64 [n_events].
         indptr: first event of each history, and the number of events, int64 [n + 1].
-        users: row of each history's user among those that scorers are fitted to, -1 without one, int64 [n]. A scorer
+        users: row of each history's user in the data that scorers are fitted to, -1 without one, int64 [n]. A scorer
             then leaves out what the user's own history would add to its own score. None: no history has one.
         times: time of each event, float64 [n_events], in any unit; None: the order alone is known.
         now: time at which each history is asked about, float64 [n]; None: after all events.
@@ -169,6 +171,14 @@ class Histories:
         longest = int(self.lengths.max())
         positions = self.times.min() >= 0 and self.times.max() < _MOST_POSITIONS * longest
         return not (positions and bool((self.times == np.floor(self.times)).all()))
+
+    def repeats(self, matrix: sp.csr_matrix) -> bool:
+        """Whether more than a hundredth of the events repeat an earlier item of the history.
+
+        Args:
+            matrix: what :meth:`matrix` returns.
+        """
+        return matrix.nnz < (1 - _REPEATING_SHARE) * len(self.items)
 
     def matrix(self, n_items: int) -> sp.csr_matrix:
         """The items of each history without order and repetitions, binary csr float32 [n, n_items]."""

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from recbole_universal.graph.histories import Histories
+from recbole_universal.graph.sparse_sums import csr_arrays, csr_of
 from recbole_universal.graph.transitions import WINDOW, Transitions
 
 # Penalty of the regression, as a multiple of the mean diagonal of the prefixes' Gram matrix.
@@ -82,9 +83,8 @@ class PrefixNeighbors:
         self._decay = float(arrays["decay"])
         self._rarity, self._user = arrays["rarity"], arrays["user"]
         n_items, n_prefixes = len(self._rarity), len(self._user)
-        entries = [tuple(arrays[f"{name}.{part}"] for part in ("data", "indices", "indptr")) for name in _MATRICES]
-        self._by_item = sp.csr_matrix(entries[0], shape=(n_items, n_prefixes))
-        self._votes = sp.csr_matrix(entries[1], shape=(n_prefixes, n_items))
+        self._by_item = csr_of("by_item", arrays, (n_items, n_prefixes))
+        self._votes = csr_of("votes", arrays, (n_prefixes, n_items))
 
     @classmethod
     def of(cls, histories: Histories, n_items: int, decay: float) -> PrefixNeighbors:
@@ -121,11 +121,9 @@ class PrefixNeighbors:
             votes = vote * np.maximum(degree[items[event + step]], 1.0) ** -_VOTE_POWER
             followed.append((index[event], items[event + step], votes.astype(np.float32)))
         source, target, votes = (np.concatenate(part) for part in zip(*followed, strict=True))
-        matrices = by_item, sp.csr_matrix((votes, (source, target)), (len(ends), n_items))
+        by_prefix = sp.csr_matrix((votes, (source, target)), (len(ends), n_items))
         arrays = {"decay": np.array(decay), "rarity": rarity, "user": histories.users[row[ends]]}
-        for name, matrix in zip(_MATRICES, matrices, strict=True):
-            arrays |= {f"{name}.{part}": getattr(matrix, part) for part in ("data", "indices", "indptr")}
-        return cls(arrays)
+        return cls(arrays | csr_arrays("by_item", by_item) | csr_arrays("votes", by_prefix))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The state."""
@@ -150,6 +148,3 @@ class PrefixNeighbors:
         similar.data[own] = 0.0
         similar.data **= _SHARPNESS
         return similar @ self._votes
-
-
-_MATRICES = ("by_item", "votes")

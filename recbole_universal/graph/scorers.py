@@ -93,7 +93,7 @@ class GraphScorers:
 
     Attributes:
         names: names of the scorers, in the order of :meth:`scores`.
-        linear: names of those that are linear in the user's items.
+        linear: names of the scorers that are linear in the user's items.
         repeats: False, since a matrix has each interaction once.
         n_users: number of users.
         n_items: number of items.

@@ -25,7 +25,7 @@ from recbole_universal.graph.prefixes import PrefixNeighbors, prefix_regression
 from recbole_universal.graph.recent_popularity import HORIZONS, recent_popularity
 from recbole_universal.graph.regression import Regression, mean_degree, ridge_regressions
 from recbole_universal.graph.scorers import PENALTY
-from recbole_universal.graph.sparse_sums import UserItems
+from recbole_universal.graph.sparse_sums import UserItems, csr_arrays, csr_of
 from recbole_universal.graph.transitions import Transitions
 
 
@@ -87,8 +87,6 @@ _MOST_EVENTS, _MOST_USERS = 2**22, 2**19
 _BLOCK_FLOATS = 2**23
 # The prefixes of at most this number of events are neighbours.
 _MOST_PREFIXES = 2**20
-#: Histories with a larger share of events that repeat an earlier item of the user are said to repeat items.
-REPEATING_SHARE = 0.01
 
 
 class SequenceScorers:
@@ -107,7 +105,7 @@ class SequenceScorers:
 
     Attributes:
         names: names of the scorers.
-        linear: names of those that are linear in the weighted history.
+        linear: names of the scorers that are linear in the weighted history.
         repeats: whether more than a hundredth of the events repeat an earlier item of the user.
         histories: the argument, without times.
         matrix: the interactions without order, binary csr [n_users, n_items].
@@ -151,11 +149,12 @@ class SequenceScorers:
         transitions = step(Transitions(sampled, n_items))
         arrays = {"sample": sample, "n_items": np.array(n_items), "degree": degree.astype(np.float32)}
         arrays |= {f"histories.{name}": getattr(histories, name) for name in ("items", "indptr", "now")}
-        arrays |= _csr("next", transitions.matrix(lambda gap: (gap == 1) * 1.0))
-        arrays |= _csr("transitions", transitions.matrix(lambda gap: (gap <= _LONGEST_GAP) / gap))
-        arrays |= _csr("neighbors", step(nearest_neighbors(base, n_neighbors)).T.tocsr())
+        near = transitions.matrix(lambda gap: (gap <= _LONGEST_GAP) / gap)
+        arrays |= csr_arrays("next", transitions.matrix(lambda gap: (gap == 1) * 1.0))
+        arrays |= csr_arrays("transitions", near)
+        arrays |= csr_arrays("neighbors", step(nearest_neighbors(base, n_neighbors)).T.tocsr())
         vectors, cuts = step(singular_vectors(base, max_rank, (2, 1)))
-        arrays |= {"vectors": vectors, "cuts": cuts} | _low_rank(arrays, degree, n_items)
+        arrays |= {"vectors": vectors, "cuts": cuts} | _low_rank(near, degree)
         popular = popularity_order(degree)[:max_regression_size]
         popular = popular[degree[popular] > 0]
         arrays["popular"] = popular
@@ -179,7 +178,7 @@ class SequenceScorers:
         self.n_users = len(indptr) - 1
         self.histories = Histories(items, indptr, np.arange(self.n_users), now=now)
         self.matrix = self.histories.matrix(self.n_items)
-        self.repeats = self.matrix.nnz < (1 - REPEATING_SHARE) * len(self.histories.items)
+        self.repeats = self.histories.repeats(self.matrix)
         self.user_degree = np.diff(self.matrix.indptr).astype(np.float32)
         self.item_degree = np.bincount(self.matrix.indices, minlength=self.n_items).astype(np.float32)
         self._base = self.matrix[arrays["sample"]]
@@ -188,11 +187,7 @@ class SequenceScorers:
         self._sample_index[arrays["sample"]] = np.arange(len(arrays["sample"]))
         self._user_half = inverse_power(np.diff(self._base.indptr).astype(np.float32), 0.5).numpy()
         shape = (self.n_items, self.n_items)
-        parts = ("data", "indices", "indptr")
-        self._relations = {
-            name: sp.csr_matrix(tuple(arrays[f"{name}.{part}"] for part in parts), shape=shape)
-            for name in ("next", "transitions", "neighbors")
-        }
+        self._relations = {name: csr_of(name, arrays, shape) for name in ("next", "transitions", "neighbors")}
         self._relations["reversed_transitions"] = self._relations["transitions"].T.tocsr()
         self._relations["cosine_transitions"] = self._relations["transitions"]
         self._relations["identity"] = sp.eye(self.n_items, format="csr", dtype=np.float32)
@@ -341,16 +336,11 @@ def _events(histories: Histories, n_items: int) -> sp.csr_matrix:
     return sp.csr_matrix((ones, histories.items, histories.indptr), shape=(len(histories), n_items))
 
 
-def _csr(name: str, matrix: sp.csr_matrix) -> dict[str, np.ndarray]:
-    return {f"{name}.{part}": getattr(matrix, part) for part in ("data", "indices", "indptr")}
-
-
-def _low_rank(arrays: Mapping[str, np.ndarray], degree: np.ndarray, n_items: int) -> dict[str, np.ndarray]:
+def _low_rank(transitions: sp.csr_matrix, degree: np.ndarray) -> dict[str, np.ndarray]:
     """Factors of the transitions in the cosine's normalisation."""
-    entries = tuple(arrays[f"transitions.{part}"] for part in ("data", "indices", "indptr"))
+    n_items = transitions.shape[0]
     half = sp.diags(inverse_power(degree.astype(np.float32), 0.5).numpy())
-    matrix = half @ sp.csr_matrix(entries, shape=(n_items, n_items)) @ half
     rank = min(_MOST_RANK, max(8, n_items // 8), n_items)
-    left, values, right = randomized_svd(matrix, rank, n_iter=3, random_state=0)
+    left, values, right = randomized_svd(half @ transitions @ half, rank, n_iter=3, random_state=0)
     sources, targets = (left * values).astype(np.float32), np.ascontiguousarray(right.T, dtype=np.float32)
     return {"low_rank.sources": sources, "low_rank.targets": targets}

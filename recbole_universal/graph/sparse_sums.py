@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 
 import numpy as np
 import scipy.sparse as sp
 import torch
+
+_CSR_PARTS = ("data", "indices", "indptr")
 
 
 class UserItems:
@@ -53,6 +56,16 @@ class UserItems:
             weights = self.weights if weights is None else weights * self.weights
         starts = count.cumsum(0) - count
         return torch.nn.functional.embedding_bag(self.items, table, starts, mode="sum", per_sample_weights=weights)
+
+
+def csr_arrays(name: str, matrix: sp.csr_matrix) -> dict[str, np.ndarray]:
+    """The arrays of a csr matrix by ``<name>.<part>``."""
+    return {f"{name}.{part}": getattr(matrix, part) for part in _CSR_PARTS}
+
+
+def csr_of(name: str, arrays: Mapping[str, np.ndarray], shape: tuple[int, int]) -> sp.csr_matrix:
+    """The csr matrix of that name from arrays of :func:`csr_arrays`."""
+    return sp.csr_matrix(tuple(arrays[f"{name}.{part}"] for part in _CSR_PARTS), shape=shape)
 
 
 def sparse_tensor(matrix: sp.csr_matrix, device: torch.device) -> torch.Tensor:

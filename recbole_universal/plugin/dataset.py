@@ -184,11 +184,10 @@ class UniversalColumns(_Base):
                 ``eval_users`` and ``eval_items`` name.
         """
         splits = super().build()
-        matrix = training_matrix(splits[0])
-        self._warn_of_repeated(matrix, splits[1:])
+        graph = training_graph(splits[0], self.universal_pipeline)
+        self._warn_of_repeated(graph.user_item, splits[1:])
         if {self.config["eval_users"], self.config["eval_items"]} - {None, "all"}:
             splits[-1].inter_feat = splits[-1].inter_feat[rows_to_test(self.config, splits[-1])]
-        graph = training_graph(splits[0], self.universal_pipeline)
         features = shared_features(self.universal_pipeline, graph, self.config)
         for family, values in features.items():
             self._set_columns(family, torch.as_tensor(values.user), torch.as_tensor(values.item))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -123,6 +124,22 @@ class BatchHistories:
             rows.append(items)
         longer = Histories.of_lists(rows)
         return Histories(longer.items, longer.indptr, histories.users, now=histories.now)
+
+
+def distinct_rows(interaction: Any, fields: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The first row of each combination of values in a batch, and the combination of each row.
+
+    Args:
+        interaction: the batch.
+        fields: fields that the values are of.
+
+    Returns:
+        int64 [n_distinct] and int64 [batch_size].
+    """
+    keys = [interaction[field].reshape(len(interaction), -1).double() for field in fields]
+    _, row = torch.cat(keys, dim=1).unique(dim=0, return_inverse=True)
+    first = torch.full((int(row.max()) + 1,), len(row), device=row.device)
+    return first.scatter_reduce(0, row, torch.arange(len(row), device=row.device), "amin"), row
 
 
 def check_ids(ids: torch.Tensor, n_ids: int, field: str) -> None:

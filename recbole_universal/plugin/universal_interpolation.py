@@ -15,7 +15,7 @@ from recbole.utils import EvaluatorType, InputType, ModelType
 from recbole_universal.features.pipeline import pipeline_of
 from recbole_universal.plugin.base_model import base_class
 from recbole_universal.plugin.dataset import training_graph, training_matrix
-from recbole_universal.plugin.histories import BatchHistories, check_ids
+from recbole_universal.plugin.histories import BatchHistories, check_ids, distinct_rows
 from recbole_universal.plugin.pretrained_model import pretrained_model
 from recbole_universal.plugin.shared_features import shared_features
 from recbole_universal.ranking.mixing import mix, to_space
@@ -133,12 +133,7 @@ class UniversalInterpolation(AbstractRecommender):
         """
         if self._universal_base_alone(interaction):
             return super().predict(interaction)
-        keys = [
-            interaction[field].reshape(len(interaction), -1).double() for field in self._universal_fields(interaction)
-        ]
-        _, row = torch.cat(keys, dim=1).unique(dim=0, return_inverse=True)
-        first = torch.full((int(row.max()) + 1,), len(row), device=row.device)
-        first = first.scatter_reduce(0, row, torch.arange(len(row), device=row.device), "amin")
+        first, row = distinct_rows(interaction, self._universal_fields(interaction))
         distinct = interaction[first.cpu()]
         if self._universal_alone():
             rows = self._universal_scores(distinct)

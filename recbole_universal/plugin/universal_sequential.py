@@ -9,7 +9,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
 
 from recbole_universal.features.fields import LIST_LABEL
-from recbole_universal.plugin.histories import BatchHistories, check_ids
+from recbole_universal.plugin.histories import BatchHistories, check_ids, distinct_rows
 from recbole_universal.plugin.universal_model import UniversalModel
 from recbole_universal.ranking.list_loss import list_loss
 
@@ -64,11 +64,7 @@ class UniversalSequential(UniversalModel, SequentialRecommender):
         check_ids(items, self.n_items, self.ITEM_ID)
         # Sampled evaluation asks about many items of one history, which is scored once.
         fields = (self.ITEM_SEQ, self.ITEM_SEQ_LEN, self.USER_ID, self._time_field)
-        asked = [interaction[field] for field in fields if field in interaction] or [items]
-        keys = torch.cat([values.reshape(len(items), -1).double() for values in asked], dim=1)
-        _, row = keys.unique(dim=0, return_inverse=True)
-        first = torch.zeros(int(row.max()) + 1, dtype=torch.int64, device=row.device)
-        first[row] = torch.arange(len(row), device=row.device)  # any row of each history
+        first, row = distinct_rows(interaction, [field for field in fields if field in interaction] or [self.ITEM_ID])
         return self(interaction[first.cpu()])[row, items]
 
     def full_sort_predict(self, interaction: Any) -> torch.Tensor:

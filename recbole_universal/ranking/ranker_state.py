@@ -193,8 +193,7 @@ class RankerState:
             reason = self.fallback_reason(fast=True)
             personal = bool(reason) and not self.fallback_reason(fast=False)
             advice = "Lists that are not fast are personal." if personal else ""
-            if self.network.ranks_candidates:
-                self.network.fallback.warn(self.network.candidate_pairs, reason, fast=True, advice=advice)
+            self.network.fallback.warn(self.network.candidate_pairs, reason, fast=True, advice=advice)
             if reason:
                 n_items = self.matrix.shape[1]
                 self._fast_relations = sp.csr_matrix((n_items, n_items), dtype=np.float32)

@@ -9,7 +9,7 @@ from recbole_universal.app.analysis.page import Section, new_figure
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.interaction_graph import binary_matrix
 from recbole_universal.graph.popularity import next_popular, popularity_order
-from recbole_universal.graph.sequence_scorers import REPEATING_SHARE, SEQUENCE_SCORERS
+from recbole_universal.graph.sequence_scorers import SEQUENCE_SCORERS
 from recbole_universal.graph.transitions import Transitions
 from recbole_universal.metrics import ndcg
 from recbole_universal.ranking.order_check import WITH_ORDER, WITHOUT_ORDER, OrderCheck, check_order
@@ -140,14 +140,12 @@ def compared_splits(histories: Histories, n_items: int, n_users: int, seed: int)
     return pd.DataFrame(rows, columns=["held out", "users", "MostPop", WITHOUT_ORDER, WITH_ORDER])
 
 
-def _ndcg_of(
-    support: Histories, users: np.ndarray, targets: np.ndarray, n_items: int, seed: int
-) -> tuple[float, float, float, float]:
+def _ndcg_of(support: Histories, users: np.ndarray, targets: np.ndarray, n_items: int, seed: int) -> list[float]:
     """Number of users, and mean NDCG@10 of MostPop and of both shipped models."""
     matrix = binary_matrix(support.matrix(n_items))
     order = popularity_order(np.bincount(support.items, minlength=n_items))
     popular = np.full((len(users), _CUTOFF), -1)
-    repeats = matrix.nnz < (1 - REPEATING_SHARE) * len(support.items)
+    repeats = support.repeats(matrix)
     for row, user in enumerate(users):
         best = next_popular(order, matrix[[user]].indices[: 0 if repeats else None], _CUTOFF)
         popular[row, : len(best)] = best
@@ -157,4 +155,4 @@ def _ndcg_of(
         ranker.on_fallback = None
         lists.append(ranker.top_k(users, _CUTOFF, not repeats)[0])
     one = np.ones(len(users), dtype=np.int64)
-    return (float(len(users)), *(float(ndcg(items == targets[:, None], one).mean()) for items in lists))  # type: ignore
+    return [float(len(users)), *(float(ndcg(items == targets[:, None], one).mean()) for items in lists)]
