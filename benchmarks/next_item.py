@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 from harness import Results, parse, parser_with
 from ordered_baselines import ORDERED_BASELINES, ordered_baseline_ranks
-from ordered_models import TRAINED_ORDERED, trained_ordered_ranks
+from ordered_models import MIXED_ORDERED, TRAINED_ORDERED, trained_ordered_ranks
 from ordered_split import OrderedSplit, ndcg_of_ranks
 from report import cell, fill, markdown
 
@@ -69,7 +69,7 @@ def ndcg_file(output: Path, result: dict) -> Path:
 def run(arguments) -> None:
     """Measure the rows that the results lack."""
     results = Results(arguments.output / "next_item.jsonl")
-    groups = {"baselines": list(ORDERED_BASELINES), "frozen": list(FROZEN), "trained": list(TRAINED_ORDERED)}
+    groups = {"baselines": [*ORDERED_BASELINES], "frozen": [*FROZEN], "trained": [*TRAINED_ORDERED, *MIXED_ORDERED]}
     rows = [name for row in arguments.rows for name in groups.get(row, [row])]
     models = json.loads(arguments.models.read_text()) if arguments.models else {}
     left_out = models.get("zero-shot, universal-sequential", {})
@@ -85,9 +85,11 @@ def run(arguments) -> None:
             if row in FROZEN:
                 model = left_out.get(dataset, FROZEN[row]) if row == "sequential" else FROZEN[row]
                 ranks, more = frozen_ranks(split, model)
-            elif row in TRAINED_ORDERED:
+            elif row in TRAINED_ORDERED or row in MIXED_ORDERED:
                 model = left_out.get(dataset, FROZEN["sequential"])
-                ranks, more = trained_ordered_ranks(split, row, arguments.data_path, model, arguments.rates)
+                checkpoints = arguments.output / "checkpoints"
+                how = (arguments.rates, checkpoints, arguments.minutes)
+                ranks, more = trained_ordered_ranks(split, row, arguments.data_path, model, *how)
             else:
                 ranks, more = ordered_baseline_ranks(split, row)
             result = {**setting, "row": row, "n_queries": len(split.test.queries), **more}
@@ -144,6 +146,7 @@ def main() -> None:
         "--rows", nargs="*", default=["baselines", "frozen"], help="baselines, frozen, or names of rows"
     )
     parser.add_argument("--rates", nargs="*", type=float, default=[0.001, 0.003], help="learning rates of trained rows")
+    parser.add_argument("--minutes", type=float, default=60, help="limit of the training at one learning rate")
     parser.add_argument("--in-time", action="store_true", help="one split in time in place of leave-one-out")
     parser.add_argument("--shuffled", action="store_true", help="shuffle each training history and query")
     arguments = parse(parser)
