@@ -37,7 +37,13 @@ MIXED_ORDERED = {f"{name} + sequential": name for name in ("SASRec", "GRU4Rec")}
 
 
 def trained_ordered_ranks(
-    split: OrderedSplit, row: str, data_path: str, pretrained: str, rates: list[float], checkpoints: Path, minutes: float
+    split: OrderedSplit,
+    row: str,
+    data_path: str,
+    pretrained: str,
+    rates: list[float],
+    checkpoints: Path,
+    minutes: float,
 ) -> tuple[np.ndarray, dict]:
     """Test ranks of a trained row, and how they came about.
 
@@ -86,7 +92,12 @@ def trained_ordered_ranks(
                     with atomic_write(file) as stream:
                         torch.save({**checkpoint, "optimizer": None}, stream)
     ranks = split.evaluate(lambda queries: _scores(*kept, queries), "test")
-    found = {"hyperparameters": {"learning_rate": chosen}, "valid": best, "stopped": reason, "device": str(kept[1]["device"])}
+    found = {
+        "hyperparameters": {"learning_rate": chosen},
+        "valid": best,
+        "stopped": reason,
+        "device": str(kept[1]["device"]),
+    }
     if row in MIXED_ORDERED:
         found["hyperparameters"] = {"interpolation_weight": kept[0].universal_weights.tolist()}
     return ranks, {**found, "seconds": time.perf_counter() - start}

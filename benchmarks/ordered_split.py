@@ -72,7 +72,7 @@ class OrderedSplit:
             cuts = [first + share * (last - first) for share in (0.8, 0.9)]
             self.valid, self.test = (_part_in_time(histories, cut) for cut in cuts)
         else:
-            train = histories.where(histories.ages >= 2)
+            train = histories.where(histories.ages >= 2).asked_next()
             self.valid, self.test = (_last_item(train, histories.where(histories.ages >= age)) for age in (1, 0))
         train = self.test.train
         self.repeats = train.repeats(train.matrix(self.n_items))

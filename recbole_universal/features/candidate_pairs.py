@@ -196,7 +196,8 @@ class CandidatePairs(PairFeatures, Generic[AnyScorers]):
         arrays = {"scorer_weights": self.scorer_weights, "top_k": np.array(self.top_k)}
         arrays |= {"user_index": self.user_index, "item_index": self.item_index}
         if self.check is not None:
-            arrays |= {f"check.{name}": tensor.numpy() for name, tensor in vars(self.check).items()}
+            stored = {name: tensor for name, tensor in vars(self.check).items() if tensor is not None}
+            arrays |= {f"check.{name}": tensor.numpy() for name, tensor in stored.items()}
         return arrays | {f"scorers.{name}": array for name, array in self.scorers.arrays().items()}
 
     @classmethod

@@ -8,9 +8,9 @@ fitted to the same held-out interactions (:mod:`recbole_universal.ranking.correc
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import scipy.sparse as sp
@@ -74,6 +74,7 @@ class SelfCheck:
         linear_scores: scores of the candidates by the weighted average of the linear scorers
             (``linear`` of the scorers), which rank fast lists, float16 [n_users, n_candidates].
         users: index of each user in the scorers, int64 [n_users].
+        cut: time at which the statistics of each row end, float64 [n_users]; ``None`` if they have no end.
     """
 
     features: torch.Tensor
@@ -84,6 +85,7 @@ class SelfCheck:
     popularity_ndcg: torch.Tensor
     linear_scores: torch.Tensor
     users: torch.Tensor
+    cut: torch.Tensor | None = None
 
     def ndcg(self, scores: torch.Tensor) -> torch.Tensor:
         """NDCG@10 of the candidates ordered by ``scores``, [n_users, n_candidates]; float64 [n_users]."""
@@ -185,35 +187,56 @@ def check_scorers(
         return PENALTY, relative_to_best(np.zeros(len(SCORERS))), None
     penalty = _best_penalty(users, support, query, max_regression_size)
     scorers = build_scorers(support, penalty)
-    return penalty, *measured_scorers(scorers, users, query, lambda weights: build_pairs(scorers, weights))
+    return penalty, *measured_scorers([CheckPart(scorers, query)], build_pairs)
+
+
+class CheckPart(NamedTuple):
+    """Scorers of a support set, and what it lacks.
+
+    Attributes:
+        scorers: scorers of the support set.
+        query: held-out interactions, csr [n_users, n_items].
+        cut: time at which the support set ends; ``None`` if it has no end.
+    """
+
+    scorers: Any
+    query: sp.csr_matrix
+    cut: float | None = None
 
 
 def measured_scorers(
-    scorers: Scorers,
-    users: NDArray[np.int64],
-    query: sp.csr_matrix,
-    build_pairs: Callable[[NDArray[np.float32]], _PairSource],
+    parts: Sequence[CheckPart], build_pairs: Callable[[Any, NDArray[np.float32]], _PairSource]
 ) -> tuple[NDArray[np.float32], SelfCheck]:
-    """Measure the scorers of a support set on held-out interactions.
+    """Measure scorers on held-out interactions.
 
     Args:
-        scorers: scorers of the support set.
-        users: indices of the users with held-out interactions, int64 [n], n > 0.
-        query: held-out interactions, csr [n_users, n_items].
-        build_pairs: builds pair features from scorer weights.
+        parts: support sets with their held-out interactions, at least one of all. A user can be in several.
+        build_pairs: builds pair features from scorers and scorer weights.
 
     Returns:
         The scorer weights, float32 [n_scorers], and the self-check.
     """
-    halves = [half for half in (users[::2], users[1::2]) if len(half)]
+    offset, halves = 0, []
+    for _, query, _ in parts:
+        users = np.flatnonzero(np.diff(query.indptr))
+        halves.append((users[offset % 2 :: 2], users[1 - offset % 2 :: 2]))
+        offset += len(users)
     # Scorer weights change the columns and not the candidates. So the candidates are made once, with any weights.
-    unweighted = build_pairs(np.ones(len(scorers.names), dtype=np.float32))
-    scored = [unweighted.scored(torch.from_numpy(half)) for half in halves]
-    totals = np.array([sum(_scorer_ndcg(block, query) for block in blocks) for blocks in scored])
+    scored = []
+    for (scorers, _, _), users_of in zip(parts, halves, strict=True):
+        unweighted = build_pairs(scorers, np.ones(len(scorers.names), dtype=np.float32))
+        scored.append([unweighted.scored(torch.from_numpy(half)) if len(half) else [] for half in users_of])
+    totals = np.zeros((2, len(parts[0].scorers.names)))
+    for (_, query, _), blocks_of in zip(parts, scored, strict=True):
+        for half, blocks in enumerate(blocks_of):
+            totals[half] += sum(_scorer_ndcg(block, query) for block in blocks)
     checks = []
-    for index, half in enumerate(halves):
-        pairs = build_pairs(relative_to_best(np.delete(totals, index, axis=0).sum(axis=0)))
-        checks.append(self_check_of(pairs, pairs.described(scored[index]), half, query))
+    for half in (0, 1):
+        weights = relative_to_best(totals[1 - half])
+        for (scorers, query, cut), blocks_of, users_of in zip(parts, scored, halves, strict=True):
+            if len(users_of[half]):
+                pairs = build_pairs(scorers, weights)
+                checks.append(self_check_of(pairs, pairs.described(blocks_of[half]), users_of[half], query, cut))
     return relative_to_best(totals.sum(axis=0)), _joined(checks)
 
 
@@ -222,7 +245,9 @@ def relative_to_best(values: NDArray[np.float64]) -> NDArray[np.float32]:
     return (values / values.max()).astype(np.float32) if values.max() > 0 else np.ones(len(values), dtype=np.float32)
 
 
-def self_check_of(pairs: _PairSource, lists: Candidates, users: NDArray[np.int64], query: sp.csr_matrix) -> SelfCheck:
+def self_check_of(
+    pairs: _PairSource, lists: Candidates, users: NDArray[np.int64], query: sp.csr_matrix, cut: float | None = None
+) -> SelfCheck:
     """The self-check of some users.
 
     Args:
@@ -230,6 +255,7 @@ def self_check_of(pairs: _PairSource, lists: Candidates, users: NDArray[np.int64
         lists: the users' candidate lists.
         users: user indices, int64 [n].
         query: held-out interactions, csr [n_users, n_items].
+        cut: see :class:`CheckPart`.
     """
     items = lists.items.cpu().numpy()
     n_held_out = np.diff(query.indptr)[users]
@@ -243,6 +269,7 @@ def self_check_of(pairs: _PairSource, lists: Candidates, users: NDArray[np.int64
         popularity_ndcg=torch.from_numpy(popularity),
         linear_scores=pairs.linear_scores(lists.features).half().cpu(),
         users=torch.from_numpy(users),
+        cut=None if cut is None else torch.full((len(users),), cut, dtype=torch.float64),
     )
 
 
@@ -309,5 +336,6 @@ def _joined(checks: list[SelfCheck]) -> SelfCheck:
     joined = {}
     for name in vars(checks[0]):
         values = [getattr(check, name) for check in checks]
-        joined[name] = torch.cat([padded(value, width, 0) if value.ndim > 1 else value for value in values])
+        if values[0] is not None:
+            joined[name] = torch.cat([padded(value, width, 0) if value.ndim > 1 else value for value in values])
     return SelfCheck(**joined)

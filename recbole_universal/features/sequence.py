@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from recbole_universal import arguments
 from recbole_universal.features.candidate_columns import n_columns
 from recbole_universal.features.family import FamilyFeatures, FeatureFamily
-from recbole_universal.features.self_check import measured_scorers
+from recbole_universal.features.self_check import CheckPart, measured_scorers
 from recbole_universal.features.sequence_pairs import SequencePairs
-from recbole_universal.graph.held_out import last_event_split
+from recbole_universal.graph.held_out import next_item_splits
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.sequence_scorers import SEQUENCE_SCORERS, SequenceScorers
 
@@ -28,15 +28,16 @@ if TYPE_CHECKING:
 class SequenceFeatures(FeatureFamily):
     """Scale-free scores of a history and a candidate by scorers that know the order, and the activity of both.
 
-    The columns are those of the family ``proximity``. A scorer's weight is its NDCG@10 on the last items of some users,
-    relative to the best scorer's. Where the training histories repeat items, the items of a history are candidates.
+    The columns are those of the family ``proximity``. A scorer's weight is its NDCG@10 on held-out next items of some
+    users (:func:`~recbole_universal.graph.held_out.next_item_splits`), relative to the best scorer's. Where the
+    training histories repeat items, the items of a history are candidates.
 
     Args:
         top_k: number of candidates from each scorer, >= 1.
         n_neighbors: neighbours of an item in the nearest-neighbour scorers, >= 1.
         max_rank: largest number of singular vectors of the low-pass filters, >= 4.
         max_regression_size: largest number of items in the regressions, >= 1; their cost is cubic in it.
-        n_check_users: largest number of users whose last item the self-check holds out, >= 1. It is a quarter of the
+        n_check_users: largest number of users of whom the self-check holds out an item, >= 1. It is a quarter of the
             users, or half of them up to 500 if that is more.
 
     Raises:
@@ -102,14 +103,11 @@ class SequenceFeatures(FeatureFamily):
 
         n_users = graph.n_users
         n_checked = min(self.n_check_users, max(n_users // 4, min(n_users // 2, 500), 20))
-        support, query = last_event_split(histories, graph.n_items, n_checked, np.random.default_rng(seed))
-        users = np.flatnonzero(np.diff(query.indptr))
+        splits = next_item_splits(histories, graph.n_items, n_checked, np.random.default_rng(seed))
         weights, check = np.ones(len(SEQUENCE_SCORERS), dtype=np.float32), None
-        if len(users):
-            scorers = scorers_of(support)
-            weights, check = measured_scorers(
-                scorers, users, query, lambda given: SequencePairs(scorers, given, self.top_k)
-            )
+        if splits[0].query.nnz:
+            parts = [CheckPart(scorers_of(support), query, cut) for support, query, cut in splits]
+            weights, check = measured_scorers(parts, lambda scorers, given: SequencePairs(scorers, given, self.top_k))
         return SequencePairs(scorers_of(histories), weights, self.top_k, check=check).alone()
 
     def with_interactions(self, features: FamilyFeatures, graph: InteractionGraph) -> FamilyFeatures | None:

@@ -172,6 +172,19 @@ class Histories:
         positions = self.times.min() >= 0 and self.times.max() < _MOST_POSITIONS * longest
         return not (positions and bool((self.times == np.floor(self.times)).all()))
 
+    @property
+    def asked_later(self) -> bool:
+        """Whether all users are asked about after all events, by a clock."""
+        return self.has_clock and bool(np.isposinf(self.now).all())
+
+    def asked_next(self) -> Histories:
+        """The same histories, each asked about at the time of its last event; without times, these histories."""
+        if self.times is None:
+            return self
+        last = np.append(self.times, np.inf)[self.indptr[1:] - 1]
+        now = np.where(self.lengths > 0, last, np.inf)
+        return Histories(self.items, self.indptr, self.users, self.times, now)
+
     def repeats(self, matrix: sp.csr_matrix) -> bool:
         """Whether more than a hundredth of the events repeat an earlier item of the history.
 

@@ -21,6 +21,9 @@ def training_histories(dataset: Any) -> Histories:
     A row of a sequential dataset is a prefix and its next item. So the history of a user is the prefix of the first row
     and the next item of each row.
 
+    If all users are split at one time (``order: TO``, ``group_by: none``, shares), they are asked about after all
+    events. Otherwise each is asked about after the last event of its own.
+
     Args:
         dataset: a built RecBole dataset, one split of the data.
 
@@ -64,9 +67,17 @@ def training_histories(dataset: Any) -> Histories:
         histories = Histories.of_events(users, items, dataset.user_num)
         if earlier_times is not None:
             histories.times = np.concatenate([earlier_times, times])[np.argsort(users, kind="stable")]
-        return histories
-    known = (users != 0) & (items != 0)
-    return Histories.of_events(users[known], items[known], dataset.user_num, times[known])
+    else:
+        known = (users != 0) & (items != 0)
+        histories = Histories.of_events(users[known], items[known], dataset.user_num, times[known])
+    return histories if _splits_at_one_time(dataset.config) else histories.asked_next()
+
+
+def _splits_at_one_time(config: Any) -> bool:
+    """Whether all test events are later than all training events, and not each user's own last events are held out."""
+    arguments = config["eval_args"] or {}
+    by_user = arguments.get("group_by") not in (None, "none")
+    return not by_user and "LS" not in (arguments.get("split") or {}) and arguments.get("order") == "TO"
 
 
 class BatchHistories:

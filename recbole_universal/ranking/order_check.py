@@ -1,7 +1,8 @@
-"""Whether the order of the interactions helps: a model that reads it and one that does not, on the same last items."""
+"""Whether the order of the interactions helps: a model that reads it and one that does not, on the same next items."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ import scipy.sparse as sp
 import torch
 
 from recbole_universal.checkpoint import Pretrained
+from recbole_universal.graph.held_out import held_out_hits, split_in_time
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.interaction_graph import binary_matrix
 from recbole_universal.metrics import ndcg, paired_z_score
@@ -20,16 +22,18 @@ _CUTOFF = 10
 
 
 class OrderCheck(NamedTuple):
-    """Mean NDCG@10 of two models on the last items of some users.
+    """Mean NDCG@10 of two models on held-out next items.
 
     Attributes:
-        n_users: number of users.
+        n_items: number of held-out items, one of each user, or of each part of the time in which a user came back.
+        in_time: whether each model knew only what came before a point in time; otherwise the last items are held out.
         with_order: NDCG@10 of the model that reads the order.
         without_order: NDCG@10 of the other model.
         z_score: paired z-score of their difference.
     """
 
-    n_users: int
+    n_items: int
+    in_time: bool
     with_order: float
     without_order: float
     z_score: float
@@ -38,6 +42,13 @@ class OrderCheck(NamedTuple):
     def helps(self) -> bool:
         """Whether the model that reads the order has the higher NDCG@10."""
         return self.with_order > self.without_order
+
+    @property
+    def held_out(self) -> str:
+        """What was held out, a phrase for messages."""
+        if self.in_time:
+            return f"{self.n_items:,} next items of users who came back later"
+        return f"the last items of {self.n_items:,} users"
 
 
 def check_order(
@@ -65,14 +76,29 @@ def check_order(
     known = np.flatnonzero(pairs.user_index >= 0)
     user_of[pairs.user_index[known]] = known
     users = user_of[pairs.check.users.numpy()]
-    support = histories.without_last(users)
-    other = UniversalRanker(binary_matrix(support.matrix(pairs.n_items)), without_order, **settings)
-    other.on_fallback = None
-    items = other.top_k(users, _CUTOFF, not pairs.repeats)[0]
-    hits = items == histories.last_items()[users][:, None]
-    gains = torch.from_numpy(ndcg(hits, np.ones(len(users), dtype=np.int64)))
-    difference = (result.by_user - gains).numpy()
-    return OrderCheck(len(users), result.ndcg, float(gains.mean()), paired_z_score(difference))
+    gains = np.zeros(len(users))
+    for rows, support, query in _supports(histories, users, pairs.check.cut, pairs.n_items):
+        other = UniversalRanker(binary_matrix(support.matrix(pairs.n_items)), without_order, **settings)
+        other.on_fallback = None
+        items = other.top_k(users[rows], _CUTOFF, not pairs.repeats)[0]
+        gains[rows] = ndcg(held_out_hits(items, query[users[rows]]), np.ones(len(rows), dtype=np.int64))
+    difference = result.by_user.numpy() - gains
+    in_time, z_score = pairs.check.cut is not None, paired_z_score(difference)
+    return OrderCheck(len(users), in_time, result.ndcg, float(gains.mean()), z_score)
+
+
+def _supports(
+    histories: Histories, users: np.ndarray, cuts: torch.Tensor | None, n_items: int
+) -> Iterator[tuple[np.ndarray, Histories, sp.csr_matrix]]:
+    """Rows of a self-check that share a support set, the support set, and the held-out items of its users."""
+    if cuts is None:
+        shape, ones = (len(histories), n_items), np.ones(len(users), dtype=np.float32)
+        query = sp.csr_matrix((ones, (users, histories.last_items()[users])), shape=shape)
+        yield np.arange(len(users)), histories.without_last(users), query
+        return
+    for cut in cuts.unique().numpy():
+        support, query, _ = split_in_time(histories, n_items, cut)
+        yield np.flatnonzero(cuts.numpy() == cut), support, query
 
 
 def chosen_ranker(matrix: sp.csr_matrix, histories: Histories, **settings) -> tuple[UniversalRanker, str]:
@@ -86,13 +112,12 @@ def chosen_ranker(matrix: sp.csr_matrix, histories: Histories, **settings) -> tu
     sequential = UniversalRanker(matrix, WITH_ORDER, histories=histories, **settings)
     result = check_order(sequential, histories, WITHOUT_ORDER, **settings)
     if result is None:
-        reason = f"[{WITHOUT_ORDER}] ranks, without order: no last item could be held out to see whether order helps."
+        reason = f"[{WITHOUT_ORDER}] ranks, without order: no next item could be held out to see whether order helps."
         return UniversalRanker(matrix, WITHOUT_ORDER, **settings), reason
     figures = (
-        f"on the last items of {result.n_users} users, lists have NDCG@10 {result.with_order:.4f} with order and "
-        f"{result.without_order:.4f} without"
+        f"on {result.held_out}, lists have NDCG@10 {result.with_order:.4f} with order and "
+        f"{result.without_order:.4f} without ({result.z_score:+.1f} standard errors)"
     )
-    figures += f" ({result.z_score:+.1f} standard errors)"
     if result.helps and not sequential.fallback_reason():
         effect = "helps" if result.z_score >= 1 else "makes no clear difference"
         return sequential, f"The order of the interactions {effect}, so [{WITH_ORDER}] ranks: {figures}."

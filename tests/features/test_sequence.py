@@ -111,10 +111,34 @@ def test_a_held_out_item_takes_part_in_nothing_but_its_label():
     last = np.isin(histories.rows, drawn) & (histories.ages == 0)
     items = np.where(last, (histories.items + 5) % 16, histories.items)
     changed = Histories(items, histories.indptr, histories.users, histories.times)
-    one, other = (checked(computed(some, 16)) for some in (histories, changed))
+    one, other = (checked(computed(some.asked_next(), 16)) for some in (histories, changed))
+    assert one.cut is None
     assert torch.equal(one.mask, other.mask) and not torch.equal(one.label, other.label)
     assert torch.equal(one.features[..., :N_SCORED], other.features[..., :N_SCORED])
     assert torch.equal(one.features[..., -6:], other.features[..., -6:])
+
+
+def test_what_comes_after_the_cut_takes_part_in_nothing_but_the_labels():
+    """Other items after the cut change no candidate and no score of the self-check."""
+    histories = clocked(random_lists(400, repeats=False, seed=1))
+    one = checked(computed(histories, 16))
+    assert one.cut is not None and len(one.cut.unique()) == 1
+    later = histories.times >= float(one.cut[0])
+    items = np.where(later, (histories.items + 5) % 16, histories.items)
+    other = checked(computed(Histories(items, histories.indptr, histories.users, histories.times), 16))
+    assert torch.equal(one.mask, other.mask) and not torch.equal(one.label, other.label)
+    assert torch.equal(one.features[..., :N_SCORED], other.features[..., :N_SCORED])
+    assert torch.equal(one.features[..., -6:], other.features[..., -6:])
+
+
+def test_the_parts_of_a_self_check_are_one_check():
+    """Few users come back in each part of the time, so the check joins parts; it survives storing."""
+    pairs = computed(clocked(random_lists(60, repeats=False, seed=1)), 16)
+    check = checked(pairs)
+    assert check.cut is not None and len(check.cut.unique()) > 1
+    assert len(check.cut) == len(check.users) == len(check.mask) == len(check.label)
+    restored = checked(SequencePairs.from_arrays(pairs.arrays()))
+    assert torch.equal(restored.cut, check.cut) and torch.equal(restored.users, check.users)
 
 
 def test_on_a_ring_the_scorers_that_know_the_order_are_best():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from histories_data import clocked, histories_of, lists_of, random_lists
 
-from recbole_universal.graph.held_out import last_event_split
+from recbole_universal.graph.held_out import last_event_split, next_item_splits, split_in_time
 from recbole_universal.graph.histories import Histories
 
 
@@ -182,3 +182,41 @@ def test_the_last_events_of_some_users_are_held_out():
         assert support.now[user] == (last_time[user] if held_out else np.inf)
     _, every = last_event_split(histories, 16, 1000, np.random.default_rng(3))
     np.testing.assert_array_equal(np.flatnonzero(np.diff(every.indptr)), np.flatnonzero(histories.lengths >= 2))
+
+
+def test_a_split_in_time_holds_out_the_first_known_item_afterwards():
+    times = np.array([1.0, 5.0, 6.0, 2.0, 7.0, 8.0, 3.0, 9.0])
+    histories = histories_of([[0, 9, 1], [1, 0, 2], [2], [1]], times)  # item 9 is new at time 5, user 3 at time 9
+    support, query, cut = split_in_time(histories, 10, 4.0)
+    assert cut == 4 and [row.tolist() for row in np.split(support.items, support.indptr[1:-1])] == [[0], [1], [2], []]
+    assert query.nnz == 2 and query[0, 1] == 1 and query[1, 0] == 1
+    np.testing.assert_array_equal(support.now, [6, 7, np.inf, np.inf])
+    _, query, _ = split_in_time(histories, 10, 4.0, 7.0)
+    assert query.nnz == 1 and query[0, 1] == 1
+
+
+@pytest.mark.parametrize("n_users", [60, 400])
+def test_each_held_out_item_comes_after_the_end_of_its_support(n_users):
+    histories = clocked(random_lists(n_users, seed=2))
+    splits = next_item_splits(histories, 16, 100, np.random.default_rng(0))
+    assert (len(splits) == 1) == (n_users == 400)
+    asked = []
+    for support, query, cut in splits:
+        assert support.times.max() < cut and (np.diff(query.indptr) <= 1).all()
+        users = np.flatnonzero(np.diff(query.indptr))
+        assert (support.now[users] >= cut).all() and (support.lengths[users] > 0).all()
+        asked += list(zip(users, support.now[users], strict=True))
+    assert len(asked) == len(set(asked)) >= min(100, n_users)
+
+
+def test_users_who_are_asked_next_lose_their_last_items():
+    """So do users without a clock, and users of whom too few come back."""
+    histories = clocked(random_lists(60, repeats=False, seed=2))
+    arrived = histories_of([[row % 16, (row + 1) % 16] for row in range(60)], np.repeat(np.arange(60) * 1e3, 2))
+    for some in (histories.asked_next(), histories_of(random_lists(60)), arrived):
+        ((_, query, cut),) = next_item_splits(some, 16, 20, np.random.default_rng(0))
+        users = np.flatnonzero(np.diff(query.indptr))
+        assert cut is None and len(users) == 20
+        np.testing.assert_array_equal(query[users].indices, some.last_items()[users])
+    assert histories.asked_later and not histories.asked_next().asked_later
+    np.testing.assert_array_equal(histories.asked_next().now[1:], histories.times[histories.indptr[2:] - 1])

@@ -50,19 +50,19 @@ def order_section(histories: Histories, n_items: int, n_users: int, seed: int) -
     ).sort_values("NDCG@10 relative to the best scorer", ascending=False, kind="stable")
     splits = compared_splits(histories, n_items, n_users, seed)
     tables = {"Shuffle test": shuffles, "Histories": statistics_of(histories), "Scorers": table, "Splits": splits}
-    figure = new_figure("Scorers of the last item; decay 1 does not know the order")
+    figure = new_figure("Scorers of the next item; decay 1 does not know the order")
     figure.add_bar(x=table.iloc[::-1, 2], y=table["scorer"][::-1], orientation="h")
     figure.update_layout(height=24 * len(table))
     return Section(TITLE, _text(result, shuffles, table), tables, [figure])
 
 
 def _text(result: OrderCheck | None, shuffles: pd.DataFrame, table: pd.DataFrame) -> str:
-    verdict = "No last item could be held out, so nothing shows whether the order helps."
+    verdict = "No next item could be held out, so nothing shows whether the order helps."
     if result is not None:
         effect = "helps" if result.helps and result.z_score > 1 else "makes no clear difference"
         effect = effect if result.z_score > -1 else "does not help"
         verdict = (
-            f"The order {effect}: on the last items of {result.n_users:,} users, [{WITH_ORDER}] has NDCG@10 "
+            f"The order {effect}: on {result.held_out}, [{WITH_ORDER}] has NDCG@10 "
             f"{result.with_order:.4f} and [{WITHOUT_ORDER}], which does not know the order, {result.without_order:.4f} "
             f"(difference: {result.z_score:+.1f} standard errors)."
         )
