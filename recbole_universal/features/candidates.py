@@ -155,9 +155,9 @@ class CandidateGenerator:
             exclude_seen: whether to leave out the items of the history; otherwise all of them are candidates too.
         """
         with self.scores(histories) as values:
-            values.clamp_(min=0.0)
             # Of items with equal scores the more popular comes first, whatever its index.
-            values *= 1 + 1e-5 * self.item_percentile
+            preference = 1 + 1e-5 * self.item_percentile
+            values *= preference
             known = torch.from_numpy(histories.lengths > 0).to(values.device)
             values[:, ~known] = 0.0
             seen = histories.matrix(self.scorers.n_items)
@@ -173,7 +173,7 @@ class CandidateGenerator:
                 is_candidate[_index(seen, values.device)] = True
             items, mask = _as_lists(is_candidate)
             items = items.clamp(min=0)
-            values = values.gather(2, items.expand(len(values), -1, -1)).masked_fill(~mask, 0.0)
+            values = values.gather(2, items.expand(len(values), -1, -1)).clamp_(min=0.0).masked_fill_(~mask, 0.0)
         return ScoredCandidates(histories, items, mask, values, top_values, top_items.masked_fill_(top_values <= 0, -1))
 
 

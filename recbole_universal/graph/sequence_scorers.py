@@ -84,7 +84,9 @@ _LONGEST_GAP = 10
 _MOST_RANK = 200
 # As for the scorers without order.
 _MOST_EVENTS, _MOST_USERS = 2**22, 2**19
-_BLOCK_FLOATS = 2**23
+_BLOCK_FLOATS = 2**24
+# An addition in a product of sparse matrices takes as long as so many in a product with a dense one.
+_SPARSE_COST = 8
 # The prefixes of at most this number of events are neighbours.
 _MOST_PREFIXES = 2**20
 
@@ -293,6 +295,9 @@ class SequenceScorers:
     def _put_users(self, out: torch.Tensor, relation: str, weighted: sp.csr_matrix, histories: Histories) -> None:
         squared = relation == "user_squared"
         query = self._scaled(weighted, 0.7) if squared else weighted
+        if self._has_few_paths(query):
+            self._similar_of_few(query, histories, squared).toarray(out=out.numpy())
+            return
         similar = (self._base @ query.T).toarray()
         sampled = np.flatnonzero(self._sampled(histories).users >= 0)
         similar[self._sample_index[histories.users[sampled]], sampled] = 0.0  # a user's similarity to itself
@@ -300,6 +305,22 @@ class SequenceScorers:
         if squared:
             np.square(similar, out=similar)
         out.copy_(torch.from_numpy((self._by_item @ similar).T))
+
+    def _has_few_paths(self, query: sp.csr_matrix) -> bool:
+        """Whether sparse products of users take less time than dense ones."""
+        n_users = query.astype(bool) @ np.diff(self._by_item.indptr).astype(np.float64)
+        mean_degree = self._base.nnz / max(1, self._base.shape[0])
+        return float(n_users.sum()) * mean_degree * _SPARSE_COST < len(n_users) * self._base.nnz
+
+    def _similar_of_few(self, query: sp.csr_matrix, histories: Histories, squared: bool) -> sp.csr_matrix:
+        """Scores of items by similar users, csr [n, n_items], where few users share an item."""
+        similar = (query @ self._by_item).tocsr()
+        own = np.where(self._sampled(histories).users >= 0, self._sample_index[histories.users], -1)
+        similar.data[similar.indices == np.repeat(own, np.diff(similar.indptr))] = 0.0  # a user's own similarity
+        similar.data *= self._user_half[similar.indices]
+        if squared:
+            np.square(similar.data, out=similar.data)
+        return similar @ self._base
 
     def _put_popularity(self, out: torch.Tensor, *_: object) -> None:
         out.copy_(torch.from_numpy(self.item_degree).expand_as(out))

@@ -88,7 +88,7 @@ def test_shuffled_histories_show_no_help():
     for some, helps in ((histories, True), (mixed, False)):
         matrix = binary_matrix(some.matrix(n_items))
         result = check_order(UniversalRanker(matrix, WITH_ORDER, histories=some), some, WITHOUT_ORDER)
-        assert result is not None and result.n_users == N_USERS // 2
+        assert result is not None and result.n_items == N_USERS // 2
         assert (result.z_score > 3) == helps
 
 

@@ -40,8 +40,10 @@ def test_the_reference_has_all_scorers(built):
     assert set(expected) | set(RECENT) == set(SEQUENCE_SCORERS) and not set(expected) & set(RECENT)
 
 
-def test_scores(built):
-    """Of the users by row, and of strangers with the histories of some of them and others."""
+@pytest.mark.parametrize("sparse_cost", [0, 1e9])
+def test_scores(built, sparse_cost, monkeypatch):
+    """Of the users by row, and of strangers with the histories of some of them and others, in both ways of products."""
+    monkeypatch.setattr(sequence_scorers, "_SPARSE_COST", sparse_cost)
     lists, histories, scorers, n_neighbors = built
     for queries, users, asked in (
         (lists, list(range(len(lists))), histories),

@@ -16,6 +16,7 @@ from recbole_universal.features.fields import LIST_LABEL, LIST_MASK
 from recbole_universal.graph.held_out import last_event_split
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.interaction_graph import InteractionGraph
+from recbole_universal.ranking import ranking_network
 from recbole_universal.ranking.candidate_lists import CandidateLists, check_blocks, make_candidate_lists
 from recbole_universal.ranking.ranking_network import MIN_CANDIDATE_SCORE, RankingNetwork
 
@@ -74,6 +75,15 @@ def test_the_next_item_of_a_walk_is_first(walks):
     assert (np.diff(scores, axis=1) <= 0).all() and (scores[:, 0] >= MIN_CANDIDATE_SCORE).all()
     one, other = (ranker.top_k_of([order(start) for start in starts], 1)[0][:, 0] for order in ORDERS)
     assert (one == (starts + 6) % 24).mean() > 0.9 and (other == (starts + 1) % 24).mean() > 0.9
+
+
+def test_lists_are_scored_in_blocks_as_at_once(walks, monkeypatch):
+    histories, ranker = walks
+    at_once = ranker.network.score_histories(histories)
+    monkeypatch.setattr(ranking_network, "_CACHED_LISTS", 7)
+    with torch.no_grad():
+        in_blocks = ranker.network.score_histories(histories)
+    torch.testing.assert_close(in_blocks, at_once, rtol=1e-5, atol=1e-5)
 
 
 def test_strangers_empty_and_unknown_histories(walks):
