@@ -258,15 +258,15 @@ def measured(function, argument, output: Path) -> None:
     """Run a measurement in a fresh process and append its result."""
     load = os.getloadavg()[0]
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        result = pool.apply(_with_peak, (function.__name__, argument))
+        result = pool.apply(_with_peak, (function, argument))
     result |= {"threads": torch.get_num_threads(), "torch": torch.__version__, "load": load}
     result["version"] = recbole_universal.__version__
     add_result(output, result)
 
 
-def _with_peak(name: str, argument) -> dict:
+def _with_peak(function, argument) -> dict:
     logging.disable(logging.WARNING)
-    return {**globals()[name](argument), "peak_gib": peak_gib()}
+    return {**function(argument), "peak_gib": peak_gib()}
 
 
 def main() -> None:

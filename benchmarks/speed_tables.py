@@ -84,6 +84,13 @@ COLUMNS = {
 }
 
 
+_GROWING = {
+    "features_s": "time of the features",
+    "item_item_s": "time of the item-item matrix",
+    "peak_gib": "memory",
+}
+
+
 def tables_of(results: list[dict]) -> dict[str, str]:
     """Markdown by name of the table, "" for a table without results."""
     last = {result["what"]: result for result in results}
@@ -115,15 +122,19 @@ def tables_of(results: list[dict]) -> dict[str, str]:
             rows["epoch"].append({"batch_size": size, **ratios, **epoch})
     rows["growth"].sort(key=lambda result: result["interactions"])
     tables = {name: table_of(rows[name], columns) for name, columns in COLUMNS.items()}
-    return {**tables, "exponents": exponent_table(rows["growth"]), "made with": made_with_table(results)}
+    return {**tables, "exponents": exponents(rows["growth"], _GROWING), "made with": made_with_table(results)}
 
 
-def exponent_table(rows: list[dict]) -> str:
-    """Exponents of growth with the number of interactions: of all sizes, and the largest of two neighbouring sizes."""
+def exponents(rows: list[dict], labels: dict[str, str]) -> str:
+    """Exponents of growth with the number of interactions: of all sizes, and the largest of two neighbouring sizes.
+
+    Args:
+        rows: results by size, ascending.
+        labels: what the table calls each key.
+    """
     if len(rows) < 2:
         return ""
-    results = np.log(pd.DataFrame(rows)[["interactions", "features_s", "item_item_s", "peak_gib"]].astype(float))
-    labels = {"features_s": "time of the features", "item_item_s": "time of the item-item matrix", "peak_gib": "memory"}
+    results = np.log(pd.DataFrame(rows)[["interactions", *labels]].astype(float))
     lines = []
     for key, label in labels.items():
         size, value = results[["interactions", key]].dropna().to_numpy().T
