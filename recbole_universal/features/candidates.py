@@ -156,8 +156,7 @@ class CandidateGenerator:
         """
         with self.scores(histories) as values:
             # Of items with equal scores the more popular comes first, whatever its index.
-            preference = 1 + 1e-5 * self.item_percentile
-            values *= preference
+            values *= 1 + 1e-5 * self.item_percentile
             known = torch.from_numpy(histories.lengths > 0).to(values.device)
             values[:, ~known] = 0.0
             seen = histories.matrix(self.scorers.n_items)

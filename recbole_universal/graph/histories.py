@@ -149,8 +149,7 @@ class Histories:
         chosen[rows] = True
         shorter = self.where((self.ages > 0) | ~np.repeat(chosen, self.lengths))
         if self.times is not None:
-            last_times = np.append(self.times, np.inf)[self.indptr[1:] - 1]
-            shorter.now = np.where(chosen & (self.lengths > 0), last_times, self.now)
+            shorter.now = np.where(chosen & (self.lengths > 0), self._last_times(), self.now)
         return shorter
 
     def relabelled(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> Histories:
@@ -181,9 +180,13 @@ class Histories:
         """The same histories, each asked about at the time of its last event; without times, these histories."""
         if self.times is None:
             return self
-        last = np.append(self.times, np.inf)[self.indptr[1:] - 1]
-        now = np.where(self.lengths > 0, last, np.inf)
+        now = np.where(self.lengths > 0, self._last_times(), np.inf)
         return Histories(self.items, self.indptr, self.users, self.times, now)
+
+    def _last_times(self) -> NDArray[np.float64]:
+        """Time of the last event of each history, which has times; any time for an empty one."""
+        assert self.times is not None
+        return np.append(self.times, np.inf)[self.indptr[1:] - 1]
 
     def repeats(self, matrix: sp.csr_matrix) -> bool:
         """Whether more than a hundredth of the events repeat an earlier item of the history.

@@ -187,11 +187,11 @@ def test_the_last_events_of_some_users_are_held_out():
 def test_a_split_in_time_holds_out_the_first_known_item_afterwards():
     times = np.array([1.0, 5.0, 6.0, 2.0, 7.0, 8.0, 3.0, 9.0])
     histories = histories_of([[0, 9, 1], [1, 0, 2], [2], [1]], times)  # item 9 is new at time 5, user 3 at time 9
-    support, query, cut = split_in_time(histories, 10, 4.0)
-    assert cut == 4 and [row.tolist() for row in np.split(support.items, support.indptr[1:-1])] == [[0], [1], [2], []]
+    support, query, cut = split_in_time(histories, 10, 5.0)
+    assert cut == 5 and [row.tolist() for row in np.split(support.items, support.indptr[1:-1])] == [[0], [1], [2], []]
     assert query.nnz == 2 and query[0, 1] == 1 and query[1, 0] == 1
     np.testing.assert_array_equal(support.now, [6, 7, np.inf, np.inf])
-    _, query, _ = split_in_time(histories, 10, 4.0, 7.0)
+    _, query, _ = split_in_time(histories, 10, 5.0, 7.0)
     assert query.nnz == 1 and query[0, 1] == 1
 
 
