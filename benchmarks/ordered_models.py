@@ -59,8 +59,6 @@ def trained_ordered_ranks(
     start, best = time.perf_counter(), -1.0
     keys = {"data_path": data_path, "valid_metric": "NDCG@10", "metrics": ["NDCG"], "topk": [10], "seed": 2020}
     keys |= {"show_progress": False, "state": "ERROR", "universal_cache_dir": None, **FIVE_CORE, **IN_TIME_ORDER}
-    # Nineteen of twenty histories fit as a whole. Longer lists cost time by their length.
-    keys["MAX_ITEM_LIST_LENGTH"] = int(min(50, np.ceil(np.quantile(split.test.queries.lengths, 0.95))))
     file = checkpoints / f"{split.name}-{row}.pth"
     if row in MIXED_ORDERED:
         base = checkpoints / f"{split.name}-{MIXED_ORDERED[row]}.pth"
@@ -68,6 +66,9 @@ def trained_ordered_ranks(
         name, rates = "UniversalInterpolation", [0.0]
     else:
         name, more = TRAINED_ORDERED[row]
+        # Longer lists cost time by their length.
+        lengths = split.test.train.lengths
+        keys["MAX_ITEM_LIST_LENGTH"] = int(min(50, np.ceil(np.quantile(lengths[lengths > 0], 0.95)) + 1))
         keys |= more | ({"pretrained": pretrained} if name == "UniversalSequential" else {})
     for rate in rates:
         with tempfile.TemporaryDirectory() as folder:

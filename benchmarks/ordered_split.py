@@ -11,6 +11,7 @@ from harness import FIVE_CORE, IN_TIME_ORDER, N_VALID_USERS
 from recbole.config import Config
 from recbole.data import create_dataset
 
+from recbole_universal.graph.held_out import split_in_time
 from recbole_universal.graph.histories import Histories
 
 #: A function from histories to float32 scores [n, n_items].
@@ -110,15 +111,11 @@ def _last_item(train: Histories, histories: Histories) -> Part:
 
 
 def _part_in_time(histories: Histories, cut: float) -> Part:
-    before = histories.where(histories.times < cut)
-    after = histories.where(histories.times >= cut)
-    known = np.bincount(before.items, minlength=int(histories.items.max()) + 1) > 0
-    after = after.where(known[after.items])
-    users = np.flatnonzero((before.lengths > 0) & (after.lengths > 0))
-    first = after.indptr[users]
-    queries = before[users]
-    queries.now = after.times[first]
-    return Part(before, queries, after.items[first])
+    train, query, _ = split_in_time(histories, int(histories.items.max()) + 1, cut)
+    users = np.flatnonzero(np.diff(query.indptr))
+    queries = train[users]
+    train.now = histories.now
+    return Part(train, queries, query[users].indices.astype(np.int64))
 
 
 def _drawn(part: Part, n_users: int, generator: np.random.Generator) -> Part:

@@ -187,11 +187,11 @@ def check_scorers(
         return PENALTY, relative_to_best(np.zeros(len(SCORERS))), None
     penalty = _best_penalty(users, support, query, max_regression_size)
     scorers = build_scorers(support, penalty)
-    return penalty, *measured_scorers([CheckPart(scorers, query)], build_pairs)
+    return penalty, *measured_scorers([CheckedScorers(scorers, query)], build_pairs)
 
 
-class CheckPart(NamedTuple):
-    """Scorers of a support set, and what it lacks.
+class CheckedScorers(NamedTuple):
+    """Scorers of a support set, and the interactions that are held out of it.
 
     Attributes:
         scorers: scorers of the support set.
@@ -205,35 +205,36 @@ class CheckPart(NamedTuple):
 
 
 def measured_scorers(
-    parts: Sequence[CheckPart], build_pairs: Callable[[Any, NDArray[np.float32]], _PairSource]
+    checked: Sequence[CheckedScorers], build_pairs: Callable[[Any, NDArray[np.float32]], _PairSource]
 ) -> tuple[NDArray[np.float32], SelfCheck]:
     """Measure scorers on held-out interactions.
 
     Args:
-        parts: support sets with their held-out interactions, at least one of all. A user can be in several.
+        checked: scorers of one or more support sets; at least one user has held-out interactions, and no user has them
+            in two.
         build_pairs: builds pair features from scorers and scorer weights.
 
     Returns:
         The scorer weights, float32 [n_scorers], and the self-check.
     """
     offset, halves = 0, []
-    for _, query, _ in parts:
+    for _, query, _ in checked:
         users = np.flatnonzero(np.diff(query.indptr))
         halves.append((users[offset % 2 :: 2], users[1 - offset % 2 :: 2]))
         offset += len(users)
     # Scorer weights change the columns and not the candidates. So the candidates are made once, with any weights.
     scored = []
-    for (scorers, _, _), users_of in zip(parts, halves, strict=True):
+    for (scorers, _, _), users_of in zip(checked, halves, strict=True):
         unweighted = build_pairs(scorers, np.ones(len(scorers.names), dtype=np.float32))
         scored.append([unweighted.scored(torch.from_numpy(half)) if len(half) else [] for half in users_of])
-    totals = np.zeros((2, len(parts[0].scorers.names)))
-    for (_, query, _), blocks_of in zip(parts, scored, strict=True):
+    totals = np.zeros((2, len(checked[0].scorers.names)))
+    for (_, query, _), blocks_of in zip(checked, scored, strict=True):
         for half, blocks in enumerate(blocks_of):
             totals[half] += sum(_scorer_ndcg(block, query) for block in blocks)
     checks = []
     for half in (0, 1):
         weights = relative_to_best(totals[1 - half])
-        for (scorers, query, cut), blocks_of, users_of in zip(parts, scored, halves, strict=True):
+        for (scorers, query, cut), blocks_of, users_of in zip(checked, scored, halves, strict=True):
             if len(users_of[half]):
                 pairs = build_pairs(scorers, weights)
                 checks.append(self_check_of(pairs, pairs.described(blocks_of[half]), users_of[half], query, cut))
@@ -255,7 +256,7 @@ def self_check_of(
         lists: the users' candidate lists.
         users: user indices, int64 [n].
         query: held-out interactions, csr [n_users, n_items].
-        cut: see :class:`CheckPart`.
+        cut: see :class:`CheckedScorers`.
     """
     items = lists.items.cpu().numpy()
     n_held_out = np.diff(query.indptr)[users]

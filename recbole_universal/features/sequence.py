@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from recbole_universal import arguments
 from recbole_universal.features.candidate_columns import n_columns
 from recbole_universal.features.family import FamilyFeatures, FeatureFamily
-from recbole_universal.features.self_check import CheckPart, measured_scorers
+from recbole_universal.features.self_check import CheckedScorers, measured_scorers
 from recbole_universal.features.sequence_pairs import SequencePairs
 from recbole_universal.graph.held_out import next_item_splits
 from recbole_universal.graph.histories import Histories
@@ -45,7 +45,7 @@ class SequenceFeatures(FeatureFamily):
     """
 
     name = "sequence"
-    version = 2
+    version = 3
     needs_histories = True
     pair_class = SequencePairs
     seeded = True
@@ -91,6 +91,8 @@ class SequenceFeatures(FeatureFamily):
                 "too (in RecBole: a sequential model)."
             )
 
+        kind = histories.has_clock, histories.repeats(graph.user_item)
+
         def scorers_of(some: Histories) -> SequenceScorers:
             return SequenceScorers(
                 some,
@@ -98,6 +100,7 @@ class SequenceFeatures(FeatureFamily):
                 n_neighbors=self.n_neighbors,
                 max_rank=self.max_rank,
                 max_regression_size=self.max_regression_size,
+                kind=kind,
                 show_progress=show_progress,
             )
 
@@ -106,8 +109,8 @@ class SequenceFeatures(FeatureFamily):
         splits = next_item_splits(histories, graph.n_items, n_checked, np.random.default_rng(seed))
         weights, check = np.ones(len(SEQUENCE_SCORERS), dtype=np.float32), None
         if splits[0].query.nnz:
-            parts = [CheckPart(scorers_of(support), query, cut) for support, query, cut in splits]
-            weights, check = measured_scorers(parts, lambda scorers, given: SequencePairs(scorers, given, self.top_k))
+            checked = [CheckedScorers(scorers_of(support), query, cut) for support, query, cut in splits]
+            weights, check = measured_scorers(checked, lambda scorers, given: SequencePairs(scorers, given, self.top_k))
         return SequencePairs(scorers_of(histories), weights, self.top_k, check=check).alone()
 
     def with_interactions(self, features: FamilyFeatures, graph: InteractionGraph) -> FamilyFeatures | None:

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from recbole_universal.graph.histories import Histories
 
-# Where the parts of the time begin, as shares of the events.
-_EDGES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-# So many users that come back are enough. With fewer than the least number, their last items are held out.
+# Starts of the periods that a check asks about, as shares of the events. At least the last share comes before each.
+_STARTS, _LEAST_SUPPORT = (0.5, 0.7, 0.85, 0.95), 0.4
+# With so many users who come back, no further period is needed. With fewer than the least number, last items are held
+# out.
 _ENOUGH_RETURNS, _LEAST_RETURNS = 500, 100
 
 
@@ -67,7 +68,7 @@ class HeldOut(NamedTuple):
     """Held-out items, and what the statistics may see.
 
     Attributes:
-        support: the other events, or those of earlier times. A user with a held-out item is asked about at its time.
+        support: the events that the statistics see. A user with a held-out item is asked about at its time.
         query: held-out items, csr float32 [n, n_items].
         cut: time before which the support ends; ``None`` if the support has no end.
     """
@@ -81,64 +82,70 @@ def next_item_splits(histories: Histories, n_items: int, n_users: int, generator
     """Hold out the next item of some users in the way in which they will be asked about.
 
     Users who are asked about after all events (:attr:`Histories.asked_later`) come back after a while, and the
-    statistics then know nothing of that time. So the held-out item is the first one of a user in the latest part of the
-    time, and the support is what came before that part. If too few users come back in it, earlier parts follow, with a
-    support each. Other users are asked about right after their last event, so it is held out.
+    statistics then know nothing of that time. So the held-out item is the first one of a user in the latest period,
+    among the items that came before, and the support is what came before that period. If fewer than 500 users come back
+    in it, earlier periods follow, with a support each, and a user counts in the latest one. If fewer than 100 users
+    (or ``n_users``) come back in all of them, or if users are asked about right after their last event, the last items
+    are held out.
 
     Args:
         histories: the histories.
         n_items: number of items.
-        n_users: number of users to draw, >= 1.
+        n_users: largest number of users of whom an item is held out, >= 1.
         generator: source of randomness.
+
+    Returns:
+        One split for each period, at least one. No user is in two of them.
     """
-    parts = _splits_in_time(histories, n_items, n_users) if histories.asked_later else []
-    if sum(part.query.nnz for part in parts) < min(n_users, _LEAST_RETURNS):
+    splits = _splits_in_time(histories, n_items, min(n_users, _ENOUGH_RETURNS)) if histories.asked_later else []
+    returned = [np.flatnonzero(np.diff(split.query.indptr)) for split in splits]
+    n_returned = sum(map(len, returned))
+    if n_returned < min(n_users, _LEAST_RETURNS):
         return [HeldOut(*last_event_split(histories, n_items, n_users, generator))]
-    if len(parts) > 1 or parts[0].query.nnz <= n_users:
-        return parts
-    ((support, query, cut),) = parts
-    drawn = np.sort(generator.permutation(np.flatnonzero(np.diff(query.indptr)))[:n_users])
-    return [HeldOut(support, _of_users(query, drawn), cut)]
+    drawn = np.zeros(len(histories), dtype=bool)
+    drawn[generator.permutation(np.concatenate(returned))[:n_users]] = True
+    splits = [HeldOut(support, _of_users(query, drawn), cut) for support, query, cut in splits]
+    return [split for split in splits if split.query.nnz]
 
 
-def _splits_in_time(histories: Histories, n_items: int, n_users: int) -> list[HeldOut]:
-    """One part of the time in which enough users come back, or several, the latest first."""
+def _splits_in_time(histories: Histories, n_items: int, enough: int) -> list[HeldOut]:
+    """The periods from the latest on, until enough users came back."""
     assert histories.times is not None
-    edges = [*np.unique(np.quantile(histories.times, _EDGES)), np.inf]
-    enough = min(n_users, _ENOUGH_RETURNS)
-    for start in edges[-2:-4:-1]:
-        split = split_in_time(histories, n_items, start)
-        if split.query.nnz >= enough:
-            return [split]
-    parts: list[HeldOut] = []
-    for start, end in zip(edges[-2::-1], edges[:0:-1], strict=True):
-        parts.append(split_in_time(histories, n_items, start, end))
-        if sum(part.query.nnz for part in parts) >= enough:
+    starts = np.unique(np.quantile(histories.times, _STARTS))
+    splits: list[HeldOut] = []
+    missing = np.ones(len(histories), dtype=bool)
+    for start in starts[::-1]:
+        if (~missing).sum() >= enough or np.mean(histories.times < start) < _LEAST_SUPPORT:
             break
-    return [part for part in parts if part.query.nnz]
+        support, query, _ = split_in_time(histories, n_items, start)
+        query = _of_users(query, missing)
+        missing[np.diff(query.indptr) > 0] = False
+        splits.append(HeldOut(support, query, start))
+    return splits
 
 
-def split_in_time(histories: Histories, n_items: int, start: float, end: float = np.inf) -> HeldOut:
-    """Hold out the first known item of each user in a part of the time, if the user has earlier events.
+def split_in_time(histories: Histories, n_items: int, start: float) -> HeldOut:
+    """Hold out the next item of each user from one point in time on.
 
     Args:
         histories: histories with times.
         n_items: number of items.
-        start: first time of the part. The support is what came before.
-        end: the part ends before this time.
+        start: the point in time. The support is what came before.
+
+    Returns:
+        The held-out item is the first one that the support knows. Users without events on both sides have none.
     """
     assert histories.times is not None
     support = histories.where(histories.times < start)
     known = np.bincount(support.items, minlength=n_items) > 0
-    later = histories.where((histories.times >= start) & (histories.times < end) & known[histories.items])
+    later = histories.where((histories.times >= start) & known[histories.items])
     users = np.flatnonzero((support.lengths > 0) & (later.lengths > 0))
     first = later.indptr[users]
     assert later.times is not None
     support.now = support.now.copy()
     support.now[users] = later.times[first]
-    query = sp.csr_matrix(
-        (np.ones(len(users), dtype=np.float32), (users, later.items[first])), shape=(len(histories), n_items)
-    )
+    ones = np.ones(len(users), dtype=np.float32)
+    query = sp.csr_matrix((ones, (users, later.items[first])), shape=(len(histories), n_items))
     return HeldOut(support, query, start)
 
 
@@ -158,11 +165,9 @@ def held_out_hits(lists: NDArray[np.int64], held_out: sp.csr_matrix) -> NDArray[
     return np.isin(keys, rows.astype(np.int64) * n_items + items) & (lists >= 0)
 
 
-def _of_users(matrix: sp.csr_matrix, users: NDArray[np.int64]) -> sp.csr_matrix:
-    """The entries of some rows."""
-    kept = np.zeros(matrix.shape[0], dtype=bool)
-    kept[users] = True
-    return _entries_where(matrix, np.repeat(kept, np.diff(matrix.indptr)))
+def _of_users(matrix: sp.csr_matrix, users: NDArray[np.bool_]) -> sp.csr_matrix:
+    """The entries of the rows of some users, bool [n_users]."""
+    return _entries_where(matrix, np.repeat(users, np.diff(matrix.indptr)))
 
 
 def _entries_where(matrix: sp.csr_matrix, chosen: NDArray[np.bool_]) -> sp.csr_matrix:

@@ -174,7 +174,7 @@ class Histories:
     @property
     def asked_later(self) -> bool:
         """Whether all users are asked about after all events, by a clock."""
-        return self.has_clock and bool(np.isposinf(self.now).all())
+        return self.times is not None and self.has_clock and bool((self.now > self.times.max()).all())
 
     def asked_next(self) -> Histories:
         """The same histories, each asked about at the time of its last event; without times, these histories."""

@@ -103,6 +103,8 @@ class SequenceScorers:
         n_neighbors: number of neighbours of an item.
         max_rank: largest number of singular vectors.
         max_regression_size: largest number of items in the regressions, which relate the most popular ones.
+        kind: whether the times are a clock, and whether the histories repeat items. ``None``: as these histories have
+            them. A part of a log can look like another kind than the log.
         show_progress: whether to draw a progress bar.
 
     Attributes:
@@ -130,6 +132,7 @@ class SequenceScorers:
         n_neighbors: int = 200,
         max_rank: int = 256,
         max_regression_size: int = 6000,
+        kind: tuple[bool, bool] | None = None,
         show_progress: bool = False,
     ) -> None:
         for name, value in (
@@ -168,7 +171,9 @@ class SequenceScorers:
         few = sampled_users(_events(sampled, n_items), _MOST_PREFIXES, _MOST_USERS)
         prefixes = step(PrefixNeighbors.of(sampled[few], n_items, SEQUENCE_SCORERS["prefix_neighbors"].decay))
         arrays |= {f"prefixes.{name}": array for name, array in prefixes.arrays().items()}
-        if histories.has_clock:
+        has_clock, repeats = kind or (histories.has_clock, histories.repeats(whole))
+        arrays["repeats"] = np.array(repeats)
+        if has_clock:
             arrays |= recent_popularity(histories, n_items)
         bar.close()
         self._load(arrays)
@@ -180,7 +185,7 @@ class SequenceScorers:
         self.n_users = len(indptr) - 1
         self.histories = Histories(items, indptr, np.arange(self.n_users), now=now)
         self.matrix = self.histories.matrix(self.n_items)
-        self.repeats = self.histories.repeats(self.matrix)
+        self.repeats = bool(arrays["repeats"])
         self.user_degree = np.diff(self.matrix.indptr).astype(np.float32)
         self.item_degree = np.bincount(self.matrix.indices, minlength=self.n_items).astype(np.float32)
         self._base = self.matrix[arrays["sample"]]

@@ -91,10 +91,16 @@ def in_threads(
 
 
 def in_torch_threads(function: Callable[[_Argument], _Result], arguments: Iterable[_Argument]) -> list[_Result]:
-    """As :func:`in_threads`, with PyTorch on one core in each thread: small sums use no more."""
+    """As :func:`in_threads`, with PyTorch on one core in each thread and with gradients if the caller has them."""
     arguments = list(arguments)
     if len(arguments) > 1:
-        return in_threads(function, arguments, stay_on_one_thread)
+        with_gradients = torch.is_grad_enabled()  # holds for the calling thread alone
+
+        def as_caller(argument: _Argument) -> _Result:
+            with torch.set_grad_enabled(with_gradients):
+                return function(argument)
+
+        return in_threads(as_caller, arguments, stay_on_one_thread)
     with one_thread():
         return [function(argument) for argument in arguments]
 

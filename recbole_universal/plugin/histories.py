@@ -76,8 +76,8 @@ def training_histories(dataset: Any) -> Histories:
 def _splits_at_one_time(config: Any) -> bool:
     """Whether all test events are later than all training events, and not each user's own last events are held out."""
     arguments = config["eval_args"] or {}
-    by_user = arguments.get("group_by") not in (None, "none")
-    return not by_user and "LS" not in (arguments.get("split") or {}) and arguments.get("order") == "TO"
+    by_user = str(arguments.get("group_by")).lower() != "none"
+    return list(arguments.get("split") or {}) == ["RS"] and not by_user and arguments.get("order") == "TO"
 
 
 class BatchHistories:

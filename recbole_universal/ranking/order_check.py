@@ -25,14 +25,14 @@ class OrderCheck(NamedTuple):
     """Mean NDCG@10 of two models on held-out next items.
 
     Attributes:
-        n_items: number of held-out items, one of each user, or of each part of the time in which a user came back.
+        n_held_out: number of held-out items, one of each user.
         in_time: whether each model knew only what came before a point in time; otherwise the last items are held out.
         with_order: NDCG@10 of the model that reads the order.
         without_order: NDCG@10 of the other model.
         z_score: paired z-score of their difference.
     """
 
-    n_items: int
+    n_held_out: int
     in_time: bool
     with_order: float
     without_order: float
@@ -47,8 +47,8 @@ class OrderCheck(NamedTuple):
     def held_out(self) -> str:
         """What was held out, a phrase for messages."""
         if self.in_time:
-            return f"{self.n_items:,} next items of users who came back later"
-        return f"the last items of {self.n_items:,} users"
+            return f"the next items of {self.n_held_out:,} users who came back later"
+        return f"the last items of {self.n_held_out:,} users"
 
 
 def check_order(
@@ -56,7 +56,7 @@ def check_order(
 ) -> OrderCheck | None:
     """Compare a sequential model with one without order on the held-out items of its self-check.
 
-    The statistics of both models lack these items.
+    The statistics of both models lack these items, and in time all that came after.
 
     Args:
         sequential: a ranker of a model with the family ``sequence``.

@@ -88,7 +88,7 @@ def test_shuffled_histories_show_no_help():
     for some, helps in ((histories, True), (mixed, False)):
         matrix = binary_matrix(some.matrix(n_items))
         result = check_order(UniversalRanker(matrix, WITH_ORDER, histories=some), some, WITHOUT_ORDER)
-        assert result is not None and result.n_items == N_USERS // 2
+        assert result is not None and result.n_held_out == N_USERS // 2
         assert (result.z_score > 3) == helps
 
 
@@ -110,6 +110,41 @@ def test_the_check_lacks_the_last_items(monkeypatch):
     removed = (matrix - support).tocoo()
     assert len(removed.row) == N_USERS // 2 == len(set(removed.row))
     assert (histories.last_items()[removed.row] == removed.col).all()
+
+
+def test_in_time_the_check_lacks_all_that_came_after(monkeypatch):
+    """People begin their walks at different times, so many are on their way at any point in time."""
+    frame = walks()
+    histories, n_items = histories_of(frame)
+    start = np.random.default_rng(0).permutation(N_USERS) * 180.0
+    times = 3600.0 * (np.arange(len(histories.items)) - histories.indptr[histories.rows]) + start[histories.rows]
+    clocked = Histories(histories.items, histories.indptr, histories.users, times + 0.5)
+    matrix = binary_matrix(clocked.matrix(n_items))
+    sequential = UniversalRanker(matrix, WITH_ORDER, histories=clocked)
+    seen = {}
+
+    class Seen(UniversalRanker):
+        def __init__(self, given, *args, **settings):
+            super().__init__(given, *args, **settings)
+            self.given = given
+
+        def top_k(self, users, *args, **settings):
+            lists = super().top_k(users, *args, **settings)
+            seen.update((user, (items, self.given)) for user, items in zip(users.tolist(), lists[0], strict=True))
+            return lists
+
+    monkeypatch.setattr("recbole_universal.ranking.order_check.UniversalRanker", Seen)
+    result = check_order(sequential, clocked, WITHOUT_ORDER)
+    assert result.in_time and "came back later" in result.held_out and result.n_held_out == len(seen)
+    assert result.with_order > result.without_order and result.z_score > 3
+    gains = []
+    for user, (items, support) in seen.items():
+        history = clocked.items[clocked.indptr[user] : clocked.indptr[user + 1]]
+        n_before = support[[user]].nnz
+        assert sorted(support[[user]].indices) == sorted(history[:n_before])
+        (place,) = np.flatnonzero(items == history[n_before]) if history[n_before] in items else (None,)
+        gains.append(0.0 if place is None else 1 / np.log2(place + 2))
+    assert result.without_order == pytest.approx(np.mean(gains))
 
 
 def test_the_section_on_the_order():

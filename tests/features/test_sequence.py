@@ -16,7 +16,7 @@ from recbole_universal.features.sequence_pairs import SequencePairs
 from recbole_universal.graph import sequence_scorers
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.interaction_graph import InteractionGraph
-from recbole_universal.graph.sequence_scorers import SEQUENCE_SCORERS
+from recbole_universal.graph.sequence_scorers import SEQUENCE_SCORERS, SequenceScorers
 
 NAMES = list(SEQUENCE_SCORERS)
 N_SCORED = 3 * len(NAMES)
@@ -104,8 +104,9 @@ def test_scorer_weights_are_relative_to_the_best_scorer(plain):
     assert alone.check is None and SequencePairs.from_arrays(alone.arrays()).check is None
 
 
-def test_a_held_out_item_takes_part_in_nothing_but_its_label():
+def test_a_held_out_item_takes_part_in_nothing_but_its_label(monkeypatch):
     """Another item in the place of the held-out ones changes no candidate and no score of the self-check."""
+    monkeypatch.setattr(Histories, "repeats", lambda *_: False)  # what the log is like may follow from all events
     histories = clocked(random_lists(60, repeats=False, seed=1))
     drawn = np.random.default_rng(0).permutation(np.flatnonzero(histories.lengths >= 2))[:30]
     last = np.isin(histories.rows, drawn) & (histories.ages == 0)
@@ -118,27 +119,49 @@ def test_a_held_out_item_takes_part_in_nothing_but_its_label():
     assert torch.equal(one.features[..., -6:], other.features[..., -6:])
 
 
-def test_what_comes_after_the_cut_takes_part_in_nothing_but_the_labels():
+def test_what_comes_after_the_cut_takes_part_in_nothing_but_the_labels(monkeypatch):
     """Other items after the cut change no candidate and no score of the self-check."""
+    monkeypatch.setattr(Histories, "repeats", lambda *_: False)
     histories = clocked(random_lists(400, repeats=False, seed=1))
-    one = checked(computed(histories, 16))
+    one = checked(computed(histories, 16, n_check_users=60))
     assert one.cut is not None and len(one.cut.unique()) == 1
     later = histories.times >= float(one.cut[0])
     items = np.where(later, (histories.items + 5) % 16, histories.items)
-    other = checked(computed(Histories(items, histories.indptr, histories.users, histories.times), 16))
+    changed = Histories(items, histories.indptr, histories.users, histories.times)
+    other = checked(computed(changed, 16, n_check_users=60))
     assert torch.equal(one.mask, other.mask) and not torch.equal(one.label, other.label)
     assert torch.equal(one.features[..., :N_SCORED], other.features[..., :N_SCORED])
     assert torch.equal(one.features[..., -6:], other.features[..., -6:])
 
 
-def test_the_parts_of_a_self_check_are_one_check():
-    """Few users come back in each part of the time, so the check joins parts; it survives storing."""
-    pairs = computed(clocked(random_lists(60, repeats=False, seed=1)), 16)
+def test_the_periods_of_a_self_check_are_one_check():
+    """Few users come back in each period, so the check joins periods, of each the halves; it survives storing."""
+    pairs = computed(clocked(random_lists(60, repeats=False, seed=3)), 16)
     check = checked(pairs)
-    assert check.cut is not None and len(check.cut.unique()) > 1
-    assert len(check.cut) == len(check.users) == len(check.mask) == len(check.label)
+    cuts, counts = check.cut.unique(return_counts=True)
+    assert len(cuts) > 1 and len(check.users.unique()) == len(check.users) == 30
+    of_first_half = [int((check.cut[:15] == cut).sum()) for cut in cuts]
+    np.testing.assert_allclose(of_first_half, counts / 2, atol=0.5)
     restored = checked(SequencePairs.from_arrays(pairs.arrays()))
     assert torch.equal(restored.cut, check.cut) and torch.equal(restored.users, check.users)
+
+
+def test_supports_are_of_the_kind_of_the_whole_log(monkeypatch):
+    """Only late events repeat items. A support without them is scored as what it is a part of."""
+    histories = clocked(random_lists(400, repeats=False, seed=1))
+    late = (histories.ages == 0) & (histories.times >= np.quantile(histories.times, 0.95))
+    items = np.where(late, np.roll(histories.items, 1), histories.items)
+    repeating = Histories(items, histories.indptr, histories.users, histories.times)
+    kinds = []
+
+    class Spied(SequenceScorers):
+        def __init__(self, some, *args, **settings):
+            super().__init__(some, *args, **settings)
+            kinds.append((some.repeats(some.matrix(16)), self.repeats, "recent.starts" in self.arrays()))
+
+    monkeypatch.setattr("recbole_universal.features.sequence.SequenceScorers", Spied)
+    computed(repeating, 16, n_check_users=60)
+    assert kinds == [(False, True, True), (True, True, True)]
 
 
 def test_on_a_ring_the_scorers_that_know_the_order_are_best():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from histories_data import clocked, histories_of, lists_of, random_lists
 
+from recbole_universal.graph import held_out
 from recbole_universal.graph.held_out import last_event_split, next_item_splits, split_in_time
 from recbole_universal.graph.histories import Histories
 
@@ -185,28 +186,52 @@ def test_the_last_events_of_some_users_are_held_out():
 
 
 def test_a_split_in_time_holds_out_the_first_known_item_afterwards():
-    times = np.array([1.0, 5.0, 6.0, 2.0, 7.0, 8.0, 3.0, 9.0])
-    histories = histories_of([[0, 9, 1], [1, 0, 2], [2], [1]], times)  # item 9 is new at time 5, user 3 at time 9
-    support, query, cut = split_in_time(histories, 10, 5.0)
-    assert cut == 5 and [row.tolist() for row in np.split(support.items, support.indptr[1:-1])] == [[0], [1], [2], []]
+    """The event at the cut is held out; item 8 is new then; the last user has no event before."""
+    times = np.array([1.0, 5.0, 6.0, 2.0, 6.5, 7.0, 3.0, 9.0])
+    histories = histories_of([[0, 9, 1], [1, 8, 0], [2], [1]], times)
+    support, query, cut = split_in_time(histories, 10, 6.0)
+    assert cut == 6 and lists_of(support) == [[0, 9], [1], [2], []]
     assert query.nnz == 2 and query[0, 1] == 1 and query[1, 0] == 1
     np.testing.assert_array_equal(support.now, [6, 7, np.inf, np.inf])
-    _, query, _ = split_in_time(histories, 10, 5.0, 7.0)
-    assert query.nnz == 1 and query[0, 1] == 1
 
 
 @pytest.mark.parametrize("n_users", [60, 400])
 def test_each_held_out_item_comes_after_the_end_of_its_support(n_users):
     histories = clocked(random_lists(n_users, seed=2))
-    splits = next_item_splits(histories, 16, 100, np.random.default_rng(0))
-    assert (len(splits) == 1) == (n_users == 400)
+    splits = next_item_splits(histories, 16, 30, np.random.default_rng(0))
     asked = []
     for support, query, cut in splits:
-        assert support.times.max() < cut and (np.diff(query.indptr) <= 1).all()
+        assert support.times.max() < cut and len(support.items) > 0.4 * len(histories.items)
         users = np.flatnonzero(np.diff(query.indptr))
         assert (support.now[users] >= cut).all() and (support.lengths[users] > 0).all()
-        asked += list(zip(users, support.now[users], strict=True))
-    assert len(asked) == len(set(asked)) >= min(100, n_users)
+        asked += users.tolist()
+    assert len(asked) == len(set(asked)) == 30
+    assert (len(splits) == 1) == (n_users == 400)
+
+
+def test_earlier_periods_follow_until_enough_users_came_back(monkeypatch):
+    """A user who comes back in two periods is asked about in the later one."""
+    histories = clocked(random_lists(400, seed=2))
+
+    def returns(n_users: int) -> list[set[int]]:
+        splits = next_item_splits(histories, 16, n_users, np.random.default_rng(0))
+        return [set(np.flatnonzero(np.diff(split.query.indptr)).tolist()) for split in splits]
+
+    (latest,) = returns(50)
+    every = returns(400)
+    assert len(latest) == 50 and latest <= every[0] and 50 < len(every[0]) < 400
+    assert len(every) > 1 and sum(map(len, every)) == len(set.union(*every))
+    monkeypatch.setattr(held_out, "_ENOUGH_RETURNS", 50)
+    assert len(returns(400)) == 1
+
+
+def test_a_period_after_nearly_no_event_is_left_out():
+    """Most events have one time, so nothing comes before them."""
+    times = np.concatenate([np.arange(10.0), np.full(100, 50.0), np.arange(60.0, 70.0)])
+    users = np.concatenate([np.arange(10), np.arange(100) % 60, np.arange(10)])
+    histories = Histories.of_events(users, np.arange(120) % 16, 60, times)
+    (split,) = next_item_splits(histories, 16, 10, np.random.default_rng(0))
+    assert split.cut is None or len(split.support.items) > 48
 
 
 def test_users_who_are_asked_next_lose_their_last_items():

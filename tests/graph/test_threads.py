@@ -147,3 +147,12 @@ def test_no_class_that_ranks_has_a_lock_of_its_class():
         for path in paths:
             text = path.read_text(encoding="utf-8")
             assert "cached_property" not in text.replace("functools.cached_property):", ""), path
+
+
+@pytest.mark.parametrize("n_arguments", [1, 3])
+def test_threads_have_gradients_if_the_caller_has(two_threads, n_arguments):
+    weight = torch.ones(1, requires_grad=True)
+    for grad in (True, False):
+        with torch.set_grad_enabled(grad):
+            results = in_torch_threads(lambda value: weight * value, range(n_arguments))
+        assert [result.requires_grad for result in results] == [grad] * n_arguments

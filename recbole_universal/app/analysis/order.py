@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_universal.app.analysis.page import Section, new_figure
+from recbole_universal.graph.held_out import split_in_time
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.interaction_graph import binary_matrix
 from recbole_universal.graph.popularity import next_popular, popularity_order
@@ -131,12 +132,12 @@ def compared_splits(histories: Histories, n_items: int, n_users: int, seed: int)
     rows.append(("the last item", *_ndcg_of(histories.without_last(users), users, last, n_items, seed)))
     if histories.has_clock and histories.times is not None:
         cut = np.quantile(histories.times, _SPLIT)
-        before, after = histories.where(histories.times < cut), histories.where(histories.times >= cut)
-        asked = np.flatnonzero((before.lengths > 0) & (after.lengths > 0))
+        support, query, _ = split_in_time(histories, n_items, cut)
+        asked = np.flatnonzero(np.diff(query.indptr))
         asked = np.sort(generator.permutation(asked)[:n_users])
         if len(asked):
-            first = after.items[after.indptr[asked]]
-            rows.append(("the first item after one point in time", *_ndcg_of(before, asked, first, n_items, seed)))
+            first = query[asked].indices
+            rows.append(("the first item after one point in time", *_ndcg_of(support, asked, first, n_items, seed)))
     return pd.DataFrame(rows, columns=["held out", "users", "MostPop", WITHOUT_ORDER, WITH_ORDER])
 
 
