@@ -115,13 +115,19 @@ next-item:  # of histories in order
 	$(PYTHON) benchmarks/pretrain.py --data-path $(DATA) --output $(OUT)/ordered --models universal-sequential --leave-out
 	cp $(OUT)/ordered/models.json $(OUT)/models-ordered.json
 	$(NEXT_ITEM) --datasets $(ORDERED)
-	$(NEXT_ITEM) --in-time --datasets $(CLOCKS) --rows baselines sequential
+	$(NEXT_ITEM) --in-time --datasets $(CLOCKS) --rows baselines frozen
 	$(NEXT_ITEM) --shuffled --rows frozen \
 		--datasets ml-100k amazon-instruments ml-latest-small library-sibgmu amazon-digital-music amazon-office
 	$(NEXT_ITEM) --max-users 0 --rows sequential --datasets amazon-toys amazon-sports ml-1m-seq yelp-s3rec
 	$(NEXT_ITEM) --rows fine-tuned --rates 0.001 --datasets amazon-instruments amazon-digital-music library-sibgmu \
 		ml-latest-small mathoverflow-tags ml-100k
+	$(NEXT_ITEM) --rows SASRec GRU4Rec "SASRec + sequential" --datasets amazon-instruments amazon-digital-music \
+		library-sibgmu amazon-office mathoverflow-tags amazon-grocery ml-100k ml-latest-small amazon-tools amazon-toys \
+		amazon-hin coco-mooc foursquare-tky  # minutes on a GPU, hours without
+	$(PYTHON) benchmarks/next_item_speed.py --part epoch --data-path $(DATA) --output $(OUT)/next_item_speed.jsonl
+	$(PYTHON) benchmarks/next_item_speed.py --part growth --output $(OUT)/next_item_speed.jsonl
 	$(PYTHON) benchmarks/next_item.py --output $(OUT) --report docs/next_item.md
+	$(PYTHON) benchmarks/next_item_speed.py --output $(OUT)/next_item_speed.jsonl --report docs/next_item.md
 
 correction: lodo  # of a network's scores by the self-check
 	$(PYTHON) benchmarks/correction.py --data-path $(DATA) --datasets $(SETS) --max-users 2000 \
