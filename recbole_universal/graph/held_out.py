@@ -13,7 +13,7 @@ from recbole_universal.graph.histories import Histories
 # Where the parts of the time begin, as shares of the events.
 _EDGES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 # So many users that come back are enough. With fewer than the least number, their last items are held out.
-_ENOUGH_RETURNS, _LEAST_RETURNS = 500, 100
+_ENOUGH_RETURNS, LEAST_RETURNS = 500, 100
 
 
 def support_query_split(
@@ -92,7 +92,7 @@ def next_item_splits(histories: Histories, n_items: int, n_users: int, generator
         generator: source of randomness.
     """
     parts = _splits_in_time(histories, n_items, n_users) if histories.asked_later else []
-    if sum(part.query.nnz for part in parts) < min(n_users, _LEAST_RETURNS):
+    if sum(part.query.nnz for part in parts) < min(n_users, LEAST_RETURNS):
         return [HeldOut(*last_event_split(histories, n_items, n_users, generator))]
     if len(parts) > 1 or parts[0].query.nnz <= n_users:
         return parts
