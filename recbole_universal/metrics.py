@@ -30,12 +30,12 @@ def recall(hits: NDArray[np.bool_], n_relevant: NDArray[np.int64]) -> NDArray[np
 
 def hit_rate(hits: NDArray[np.bool_]) -> NDArray[np.float64]:
     """1 for a list with a relevant item, otherwise 0; argument and shape as in :func:`ndcg`."""
-    return hits.any(axis=-1).astype(np.float64)
+    return np.asarray(hits.any(axis=-1), dtype=np.float64)
 
 
 def precision(hits: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Share of the k positions that hold a relevant item; argument and shape as in :func:`ndcg`."""
-    return hits.mean(axis=-1)
+    return hits.sum(axis=-1) / hits.shape[-1]
 
 
 def reciprocal_rank(hits: NDArray[np.bool_]) -> NDArray[np.float64]:
