@@ -145,6 +145,8 @@ def test_users_who_come_back_to_items():
     histories = Histories.of_events(users, items, 10, np.tile(np.arange(4) + 0.5, 10))
     (fold,) = make_split("last", histories.matrix(3), histories, 10, 3, 0).folds
     assert fold.repeats and fold.test[:, 1].nnz == 10 and not fold.excluded(fold.users).nnz
+    assert list(recommenders.baselines(fold)) == ["MostPop", "own items", "ItemKNN", "EASE"]
+    assert recommenders.own_items(fold)(fold.users[:2], 3).tolist() == [[0, 1, 2]] * 2  # item 0 twice, item 1 once
     once = Histories.of_events(np.repeat(np.arange(100), 3), np.tile([0, 1, 2], 100), 100, np.arange(300) + 0.5)
     once.items[2] = 0  # a single repeat
     (fold,) = make_split("last", once.matrix(3), once, 100, 3, 0).folds
@@ -246,7 +248,7 @@ def test_held_out_items_take_no_part(split):
     lists = []
     for some in (frame, other):
         (fold,) = make_split(split, *ordered(some), 50, 3, 2020).folds
-        fits = {**recommenders.baselines(fold.train), "universal": recommenders.universal(None, lambda _: None)}
+        fits = {**recommenders.baselines(fold), "universal": recommenders.universal(None, lambda _: None)}
         lists.append({name: fit(fold)(np.arange(20), 5) for name, fit in fits.items()})
     for name in lists[0]:
         np.testing.assert_array_equal(lists[0][name], lists[1][name], err_msg=name)

@@ -16,7 +16,7 @@ from recbole_universal import arguments
 from recbole_universal.app.evaluation import recommenders, results
 from recbole_universal.app.evaluation.recommenders import POPULAR, UNIVERSAL
 from recbole_universal.app.evaluation.results import Evaluation, Example
-from recbole_universal.app.evaluation.splits import SPLITS, Fold, Split, make_split
+from recbole_universal.app.evaluation.splits import SPLITS, Fold, Split, make_split, shown_time
 from recbole_universal.app.recommend import check_column_names, checked_top_k, given_model
 from recbole_universal.graph.histories import Histories
 from recbole_universal.io.interactions import read_interactions
@@ -112,16 +112,18 @@ def evaluate(
             "pretrained (--model): this model reads the order of the interactions, which a random split does not "
             "have. Take another model, or split (--split) time, folds or last."
         )
-    choices: list[str] = []
-    fits = recommenders.baselines(matrix)
-    fits[UNIVERSAL] = recommenders.universal(model, choices.append, device=device)
-    runs = _Runs(top_k)
-    with tqdm(total=len(made.folds) * len(fits), desc="evaluating", disable=not show_progress) as bar:
+    fits = recommenders.baselines(made.folds[-1])
+    runs, choices = _Runs(top_k), []
+    with tqdm(total=len(made.folds) * (len(fits) + 1), desc="evaluating", disable=not show_progress) as bar:
         for fold in made.folds:
+            of_fold: list[str] = []
+            fits[UNIVERSAL] = recommenders.universal(model, of_fold.append, device=device)
             for name, fit in fits.items():
                 bar.set_postfix_str(name)
                 runs.add(name, fit, fold)
                 bar.update()
+            when = f"{shown_time(fold.cut)}: " if fold.cut is not None and len(made.folds) > 1 else ""
+            choices += [when + message for message in of_fold]
     users = _ids_of_rows(table)
     by_user = runs.by_user(users)
     best = results.difference_to_best(by_user, top_k)
@@ -134,7 +136,7 @@ def evaluate(
         split=made.name,
         n_users=len(by_user[UNIVERSAL]),
         top_k=top_k,
-        notes=_notes(made, len(by_user[UNIVERSAL]), seed, "EASE" in fits, list(dict.fromkeys(choices))),
+        notes=_notes(made, len(by_user[UNIVERSAL]), seed, "EASE" in fits, choices),
         examples=_examples(made.folds[-1], runs.lists, users, table, seed),
     )
 
@@ -202,8 +204,11 @@ def _notes(split: Split, n_users: int, seed: int, has_ease: bool, choices: list[
             f"{n_new / n_held_out:.1%} of the held-out items have no interaction in the training part. No recommender "
             "here can list them, so they count as missed."
         )
-    if any(fold.repeats for fold in split.folds):
-        notes.append("The users come back to items, so the lists of all recommenders may hold items that a user had.")
+    if split.folds[-1].repeats:
+        notes.append(
+            "The users come back to items, so the lists of all recommenders may hold items that a user had. The "
+            "recommender own items lists those that the user had most often."
+        )
     if not has_ease:
         notes.append(
             f"EASE is left out: there are more than {recommenders.LARGEST_REGRESSION:,} users and as many items."

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 
-from recbole_universal.app.evaluation.splits import Fold, shown_time
+from recbole_universal.app.evaluation.splits import Fold
 from recbole_universal.app.recommend import ranker_of
 from recbole_universal.checkpoint import Pretrained
 from recbole_universal.features.binning import percentile
@@ -32,16 +31,29 @@ _N_NEIGHBORS, _MOST_ITEMS = 100, 10_000
 _BLOCK_FLOATS = 2**23
 
 
-def baselines(matrix: sp.csr_matrix) -> dict[str, Fit]:
-    """The baselines by name; EASE only where the matrix [n_users, n_items] is small enough."""
-    fits: dict[str, Fit] = {POPULAR: most_popular, "ItemKNN": item_knn}
-    return fits | ({"EASE": ease} if min(matrix.shape) <= LARGEST_REGRESSION else {})
+def baselines(fold: Fold) -> dict[str, Fit]:
+    """The baselines by name.
+
+    EASE is among them where the matrix is small enough, and the users' own items where users come back to them.
+    """
+    fits: dict[str, Fit] = {POPULAR: most_popular}
+    if fold.repeats:
+        fits["own items"] = own_items
+    fits["ItemKNN"] = item_knn
+    return fits | ({"EASE": ease} if min(fold.train.shape) <= LARGEST_REGRESSION else {})
 
 
 def most_popular(fold: Fold) -> Rank:
     """MostPop: the items with the most users."""
     degree = _degree(fold)
     return lambda users, k: popular_lists(degree, fold.excluded(users), k)
+
+
+def own_items(fold: Fold) -> Rank:
+    """The items that the user had most often; the order of the fold is known."""
+    histories, n_items = fold.histories, fold.train.shape[1]
+    assert histories is not None
+    return _by_scores(fold, lambda users: torch.from_numpy(histories[users].weighted(n_items, 1.0).toarray()))
 
 
 def item_knn(fold: Fold) -> Rank:
@@ -74,13 +86,8 @@ def universal(model: Pretrained | None, report: Report, **settings) -> Fit:
     """
 
     def fit(fold: Fold) -> Rank:
-        prefix = "" if fold.cut is None else f"{shown_time(fold.cut)}: "
-
-        def tell(message: str) -> None:
-            report(prefix + message)
-
-        ranker = ranker_of(fold.train, fold.histories, model, tell, **settings)
-        ranker.on_fallback = tell
+        ranker = ranker_of(fold.train, fold.histories, model, report, **settings)
+        ranker.on_fallback = report
         ranker.show_progress = False
         return lambda users, k: ranker.top_k(users, k, not fold.repeats)[0]
 

@@ -142,7 +142,7 @@ def _in_time(histories: Histories, n_items: int, n_folds: int, latest: float) ->
 def _fold(before: Histories, later: sp.csr_matrix, cut: float | None = None) -> Fold:
     """The fold of a training part and of all later items of each user."""
     train = binary_matrix(before.matrix(later.shape[1]))
-    repeats = before.repeats(train)
+    repeats = before.repeats(train)  # the training part decides, since the held-out part is not known
     test = (later if repeats else later - later.multiply(train)).tocsr()
     test.eliminate_zeros()
     users = np.flatnonzero((np.diff(train.indptr) > 0) & (np.diff(test.indptr) > 0))
