@@ -312,13 +312,13 @@ def answer(ours: list[float], popular: list[float], z_score: float = 0.0, split:
 
 def test_answers():
     assert answer([1, 1, 0, 0], [1, 0, 0, 0]) == (
-        "Yes: for 50 of 100 customers, at least one of the 10 recommended items is among those that they chose later; "
+        "Yes: for 50 of 100 customers, at least one of the 10 recommended items is one that they chose later; "
         "the 10 most popular items do so for 25 of 100."
     )
     assert answer([1, 1], [1, 0], -3).startswith("Yes, but EASE does better: for 100 of 100")
     assert answer([0, 0], [1, 0]).startswith("No: for 0 of 100")
     same = answer([1, 0], [1, 0], split="random", k=1)
-    assert same.startswith("Not clearly: for 50 of 100 customers, the recommended item is among those that were held")
+    assert same.startswith("Not clearly: for 50 of 100 customers, the recommended item is one of their items that")
     assert same.endswith("the most popular item does so for 50 of 100, and the difference may be chance.")
 
 

@@ -174,14 +174,11 @@ def answer(by_user: dict[str, pd.DataFrame], best: Difference, split: str, top_k
         word, end = f"Yes, but {best.baseline} does better", ""
     else:
         word, end = "Yes", ""
-    chosen = "were held out" if split == "random" else "they chose later"
+    chosen = "one of their items that was held out" if split == "random" else "one that they chose later"
     one = "the recommended item" if top_k == 1 else f"at least one of the {top_k} recommended items"
     popular = "the most popular item does" if top_k == 1 else f"the {top_k} most popular items do"
     ours, theirs = (_of_100(values) for values in hits.values())
-    return (
-        f"{word}: for {ours} of 100 customers, {one} is among those that {chosen}; {popular} so for {theirs} of "
-        f"100{end}."
-    )
+    return f"{word}: for {ours} of 100 customers, {one} is {chosen}; {popular} so for {theirs} of 100{end}."
 
 
 def _of_100(hits: Sequence[float] | pd.Series) -> str:
