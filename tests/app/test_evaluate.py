@@ -313,13 +313,15 @@ def answer(ours: list[float], popular: list[float], z_score: float = 0.0, split:
 def test_answers():
     assert answer([1, 1, 0, 0], [1, 0, 0, 0]) == (
         "Yes: for 50 of 100 customers, at least one of the 10 recommended items is one that they chose later; "
-        "the 10 most popular items do so for 25 of 100."
+        "with the 10 most popular items it is 25 of 100."
     )
     assert answer([1, 1], [1, 0], -3).startswith("Yes, but EASE does better: for 100 of 100")
     assert answer([0, 0], [1, 0]).startswith("No: for 0 of 100")
+    few = {name: pd.DataFrame({"hit rate@1": [value] * 29}) for name, value in (("universal model", 1), ("MostPop", 0))}
+    assert results.answer(few, results.Difference("EASE", 1, 0, np.inf), "time", 1).startswith("Not clearly: for 100")
     same = answer([1, 0], [1, 0], split="random", k=1)
     assert same.startswith("Not clearly: for 50 of 100 customers, the recommended item is one of their items that")
-    assert same.endswith("the most popular item does so for 50 of 100, and the difference may be chance.")
+    assert same.endswith("with the most popular item it is 50 of 100, and the difference may be chance.")
 
 
 # -- Files and the command line --------------------------------------------------------------------------------------
@@ -369,7 +371,7 @@ def test_ids_cannot_change_the_page():
     [
         ({"split": "weekly"}, r"split \(--split\): must be one of time, random, last, folds, got 'weekly'"),
         ({"top_k": 0}, r"top_k \(--top-k\): must be a whole number"),
-        ({"top_k": 30}, r"top_k \(--top-k\): there are 30 items, so a list of 30 would hold all of them"),
+        ({"top_k": 30}, r"top_k \(--top-k\): a list of 30 would hold every item"),
         ({"max_users": 0}, r"max_users \(--max-users\)"),
         ({"n_folds": 1}, r"n_folds \(--folds\)"),
         ({"seed": -1}, "seed"),

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from recbole_universal.io.interaction_table import InteractionTable
 
 _N_EXAMPLES, _SHOWN_HISTORY = 5, 5
-# Intervals of fewer users say little.
-_FEW_USERS = 30
 
 
 def evaluate(
@@ -103,7 +101,7 @@ def evaluate(
     matrix, _, _ = table.matrix()
     if matrix.shape[1] <= top_k:
         raise ValueError(
-            f"top_k (--top-k): there are {matrix.shape[1]} items, so a list of {top_k} would hold all of them; give a "
+            f"top_k (--top-k): a list of {top_k} would hold every item (number of items: {matrix.shape[1]}); give a "
             "smaller number."
         )
     made = make_split(split, matrix, Histories.of_table(table), max_users, n_folds, seed)
@@ -192,8 +190,8 @@ def _notes(split: Split, n_users: int, seed: int, has_ease: bool, choices: list[
     notes = list(split.sentences)
     drawn = f" of {split.n_eligible:,}, drawn with seed {seed}" if n_users < split.n_eligible else ""
     notes.append(f"Users: {n_users:,}{drawn}. ± is the half-width of a 95 % confidence interval over the users.")
-    if n_users < _FEW_USERS:
-        notes.append(f"Fewer than {_FEW_USERS} users say little, whatever the figures are.")
+    if n_users < results.ENOUGH_USERS:
+        notes.append(f"Fewer than {results.ENOUGH_USERS} users say little, whatever the figures are.")
     n_held_out, n_new = 0, 0
     for fold in split.folds:
         known = np.bincount(fold.train.indices, minlength=fold.train.shape[1]) > 0

@@ -13,6 +13,8 @@ from recbole_universal.app.evaluation.recommenders import POPULAR, UNIVERSAL
 from recbole_universal.app.evaluation.splits import Fold
 from recbole_universal.graph.held_out import held_out_hits
 
+#: Differences over fewer users may be chance, whatever their intervals are.
+ENOUGH_USERS = 30
 # Half-width of a 95 % interval, in standard errors.
 _WIDTH = 1.96
 
@@ -83,7 +85,7 @@ class Evaluation:
     def comparison(self) -> str:
         """A sentence on the universal model and the best baseline."""
         name, baseline = f"NDCG@{self.top_k}", self.difference.baseline
-        likely = "more than chance explains" if abs(self.difference.z_score) > _WIDTH else "and may be chance"
+        likely = "more than chance explains" if _sign(self.difference.z_score, self.n_users) else "and may be chance"
         values = self.table[name].to_dict()
         return (
             f"The {UNIVERSAL} has {name} {values[UNIVERSAL]:.4f}, the best baseline, {baseline}, "
@@ -165,20 +167,21 @@ def difference_to_best(by_user: dict[str, pd.DataFrame], top_k: int) -> Differen
 def answer(by_user: dict[str, pd.DataFrame], best: Difference, split: str, top_k: int) -> str:
     """Whether to use the universal model, in one sentence for people without statistics."""
     hits = {name: by_user[name][f"hit rate@{top_k}"] for name in (UNIVERSAL, POPULAR)}
-    z_score = metrics.paired_z_score((hits[UNIVERSAL] - hits[POPULAR]).to_numpy())
-    if abs(z_score) <= _WIDTH:
-        word, end = "Not clearly", ", and the difference may be chance"
-    elif z_score < 0:
-        word, end = "No", ""
-    elif best.z_score < -_WIDTH:
-        word, end = f"Yes, but {best.baseline} does better", ""
-    else:
-        word, end = "Yes", ""
+    n_users = len(hits[UNIVERSAL])
+    sign = _sign(metrics.paired_z_score((hits[UNIVERSAL] - hits[POPULAR]).to_numpy()), n_users)
+    word, end = {1: "Yes", 0: "Not clearly", -1: "No"}[sign], "" if sign else ", and the difference may be chance"
+    if sign > 0 and _sign(best.z_score, n_users) < 0:
+        word = f"Yes, but {best.baseline} does better"
     chosen = "one of their items that was held out" if split == "random" else "one that they chose later"
     one = "the recommended item" if top_k == 1 else f"at least one of the {top_k} recommended items"
-    popular = "the most popular item does" if top_k == 1 else f"the {top_k} most popular items do"
+    popular = "the most popular item" if top_k == 1 else f"the {top_k} most popular items"
     ours, theirs = (_of_100(values) for values in hits.values())
-    return f"{word}: for {ours} of 100 customers, {one} is {chosen}; {popular} so for {theirs} of 100{end}."
+    return f"{word}: for {ours} of 100 customers, {one} is {chosen}; with {popular} it is {theirs} of 100{end}."
+
+
+def _sign(z_score: float, n_users: int) -> int:
+    """1 or -1 for a difference that is outside of its 95 % interval around 0, otherwise 0."""
+    return int(np.sign(z_score)) if abs(z_score) > _WIDTH and n_users >= ENOUGH_USERS else 0
 
 
 def _of_100(hits: Sequence[float] | pd.Series) -> str:
