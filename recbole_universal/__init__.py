@@ -13,6 +13,7 @@ from recbole_universal import signals
 from recbole_universal.plugin import registration
 
 if TYPE_CHECKING:
+    from recbole_universal.app.evaluation.evaluate import evaluate
     from recbole_universal.app.pretrain import pretrain
     from recbole_universal.app.recommend import recommend
     from recbole_universal.features.pipeline import FeaturePipeline, UniversalFeatures
@@ -37,6 +38,7 @@ __all__ = [
     "UniversalRanker",
     "UniversalSequential",
     "__version__",
+    "evaluate",
     "interpolate",
     "pretrain",
     "recommend",
@@ -52,6 +54,7 @@ _MODULES = {
     "UniversalMLP": "plugin.universal_mlp",
     "UniversalRanker": "ranking.ranker",
     "UniversalSequential": "plugin.universal_sequential",
+    "evaluate": "app.evaluation.evaluate",
     "interpolate": "ranking.mixing",
     "pretrain": "app.pretrain",
     "recommend": "app.recommend",

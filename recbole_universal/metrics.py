@@ -28,6 +28,65 @@ def recall(hits: NDArray[np.bool_], n_relevant: NDArray[np.int64]) -> NDArray[np
     return hits.sum(axis=-1) / n_relevant
 
 
+def hit_rate(hits: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """1 for a list with a relevant item, otherwise 0; argument and shape as in :func:`ndcg`."""
+    return np.asarray(hits.any(axis=-1), dtype=np.float64)
+
+
+def precision(hits: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Share of the k positions that hold a relevant item; argument and shape as in :func:`ndcg`."""
+    return hits.sum(axis=-1) / hits.shape[-1]
+
+
+def reciprocal_rank(hits: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """1 / position of the first relevant item, from 1, and 0 without one; its mean over users is MRR.
+
+    Argument and shape as in :func:`ndcg`.
+    """
+    return np.where(hits.any(axis=-1), 1 / (hits.argmax(axis=-1) + 1), 0.0)
+
+
+def novelty(lists: NDArray[np.int64], share: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean self-information of the items of each list, in bits (Zhou et al., PNAS 2010).
+
+    Args:
+        lists: item indices, int64 [n_users, k]; -1 is no item.
+        share: share of the users who have an item, in (0, 1], [n_items]. An item that nobody has does not count.
+
+    Returns:
+        Mean of -log2(share) over the items of each list, float64 [n_users]; 0 for an empty list.
+    """
+    counts = (lists >= 0) & (share[lists] > 0)
+    bits = np.zeros(lists.shape)
+    bits[counts] = -np.log2(share[lists[counts]])
+    return bits.sum(axis=1) / np.maximum(1, counts.sum(axis=1))
+
+
+def overlap(lists: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Share of the items of each list that are in the other list of the same user.
+
+    Args:
+        lists: distinct item indices, int64 [n_users, k]; -1 is no item.
+        others: likewise.
+
+    Returns:
+        float64 [n_users]; 0 for an empty list.
+    """
+    is_item = lists >= 0
+    common = (lists[:, :, None] == others[:, None, :]).any(axis=2) & is_item
+    return common.sum(axis=1) / np.maximum(1, is_item.sum(axis=1))
+
+
+def gini(values: np.ndarray) -> float:
+    """Gini coefficient in [0, 1): 0 = all equal."""
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    total = ordered.sum()
+    if total == 0:
+        return 0.0
+    n = len(ordered)
+    return float((2 * np.arange(1, n + 1) - n - 1) @ ordered / (n * total))
+
+
 def paired_z_score(difference: NDArray[np.float64]) -> float:
     """Mean of a paired difference in units of its standard error.
 

@@ -9,10 +9,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import recbole_universal
-from recbole_universal.app.commands import analyze, doctor, pretrain, recommend, run, script
+from recbole_universal.app.commands import analyze, doctor, evaluate, pretrain, recommend, run, script
 from recbole_universal.signals import REPOSITORY_SCRIPT, one_line_when_stopped
 
-_COMMANDS = {"recommend": recommend, "analyze": analyze, "run": run, "pretrain": pretrain, "doctor": doctor}
+_COMMANDS = {
+    "recommend": recommend,
+    "evaluate": evaluate,
+    "analyze": analyze,
+    "run": run,
+    "pretrain": pretrain,
+    "doctor": doctor,
+}
 _OF_RECBOLE = {"run", "pretrain", "doctor"}
 
 

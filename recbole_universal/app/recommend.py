@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
 
     from recbole_universal.checkpoint import Pretrained
+    from recbole_universal.graph.histories import Histories
     from recbole_universal.ranking.ranker import UniversalRanker
 
 #: Value of ``pretrained`` that lets the data choose a shipped model.
@@ -124,18 +125,13 @@ class RecommendationJob:
     def __init__(
         self, report: Report, show_progress: bool, top_k, include_seen: bool, fast: bool, pretrained, device
     ) -> None:
-        # PyTorch takes seconds to import.
-        from recbole_universal.checkpoint import Pretrained, load_pretrained
-
         self._report = report
         self._show_progress = arguments.flag("recommend", "show_progress", show_progress)
         self._include_seen = arguments.flag("recommend", "include_seen", include_seen)
         self._fast = arguments.flag("recommend", "fast", fast)
-        self._top_k = _checked_top_k(top_k)
+        self._top_k = checked_top_k(top_k)
         self._device = str(arguments.device(device))
-        self._pretrained = None if isinstance(pretrained, str) and pretrained == AUTO else pretrained
-        if self._pretrained is not None and not isinstance(self._pretrained, Pretrained):
-            self._pretrained = load_pretrained(self._pretrained)
+        self._pretrained = given_model(pretrained)
         if fast and self._pretrained is not None and "proximity" not in self._pretrained.families:
             raise ValueError(
                 f"fast (--fast): needs a model with the family [proximity]; this one has {self._pretrained.families}."
@@ -151,9 +147,7 @@ class RecommendationJob:
         order: str | None = None,
     ) -> None:
         """Read the interactions, and the users who get recommendations."""
-        named = {"user": user_column, "item": item_column, "time": time_column}
-        for kind, name in named.items():
-            _check_column_name(f"{kind}_column (--{kind}-column)", name)
+        check_column_names(user_column, item_column, time_column)
         asked = None if users is None else read_users(users, user_column, self._report)
         self.table = read_interactions(
             interactions,
@@ -174,11 +168,14 @@ class RecommendationJob:
 
     def blocks(self) -> Iterator[Block]:
         """The recommendations of all users, a block of users at a time."""
+        from recbole_universal.graph.histories import Histories
         from recbole_universal.graph.popularity import popularity_order, popularity_share
 
         matrix, rows, item_order = self.table.matrix()
         rows = np.where(self._indices < 0, -1, rows[self._indices])
-        ranker = self._ranker(matrix)
+        settings = {"device": self._device, "show_progress": self._show_progress}
+        histories = Histories.of_table(self.table)
+        ranker = ranker_of(matrix, histories, self._pretrained, self._report, **settings)
         ranker.on_fallback = self._report
         if self._fast:
             ranker.prepare_fast()  # with a progress bar of its own
@@ -205,30 +202,6 @@ class RecommendationJob:
                 bar.update(len(block))
         self._report_short(np.concatenate(lengths))
 
-    def _ranker(self, matrix: sp.csr_matrix) -> UniversalRanker:
-        """The ranker of the given model, or of the shipped one that suits the interactions."""
-        from recbole_universal.graph.histories import Histories
-        from recbole_universal.ranking.order_check import WITHOUT_ORDER, chosen_ranker
-        from recbole_universal.ranking.ranker import UniversalRanker
-
-        settings: dict[str, Any] = {"device": self._device, "show_progress": self._show_progress}
-        histories = Histories.of_table(self.table)
-        if self._pretrained is not None and "sequence" in self._pretrained.families and histories is None:
-            raise ValueError(
-                "pretrained (--model): this model reads the order of the interactions. Name their time column with "
-                "time_column (--time-column), or set order (--order) to rows if the rows are in the order of time."
-            )
-        if self._pretrained is not None:
-            return UniversalRanker(matrix, self._pretrained, histories=histories, **settings)
-        if self._fast or histories is None:
-            return UniversalRanker(matrix, WITHOUT_ORDER, **settings)
-        ranker, message = chosen_ranker(matrix, histories, **settings)
-        self._report(message)
-        network = ranker.network
-        if network.ranks_candidates and network.candidate_pairs.repeats and not ranker.fallback_reason():
-            self._report("The users come back to items, so items that a user had are recommended too.")
-        return ranker
-
     def _report_short(self, lengths: np.ndarray) -> None:
         n_short, n_empty = int((lengths < self._top_k).sum()), int((lengths == 0).sum())
         if n_short:
@@ -247,21 +220,77 @@ class RecommendationJob:
             )
 
 
-def _checked_top_k(top_k: Any) -> int:
+def given_model(pretrained: Any) -> Pretrained | None:
+    """The model that the argument ``pretrained`` names; ``None``: the data choose a shipped one."""
+    from recbole_universal.checkpoint import Pretrained, load_pretrained  # PyTorch takes seconds to import
+
+    if isinstance(pretrained, str) and pretrained == AUTO:
+        return None
+    return pretrained if isinstance(pretrained, Pretrained) else load_pretrained(pretrained)
+
+
+def ranker_of(
+    matrix: sp.csr_matrix, histories: Histories | None, model: Pretrained | None, report: Report, **settings
+) -> UniversalRanker:
+    """The ranker of the given model, or of the shipped one that suits the interactions.
+
+    Args:
+        matrix: the interactions, csr [n_users, n_items].
+        histories: the same in the order of time; ``None``: the order is not known.
+        model: what :func:`given_model` returns.
+        report: receives the reason for the choice of a shipped model.
+        **settings: arguments of :class:`UniversalRanker`.
+
+    Raises:
+        ValueError: if the model reads an order that is not known.
+    """
+    from recbole_universal.ranking.order_check import WITHOUT_ORDER, chosen_ranker
+    from recbole_universal.ranking.ranker import UniversalRanker
+
+    if model is not None and "sequence" in model.families and histories is None:
+        raise ValueError(
+            "pretrained (--model): this model reads the order of the interactions. Name their time column with "
+            "time_column (--time-column), or set order (--order) to rows if the rows are in the order of time."
+        )
+    if model is not None:
+        return UniversalRanker(matrix, model, histories=histories, **settings)
+    if histories is None:
+        return UniversalRanker(matrix, WITHOUT_ORDER, **settings)
+    ranker, message = chosen_ranker(matrix, histories, **settings)
+    report(message)
+    network = ranker.network
+    if network.ranks_candidates and network.candidate_pairs.repeats and not ranker.fallback_reason():
+        report("The users come back to items, so items that a user had are recommended too.")
+    return ranker
+
+
+def checked_top_k(top_k: Any) -> int:
+    """Return ``top_k`` as an int.
+
+    Raises:
+        ValueError: if it is no integer of at least 1.
+    """
     if not arguments.is_integer(top_k) or top_k < 1:
         raise ValueError(f"top_k (--top-k): must be a whole number of at least 1, got {arguments.shown(top_k)}.")
     return int(top_k)
 
 
-def _check_column_name(argument: str, name: Any) -> None:
-    """Refuse values that cannot name a column: lists, arrays, frames, tensors."""
-    try:
-        hash(name)
-        is_array = getattr(name, "ndim", 0) > 0  # a tensor has a hash
-    except TypeError:
-        is_array = True
-    if is_array:
-        raise ValueError(f"{argument}: must be the name of a column, got {arguments.shown(name)}.")
+def check_column_names(user_column: Any, item_column: Any, time_column: Any) -> None:
+    """Refuse values that cannot name a column: lists, arrays, frames, tensors.
+
+    Raises:
+        ValueError: naming the argument.
+    """
+    for kind, name in {"user": user_column, "item": item_column, "time": time_column}.items():
+        try:
+            hash(name)
+            is_array = getattr(name, "ndim", 0) > 0  # a tensor has a hash
+        except TypeError:
+            is_array = True
+        if is_array:
+            raise ValueError(
+                f"{kind}_column (--{kind}-column): must be the name of a column, got {arguments.shown(name)}."
+            )
 
 
 def _find_users(asked: Sequence, users: pd.Index) -> tuple[pd.Index, np.ndarray]:

@@ -14,7 +14,7 @@ from recbole_universal.graph.histories import Histories
 _STARTS, _LEAST_SUPPORT = (0.5, 0.7, 0.85, 0.95), 0.4
 # With so many users who come back, no further period is needed. With fewer than the least number, last items are held
 # out.
-_ENOUGH_RETURNS, _LEAST_RETURNS = 500, 100
+_ENOUGH_RETURNS, LEAST_RETURNS = 500, 100
 
 
 def support_query_split(
@@ -100,7 +100,7 @@ def next_item_splits(histories: Histories, n_items: int, n_users: int, generator
     splits = _splits_in_time(histories, n_items, min(n_users, _ENOUGH_RETURNS)) if histories.asked_later else []
     returned = [np.flatnonzero(np.diff(split.query.indptr)) for split in splits]
     n_returned = sum(map(len, returned))
-    if n_returned < min(n_users, _LEAST_RETURNS):
+    if n_returned < min(n_users, LEAST_RETURNS):
         return [HeldOut(*last_event_split(histories, n_items, n_users, generator))]
     drawn = np.zeros(len(histories), dtype=bool)
     drawn[generator.permutation(np.concatenate(returned))[:n_users]] = True

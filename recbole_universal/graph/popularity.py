@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
@@ -57,3 +58,22 @@ def next_popular(order: NDArray[np.int64], excluded: NDArray[np.integer], n: int
     """
     first = order[: n + len(excluded)]
     return first[~np.isin(first, excluded)][:n]
+
+
+def popular_lists(degree: NDArray, excluded: sp.csr_matrix, k: int) -> NDArray[np.int64]:
+    """The most popular items for each of some users (MostPop).
+
+    Args:
+        degree: number of interactions of each item, [n_items].
+        excluded: items that each user does not get, csr [n_users, n_items].
+        k: length of a list.
+
+    Returns:
+        Item indices int64 [n_users, k], most popular first, -1 where no items are left.
+    """
+    order = popularity_order(degree)
+    lists = np.full((excluded.shape[0], k), -1)
+    for row in range(len(lists)):
+        best = next_popular(order, excluded.indices[excluded.indptr[row] : excluded.indptr[row + 1]], k)
+        lists[row, : len(best)] = best
+    return lists

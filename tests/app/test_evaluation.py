@@ -13,6 +13,7 @@ from recbole_universal.features import FeaturePipeline, self_check
 from recbole_universal.features.candidate_columns import column_groups, n_columns
 from recbole_universal.features.proximity import ProximityFeatures
 from recbole_universal.graph import InteractionGraph
+from recbole_universal.metrics import gini
 from recbole_universal.ranking.attribution import contributions
 
 
@@ -36,9 +37,9 @@ def test_k_core_is_the_largest_submatrix_with_k_interactions():
 
 
 def test_gini():
-    assert statistics.gini(np.ones(10)) == pytest.approx(0)
-    assert statistics.gini(np.array([0, 0, 0, 8])) == pytest.approx(0.75)
-    assert statistics.gini(np.zeros(3)) == 0
+    assert gini(np.ones(10)) == pytest.approx(0)
+    assert gini(np.array([0, 0, 0, 8])) == pytest.approx(0.75)
+    assert gini(np.zeros(3)) == 0
 
 
 def test_training_and_held_out_interactions_make_the_matrix():

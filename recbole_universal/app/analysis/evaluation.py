@@ -15,16 +15,16 @@ import scipy.sparse as sp
 import torch
 
 from recbole_universal import arguments
-from recbole_universal.app.analysis.statistics import gini, interaction_counts, k_core
+from recbole_universal.app.analysis.statistics import interaction_counts, k_core
 from recbole_universal.checkpoint import Pretrained
 from recbole_universal.features import FeaturePipeline
 from recbole_universal.features.binning import percentile
 from recbole_universal.features.candidates import CandidateGenerator
 from recbole_universal.graph.held_out import held_out_hits, support_query_split
 from recbole_universal.graph.interaction_graph import binary_matrix
-from recbole_universal.graph.popularity import next_popular, popularity_order
+from recbole_universal.graph.popularity import popular_lists
 from recbole_universal.graph.scorers import SCORERS, GraphScorers
-from recbole_universal.metrics import ndcg, paired_z_score
+from recbole_universal.metrics import gini, ndcg, paired_z_score
 from recbole_universal.ranking.candidate_lists import CandidateLists, make_candidate_lists
 from recbole_universal.ranking.network import UniversalNetwork
 from recbole_universal.ranking.pretraining import Pretrainer
@@ -81,15 +81,12 @@ def scorer_top_k(held_out: HeldOut, k: int) -> dict[str, np.ndarray]:
     scorers = GraphScorers(held_out.train)
     generator = CandidateGenerator(scorers, k)
     lists = np.full((len(SCORERS), len(held_out.users), k), -1)
-    order = popularity_order(scorers.item_degree)
     for start in range(0, len(held_out.users), scorers.block_users):
         users = held_out.users[start : start + scorers.block_users]
         top_items = generator(scorers.histories[users]).top_items.numpy()
         lists[:, start : start + len(users), : top_items.shape[2]] = top_items
     by_name = dict(zip(SCORERS, lists, strict=True))
-    for row, user in enumerate(held_out.users):
-        popular = next_popular(order, held_out.train[[user]].indices, k)
-        by_name["popularity"][row, : len(popular)] = popular
+    by_name["popularity"][:] = popular_lists(scorers.item_degree, held_out.train[held_out.users], k)
     return by_name
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 
 from recbole_universal.app.analysis.page import Section, new_figure
 from recbole_universal.graph.held_out import split_in_time
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.interaction_graph import binary_matrix
-from recbole_universal.graph.popularity import next_popular, popularity_order
+from recbole_universal.graph.popularity import popular_lists
 from recbole_universal.graph.sequence_scorers import SEQUENCE_SCORERS
 from recbole_universal.graph.transitions import Transitions
 from recbole_universal.metrics import ndcg
@@ -21,8 +22,8 @@ _CUTOFF = 10
 # A pair of neighbouring items counts as frequent from this number of occurrences on.
 _FREQUENT = 5
 _N_SHUFFLES = 3
-# Greater times are seconds since 1970. Smaller ones give an order, such as the number of a row.
-_FIRST_SECONDS = 1e8
+#: Greater times are seconds since 1970. Smaller ones give an order, such as the number of a row.
+FIRST_SECONDS = 1e8
 # Position of the split in time, as a share of the events.
 _SPLIT = 0.9
 
@@ -109,7 +110,7 @@ def statistics_of(histories: Histories) -> pd.DataFrame:
         gaps = np.diff(histories.times)[same]
         if len(gaps):
             rows["share of events at the time of the one before"] = float((gaps == 0).mean())
-        if histories.has_clock and len(gaps) and np.median(histories.times) > _FIRST_SECONDS:
+        if histories.has_clock and len(gaps) and np.median(histories.times) > FIRST_SECONDS:
             rows |= {f"days between events, {q}th percentile": np.percentile(gaps, q) / 86400 for q in (25, 50, 75)}
     return pd.DataFrame({"statistic": list(rows), "value": list(rows.values())})
 
@@ -144,13 +145,9 @@ def compared_splits(histories: Histories, n_items: int, n_users: int, seed: int)
 def _ndcg_of(support: Histories, users: np.ndarray, targets: np.ndarray, n_items: int, seed: int) -> list[float]:
     """Number of users, and mean NDCG@10 of MostPop and of both shipped models."""
     matrix = binary_matrix(support.matrix(n_items))
-    order = popularity_order(np.bincount(support.items, minlength=n_items))
-    popular = np.full((len(users), _CUTOFF), -1)
     repeats = support.repeats(matrix)
-    for row, user in enumerate(users):
-        best = next_popular(order, matrix[[user]].indices[: 0 if repeats else None], _CUTOFF)
-        popular[row, : len(best)] = best
-    lists = [popular]
+    excluded = sp.csr_matrix((len(users), n_items)) if repeats else matrix[users]
+    lists = [popular_lists(np.bincount(support.items, minlength=n_items), excluded, _CUTOFF)]
     for model in (WITHOUT_ORDER, WITH_ORDER):
         ranker = UniversalRanker(matrix, model, histories=support, seed=seed)
         ranker.on_fallback = None

@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-_STYLE = """
+#: Style sheet of a report.
+STYLE = """
 :root { color-scheme: light dark; --ink: #1c1f24; --paper: #ffffff; --quiet: #5c6470; --line: #d9dde3; }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e6e8eb; --paper: #15181c; --quiet: #a0a7b1; --line: #333941; }
@@ -108,7 +109,7 @@ def render(sections: Mapping[str, list[Section]]) -> str:
         body.append(f'<h2 id="d{k}">{html.escape(name)}</h2>')
         body += [_section_html(section) for section in sections[name]]
     return f"""{_HEAD}{html.escape(", ".join(names))}</title>
-<style>{_STYLE}</style>
+<style>{STYLE}</style>
 <script>{get_plotlyjs()}</script>
 </head>
 <body>

@@ -21,6 +21,7 @@ from recbole_universal.features.candidate_pairs import CandidatePairs
 from recbole_universal.graph.clusters import cluster_nodes, node_cluster_stats
 from recbole_universal.graph.interaction_graph import InteractionGraph, binary_matrix
 from recbole_universal.graph.node2vec import node2vec
+from recbole_universal.metrics import gini
 from recbole_universal.ranking.ranker import UniversalRanker
 
 _SAMPLE = 2000
@@ -78,16 +79,6 @@ def _tail(degree: np.ndarray) -> dict:
 def interaction_counts(matrix: sp.csr_matrix) -> dict[str, np.ndarray]:
     """Number of interactions of each user and of each item."""
     return {"users": np.diff(matrix.indptr), "items": np.bincount(matrix.indices, minlength=matrix.shape[1])}
-
-
-def gini(values: np.ndarray) -> float:
-    """Gini coefficient in [0, 1): 0 = all equal."""
-    ordered = np.sort(np.asarray(values, dtype=np.float64))
-    total = ordered.sum()
-    if total == 0:
-        return 0.0
-    n = len(ordered)
-    return float((2 * np.arange(1, n + 1) - n - 1) @ ordered / (n * total))
 
 
 def clusters(matrix: sp.csr_matrix, seeds: range) -> tuple[pd.DataFrame, pd.DataFrame]:

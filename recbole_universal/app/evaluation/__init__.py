@@ -1,0 +1,1 @@
+"""How good are the recommendations on a table of interactions? See docs/evaluate.md."""
