@@ -58,8 +58,8 @@ def recommend(
 ) -> pd.DataFrame:
     """Recommend items with a pre-trained model, whose network is not trained further.
 
-    If the interactions have times or are in order, a model that reads the order ranks where that helps. The last items
-    of some users are held out to find out.
+    If the interactions have times or are in order, a model that reads the order ranks where that helps. Held-out next
+    items of some users decide, and a message says so. docs/order.md explains it.
 
     Warnings report which model ranks and why, rows that are left out (rows without id, repeated pairs), guesses about
     the columns, users without interactions, and lists that are short. A warning also says that popularity ranks for all
