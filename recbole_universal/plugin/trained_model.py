@@ -64,7 +64,7 @@ class TrainedModel:
             events = dataset.inter_feat
             self._dataset = dataset.build()[0]
         with random_state_of_run(config):
-            self._model = model_named(self.name)(config, self._dataset).to(config["device"])
+            self._model = _model_class(config)(config, self._dataset).to(config["device"])
         self._items = self._dataset.get_item_feature().to(config["device"])
         uid, iid = self._dataset.uid_field, self._dataset.iid_field
         events = events[(events[uid] != 0) & (events[iid] != 0)]
@@ -185,6 +185,12 @@ class TrainedModel:
             found.append((torch.where(best == -torch.inf, -1, items).numpy(), best.numpy()))
         items, scores = zip(*found, strict=True)
         return np.concatenate(items), np.concatenate(scores)
+
+
+def _model_class(config: Any) -> type:
+    """The class of a config's model. It may be a class of the user's; an interpolation has the class of its base."""
+    is_named = config.model_class.__name__ == config["model"]
+    return config.model_class if is_named else model_named(config["model"])
 
 
 def _data_folder(config: Any, data_path: str | os.PathLike[str] | None) -> str:

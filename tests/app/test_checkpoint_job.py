@@ -14,6 +14,7 @@ import torch
 from conftest import write_atomic
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
+from recbole.model.general_recommender import BPR
 from recbole.quick_start import load_data_and_model
 from recbole.utils import get_model, get_trainer, init_seed
 from recbole.utils.case_study import full_sort_scores
@@ -53,7 +54,11 @@ def interactions() -> list[tuple]:
     return rows
 
 
-def train(model: str, folder, rows=None, **settings) -> str:
+class BPROfTheUser(BPR):
+    """A model that RecBole does not know by name."""
+
+
+def train(model: str | type, folder, rows=None, **settings) -> str:
     """Train a model for one epoch and return its checkpoint."""
     data_path = write_atomic(folder / "data", "tiny", rows or interactions(), FIELDS)
     columns = {"inter": ["user_id", "item_id", "rating", "timestamp"]}
@@ -62,7 +67,7 @@ def train(model: str, folder, rows=None, **settings) -> str:
     init_seed(config["seed"], config["reproducibility"])
     train_data, valid_data, _ = data_preparation(config, create_dataset(config))
     init_seed(config["seed"], config["reproducibility"])
-    trained = get_model(config["model"])(config, train_data.dataset).to(config["device"])
+    trained = (model if isinstance(model, type) else get_model(model))(config, train_data.dataset).to(config["device"])
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, trained)
     trainer.fit(train_data, valid_data, verbose=False, show_progress=False)
     return trainer.saved_model_file
@@ -134,6 +139,11 @@ def test_sequential_models_continue_the_latest_items(checkpoint, model, tmp_path
     recs = recommend(checkpoint=checkpoint(model), top_k=4, show_progress=False)
     assert_best_unseen(recs, expected, 4)
     assert not expected.equals(scores_of_recbole(checkpoint(model)))
+
+
+def test_a_model_of_the_user(checkpoint, tmp_path):
+    recs = recommend(checkpoint=train(BPROfTheUser, tmp_path, embedding_size=64), top_k=2, show_progress=False)
+    pd.testing.assert_frame_equal(recs, recommend(checkpoint=checkpoint("BPR"), top_k=2, show_progress=False))
 
 
 def test_universal_sequential(checkpoint):
