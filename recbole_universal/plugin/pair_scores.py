@@ -9,7 +9,7 @@ import torch
 
 
 def pair_scores(predict: Callable[[Any], torch.Tensor], rows: Any, items: Any, batch_size: int) -> torch.Tensor:
-    """Scores of all items for the users or histories of a batch, float32 [n_rows, n_items], on the CPU.
+    """Scores of all items for the users or histories of a batch, float32 [n_rows, n_items].
 
     Args:
         predict: ``predict`` of a RecBole model.
@@ -23,5 +23,5 @@ def pair_scores(predict: Callable[[Any], torch.Tensor], rows: Any, items: Any, b
         some = rows[start : start + block]
         pairs = some.repeat_interleave(len(items))
         pairs.update(items.repeat(len(some)))
-        scores.append(predict(pairs).view(len(some), -1).float().cpu())
+        scores.append(predict(pairs).view(len(some), -1).float())
     return torch.cat(scores)
