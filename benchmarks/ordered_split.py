@@ -73,7 +73,7 @@ class OrderedSplit:
             cuts = [first + share * (last - first) for share in (0.8, 0.9)]
             self.valid, self.test = (_part_in_time(histories, cut) for cut in cuts)
         else:
-            train = histories.where(histories.ages >= 2).asked_next()
+            train = histories.where(histories.ages >= 2)
             self.valid, self.test = (_last_item(train, histories.where(histories.ages >= age)) for age in (1, 0))
         train = self.test.train
         self.repeats = train.repeats(train.matrix(self.n_items))
@@ -113,9 +113,7 @@ def _last_item(train: Histories, histories: Histories) -> Part:
 def _part_in_time(histories: Histories, cut: float) -> Part:
     train, query, _ = split_in_time(histories, int(histories.items.max()) + 1, cut)
     users = np.flatnonzero(np.diff(query.indptr))
-    queries = train[users]
-    train.now = histories.now
-    return Part(train, queries, query[users].indices.astype(np.int64))
+    return Part(train.asked_later(), train[users], query[users].indices.astype(np.int64))
 
 
 def _drawn(part: Part, n_users: int, generator: np.random.Generator) -> Part:

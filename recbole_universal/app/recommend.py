@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import warnings
-from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from recbole_universal import arguments
+from recbole_universal.app.recommendation_blocks import REPEATS, Block, RecommendationJob
 from recbole_universal.app.recommendation_files import COLUMNS
 from recbole_universal.io.interactions import read_interactions
 from recbole_universal.io.source import Report
@@ -27,23 +27,13 @@ if TYPE_CHECKING:
 
 #: Value of ``pretrained`` that lets the data choose a shipped model.
 AUTO = "auto"
-# A block is small enough for little memory and large enough that its overhead does not count.
-_BLOCK_USERS = 2048
-
-
-@dataclass
-class Block:
-    """Recommendations of some users, one row each: index of user and item, score, rank from 1; each [n_rows]."""
-
-    users: np.ndarray
-    items: np.ndarray
-    scores: np.ndarray
-    ranks: np.ndarray
 
 
 def recommend(
-    interactions: Any,
+    interactions: Any = None,
     *,
+    checkpoint: str | os.PathLike[str] | None = None,
+    data_path: str | os.PathLike[str] | None = None,
     top_k: int = 10,
     users: Any = None,
     user_column: Hashable | None = None,
@@ -56,7 +46,7 @@ def recommend(
     device: str = "cpu",
     show_progress: bool = True,
 ) -> pd.DataFrame:
-    """Recommend items with a pre-trained model, whose network is not trained further.
+    """Recommend items with a pre-trained model, whose network is not trained further, or with a checkpoint of RecBole.
 
     If the interactions have times or are in order, a model that reads the order ranks where that helps. Held-out next
     items of some users decide, and a message says so. docs/order.md explains it.
@@ -68,7 +58,12 @@ def recommend(
     Args:
         interactions: one row per interaction: a frame of pandas or polars, an Arrow table, or the path of a text, JSON
             or Parquet file or of a folder of such parts (text and JSON also as gzip or zstd). Ids may be of any type.
-            Ids of text files stay text.
+            Ids of text files stay text. ``None`` with ``checkpoint``.
+        checkpoint: a model that RecBole trained and saved, such as ``saved/LightGCN-Nov-27-2026_10-00-00.pth``. Its
+            dataset is loaded again, and the model ranks for the users of it. Their items of all splits count as seen,
+            and a sequential model continues their latest ones. **The file is a pickle, which runs code when it is
+            opened: give only files that you trust.**
+        data_path: the folder that holds the folder of the checkpoint's dataset; ``None``: where it was in training.
         top_k: recommendations per user, at least 1. A message says how many users get fewer.
         users: ids of the users who get recommendations, or a file of them; ``None``: all users. A user without
             interactions gets the most popular items. Their score is the number of users of the item, divided by that of
@@ -100,8 +95,23 @@ def recommend(
     """
     messages: list[str] = []
     try:
-        job = RecommendationJob(messages.append, show_progress, top_k, include_seen, fast, pretrained, device)
-        job.read(interactions, users, user_column, item_column, time_column, order)
+        job = open_job(
+            messages.append,
+            interactions,
+            checkpoint=checkpoint,
+            data_path=data_path,
+            top_k=top_k,
+            users=users,
+            user_column=user_column,
+            item_column=item_column,
+            time_column=time_column,
+            order=order,
+            include_seen=include_seen,
+            fast=fast,
+            pretrained=pretrained,
+            device=device,
+            show_progress=show_progress,
+        )
         blocks = list(job.blocks())
     finally:
         for message in messages:
@@ -113,23 +123,71 @@ def recommend(
     return pd.DataFrame(dict(zip(COLUMNS, columns, strict=True)))
 
 
-class RecommendationJob:
-    """One call: checks its arguments, reads the interactions, and ranks the users in blocks.
+def open_job(
+    report: Report,
+    interactions: Any,
+    *,
+    checkpoint: Any,
+    data_path: Any,
+    top_k: Any,
+    users: Any,
+    user_column: Any,
+    item_column: Any,
+    time_column: Any,
+    order: Any,
+    include_seen: Any,
+    fast: Any,
+    pretrained: Any,
+    device: Any,
+    show_progress: Any,
+) -> RecommendationJob:
+    """Check the arguments of :func:`recommend` and read the data; ``report`` receives the messages.
+
+    Raises:
+        ValueError: as :func:`recommend`.
+    """
+    shared = report, show_progress, top_k, include_seen
+    if checkpoint is None:
+        if interactions is None:
+            raise ValueError(
+                "interactions (INTERACTIONS): name a file of interactions, or a model that RecBole trained with "
+                "checkpoint (--checkpoint)."
+            )
+        if data_path is not None:
+            raise ValueError("data_path (--data-path): belongs to checkpoint (--checkpoint), which is not given.")
+        table_job = TableJob(*shared, fast, pretrained, device)
+        table_job.read(interactions, users, user_column, item_column, time_column, order)
+        return table_job
+    without = {
+        "interactions (INTERACTIONS)": interactions,
+        "item_column (--item-column)": item_column,
+        "time_column (--time-column)": time_column,
+        "order (--order)": order,
+        "fast (--fast)": True if fast else None,
+        "pretrained (--model)": None if isinstance(pretrained, str) and pretrained == AUTO else pretrained,
+    }
+    given = [name for name, value in without.items() if value is not None]
+    if given:
+        raise ValueError(
+            f"checkpoint (--checkpoint): brings its own data and model, so leave out {' and '.join(given)}."
+        )
+    from recbole_universal.app.checkpoint_job import CheckpointJob
+
+    return CheckpointJob(*shared, checkpoint, data_path, device, users, user_column)
+
+
+class TableJob(RecommendationJob):
+    """Recommendations for a table of interactions with a pre-trained model.
 
     Attributes:
         table: the interactions.
-        users: ids of the users who get recommendations.
-        items: ids of all items.
     """
 
     def __init__(
         self, report: Report, show_progress: bool, top_k, include_seen: bool, fast: bool, pretrained, device
     ) -> None:
-        self._report = report
-        self._show_progress = arguments.flag("recommend", "show_progress", show_progress)
-        self._include_seen = arguments.flag("recommend", "include_seen", include_seen)
+        super().__init__(report, show_progress, top_k, include_seen)
         self._fast = arguments.flag("recommend", "fast", fast)
-        self._top_k = checked_top_k(top_k)
         self._device = str(arguments.device(device))
         self._pretrained = given_model(pretrained)
         if fast and self._pretrained is not None and "proximity" not in self._pretrained.families:
@@ -160,64 +218,35 @@ class RecommendationJob:
             read_times=not self._fast and (self._pretrained is None or "sequence" in self._pretrained.families),
         )
         self.items = self.table.items
-        self.users = self.table.users
-        self._indices = np.arange(len(self.users))
-        if asked is not None:
-            self.users, self._indices = _find_users(asked, self.table.users)
-            self._report_unknown()
+        self._choose_users(self.table.users, asked)
+
+    def summary(self) -> str:
+        """One sentence about the data."""
+        table = self.table
+        return (
+            f"{len(table.user_codes)} interactions of {len(table.users)} users with {len(table.items)} items "
+            f"(users from [{table.columns[0]}], items from [{table.columns[1]}])."
+        )
 
     def blocks(self) -> Iterator[Block]:
         """The recommendations of all users, a block of users at a time."""
         from recbole_universal.graph.histories import Histories
-        from recbole_universal.graph.popularity import popularity_order, popularity_share
 
         matrix, rows, item_order = self.table.matrix()
         rows = np.where(self._indices < 0, -1, rows[self._indices])
-        settings = {"device": self._device, "show_progress": self._show_progress}
         histories = Histories.of_table(self.table)
+        if histories is not None:
+            histories = histories.asked_later()
+        settings: dict[str, Any] = {"device": self._device, "show_progress": self._show_progress}
         ranker = ranker_of(matrix, histories, self._pretrained, self._report, **settings)
         ranker.on_fallback = self._report
         if self._fast:
             ranker.prepare_fast()  # with a progress bar of its own
         ranker.show_progress = False  # one bar over all blocks instead of one per block
-        # A user without interactions has no row in the matrix, so the asked users do not change other users' results.
-        degree = np.bincount(matrix.indices, minlength=matrix.shape[1])
-        popular = popularity_order(degree)[: self._top_k]
-        share = popularity_share(degree)[popular]
-        lengths = []
-        with tqdm(total=len(rows), desc="recommending", unit="user", disable=not self._show_progress) as bar:
-            for start in range(0, len(rows), _BLOCK_USERS):
-                block = rows[start : start + _BLOCK_USERS]
-                known = block >= 0
-                items, scores = np.tile(popular, (len(block), 1)), np.tile(share, (len(block), 1))
-                if known.any():
-                    exclude_seen = False if self._include_seen else None
-                    items[known], scores[known] = ranker.top_k(
-                        block[known], len(popular), exclude_seen, fast=self._fast
-                    )
-                is_item = items >= 0
-                user, rank = np.nonzero(is_item)
-                yield Block(start + user, item_order[items[is_item]], scores[is_item], (rank + 1).astype(np.int32))
-                lengths.append(is_item.sum(axis=1))
-                bar.update(len(block))
-        self._report_short(np.concatenate(lengths))
-
-    def _report_short(self, lengths: np.ndarray) -> None:
-        n_short, n_empty = int((lengths < self._top_k).sum()), int((lengths == 0).sum())
-        if n_short:
-            self._report(
-                f"{n_short} of {len(lengths)} users have fewer than {self._top_k} items that they have not seen, so "
-                f"they get fewer recommendations" + (f"; {n_empty} have none." if n_empty else ".")
-            )
-
-    def _report_unknown(self) -> None:
-        unknown = np.flatnonzero(self._indices < 0)
-        if len(unknown):
-            named = ", ".join(f"[{self.users[index]}]" for index in unknown[:5]) + (", ..." if len(unknown) > 5 else "")
-            self._report(
-                f"{len(unknown)} of {len(self.users)} users have no interactions and get the most popular items: "
-                f"{named}."
-            )
+        top_k = functools.partial(ranker.top_k, fast=self._fast)
+        for block in self._ranked(rows, np.bincount(matrix.indices, minlength=matrix.shape[1]), top_k):
+            block.items = item_order[block.items]
+            yield block
 
 
 def given_model(pretrained: Any) -> Pretrained | None:
@@ -253,26 +282,17 @@ def ranker_of(
             "time_column (--time-column), or set order (--order) to rows if the rows are in the order of time."
         )
     if model is not None:
-        return UniversalRanker(matrix, model, histories=histories, **settings)
-    if histories is None:
-        return UniversalRanker(matrix, WITHOUT_ORDER, **settings)
-    ranker, message = chosen_ranker(matrix, histories, **settings)
-    report(message)
-    network = ranker.network
-    if network.ranks_candidates and network.candidate_pairs.repeats and not ranker.fallback_reason():
-        report("The users come back to items, so items that a user had are recommended too.")
+        ranker = UniversalRanker(matrix, model, histories=histories, **settings)
+    elif histories is None:
+        ranker = UniversalRanker(matrix, WITHOUT_ORDER, **settings)
+    else:
+        ranker, message = chosen_ranker(matrix, histories, **settings)
+        report(message)
+    if histories is not None:
+        network = ranker.network
+        if network.ranks_candidates and network.candidate_pairs.repeats and not ranker.fallback_reason():
+            report(REPEATS)
     return ranker
-
-
-def checked_top_k(top_k: Any) -> int:
-    """Return ``top_k`` as an int.
-
-    Raises:
-        ValueError: if it is no integer of at least 1.
-    """
-    if not arguments.is_integer(top_k) or top_k < 1:
-        raise ValueError(f"top_k (--top-k): must be a whole number of at least 1, got {arguments.shown(top_k)}.")
-    return int(top_k)
 
 
 def check_column_names(user_column: Any, item_column: Any, time_column: Any) -> None:
@@ -291,29 +311,3 @@ def check_column_names(user_column: Any, item_column: Any, time_column: Any) -> 
             raise ValueError(
                 f"{kind}_column (--{kind}-column): must be the name of a column, got {arguments.shown(name)}."
             )
-
-
-def _find_users(asked: Sequence, users: pd.Index) -> tuple[pd.Index, np.ndarray]:
-    """Ids of the asked users and their indices in ``users``, -1 for unknown users; 7 finds "7" if there is no 7."""
-
-    def key(name: Any) -> Any:
-        return str(name) if isinstance(name, (bool, np.bool_)) else name  # True is not 1
-
-    exact = {key(name): index for index, name in enumerate(users.tolist())}
-    indices = [exact.get(key(name), -1) for name in asked]
-    if -1 in indices:
-        text = {str(name): index for name, index in exact.items()}
-        indices = [text.get(str(name), -1) if index < 0 else index for name, index in zip(asked, indices, strict=True)]
-    chosen: dict[Any, tuple[Any, int]] = {}  # "7" and 7 may be one user
-    known = users.tolist()
-    for name, index in zip(asked, indices, strict=True):
-        if index >= 0:
-            chosen.setdefault(("known", index), (known[index], index))
-        else:
-            chosen.setdefault(("unknown", key(name)), (name, -1))
-    ids = [name for name, _ in chosen.values()]
-    codes = np.array([index for _, index in chosen.values()], dtype=np.int64)
-    if (codes >= 0).all():
-        return users.take(codes), codes
-    # The type object keeps 1 an integer next to 2.5.
-    return pd.Index(ids, dtype=object if len({type(name) for name in ids}) > 1 else None), codes

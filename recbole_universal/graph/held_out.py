@@ -81,7 +81,7 @@ class HeldOut(NamedTuple):
 def next_item_splits(histories: Histories, n_items: int, n_users: int, generator: np.random.Generator) -> list[HeldOut]:
     """Hold out the next item of some users in the way in which they will be asked about.
 
-    Users who are asked about after all events (:attr:`Histories.asked_later`) come back after a while, and the
+    Users who are asked about some time after all events (:meth:`Histories.asked_later`) come back after a while. The
     statistics then know nothing of that time. So the held-out item is the first one of a user in the latest period,
     among the items that came before, and the support is what came before that period. If fewer than 500 users come back
     in it, earlier periods follow, with a support each, and a user counts in the latest one. If fewer than 100 users
@@ -97,7 +97,7 @@ def next_item_splits(histories: Histories, n_items: int, n_users: int, generator
     Returns:
         One split for each period, at least one. No user is in two of them.
     """
-    splits = _splits_in_time(histories, n_items, min(n_users, _ENOUGH_RETURNS)) if histories.asked_later else []
+    splits = _splits_in_time(histories, n_items, min(n_users, _ENOUGH_RETURNS)) if histories.are_asked_later else []
     returned = [np.flatnonzero(np.diff(split.query.indptr)) for split in splits]
     n_returned = sum(map(len, returned))
     if n_returned < min(n_users, LEAST_RETURNS):

@@ -149,7 +149,8 @@ class Histories:
         chosen[rows] = True
         shorter = self.where((self.ages > 0) | ~np.repeat(chosen, self.lengths))
         if self.times is not None:
-            shorter.now = np.where(chosen & (self.lengths > 0), self._last_times(), self.now)
+            last_times = np.append(self.times, np.inf)[self.indptr[1:] - 1]
+            shorter.now = np.where(chosen & (self.lengths > 0), last_times, self.now)
         return shorter
 
     def relabelled(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> Histories:
@@ -171,22 +172,23 @@ class Histories:
         positions = self.times.min() >= 0 and self.times.max() < _MOST_POSITIONS * longest
         return not (positions and bool((self.times == np.floor(self.times)).all()))
 
-    @property
-    def asked_later(self) -> bool:
-        """Whether all users are asked about after all events, by a clock."""
-        return self.times is not None and self.has_clock and bool((self.now > self.times.max()).all())
+    def asked_later(self) -> Histories:
+        """The same histories, all asked about some time after the last event of all; without a clock, these histories.
 
-    def asked_next(self) -> Histories:
-        """The same histories, each asked about at the time of its last event; without times, these histories."""
-        if self.times is None:
+        A history without such a time is asked about right after its own last event, as a session is. After a while
+        users want other items, so the self-check differs (:func:`~recbole_universal.graph.held_out.next_item_splits`).
+        """
+        if not self.has_clock or self.times is None:
             return self
-        now = np.where(self.lengths > 0, self._last_times(), np.inf)
-        return Histories(self.items, self.indptr, self.users, self.times, now)
+        later = np.full(len(self), np.nextafter(self.times.max(), np.inf))
+        return Histories(self.items, self.indptr, self.users, self.times, later)
 
-    def _last_times(self) -> NDArray[np.float64]:
-        """Time of the last event of each history, which has times; any time for an empty one."""
-        assert self.times is not None
-        return np.append(self.times, np.inf)[self.indptr[1:] - 1]
+    @property
+    def are_asked_later(self) -> bool:
+        """Whether :meth:`asked_later` made these histories: all are asked about at times after all events."""
+        if self.times is None or not len(self.times):
+            return False
+        return bool((np.isfinite(self.now) & (self.now > self.times.max())).all())
 
     def repeats(self, matrix: sp.csr_matrix) -> bool:
         """Whether more than a hundredth of the events repeat an earlier item of the history.

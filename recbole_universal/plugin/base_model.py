@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import os
-import pickle
-import random
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from recbole.data import create_dataset
 from recbole.model.abstract_recommender import AbstractRecommender
-from recbole.utils import ModelType, get_model, init_seed
+from recbole.utils import ModelType, get_model
 
 from recbole_universal.plugin.dataset import training_matrix
-
-# Errors of a damaged pickle.
-_UNREADABLE = (
-    RuntimeError,
-    pickle.UnpicklingError,
-    EOFError,
-    LookupError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    ImportError,
-)
+from recbole_universal.plugin.saved_run import changed_config, random_state_of_run, read_checkpoint
 
 
 def model_named(name: str) -> type:
@@ -81,29 +65,6 @@ def base_class(base_model: str | type | None) -> type:
     return model
 
 
-def read_base_checkpoint(file: Any, **arguments: Any) -> dict[str, Any]:
-    """Read a checkpoint that RecBole saved.
-
-    RecBole's checkpoints are pickles, which run code when they are opened.
-
-    Args:
-        file: path of the checkpoint.
-        **arguments: arguments of ``torch.load``.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file is not a checkpoint of a RecBole model.
-    """
-    if not isinstance(file, (str, os.PathLike)) or not Path(file).is_file():
-        raise FileNotFoundError(f"base_checkpoint: there is no file [{file}].")
-    try:
-        checkpoint = torch.load(file, weights_only=False, **arguments)
-        checkpoint["config"]["model"], checkpoint["state_dict"]
-    except _UNREADABLE as error:
-        raise ValueError(f"base_checkpoint: [{file}] is no checkpoint of a RecBole model ({error}).") from error
-    return checkpoint
-
-
 def load_base_checkpoint(config: Any, model: Any, dataset: Any) -> None:
     """Load ``base_checkpoint`` into a model, after a check that it was trained on the same training interactions.
 
@@ -119,7 +80,7 @@ def load_base_checkpoint(config: Any, model: Any, dataset: Any) -> None:
         FileNotFoundError: if there is no such file.
         ValueError: if data, split or architecture differ.
     """
-    checkpoint = read_base_checkpoint(config["base_checkpoint"], map_location=config["device"])
+    checkpoint = read_checkpoint(config["base_checkpoint"], "base_checkpoint", map_location=config["device"])
     where = f"base_checkpoint: [{config['base_checkpoint']}]"
     _check_same_data(where, _rebuilt_training_data(checkpoint["config"], config), dataset)
     try:
@@ -135,19 +96,12 @@ def load_base_checkpoint(config: Any, model: Any, dataset: Any) -> None:
 
 def _rebuilt_training_data(base_config: Any, config: Any) -> Any:
     """The training dataset of a checkpoint's config, with this run's device and folders."""
-    base_config = copy.copy(base_config)
     # The data may have been moved since.
     moved = () if os.path.isdir(base_config["data_path"]) else ("data_path",)
-    base_config.final_config_dict = {**base_config.final_config_dict}
-    for key in ("device", "checkpoint_dir", "single_spec", "local_rank", *moved):
-        base_config.final_config_dict[key] = config[key]
-    with torch.random.fork_rng(devices=[]):  # the random state of this run stays as it is
-        states = np.random.get_state(), random.getstate()
-        init_seed(base_config["seed"], base_config["reproducibility"])
-        training = create_dataset(base_config).build()[0]
-        np.random.set_state(states[0])
-        random.setstate(states[1])
-    return training
+    keys = ("device", "checkpoint_dir", "single_spec", "local_rank", *moved)
+    base_config = changed_config(base_config, {key: config[key] for key in keys})
+    with random_state_of_run(base_config):
+        return create_dataset(base_config).build()[0]
 
 
 def _check_same_data(where: str, base: Any, dataset: Any) -> None:

@@ -21,8 +21,9 @@ from recbole.utils.argument_list import dataset_arguments
 
 from recbole_universal.features.pipeline import features_of
 from recbole_universal.plugin import settings
-from recbole_universal.plugin.base_model import base_class, read_base_checkpoint
+from recbole_universal.plugin.base_model import base_class
 from recbole_universal.plugin.pretrained_model import pretrained_model
+from recbole_universal.plugin.saved_run import read_checkpoint
 from recbole_universal.plugin.universal_interpolation import UniversalInterpolation
 from recbole_universal.plugin.universal_model import UNIVERSAL_MODELS
 
@@ -150,7 +151,7 @@ def _take_over_checkpoint(given: dict) -> None:
     keys = settings.MODEL_KEYS[UniversalInterpolation.__name__]
     if not settings.value("base_checkpoint", given.get("base_checkpoint"), keys):
         return
-    config = read_base_checkpoint(given["base_checkpoint"], map_location="cpu")["config"]
+    config = read_checkpoint(given["base_checkpoint"], "base_checkpoint", map_location="cpu")["config"]
     name = given.get("base_model", config["model"])
     if (name if isinstance(name, str) else name.__name__) != config["model"]:
         raise ValueError(

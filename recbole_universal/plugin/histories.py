@@ -21,9 +21,6 @@ def training_histories(dataset: Any) -> Histories:
     A row of a sequential dataset is a prefix and its next item. So the history of a user is the prefix of the first row
     and the next item of each row.
 
-    If all users are split at one time (``order: TO``, ``group_by: none``, shares), they are asked about after all
-    events. Otherwise each is asked about after the last event of its own.
-
     Args:
         dataset: a built RecBole dataset, one split of the data.
 
@@ -70,14 +67,7 @@ def training_histories(dataset: Any) -> Histories:
     else:
         known = (users != 0) & (items != 0)
         histories = Histories.of_events(users[known], items[known], dataset.user_num, times[known])
-    return histories if _splits_at_one_time(dataset.config) else histories.asked_next()
-
-
-def _splits_at_one_time(config: Any) -> bool:
-    """Whether all test events are later than all training events, and not each user's own last events are held out."""
-    arguments = config["eval_args"] or {}
-    by_user = str(arguments.get("group_by")).lower() != "none"
-    return list(arguments.get("split") or {}) == ["RS"] and not by_user and arguments.get("order") == "TO"
+    return histories
 
 
 class BatchHistories:

@@ -16,6 +16,7 @@ from recbole_universal.features.pipeline import pipeline_of
 from recbole_universal.plugin.base_model import base_class
 from recbole_universal.plugin.dataset import training_graph, training_matrix
 from recbole_universal.plugin.histories import BatchHistories, check_ids, distinct_rows
+from recbole_universal.plugin.pair_scores import pair_scores
 from recbole_universal.plugin.pretrained_model import pretrained_model
 from recbole_universal.plugin.shared_features import shared_features
 from recbole_universal.ranking.mixing import mix, to_space
@@ -230,14 +231,7 @@ class UniversalInterpolation(AbstractRecommender):
         except NotImplementedError:  # a base that scores pairs only; RecBole's trainer scores it pair by pair too
             pass
         items = self._universal_items.to(self.universal_device)
-        block = max(1, self.universal_block // len(items))
-        rows = []
-        for start in range(0, len(interaction), block):
-            users = interaction[start : start + block]
-            pairs = users.repeat_interleave(len(items))
-            pairs.update(items.repeat(len(users)))
-            rows.append(super().predict(pairs).view(len(users), -1).float().to(self.universal_device))
-        scores = torch.cat(rows)
+        scores = pair_scores(super().predict, interaction, items, self.universal_block).to(self.universal_device)
         if getattr(self, "input_type", None) == InputType.POINTWISE and bool(((scores >= 0) & (scores <= 1)).all()):
             scores = scores.clamp(_EPSILON, 1 - _EPSILON).logit()
         return scores

@@ -40,14 +40,14 @@ class OrderCheck(NamedTuple):
 
     @property
     def helps(self) -> bool:
-        """Whether the model that reads the order has the higher NDCG@10."""
-        return self.with_order > self.without_order
+        """Whether the model that reads the order has the higher NDCG@10, by more than one standard error."""
+        return self.z_score > 1
 
     @property
     def held_out(self) -> str:
         """What was held out, a phrase for messages."""
         if self.in_time:
-            return f"the next items of {self.n_held_out:,} users who came back later"
+            return f"the next items of {self.n_held_out:,} users after a point in time"
         return f"the last items of {self.n_held_out:,} users"
 
 
@@ -111,16 +111,13 @@ def chosen_ranker(matrix: sp.csr_matrix, histories: Histories, **settings) -> tu
     """
     sequential = UniversalRanker(matrix, WITH_ORDER, histories=histories, **settings)
     result = check_order(sequential, histories, WITHOUT_ORDER, **settings)
-    if result is None:
-        reason = f"[{WITHOUT_ORDER}] ranks, without order: no next item could be held out to see whether order helps."
-        return UniversalRanker(matrix, WITHOUT_ORDER, **settings), reason
-    figures = (
-        f"on {result.held_out}, lists have NDCG@10 {result.with_order:.4f} with order and "
-        f"{result.without_order:.4f} without ({result.z_score:+.1f} standard errors)"
-    )
-    if result.helps and not sequential.fallback_reason():
-        effect = "helps" if result.z_score >= 1 else "makes no clear difference"
-        return sequential, f"The order of the interactions {effect}, so [{WITH_ORDER}] ranks: {figures}."
-    why = sequential.fallback_reason() or figures
-    reason = f"The order of the interactions does not help, so [{WITHOUT_ORDER}] ranks: {why}."
-    return UniversalRanker(matrix, WITHOUT_ORDER, **settings), reason
+    figures = "no next item could be held out to compare the models"
+    if result is not None:
+        figures = (
+            f"on {result.held_out}, the lists of [{WITH_ORDER}] have NDCG@10 {result.with_order:.4f} and those of "
+            f"[{WITHOUT_ORDER}] {result.without_order:.4f} ({result.z_score:+.1f} standard errors)"
+        )
+        if result.helps and not sequential.fallback_reason():
+            return sequential, f"[{WITH_ORDER}], which reads order and repeats, ranks: {figures}."
+    ranker = UniversalRanker(matrix, WITHOUT_ORDER, **settings)
+    return ranker, f"[{WITHOUT_ORDER}], which reads no order, ranks: {figures}."

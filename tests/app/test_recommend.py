@@ -150,7 +150,7 @@ def test_the_order_of_rows_changes_no_list(tmp_path):
 def test_blocks_of_users_are_joined(monkeypatch):
     frame = pd.DataFrame({"user": np.repeat(np.arange(50), 2), "item": np.arange(100) % 7})
     whole = recommend(frame, top_k=3, show_progress=False)
-    monkeypatch.setattr(sys.modules["recbole_universal.app.recommend"], "_BLOCK_USERS", 7)
+    monkeypatch.setattr(sys.modules["recbole_universal.app.recommendation_blocks"], "_BLOCK_USERS", 7)
     pd.testing.assert_frame_equal(recommend(frame, top_k=3, show_progress=False), whole)
 
 

@@ -112,7 +112,7 @@ def test_a_held_out_item_takes_part_in_nothing_but_its_label(monkeypatch):
     last = np.isin(histories.rows, drawn) & (histories.ages == 0)
     items = np.where(last, (histories.items + 5) % 16, histories.items)
     changed = Histories(items, histories.indptr, histories.users, histories.times)
-    one, other = (checked(computed(some.asked_next(), 16)) for some in (histories, changed))
+    one, other = (checked(computed(some, 16)) for some in (histories, changed))
     assert one.cut is None
     assert torch.equal(one.mask, other.mask) and not torch.equal(one.label, other.label)
     assert torch.equal(one.features[..., :N_SCORED], other.features[..., :N_SCORED])
@@ -122,12 +122,12 @@ def test_a_held_out_item_takes_part_in_nothing_but_its_label(monkeypatch):
 def test_what_comes_after_the_cut_takes_part_in_nothing_but_the_labels(monkeypatch):
     """Other items after the cut change no candidate and no score of the self-check."""
     monkeypatch.setattr(Histories, "repeats", lambda *_: False)
-    histories = clocked(random_lists(400, repeats=False, seed=1))
+    histories = clocked(random_lists(400, repeats=False, seed=1)).asked_later()
     one = checked(computed(histories, 16, n_check_users=60))
     assert one.cut is not None and len(one.cut.unique()) == 1
     later = histories.times >= float(one.cut[0])
     items = np.where(later, (histories.items + 5) % 16, histories.items)
-    changed = Histories(items, histories.indptr, histories.users, histories.times)
+    changed = Histories(items, histories.indptr, histories.users, histories.times).asked_later()
     other = checked(computed(changed, 16, n_check_users=60))
     assert torch.equal(one.mask, other.mask) and not torch.equal(one.label, other.label)
     assert torch.equal(one.features[..., :N_SCORED], other.features[..., :N_SCORED])
@@ -136,7 +136,7 @@ def test_what_comes_after_the_cut_takes_part_in_nothing_but_the_labels(monkeypat
 
 def test_the_periods_of_a_self_check_are_one_check():
     """Few users come back in each period, so the check joins periods, of each the halves; it survives storing."""
-    pairs = computed(clocked(random_lists(60, repeats=False, seed=3)), 16)
+    pairs = computed(clocked(random_lists(60, repeats=False, seed=3)).asked_later(), 16)
     check = checked(pairs)
     cuts, counts = check.cut.unique(return_counts=True)
     assert len(cuts) > 1 and len(check.users.unique()) == len(check.users) == 30
@@ -148,10 +148,10 @@ def test_the_periods_of_a_self_check_are_one_check():
 
 def test_supports_are_of_the_kind_of_the_whole_log(monkeypatch):
     """Only late events repeat items. A support without them is scored as what it is a part of."""
-    histories = clocked(random_lists(400, repeats=False, seed=1))
+    histories = clocked(random_lists(400, repeats=False, seed=1)).asked_later()
     late = (histories.ages == 0) & (histories.times >= np.quantile(histories.times, 0.95))
     items = np.where(late, np.roll(histories.items, 1), histories.items)
-    repeating = Histories(items, histories.indptr, histories.users, histories.times)
+    repeating = Histories(items, histories.indptr, histories.users, histories.times).asked_later()
     kinds = []
 
     class Spied(SequenceScorers):

@@ -197,7 +197,7 @@ def test_a_split_in_time_holds_out_the_first_known_item_afterwards():
 
 @pytest.mark.parametrize("n_users", [60, 400])
 def test_each_held_out_item_comes_after_the_end_of_its_support(n_users):
-    histories = clocked(random_lists(n_users, seed=2))
+    histories = clocked(random_lists(n_users, seed=2)).asked_later()
     splits = next_item_splits(histories, 16, 30, np.random.default_rng(0))
     asked = []
     for support, query, cut in splits:
@@ -211,7 +211,7 @@ def test_each_held_out_item_comes_after_the_end_of_its_support(n_users):
 
 def test_earlier_periods_follow_until_enough_users_came_back(monkeypatch):
     """A user who comes back in two periods is asked about in the later one."""
-    histories = clocked(random_lists(400, seed=2))
+    histories = clocked(random_lists(400, seed=2)).asked_later()
 
     def returns(n_users: int) -> list[set[int]]:
         splits = next_item_splits(histories, 16, n_users, np.random.default_rng(0))
@@ -229,19 +229,19 @@ def test_a_period_after_nearly_no_event_is_left_out():
     """Most events have one time, so nothing comes before them."""
     times = np.concatenate([np.arange(10.0), np.full(100, 50.0), np.arange(60.0, 70.0)])
     users = np.concatenate([np.arange(10), np.arange(100) % 60, np.arange(10)])
-    histories = Histories.of_events(users, np.arange(120) % 16, 60, times)
+    histories = Histories.of_events(users, np.arange(120) % 16, 60, times).asked_later()
     (split,) = next_item_splits(histories, 16, 10, np.random.default_rng(0))
     assert split.cut is None or len(split.support.items) > 48
 
 
-def test_users_who_are_asked_next_lose_their_last_items():
+def test_users_who_are_not_asked_later_lose_their_last_items():
     """So do users without a clock, and users of whom too few come back."""
     histories = clocked(random_lists(60, repeats=False, seed=2))
     arrived = histories_of([[row % 16, (row + 1) % 16] for row in range(60)], np.repeat(np.arange(60) * 1e3, 2))
-    for some in (histories.asked_next(), histories_of(random_lists(60)), arrived):
+    for some in (histories, histories_of(random_lists(60)).asked_later(), arrived.asked_later()):
         ((_, query, cut),) = next_item_splits(some, 16, 20, np.random.default_rng(0))
         users = np.flatnonzero(np.diff(query.indptr))
         assert cut is None and len(users) == 20
         np.testing.assert_array_equal(query[users].indices, some.last_items()[users])
-    assert histories.asked_later and not histories.asked_next().asked_later
-    np.testing.assert_array_equal(histories.asked_next().now[1:], histories.times[histories.indptr[2:] - 1])
+    assert histories.asked_later().are_asked_later and not histories.are_asked_later
+    assert not histories.without_last(np.arange(60)).are_asked_later

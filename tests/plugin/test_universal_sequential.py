@@ -17,7 +17,6 @@ from recbole.quick_start import load_data_and_model, run_recbole
 from recbole.utils import get_trainer, init_seed
 
 from recbole_universal import UniversalSequential
-from recbole_universal.plugin.histories import training_histories
 
 N_ITEMS = 24
 
@@ -193,21 +192,3 @@ def test_wrong_batches_are_refused(ring, lists, columns, message):
         model.eval().full_sort_predict(batch)
     with pytest.raises(ValueError, match="lacks the field"):
         model.full_sort_predict(Interaction({"user_id": torch.tensor([1])}))
-
-
-@pytest.mark.parametrize(
-    ("eval_args", "at_one_time"),
-    [
-        ({"split": {"RS": [8, 1, 1]}, "order": "TO", "group_by": "none"}, True),
-        ({"split": {"RS": [8, 1, 1]}, "order": "TO", "group_by": None}, True),
-        ({"split": {"RS": [8, 1, 1]}, "order": "TO", "group_by": "None"}, True),
-        ({"split": {"RS": [8, 1, 1]}, "order": "TO", "group_by": "user"}, False),
-        ({"split": {"RS": [8, 1, 1]}, "order": "RO", "group_by": None}, False),
-        ({"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": None}, False),
-    ],
-)
-def test_users_are_asked_about_as_the_split_says(ring, eval_args, at_one_time):
-    keys = {key: ring[key] for key in ("data_path", "load_col", "state")}
-    config = Config("BPR", "ring", config_dict={**keys, "eval_args": {**eval_args, "mode": "full"}})
-    histories = training_histories(create_dataset(config).build()[0])
-    assert histories.asked_later == at_one_time

@@ -59,14 +59,13 @@ def order_section(histories: Histories, n_items: int, n_users: int, seed: int) -
 
 
 def _text(result: OrderCheck | None, shuffles: pd.DataFrame, table: pd.DataFrame) -> str:
-    verdict = "No next item could be held out, so nothing shows whether the order helps."
+    verdict = "No next item could be held out, so the models cannot be compared."
     if result is not None:
-        effect = "helps" if result.helps and result.z_score > 1 else "makes no clear difference"
-        effect = effect if result.z_score > -1 else "does not help"
+        effect = "better" if result.helps else "not clearly better" if result.z_score > -1 else "worse"
         verdict = (
-            f"The order {effect}: on {result.held_out}, [{WITH_ORDER}] has NDCG@10 "
-            f"{result.with_order:.4f} and [{WITHOUT_ORDER}], which does not know the order, {result.without_order:.4f} "
-            f"(difference: {result.z_score:+.1f} standard errors)."
+            f"[{WITH_ORDER}], which reads order and repeats, is {effect} than [{WITHOUT_ORDER}], which reads neither: "
+            f"on {result.held_out}, NDCG@10 is {result.with_order:.4f} against {result.without_order:.4f} (difference: "
+            f"{result.z_score:+.1f} standard errors)."
         )
     real, random = shuffles["frequent pairs"]
     best = str(table["scorer"].iloc[0])
@@ -138,7 +137,8 @@ def compared_splits(histories: Histories, n_items: int, n_users: int, seed: int)
         asked = np.sort(generator.permutation(asked)[:n_users])
         if len(asked):
             first = query[asked].indices
-            rows.append(("the first item after one point in time", *_ndcg_of(support, asked, first, n_items, seed)))
+            figures = _ndcg_of(support.asked_later(), asked, first, n_items, seed)
+            rows.append(("the first item after one point in time", *figures))
     return pd.DataFrame(rows, columns=["held out", "users", "MostPop", WITHOUT_ORDER, WITH_ORDER])
 
 

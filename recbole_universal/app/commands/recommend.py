@@ -6,13 +6,21 @@ import argparse
 import sys
 import time
 
-SUMMARY = "recommend items to the users of a CSV, TSV, JSON or Parquet file"
+SUMMARY = "recommend items to the users of a CSV, TSV, JSON or Parquet file, or of a RecBole checkpoint"
 DESCRIPTION = """Recommend items to the users of a file of interactions with a pre-trained model. Nothing
-is trained. Rows that are left out, and guesses about columns, are reported on stderr."""
+is trained. Rows that are left out, and guesses about columns, are reported on stderr.
+
+With --checkpoint, a model that RecBole trained ranks instead, for the users of its own
+dataset. The ids are those of the dataset. A user's items of training, validation and test
+are left out, and a sequential model continues the latest of them.
+
+A RecBole checkpoint is a pickle. It runs code when it is opened, so give only files that
+you trust."""
 EXAMPLES = """examples:
   {program} ratings.csv --output recs.csv
   {program} orders.parquet --output recs.parquet --top-k 20 --fast
   {program} log.tsv --user-column customer --item-column sku --users 17,42 --output recs.csv
+  {program} --checkpoint saved/LightGCN-Nov-27-2026_10-00-00.pth --output recs.csv
 """
 TAKES_KEYS = False
 
@@ -20,7 +28,14 @@ TAKES_KEYS = False
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument
-    add("interactions", metavar="INTERACTIONS", help="text (CSV, ...), JSON or Parquet file, or a folder of such parts")
+    add(
+        "interactions",
+        metavar="INTERACTIONS",
+        nargs="?",
+        help="text (CSV, ...), JSON or Parquet file, or a folder of such parts; none with --checkpoint",
+    )
+    add("--checkpoint", metavar="PTH", help="a model that RecBole trained and saved; a file that you trust")
+    add("--data-path", metavar="DIR", help="folder of the checkpoint's dataset folder (default: where it was trained)")
     add("--output", required=True, metavar="RECS", help="file to write: .csv, .tsv, .csv.gz, .tsv.gz or .parquet")
     add("--top-k", type=int, default=10, metavar="K", help="recommendations per user (default: 10)")
     add("--users", metavar="FILE_OR_LIST", help="file of user ids, one per line, or ids separated by commas")
@@ -57,34 +72,36 @@ def run(options: argparse.Namespace, _: list[str]) -> int:
 
 def _write(options: argparse.Namespace) -> tuple[int, int]:
     """Write the recommendations; returns the number of rows and of users."""
-    from recbole_universal.app.recommend import RecommendationJob
+    from recbole_universal.app.recommend import open_job
     from recbole_universal.app.recommendation_files import open_recommendations
     from recbole_universal.files import would_replace
 
     def report(message: str) -> None:
         print(f"recommend: {message}", file=sys.stderr)
 
-    for given in (options.interactions, options.users):
+    for given in (options.interactions, options.checkpoint, options.users):
         if given and would_replace(options.output, given):
             raise ValueError(f"--output: [{options.output}] is an input file, or in an input folder; name another.")
     # The file is opened first, so that a path that cannot be written is reported before the work.
     with open_recommendations(options.output) as writer:
-        job = RecommendationJob(
+        job = open_job(
             report,
-            not options.quiet,
-            options.top_k,
-            options.include_seen,
-            options.fast,
-            options.pretrained,
-            options.device,
+            options.interactions,
+            checkpoint=options.checkpoint,
+            data_path=options.data_path,
+            top_k=options.top_k,
+            users=options.users,
+            user_column=options.user_column,
+            item_column=options.item_column,
+            time_column=options.time_column,
+            order=options.order,
+            include_seen=options.include_seen,
+            fast=options.fast,
+            pretrained=options.pretrained,
+            device=options.device,
+            show_progress=not options.quiet,
         )
-        columns = options.user_column, options.item_column, options.time_column
-        job.read(options.interactions, options.users, *columns, options.order)
-        table = job.table
-        report(
-            f"{len(table.user_codes)} interactions of {len(table.users)} users with {len(table.items)} items "
-            f"(users from [{table.columns[0]}], items from [{table.columns[1]}])."
-        )
+        report(job.summary())
         n_rows = 0
         for block in job.blocks():
             writer.write(job.users.take(block.users), job.items.take(block.items), block.scores, block.ranks)

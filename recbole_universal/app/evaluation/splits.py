@@ -135,7 +135,7 @@ def _in_time(histories: Histories, n_items: int, n_folds: int, latest: float) ->
         before = histories.where(histories.times < start)
         if len(before.items):
             later = histories.where((histories.times >= start) & (histories.times < end))
-            folds.append(_fold(before, later.matrix(n_items), float(start)))
+            folds.append(_fold(before.asked_later(), later.matrix(n_items), float(start)))
     return folds
 
 

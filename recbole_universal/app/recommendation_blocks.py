@@ -1,0 +1,158 @@
+"""Recommendations for the asked users, a block of users at a time, whatever model ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from recbole_universal import arguments
+from recbole_universal.io.source import Report
+
+#: What a job reports where the data repeat items.
+REPEATS = "The users come back to items, so items that a user had are recommended too."
+# A block is small enough for little memory and large enough that its overhead does not count.
+_BLOCK_USERS = 2048
+
+
+@dataclass
+class Block:
+    """Recommendations of some users, one row each: index of user and item, score, rank from 1; each [n_rows]."""
+
+    users: np.ndarray
+    items: np.ndarray
+    scores: np.ndarray
+    ranks: np.ndarray
+
+
+class RecommendationJob:
+    """One call: who is asked about, and the blocks of the recommendations. A subclass knows the data and the model.
+
+    Args:
+        report: receives the messages.
+        show_progress: whether to draw a progress bar on stderr.
+        top_k: recommendations per user.
+        include_seen: whether to recommend items that the user has interacted with.
+
+    Attributes:
+        users: ids of the users who get recommendations.
+        items: ids of all items.
+    """
+
+    users: pd.Index
+    items: pd.Index
+
+    def __init__(self, report: Report, show_progress: bool, top_k: Any, include_seen: bool) -> None:
+        self._report = report
+        self._show_progress = arguments.flag("recommend", "show_progress", show_progress)
+        self._include_seen = arguments.flag("recommend", "include_seen", include_seen)
+        self._top_k = checked_top_k(top_k)
+
+    def summary(self) -> str:
+        """One sentence about the data."""
+        raise NotImplementedError
+
+    def blocks(self) -> Iterator[Block]:
+        """The recommendations of all users, a block of users at a time."""
+        raise NotImplementedError
+
+    def _choose_users(self, known: pd.Index, asked: list | None) -> None:
+        """Recommend for the asked users; ``None``: all who are known."""
+        self.users = known
+        self._indices = np.arange(len(known))
+        if asked is not None:
+            self.users, self._indices = _find_users(asked, known)
+            self._report_unknown()
+
+    def _ranked(
+        self,
+        rows: np.ndarray,
+        degree: np.ndarray,
+        top_k: Callable[[np.ndarray, int, bool | None], tuple[np.ndarray, np.ndarray]],
+    ) -> Iterator[Block]:
+        """The blocks; an item is its column.
+
+        Args:
+            rows: row of each user in the interactions, -1 for an unknown user.
+            degree: number of users of each item.
+            top_k: the best items of some rows, -1 after the last one, and their scores. It takes the rows, the number
+                of items, and whether the user's items are left out, where ``None`` lets the model decide.
+        """
+        from recbole_universal.graph.popularity import popularity_order, popularity_share
+
+        # A user without interactions has no row in the matrix, so the asked users do not change other users' results.
+        popular = popularity_order(degree)[: self._top_k]
+        share = popularity_share(degree)[popular]
+        exclude_seen = False if self._include_seen else None
+        lengths = []
+        with tqdm(total=len(rows), desc="recommending", unit="user", disable=not self._show_progress) as bar:
+            for start in range(0, len(rows), _BLOCK_USERS):
+                block = rows[start : start + _BLOCK_USERS]
+                known = block >= 0
+                items, scores = np.tile(popular, (len(block), 1)), np.tile(share, (len(block), 1))
+                if known.any():
+                    items[known], scores[known] = top_k(block[known], len(popular), exclude_seen)
+                is_item = items >= 0
+                user, rank = np.nonzero(is_item)
+                yield Block(start + user, items[is_item], scores[is_item], (rank + 1).astype(np.int32))
+                lengths.append(is_item.sum(axis=1))
+                bar.update(len(block))
+        self._report_short(np.concatenate(lengths))
+
+    def _report_short(self, lengths: np.ndarray) -> None:
+        n_short, n_empty = int((lengths < self._top_k).sum()), int((lengths == 0).sum())
+        if n_short:
+            self._report(
+                f"{n_short} of {len(lengths)} users have fewer than {self._top_k} items that they have not seen, so "
+                f"they get fewer recommendations" + (f"; {n_empty} have none." if n_empty else ".")
+            )
+
+    def _report_unknown(self) -> None:
+        unknown = np.flatnonzero(self._indices < 0)
+        if len(unknown):
+            named = ", ".join(f"[{self.users[index]}]" for index in unknown[:5]) + (", ..." if len(unknown) > 5 else "")
+            self._report(
+                f"{len(unknown)} of {len(self.users)} users have no interactions and get the most popular items: "
+                f"{named}."
+            )
+
+
+def checked_top_k(top_k: Any) -> int:
+    """Return ``top_k`` as an int.
+
+    Raises:
+        ValueError: if it is no integer of at least 1.
+    """
+    if not arguments.is_integer(top_k) or top_k < 1:
+        raise ValueError(f"top_k (--top-k): must be a whole number of at least 1, got {arguments.shown(top_k)}.")
+    return int(top_k)
+
+
+def _find_users(asked: Sequence, users: pd.Index) -> tuple[pd.Index, np.ndarray]:
+    """Ids of the asked users and their indices in ``users``, -1 for unknown users; 7 finds "7" if there is no 7."""
+
+    def key(name: Any) -> Any:
+        return str(name) if isinstance(name, (bool, np.bool_)) else name  # True is not 1
+
+    exact = {key(name): index for index, name in enumerate(users.tolist())}
+    indices = [exact.get(key(name), -1) for name in asked]
+    if -1 in indices:
+        text = {str(name): index for name, index in exact.items()}
+        indices = [text.get(str(name), -1) if index < 0 else index for name, index in zip(asked, indices, strict=True)]
+    chosen: dict[Any, tuple[Any, int]] = {}  # "7" and 7 may be one user
+    known = users.tolist()
+    for name, index in zip(asked, indices, strict=True):
+        if index >= 0:
+            chosen.setdefault(("known", index), (known[index], index))
+        else:
+            chosen.setdefault(("unknown", key(name)), (name, -1))
+    ids = [name for name, _ in chosen.values()]
+    codes = np.array([index for _, index in chosen.values()], dtype=np.int64)
+    if (codes >= 0).all():
+        return users.take(codes), codes
+    # The type object keeps 1 an integer next to 2.5.
+    return pd.Index(ids, dtype=object if len({type(name) for name in ids}) > 1 else None), codes
