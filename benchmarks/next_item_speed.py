@@ -33,7 +33,7 @@ EPOCH = {
     "fit, s": ("features_s", ".0f"),
     "ranking, s": ("ranking_s", ".0f"),
     "ms a history": ("ms_a_user", ".2f"),
-    "peak GiB of both": ("ranking_peak_gib", ".2f"),
+    "peak GiB": ("ranking_peak_gib", ".2f"),
     "epoch of SASRec, s": ("epoch_s", ".0f"),
     "fit and ranking / epoch": ("ratio", ".2f"),
 }

@@ -47,7 +47,8 @@ def share_found(frame: pd.DataFrame, given: pd.DataFrame | None = None, **settin
 
 def test_times_choose_the_sequential_model_which_finds_the_next_item():
     frame = walks()
-    with pytest.warns(UserWarning, match=rf"{WITH_ORDER}\], which reads .* ranks: on the last items .* NDCG@10 [01]\.\d+"):
+    message = rf"{WITH_ORDER}\], which reads .* ranks: on the last items .* NDCG@10 [01]\.\d+"
+    with pytest.warns(UserWarning, match=message):
         assert share_found(frame) > 0.9
     assert share_found(frame, pretrained=WITHOUT_ORDER) < 0.7
     assert share_found(frame, frame.drop(columns="timestamp")) < 0.7
