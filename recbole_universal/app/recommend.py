@@ -40,6 +40,7 @@ def recommend(
     item_column: Hashable | None = None,
     time_column: Hashable | None = None,
     order: str | None = None,
+    later: bool = False,
     include_seen: bool = False,
     fast: bool = False,
     pretrained: str | os.PathLike[str] | Pretrained = "auto",
@@ -73,6 +74,9 @@ def recommend(
         item_column: as ``user_column``.
         time_column: as ``user_column``; where no column has a usual name, the interactions have no times.
         order: ``rows``: the rows are in the order of time, and no time column is read.
+        later: whether the users get the recommendations some time after the last interaction of all, and not each right
+            after an interaction of their own. The model is then checked on what users did after a point in time
+            (docs/order.md). It needs times of a clock.
         include_seen: whether to recommend items that the user has interacted with, too. Where the order is known and
             the rows repeat items, they are recommended in any case.
         fast: whether to rank by one item-item matrix instead of the network (:meth:`UniversalRanker.item_item`). For
@@ -106,6 +110,7 @@ def recommend(
             item_column=item_column,
             time_column=time_column,
             order=order,
+            later=later,
             include_seen=include_seen,
             fast=fast,
             pretrained=pretrained,
@@ -135,6 +140,7 @@ def open_job(
     item_column: Any,
     time_column: Any,
     order: Any,
+    later: Any,
     include_seen: Any,
     fast: Any,
     pretrained: Any,
@@ -155,7 +161,7 @@ def open_job(
             )
         if data_path is not None:
             raise ValueError("data_path (--data-path): belongs to checkpoint (--checkpoint), which is not given.")
-        table_job = TableJob(*shared, fast, pretrained, device)
+        table_job = TableJob(*shared, later, fast, pretrained, device)
         table_job.read(interactions, users, user_column, item_column, time_column, order)
         return table_job
     without = {
@@ -163,6 +169,7 @@ def open_job(
         "item_column (--item-column)": item_column,
         "time_column (--time-column)": time_column,
         "order (--order)": order,
+        "later (--later)": True if later else None,
         "fast (--fast)": True if fast else None,
         "pretrained (--model)": None if isinstance(pretrained, str) and pretrained == AUTO else pretrained,
     }
@@ -184,9 +191,18 @@ class TableJob(RecommendationJob):
     """
 
     def __init__(
-        self, report: Report, show_progress: bool, top_k, include_seen: bool, fast: bool, pretrained, device
+        self,
+        report: Report,
+        show_progress: bool,
+        top_k,
+        include_seen: bool,
+        later: bool,
+        fast: bool,
+        pretrained,
+        device,
     ) -> None:
         super().__init__(report, show_progress, top_k, include_seen)
+        self._later = arguments.flag("recommend", "later", later)
         self._fast = arguments.flag("recommend", "fast", fast)
         self._device = str(arguments.device(device))
         self._pretrained = given_model(pretrained)
@@ -194,6 +210,8 @@ class TableJob(RecommendationJob):
             raise ValueError(
                 f"fast (--fast): needs a model with the family [proximity]; this one has {self._pretrained.families}."
             )
+        if later and (fast or (self._pretrained is not None and "sequence" not in self._pretrained.families)):
+            raise ValueError("later (--later): needs a model that reads times; leave out fast (--fast) and the model.")
 
     def read(
         self,
@@ -235,7 +253,12 @@ class TableJob(RecommendationJob):
         matrix, rows, item_order = self.table.matrix()
         rows = np.where(self._indices < 0, -1, rows[self._indices])
         histories = Histories.of_table(self.table)
-        if histories is not None:
+        if self._later:
+            if histories is None or not histories.has_clock:
+                raise ValueError(
+                    "later (--later): needs the times of the interactions. Name their column with time_column "
+                    "(--time-column)."
+                )
             histories = histories.asked_later()
         settings: dict[str, Any] = {"device": self._device, "show_progress": self._show_progress}
         ranker = ranker_of(matrix, histories, self._pretrained, self._report, **settings)

@@ -78,6 +78,20 @@ def test_the_model_can_be_told(tmp_path, capsys):
     assert WITH_ORDER not in capsys.readouterr().err  # fast lists know no order
 
 
+def test_lists_for_later_are_checked_in_time(tmp_path, capsys):
+    frame = walks()
+    step, user = frame.groupby("user_id").cumcount(), pd.factorize(frame["user_id"])[0]
+    file, output = tmp_path / "log.csv", str(tmp_path / "recs.csv")
+    frame.assign(timestamp=1_600_000_000 + 3600 * step + 60 * user).to_csv(file, index=False)
+    command = ["recommend", str(file), "--output", output, "--quiet"]
+    for more, held_out in (([], "on the last items of"), (["--later"], "users after a point in time")):
+        assert cli.main([*command, *more]) == 0
+        assert held_out in capsys.readouterr().err
+    for wrong in (["--fast"], ["--order", "rows"], ["--model", WITHOUT_ORDER]):
+        assert cli.main([*command, "--later", *wrong]) == 1
+        assert "later (--later): needs" in capsys.readouterr().err
+
+
 def histories_of(frame: pd.DataFrame) -> tuple[Histories, int]:
     users, items = (pd.factorize(frame[name], sort=True)[0] for name in ("user_id", "item_id"))
     return Histories.of_events(users, items, N_USERS, frame["timestamp"].to_numpy()), N_ITEMS

@@ -44,6 +44,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--time-column", metavar="NAME", help="name of the time column; without header: 1, 2, ...")
     add("--order", choices=["rows"], help="rows: the rows are in the order of time, and no time column is read")
     add("--include-seen", action="store_true", help="also recommend items that the user has interacted with")
+    add("--later", action="store_true", help="the users get the lists some time after the last interaction of all")
     add("--fast", action="store_true", help="rank by one item-item matrix: faster, less accurate")
     add(
         *("--model", "--pretrained"),
@@ -95,6 +96,7 @@ def _write(options: argparse.Namespace) -> tuple[int, int]:
             item_column=options.item_column,
             time_column=options.time_column,
             order=options.order,
+            later=options.later,
             include_seen=options.include_seen,
             fast=options.fast,
             pretrained=options.pretrained,

@@ -152,10 +152,14 @@ def _fold(before: Histories, later: sp.csr_matrix, cut: float | None = None) -> 
 def _in_time_sentences(folds: Sequence[Fold]) -> list[str]:
     cuts = [shown_time(fold.cut) for fold in folds if fold.cut is not None]
     if len(cuts) < 2:
-        return [f"Split: time. Everything from {', '.join(cuts)} on is held out; recommenders see what came before."]
+        return [
+            f"Split: time. Everything from {', '.join(cuts)} on is held out; recommenders see what came before. "
+            "The model ranks as with recommend --later."
+        ]
     return [
         f"Split: folds. From {len(cuts)} points in time on ({', '.join(cuts)}), the items until the next point are "
-        "held out; recommenders see what came before the point. A user's figures are means over the points."
+        "held out; recommenders see what came before the point, and the model ranks as with recommend --later. A "
+        "user's figures are means over the points."
     ]
 
 
