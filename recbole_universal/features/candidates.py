@@ -147,12 +147,15 @@ class CandidateGenerator:
         yield self.scorers.scores_of(histories, memory[: math.prod(shape)].view(shape))
         self._memory.append(memory)
 
-    def __call__(self, histories: Histories, exclude_seen: bool = True) -> ScoredCandidates:
+    def __call__(
+        self, histories: Histories, exclude_seen: bool = True, allowed: torch.Tensor | None = None
+    ) -> ScoredCandidates:
         """Candidates of a block of users.
 
         Args:
             histories: their histories; the list of an empty one is empty.
             exclude_seen: whether to leave out the items of the history; otherwise all of them are candidates too.
+            allowed: whether an item may be a candidate, bool [n or 1, n_items]; ``None``: all may.
         """
         with self.scores(histories) as values:
             # Of items with equal scores the more popular comes first, whatever its index.
@@ -160,6 +163,8 @@ class CandidateGenerator:
             values *= preference
             known = torch.from_numpy(histories.lengths > 0).to(values.device)
             values[:, ~known] = 0.0
+            if allowed is not None:
+                values.masked_fill_(~allowed, -torch.inf)
             seen = histories.matrix(self.scorers.n_items)
             adds_seen = not exclude_seen and not self.repeats
             if not exclude_seen and self.repeats:
@@ -171,6 +176,8 @@ class CandidateGenerator:
             is_candidate.view(-1)[flat[top_values > 0]] = True
             if adds_seen:
                 is_candidate[_index(seen, values.device)] = True
+                if allowed is not None:
+                    is_candidate &= allowed
             items, mask = _as_lists(is_candidate)
             items = items.clamp(min=0)
             values = values.gather(2, items.expand(len(values), -1, -1)).clamp_(min=0.0).masked_fill_(~mask, 0.0)

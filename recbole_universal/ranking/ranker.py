@@ -208,7 +208,13 @@ class UniversalRanker:
 
     @torch.no_grad()
     def top_k(
-        self, users: np.ndarray, k: int, exclude_seen: bool | None = None, *, fast: bool = False
+        self,
+        users: np.ndarray,
+        k: int,
+        exclude_seen: bool | None = None,
+        *,
+        fast: bool = False,
+        allowed: np.ndarray | sp.csr_matrix | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The best items of some users.
 
@@ -218,28 +224,37 @@ class UniversalRanker:
             exclude_seen: whether to leave out the user's items; ``None``: unless the histories repeat items.
             fast: whether to rank by :meth:`item_item` instead of the network. Once the matrix is made, a list takes
                 much less time and is less accurate (docs/zero_shot.md, docs/scale_results.md).
+            allowed: the items that may be recommended, bool [n_items], or of each user, bool [n, n_items], which may be
+                a SciPy sparse matrix. ``None``: all may. The candidates of a user are drawn from these items, so a list
+                of few allowed items is personal too. Popular ones among them fill it up.
 
         Returns:
             Column indices int64 [n, k], best first, -1 where no items are left, and their scores float32 [n, k].
             A user without interactions gets the most popular items.
 
         Raises:
-            ValueError: if a user is no row of the matrix, if ``k`` is out of range, or if ``fast`` is asked of a model
-                without the family ``proximity``.
+            ValueError: if a user is no row of the matrix, if ``k`` is out of range, if ``allowed`` has another type or
+                shape, or if ``fast`` is asked of a model without the family ``proximity``.
         """
         state = self._state  # an update in another thread replaces it
         users = state.checked_users(users)
         k = state.checked_k(k)
         exclude_seen, fast = state.excludes_seen("top_k", exclude_seen), arguments.flag("top_k", "fast", fast)
+        some = state.checked_allowed(allowed, len(users))
         if fast:
-            return state.fast_top_k(users, k, exclude_seen, self.show_progress)
+            return state.fast_top_k(users, k, exclude_seen, self.show_progress, some)
         # Threads that wait for each other several times per list cost more than they save, mainly on a busy machine.
         with one_thread() if len(users) <= state.max_one_thread_users else nullcontext():
-            return state.top_k(users, k, exclude_seen, self.show_progress)
+            return state.top_k(users, k, exclude_seen, self.show_progress, some)
 
     @torch.no_grad()
     def top_k_of(
-        self, histories: Histories | Sequence[Sequence[int]], k: int, exclude_seen: bool | None = None
+        self,
+        histories: Histories | Sequence[Sequence[int]],
+        k: int,
+        exclude_seen: bool | None = None,
+        *,
+        allowed: np.ndarray | sp.csr_matrix | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The best items of some histories: sessions, baskets, people without a row in the matrix.
 
@@ -248,18 +263,20 @@ class UniversalRanker:
                 ``sequence``.
             k: as of :meth:`top_k`.
             exclude_seen: as of :meth:`top_k`.
+            allowed: as of :meth:`top_k`.
 
         Returns:
             As :meth:`top_k`. An empty history gets the most popular items.
 
         Raises:
-            ValueError: if an item is no column of the matrix, a user no row, ``k`` is out of range, or the model reads
-                families other than ``proximity`` or ``sequence``.
+            ValueError: if an item is no column of the matrix, a user no row, ``k`` is out of range, ``allowed`` has
+                another type or shape, or the model reads families other than ``proximity`` or ``sequence``.
         """
         state = self._state
         k = state.checked_k(k)
         exclude_seen = state.excludes_seen("top_k_of", exclude_seen)
-        return state.top_k_of(state.checked_histories(histories), k, exclude_seen)
+        checked = state.checked_histories(histories)
+        return state.top_k_of(checked, k, exclude_seen, state.checked_allowed(allowed, len(checked)))
 
     def explain(self, user: int, k: int = 10) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Attribute the scores of a user's best items to scorers and families.
