@@ -15,6 +15,7 @@ from recbole_universal.plugin import registration
 if TYPE_CHECKING:
     from recbole_universal.app.pretrain import pretrain
     from recbole_universal.app.recommend import recommend
+    from recbole_universal.app.recommender import Recommender
     from recbole_universal.features.pipeline import FeaturePipeline, UniversalFeatures
     from recbole_universal.features.registry import register_family
     from recbole_universal.graph.histories import Histories
@@ -31,6 +32,7 @@ __all__ = [
     "FeaturePipeline",
     "Histories",
     "InteractionGraph",
+    "Recommender",
     "UniversalFeatures",
     "UniversalInterpolation",
     "UniversalMLP",
@@ -47,6 +49,7 @@ _MODULES = {
     "FeaturePipeline": "features.pipeline",
     "Histories": "graph.histories",
     "InteractionGraph": "graph.interaction_graph",
+    "Recommender": "app.recommender",
     "UniversalFeatures": "features.pipeline",
     "UniversalInterpolation": "plugin.universal_interpolation",
     "UniversalMLP": "plugin.universal_mlp",

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from recbole_universal import arguments
 from recbole_universal.app.recommendation_files import COLUMNS
+from recbole_universal.io.ids import IdLookup
 from recbole_universal.io.interactions import read_interactions
 from recbole_universal.io.source import Report
 from recbole_universal.io.users import read_users
@@ -169,7 +170,7 @@ class RecommendationJob:
         self.users = self.table.users
         self._indices = np.arange(len(self.users))
         if asked is not None:
-            self.users, self._indices = _find_users(asked, self.table.users)
+            self.users, self._indices = find_users(asked, self.table.users, IdLookup(self.table.users))
             self._report_unknown()
 
     def blocks(self) -> Iterator[Block]:
@@ -178,7 +179,7 @@ class RecommendationJob:
 
         matrix, rows, item_order = self.table.matrix()
         rows = np.where(self._indices < 0, -1, rows[self._indices])
-        ranker = self._ranker(matrix)
+        ranker = self.ranker(matrix)
         ranker.on_fallback = self._report
         if self._fast:
             ranker.prepare_fast()  # with a progress bar of its own
@@ -205,7 +206,7 @@ class RecommendationJob:
                 bar.update(len(block))
         self._report_short(np.concatenate(lengths))
 
-    def _ranker(self, matrix: sp.csr_matrix) -> UniversalRanker:
+    def ranker(self, matrix: sp.csr_matrix) -> UniversalRanker:
         """The ranker of the given model, or of the shipped one that suits the interactions."""
         from recbole_universal.graph.histories import Histories
         from recbole_universal.ranking.order_check import WITHOUT_ORDER, chosen_ranker
@@ -238,13 +239,20 @@ class RecommendationJob:
             )
 
     def _report_unknown(self) -> None:
-        unknown = np.flatnonzero(self._indices < 0)
+        unknown = self.users[self._indices < 0]
         if len(unknown):
-            named = ", ".join(f"[{self.users[index]}]" for index in unknown[:5]) + (", ..." if len(unknown) > 5 else "")
-            self._report(
-                f"{len(unknown)} of {len(self.users)} users have no interactions and get the most popular items: "
-                f"{named}."
-            )
+            self._report(unknown_users(unknown, len(self.users)))
+
+
+def unknown_users(unknown: Sequence | pd.Index, n_users: int) -> str:
+    """A sentence on users without interactions."""
+    count = f"{len(unknown)} of {n_users} users have no interactions and get the most popular items"
+    return f"{count}: {named(unknown)}."
+
+
+def named(ids: Sequence | pd.Index) -> str:
+    """The first five ids, for messages."""
+    return ", ".join(f"[{name}]" for name in ids[:5]) + (", ..." if len(ids) > 5 else "")
 
 
 def _checked_top_k(top_k: Any) -> int:
@@ -264,27 +272,16 @@ def _check_column_name(argument: str, name: Any) -> None:
         raise ValueError(f"{argument}: must be the name of a column, got {arguments.shown(name)}.")
 
 
-def _find_users(asked: Sequence, users: pd.Index) -> tuple[pd.Index, np.ndarray]:
-    """Ids of the asked users and their indices in ``users``, -1 for unknown users; 7 finds "7" if there is no 7."""
-
-    def key(name: Any) -> Any:
-        return str(name) if isinstance(name, (bool, np.bool_)) else name  # True is not 1
-
-    exact = {key(name): index for index, name in enumerate(users.tolist())}
-    indices = [exact.get(key(name), -1) for name in asked]
-    if -1 in indices:
-        text = {str(name): index for name, index in exact.items()}
-        indices = [text.get(str(name), -1) if index < 0 else index for name, index in zip(asked, indices, strict=True)]
+def find_users(asked: Sequence, users: pd.Index, lookup: IdLookup) -> tuple[pd.Index, np.ndarray]:
+    """Ids of the asked users and their indices in ``users``, -1 for unknown users."""
     chosen: dict[Any, tuple[Any, int]] = {}  # "7" and 7 may be one user
-    known = users.tolist()
-    for name, index in zip(asked, indices, strict=True):
-        if index >= 0:
-            chosen.setdefault(("known", index), (known[index], index))
-        else:
-            chosen.setdefault(("unknown", key(name)), (name, -1))
-    ids = [name for name, _ in chosen.values()]
+    for name, index in zip(asked, lookup.indices(asked).tolist(), strict=True):
+        key = ("known", index) if index >= 0 else ("unknown", isinstance(name, (bool, np.bool_)), name)
+        chosen.setdefault(key, (name, index))
     codes = np.array([index for _, index in chosen.values()], dtype=np.int64)
+    known = users.take(np.maximum(codes, 0))
     if (codes >= 0).all():
-        return users.take(codes), codes
+        return known, codes
+    ids = [name if index < 0 else id_ for (name, index), id_ in zip(chosen.values(), known.tolist(), strict=True)]
     # The type object keeps 1 an integer next to 2.5.
     return pd.Index(ids, dtype=object if len({type(name) for name in ids}) > 1 else None), codes

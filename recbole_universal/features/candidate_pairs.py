@@ -143,7 +143,7 @@ class CandidatePairs(PairFeatures, Generic[AnyScorers]):
 
     def _allowed_by_index(self, allowed: AllowedItems) -> torch.Tensor:
         """Whether an item may be a candidate, by index in the scorers, bool [n or 1, n_items]."""
-        by_id = torch.from_numpy(allowed.dense()).to(self.scorers.device)
+        by_id = torch.tensor(allowed.dense(), device=self.scorers.device)
         return by_id[:, self._item_id.clamp(min=0)] & (self._item_id >= 0)
 
     def _histories(self, users: torch.Tensor) -> Histories:
@@ -179,6 +179,32 @@ class CandidatePairs(PairFeatures, Generic[AnyScorers]):
 
     def _described(self, block: ScoredCandidates) -> Candidates:
         return Candidates(torch.where(block.mask, self._item_id[block.items], -1), self._columns(block))
+
+    def linear_parts(self, user: int, item: int) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
+        """What each item of a user adds to the linear scores of an item, up to a factor of the scorer.
+
+        Args:
+            user: user id with interactions.
+            item: item id with interactions.
+
+        Returns:
+            The user's items by id, int64 [n], and by scorer the part of each, float32 [n].
+        """
+        scorers, history = self.scorers, self._histories(torch.tensor([user]))
+        own = np.unique(history.items)
+        alone = Histories.of_lists(own[:, None])
+        blocks = [alone[start : start + scorers.block_users] for start in range(0, len(own), scorers.block_users)]
+        index = int(self.item_index[item])
+        parts = torch.cat([scorers.scores_of(block)[:, :, index].clone() for block in blocks], dim=1).cpu().numpy()
+        weights = {
+            decay: history.weighted(scorers.n_items, decay).toarray()[0, own] for decay in scorers.decays.values()
+        }
+        by_scorer = {
+            name: part * weights[scorers.decays[name]]
+            for name, part in zip(scorers.names, parts, strict=True)
+            if name in scorers.linear
+        }
+        return self._item_id[own].cpu().numpy(), by_scorer
 
     def linear_scores(self, features: torch.Tensor) -> torch.Tensor:
         """See :meth:`CandidateColumns.linear_scores`."""

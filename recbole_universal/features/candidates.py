@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -22,6 +22,7 @@ class Scorers(Protocol):
     Attributes:
         names: names of the scorers.
         linear: names of the scorers that are linear in the items of a history.
+        decays: weight of an item of age a in a history is ``decay ** a``, by scorer.
         repeats: whether the histories repeat items.
         n_users: number of users.
         n_items: number of items.
@@ -32,6 +33,7 @@ class Scorers(Protocol):
 
     names: tuple[str, ...]
     linear: tuple[str, ...]
+    decays: Mapping[str, float]
     n_users: int
     n_items: int
     device: torch.device

@@ -45,7 +45,7 @@ class SequenceFeatures(FeatureFamily):
     """
 
     name = "sequence"
-    version = 2
+    version = 3
     needs_histories = True
     pair_class = SequencePairs
     seeded = True

@@ -168,7 +168,7 @@ class RankerState:
                 some = None if allowed is None else allowed[block]
                 scores = scores_of(block, some)
                 if some is not None:
-                    scores.masked_fill_(~torch.from_numpy(some.dense()).to(scores.device), -torch.inf)
+                    scores.masked_fill_(~torch.tensor(some.dense(), device=scores.device), -torch.inf)
                 best, index = scores.topk(n_ranked, dim=1)
                 index = torch.where(best > -torch.inf, index, -1)
                 items[block, :n_ranked] = index.cpu().numpy()
@@ -259,7 +259,7 @@ class RankerState:
     def explain(self, user: int, k: int) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
         """See :meth:`UniversalRanker.explain`."""
         if self.network.falls_back():
-            popular = self.top_k(np.asarray([user]), k, True, False)[0][0]
+            popular = self.top_k(np.asarray([user]), k, self.excludes_seen("explain", None), False)[0][0]
             popular = popular[popular >= 0]
             return popular, {"popularity": np.ones(len(popular), dtype=np.float32)}
         return attribution(self.network, user, k)

@@ -6,7 +6,9 @@ import copy
 from collections.abc import Mapping
 from typing import Any, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from recbole_universal.checkpoint import Pretrained
 from recbole_universal.features import FeaturePipeline, UniversalFeatures
@@ -140,6 +142,28 @@ class RankingNetwork(UniversalNetwork):
         checked = self._self_checked() if self._is_checked else None
         return None if checked is None else checked[1]
 
+    def check_arrays(self) -> dict[str, NDArray]:
+        """The correction and the result of the self-check, for :meth:`restore_check`; empty without self-check."""
+        checked = self._self_checked() if self._is_checked else None
+        if checked is None:
+            return {}
+        correction, result = checked
+        arrays = {name: np.asarray(value) for name, value in result._asdict().items() if value is not None}
+        return {"correction": correction.numpy(), **arrays}
+
+    def restore_check(self, arrays: Mapping[str, NDArray]) -> None:
+        """Take the correction and the result of :meth:`check_arrays` for the present weights and features."""
+        check = self.candidate_pairs.check
+        if check is None:
+            raise ValueError("there is no self-check")
+        result = CheckResult(float(arrays["ndcg"]), float(arrays["z_score"]), torch.from_numpy(arrays["by_user"]))
+        self._checked = check, self._weights(), torch.from_numpy(arrays["correction"]), result
+
+    def _weights(self) -> torch.Tensor:
+        """All weights and buffers of the networks, float32 [n]."""
+        tensors = (*self.parameters(), *self.scorers.buffers())  # `scorers` are the single networks
+        return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
+
     @property
     def _is_checked(self) -> bool:
         """Whether the self-check judges the network; it has no columns of further families."""
@@ -150,9 +174,7 @@ class RankingNetwork(UniversalNetwork):
         check = self.candidate_pairs.check
         if check is None:
             return None
-        # PyTorch counts no version for some changes in place, so the weights are compared.
-        tensors = (*self.parameters(), *self.scorers.buffers())  # `scorers` are the single networks
-        weights = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
+        weights = self._weights()  # compared, since PyTorch counts no version for some changes in place
         checked = self._checked  # other threads may replace it
         if checked is None or checked[0] is not check or not torch.equal(checked[1], weights):
             with torch.inference_mode(False):  # calls outside of inference mode use the cached tensors
