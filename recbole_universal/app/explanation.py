@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -12,15 +13,20 @@ from recbole_universal.ranking.ranker import UniversalRanker
 
 # Number of scorers, and of the user's items, that a sentence names, and the least share of one that it names.
 _MOST_NAMED, _LEAST_SHARE = 3, 0.01
+# The start of a scorer's description, and other words where that says too little.
 _WORDS = {
-    **SCORERS,
-    "scorer averages": "the average of all scorers",
-    "activity": "how active the user is and how popular the item is",
+    **{name: re.split(r",| \(", text)[0] for name, text in SCORERS.items()},
+    "low_pass": "narrow low-pass filter",
+    "mid_pass": "medium low-pass filter",
+    "full_pass": "wide low-pass filter",
+    "popularity": "popularity",
+    "scorer averages": "average of all scorers",
+    "activity": "activity of the user and popularity of the item",
 }
 
 
 def explanation(ranker: UniversalRanker, row: int, column: int, users: pd.Index, items: pd.Index) -> str:
-    """Why an item has its place in a user's list.
+    """Why an item has its place in the list of a user, without filters.
 
     Args:
         ranker: the ranker.

@@ -241,13 +241,18 @@ class RecommendationJob:
     def _report_unknown(self) -> None:
         unknown = self.users[self._indices < 0]
         if len(unknown):
-            self._report(unknown_users(unknown, len(self.users)))
+            self._report(without_list(unknown, len(self.users), "users have no interactions"))
 
 
-def unknown_users(unknown: Sequence | pd.Index, n_users: int) -> str:
-    """A sentence on users without interactions."""
-    count = f"{len(unknown)} of {n_users} users have no interactions and get the most popular items"
-    return f"{count}: {named(unknown)}."
+def without_list(ids: Sequence | pd.Index, n: int, who: str) -> str:
+    """A sentence on those of n people who get popular items.
+
+    Args:
+        ids: their ids.
+        n: number of people.
+        who: the people and what they lack.
+    """
+    return f"{len(ids)} of {n} {who} and get the most popular items: {named(ids)}."
 
 
 def named(ids: Sequence | pd.Index) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Hashable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import scipy.sparse as sp
 
 from recbole_universal import arguments
 from recbole_universal.app.explanation import explanation
-from recbole_universal.app.recommend import AUTO, RecommendationJob, find_users, named, unknown_users
+from recbole_universal.app.recommend import AUTO, RecommendationJob, find_users, named, without_list
 from recbole_universal.app.recommendation_files import COLUMNS
 from recbole_universal.app.recommender_files import load_recommender, save_recommender
 from recbole_universal.checkpoint import Pretrained
@@ -93,7 +94,9 @@ class Recommender:
         """
         messages: list[str] = []
         try:
-            job = RecommendationJob(messages.append, show_progress, 1, False, False, model, device)
+            job = RecommendationJob(
+                messages.append, show_progress, top_k=1, include_seen=False, fast=False, pretrained=model, device=device
+            )
             job.read(interactions, None, user_column, item_column, time_column, order)
             matrix, rows, item_order = job.table.matrix()
             ranker = job.ranker(matrix)
@@ -145,56 +148,43 @@ class Recommender:
         k = min(arguments.integer("Recommender.recommend", "k", k, 1), len(self.items))
         if filter_seen is not None:
             arguments.flag("Recommender.recommend", "filter_seen", filter_seen)
-        unknown_items: dict[Any, None] = {}
-        allowed = self._allowed(candidates, exclude, unknown_items)
-        messages: list[str] = []
+        unknown: dict[Any, None] = {}
+        allowed = self._allowed(candidates, exclude, unknown)
+        settings: dict[str, Any] = {"k": k, "exclude_seen": filter_seen, "allowed": allowed}
         ids: pd.Index
         if histories is not None:
-            lists = [
-                self._known_items("histories", history, unknown_items) for history in _lists("histories", histories)
-            ]
+            lists = [self._known_items("histories", one, unknown) for one in _lists("histories", histories)]
             is_known = np.array([len(items) > 0 for items in lists], dtype=bool)
             known = Histories.of_lists(items for items in lists if len(items))
-            found = self._ranked(
-                is_known, k, allowed, lambda: self.ranker.top_k_of(known, k, filter_seen, allowed=allowed)
-            )
-            name, ids = "history", pd.RangeIndex(len(lists))
-            if not is_known.all():
-                nobody = ids[~is_known]
-                messages.append(
-                    f"{len(nobody)} of {len(ids)} histories have no known item and get the most popular items: "
-                    f"{named(nobody)}."
-                )
+            ids, who = pd.RangeIndex(len(lists), name="history"), "histories have no known item"
+            rank = partial(self.ranker.top_k_of, known, **settings)
         else:
-            name, ids, rows = "user", self.users, np.arange(len(self.users))
+            ids, rows = self.users, np.arange(len(self.users))
             if users is not None:
                 ids, rows = find_users(_ids("users", users), self.users, self._find_user)
             is_known = rows >= 0
-            found = self._ranked(
-                is_known, k, allowed, lambda: self.ranker.top_k(rows[is_known], k, filter_seen, allowed=allowed)
-            )
-            if not is_known.all():
-                messages.append(unknown_users(ids[~is_known], len(ids)))
-        self._warn([*messages, *_unknown(unknown_items)])
-        return self._frame({name: ids}, *found)
-
-    def _ranked(self, is_known: np.ndarray, k: int, allowed: np.ndarray | None, rank) -> tuple[np.ndarray, np.ndarray]:
-        """Columns, int64 [n, k], and scores of lists; popular items where nothing is known about the person."""
-        popular = self._popular if allowed is None else self._popular[allowed[self._popular]]
-        items = np.full((len(is_known), k), -1)
-        items[:, : len(popular)] = popular[:k]
-        scores = self._share[items]
+            ids, who = ids.rename("user"), "users have no interactions"
+            rank = partial(self.ranker.top_k, rows[is_known], **settings)
+        strangers = [] if is_known.all() else [without_list(ids[~is_known], len(ids), who)]
+        self._warn([*strangers, *_unknown(unknown)])
+        items, scores = self._popular_lists(len(ids), k, allowed)
         if is_known.any():
             items[is_known], scores[is_known] = rank()
-        return items, scores
+        return self._frame(ids, items, scores)
 
-    def _frame(self, columns: dict[str, pd.Index], items: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
-        """One row for each item of lists [n, k]; the first column is the id of the list."""
+    def _popular_lists(self, n: int, k: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Columns of the most popular items, int64 [n, k], -1 where no items are left, and their scores."""
+        popular = self._popular if allowed is None else self._popular[allowed[self._popular]]
+        items = np.full((n, k), -1)
+        items[:, : len(popular)] = popular[:k]
+        return items, self._share[items]
+
+    def _frame(self, ids: pd.Index, items: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
+        """One row for each item of lists [n, k]; the name of the ids is that of the first column."""
         is_item = items >= 0
         row, rank = np.nonzero(is_item)
-        ((name, ids),) = columns.items()
         values = ids.take(row), self.items.take(items[is_item]), scores[is_item], (rank + 1).astype(np.int32)
-        return pd.DataFrame(dict(zip((name, *COLUMNS[1:]), values, strict=True)))
+        return pd.DataFrame(dict(zip((ids.name, *COLUMNS[1:]), values, strict=True)))
 
     def _allowed(self, candidates: Any, exclude: Any, unknown: dict[Any, None]) -> np.ndarray | None:
         """Whether each item may be recommended, bool [n_items]; ``None``: all may."""
@@ -235,19 +225,19 @@ class Recommender:
         Raises:
             ValueError: if an argument is of another type, or ``k`` is out of range.
         """
-        k = arguments.integer("Recommender.similar_items", "k", k, 1)
+        k = min(arguments.integer("Recommender.similar_items", "k", k, 1), len(self.items))
         unknown: dict[Any, None] = {}
-        asked = self._known_items("items", items, unknown)
+        asked = pd.unique(self._known_items("items", items, unknown))
         self._warn(_unknown(unknown))
         if "proximity" in self.ranker.pretrained.families:
             relations = self.ranker.item_item()[asked]
         else:
             relations = nearest_neighbors(self.ranker.matrix, max(k, _N_NEIGHBORS), asked)
         found = best_of_sums(sp.eye(len(asked), format="csr", dtype=np.float32), relations, k, exclude_seen=False)
-        return self._frame({"similar_to": self.items.take(asked)}, *found)
+        return self._frame(self.items.take(asked).rename("similar_to"), *found)
 
     def explain(self, user: Any, item: Any) -> str:
-        """Why an item has its place in a user's list, in words.
+        """Why an item has its place in the list of a user without filters, in words.
 
         The shares of the scorers are those of :meth:`UniversalRanker.explain`. The shares of the user's items come from
         the scorers that are linear in these items.
@@ -332,11 +322,15 @@ def _ids(argument: str, values: Any) -> list:
     Raises:
         ValueError: if a value is no id.
     """
-    if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__") or getattr(values, "ndim", 1) == 0:
-        values = [values]
     if isinstance(values, pd.DataFrame):
         raise ValueError(f"{argument}: must be ids, got a frame; give one of its columns.")
-    ids = list(values.tolist() if hasattr(values, "tolist") else values)
+    try:
+        values = values.tolist() if hasattr(values, "tolist") else values
+    except RuntimeError as error:  # a sparse tensor
+        raise ValueError(f"{argument}: must be ids, [n]; {error}.") from error
+    if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__"):
+        values = [values]
+    ids = list(values)
     for value in ids:
         if not isinstance(value, Hashable) or (hasattr(value, "__iter__") and not isinstance(value, (str, tuple))):
             raise ValueError(f"{argument}: must be ids, [n], got {arguments.shown(value)} among them.")

@@ -35,13 +35,15 @@ class AllowedItems:
         """
         if allowed is None:
             return None
-        rows = allowed.tocsr() if sp.issparse(allowed) else arguments.array("allowed", allowed)
+        rows = allowed if sp.issparse(allowed) else arguments.array("allowed", allowed)
         shapes = [(n_lists, n_items)] if sp.issparse(rows) else [(n_items,), (n_lists, n_items)]
         if rows.shape not in shapes or rows.dtype != bool:
             raise ValueError(
                 f"allowed: must be bool [{n_items}], one value an item, or [{n_lists}, {n_items}], one row a list; got "
                 f"{rows.dtype} {list(rows.shape)}."
             )
+        if not isinstance(rows, np.ndarray):
+            return cls(rows.tocsr())
         return cls(rows[None] if rows.ndim == 1 else rows)
 
     def __getitem__(self, lists: slice) -> AllowedItems:

@@ -141,8 +141,8 @@ CALLS: dict[str, Call] = {
     ),
     "top_k": Call(
         lambda **arguments: ranker().top_k(**arguments),
-        {"users": [0, 1], "k": 3, "exclude_seen": True, "fast": False},
-        {"users": {"empty list"}, "k": {"1"}, "exclude_seen": FLAG, "fast": FLAG},
+        {"users": [0, 1], "k": 3, "exclude_seen": True, "fast": False, "allowed": None},
+        {"users": {"empty list"}, "k": {"1"}, "exclude_seen": FLAG, "fast": FLAG, "allowed": {"None"}},
     ),
     "explain": Call(
         lambda **arguments: ranker().explain(**arguments),
