@@ -271,7 +271,7 @@ class Recommender:
             folder: the folder; it is created if it is missing.
 
         Raises:
-            ValueError: if ids are neither all integers nor all texts; nothing is written.
+            ValueError: if ids are neither all integers nor all texts, or ``folder`` is no path; nothing is written.
             FileExistsError: if the folder holds a ``recommender.json`` of another program.
             OSError: if a file cannot be written.
             ImportError: without pyarrow.
@@ -303,7 +303,8 @@ def _lists(argument: str, values: Any) -> list:
     Raises:
         ValueError: if it is none.
     """
-    if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__") or isinstance(values, pd.DataFrame):
+    is_array = getattr(values, "ndim", 1) > 0 and hasattr(values, "__iter__")
+    if isinstance(values, (str, bytes, pd.DataFrame)) or not is_array:
         raise ValueError(
             f"{argument}: must be lists of item ids, such as [[1, 2], [3]], got {arguments.shown(values)}."
         )

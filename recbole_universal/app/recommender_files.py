@@ -20,6 +20,7 @@ from typing import Any
 import pandas as pd
 
 import recbole_universal
+from recbole_universal import arguments
 from recbole_universal.array_store import read_arrays, write_arrays
 from recbole_universal.checkpoint import load_pretrained, save_pretrained
 from recbole_universal.features.computation import CACHE_VERSION
@@ -45,12 +46,12 @@ def save_recommender(folder: str | os.PathLike[str], ranker: UniversalRanker, us
         items: id of each column.
 
     Raises:
-        ValueError: if ids are neither all integers nor all texts; nothing is written.
+        ValueError: if ids are neither all integers nor all texts, or ``folder`` is no path; nothing is written.
         FileExistsError: if the folder holds a ``recommender.json`` of another program.
         OSError: if a file cannot be written.
         ImportError: without pyarrow.
     """
-    folder = Path(os.path.expanduser(folder))
+    folder = _path(folder)
     ids = {name: _id_file(name, values) for name, values in zip(_IDS, (users, items), strict=True)}
     folder.mkdir(parents=True, exist_ok=True)
     with locked_folder(folder, wait=True):
@@ -87,7 +88,7 @@ def load_recommender(folder: str | os.PathLike[str], device: str) -> tuple[Unive
         ValueError: if a file is damaged, or of another version of the package.
         ImportError: without pyarrow.
     """
-    folder = Path(os.path.expanduser(folder))
+    folder = _path(folder)
     described = _described(folder)
     try:
         return _load(folder / described["state"], described, device)
@@ -120,6 +121,17 @@ def _load(state: Path, described: dict[str, Any], device: str) -> tuple[Universa
             f"{list(ranker.matrix.shape)}, and {_JSON} says [{described['n_users']}, {described['n_items']}]."
         )
     return ranker, users, items
+
+
+def _path(folder: Any) -> Path:
+    """The path of a folder.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    if not isinstance(folder, (str, os.PathLike)) or not os.fspath(folder):
+        raise ValueError(f"folder: must be the path of a folder, got {arguments.shown(folder)}.")
+    return Path(os.path.expanduser(folder))
 
 
 def _described(folder: Path) -> dict[str, Any]:
