@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import fresh
 import numpy as np
@@ -77,6 +79,20 @@ def test_lists_are_those_of_the_function(rec):
     pd.testing.assert_frame_equal(
         ours.sort_values(order).reset_index(drop=True), theirs.sort_values(order).reset_index(drop=True)
     )
+
+
+@pytest.mark.parametrize("library", ["polars", "pyarrow"])
+def test_other_tables_have_the_same_lists(rec, library):
+    module = pytest.importorskip(library)
+    frame = events()[["user", "item"]]
+    columns = {name: frame[name].tolist() for name in frame}
+    table = module.DataFrame(columns) if library == "polars" else module.table(columns)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        other = Recommender.fit(table, show_progress=False)
+    pd.testing.assert_frame_equal(other.recommend(k=3), rec.recommend(k=3), check_exact=True)
+    column = table["user"][:3]
+    assert other.recommend(column, k=1)["user"].tolist() == ["u0"]
 
 
 def test_auto_takes_the_model_that_the_check_of_the_order_chooses(monkeypatch):
@@ -333,6 +349,16 @@ def test_a_loaded_recommender_gives_the_same_lists_in_a_new_process(request, whi
         strict=True,
     ):
         assert ours.read_bytes() == theirs.read_bytes()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_processes_that_load_one_folder_share_its_memory(ordered, tmp_path):
+    ordered.save(tmp_path)
+    again = Recommender.load(tmp_path)
+    file = str(tmp_path / state_of(tmp_path).name / "arrays.safetensors")
+    assert file in Path("/proc/self/maps").read_text()
+    arrays = again.ranker.features["sequence"].pair.scorers.arrays()
+    assert all(not array.flags.owndata for array in arrays.values())
 
 
 @pytest.fixture
