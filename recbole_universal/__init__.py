@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from recbole_universal.app.evaluation.evaluate import evaluate
     from recbole_universal.app.pretrain import pretrain
     from recbole_universal.app.recommend import recommend
+    from recbole_universal.app.recommender import Recommender
     from recbole_universal.features.pipeline import FeaturePipeline, UniversalFeatures
     from recbole_universal.features.registry import register_family
     from recbole_universal.graph.histories import Histories
@@ -32,6 +33,7 @@ __all__ = [
     "FeaturePipeline",
     "Histories",
     "InteractionGraph",
+    "Recommender",
     "UniversalFeatures",
     "UniversalInterpolation",
     "UniversalMLP",
@@ -49,6 +51,7 @@ _MODULES = {
     "FeaturePipeline": "features.pipeline",
     "Histories": "graph.histories",
     "InteractionGraph": "graph.interaction_graph",
+    "Recommender": "app.recommender",
     "UniversalFeatures": "features.pipeline",
     "UniversalInterpolation": "plugin.universal_interpolation",
     "UniversalMLP": "plugin.universal_mlp",

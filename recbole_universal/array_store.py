@@ -250,12 +250,14 @@ def _is_protected(path: Path) -> bool:
     return not stat.S_ISREG(mode) or not mode & 0o222
 
 
-def read_arrays(path: Path, key: Mapping[str, Any]) -> tuple[dict[str, NDArray], Any]:
+def read_arrays(path: Path, key: Mapping[str, Any], mapped: bool = False) -> tuple[dict[str, NDArray], Any]:
     """Read what :func:`write_arrays` wrote.
 
     Args:
         path: the file.
         key: the key that it was written with.
+        mapped: whether the arrays are views of the file in memory. Processes that read one file then share its memory.
+            A change of an array stays in the process.
 
     Returns:
         Arrays by name, and the description.
@@ -270,7 +272,7 @@ def read_arrays(path: Path, key: Mapping[str, Any]) -> tuple[dict[str, NDArray],
     with path.open("rb"):  # raises the errors of the system, which safe_open rewords
         pass
     try:
-        with safe_open(path, framework="numpy") as file:
+        with safe_open(path, framework="pt" if mapped else "numpy") as file:
             header = file.metadata() or {}
             if header.get("key") != canonical_json(key):
                 raise ValueError("it belongs to other data or arguments")
@@ -292,7 +294,7 @@ def _read_array(file: safe_open, name: str) -> NDArray:
     dtype = file.get_slice(name).get_dtype()
     if dtype not in _DTYPES.values():
         raise ValueError(f"its array {name!r} has the type {dtype}, which no cache file has")
-    return file.get_tensor(name)
+    return np.asarray(file.get_tensor(name))
 
 
 def write_arrays(path: Path, key: Mapping[str, Any], arrays: Mapping[str, NDArray], description: Any = None) -> None:

@@ -248,10 +248,26 @@ class TableJob(RecommendationJob):
 
     def blocks(self) -> Iterator[Block]:
         """The recommendations of all users, a block of users at a time."""
-        from recbole_universal.graph.histories import Histories
-
         matrix, rows, item_order = self.table.matrix()
         rows = np.where(self._indices < 0, -1, rows[self._indices])
+        ranker = self.ranker(matrix)
+        ranker.on_fallback = self._report
+        if self._fast:
+            ranker.prepare_fast()  # with a progress bar of its own
+        ranker.show_progress = False  # one bar over all blocks instead of one per block
+        top_k = functools.partial(ranker.top_k, fast=self._fast)
+        for block in self._ranked(rows, np.bincount(matrix.indices, minlength=matrix.shape[1]), top_k):
+            block.items = item_order[block.items]
+            yield block
+
+    def ranker(self, matrix: sp.csr_matrix) -> UniversalRanker:
+        """The ranker of the given model, or of the shipped one that suits the interactions.
+
+        Raises:
+            ValueError: if the interactions lack the order or the times that it needs.
+        """
+        from recbole_universal.graph.histories import Histories
+
         histories = Histories.of_table(self.table)
         if self._later:
             if histories is None or not histories.has_clock:
@@ -261,15 +277,7 @@ class TableJob(RecommendationJob):
                 )
             histories = histories.asked_later()
         settings: dict[str, Any] = {"device": self._device, "show_progress": self._show_progress}
-        ranker = ranker_of(matrix, histories, self._pretrained, self._report, **settings)
-        ranker.on_fallback = self._report
-        if self._fast:
-            ranker.prepare_fast()  # with a progress bar of its own
-        ranker.show_progress = False  # one bar over all blocks instead of one per block
-        top_k = functools.partial(ranker.top_k, fast=self._fast)
-        for block in self._ranked(rows, np.bincount(matrix.indices, minlength=matrix.shape[1]), top_k):
-            block.items = item_order[block.items]
-            yield block
+        return ranker_of(matrix, histories, self._pretrained, self._report, **settings)
 
 
 def given_model(pretrained: Any) -> Pretrained | None:

@@ -11,6 +11,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from recbole_universal import arguments
+from recbole_universal.io.ids import IdLookup
 from recbole_universal.io.source import Report
 
 #: What a job reports where the data repeat items.
@@ -65,7 +66,7 @@ class RecommendationJob:
         self.users = known
         self._indices = np.arange(len(known))
         if asked is not None:
-            self.users, self._indices = _find_users(asked, known)
+            self.users, self._indices = find_users(asked, known, IdLookup(known))
             self._report_unknown()
 
     def _ranked(
@@ -112,13 +113,9 @@ class RecommendationJob:
             )
 
     def _report_unknown(self) -> None:
-        unknown = np.flatnonzero(self._indices < 0)
+        unknown = self.users[self._indices < 0]
         if len(unknown):
-            named = ", ".join(f"[{self.users[index]}]" for index in unknown[:5]) + (", ..." if len(unknown) > 5 else "")
-            self._report(
-                f"{len(unknown)} of {len(self.users)} users have no interactions and get the most popular items: "
-                f"{named}."
-            )
+            self._report(without_list(unknown, len(self.users), "users have no interactions"))
 
 
 def checked_top_k(top_k: Any) -> int:
@@ -132,27 +129,32 @@ def checked_top_k(top_k: Any) -> int:
     return int(top_k)
 
 
-def _find_users(asked: Sequence, users: pd.Index) -> tuple[pd.Index, np.ndarray]:
-    """Ids of the asked users and their indices in ``users``, -1 for unknown users; 7 finds "7" if there is no 7."""
-
-    def key(name: Any) -> Any:
-        return str(name) if isinstance(name, (bool, np.bool_)) else name  # True is not 1
-
-    exact = {key(name): index for index, name in enumerate(users.tolist())}
-    indices = [exact.get(key(name), -1) for name in asked]
-    if -1 in indices:
-        text = {str(name): index for name, index in exact.items()}
-        indices = [text.get(str(name), -1) if index < 0 else index for name, index in zip(asked, indices, strict=True)]
+def find_users(asked: Sequence, users: pd.Index, lookup: IdLookup) -> tuple[pd.Index, np.ndarray]:
+    """Ids of the asked users and their indices in ``users``, -1 for unknown users."""
     chosen: dict[Any, tuple[Any, int]] = {}  # "7" and 7 may be one user
-    known = users.tolist()
-    for name, index in zip(asked, indices, strict=True):
-        if index >= 0:
-            chosen.setdefault(("known", index), (known[index], index))
-        else:
-            chosen.setdefault(("unknown", key(name)), (name, -1))
-    ids = [name for name, _ in chosen.values()]
+    for name, index in zip(asked, lookup.indices(asked).tolist(), strict=True):
+        key = ("known", index) if index >= 0 else ("unknown", isinstance(name, (bool, np.bool_)), name)
+        chosen.setdefault(key, (name, index))
     codes = np.array([index for _, index in chosen.values()], dtype=np.int64)
+    known = users.take(np.maximum(codes, 0))
     if (codes >= 0).all():
-        return users.take(codes), codes
+        return known, codes
+    ids = [name if index < 0 else id_ for (name, index), id_ in zip(chosen.values(), known.tolist(), strict=True)]
     # The type object keeps 1 an integer next to 2.5.
     return pd.Index(ids, dtype=object if len({type(name) for name in ids}) > 1 else None), codes
+
+
+def without_list(ids: Sequence | pd.Index, n: int, who: str) -> str:
+    """A sentence on those of n people who get popular items.
+
+    Args:
+        ids: their ids.
+        n: number of people.
+        who: the people and what they lack.
+    """
+    return f"{len(ids)} of {n} {who} and get the most popular items: {named(ids)}."
+
+
+def named(ids: Sequence | pd.Index) -> str:
+    """The first five ids, for messages."""
+    return ", ".join(f"[{name}]" for name in ids[:5]) + (", ..." if len(ids) > 5 else "")

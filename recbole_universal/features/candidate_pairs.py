@@ -13,6 +13,7 @@ from recbole_universal.features.candidate_columns import CandidateColumns, n_col
 from recbole_universal.features.candidates import CandidateGenerator, Candidates, ScoredCandidates, Scorers, padded
 from recbole_universal.features.family import FamilyFeatures, PairFeatures
 from recbole_universal.features.self_check import CheckResult, SelfCheck, fallback_reason
+from recbole_universal.graph.allowed_items import AllowedItems
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.popularity import popularity_rank as rank_by_popularity
 from recbole_universal.graph.threads import in_torch_threads, lazy_property
@@ -101,33 +102,49 @@ class CandidatePairs(PairFeatures, Generic[AnyScorers]):
         result = None if self.check is None else self.check.result(self.check.linear_scores)
         return self.fallback_reason("fast lists", result)
 
-    def candidates(self, users: torch.Tensor, exclude_seen: bool | None = None) -> Candidates:
+    def candidates(
+        self, users: torch.Tensor, exclude_seen: bool | None = None, allowed: AllowedItems | None = None
+    ) -> Candidates:
         """Candidate lists of some users.
 
         Args:
             users: user ids, int64 [n]. The list of an id without interactions is empty.
             exclude_seen: whether to leave out the user's items; ``None``: unless the data :attr:`repeats` items.
+            allowed: item ids that may be candidates; ``None``: all may.
 
         Returns:
             Lists padded to the longest, in no particular order, on the scorers' device.
         """
-        return self._candidates(self._histories(users), exclude_seen)
+        return self._candidates(self._histories(users), exclude_seen, allowed)
 
-    def candidates_of(self, histories: Histories, exclude_seen: bool | None = None) -> Candidates:
+    def candidates_of(
+        self, histories: Histories, exclude_seen: bool | None = None, allowed: AllowedItems | None = None
+    ) -> Candidates:
         """Candidate lists of some histories.
 
         Args:
             histories: item ids of each history, and user ids or -1. Items without training interactions do not count.
             exclude_seen: as in :meth:`candidates`.
+            allowed: as in :meth:`candidates`.
 
         Returns:
             As :meth:`candidates`.
         """
-        return self._candidates(self._by_index(histories), exclude_seen)
+        return self._candidates(self._by_index(histories), exclude_seen, allowed)
 
-    def _candidates(self, histories: Histories, exclude_seen: bool | None) -> Candidates:
+    def _candidates(self, histories: Histories, exclude_seen: bool | None, allowed: AllowedItems | None) -> Candidates:
         exclude_seen = not self.repeats if exclude_seen is None else exclude_seen
-        return _joined(self._by_block(histories, lambda block: self._described(self._generator(block, exclude_seen))))
+
+        def described(block: slice) -> Candidates:
+            some = None if allowed is None else self._allowed_by_index(allowed[block])
+            return self._described(self._generator(histories[block], exclude_seen, some))
+
+        return _joined(self._by_block(len(histories), described))
+
+    def _allowed_by_index(self, allowed: AllowedItems) -> torch.Tensor:
+        """Whether an item may be a candidate, by index in the scorers, bool [n or 1, n_items]."""
+        by_id = torch.tensor(allowed.dense(), device=self.scorers.device)
+        return by_id[:, self._item_id.clamp(min=0)] & (self._item_id >= 0)
 
     def _histories(self, users: torch.Tensor) -> Histories:
         """The histories of user ids, by index in the scorers; those of ids without interactions are empty."""
@@ -145,21 +162,49 @@ class CandidatePairs(PairFeatures, Generic[AnyScorers]):
 
     def scored(self, users: torch.Tensor) -> list[ScoredCandidates]:
         """Candidates of some users without their columns, by block of users; ``users`` as in :meth:`candidates`."""
-        return self._by_block(self._histories(users), lambda block: self._generator(block, not self.repeats))
+        histories = self._histories(users)
+        return self._by_block(len(histories), lambda block: self._generator(histories[block], not self.repeats))
 
     def described(self, blocks: list[ScoredCandidates]) -> Candidates:
         """Candidate lists of the users of :meth:`scored`, as :meth:`candidates` returns them."""
         return _joined([self._described(block) for block in blocks])
 
-    def _by_block(self, histories: Histories, function: Callable[[Histories], _Result]) -> list[_Result]:
+    def _by_block(self, n: int, function: Callable[[slice], _Result]) -> list[_Result]:
+        """Results of a function for each block of n histories; at least one block."""
         size = self.scorers.block_users
-        blocks = [histories[start : start + size] for start in range(0, max(1, len(histories)), size)]
+        blocks = [slice(start, start + size) for start in range(0, max(1, n), size)]
         if self.scorers.device.type == "cpu":
             return in_torch_threads(function, blocks)
         return [function(block) for block in blocks]
 
     def _described(self, block: ScoredCandidates) -> Candidates:
         return Candidates(torch.where(block.mask, self._item_id[block.items], -1), self._columns(block))
+
+    def linear_parts(self, user: int, item: int) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
+        """What each item of a user adds to the linear scores of an item, up to a factor of the scorer.
+
+        Args:
+            user: user id with interactions.
+            item: item id with interactions.
+
+        Returns:
+            The user's items by id, int64 [n], and by scorer the part of each, float32 [n].
+        """
+        scorers, history = self.scorers, self._histories(torch.tensor([user]))
+        own = np.unique(history.items)
+        alone = Histories.of_lists(own[:, None])
+        blocks = [alone[start : start + scorers.block_users] for start in range(0, len(own), scorers.block_users)]
+        index = int(self.item_index[item])
+        parts = torch.cat([scorers.scores_of(block)[:, :, index].clone() for block in blocks], dim=1).cpu().numpy()
+        weights = {
+            decay: history.weighted(scorers.n_items, decay).toarray()[0, own] for decay in scorers.decays.values()
+        }
+        by_scorer = {
+            name: part * weights[scorers.decays[name]]
+            for name, part in zip(scorers.names, parts, strict=True)
+            if name in scorers.linear
+        }
+        return self._item_id[own].cpu().numpy(), by_scorer
 
     def linear_scores(self, features: torch.Tensor) -> torch.Tensor:
         """See :meth:`CandidateColumns.linear_scores`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -22,6 +22,7 @@ class Scorers(Protocol):
     Attributes:
         names: names of the scorers.
         linear: names of the scorers that are linear in the items of a history.
+        decays: weight of an item of age a in a history is ``decay ** a``, by scorer.
         repeats: whether the histories repeat items.
         n_users: number of users.
         n_items: number of items.
@@ -32,6 +33,7 @@ class Scorers(Protocol):
 
     names: tuple[str, ...]
     linear: tuple[str, ...]
+    decays: Mapping[str, float]
     n_users: int
     n_items: int
     device: torch.device
@@ -147,18 +149,23 @@ class CandidateGenerator:
         yield self.scorers.scores_of(histories, memory[: math.prod(shape)].view(shape))
         self._memory.append(memory)
 
-    def __call__(self, histories: Histories, exclude_seen: bool = True) -> ScoredCandidates:
+    def __call__(
+        self, histories: Histories, exclude_seen: bool = True, allowed: torch.Tensor | None = None
+    ) -> ScoredCandidates:
         """Candidates of a block of users.
 
         Args:
             histories: their histories; the list of an empty one is empty.
             exclude_seen: whether to leave out the items of the history; otherwise all of them are candidates too.
+            allowed: whether an item may be a candidate, bool [n or 1, n_items]; ``None``: all may.
         """
         with self.scores(histories) as values:
             # Of items with equal scores the more popular comes first, whatever its index.
             values *= 1 + 1e-5 * self.item_percentile
             known = torch.from_numpy(histories.lengths > 0).to(values.device)
             values[:, ~known] = 0.0
+            if allowed is not None:
+                values.masked_fill_(~allowed, -torch.inf)
             seen = histories.matrix(self.scorers.n_items)
             adds_seen = not exclude_seen and not self.repeats
             if not exclude_seen and self.repeats:
@@ -170,6 +177,8 @@ class CandidateGenerator:
             is_candidate.view(-1)[flat[top_values > 0]] = True
             if adds_seen:
                 is_candidate[_index(seen, values.device)] = True
+                if allowed is not None:
+                    is_candidate &= allowed
             items, mask = _as_lists(is_candidate)
             items = items.clamp(min=0)
             values = values.gather(2, items.expand(len(values), -1, -1)).clamp_(min=0.0).masked_fill_(~mask, 0.0)

@@ -104,10 +104,13 @@ class FeatureComputation:
         if family.needs_histories:
             content["histories"] = self._key_of_histories()
         key = self._key(content, family.needs_embedding, family.seeded)
-        features = self.pipeline.cache.load(family.name, key, lambda arrays: _from_arrays(family, arrays, self.graph))
+        shape = self.graph.n_users, self.graph.n_items
+        features = self.pipeline.cache.load(
+            family.name, key, lambda arrays: features_from_arrays(family, arrays, shape)
+        )
         if features is None:
             features = self._compute(family)
-            self.pipeline.cache.store(family.name, key, _to_arrays(features))
+            self.pipeline.cache.store(family.name, key, features_to_arrays(features))
         return features
 
     def _compute(self, family: FeatureFamily) -> FamilyFeatures:
@@ -121,7 +124,7 @@ class FeatureComputation:
             device=self.pipeline.device,
             show_progress=self.pipeline.show_progress,
         )
-        _check(family, features, graph)
+        _check(family, features, (graph.n_users, graph.n_items))
         features = features.reindexed(user_rank, item_rank)
         self.seconds[family.name] = time.perf_counter() - start
         return features
@@ -207,9 +210,9 @@ def _ranks(order: NDArray[np.int64], degree: NDArray[np.int64]) -> NDArray[np.in
     return ranks
 
 
-def _check(family: FeatureFamily, features: FamilyFeatures, graph: InteractionGraph) -> None:
+def _check(family: FeatureFamily, features: FamilyFeatures, shape: tuple[int, int]) -> None:
     """Refuse tables that a family should not have computed, before a network meets them."""
-    for side, rows, dim in (("user", graph.n_users, family.user_dim), ("item", graph.n_items, family.item_dim)):
+    for side, rows, dim in zip(("user", "item"), shape, (family.user_dim, family.item_dim), strict=True):
         table = getattr(features, side)
         if getattr(table, "shape", None) != (rows, dim):
             raise ValueError(
@@ -220,26 +223,34 @@ def _check(family: FeatureFamily, features: FamilyFeatures, graph: InteractionGr
             raise ValueError(f"{family.owner()}: compute gives numbers of {side}s that are not finite")
 
 
-def _to_arrays(features: FamilyFeatures) -> dict[str, NDArray]:
+def features_to_arrays(features: FamilyFeatures) -> dict[str, NDArray]:
+    """Features of one family as arrays by name, for :func:`features_from_arrays`."""
     arrays = {"user": features.user, "item": features.item}
     if features.pair is not None:
         arrays.update({f"pair.{name}": array for name, array in features.pair.arrays().items()})
     return arrays
 
 
-def _from_arrays(family: FeatureFamily, arrays: Mapping[str, NDArray], graph: InteractionGraph) -> FamilyFeatures:
+def features_from_arrays(
+    family: FeatureFamily, arrays: Mapping[str, NDArray], shape: tuple[int, int]
+) -> FamilyFeatures:
     """Features from stored arrays.
 
+    Args:
+        family: the family.
+        arrays: what :func:`features_to_arrays` returned.
+        shape: number of users and of items.
+
     Raises:
-        ValueError, TypeError, LookupError, RuntimeError: if the arrays are not those of this family on this graph.
+        ValueError, TypeError, LookupError, RuntimeError: if the arrays are not those of this family and this shape.
     """
     tables = {name.removeprefix("pair."): array for name, array in arrays.items() if name.startswith("pair.")}
     for name, array in tables.items():
         if np.isnan(array).any():
             raise ValueError(f"its array pair.{name} holds NaN")
     pair = None if family.pair_class is None else family.pair_class.from_arrays(tables)
-    if pair is not None and (pair.n_users, pair.n_items, pair.dim) != (graph.n_users, graph.n_items, family.pair_dim):
+    if pair is not None and (pair.n_users, pair.n_items, pair.dim) != (*shape, family.pair_dim):
         raise ValueError("its pair features are of another number of users, items or columns")
     features = FamilyFeatures(arrays["user"], arrays["item"], pair)
-    _check(family, features, graph)
+    _check(family, features, shape)
     return features

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.utils.extmath import randomized_svd
 
+from recbole_universal.graph.allowed_items import AllowedItems
 from recbole_universal.graph.canonical_order import hashed
 from recbole_universal.graph.threads import in_threads
 
@@ -218,7 +219,11 @@ def strongest(matrix: sp.csr_matrix, k: int) -> sp.csr_matrix:
 
 
 def best_of_sums(
-    user_items: sp.csr_matrix, relations: sp.csr_matrix, k: int, exclude_seen: bool
+    user_items: sp.csr_matrix,
+    relations: sp.csr_matrix,
+    k: int,
+    exclude_seen: bool,
+    allowed: AllowedItems | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Best items of some users by the sum of their items' rows of an item-item matrix.
 
@@ -227,6 +232,7 @@ def best_of_sums(
         relations: csr [n_items, n_items], row = item of the user.
         k: number of recommendations.
         exclude_seen: whether to leave out the user's items.
+        allowed: the items that may be recommended; ``None``: all may.
 
     Returns:
         Item indices int64 [n_users, k], best first, and their sums float32 [n_users, k]. If fewer than k items have a
@@ -247,6 +253,8 @@ def best_of_sums(
                 is_seen[seen] = True
                 value[is_seen[item]] = 0.0
                 is_seen[seen] = False
+            if allowed is not None:
+                value[~allowed.row(user)[item]] = 0.0
             # All items that tie with the k-th take part, so that a longer list starts with the shorter one.
             least = np.partition(value, -k)[-k] if len(value) > k else 0.0
             best = np.flatnonzero((value >= least) & (value > 0))

@@ -94,6 +94,7 @@ class GraphScorers:
     Attributes:
         names: names of the scorers, in the order of :meth:`scores`.
         linear: names of the scorers that are linear in the user's items.
+        decays: 1 for each scorer, since the order does not count.
         repeats: False, since a matrix has each interaction once.
         n_users: number of users.
         n_items: number of items.
@@ -103,6 +104,7 @@ class GraphScorers:
     """
 
     names, linear, repeats = tuple(SCORERS), LINEAR, False
+    decays: Mapping[str, float] = dict.fromkeys(SCORERS, 1.0)
 
     def __init__(
         self,

@@ -69,7 +69,8 @@ SEQUENCE_SCORERS: dict[str, SequenceScorer] = {
     "repeats": SequenceScorer("identity", 1.0),
     "recent_repeats": SequenceScorer("identity", 0.7),
 }
-_NOT_LINEAR = ("user_squared", "popularity", "recent_popularity", "recent_popularity_long", "prefix_neighbors")
+# Relations that are not linear in the weighted history.
+_NOT_LINEAR = ("user_squared", "popularity", "recent_popularity_0", "recent_popularity_1", "prefix_neighbors")
 # Index of each filter's number of singular vectors.
 _CUTS = {"mid_pass": 0, "full_pass": 1}
 # Exponents of the degrees of the earlier and the later item, by relation.
@@ -110,6 +111,7 @@ class SequenceScorers:
     Attributes:
         names: names of the scorers.
         linear: names of the scorers that are linear in the weighted history.
+        decays: :attr:`SequenceScorer.decay` by scorer.
         repeats: whether more than a hundredth of the events repeat an earlier item of the user.
         histories: the argument, without times.
         matrix: the interactions without order, binary csr [n_users, n_items].
@@ -121,7 +123,8 @@ class SequenceScorers:
     """
 
     names = tuple(SEQUENCE_SCORERS)
-    linear = tuple(name for name in SEQUENCE_SCORERS if name not in _NOT_LINEAR)
+    linear = tuple(name for name, scorer in SEQUENCE_SCORERS.items() if scorer.relation not in _NOT_LINEAR)
+    decays: Mapping[str, float] = {name: scorer.decay for name, scorer in SEQUENCE_SCORERS.items()}
     device = torch.device("cpu")
 
     def __init__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
@@ -96,6 +97,33 @@ class Ids:
                 values = [values[index] for index in firsts.tolist()]
                 return pd.Index(values, tupleize_cols=False), new_codes[codes], pairs
         return pd.Index(values, tupleize_cols=False), codes, []
+
+
+class IdLookup:
+    """Finds ids; 7 finds "7" if there is no 7, and True is not 1.
+
+    Args:
+        ids: the known ids.
+    """
+
+    def __init__(self, ids: pd.Index) -> None:
+        self._exact = {_key(name): index for index, name in enumerate(ids.tolist())}
+        self._by_text: dict[str, int] | None = None
+
+    def indices(self, names: Iterable[Any]) -> np.ndarray:
+        """Index of each name, -1 for an unknown one, int64 [n]."""
+        names = [_key(name) for name in names]
+        found = [self._exact.get(name, -1) for name in names]
+        if -1 in found:
+            if self._by_text is None:
+                self._by_text = {str(name): index for name, index in self._exact.items()}
+            text = self._by_text
+            found = [text.get(str(name), -1) if index < 0 else index for name, index in zip(names, found, strict=True)]
+        return np.array(found, dtype=np.int64)
+
+
+def _key(name: Any) -> Any:
+    return str(name) if isinstance(name, (bool, np.bool_)) else whole(name)
 
 
 def whole(value: Any) -> Any:

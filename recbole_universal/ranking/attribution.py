@@ -32,7 +32,7 @@ def contributions(
     """
     if not network.ranks_candidates:
         raise ValueError("Only a model with the family [proximity] or [sequence] can be explained.")
-    lists, columns = network.candidate_columns(users)
+    lists, columns = network.candidate_columns(users, not network.candidate_pairs.repeats)
     whole = network.candidate_scores(columns)
     candidate_family = str(network.candidate_family)
     groups: dict[str, tuple[str, list[int] | slice]] = {

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 import torch
+from numpy.typing import NDArray
 
 from recbole_universal import arguments
 from recbole_universal.checkpoint import Pretrained, load_pretrained
 from recbole_universal.features import UniversalFeatures
+from recbole_universal.features.computation import features_from_arrays, features_to_arrays
 from recbole_universal.features.pipeline import pipeline_of
 from recbole_universal.graph import binary_matrix
 from recbole_universal.graph.histories import Histories
@@ -54,6 +56,9 @@ class UniversalRanker:
         cache_dir: folder for computed features; ``None``: no cache.
         show_progress: whether to draw progress bars.
 
+    Attributes:
+        pretrained: the model.
+
     Raises:
         ValueError: if the model cannot be loaded or the matrix has no interaction.
     """
@@ -83,13 +88,65 @@ class UniversalRanker:
         if not isinstance(pretrained, Pretrained):
             pretrained = load_pretrained(pretrained)
         settings = {"seed": seed, "device": device, "cache_dir": cache_dir, "show_progress": show_progress}
-        self._pipeline = pipeline_of(pretrained.schema["features"], **settings)
-        self.device = self._pipeline.device
-        self.show_progress = show_progress
-        network = load_network(pretrained, self._pipeline).to(self.device)
-        network.fallback.on_fallback = _warn
+        network = self._network_of(pretrained, settings)
         features = self._pipeline(InteractionGraph(binary, histories if self._pipeline.needs_histories else None))
         self._state = RankerState(binary, features, network.attach(features))
+
+    def _network_of(self, pretrained: Pretrained, settings: dict[str, Any]) -> RankingNetwork:
+        """The network of a model; sets all attributes but the state."""
+        self.pretrained = pretrained
+        self._pipeline = pipeline_of(pretrained.schema["features"], **settings)
+        self.device, self.show_progress = self._pipeline.device, self._pipeline.show_progress
+        network = load_network(pretrained, self._pipeline).to(self.device)
+        network.fallback.on_fallback = _warn
+        return network
+
+    def arrays(self) -> dict[str, NDArray]:
+        """Matrix, features, correction and seed as numeric arrays by name, for :meth:`from_arrays`.
+
+        They are as large as the scorers (docs/scale_results.md) and share their memory; do not change them.
+        """
+        state = self._state
+        arrays = {f"matrix.{name}": getattr(state.matrix, name) for name in ("indptr", "indices")}
+        arrays |= {"matrix.shape": np.array(state.matrix.shape), "seed": np.array(self._pipeline.seed)}
+        for family, features in state.features.items():
+            arrays |= {f"features.{family}.{name}": array for name, array in features_to_arrays(features).items()}
+        return arrays | {f"check.{name}": array for name, array in state.network.check_arrays().items()}
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: Mapping[str, NDArray], pretrained: Pretrained, *, device: str | torch.device = "cpu"
+    ) -> UniversalRanker:
+        """The ranker with a state from :meth:`arrays`. It computes no feature, and its lists are the same.
+
+        Args:
+            arrays: arrays by name.
+            pretrained: the model of the ranker, :attr:`pretrained`.
+            device: as of the constructor.
+
+        Raises:
+            ValueError, TypeError, LookupError, RuntimeError: if the arrays are not those of a ranker of this model.
+        """
+
+        def part(prefix: str) -> dict[str, NDArray]:
+            return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+        ranker = cls.__new__(cls)
+        network = ranker._network_of(pretrained, {"seed": int(arrays["seed"]), "device": device})
+        indptr, indices = arrays["matrix.indptr"], arrays["matrix.indices"]
+        n_users, n_items = map(int, arrays["matrix.shape"])
+        ones = np.ones(len(indices), dtype=np.float32)
+        matrix = sp.csr_matrix((ones, indices, indptr), shape=(n_users, n_items))
+        families = {
+            name: features_from_arrays(family, part(f"features.{name}."), (n_users, n_items))
+            for name, family in ranker._pipeline.families.items()
+        }
+        features = UniversalFeatures(families, ranker._pipeline.schema)
+        network.attach(features)
+        if checked := part("check."):
+            network.restore_check(checked)
+        ranker._state = RankerState(matrix, features, network)
+        return ranker
 
     @property
     def matrix(self) -> sp.csr_matrix:
@@ -208,7 +265,13 @@ class UniversalRanker:
 
     @torch.no_grad()
     def top_k(
-        self, users: np.ndarray, k: int, exclude_seen: bool | None = None, *, fast: bool = False
+        self,
+        users: np.ndarray,
+        k: int,
+        exclude_seen: bool | None = None,
+        *,
+        fast: bool = False,
+        allowed: np.ndarray | sp.csr_matrix | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The best items of some users.
 
@@ -218,28 +281,37 @@ class UniversalRanker:
             exclude_seen: whether to leave out the user's items; ``None``: unless the histories repeat items.
             fast: whether to rank by :meth:`item_item` instead of the network. Once the matrix is made, a list takes
                 much less time and is less accurate (docs/zero_shot.md, docs/scale_results.md).
+            allowed: the items that may be recommended, bool [n_items], or of each user, bool [n, n_items], which may be
+                a SciPy sparse matrix. ``None``: all may. The candidates of a user are drawn from these items, so a list
+                of few allowed items is personal too. Popular ones among them fill it up.
 
         Returns:
             Column indices int64 [n, k], best first, -1 where no items are left, and their scores float32 [n, k].
             A user without interactions gets the most popular items.
 
         Raises:
-            ValueError: if a user is no row of the matrix, if ``k`` is out of range, or if ``fast`` is asked of a model
-                without the family ``proximity``.
+            ValueError: if a user is no row of the matrix, if ``k`` is out of range, if ``allowed`` has another type or
+                shape, or if ``fast`` is asked of a model without the family ``proximity``.
         """
         state = self._state  # an update in another thread replaces it
         users = state.checked_users(users)
         k = state.checked_k(k)
         exclude_seen, fast = state.excludes_seen("top_k", exclude_seen), arguments.flag("top_k", "fast", fast)
+        some = state.checked_allowed(allowed, len(users))
         if fast:
-            return state.fast_top_k(users, k, exclude_seen, self.show_progress)
+            return state.fast_top_k(users, k, exclude_seen, self.show_progress, some)
         # Threads that wait for each other several times per list cost more than they save, mainly on a busy machine.
         with one_thread() if len(users) <= state.max_one_thread_users else nullcontext():
-            return state.top_k(users, k, exclude_seen, self.show_progress)
+            return state.top_k(users, k, exclude_seen, self.show_progress, some)
 
     @torch.no_grad()
     def top_k_of(
-        self, histories: Histories | Sequence[Sequence[int]], k: int, exclude_seen: bool | None = None
+        self,
+        histories: Histories | Sequence[Sequence[int]],
+        k: int,
+        exclude_seen: bool | None = None,
+        *,
+        allowed: np.ndarray | sp.csr_matrix | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The best items of some histories: sessions, baskets, people without a row in the matrix.
 
@@ -248,18 +320,20 @@ class UniversalRanker:
                 ``sequence``.
             k: as of :meth:`top_k`.
             exclude_seen: as of :meth:`top_k`.
+            allowed: as of :meth:`top_k`.
 
         Returns:
             As :meth:`top_k`. An empty history gets the most popular items.
 
         Raises:
-            ValueError: if an item is no column of the matrix, a user no row, ``k`` is out of range, or the model reads
-                families other than ``proximity`` or ``sequence``.
+            ValueError: if an item is no column of the matrix, a user no row, ``k`` is out of range, ``allowed`` has
+                another type or shape, or the model reads families other than ``proximity`` or ``sequence``.
         """
         state = self._state
         k = state.checked_k(k)
         exclude_seen = state.excludes_seen("top_k_of", exclude_seen)
-        return state.top_k_of(state.checked_histories(histories), k, exclude_seen)
+        checked = state.checked_histories(histories)
+        return state.top_k_of(checked, k, exclude_seen, state.checked_allowed(allowed, len(checked)))
 
     def explain(self, user: int, k: int = 10) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Attribute the scores of a user's best items to scorers and families.

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from recbole_universal import arguments
 from recbole_universal.features import UniversalFeatures
 from recbole_universal.features.proximity_pairs import ProximityPairs
+from recbole_universal.graph.allowed_items import AllowedItems
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.item_models import best_of_sums
 from recbole_universal.graph.popularity import next_popular, popularity_share
@@ -113,28 +114,49 @@ class RankerState:
             raise ValueError(f"histories: users are row indices from 0 to {n_users - 1} or -1, got {wrong[0]}.")
         return histories
 
+    def checked_allowed(self, allowed: Any, n_lists: int) -> AllowedItems | None:
+        """The items that may be recommended; ``None``: all may.
+
+        Raises:
+            ValueError: if it has another type or shape.
+        """
+        return AllowedItems.checked(allowed, n_lists, self.matrix.shape[1])
+
     def top_k(
-        self, users: NDArray[np.int64], k: int, exclude_seen: bool, show_progress: bool
+        self,
+        users: NDArray[np.int64],
+        k: int,
+        exclude_seen: bool,
+        show_progress: bool,
+        allowed: AllowedItems | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """See :meth:`UniversalRanker.top_k`."""
-        return self._best(len(users), k, show_progress, lambda block: self._scores(users[block], exclude_seen))
+
+        def scores(block: slice, some: AllowedItems | None) -> torch.Tensor:
+            return self._scores(users[block], exclude_seen, some)
+
+        return self._best(len(users), k, show_progress, scores, allowed)
 
     def top_k_of(
-        self, histories: Histories, k: int, exclude_seen: bool
+        self, histories: Histories, k: int, exclude_seen: bool, allowed: AllowedItems | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """See :meth:`UniversalRanker.top_k_of`."""
 
-        def scores(block: slice) -> torch.Tensor:
-            some = histories[block]
-            values = self.network.score_histories(some, exclude_seen)
-            return self._without(values, some.matrix(self.matrix.shape[1])) if exclude_seen else values
+        def scores(block: slice, some: AllowedItems | None) -> torch.Tensor:
+            values = self.network.score_histories(histories[block], exclude_seen, some)
+            return self._without(values, histories[block].matrix(self.matrix.shape[1])) if exclude_seen else values
 
-        return self._best(len(histories), k, False, scores)
+        return self._best(len(histories), k, False, scores, allowed)
 
     def _best(
-        self, n: int, k: int, show_progress: bool, scores: Callable[[slice], torch.Tensor]
+        self,
+        n: int,
+        k: int,
+        show_progress: bool,
+        scores_of: Callable[[slice, AllowedItems | None], torch.Tensor],
+        allowed: AllowedItems | None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The best items of n lists by the scores of blocks of them, [n_block, n_items]."""
+        """The best allowed items of n lists by the scores of blocks of them, [n_block, n_items]."""
         n_items = self.matrix.shape[1]
         n_ranked = min(k, n_items)
         block_size = max(1, _BLOCK_FLOATS // n_items)
@@ -143,17 +165,21 @@ class RankerState:
         with tqdm(total=n, desc="ranking", unit="user", disable=not show_progress) as bar:
             for start in range(0, n, block_size):
                 block = slice(start, min(n, start + block_size))
-                best, index = scores(block).topk(n_ranked, dim=1)
+                some = None if allowed is None else allowed[block]
+                scores = scores_of(block, some)
+                if some is not None:
+                    scores.masked_fill_(~torch.tensor(some.dense(), device=scores.device), -torch.inf)
+                best, index = scores.topk(n_ranked, dim=1)
                 index = torch.where(best > -torch.inf, index, -1)
                 items[block, :n_ranked] = index.cpu().numpy()
                 values[block, :n_ranked] = best.cpu().numpy()
                 bar.update(block.stop - start)
         return items, values
 
-    def _scores(self, users: NDArray[np.int64], exclude_seen: bool) -> torch.Tensor:
+    def _scores(self, users: NDArray[np.int64], exclude_seen: bool, allowed: AllowedItems | None) -> torch.Tensor:
         """Scores of all items, minus infinity for excluded items; float32 [n_users, n_items]."""
         device = self.network.device
-        scores = self.network.score_all(torch.from_numpy(users).to(device), exclude_seen)
+        scores = self.network.score_all(torch.from_numpy(users).to(device), exclude_seen, allowed)
         unknown = torch.from_numpy(np.diff(self.matrix.indptr)[users] == 0).to(device)
         if unknown.any() and not self.network.ranks_candidates:
             scores[unknown] = self._popularity
@@ -202,22 +228,28 @@ class RankerState:
         return self._fast_relations
 
     def fast_top_k(
-        self, users: NDArray[np.int64], k: int, exclude_seen: bool, show_progress: bool
+        self,
+        users: NDArray[np.int64],
+        k: int,
+        exclude_seen: bool,
+        show_progress: bool,
+        allowed: AllowedItems | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """See :meth:`UniversalRanker.top_k`."""
-        items, values = best_of_sums(self.matrix[users], self.fast_relations(show_progress), k, exclude_seen)
+        items, values = best_of_sums(self.matrix[users], self.fast_relations(show_progress), k, exclude_seen, allowed)
         short = np.flatnonzero((items < 0).any(axis=1))
         if not len(short):
             return items, values
         rank = self.network.candidate_pairs.popularity_rank.cpu().numpy()
         order = np.argsort(rank, kind="stable")
         # Popular items fill up a short list, as they follow the candidates of the network.
-        for row in short:
+        for row in short.tolist():
             n_related = int((items[row] >= 0).sum())
             excluded = items[row, :n_related]
             if exclude_seen:
                 excluded = np.concatenate([excluded, self.matrix[users[row]].indices])
-            rest = next_popular(order, excluded, k - n_related)
+            popular = order if allowed is None else order[allowed.row(row)[order]]
+            rest = next_popular(popular, excluded, k - n_related)
             items[row, n_related : n_related + len(rest)] = rest
             values[row, n_related:] = -np.inf
             values[row, n_related : n_related + len(rest)] = 0.0 - rank[rest]
@@ -227,7 +259,7 @@ class RankerState:
     def explain(self, user: int, k: int) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
         """See :meth:`UniversalRanker.explain`."""
         if self.network.falls_back():
-            popular = self.top_k(np.asarray([user]), k, True, False)[0][0]
+            popular = self.top_k(np.asarray([user]), k, self.excludes_seen("explain", None), False)[0][0]
             popular = popular[popular >= 0]
             return popular, {"popularity": np.ones(len(popular), dtype=np.float32)}
         return attribution(self.network, user, k)

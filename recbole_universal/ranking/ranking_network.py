@@ -6,7 +6,9 @@ import copy
 from collections.abc import Mapping
 from typing import Any, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from recbole_universal.checkpoint import Pretrained
 from recbole_universal.features import FeaturePipeline, UniversalFeatures
@@ -15,6 +17,7 @@ from recbole_universal.features.candidates import Candidates
 from recbole_universal.features.family import PairFeatures
 from recbole_universal.features.fields import column
 from recbole_universal.features.self_check import CheckResult, SelfCheck
+from recbole_universal.graph.allowed_items import AllowedItems
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.threads import in_torch_threads
 from recbole_universal.ranking.correction import choose_correction, corrected
@@ -139,6 +142,28 @@ class RankingNetwork(UniversalNetwork):
         checked = self._self_checked() if self._is_checked else None
         return None if checked is None else checked[1]
 
+    def check_arrays(self) -> dict[str, NDArray]:
+        """The correction and the result of the self-check, for :meth:`restore_check`; empty without self-check."""
+        checked = self._self_checked() if self._is_checked else None
+        if checked is None:
+            return {}
+        correction, result = checked
+        arrays = {name: np.asarray(value) for name, value in result._asdict().items() if value is not None}
+        return {"correction": correction.numpy(), **arrays}
+
+    def restore_check(self, arrays: Mapping[str, NDArray]) -> None:
+        """Take the correction and the result of :meth:`check_arrays` for the present weights and features."""
+        check = self.candidate_pairs.check
+        if check is None:
+            raise ValueError("there is no self-check")
+        result = CheckResult(float(arrays["ndcg"]), float(arrays["z_score"]), torch.from_numpy(arrays["by_user"]))
+        self._checked = check, self._weights(), torch.from_numpy(arrays["correction"]), result
+
+    def _weights(self) -> torch.Tensor:
+        """All weights and buffers of the networks, float32 [n]."""
+        tensors = (*self.parameters(), *self.scorers.buffers())  # `scorers` are the single networks
+        return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
+
     @property
     def _is_checked(self) -> bool:
         """Whether the self-check judges the network; it has no columns of further families."""
@@ -149,9 +174,7 @@ class RankingNetwork(UniversalNetwork):
         check = self.candidate_pairs.check
         if check is None:
             return None
-        # PyTorch counts no version for some changes in place, so the weights are compared.
-        tensors = (*self.parameters(), *self.scorers.buffers())  # `scorers` are the single networks
-        weights = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
+        weights = self._weights()  # compared, since PyTorch counts no version for some changes in place
         checked = self._checked  # other threads may replace it
         if checked is None or checked[0] is not check or not torch.equal(checked[1], weights):
             with torch.inference_mode(False):  # calls outside of inference mode use the cached tensors
@@ -219,16 +242,19 @@ class RankingNetwork(UniversalNetwork):
             scores[in_block] = block_scores[row[in_block] - start, items[in_block]]
         return scores
 
-    def score_all(self, users: torch.Tensor, exclude_seen: bool = True) -> torch.Tensor:
+    def score_all(
+        self, users: torch.Tensor, exclude_seen: bool = True, allowed: AllowedItems | None = None
+    ) -> torch.Tensor:
         """Scores of all items of the dataset, float32 [n, n_items]; higher is better.
 
         Args:
             users: user ids, int64 [n].
             exclude_seen: with ``proximity``, whether the user's items are no candidates. They then score by popularity
                 like all other items. Without ``proximity`` it has no effect.
+            allowed: item ids that may be candidates; ``None``: all may. It has no effect on the scores of other items.
         """
         if self.ranks_candidates:
-            return self._score_candidates(users, exclude_seen)
+            return self._score_candidates(users, exclude_seen, allowed)
         n_items = getattr(self, column("item", self.families[0])).shape[0]
         scores = torch.zeros(len(users), n_items, device=self.device)
         weights = self.combination_weights.repeat(self.n_networks) / self.n_networks
@@ -259,20 +285,24 @@ class RankingNetwork(UniversalNetwork):
                 score = family_network.pair({family: pair.full(block) for family, pair in pairs.items()})
             scores[start : start + block_size] += weight * score
 
-    def _score_candidates(self, users: torch.Tensor, exclude_seen: bool) -> torch.Tensor:
+    def _score_candidates(self, users: torch.Tensor, exclude_seen: bool, allowed: AllowedItems | None) -> torch.Tensor:
         if self.falls_back():
             return self._by_popularity.repeat(len(users), 1)
-        blocks = [
-            self._list_scores(*self.candidate_columns(block, exclude_seen)) for block in users.split(self._block_size)
-        ]
-        return torch.cat(blocks)
+        scores = []
+        for block in self._blocks(len(users)):
+            some = None if allowed is None else allowed[block]
+            scores.append(self._list_scores(*self.candidate_columns(users[block], exclude_seen, some)))
+        return torch.cat(scores)
 
-    def score_histories(self, histories: Histories, exclude_seen: bool = True) -> torch.Tensor:
+    def score_histories(
+        self, histories: Histories, exclude_seen: bool = True, allowed: AllowedItems | None = None
+    ) -> torch.Tensor:
         """Scores of all items of the dataset for some histories, which may belong to no user of it.
 
         Args:
             histories: item ids of each history, and user ids or -1. Items without training interactions do not count.
             exclude_seen: whether the items of a history are no candidates.
+            allowed: as in :meth:`score_all`.
 
         Returns:
             float32 [n, n_items], as :meth:`score_all`.
@@ -287,9 +317,10 @@ class RankingNetwork(UniversalNetwork):
             )
         if self.falls_back():
             return self._by_popularity.repeat(len(histories), 1)
-        size, scores = self._block_size, []
-        for start in range(0, max(1, len(histories)), size):
-            lists = self._here(self.candidate_pairs.candidates_of(histories[start : start + size], exclude_seen))
+        scores = []
+        for block in self._blocks(len(histories)):
+            some = None if allowed is None else allowed[block]
+            lists = self._here(self.candidate_pairs.candidates_of(histories[block], exclude_seen, some))
             none = lists.features[..., :0]
             family = self._candidate_family
             scores.append(self._list_scores(lists, [{family: none}, {family: none}, {family: lists.features}]))
@@ -304,10 +335,10 @@ class RankingNetwork(UniversalNetwork):
         """Scores of items that are no candidates, float32 [n_items]."""
         return MIN_CANDIDATE_SCORE - 1 - self.candidate_pairs.popularity_rank.to(self.device)
 
-    @property
-    def _block_size(self) -> int:
-        """Number of lists in a block. Candidates have many columns, so it follows from their columns."""
-        return max(1, _BLOCK_FLOATS // (self.candidate_pairs.dim * self.candidate_pairs.max_candidates))
+    def _blocks(self, n_lists: int) -> list[slice]:
+        """Blocks of lists, at least one. Candidates have many columns, so the size of a block follows from these."""
+        size = max(1, _BLOCK_FLOATS // (self.candidate_pairs.dim * self.candidate_pairs.max_candidates))
+        return [slice(start, start + size) for start in range(0, max(1, n_lists), size)]
 
     def _list_scores(self, lists: Candidates, columns: list[dict[str, torch.Tensor]]) -> torch.Tensor:
         """Scores of all items from those of the candidates, float32 [n, n_items]."""
@@ -338,10 +369,10 @@ class RankingNetwork(UniversalNetwork):
         return torch.cat(in_torch_threads(scores_of, blocks))
 
     def candidate_columns(
-        self, users: torch.Tensor, exclude_seen: bool = True
+        self, users: torch.Tensor, exclude_seen: bool = True, allowed: AllowedItems | None = None
     ) -> tuple[Candidates, list[dict[str, torch.Tensor]]]:
         """Candidates of some users, and their user, item and pair columns by family, as :meth:`forward` takes them."""
-        lists = self._here(self.candidate_pairs.candidates(users, exclude_seen))
+        lists = self._here(self.candidate_pairs.candidates(users, exclude_seen, allowed))
         items = lists.items.clamp(min=0)
         user = {f: getattr(self, column("user", f))[users][:, None] for f in self.families}
         item = {f: getattr(self, column("item", f))[items] for f in self.families}

@@ -189,7 +189,7 @@ def test_columns_that_are_equal_for_all_candidates_contribute_nothing():
     columns = column_groups()["user_cosine"]
     original = pairs.candidates
 
-    def flat(users, exclude_seen=True):
+    def flat(users, exclude_seen=True, allowed=None):
         lists = original(users, exclude_seen)
         lists.features[..., columns] = 0.5
         return lists

@@ -22,11 +22,12 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 from conftest import write_atomic
 
-from recbole_universal import files
+from recbole_universal import Recommender, files
 from recbole_universal.array_store import array_digest
 from recbole_universal.features import FeaturePipeline
 
@@ -37,8 +38,8 @@ pytestmark = [
 
 SHARE = float(os.environ.get("KILLS", "1"))
 SEED = int(os.environ.get("KILLS_SEED", "15"))
-N_PRETRAININGS, N_FINETUNINGS, N_RECOMMENDATIONS, N_CACHE_ROUNDS = (
-    max(1, round(SHARE * number)) for number in (20, 10, 80, 30)
+N_PRETRAININGS, N_FINETUNINGS, N_RECOMMENDATIONS, N_CACHE_ROUNDS, N_SAVES = (
+    max(1, round(SHARE * number)) for number in (20, 10, 80, 30, 40)
 )
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGKILL)
 RUN = {"show_progress": False, "gpu_id": "", "state": "ERROR"}
@@ -96,6 +97,15 @@ def recommend(arguments: list[str]) -> None:
     from recbole_universal.app.cli import main
 
     sys.exit(main(["recommend", *arguments]))
+
+
+def save_on_and_on(sources: list[str], folder: str) -> None:
+    from recbole_universal import Recommender
+
+    made = [Recommender.load(source) for source in sources]
+    while True:
+        for each in made:
+            each.save(folder)
 
 
 def features(folder: str) -> dict[str, np.ndarray]:
@@ -225,3 +235,44 @@ def test_cache(context, tmp_path, rng):
         shutil.rmtree(folder)
     assert n_kills > 0
     print(f"{N_CACHE_ROUNDS} rounds of two processes, {n_kills} kills: the right features, nothing left")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_saved_recommenders(context, tmp_path, rng):
+    """A folder that is read while it is saved, and after a kill, holds one of the two recommenders, or none yet."""
+    sources, expected = [], []
+    for name in ("one", "other"):
+        rows = [(f"u{user}", f"i{item}") for user in range(60) for item in rng.choice(30, 8, replace=False)]
+        made = Recommender.fit(pd.DataFrame(rows, columns=["user", "item"]), show_progress=False)
+        made.save(tmp_path / name)
+        sources.append(str(tmp_path / name))
+        expected.append(made.recommend(k=5))
+    found: Counter = Counter()
+
+    def read(folder: Path) -> None:
+        try:
+            lists = Recommender.load(folder).recommend(k=5)
+        except FileNotFoundError as error:
+            assert "holds no recommender" in str(error)
+            found["none"] += 1
+            return
+        (index,) = [index for index, one in enumerate(expected) if lists.equals(one)]
+        found[index] += 1
+
+    for k in range(N_SAVES):
+        folder = tmp_path / f"saved {k // 4}"
+        folder.mkdir(exist_ok=True)
+        process = context.Process(target=in_folder, args=(str(tmp_path), save_on_and_on, sources, str(folder)))
+        process.start()
+        for _ in range(3):
+            process.join(rng.uniform(0, 0.5))
+            read(folder)
+        assert process.exitcode is None
+        process.kill()
+        process.join()
+        read(folder)
+        made.save(folder)
+        read(folder)
+        assert len(list(folder.iterdir())) == 2
+    assert found[0] and found[1] and found["none"]
+    print(f"{N_SAVES} kills: {dict(found)}")

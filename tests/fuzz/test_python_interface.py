@@ -18,7 +18,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from recbole_universal import FeaturePipeline, InteractionGraph, UniversalRanker, interpolate, recommend
+from recbole_universal import FeaturePipeline, InteractionGraph, Recommender, UniversalRanker, interpolate, recommend
 from recbole_universal.app.analysis import evaluation, statistics
 from recbole_universal.app.recommendation_files import write_recommendations
 from recbole_universal.checkpoint import load_pretrained
@@ -98,6 +98,11 @@ def ranker() -> UniversalRanker:
 
 
 @functools.cache
+def recommender() -> Recommender:
+    return Recommender.fit(FRAME, show_progress=False)
+
+
+@functools.cache
 def features():
     return FeaturePipeline(["activity"])(MATRIX)
 
@@ -141,13 +146,26 @@ CALLS: dict[str, Call] = {
     ),
     "top_k": Call(
         lambda **arguments: ranker().top_k(**arguments),
-        {"users": [0, 1], "k": 3, "exclude_seen": True, "fast": False},
-        {"users": {"empty list"}, "k": {"1"}, "exclude_seen": FLAG, "fast": FLAG},
+        {"users": [0, 1], "k": 3, "exclude_seen": True, "fast": False, "allowed": None},
+        {"users": {"empty list"}, "k": {"1"}, "exclude_seen": {"True", "None"}, "fast": FLAG, "allowed": {"None"}},
     ),
     "explain": Call(
         lambda **arguments: ranker().explain(**arguments),
         {"user": 0, "k": 3},
         {"user": {"0", "1"}, "k": {"1"}},
+    ),
+    # Of ids, other tests: any value is an id.
+    "Recommender.recommend": Call(
+        lambda **arguments: recommender().recommend(**arguments),
+        {"k": 3, "filter_seen": True, "histories": [[1, 2], [3]]},
+        {
+            "k": {"1"},
+            "filter_seen": {"True", "None"},
+            "histories": {"None", "empty list", "ragged list", "empty dict", "array 2-d", "tensor", "sparse empty"},
+        },
+    ),
+    "Recommender.load": Call(
+        Recommender.load, {"folder": "none"}, errors=(ValueError, OSError), names={"folder": "(folder|recommender)"}
     ),
     "fallback_reason": Call(lambda **arguments: ranker().fallback_reason(**arguments), {"fast": False}, {"fast": FLAG}),
     "update": Call(updated, {"users": [0], "items": [1]}, {}),

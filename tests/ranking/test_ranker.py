@@ -426,3 +426,21 @@ def test_no_users_and_k_beyond_the_number_of_items():
         for row, recommended in enumerate(items):
             unseen = set(range(45)) - set(ranker.matrix[row].indices)
             assert set(recommended[recommended >= 0]) == unseen
+
+
+def test_a_ranker_of_the_arrays_of_another_has_the_same_lists():
+    ranker = UniversalRanker(communities())
+    ranker.update(*arrived())
+    again = UniversalRanker.from_arrays(ranker.arrays(), ranker.pretrained)
+    assert (again.matrix != ranker.matrix).nnz == 0
+    for _ in range(2):
+        for fast in (False, True):
+            lists = (each.top_k(np.arange(62), 10, fast=fast) for each in (ranker, again))
+            for ours, theirs in zip(*lists, strict=True):
+                np.testing.assert_array_equal(ours, theirs)
+        for each in (ranker, again):
+            each.update([3], [0])
+    arrays = ranker.arrays()
+    del arrays["features.proximity.pair.top_k"]
+    with pytest.raises(LookupError):
+        UniversalRanker.from_arrays(arrays, ranker.pretrained)

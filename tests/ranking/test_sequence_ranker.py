@@ -230,3 +230,10 @@ def test_candidate_lists_of_this_family_need_histories():
         make_candidate_lists(
             sp.eye(30, k=1, format="csr") + sp.eye(30, format="csr"), FeaturePipeline(["sequence"]), 9, 0.3, 0
         )
+
+
+@pytest.mark.parametrize("data", ["walks", "repeating"])
+def test_an_explanation_is_of_the_list_that_is_recommended(request, data):
+    _, ranker = request.getfixturevalue(data)
+    items, _ = ranker.explain(3, 4)
+    assert set(items.tolist()) == set(ranker.top_k([3], len(items))[0][0].tolist())

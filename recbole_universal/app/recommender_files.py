@@ -1,0 +1,243 @@
+"""A recommender on disk: arrays as safetensors, ids as Parquet, the rest as JSON. Nothing is executable.
+
+``recommender.json`` names a subfolder ``state-<random>``, which holds all other files. It is replaced last and in one
+step, so a reader sees the old recommender or the new one. It has the size of each file and a hash of the ids. The file
+of the arrays has a checksum.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import secrets
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import recbole_universal
+from recbole_universal import arguments
+from recbole_universal.array_store import read_arrays, write_arrays
+from recbole_universal.checkpoint import load_pretrained, save_pretrained
+from recbole_universal.features.computation import CACHE_VERSION
+from recbole_universal.features.registry import FAMILIES
+from recbole_universal.files import atomic_write, locked_folder, write_text
+from recbole_universal.ranking.ranker import UniversalRanker
+
+FORMAT = 1
+_JSON, _ARRAYS, _MODEL = "recommender.json", "arrays.safetensors", "model"
+_IDS = ("users.parquet", "items.parquet")
+_KEY = {"content": "recommender"}
+_STATE = re.compile("state-[0-9a-f]{16}")
+_MOST_JSON_BYTES = 2**16
+
+
+def save_recommender(folder: str | os.PathLike[str], ranker: UniversalRanker, users: pd.Index, items: pd.Index) -> None:
+    """Write a recommender into a folder, and replace the recommender that is there.
+
+    Args:
+        folder: the folder; it is created if it is missing.
+        ranker: its ranker.
+        users: id of each row of the matrix.
+        items: id of each column.
+
+    Raises:
+        ValueError: if ids are neither all integers nor all texts, or ``folder`` is no path; nothing is written.
+        FileExistsError: if the folder holds a ``recommender.json`` of another program.
+        OSError: if a file cannot be written.
+        ImportError: without pyarrow.
+    """
+    folder = _path(folder)
+    ids = {name: _id_file(name, values) for name, values in zip(_IDS, (users, items), strict=True)}
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked_folder(folder, wait=True):
+        _remove_unused(folder)  # what a killed save left; refuses a folder of another program
+        state = folder / f"state-{secrets.token_hex(8)}"
+        state.mkdir()
+        try:
+            model = ranker.pretrained
+            save_pretrained(state / _MODEL, model.state_dict, model.schema, model.card)
+            write_arrays(state / _ARRAYS, _KEY, ranker.arrays())
+            for name, content in ids.items():
+                with atomic_write(state / name) as file:
+                    file.write(content)
+            described = {
+                "format": FORMAT,
+                "version": recbole_universal.__version__,
+                "features": _feature_versions(model.families),
+                "state": state.name,
+                "n_users": len(users),
+                "n_items": len(items),
+                "bytes": {name: (state / name).stat().st_size for name in (_ARRAYS, *_IDS)},
+                "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in ids.items()},
+            }
+            write_text(folder / _JSON, json.dumps(described, indent=1) + "\n")
+        finally:
+            _remove_unused(folder)
+
+
+def load_recommender(folder: str | os.PathLike[str], device: str) -> tuple[UniversalRanker, pd.Index, pd.Index]:
+    """Ranker, ids of the users and ids of the items that :func:`save_recommender` wrote.
+
+    Raises:
+        FileNotFoundError: if the folder holds no complete recommender.
+        ValueError: if a file is damaged, or of another version of the package.
+        ImportError: without pyarrow.
+    """
+    folder = _path(folder)
+    described = _described(folder)
+    try:
+        return _load(folder / described["state"], described, device)
+    except FileNotFoundError:
+        if _described(folder)["state"] == described["state"]:
+            raise
+        return load_recommender(folder, device)  # another process has saved a new one in the meantime
+
+
+def _load(state: Path, described: dict[str, Any], device: str) -> tuple[UniversalRanker, pd.Index, pd.Index]:
+    for name, size in described["bytes"].items():
+        found = (state / name).stat().st_size
+        if found != size:
+            raise ValueError(f"[{state / name}] has {found} bytes instead of {size}: it is damaged. Save it again.")
+    model = load_pretrained(state / _MODEL)
+    if described["features"] != _feature_versions(model.families):
+        raise ValueError(
+            f"[{state.parent}] was saved by recbole_universal {described['version']}, whose features have other "
+            f"numbers than those of {recbole_universal.__version__}. Fit it again."
+        )
+    users, items = (_read_ids(state / name, described["sha256"][name]) for name in _IDS)
+    try:
+        arrays, _ = read_arrays(state / _ARRAYS, _KEY, mapped=True)
+        ranker = UniversalRanker.from_arrays(arrays, model, device=device)
+    except (ValueError, TypeError, LookupError, RuntimeError) as error:
+        raise ValueError(f"[{state / _ARRAYS}] is damaged: {error}. Save it again.") from error
+    if not ranker.matrix.shape == (len(users), len(items)) == (described["n_users"], described["n_items"]):
+        raise ValueError(
+            f"[{state}] is damaged: it has {len(users)} users and {len(items)} items, a matrix of "
+            f"{list(ranker.matrix.shape)}, and {_JSON} says [{described['n_users']}, {described['n_items']}]."
+        )
+    return ranker, users, items
+
+
+def _path(folder: Any) -> Path:
+    """The path of a folder.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    if not isinstance(folder, (str, os.PathLike)) or not os.fspath(folder):
+        raise ValueError(f"folder: must be the path of a folder, got {arguments.shown(folder)}.")
+    return Path(os.path.expanduser(folder))
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    """Content of the ``recommender.json`` of a folder.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if it is damaged or of another format.
+    """
+    file = folder / _JSON
+    try:
+        with open(file, "rb") as stream:
+            described = json.loads(stream.read(_MOST_JSON_BYTES))
+        form, state, version = (described[name] for name in ("format", "state", "version"))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"[{folder}] holds no recommender: there is no {_JSON}. Recommender.save writes it last, so a save that "
+            "was stopped leaves none."
+        ) from error
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise ValueError(f"[{file}] is no description of a recommender: {error!r}.") from error
+    if form != FORMAT:
+        raise ValueError(
+            f"[{file}] is of format {form!r}, written by recbole_universal {version!r}; this version reads format "
+            f"{FORMAT}."
+        )
+    sizes, hashes, counts = described.get("bytes"), described.get("sha256"), [described.get("n_users")]
+    counts.append(described.get("n_items"))
+    if (
+        not (isinstance(state, str) and _STATE.fullmatch(state))
+        or not (isinstance(sizes, dict) and set(sizes) == {_ARRAYS, *_IDS})
+        or not (isinstance(hashes, dict) and set(hashes) == set(_IDS))
+        or not all(isinstance(count, int) for count in [*counts, *sizes.values()])
+        or "features" not in described
+    ):
+        raise ValueError(f"[{file}] is damaged: entries are missing or of another type. Save it again.")
+    return described
+
+
+def _remove_unused(folder: Path) -> None:
+    """Remove all states that ``recommender.json`` does not name.
+
+    Raises:
+        FileExistsError: if it is a file of another program.
+    """
+    try:
+        named = json.loads((folder / _JSON).read_text(encoding="utf-8"))["state"]
+    except FileNotFoundError:
+        named = None
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise FileExistsError(
+            f"[{folder / _JSON}] is not that of a recommender and would be replaced; name another folder."
+        ) from error
+    for path in folder.iterdir():
+        if _STATE.fullmatch(path.name) and path.name != named and path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _feature_versions(families: list[str]) -> dict[str, Any]:
+    """Versions of the numbers of the features, as JSON."""
+    return {"all": CACHE_VERSION, **{name: FAMILIES[name].version for name in families}}
+
+
+def _id_file(name: str, ids: pd.Index) -> bytes:
+    """Content of a Parquet file of ids.
+
+    Raises:
+        ValueError: if a file cannot hold these ids.
+    """
+    arrow = _import_pyarrow()
+    values = ids.tolist()
+    try:
+        column = arrow.array(values)
+        same = [(type(value), value) for value in column.to_pylist()] == [(type(value), value) for value in values]
+    except (arrow.ArrowException, OverflowError):
+        same = False
+    if not same:
+        kinds = ", ".join(sorted({type(value).__name__ for value in values})[:5])
+        raise ValueError(
+            f"{name.removesuffix('.parquet')}: ids must be all integers or all texts to be saved, and are {kinds}; "
+            "convert them, such as by astype(str), and fit again."
+        )
+    stream = io.BytesIO()
+    arrow.parquet.write_table(arrow.table({"id": column}), stream)
+    return stream.getvalue()
+
+
+def _read_ids(file: Path, sha256: str) -> pd.Index:
+    """The ids of a file of :func:`_id_file`.
+
+    Raises:
+        ValueError: if it is damaged.
+    """
+    content = file.read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ValueError(f"[{file}] is damaged: its hash is not that of {_JSON}. Save it again.")
+    arrow = _import_pyarrow()
+    return pd.Index(arrow.parquet.read_table(io.BytesIO(content)).column("id").to_pylist(), tupleize_cols=False)
+
+
+def _import_pyarrow() -> Any:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ImportError(
+            "A recommender is saved with pyarrow, which is not installed: pip install pyarrow."
+        ) from error
+    return pyarrow
