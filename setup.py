@@ -31,7 +31,7 @@ TEST = [
     "hypothesis>=6.80",
     "hyperopt>=0.2.5",
     "plotly>=5.0",
-    "pyarrow>=14",
+    "pyarrow>=14.0.1",
     "polars>=1.0",
     "torch-geometric>=2.4",  # its loss has its optimum at the ratios that node2vec factorises
 ]
@@ -77,7 +77,7 @@ setup(
         "test": TEST,
         "dev": [*TEST, *ANALYSIS, "ruff>=0.5", "mypy>=1.10", "types-PyYAML", "pandas-stubs", "build>=1.0"],
         "hyperopt": ["hyperopt>=0.2.5"],
-        "parquet": ["pyarrow>=14"],
+        "parquet": ["pyarrow>=14.0.1"],
         "analysis": ANALYSIS,
         "docs": ["mkdocs>=1.6,<2", "mkdocstrings[python]>=0.27"],
     },

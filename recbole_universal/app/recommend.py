@@ -77,8 +77,8 @@ def recommend(
         later: whether the users get the recommendations some time after the last interaction of all, and not each right
             after an interaction of their own. The model is then checked on what users did after a point in time
             (docs/order.md). It needs times of a clock.
-        include_seen: whether to recommend items that the user has interacted with, too. Where the order is known and
-            the rows repeat items, they are recommended in any case.
+        include_seen: whether to recommend items that the user has interacted with, too. Where the rows repeat items and
+            ``universal-sequential`` ranks, they are recommended in any case.
         fast: whether to rank by one item-item matrix instead of the network (:meth:`UniversalRanker.item_item`). For
             many users this is much faster. The recommendations are less accurate (docs/zero_shot.md). It needs a model
             with the family ``proximity``.
@@ -270,10 +270,15 @@ class TableJob(RecommendationJob):
 
         histories = Histories.of_table(self.table)
         if self._later:
-            if histories is None or not histories.has_clock:
+            if histories is None or histories.times is None:
                 raise ValueError(
                     "later (--later): needs the times of the interactions. Name their column with time_column "
                     "(--time-column)."
+                )
+            if not histories.has_clock:
+                raise ValueError(
+                    "later (--later): needs times of a clock. The times of these interactions are small whole numbers, "
+                    "which may be positions; give dates or seconds."
                 )
             histories = histories.asked_later()
         settings: dict[str, Any] = {"device": self._device, "show_progress": self._show_progress}

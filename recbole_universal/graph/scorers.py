@@ -28,7 +28,7 @@ from recbole_universal.graph.item_models import (
     thinned,
 )
 from recbole_universal.graph.regression import Regression, mean_degree, ridge_regressions
-from recbole_universal.graph.sparse_sums import UserItems, sparse_tensor
+from recbole_universal.graph.sparse_sums import UserItems, checked_csr, sparse_tensor
 from recbole_universal.graph.threads import in_torch_threads, lazy_property
 
 #: Scorers in the order of the first axis of :meth:`GraphScorers.scores`, with the method and source of each.
@@ -152,7 +152,7 @@ class GraphScorers:
         indices, indptr, self.n_items = arrays["matrix.indices"], arrays["matrix.indptr"], int(arrays["n_items"])
         self.n_users = len(indptr) - 1
         ones = np.ones(len(indices), dtype=np.float32)
-        self.matrix = sp.csr_matrix((ones, indices, indptr), shape=(self.n_users, self.n_items))
+        self.matrix = checked_csr(ones, indices, indptr, (self.n_users, self.n_items))
         self.user_degree = np.diff(indptr).astype(np.float32)
         self.item_degree = np.bincount(indices, minlength=self.n_items).astype(np.float32)
         # All arrays from here on describe the sampled users.

@@ -64,8 +64,24 @@ def csr_arrays(name: str, matrix: sp.csr_matrix) -> dict[str, np.ndarray]:
 
 
 def csr_of(name: str, arrays: Mapping[str, np.ndarray], shape: tuple[int, int]) -> sp.csr_matrix:
-    """The csr matrix of that name from arrays of :func:`csr_arrays`."""
-    return sp.csr_matrix(tuple(arrays[f"{name}.{part}"] for part in _CSR_PARTS), shape=shape)
+    """The csr matrix of that name from arrays of :func:`csr_arrays`.
+
+    Raises:
+        KeyError, ValueError: if an array is missing, or an index is out of range.
+    """
+    data, indices, indptr = (arrays[f"{name}.{part}"] for part in _CSR_PARTS)
+    return checked_csr(data, indices, indptr, shape)
+
+
+def checked_csr(data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, shape: tuple[int, int]) -> sp.csr_matrix:
+    """A csr matrix of stored arrays. SciPy reads and writes outside of the memory of arrays that do not fit.
+
+    Raises:
+        ValueError: if an index is out of range.
+    """
+    matrix = sp.csr_matrix((data, indices, indptr), shape=shape)
+    matrix.check_format(full_check=True)
+    return matrix
 
 
 def sparse_tensor(matrix: sp.csr_matrix, device: torch.device) -> torch.Tensor:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import torch
 
 from recbole_universal.features.self_check import CheckResult, SelfCheck
-from recbole_universal.metrics import paired_z_score
 
 #: Penalty of the squared weights of the correction, in nats. The likelihood is summed over all held-out interactions.
 #: docs/ablation.md compares other values.
@@ -47,8 +46,6 @@ def choose_correction(check: SelfCheck, scores: torch.Tensor) -> tuple[torch.Ten
     half, and users of both halves choose the penalty of the regression. So some columns that a correction is fitted to
     depend a little on held-out items of the half that it then ranks.
 
-    Where the network alone has the higher NDCG@10, by more than one standard error, nothing is corrected.
-
     Args:
         check: the self-check of the dataset.
         scores: the network's scores of its candidates, float32 [n_users, n_candidates].
@@ -66,10 +63,7 @@ def choose_correction(check: SelfCheck, scores: torch.Tensor) -> tuple[torch.Ten
         weights = fit_correction(check, scores, others)
         for block in half.split(_BLOCK_USERS):
             cross_fitted[block] = corrected(scores[block], check.features[block].float(), weights)
-    without, result = check.result(scores), check.result(cross_fitted)
-    if paired_z_score((without.by_user - result.by_user).numpy()) > 1:
-        return fit_correction(check, scores, second[:0]), without
-    return fit_correction(check, scores, users if len(second) else second), result
+    return fit_correction(check, scores, users if len(second) else second), check.result(cross_fitted)
 
 
 def fit_correction(check: SelfCheck, scores: torch.Tensor, users: torch.Tensor) -> torch.Tensor:

@@ -80,7 +80,7 @@ def check_order(
     for rows, support, query in _supports(histories, users, pairs.check.cut, pairs.n_items):
         other = UniversalRanker(binary_matrix(support.matrix(pairs.n_items)), without_order, **settings)
         other.on_fallback = None
-        items = other.top_k(users[rows], _CUTOFF, not pairs.repeats)[0]
+        items = other.top_k(users[rows], _CUTOFF)[0]
         gains[rows] = ndcg(held_out_hits(items, query[users[rows]]), np.ones(len(rows), dtype=np.int64))
     difference = result.by_user.numpy() - gains
     in_time, z_score = pairs.check.cut is not None, paired_z_score(difference)

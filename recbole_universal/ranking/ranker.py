@@ -22,6 +22,7 @@ from recbole_universal.features.pipeline import pipeline_of
 from recbole_universal.graph import binary_matrix
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.interaction_graph import InteractionGraph
+from recbole_universal.graph.sparse_sums import checked_csr
 from recbole_universal.graph.threads import one_thread
 from recbole_universal.ranking.ranker_state import RankerState
 from recbole_universal.ranking.ranking_network import RankingNetwork, load_network
@@ -136,7 +137,7 @@ class UniversalRanker:
         indptr, indices = arrays["matrix.indptr"], arrays["matrix.indices"]
         n_users, n_items = map(int, arrays["matrix.shape"])
         ones = np.ones(len(indices), dtype=np.float32)
-        matrix = sp.csr_matrix((ones, indices, indptr), shape=(n_users, n_items))
+        matrix = checked_csr(ones, indices, indptr, (n_users, n_items))
         families = {
             name: features_from_arrays(family, part(f"features.{name}."), (n_users, n_items))
             for name, family in ranker._pipeline.families.items()

@@ -158,9 +158,9 @@ def test_the_split_suits_the_data():
     assert make_split(None, matrix, histories, 10, 3, 0).name == "time"
     assert make_split(None, matrix, None, 10, 3, 0).name == "random"
     few = ordered(shop(n_users=60))
-    assert make_split(None, *few, 10, 3, 0).name == "random"
+    assert make_split(None, *few, 10, 3, 0).name == "last"
     positions = Histories(histories.items, histories.indptr, histories.users, histories.ages.astype(float))
-    assert make_split(None, matrix, positions, 10, 3, 0).name == "random"
+    assert make_split(None, matrix, positions, 10, 3, 0).name == "last"
 
 
 @pytest.mark.parametrize(
@@ -321,7 +321,7 @@ def test_answers():
     assert results.answer(few, results.Difference("EASE", 1, 0, np.inf), "time", 1).startswith("Not clearly: for 100")
     same = answer([1, 0], [1, 0], split="random", k=1)
     assert same.startswith("Not clearly: for 50 of 100 customers, the recommended item is one of their items that")
-    assert same.endswith("with the most popular item it is 50 of 100, and the difference may be chance.")
+    assert same.endswith("with the most popular item it is 50 of 100, for each customer alike.")
 
 
 # -- Files and the command line --------------------------------------------------------------------------------------

@@ -20,8 +20,8 @@ splits:
   time     everything from one point in time on is held out (default where the file has times
            and 100 users come back)
   folds    the same for several points in time
-  last     the last item of each evaluated user is held out
-  random   a fifth of the items of each evaluated user is held out (default otherwise)
+  last     the last item of each evaluated user is held out (default where the order is known otherwise)
+  random   a fifth of the items of each evaluated user is held out (default without an order)
 """
 TAKES_KEYS = False
 

@@ -56,7 +56,8 @@ def evaluate(
         top_k: length of a list, at least 1.
         split: what is held out. ``time``: everything from a point in time on. ``folds``: the same for several points.
             ``last``: the last item of each evaluated user. ``random``: a fifth of the items of each evaluated user.
-            ``None``: ``time`` where the times are those of a clock and 100 users come back, otherwise ``random``.
+            ``None``: ``time`` where the times are those of a clock and 100 users come back, otherwise ``last`` where
+            the order is known, otherwise ``random``.
         n_folds: number of points in time of the split ``folds``.
         max_users: number of evaluated users at most; they are drawn at random.
         user_column: as of :func:`recbole_universal.recommend`.
@@ -135,7 +136,7 @@ def evaluate(
         split=made.name,
         n_users=len(by_user[UNIVERSAL]),
         top_k=top_k,
-        notes=_notes(made, len(by_user[UNIVERSAL]), seed, "EASE" in fits, choices),
+        notes=_notes(made, len(by_user[UNIVERSAL]), max_users, seed, "EASE" in fits, choices),
         examples=_examples(made.folds[-1], runs.lists, users, table, seed),
     )
 
@@ -187,9 +188,9 @@ def _ids_of_rows(table: InteractionTable) -> pd.Index:
     return table.users.take(np.argsort(table.matrix()[1]))
 
 
-def _notes(split: Split, n_users: int, seed: int, has_ease: bool, choices: list[str]) -> list[str]:
+def _notes(split: Split, n_users: int, max_users: int, seed: int, has_ease: bool, choices: list[str]) -> list[str]:
     notes = list(split.sentences)
-    drawn = f" of {split.n_eligible:,}, drawn with seed {seed}" if n_users < split.n_eligible else ""
+    drawn = f" of {split.n_eligible:,}, drawn with seed {seed}" if split.n_eligible > max_users else ""
     notes.append(f"Users: {n_users:,}{drawn}. ± is the half-width of a 95 % confidence interval over the users.")
     if n_users < results.ENOUGH_USERS:
         notes.append(f"Fewer than {results.ENOUGH_USERS} users say little, whatever the figures are.")
@@ -201,12 +202,12 @@ def _notes(split: Split, n_users: int, seed: int, has_ease: bool, choices: list[
     if n_new:
         notes.append(
             f"{n_new / n_held_out:.1%} of the held-out items have no interaction in the training part. No recommender "
-            "here can list them, so they count as missed."
+            "here knows them, so they come last, if a list reaches so far."
         )
     if split.folds[-1].repeats:
         notes.append(
-            "The users come back to items, so the lists of all recommenders may hold items that a user had. The "
-            "recommender own items lists those that the user had most often."
+            "The users come back to items, so lists may hold items that a user had; those of [universal-base] do not. "
+            "The recommender own items lists those that the user had most often."
         )
     if not has_ease:
         notes.append(

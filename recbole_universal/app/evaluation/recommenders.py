@@ -89,7 +89,7 @@ def universal(model: Pretrained | None, report: Report, **settings) -> Fit:
         ranker = ranker_of(fold.train, fold.histories, model, report, **settings)
         ranker.on_fallback = report
         ranker.show_progress = False
-        return lambda users, k: ranker.top_k(users, k, not fold.repeats)[0]
+        return lambda users, k: ranker.top_k(users, k)[0]
 
     return fit
 

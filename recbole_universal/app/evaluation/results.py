@@ -86,6 +86,8 @@ class Evaluation:
         """A sentence on the universal model and the best baseline."""
         name, baseline = f"NDCG@{self.top_k}", self.difference.baseline
         likely = "more than chance explains" if _sign(self.difference.z_score, self.n_users) else "and may be chance"
+        if not self.difference.margin > 0:  # no difference at all, or one user
+            likely = "which says nothing" if self.difference.mean else "for each user alike"
         values = self.table[name].to_dict()
         return (
             f"The {UNIVERSAL} has {name} {values[UNIVERSAL]:.4f}, the best baseline, {baseline}, "
@@ -170,6 +172,8 @@ def answer(by_user: dict[str, pd.DataFrame], best: Difference, split: str, top_k
     n_users = len(hits[UNIVERSAL])
     sign = _sign(metrics.paired_z_score((hits[UNIVERSAL] - hits[POPULAR]).to_numpy()), n_users)
     word, end = {1: "Yes", 0: "Not clearly", -1: "No"}[sign], "" if sign else ", and the difference may be chance"
+    if (hits[UNIVERSAL] == hits[POPULAR]).all():
+        end = ", for each customer alike"
     if sign > 0 and _sign(best.z_score, n_users) < 0:
         word = f"Yes, but {best.baseline} does better"
     chosen = "one of their items that was held out" if split == "random" else "one that they chose later"

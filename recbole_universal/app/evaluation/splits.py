@@ -70,7 +70,7 @@ def make_split(
 
     Args:
         name: one of :data:`SPLITS`; ``None``: ``time`` if the times are those of a clock and enough users come back,
-            otherwise ``random``.
+            otherwise ``last`` if the order is known, otherwise ``random``.
         matrix: the interactions, csr [n_users, n_items].
         histories: the same in order; ``None``: the order is not known.
         max_users: number of users to draw at most.
@@ -82,7 +82,8 @@ def make_split(
     """
     if name is None:
         returns = _in_time(histories, matrix.shape[1], 1, _LATEST) if histories and histories.has_clock else []
-        name = "time" if sum(len(fold.users) for fold in returns) >= LEAST_RETURNS else "random"
+        enough = sum(len(fold.users) for fold in returns) >= LEAST_RETURNS
+        name = "time" if enough else "last" if histories else "random"
     if name == "random":
         return _random(matrix, histories, max_users, seed)
     if histories is None:
@@ -151,15 +152,17 @@ def _fold(before: Histories, later: sp.csr_matrix, cut: float | None = None) -> 
 
 def _in_time_sentences(folds: Sequence[Fold]) -> list[str]:
     cuts = [shown_time(fold.cut) for fold in folds if fold.cut is not None]
+    later = [fold.histories.are_asked_later for fold in folds if fold.histories is not None]
+    how = ["The model ranks as with recommend --later."] if any(later) else []
     if len(cuts) < 2:
         return [
-            f"Split: time. Everything from {', '.join(cuts)} on is held out; recommenders see what came before. "
-            "The model ranks as with recommend --later."
+            f"Split: time. Everything from {', '.join(cuts)} on is held out; recommenders see what came before.",
+            *how,
         ]
     return [
         f"Split: folds. From {len(cuts)} points in time on ({', '.join(cuts)}), the items until the next point are "
-        "held out; recommenders see what came before the point, and the model ranks as with recommend --later. A "
-        "user's figures are means over the points."
+        "held out; recommenders see what came before the point. A user's figures are means over the points.",
+        *how,
     ]
 
 
