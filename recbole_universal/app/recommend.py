@@ -188,6 +188,8 @@ class TableJob(RecommendationJob):
 
     Attributes:
         table: the interactions.
+        model: the given model; ``None``: the data choose a shipped one.
+        device: where to compute.
     """
 
     def __init__(
@@ -204,13 +206,13 @@ class TableJob(RecommendationJob):
         super().__init__(report, show_progress, top_k, include_seen)
         self._later = arguments.flag("recommend", "later", later)
         self._fast = arguments.flag("recommend", "fast", fast)
-        self._device = str(arguments.device(device))
-        self._pretrained = given_model(pretrained)
-        if fast and self._pretrained is not None and "proximity" not in self._pretrained.families:
+        self.device = str(arguments.device(device))
+        self.model = given_model(pretrained)
+        if fast and self.model is not None and "proximity" not in self.model.families:
             raise ValueError(
-                f"fast (--fast): needs a model with the family [proximity]; this one has {self._pretrained.families}."
+                f"fast (--fast): needs a model with the family [proximity]; this one has {self.model.families}."
             )
-        if later and (fast or (self._pretrained is not None and "sequence" not in self._pretrained.families)):
+        if later and (fast or (self.model is not None and "sequence" not in self.model.families)):
             raise ValueError("later (--later): needs a model that reads times; leave out fast (--fast) and the model.")
 
     def read(
@@ -233,7 +235,7 @@ class TableJob(RecommendationJob):
             self._show_progress,
             time_column=time_column,
             order=order,
-            read_times=not self._fast and (self._pretrained is None or "sequence" in self._pretrained.families),
+            read_times=not self._fast and (self.model is None or "sequence" in self.model.families),
         )
         self.items = self.table.items
         self._choose_users(self.table.users, asked)
@@ -269,15 +271,8 @@ class TableJob(RecommendationJob):
         from recbole_universal.graph.histories import Histories
 
         histories = Histories.of_table(self.table)
-        if self._later:
-            if histories is None or not histories.has_clock:
-                raise ValueError(
-                    "later (--later): needs the times of the interactions. Name their column with time_column "
-                    "(--time-column)."
-                )
-            histories = histories.asked_later()
-        settings: dict[str, Any] = {"device": self._device, "show_progress": self._show_progress}
-        return ranker_of(matrix, histories, self._pretrained, self._report, **settings)
+        settings: dict[str, Any] = {"device": self.device, "show_progress": self._show_progress}
+        return ranker_of(matrix, histories, self.model, self._report, later=self._later, **settings)
 
 
 def given_model(pretrained: Any) -> Pretrained | None:
@@ -290,7 +285,13 @@ def given_model(pretrained: Any) -> Pretrained | None:
 
 
 def ranker_of(
-    matrix: sp.csr_matrix, histories: Histories | None, model: Pretrained | None, report: Report, **settings
+    matrix: sp.csr_matrix,
+    histories: Histories | None,
+    model: Pretrained | None,
+    report: Report,
+    *,
+    later: bool = False,
+    **settings,
 ) -> UniversalRanker:
     """The ranker of the given model, or of the shipped one that suits the interactions.
 
@@ -299,14 +300,22 @@ def ranker_of(
         histories: the same in the order of time; ``None``: the order is not known.
         model: what :func:`given_model` returns.
         report: receives the reason for the choice of a shipped model.
+        later: whether the users get the lists some time after the last interaction of all.
         **settings: arguments of :class:`UniversalRanker`.
 
     Raises:
-        ValueError: if the model reads an order that is not known.
+        ValueError: if the model reads an order that is not known, or there are no times for ``later``.
     """
     from recbole_universal.ranking.order_check import WITHOUT_ORDER, chosen_ranker
     from recbole_universal.ranking.ranker import UniversalRanker
 
+    if later:
+        if histories is None or not histories.has_clock:
+            raise ValueError(
+                "later (--later): needs the times of the interactions. Name their column with time_column "
+                "(--time-column)."
+            )
+        histories = histories.asked_later()
     if model is not None and "sequence" in model.families and histories is None:
         raise ValueError(
             "pretrained (--model): this model reads the order of the interactions. Name their time column with "
