@@ -16,7 +16,8 @@ import scipy.sparse as sp
 from recbole_universal import arguments
 from recbole_universal.app.explanation import explanation
 from recbole_universal.app.fitted_interactions import FittedInteractions
-from recbole_universal.app.recommend import AUTO, TableJob, check_column_names
+from recbole_universal.app.model_choice import AUTO
+from recbole_universal.app.recommend import TableJob, check_column_names
 from recbole_universal.app.recommendation_blocks import find_users, without_list
 from recbole_universal.app.recommender_files import load_recommender, save_recommender
 from recbole_universal.app.recommender_state import FitSettings, RecommenderState, about_unknown, as_ids, known
@@ -358,7 +359,7 @@ class Recommender:
 
         Raises:
             FileNotFoundError: if the folder holds no complete recommender.
-            ValueError: if a file is damaged, or of another version of the package.
+            ValueError: if a file is damaged, or of another version of the package, or there is no such device.
             ImportError: without pyarrow.
         """
         return cls._of(load_recommender(folder, device))

@@ -90,10 +90,10 @@ def load_recommender(folder: str | os.PathLike[str], device: str) -> Recommender
 
     Raises:
         FileNotFoundError: if the folder holds no complete recommender.
-        ValueError: if a file is damaged, or of another version of the package.
+        ValueError: if a file is damaged, or of another version of the package, or there is no such device.
         ImportError: without pyarrow.
     """
-    folder = _path(folder)
+    folder, device = _path(folder), str(arguments.device(device))
     described = _described(folder)
     try:
         return _load(folder / described["state"], described, device)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from recbole_universal import arguments
 from recbole_universal.app.fitted_interactions import FittedInteractions
-from recbole_universal.app.recommend import ranker_of
+from recbole_universal.app.model_choice import ranker_of
 from recbole_universal.app.recommendation_blocks import named
 from recbole_universal.app.recommendation_files import COLUMNS
 from recbole_universal.checkpoint import Pretrained
