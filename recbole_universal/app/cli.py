@@ -9,11 +9,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import recbole_universal
-from recbole_universal.app.commands import analyze, doctor, evaluate, pretrain, recommend, run, script
+from recbole_universal.app.commands import (
+    analyze,
+    doctor,
+    evaluate,
+    explain,
+    fit,
+    pretrain,
+    recommend,
+    run,
+    script,
+    similar,
+)
 from recbole_universal.signals import REPOSITORY_SCRIPT, one_line_when_stopped
 
 _COMMANDS = {
     "recommend": recommend,
+    "fit": fit,
+    "similar": similar,
+    "explain": explain,
     "evaluate": evaluate,
     "analyze": analyze,
     "run": run,

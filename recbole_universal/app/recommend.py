@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from recbole_universal import arguments
-from recbole_universal.app.recommendation_blocks import REPEATS, Block, RecommendationJob
+from recbole_universal.app.model_choice import AUTO, given_model, ranker_of
+from recbole_universal.app.recommendation_blocks import Block, RecommendationJob
 from recbole_universal.app.recommendation_files import COLUMNS
 from recbole_universal.io.interactions import read_interactions
 from recbole_universal.io.source import Report
@@ -22,11 +23,7 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
 
     from recbole_universal.checkpoint import Pretrained
-    from recbole_universal.graph.histories import Histories
     from recbole_universal.ranking.ranker import UniversalRanker
-
-#: Value of ``pretrained`` that lets the data choose a shipped model.
-AUTO = "auto"
 
 
 def recommend(
@@ -59,7 +56,7 @@ def recommend(
     Args:
         interactions: one row per interaction: a frame of pandas or polars, an Arrow table, or the path of a text, JSON
             or Parquet file or of a folder of such parts (text and JSON also as gzip or zstd). Ids may be of any type.
-            Ids of text files stay text. ``None`` with ``checkpoint``.
+            Ids of text files stay text. Also the folder of a saved :class:`Recommender`. ``None`` with ``checkpoint``.
         checkpoint: a model that RecBole trained and saved, such as ``saved/LightGCN-Nov-27-2026_10-00-00.pth``. Its
             dataset is loaded again, and the model ranks for the users of it. Their items of all splits count as seen,
             and a sequential model continues their latest ones. **The file is a pickle, which runs code when it is
@@ -153,6 +150,13 @@ def open_job(
         ValueError: as :func:`recommend`.
     """
     shared = report, show_progress, top_k, include_seen
+    of_a_file = {
+        "item_column (--item-column)": item_column,
+        "time_column (--time-column)": time_column,
+        "order (--order)": order,
+        "later (--later)": True if later else None,
+        "pretrained (--model)": None if isinstance(pretrained, str) and pretrained == AUTO else pretrained,
+    }
     if checkpoint is None:
         if interactions is None:
             raise ValueError(
@@ -161,26 +165,32 @@ def open_job(
             )
         if data_path is not None:
             raise ValueError("data_path (--data-path): belongs to checkpoint (--checkpoint), which is not given.")
+        from recbole_universal.app.recommender_files import is_recommender
+
+        if is_recommender(interactions):
+            _refuse_given("interactions (INTERACTIONS): is a recommender, which", of_a_file)
+            from recbole_universal.app.recommender_job import RecommenderJob
+
+            return RecommenderJob(*shared, interactions, fast, device, users, user_column)
         table_job = TableJob(*shared, later, fast, pretrained, device)
         table_job.read(interactions, users, user_column, item_column, time_column, order)
         return table_job
-    without = {
-        "interactions (INTERACTIONS)": interactions,
-        "item_column (--item-column)": item_column,
-        "time_column (--time-column)": time_column,
-        "order (--order)": order,
-        "later (--later)": True if later else None,
-        "fast (--fast)": True if fast else None,
-        "pretrained (--model)": None if isinstance(pretrained, str) and pretrained == AUTO else pretrained,
-    }
-    given = [name for name, value in without.items() if value is not None]
-    if given:
-        raise ValueError(
-            f"checkpoint (--checkpoint): brings its own data and model, so leave out {' and '.join(given)}."
-        )
+    without = {"interactions (INTERACTIONS)": interactions, **of_a_file, "fast (--fast)": True if fast else None}
+    _refuse_given("checkpoint (--checkpoint):", without)
     from recbole_universal.app.checkpoint_job import CheckpointJob
 
     return CheckpointJob(*shared, checkpoint, data_path, device, users, user_column)
+
+
+def _refuse_given(what: str, values: dict[str, Any]) -> None:
+    """Refuse arguments that are given.
+
+    Raises:
+        ValueError: if a value is not ``None``.
+    """
+    given = [name for name, value in values.items() if value is not None]
+    if given:
+        raise ValueError(f"{what} brings its own data and model, so leave out {' and '.join(given)}.")
 
 
 class TableJob(RecommendationJob):
@@ -188,6 +198,8 @@ class TableJob(RecommendationJob):
 
     Attributes:
         table: the interactions.
+        model: the given model; ``None``: the data choose a shipped one.
+        device: where to compute.
     """
 
     def __init__(
@@ -204,13 +216,13 @@ class TableJob(RecommendationJob):
         super().__init__(report, show_progress, top_k, include_seen)
         self._later = arguments.flag("recommend", "later", later)
         self._fast = arguments.flag("recommend", "fast", fast)
-        self._device = str(arguments.device(device))
-        self._pretrained = given_model(pretrained)
-        if fast and self._pretrained is not None and "proximity" not in self._pretrained.families:
+        self.device = str(arguments.device(device))
+        self.model = given_model(pretrained)
+        if fast and self.model is not None and "proximity" not in self.model.families:
             raise ValueError(
-                f"fast (--fast): needs a model with the family [proximity]; this one has {self._pretrained.families}."
+                f"fast (--fast): needs a model with the family [proximity]; this one has {self.model.families}."
             )
-        if later and (fast or (self._pretrained is not None and "sequence" not in self._pretrained.families)):
+        if later and (fast or (self.model is not None and "sequence" not in self.model.families)):
             raise ValueError("later (--later): needs a model that reads times; leave out fast (--fast) and the model.")
 
     def read(
@@ -233,7 +245,7 @@ class TableJob(RecommendationJob):
             self._show_progress,
             time_column=time_column,
             order=order,
-            read_times=not self._fast and (self._pretrained is None or "sequence" in self._pretrained.families),
+            read_times=not self._fast and (self.model is None or "sequence" in self.model.families),
         )
         self.items = self.table.items
         self._choose_users(self.table.users, asked)
@@ -269,66 +281,8 @@ class TableJob(RecommendationJob):
         from recbole_universal.graph.histories import Histories
 
         histories = Histories.of_table(self.table)
-        if self._later:
-            if histories is None or histories.times is None:
-                raise ValueError(
-                    "later (--later): needs the times of the interactions. Name their column with time_column "
-                    "(--time-column)."
-                )
-            if not histories.has_clock:
-                raise ValueError(
-                    "later (--later): needs times of a clock. The times of these interactions are small whole numbers, "
-                    "which may be positions; give dates or seconds."
-                )
-            histories = histories.asked_later()
-        settings: dict[str, Any] = {"device": self._device, "show_progress": self._show_progress}
-        return ranker_of(matrix, histories, self._pretrained, self._report, **settings)
-
-
-def given_model(pretrained: Any) -> Pretrained | None:
-    """The model that the argument ``pretrained`` names; ``None``: the data choose a shipped one."""
-    from recbole_universal.checkpoint import Pretrained, load_pretrained  # PyTorch takes seconds to import
-
-    if isinstance(pretrained, str) and pretrained == AUTO:
-        return None
-    return pretrained if isinstance(pretrained, Pretrained) else load_pretrained(pretrained)
-
-
-def ranker_of(
-    matrix: sp.csr_matrix, histories: Histories | None, model: Pretrained | None, report: Report, **settings
-) -> UniversalRanker:
-    """The ranker of the given model, or of the shipped one that suits the interactions.
-
-    Args:
-        matrix: the interactions, csr [n_users, n_items].
-        histories: the same in the order of time; ``None``: the order is not known.
-        model: what :func:`given_model` returns.
-        report: receives the reason for the choice of a shipped model.
-        **settings: arguments of :class:`UniversalRanker`.
-
-    Raises:
-        ValueError: if the model reads an order that is not known.
-    """
-    from recbole_universal.ranking.order_check import WITHOUT_ORDER, chosen_ranker
-    from recbole_universal.ranking.ranker import UniversalRanker
-
-    if model is not None and "sequence" in model.families and histories is None:
-        raise ValueError(
-            "pretrained (--model): this model reads the order of the interactions. Name their time column with "
-            "time_column (--time-column), or set order (--order) to rows if the rows are in the order of time."
-        )
-    if model is not None:
-        ranker = UniversalRanker(matrix, model, histories=histories, **settings)
-    elif histories is None:
-        ranker = UniversalRanker(matrix, WITHOUT_ORDER, **settings)
-    else:
-        ranker, message = chosen_ranker(matrix, histories, **settings)
-        report(message)
-    if histories is not None:
-        network = ranker.network
-        if network.ranks_candidates and network.candidate_pairs.repeats and not ranker.fallback_reason():
-            report(REPEATS)
-    return ranker
+        settings: dict[str, Any] = {"device": self.device, "show_progress": self._show_progress}
+        return ranker_of(matrix, histories, self.model, self._report, later=self._later, **settings)
 
 
 def check_column_names(user_column: Any, item_column: Any, time_column: Any) -> None:

@@ -6,7 +6,7 @@ import csv
 import gzip
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -47,11 +47,14 @@ def write_recommendations(recommendations: pd.DataFrame, path: str | os.PathLike
 
 
 @contextmanager
-def open_recommendations(path: str | os.PathLike[str]) -> Iterator[TextWriter | ParquetWriter]:
+def open_recommendations(
+    path: str | os.PathLike[str], columns: Sequence[str] = COLUMNS
+) -> Iterator[TextWriter | ParquetWriter]:
     """Open a file for recommendations, which takes its place when the ``with`` block ends without an error.
 
     Args:
         path: the file; its ending says its format.
+        columns: names of the four columns.
 
     Yields:
         The writer.
@@ -74,7 +77,7 @@ def open_recommendations(path: str | os.PathLike[str]) -> Iterator[TextWriter | 
             file = stack.enter_context(atomic_write(path))
         except OSError as error:
             raise OSError(f"output: cannot write [{path}]: {error.strerror}.") from error
-        writer = (ParquetWriter if name.endswith((".parquet", ".pq")) else TextWriter)(file, name)
+        writer = (ParquetWriter if name.endswith((".parquet", ".pq")) else TextWriter)(file, name, columns)
         yield writer
         writer.close()
 
@@ -82,12 +85,12 @@ def open_recommendations(path: str | os.PathLike[str]) -> Iterator[TextWriter | 
 class TextWriter:
     """Writes rows as CSV or TSV, plain or gzip."""
 
-    def __init__(self, file: IO[bytes], name: str) -> None:
+    def __init__(self, file: IO[bytes], name: str, names: Sequence[str]) -> None:
         # The gzip header gets no name and no time, so that the same recommendations give the same file.
         self._zipped = gzip.GzipFile("", "wb", 6, file, mtime=0) if name.endswith(".gz") else None
         self._text = io.TextIOWrapper(self._zipped or file, encoding="utf-8", newline="", write_through=False)
         self._format: dict[str, Any] = {"delimiter": "\t" if ".tsv" in name[-7:] else ",", "lineterminator": "\n"}
-        csv.writer(self._text, **self._format).writerow(COLUMNS)
+        csv.writer(self._text, **self._format).writerow(names)
 
     def write(self, users: pd.Index, items: pd.Index, scores: np.ndarray, ranks: np.ndarray) -> None:
         """Write rows."""
@@ -109,15 +112,15 @@ class TextWriter:
 class ParquetWriter:
     """Writes rows as Parquet; ids are integers or strings."""
 
-    def __init__(self, file: IO[bytes], name: str) -> None:
+    def __init__(self, file: IO[bytes], name: str, names: Sequence[str]) -> None:
         self._arrow = _import_pyarrow()
-        self._file = file
+        self._file, self._names = file, names
         self._writer: Any = None
 
     def write(self, users: pd.Index, items: pd.Index, scores: np.ndarray, ranks: np.ndarray) -> None:
         """Write rows."""
         columns = (self._ids(users), self._ids(items), self._arrow.array(scores), self._arrow.array(ranks))
-        table = self._arrow.table(dict(zip(COLUMNS, columns, strict=True)))
+        table = self._arrow.table(dict(zip(self._names, columns, strict=True)))
         if self._writer is None:
             self._writer = self._arrow.parquet.ParquetWriter(self._file, table.schema)
         self._writer.write_table(table)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -14,16 +15,19 @@ import scipy.sparse as sp
 
 from recbole_universal import arguments
 from recbole_universal.app.explanation import explanation
-from recbole_universal.app.recommend import AUTO, TableJob
-from recbole_universal.app.recommendation_blocks import find_users, named, without_list
-from recbole_universal.app.recommendation_files import COLUMNS
+from recbole_universal.app.fitted_interactions import FittedInteractions
+from recbole_universal.app.model_choice import AUTO
+from recbole_universal.app.recommend import TableJob, check_column_names
+from recbole_universal.app.recommendation_blocks import find_users, without_list
 from recbole_universal.app.recommender_files import load_recommender, save_recommender
+from recbole_universal.app.recommender_state import FitSettings, RecommenderState, about_unknown, as_ids, known
 from recbole_universal.checkpoint import Pretrained
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.item_models import best_of_sums, nearest_neighbors
-from recbole_universal.graph.popularity import popularity_order, popularity_share
-from recbole_universal.io.ids import IdLookup, is_missing
+from recbole_universal.io.interactions import read_interactions
+from recbole_universal.io.source import Report
 from recbole_universal.ranking.ranker import UniversalRanker
+from recbole_universal.ranking.state_swap import swapped
 
 # Number of nearest neighbours of an item among which `similar_items` finds the most similar ones, if the model has no
 # item-item matrix.
@@ -40,25 +44,33 @@ class Recommender:
         users: id of each row of the ranker's matrix, distinct, [n_users].
         items: id of each column, distinct, [n_items].
 
-    Attributes:
-        ranker: the argument.
-        users: ids of the users, in the order of their text.
-        items: ids of the items, in the order of their text.
-
     Raises:
         ValueError: if there are more or fewer ids than rows or columns.
     """
 
     def __init__(self, ranker: UniversalRanker, users: pd.Index, items: pd.Index) -> None:
-        self.ranker, self.users, self.items = ranker, users, items
-        if ranker.matrix.shape != (len(users), len(items)):
-            raise ValueError(
-                f"users, items: must be the ids of the matrix, {list(ranker.matrix.shape)}, got "
-                f"[{len(users)}, {len(items)}]."
-            )
-        self._find_user, self._find_item = IdLookup(users), IdLookup(items)
-        degree = np.bincount(ranker.matrix.indices, minlength=len(items))
-        self._popular, self._share = popularity_order(degree), popularity_share(degree)
+        self._state = RecommenderState(ranker, users, items)
+
+    @classmethod
+    def _of(cls, state: RecommenderState) -> Recommender:
+        made = cls.__new__(cls)
+        made._state = state
+        return made
+
+    @property
+    def ranker(self) -> UniversalRanker:
+        """The ranker."""
+        return self._state.ranker
+
+    @property
+    def users(self) -> pd.Index:
+        """Ids of the users, in the order of their text."""
+        return self._state.users
+
+    @property
+    def items(self) -> pd.Index:
+        """Ids of the items, in the order of their text."""
+        return self._state.items
 
     @classmethod
     def fit(
@@ -95,19 +107,103 @@ class Recommender:
             ValueError: naming the file, column or argument and the valid values.
             OSError: if a file cannot be read.
         """
-        messages: list[str] = []
-        try:
-            job = TableJob(messages.append, show_progress, 1, False, later, False, model, device)
+        with _warned() as report:
+            job = TableJob(report, show_progress, 1, False, later, False, model, device)
             job.read(interactions, None, user_column, item_column, time_column, order)
-            matrix, rows, item_order = job.table.matrix()
-            ranker = job.ranker(matrix)
-            ranker.on_fallback = messages.append
-            ranker.network.falls_back()
-        finally:
-            for message in messages:
-                warnings.warn(message, UserWarning, stacklevel=2)
-        ranker.show_progress = False
-        return cls(ranker, job.table.users.take(np.argsort(rows)), job.table.items.take(item_order))
+            settings = FitSettings(job.model is None, later, (user_column, item_column, time_column))
+            read = FittedInteractions.of_table(job.table)
+            return cls._of(RecommenderState.fitted(read, settings, job.model, job.device, report, show_progress))
+
+    def partial_fit(
+        self,
+        new: Any,
+        *,
+        user_column: Hashable | None = None,
+        item_column: Hashable | None = None,
+        time_column: Hashable | None = None,
+        show_progress: bool = True,
+    ) -> None:
+        """Add interactions, also of new users and items.
+
+        The recommender is then that of a fit of all interactions, and the statistics are computed again. Other threads
+        get lists of the old interactions until then. Warnings report what :meth:`fit` reports.
+
+        Args:
+            new: interactions as of :meth:`fit`. They have times if those of the fit have times. If the order of the
+                rows counts, the new rows follow the old ones.
+            user_column: name of the user column; ``None``: as in the fit.
+            item_column: as ``user_column``.
+            time_column: as ``user_column``.
+            show_progress: whether to draw progress bars on stderr.
+
+        Raises:
+            ValueError: naming the file, column or argument and the valid values; if the recommender was made of a
+                ranker. Nothing changes then.
+            OSError: if a file cannot be read.
+        """
+        state = self._state
+        given = user_column, item_column, time_column
+        defaults = state.checked_settings().columns
+        user_column, item_column, time_column = (
+            default if name is None else name for name, default in zip(given, defaults, strict=True)
+        )
+        check_column_names(user_column, item_column, time_column)
+        histories = state.histories
+        in_rows = histories is not None and histories.times is None
+        with _warned() as report:
+            table = read_interactions(
+                new,
+                user_column,
+                item_column,
+                report,
+                arguments.flag("Recommender.partial_fit", "show_progress", show_progress),
+                time_column=time_column,
+                read_times=histories is not None,
+                order="rows" if in_rows else None,
+            )
+            if histories is not None and table.events is None:
+                raise ValueError(
+                    "new: needs times, since the interactions of the fit have them; name their column with time_column."
+                )
+            self._replace(lambda old: old.refitted(old.interactions().with_table(table), report, show_progress))
+
+    def remove(self, *, users: Any = None, items: Any = None, show_progress: bool = True) -> None:
+        """Erase users and items, and compute the statistics again.
+
+        The recommender is then equal, to the last bit, to that of a fit of the interactions without them. An item
+        without another user and a user without another item are erased, too. Other threads get lists of the old
+        interactions until then. A folder keeps what was saved there until :meth:`save` replaces it.
+
+        Args:
+            users: ids of users, or one id. One warning names the unknown ids.
+            items: ids of items, or one id.
+            show_progress: whether to draw progress bars on stderr.
+
+        Raises:
+            ValueError: if an argument is of another type, no interaction is left, or the recommender was made of a
+                ranker. Nothing changes then.
+        """
+        arguments.flag("Recommender.remove", "show_progress", show_progress)
+
+        def without(state: RecommenderState) -> RecommenderState:
+            state.checked_settings()
+            unknown: tuple[dict[Any, None], dict[Any, None]] = ({}, {})
+            rows = known("users", [] if users is None else users, state.find_user, unknown[0])
+            columns = known("items", [] if items is None else items, state.find_item, unknown[1])
+            if messages := [*about_unknown(unknown[0], "user"), *about_unknown(unknown[1])]:
+                report(" ".join(messages))
+            if not len(rows) and not len(columns):
+                return state
+            return state.refitted(state.interactions().without(rows, columns), report, show_progress)
+
+        with _warned() as report:
+            self._replace(without)
+
+    def _replace(self, change: Callable[[RecommenderState], RecommenderState]) -> None:
+        """Replace the state; start again if a change in another thread takes effect first."""
+        before = self._state
+        while not swapped(self, before, change(before)):
+            before = self._state
 
     def recommend(
         self,
@@ -146,64 +242,33 @@ class Recommender:
         """
         if users is not None and histories is not None:
             raise ValueError("users and histories exclude each other: give one of them.")
-        k = min(arguments.integer("Recommender.recommend", "k", k, 1), len(self.items))
+        state = self._state
+        k = min(arguments.integer("Recommender.recommend", "k", k, 1), len(state.items))
         if filter_seen is not None:
             arguments.flag("Recommender.recommend", "filter_seen", filter_seen)
         unknown: dict[Any, None] = {}
-        allowed = self._allowed(candidates, exclude, unknown)
+        allowed = state.allowed(candidates, exclude, unknown)
         settings: dict[str, Any] = {"k": k, "exclude_seen": filter_seen, "allowed": allowed}
         ids: pd.Index
         if histories is not None:
-            lists = [self._known_items("histories", one, unknown) for one in _lists("histories", histories)]
+            lists = [state.known_items("histories", one, unknown) for one in _lists("histories", histories)]
             is_known = np.array([len(items) > 0 for items in lists], dtype=bool)
             known = Histories.of_lists(items for items in lists if len(items))
             ids, who = pd.RangeIndex(len(lists), name="history"), "histories have no known item"
-            rank = partial(self.ranker.top_k_of, known, **settings)
+            rank = partial(state.ranker.top_k_of, known, **settings)
         else:
-            ids, rows = self.users, np.arange(len(self.users))
+            ids, rows = state.users, np.arange(len(state.users))
             if users is not None:
-                ids, rows = find_users(_ids("users", users), self.users, self._find_user)
+                ids, rows = find_users(as_ids("users", users), state.users, state.find_user)
             is_known = rows >= 0
             ids, who = ids.rename("user"), "users have no interactions"
-            rank = partial(self.ranker.top_k, rows[is_known], **settings)
+            rank = partial(state.ranker.top_k, rows[is_known], **settings)
         strangers = [] if is_known.all() else [without_list(ids[~is_known], len(ids), who)]
-        self._warn([*strangers, *_unknown(unknown)])
-        items, scores = self._popular_lists(len(ids), k, allowed)
+        self._warn([*strangers, *about_unknown(unknown)])
+        items, scores = state.popular_lists(len(ids), k, allowed)
         if is_known.any():
             items[is_known], scores[is_known] = rank()
-        return self._frame(ids, items, scores)
-
-    def _popular_lists(self, n: int, k: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """Columns of the most popular items, int64 [n, k], -1 where no items are left, and their scores."""
-        popular = self._popular if allowed is None else self._popular[allowed[self._popular]]
-        items = np.full((n, k), -1)
-        items[:, : len(popular)] = popular[:k]
-        return items, self._share[items]
-
-    def _frame(self, ids: pd.Index, items: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
-        """One row for each item of lists [n, k]; the name of the ids is that of the first column."""
-        is_item = items >= 0
-        row, rank = np.nonzero(is_item)
-        values = ids.take(row), self.items.take(items[is_item]), scores[is_item], (rank + 1).astype(np.int32)
-        return pd.DataFrame(dict(zip((ids.name, *COLUMNS[1:]), values, strict=True)))
-
-    def _allowed(self, candidates: Any, exclude: Any, unknown: dict[Any, None]) -> np.ndarray | None:
-        """Whether each item may be recommended, bool [n_items]; ``None``: all may."""
-        if candidates is None and exclude is None:
-            return None
-        allowed = np.full(len(self.items), candidates is None)
-        if candidates is not None:
-            allowed[self._known_items("candidates", candidates, unknown)] = True
-        if exclude is not None:
-            allowed[self._known_items("exclude", exclude, unknown)] = False
-        return allowed
-
-    def _known_items(self, argument: str, ids: Any, unknown: dict[Any, None]) -> np.ndarray:
-        """Columns of item ids, int64 [n]; unknown ids go to ``unknown``."""
-        ids = _ids(argument, ids)
-        found = self._find_item.indices(ids)
-        unknown.update(dict.fromkeys(name for name, index in zip(ids, found.tolist(), strict=True) if index < 0))
-        return found[found >= 0]
+        return state.frame(ids, items, scores)
 
     def _warn(self, messages: Sequence[str]) -> None:
         if messages:
@@ -226,16 +291,17 @@ class Recommender:
         Raises:
             ValueError: if an argument is of another type, or ``k`` is out of range.
         """
-        k = min(arguments.integer("Recommender.similar_items", "k", k, 1), len(self.items))
+        state = self._state
+        k = min(arguments.integer("Recommender.similar_items", "k", k, 1), len(state.items))
         unknown: dict[Any, None] = {}
-        asked = pd.unique(self._known_items("items", items, unknown))
-        self._warn(_unknown(unknown))
-        if "proximity" in self.ranker.pretrained.families:
-            relations = self.ranker.item_item()[asked]
+        asked = pd.unique(state.known_items("items", items, unknown))
+        self._warn(about_unknown(unknown))
+        if "proximity" in state.ranker.pretrained.families:
+            relations = state.ranker.item_item()[asked]
         else:
-            relations = nearest_neighbors(self.ranker.matrix, max(k, _N_NEIGHBORS), asked)
+            relations = nearest_neighbors(state.ranker.matrix, max(k, _N_NEIGHBORS), asked)
         found = best_of_sums(sp.eye(len(asked), format="csr", dtype=np.float32), relations, k, exclude_seen=False)
-        return self._frame(self.items.take(asked).rename("similar_to"), *found)
+        return state.frame(state.items.take(asked).rename("similar_to"), *found)
 
     def explain(self, user: Any, item: Any) -> str:
         """Why an item has its place in the list of a user without filters, in words.
@@ -254,13 +320,14 @@ class Recommender:
             ValueError: if an argument is no id, or the model ranks no candidates (it lacks the families ``proximity``
                 and ``sequence``).
         """
-        rows = self._find_user.indices(_ids("user", [user])), self._find_item.indices(_ids("item", [item]))
+        state = self._state
+        rows = state.find_user.indices(as_ids("user", [user])), state.find_item.indices(as_ids("item", [item]))
         row, column = (int(found[0]) for found in rows)
         if row < 0:
             return f"[{user}] has no interactions, so the most popular items are recommended."
         if column < 0:
             return f"[{item}] is no item of the interactions, so it is never recommended."
-        return explanation(self.ranker, row, column, self.users, self.items)
+        return explanation(state.ranker, row, column, state.users, state.items)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the recommender into a folder, and replace the recommender that is there.
@@ -277,7 +344,7 @@ class Recommender:
             OSError: if a file cannot be written.
             ImportError: without pyarrow.
         """
-        save_recommender(folder, self.ranker, self.users, self.items)
+        save_recommender(folder, self._state)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], *, device: str = "cpu") -> Recommender:
@@ -292,10 +359,10 @@ class Recommender:
 
         Raises:
             FileNotFoundError: if the folder holds no complete recommender.
-            ValueError: if a file is damaged, or of another version of the package.
+            ValueError: if a file is damaged, or of another version of the package, or there is no such device.
             ImportError: without pyarrow.
         """
-        return cls(*load_recommender(folder, device))
+        return cls._of(load_recommender(folder, device))
 
 
 def _lists(argument: str, values: Any) -> list:
@@ -318,28 +385,12 @@ def _lists(argument: str, values: Any) -> list:
     return lists
 
 
-def _ids(argument: str, values: Any) -> list:
-    """Ids of an argument; a single id is a list of one.
-
-    Raises:
-        ValueError: if a value is no id.
-    """
-    if isinstance(values, pd.DataFrame):
-        raise ValueError(f"{argument}: must be ids, got a frame; give one of its columns.")
+@contextmanager
+def _warned() -> Iterator[Report]:
+    """What receives messages, which become warnings of the caller's caller at the end, each once."""
+    messages: dict[str, None] = {}
     try:
-        values = values.tolist() if hasattr(values, "tolist") else values
-    except RuntimeError as error:  # a sparse tensor
-        raise ValueError(f"{argument}: must be ids, [n]; {error}.") from error
-    if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__"):
-        values = [values]
-    ids = list(values)
-    for value in ids:
-        if not isinstance(value, Hashable) or (hasattr(value, "__iter__") and not isinstance(value, (str, tuple))):
-            raise ValueError(f"{argument}: must be ids, [n], got {arguments.shown(value)} among them.")
-    return ["" if is_missing(value) else value for value in ids]
-
-
-def _unknown(unknown: dict[Any, None]) -> list[str]:
-    """A sentence on unknown items, if there are any."""
-    ids = list(unknown)
-    return [f"{len(ids)} item ids have no interactions and do not count: {named(ids)}."] if ids else []
+        yield messages.setdefault
+    finally:
+        for message in messages:
+            warnings.warn(message, UserWarning, stacklevel=4)

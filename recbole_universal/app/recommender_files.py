@@ -14,18 +14,23 @@ import os
 import re
 import secrets
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 import recbole_universal
 from recbole_universal import arguments
+from recbole_universal.app.recommender_state import FitSettings, RecommenderState
 from recbole_universal.array_store import read_arrays, write_arrays
 from recbole_universal.checkpoint import load_pretrained, save_pretrained
 from recbole_universal.features.computation import CACHE_VERSION
 from recbole_universal.features.registry import FAMILIES
 from recbole_universal.files import atomic_write, locked_folder, write_text
+from recbole_universal.graph.histories import Histories
 from recbole_universal.ranking.ranker import UniversalRanker
 
 FORMAT = 1
@@ -36,14 +41,12 @@ _STATE = re.compile("state-[0-9a-f]{16}")
 _MOST_JSON_BYTES = 2**16
 
 
-def save_recommender(folder: str | os.PathLike[str], ranker: UniversalRanker, users: pd.Index, items: pd.Index) -> None:
+def save_recommender(folder: str | os.PathLike[str], recommender: RecommenderState) -> None:
     """Write a recommender into a folder, and replace the recommender that is there.
 
     Args:
         folder: the folder; it is created if it is missing.
-        ranker: its ranker.
-        users: id of each row of the matrix.
-        items: id of each column.
+        recommender: its state.
 
     Raises:
         ValueError: if ids are neither all integers nor all texts, or ``folder`` is no path; nothing is written.
@@ -52,6 +55,7 @@ def save_recommender(folder: str | os.PathLike[str], ranker: UniversalRanker, us
         ImportError: without pyarrow.
     """
     folder = _path(folder)
+    users, items = recommender.users, recommender.items
     ids = {name: _id_file(name, values) for name, values in zip(_IDS, (users, items), strict=True)}
     folder.mkdir(parents=True, exist_ok=True)
     with locked_folder(folder, wait=True):
@@ -59,9 +63,10 @@ def save_recommender(folder: str | os.PathLike[str], ranker: UniversalRanker, us
         state = folder / f"state-{secrets.token_hex(8)}"
         state.mkdir()
         try:
-            model = ranker.pretrained
+            model, settings = recommender.ranker.pretrained, recommender.settings
             save_pretrained(state / _MODEL, model.state_dict, model.schema, model.card)
-            write_arrays(state / _ARRAYS, _KEY, ranker.arrays())
+            arrays = recommender.ranker.arrays() | _history_arrays(recommender.histories)
+            write_arrays(state / _ARRAYS, _KEY, arrays, None if settings is None else settings.described())
             for name, content in ids.items():
                 with atomic_write(state / name) as file:
                     file.write(content)
@@ -80,15 +85,15 @@ def save_recommender(folder: str | os.PathLike[str], ranker: UniversalRanker, us
             _remove_unused(folder)
 
 
-def load_recommender(folder: str | os.PathLike[str], device: str) -> tuple[UniversalRanker, pd.Index, pd.Index]:
-    """Ranker, ids of the users and ids of the items that :func:`save_recommender` wrote.
+def load_recommender(folder: str | os.PathLike[str], device: str) -> RecommenderState:
+    """The recommender that :func:`save_recommender` wrote.
 
     Raises:
         FileNotFoundError: if the folder holds no complete recommender.
-        ValueError: if a file is damaged, or of another version of the package.
+        ValueError: if a file is damaged, or of another version of the package, or there is no such device.
         ImportError: without pyarrow.
     """
-    folder = _path(folder)
+    folder, device = _path(folder), str(arguments.device(device))
     described = _described(folder)
     try:
         return _load(folder / described["state"], described, device)
@@ -98,7 +103,7 @@ def load_recommender(folder: str | os.PathLike[str], device: str) -> tuple[Unive
         return load_recommender(folder, device)  # another process has saved a new one in the meantime
 
 
-def _load(state: Path, described: dict[str, Any], device: str) -> tuple[UniversalRanker, pd.Index, pd.Index]:
+def _load(state: Path, described: dict[str, Any], device: str) -> RecommenderState:
     for name, size in described["bytes"].items():
         found = (state / name).stat().st_size
         if found != size:
@@ -111,7 +116,9 @@ def _load(state: Path, described: dict[str, Any], device: str) -> tuple[Universa
         )
     users, items = (_read_ids(state / name, described["sha256"][name]) for name in _IDS)
     try:
-        arrays, _ = read_arrays(state / _ARRAYS, _KEY, mapped=True)
+        arrays, described_fit = read_arrays(state / _ARRAYS, _KEY, mapped=True)
+        settings = None if described_fit is None else FitSettings.of_description(described_fit)
+        histories = _read_histories(arrays)
         ranker = UniversalRanker.from_arrays(arrays, model, device=device)
     except (ValueError, TypeError, LookupError, RuntimeError) as error:
         raise ValueError(f"[{state / _ARRAYS}] is damaged: {error}. Save it again.") from error
@@ -120,7 +127,29 @@ def _load(state: Path, described: dict[str, Any], device: str) -> tuple[Universa
             f"[{state}] is damaged: it has {len(users)} users and {len(items)} items, a matrix of "
             f"{list(ranker.matrix.shape)}, and {_JSON} says [{described['n_users']}, {described['n_items']}]."
         )
-    return ranker, users, items
+    return RecommenderState(ranker, users, items, settings, histories)
+
+
+def is_recommender(path: Any) -> bool:
+    """Whether a path is a folder that :func:`save_recommender` wrote."""
+    return isinstance(path, (str, os.PathLike)) and (Path(os.path.expanduser(path)) / _JSON).is_file()
+
+
+def _history_arrays(histories: Histories | None) -> dict[str, NDArray]:
+    """The arrays of the histories of all users."""
+    if histories is None:
+        return {}
+    arrays = {"histories.items": histories.items, "histories.indptr": histories.indptr}
+    return arrays if histories.times is None else {**arrays, "histories.times": histories.times}
+
+
+def _read_histories(arrays: Mapping[str, NDArray]) -> Histories | None:
+    """The histories of :func:`_history_arrays`."""
+    if "histories.items" not in arrays:
+        return None
+    indptr = arrays["histories.indptr"]
+    users = np.arange(len(indptr) - 1)
+    return Histories(arrays["histories.items"], indptr, users, arrays.get("histories.times"))
 
 
 def _path(folder: Any) -> Path:

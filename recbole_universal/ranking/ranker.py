@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -26,19 +25,7 @@ from recbole_universal.graph.sparse_sums import checked_csr
 from recbole_universal.graph.threads import one_thread
 from recbole_universal.ranking.ranker_state import RankerState
 from recbole_universal.ranking.ranking_network import RankingNetwork, load_network
-
-# Held while an update takes effect.
-_SWAP = threading.Lock()
-
-
-def _new_lock() -> None:
-    """Replace the lock in a forked process, which has no thread that could release it."""
-    global _SWAP
-    _SWAP = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_new_lock)
+from recbole_universal.ranking.state_swap import swapped
 
 
 def _warn(message: str) -> None:
@@ -201,13 +188,9 @@ class UniversalRanker:
             raise ValueError(f"users, items: must be equally many, got {len(users)} and {len(items)}.")
         if not len(users):
             return
-        while True:  # start again if another thread's update takes effect first
-            before = self._state
-            after = self._with_interactions(before, users, items)
-            with _SWAP:
-                if self._state is before:
-                    self._state = after
-                    return
+        before = self._state
+        while not swapped(self, before, self._with_interactions(before, users, items)):
+            before = self._state  # another thread's update has taken effect first
 
     def _with_interactions(self, state: RankerState, users: np.ndarray, items: np.ndarray) -> RankerState:
         matrix = state.matrix

@@ -143,7 +143,10 @@ def test_a_script_in_such_a_folder(own, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     ("word", "hint"),
-    [("recomend", "did you mean recommend?"), ("score", "commands are recommend, evaluate, analyze, run")],
+    [
+        ("recomend", "did you mean recommend?"),
+        ("score", "commands are recommend, fit, similar, explain, evaluate, analyze, run"),
+    ],
 )
 def test_a_command_that_does_not_exist(word, hint, capsys):
     assert cli.main([word]) == 2

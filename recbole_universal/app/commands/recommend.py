@@ -32,7 +32,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "interactions",
         metavar="INTERACTIONS",
         nargs="?",
-        help="text (CSV, ...), JSON or Parquet file, or a folder of such parts; none with --checkpoint",
+        help="text (CSV, ...), JSON or Parquet file, a folder of such parts, or a folder that fit wrote; none with "
+        "--checkpoint",
     )
     add("--checkpoint", metavar="PTH", help="a model that RecBole trained and saved; a file that you trust")
     add("--data-path", metavar="DIR", help="folder of the checkpoint's dataset folder (default: where it was trained)")

@@ -17,7 +17,8 @@ from recbole_universal.app.evaluation import recommenders, results
 from recbole_universal.app.evaluation.recommenders import POPULAR, UNIVERSAL
 from recbole_universal.app.evaluation.results import Evaluation, Example
 from recbole_universal.app.evaluation.splits import SPLITS, Fold, Split, make_split, shown_time
-from recbole_universal.app.recommend import check_column_names, given_model
+from recbole_universal.app.model_choice import given_model
+from recbole_universal.app.recommend import check_column_names
 from recbole_universal.app.recommendation_blocks import checked_top_k
 from recbole_universal.graph.histories import Histories
 from recbole_universal.io.interactions import read_interactions

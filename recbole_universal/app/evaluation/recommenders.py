@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from recbole_universal.app.evaluation.splits import Fold
-from recbole_universal.app.recommend import ranker_of
+from recbole_universal.app.model_choice import ranker_of
 from recbole_universal.checkpoint import Pretrained
 from recbole_universal.features.binning import percentile
 from recbole_universal.features.candidates import best_unseen

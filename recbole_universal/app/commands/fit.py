@@ -1,0 +1,44 @@
+"""The command ``fit``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+
+from recbole_universal.app.commands import fitted
+
+SUMMARY = "fit a recommender to a file of interactions, and save it in a folder"
+DESCRIPTION = """Read a file of interactions, compute its statistics and save both in a folder. The
+commands recommend, similar and explain read the folder in the place of the file, and so
+does Recommender.load in Python. No network is trained."""
+EXAMPLES = """examples:
+  {program} ratings.csv --output shop
+  {program} log.tsv --user-column customer --item-column sku --output shop
+"""
+TAKES_KEYS = False
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    fitted.add_options(parser, takes_folder=False)
+    parser.add_argument("--output", required=True, metavar="FOLDER", help="folder; a recommender in it is replaced")
+
+
+def run(options: argparse.Namespace, _: list[str]) -> int:
+    """Save the recommender; returns the exit status."""
+    return fitted.explained(options, _save)
+
+
+def _save(options: argparse.Namespace) -> None:
+    from recbole_universal.files import would_replace
+
+    start = time.perf_counter()
+    if os.path.isfile(os.path.expanduser(options.output)):
+        raise ValueError(f"--output: [{options.output}] is a file; name a folder.")
+    if would_replace(os.path.join(options.output, "recommender.json"), options.interactions):
+        raise ValueError(f"--output: [{options.output}] is the folder of the interactions; name another.")
+    rec = fitted.recommender(options)
+    rec.save(options.output)
+    seconds = time.perf_counter() - start
+    print(f"Wrote {len(rec.users)} users and {len(rec.items)} items to {options.output} in {seconds:.1f} s.")

@@ -1,0 +1,112 @@
+"""The interactions of a recommender: more of them, or fewer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from recbole_universal.graph.histories import Histories
+from recbole_universal.io.events import Events
+from recbole_universal.io.ids import IdLookup, whole
+from recbole_universal.io.interaction_table import InteractionTable
+
+
+@dataclass(frozen=True)
+class FittedInteractions:
+    """Interactions with all that a fit reads of them.
+
+    Attributes:
+        users: ids of the users, in the order of their text, [n_users].
+        items: ids of the items, likewise, [n_items].
+        matrix: the interactions, csr [n_users, n_items].
+        histories: the interactions in the order of time; ``None``: the order is not known.
+    """
+
+    users: pd.Index
+    items: pd.Index
+    matrix: sp.csr_matrix
+    histories: Histories | None
+
+    @classmethod
+    def of_table(cls, table: InteractionTable) -> FittedInteractions:
+        """The interactions of a table."""
+        matrix, rows, item_order = table.matrix()
+        users, items = table.users.take(np.argsort(rows)), table.items.take(item_order)
+        return cls(users, items, matrix, Histories.of_table(table))
+
+    def with_table(self, new: InteractionTable) -> FittedInteractions:
+        """These interactions, and those of a table after them. Their order is that of the times, if they have times.
+
+        Args:
+            new: a table with times, or with an order, if these interactions have them.
+        """
+        users, user_index = _joined(self.users, new.users)
+        items, item_index = _joined(self.items, new.items)
+        rows, columns, times = self._events()
+        user_codes, item_codes = new.user_codes, new.item_codes
+        if self.histories is not None and new.events is not None:
+            user_codes, item_codes = new.events.user_codes, new.events.item_codes
+            if times is not None and new.events.times is not None:
+                times = np.concatenate([times, new.events.times])
+        rows, columns = np.append(rows, user_index[user_codes]), np.append(columns, item_index[item_codes])
+        return self._of_events(users, items, rows, columns, times)
+
+    def without(self, rows: np.ndarray, columns: np.ndarray) -> FittedInteractions:
+        """The interactions without some users and items, and without all that have no other interactions.
+
+        Args:
+            rows: rows of these users, int64 [n].
+            columns: columns of these items, int64 [n].
+
+        Raises:
+            ValueError: if no interaction is left.
+        """
+        users, items, times = self._events()
+        stays = ~(np.isin(users, rows) | np.isin(items, columns))
+        if not stays.any():
+            raise ValueError("users, items: no interaction is left without these, so nothing is removed.")
+        times = None if times is None else times[stays]
+        return self._of_events(self.users.tolist(), self.items.tolist(), users[stays], items[stays], times)
+
+    def _events(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Row, column and time of each interaction, by row, then by time."""
+        if self.histories is None:
+            rows, columns = self.matrix.nonzero()
+            return rows.astype(np.int64), columns.astype(np.int64), None
+        return self.histories.rows, self.histories.items, self.histories.times
+
+    def _of_events(
+        self, users: Sequence, items: Sequence, rows: np.ndarray, columns: np.ndarray, times: np.ndarray | None
+    ) -> FittedInteractions:
+        """The interactions of events with the order that these interactions have.
+
+        Args:
+            users: ids of users, of which some may have no event.
+            items: likewise.
+            rows: index into ``users`` of each event, int64 [n_events].
+            columns: index into ``items`` of each event, int64 [n_events].
+            times: time of each event, [n_events]; ``None``: the events are in order, or no order is known.
+        """
+        (rows, used_users), (columns, used_items) = pd.factorize(rows), pd.factorize(columns)
+        pairs = np.unique(rows * len(used_items) + columns)
+        table = InteractionTable(
+            users=pd.Index([whole(users[row]) for row in used_users], tupleize_cols=False),
+            items=pd.Index([whole(items[column]) for column in used_items], tupleize_cols=False),
+            user_codes=pairs // len(used_items),
+            item_codes=pairs % len(used_items),
+            columns=("user", "item"),
+            events=None if self.histories is None else Events.in_order(rows, columns, times, None),
+        )
+        return self.of_table(table)
+
+
+def _joined(known: pd.Index, new: pd.Index) -> tuple[list, np.ndarray]:
+    """The known ids and the new ones after them, and the index of each id of ``new`` among all."""
+    index = IdLookup(known).indices(new.tolist())
+    unknown = np.flatnonzero(index < 0)
+    index[unknown] = len(known) + np.arange(len(unknown))
+    return [*known.tolist(), *new.take(unknown).tolist()], index

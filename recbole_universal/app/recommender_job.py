@@ -1,0 +1,51 @@
+"""Recommendations of a recommender that was fitted and saved."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from recbole_universal import arguments
+from recbole_universal.app.recommendation_blocks import Block, RecommendationJob
+from recbole_universal.app.recommender_files import load_recommender
+from recbole_universal.io.source import Report
+from recbole_universal.io.users import read_users
+
+
+class RecommenderJob(RecommendationJob):
+    """Recommendations for the users of a folder that ``Recommender.save`` wrote."""
+
+    def __init__(
+        self,
+        report: Report,
+        show_progress: bool,
+        top_k: Any,
+        include_seen: bool,
+        folder: Any,
+        fast: Any,
+        device: Any,
+        users: Any,
+        user_column: Any,
+    ) -> None:
+        super().__init__(report, show_progress, top_k, include_seen)
+        self._fast = arguments.flag("recommend", "fast", fast)
+        asked = None if users is None else read_users(users, user_column, report)
+        state = load_recommender(folder, device)
+        self._ranker, self.items = state.ranker, state.items
+        self._choose_users(state.users, asked)
+
+    def summary(self) -> str:
+        """One sentence about the data."""
+        n_users, n_items = self._ranker.matrix.shape
+        return f"a recommender of {self._ranker.matrix.nnz} interactions of {n_users} users with {n_items} items."
+
+    def blocks(self) -> Iterator[Block]:
+        """The recommendations of all users, a block of users at a time."""
+        self._ranker.on_fallback = self._report
+        if self._fast:
+            self._ranker.prepare_fast()
+        degree = np.bincount(self._ranker.matrix.indices, minlength=len(self.items))
+        yield from self._ranked(self._indices, degree, functools.partial(self._ranker.top_k, fast=self._fast))
