@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 
 from recbole_universal.graph.scorers import SCORERS
+from recbole_universal.graph.sequence_scorers import SEQUENCE_SCORERS
 from recbole_universal.ranking.ranker import UniversalRanker
 
 # Number of scorers, and of the user's items, that a sentence names, and the least share of one that it names.
 _MOST_NAMED, _LEAST_SHARE = 3, 0.01
 # The start of a scorer's description, and other words where that says too little.
 _WORDS = {
+    **{name: scorer.words for name, scorer in SEQUENCE_SCORERS.items()},
     **{name: re.split(r",| \(", text)[0] for name, text in SCORERS.items()},
     "low_pass": "narrow low-pass filter",
     "mid_pass": "medium low-pass filter",

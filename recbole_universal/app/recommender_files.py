@@ -233,15 +233,16 @@ def _id_file(name: str, ids: pd.Index) -> bytes:
     arrow = _import_pyarrow()
     values = ids.tolist()
     try:
-        column = arrow.array(values)
+        is_large = all(type(value) is int for value in values) and max(values, default=0) >= 2**63
+        column = arrow.array(values, arrow.uint64() if is_large else None)
         same = [(type(value), value) for value in column.to_pylist()] == [(type(value), value) for value in values]
     except (arrow.ArrowException, OverflowError):
         same = False
     if not same:
         kinds = ", ".join(sorted({type(value).__name__ for value in values})[:5])
         raise ValueError(
-            f"{name.removesuffix('.parquet')}: ids must be all integers or all texts to be saved, and are {kinds}; "
-            "convert them, such as by astype(str), and fit again."
+            f"{name.removesuffix('.parquet')}: ids must be of one type that Parquet holds, such as text or integers "
+            f"below 2**64, and are {kinds}; convert them, such as by astype(str), and fit again."
         )
     stream = io.BytesIO()
     arrow.parquet.write_table(arrow.table({"id": column}), stream)

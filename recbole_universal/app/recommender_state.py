@@ -180,6 +180,8 @@ def known(argument: str, ids: Any, lookup: IdLookup, unknown: dict[Any, None]) -
     """
     ids = as_ids(argument, ids)
     found = lookup.indices(ids)
+    if len(ids) and not len(found[found >= 0]) and all(isinstance(value, (bool, np.bool_)) for value in ids):
+        raise ValueError(f"{argument}: must be ids, not truth values; give the ids where they are true.")
     unknown.update(dict.fromkeys(name for name, index in zip(ids, found.tolist(), strict=True) if index < 0))
     return found[found >= 0]
 

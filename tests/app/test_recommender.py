@@ -18,10 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_universal import Recommender, recommend
-from recbole_universal.app import recommender_files
+from recbole_universal.app import explanation, recommender_files
 from recbole_universal.graph.histories import Histories
-from recbole_universal.graph.scorers import GraphScorers
-from recbole_universal.graph.sequence_scorers import SequenceScorers
+from recbole_universal.graph.scorers import SCORERS, GraphScorers
+from recbole_universal.graph.sequence_scorers import SEQUENCE_SCORERS, SequenceScorers
 from recbole_universal.ranking import order_check
 from recbole_universal.ranking.ranking_network import RankingNetwork
 
@@ -479,9 +479,7 @@ def test_ids_that_no_file_holds_are_refused(rec, tmp_path):
         (mixed, "int, str"),
         (pd.Index([1, *(np.arange(49) + 0.5).tolist()], dtype=object), "float, int"),
     ):
-        with pytest.raises(
-            ValueError, match=f"users: ids must be all integers or all texts to be saved, and are {kinds}"
-        ):
+        with pytest.raises(ValueError, match=f"users: ids must be of one type that Parquet holds, .*, and are {kinds}"):
             Recommender(rec.ranker, ids, rec.items).save(tmp_path / "rec")
     assert not (tmp_path / "rec").exists()
 
@@ -491,3 +489,18 @@ def test_integers_are_saved(rec, tmp_path):
     numbers.save(tmp_path)
     again = Recommender.load(tmp_path)
     pd.testing.assert_frame_equal(again.recommend([4, 9], k=3), numbers.recommend([4, 9], k=3), check_exact=True)
+
+
+def test_each_scorer_has_words():
+    assert {*SCORERS, *SEQUENCE_SCORERS} <= set(explanation._WORDS)
+
+
+def test_a_mask_is_no_list_of_ids(rec):
+    with pytest.raises(ValueError, match="candidates: must be ids, not truth values; give the ids where they are true"):
+        rec.recommend(candidates=pd.Series([True, False, True]))
+
+
+def test_hashed_ids_are_saved(rec, tmp_path):
+    large = Recommender(rec.ranker, pd.Index(np.arange(50, dtype=np.uint64) + 2**63), rec.items)
+    large.save(tmp_path)
+    assert Recommender.load(tmp_path).users.tolist() == large.users.tolist()
