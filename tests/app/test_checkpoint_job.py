@@ -286,7 +286,7 @@ def test_a_field_that_tomorrow_does_not_have(tmp_path):
         ([], "name a file of interactions, or a model that RecBole trained with checkpoint"),
         (["x.csv", "--data-path", "data"], r"data_path \(--data-path\): belongs to checkpoint"),
         (["x.csv", "--checkpoint", "x.pth"], r"leave out interactions \(INTERACTIONS\)\."),
-        (["--checkpoint", "x.pth", "--fast", "--model", "universal-base"], r"out fast \(--fast\) and pretrained"),
+        (["--checkpoint", "x.pth", "--fast", "--model", "universal-base"], r"out pretrained .* and fast \(--fast\)"),
         (["--checkpoint", "x.pth", "--time-column", "t", "--order", "rows"], r"out time_column .* and order"),
         (["--checkpoint", "x.pth"], r"there is no file \[x.pth\]"),
         (["--checkpoint", "recs.csv"], r"\[recs.csv\] is an input file"),
