@@ -97,9 +97,11 @@ def load_recommender(folder: str | os.PathLike[str], device: str) -> Recommender
     described = _described(folder)
     try:
         return _load(folder / described["state"], described, device)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
         if _described(folder)["state"] == described["state"]:
-            raise
+            raise FileNotFoundError(
+                f"[{folder}] is incomplete: [{error.filename}] is missing. Save it again."
+            ) from error
         return load_recommender(folder, device)  # another process has saved a new one in the meantime
 
 
@@ -108,6 +110,7 @@ def _load(state: Path, described: dict[str, Any], device: str) -> RecommenderSta
         found = (state / name).stat().st_size
         if found != size:
             raise ValueError(f"[{state / name}] has {found} bytes instead of {size}: it is damaged. Save it again.")
+    (state / _MODEL).stat()  # an error of its own if the folder is missing
     model = load_pretrained(state / _MODEL)
     if described["features"] != _feature_versions(model.families):
         raise ValueError(
@@ -160,7 +163,10 @@ def _path(folder: Any) -> Path:
     """
     if not isinstance(folder, (str, os.PathLike)) or not os.fspath(folder):
         raise ValueError(f"folder: must be the path of a folder, got {arguments.shown(folder)}.")
-    return Path(os.path.expanduser(folder))
+    path = Path(os.path.expanduser(folder))
+    if path.is_file():
+        raise ValueError(f"folder: [{path}] is a file; name a folder.")
+    return path
 
 
 def _described(folder: Path) -> dict[str, Any]:

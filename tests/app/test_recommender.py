@@ -504,3 +504,19 @@ def test_hashed_ids_are_saved(rec, tmp_path):
     large = Recommender(rec.ranker, pd.Index(np.arange(50, dtype=np.uint64) + 2**63), rec.items)
     large.save(tmp_path)
     assert Recommender.load(tmp_path).users.tolist() == large.users.tolist()
+
+
+@pytest.mark.parametrize("name", ["users.parquet", "arrays.safetensors", "model"])
+def test_what_a_folder_lacks_is_named(folder, name):
+    missing = state_of(folder) / name
+    shutil.rmtree(missing) if missing.is_dir() else missing.unlink()
+    with pytest.raises(FileNotFoundError, match=rf"is incomplete: \[.*{name}\] is missing\. Save it again\."):
+        Recommender.load(folder)
+
+
+def test_a_file_is_no_folder(rec, tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    for call in (rec.save, Recommender.load):
+        with pytest.raises(ValueError, match=r"folder: \[.*file\] is a file; name a folder\."):
+            call(file)
