@@ -70,16 +70,27 @@ def open_recommendations(
         raise ValueError(f"output: the name of [{path}] must end in one of {', '.join(ENDINGS)}.")
     if path.is_dir():
         raise IsADirectoryError(f"output: [{path}] is a folder; give the name of a file.")
+    with output_file(path, "output") as file:
+        writer = (ParquetWriter if name.endswith((".parquet", ".pq")) else TextWriter)(file, name, columns)
+        yield writer
+        writer.close()
+
+
+@contextmanager
+def output_file(path: Path, argument: str) -> Iterator[IO[bytes]]:
+    """Open a file as :func:`atomic_write` does; errors name the argument.
+
+    Raises:
+        OSError: if there is no such folder, or the file cannot be written.
+    """
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"output: there is no folder [{path.parent}].")
+        raise FileNotFoundError(f"{argument}: there is no folder [{path.parent}].")
     with ExitStack() as stack:
         try:
             file = stack.enter_context(atomic_write(path))
         except OSError as error:
-            raise OSError(f"output: cannot write [{path}]: {error.strerror}.") from error
-        writer = (ParquetWriter if name.endswith((".parquet", ".pq")) else TextWriter)(file, name, columns)
-        yield writer
-        writer.close()
+            raise OSError(f"{argument}: cannot write [{path}]: {error.strerror}.") from error
+        yield file
 
 
 class TextWriter:

@@ -58,7 +58,13 @@ def last_event_split(
         items, csr float32 [n, n_items].
     """
     eligible = np.flatnonzero(histories.lengths >= 2)
-    users = np.sort(generator.permutation(eligible)[:n_users])
+    return without_last_events(histories, n_items, np.sort(generator.permutation(eligible)[:n_users]))
+
+
+def without_last_events(
+    histories: Histories, n_items: int, users: NDArray[np.int64]
+) -> tuple[Histories, sp.csr_matrix]:
+    """The split of :func:`last_event_split` for given users, who have events."""
     held_out = histories[users].last_items()
     query = sp.csr_matrix((np.ones(len(users), dtype=np.float32), (users, held_out)), shape=(len(histories), n_items))
     return histories.without_last(users), query

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 import torch
 
 from recbole_universal.checkpoint import Pretrained
-from recbole_universal.graph.held_out import held_out_hits, split_in_time
+from recbole_universal.graph.held_out import held_out_hits, split_in_time, without_last_events
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.interaction_graph import binary_matrix
 from recbole_universal.metrics import ndcg, paired_z_score
@@ -92,9 +92,7 @@ def _supports(
 ) -> Iterator[tuple[np.ndarray, Histories, sp.csr_matrix]]:
     """Rows of a self-check that share a support set, the support set, and the held-out items of its users."""
     if cuts is None:
-        shape, ones = (len(histories), n_items), np.ones(len(users), dtype=np.float32)
-        query = sp.csr_matrix((ones, (users, histories.last_items()[users])), shape=shape)
-        yield np.arange(len(users)), histories.without_last(users), query
+        yield np.arange(len(users)), *without_last_events(histories, n_items, users)
         return
     for cut in cuts.unique().numpy():
         support, query, _ = split_in_time(histories, n_items, cut)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pandas as pd
 
 from recbole_universal.app.evaluation.page import render
 from recbole_universal.app.evaluation.results import Evaluation
-from recbole_universal.files import atomic_write
+from recbole_universal.app.recommendation_files import output_file
 
 _LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "±": r"$\pm$"}
 
@@ -36,13 +36,7 @@ def open_output(path: str | os.PathLike[str]) -> Iterator[Callable[[Evaluation],
     form = _FORMS.get(file.suffix.lower())
     if form is None:
         raise ValueError(f"output (--output): the name of [{file}] must end in one of {', '.join(_FORMS)}.")
-    if not file.parent.is_dir():
-        raise FileNotFoundError(f"output (--output): there is no folder [{file.parent}].")
-    with ExitStack() as stack:
-        try:
-            opened = stack.enter_context(atomic_write(file))
-        except OSError as error:
-            raise OSError(f"output (--output): cannot write [{file}]: {error.strerror}.") from error
+    with output_file(file, "output (--output)") as opened:
 
         def write(evaluation: Evaluation) -> None:
             opened.write(form(evaluation).encode())
