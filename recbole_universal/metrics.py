@@ -77,6 +77,20 @@ def overlap(lists: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.f
     return common.sum(axis=1) / np.maximum(1, is_item.sum(axis=1))
 
 
+def coverage_and_gini(lists: NDArray[np.int64], items: NDArray[np.integer]) -> tuple[float, float]:
+    """How many items are recommended, and how unequally.
+
+    Args:
+        lists: item indices, int64 [n_users, k]; -1 is no item.
+        items: indices of the items that count, such as those with a training interaction, [n].
+
+    Returns:
+        Share of these items that are in a list, in [0, 1], and the Gini coefficient of their numbers of lists.
+    """
+    counts = np.bincount(lists[lists >= 0], minlength=int(items.max(initial=-1)) + 1)[items]
+    return float((counts > 0).mean()), gini(counts)
+
+
 def gini(values: np.ndarray) -> float:
     """Gini coefficient in [0, 1): 0 = all equal."""
     ordered = np.sort(np.asarray(values, dtype=np.float64))

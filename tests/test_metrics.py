@@ -8,7 +8,7 @@ import dense_reference as dense
 import numpy as np
 import pytest
 
-from recbole_universal.metrics import ndcg, paired_z_score, recall
+from recbole_universal.metrics import coverage_and_gini, ndcg, paired_z_score, recall
 
 
 def test_ndcg_by_hand():
@@ -47,3 +47,10 @@ def test_paired_z_scores_at_the_edge(difference, expected):
 def test_recall_by_hand():
     hits = np.array([[True, False, True], [False, True, False], [False, False, False]])
     np.testing.assert_allclose(recall(hits, np.array([2, 4, 1])), [1.0, 0.25, 0.0])
+
+
+def test_coverage_and_gini_count_the_items_that_are_named():
+    lists = np.array([[0, 3], [0, -1], [0, 5]])
+    coverage, gini = coverage_and_gini(lists, np.array([0, 1, 2, 3]))  # item 5 does not count
+    assert coverage == 0.5
+    assert gini == pytest.approx((-3 * 0 - 1 * 0 + 1 * 1 + 3 * 3) / (4 * 4))

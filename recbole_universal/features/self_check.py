@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from recbole_universal.features.candidates import Candidates, ScoredCandidates, Scorers, best_unseen, padded
 from recbole_universal.graph.held_out import held_out_hits, support_query_split
 from recbole_universal.graph.interaction_graph import binary_matrix
-from recbole_universal.graph.popularity import next_popular, popularity_order
+from recbole_universal.graph.popularity import fill_with_popular, popularity_order
 from recbole_universal.graph.regression import mean_degree, ridge_regressions
 from recbole_universal.graph.scorers import PENALTY, SCORERS, GraphScorers
 from recbole_universal.graph.sparse_sums import UserItems
@@ -316,17 +316,15 @@ def _popularity_ndcg(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """:attr:`SelfCheck.tail_ndcg` and :attr:`SelfCheck.popularity_ndcg` of users with these candidates."""
     order = popularity_order(scorers.item_degree)
+    excluded = scorers.matrix[users]
+    if scorers.repeats:
+        excluded = sp.csr_matrix(excluded.shape, dtype=excluded.dtype)
     lists = np.full((2, len(users), _CUTOFF), -1)
-    for row, user in enumerate(users):
-        history = scorers.matrix.indices[slice(*scorers.matrix.indptr[user : user + 2])][
-            : 0 if scorers.repeats else None
-        ]
-        candidates = items[row][items[row] >= 0]
-        # Popular items below the candidates, whose places stay -1, and popular items alone.
-        for values, above in zip(lists[:, row], (candidates[:_CUTOFF], candidates[:0]), strict=True):
-            if len(above) < _CUTOFF:
-                popular = next_popular(order, np.concatenate([history, above]), _CUTOFF - len(above))
-                values[len(above) : len(above) + len(popular)] = popular
+    best = items[:, :_CUTOFF]
+    lists[0, :, : best.shape[1]] = best
+    for rows in lists:
+        fill_with_popular(rows, order, excluded)
+    lists[0, :, : best.shape[1]][best >= 0] = -1  # what popular items add below the candidates
     n_held_out = np.diff(query.indptr)[users]
     tail, popularity = (ndcg(held_out_hits(rows, query[users]), n_held_out) for rows in lists)
     return tail, popularity

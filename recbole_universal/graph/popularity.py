@@ -7,6 +7,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from recbole_universal.graph.allowed_items import AllowedItems
+
 
 def popularity_order(degree: NDArray) -> NDArray[np.int64]:
     """Item indices, most popular first; items of equal popularity by index.
@@ -60,6 +62,26 @@ def next_popular(order: NDArray[np.int64], excluded: NDArray[np.integer], n: int
     return first[~np.isin(first, excluded)][:n]
 
 
+def fill_with_popular(
+    lists: NDArray[np.int64], order: NDArray[np.int64], excluded: sp.csr_matrix, allowed: AllowedItems | None = None
+) -> None:
+    """Replace the -1 at the end of each list by the most popular items that the list does not have yet.
+
+    Args:
+        lists: item indices, int64 [n, k], -1 after the last item of a list; changed in place. -1 stays where no items
+            are left.
+        order: all items, most popular first, such as :func:`popularity_order` returns.
+        excluded: items that each list leaves out, csr [n, n_items].
+        allowed: the items that may follow; ``None``: all may.
+    """
+    for row in np.flatnonzero((lists < 0).any(axis=1)).tolist():
+        n_items = int((lists[row] >= 0).sum())
+        left_out = excluded.indices[excluded.indptr[row] : excluded.indptr[row + 1]]
+        popular = order if allowed is None else order[allowed.row(row)[order]]
+        rest = next_popular(popular, np.concatenate([left_out, lists[row, :n_items]]), lists.shape[1] - n_items)
+        lists[row, n_items : n_items + len(rest)] = rest
+
+
 def popular_lists(degree: NDArray, excluded: sp.csr_matrix, k: int) -> NDArray[np.int64]:
     """The most popular items for each of some users (MostPop).
 
@@ -71,9 +93,6 @@ def popular_lists(degree: NDArray, excluded: sp.csr_matrix, k: int) -> NDArray[n
     Returns:
         Item indices int64 [n_users, k], most popular first, -1 where no items are left.
     """
-    order = popularity_order(degree)
     lists = np.full((excluded.shape[0], k), -1)
-    for row in range(len(lists)):
-        best = next_popular(order, excluded.indices[excluded.indptr[row] : excluded.indptr[row + 1]], k)
-        lists[row, : len(best)] = best
+    fill_with_popular(lists, popularity_order(degree), excluded)
     return lists

@@ -17,7 +17,7 @@ from recbole_universal.features.proximity_pairs import ProximityPairs
 from recbole_universal.graph.allowed_items import AllowedItems
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.item_models import best_of_sums
-from recbole_universal.graph.popularity import next_popular, popularity_share
+from recbole_universal.graph.popularity import fill_with_popular, popularity_share
 from recbole_universal.ranking.attribution import attribution
 from recbole_universal.ranking.ranking_network import RankingNetwork
 
@@ -237,22 +237,13 @@ class RankerState:
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """See :meth:`UniversalRanker.top_k`."""
         items, values = best_of_sums(self.matrix[users], self.fast_relations(show_progress), k, exclude_seen, allowed)
-        short = np.flatnonzero((items < 0).any(axis=1))
-        if not len(short):
+        if not (is_popular := items < 0).any():
             return items, values
         rank = self.network.candidate_pairs.popularity_rank.cpu().numpy()
-        order = np.argsort(rank, kind="stable")
+        excluded = self.matrix[users] if exclude_seen else sp.csr_matrix((len(users), len(rank)))
         # Popular items fill up a short list, as they follow the candidates of the network.
-        for row in short.tolist():
-            n_related = int((items[row] >= 0).sum())
-            excluded = items[row, :n_related]
-            if exclude_seen:
-                excluded = np.concatenate([excluded, self.matrix[users[row]].indices])
-            popular = order if allowed is None else order[allowed.row(row)[order]]
-            rest = next_popular(popular, excluded, k - n_related)
-            items[row, n_related : n_related + len(rest)] = rest
-            values[row, n_related:] = -np.inf
-            values[row, n_related : n_related + len(rest)] = 0.0 - rank[rest]
+        fill_with_popular(items, np.argsort(rank, kind="stable"), excluded, allowed)
+        values[is_popular] = np.where(items[is_popular] >= 0, 0.0 - rank[items[is_popular]], -np.inf)
         return items, values
 
     @torch.no_grad()

@@ -44,7 +44,7 @@ def test_gini():
 
 def test_training_and_held_out_interactions_make_the_matrix():
     matrix = communities()
-    held_out = evaluation.HeldOut(matrix, 30, 1)
+    held_out = evaluation.RandomSplit(matrix, 30, 1)
     assert abs(held_out.train + held_out.test - matrix).nnz == 0
     assert held_out.train.multiply(held_out.test).nnz == 0
     assert len(held_out.users) == 30
@@ -53,11 +53,11 @@ def test_training_and_held_out_interactions_make_the_matrix():
 def test_of_users_with_few_interactions_half_are_evaluated():
     """If each user lost one of two interactions, no user would relate items."""
     two = sp.csr_matrix(np.tile(np.eye(10), (1, 2))[np.arange(40) % 10])
-    held_out = evaluation.HeldOut(two, 1000, 1)
+    held_out = evaluation.RandomSplit(two, 1000, 1)
     assert len(held_out.users) == 20 and (np.diff(held_out.train.indptr) == 2).sum() == 20
-    many = evaluation.HeldOut(communities(), 1000, 1)
+    many = evaluation.RandomSplit(communities(), 1000, 1)
     assert (np.diff(many.test.indptr) > 0).sum() == len(many.users) == communities().shape[0]
-    some = evaluation.HeldOut(communities(), 7, 1)
+    some = evaluation.RandomSplit(communities(), 7, 1)
     # Every user who loses an interaction is evaluated.
     np.testing.assert_array_equal(np.flatnonzero(np.diff(some.test.indptr)), some.users)
 
@@ -69,7 +69,7 @@ def test_a_family_without_values_has_no_distance():
 
 
 def test_the_verdict_separates_differences_from_chance():
-    held_out = evaluation.HeldOut(communities(), 40, 1)
+    held_out = evaluation.RandomSplit(communities(), 40, 1)
     nothing = np.full((40, 10), -1)
     ideal = nothing.copy()
     for row, user in enumerate(held_out.users):
@@ -86,7 +86,7 @@ def test_the_verdict_separates_differences_from_chance():
 
 
 def test_ndcg_of_recommendations():
-    held_out = evaluation.HeldOut(communities(), 5, 1)
+    held_out = evaluation.RandomSplit(communities(), 5, 1)
     ideal = np.full((5, 20), -1)
     for row, user in enumerate(held_out.users):
         items = held_out.test[user].indices[:20]
@@ -99,7 +99,7 @@ def test_ndcg_of_recommendations():
 
 
 def test_lists_of_scorers_hold_unseen_items_best_first():
-    held_out = evaluation.HeldOut(communities(), 40, 1)
+    held_out = evaluation.RandomSplit(communities(), 40, 1)
     lists = evaluation.scorer_top_k(held_out, 6)
     degree = np.bincount(held_out.train.indices, minlength=50)
     for name, recommended in lists.items():
@@ -112,7 +112,7 @@ def test_lists_of_scorers_hold_unseen_items_best_first():
 
 
 def test_popularity_has_the_lists_of_popularity():
-    held_out = evaluation.HeldOut(communities(), 40, 1)
+    held_out = evaluation.RandomSplit(communities(), 40, 1)
     lists = evaluation.scorer_top_k(held_out, 6)
     lists = {"MostPop": lists["popularity"], "user_cosine": lists["user_cosine"]}
     table = evaluation.popularity(held_out, lists).set_index("model")
@@ -124,7 +124,7 @@ def test_popularity_has_the_lists_of_popularity():
 
 
 def test_deciles_average_to_the_whole():
-    held_out = evaluation.HeldOut(communities(), 200, 1)
+    held_out = evaluation.RandomSplit(communities(), 200, 1)
     lists = evaluation.scorer_top_k(held_out, 20)
     table = evaluation.deciles(held_out, {"user_cosine": lists["user_cosine"]}).set_index(["by", "decile"])["value"]
     decile = evaluation._decile(np.diff(held_out.train.indptr))[held_out.users]
@@ -133,7 +133,7 @@ def test_deciles_average_to_the_whole():
 
 
 def test_padding_is_no_recommended_item():
-    held_out = evaluation.HeldOut(communities(), 40, 1)
+    held_out = evaluation.RandomSplit(communities(), 40, 1)
     nothing = np.full((40, 20), -1)
     table = evaluation.deciles(held_out, {"nothing": nothing})
     assert table["value"].max() == 0
@@ -234,7 +234,7 @@ def test_models_without_candidates_cannot_be_explained():
 
 
 def test_lists_of_a_trained_model_do_not_depend_on_the_global_random_state():
-    held_out = evaluation.HeldOut(communities(), 20, 0)
+    held_out = evaluation.RandomSplit(communities(), 20, 0)
     lists = []
     for seed in (1, 2):
         torch.manual_seed(seed)
@@ -246,7 +246,7 @@ def test_lists_of_a_trained_model_do_not_depend_on_the_global_random_state():
 
 
 def test_a_model_trained_on_proximity_beats_one_trained_on_activity():
-    held_out = evaluation.HeldOut(communities(), 40, 0)
+    held_out = evaluation.RandomSplit(communities(), 40, 0)
     recommended = {name: evaluation.trained_top_k(held_out, [name], 10, 0) for name in ("activity", "proximity")}
     gains = {name: held_out.ndcg(lists).mean() for name, lists in recommended.items()}
     assert gains["proximity"] > 1.3 * gains["activity"]
@@ -265,7 +265,7 @@ def test_the_analysis_credits_scorers_as_the_self_check_does(monkeypatch):
     splits = []
     monkeypatch.setattr(self_check, "support_query_split", lambda *args: splits.append(split(*args)) or splits[-1])
     family.compute(InteractionGraph(matrix), seed=5)
-    held_out = evaluation.HeldOut(matrix, 10, 0)
+    held_out = evaluation.RandomSplit(matrix, 10, 0)
     held_out.train, held_out.test = splits[0]
     held_out.users = np.flatnonzero(np.diff(held_out.test.indptr))
     lists = evaluation.scorer_top_k(held_out, family.top_k)

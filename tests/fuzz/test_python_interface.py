@@ -258,7 +258,7 @@ CALLS: dict[str, Call] = {
         {"n_clusters": {"None"}, "seed": SEED},
     ),
     "HeldOut": Call(
-        evaluation.HeldOut,
+        evaluation.RandomSplit,
         {"matrix": MATRIX, "n_users": 5, "seed": 1},
         {"n_users": {"1", "10**9"}, "seed": SEED},
     ),

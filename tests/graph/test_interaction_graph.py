@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_universal import FeaturePipeline, UniversalRanker
-from recbole_universal.app.analysis.evaluation import HeldOut
+from recbole_universal.app.analysis.evaluation import RandomSplit
 from recbole_universal.graph import (
     GraphScorers,
     InteractionGraph,
@@ -263,7 +263,7 @@ def test_every_seed_of_64_bits_passes_everywhere(seed):
         cluster_nodes(embedding, graph.degree > 0, seed=int(seed)),
     )
     cluster_edges(np.random.default_rng(0).random((50, 3)), seed=seed)
-    HeldOut(matrix, 5, seed)
+    RandomSplit(matrix, 5, seed)
     arguments = {"cooccurrence": {"n_clusters": 3}, "node2vec": small}
     FeaturePipeline(["cooccurrence", "interaction", "proximity"], arguments, seed=seed)(matrix)
     assert UniversalRanker(matrix, seed=seed).top_k([0], 3)[0].shape == (1, 3)
@@ -278,7 +278,7 @@ def test_invalid_seeds_are_refused_everywhere(seed):
         lambda: cluster_nodes(embedding, graph.degree > 0, seed=seed),
         lambda: cluster_edges(embedding, seed=seed),
         lambda: factorize_walks([torch.tensor([[0, 4]])], 3, 4, embedding_dim=2, seed=seed),
-        lambda: HeldOut(matrix, 5, seed),
+        lambda: RandomSplit(matrix, 5, seed),
         lambda: FeaturePipeline(["activity"], seed=seed),
         lambda: UniversalRanker(matrix, seed=seed),
     ):

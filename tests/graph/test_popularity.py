@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy.sparse as sp
 
-from recbole_universal.graph.popularity import next_popular, popularity_order, popularity_rank, popularity_share
+from recbole_universal.graph.allowed_items import AllowedItems
+from recbole_universal.graph.popularity import (
+    fill_with_popular,
+    next_popular,
+    popularity_order,
+    popularity_rank,
+    popularity_share,
+)
 
 DEGREE = np.array([2, 0, 5, 2, 1])
 
@@ -28,3 +36,15 @@ def test_excluded_items_are_left_out():
     np.testing.assert_array_equal(next_popular(order, np.array([2, 3]), 2), [4, 0])
     np.testing.assert_array_equal(next_popular(order, np.array([4, 2, 0]), 9), [1, 3])
     assert not len(next_popular(order, np.array([2]), 0))
+
+
+def test_popular_items_fill_the_end_of_lists():
+    order = np.array([3, 1, 0, 2, 4])
+    excluded = sp.csr_matrix(np.array([[0, 0, 0, 1, 0], [0, 0, 0, 0, 0], [1, 1, 1, 1, 0]]))
+    lists = np.array([[4, 1, -1, -1], [2, 0, 1, 3], [-1, -1, -1, -1]])
+    fill_with_popular(lists, order, excluded)
+    np.testing.assert_array_equal(lists, [[4, 1, 0, 2], [2, 0, 1, 3], [4, -1, -1, -1]])
+    lists = np.full((3, 2), -1)
+    allowed = AllowedItems.checked(np.array([[1, 1, 0, 1, 0], [0, 0, 1, 0, 1], [1, 0, 0, 0, 0]], dtype=bool), 3, 5)
+    fill_with_popular(lists, order, excluded, allowed)
+    np.testing.assert_array_equal(lists, [[1, 0], [2, 4], [-1, -1]])

@@ -24,7 +24,7 @@ from recbole_universal.graph.held_out import held_out_hits, support_query_split
 from recbole_universal.graph.interaction_graph import binary_matrix
 from recbole_universal.graph.popularity import popular_lists
 from recbole_universal.graph.scorers import SCORERS, GraphScorers
-from recbole_universal.metrics import gini, ndcg, paired_z_score
+from recbole_universal.metrics import coverage_and_gini, ndcg, overlap, paired_z_score
 from recbole_universal.ranking.candidate_lists import CandidateLists, make_candidate_lists
 from recbole_universal.ranking.network import UniversalNetwork
 from recbole_universal.ranking.pretraining import Pretrainer
@@ -38,7 +38,7 @@ _FEW = 5
 _TRAINING_LISTS = 1000
 
 
-class HeldOut:
+class RandomSplit:
     """A matrix split into training interactions, and held-out interactions of the users who are evaluated.
 
     Args:
@@ -73,7 +73,7 @@ class HeldOut:
         return held_out_hits(recommended, self.test[self.users])
 
 
-def scorer_top_k(held_out: HeldOut, k: int) -> dict[str, np.ndarray]:
+def scorer_top_k(held_out: RandomSplit, k: int) -> dict[str, np.ndarray]:
     """The ``k`` best unseen items by each graph scorer alone, int64 [n_users, k] by its name; MostPop needs no path.
 
     A list ends where the scores do, as in the self-check of the family ``proximity``.
@@ -91,7 +91,7 @@ def scorer_top_k(held_out: HeldOut, k: int) -> dict[str, np.ndarray]:
 
 
 def trained_top_k(
-    held_out: HeldOut, families: Sequence[str], k: int, seed: int, cache_dir: str | None = None
+    held_out: RandomSplit, families: Sequence[str], k: int, seed: int, cache_dir: str | None = None
 ) -> np.ndarray:
     """The ``k`` best unseen items by a model of some families that is trained on this dataset, int64 [n_users, k].
 
@@ -116,7 +116,7 @@ def trained_top_k(
     return ranker.top_k(held_out.users, k)[0]
 
 
-def accuracy(held_out: HeldOut, recommended: dict[str, np.ndarray]) -> pd.DataFrame:
+def accuracy(held_out: RandomSplit, recommended: dict[str, np.ndarray]) -> pd.DataFrame:
     """NDCG@10 of each model, its standard error over users, and its ratio to MostPop."""
     ndcgs = {name: held_out.ndcg(items) for name, items in recommended.items()}
     table = pd.DataFrame(
@@ -129,7 +129,7 @@ def accuracy(held_out: HeldOut, recommended: dict[str, np.ndarray]) -> pd.DataFr
     return table.rename_axis("model").reset_index()
 
 
-def verdict(held_out: HeldOut, recommended: dict[str, np.ndarray]) -> str:
+def verdict(held_out: RandomSplit, recommended: dict[str, np.ndarray]) -> str:
     """One sentence: the universal model against the best baseline, paired over the users."""
     ndcgs = {name: held_out.ndcg(recommended[name]) for name in ("universal model", *BASELINES)}
     baseline = max(BASELINES, key=lambda name: ndcgs[name].mean())
@@ -146,21 +146,21 @@ def verdict(held_out: HeldOut, recommended: dict[str, np.ndarray]) -> str:
     )
 
 
-def popularity(held_out: HeldOut, recommended: dict[str, np.ndarray]) -> pd.DataFrame:
+def popularity(held_out: RandomSplit, recommended: dict[str, np.ndarray]) -> pd.DataFrame:
     """How similar the recommendations are to MostPop's: overlap, distinct lists, coverage and Gini of the items."""
-    n_items = held_out.train.shape[1]
     rows = []
     for name, items in recommended.items():
-        pairs = zip(items, recommended["MostPop"], strict=True)
-        overlap = [len((set(one) & set(other)) - {-1}) / len(one) for one, other in pairs]
-        counts = np.bincount(items[items >= 0], minlength=n_items)
-        row = {"model": name, f"overlap@{items.shape[1]} with MostPop": np.mean(overlap)}
-        row |= {"distinct lists": len(np.unique(items, axis=0)) / len(items), "item coverage": (counts > 0).mean()}
-        rows.append(row | {"Gini of recommended items": gini(counts)})
+        row = {
+            "model": name,
+            f"overlap@{items.shape[1]} with MostPop": overlap(items, recommended["MostPop"]).mean(),
+            "distinct lists": len(np.unique(items, axis=0)) / len(items),
+        }
+        figures = coverage_and_gini(items, np.unique(held_out.train.indices))
+        rows.append(row | {"item coverage": figures[0], "Gini of recommended items": figures[1]})
     return pd.DataFrame(rows)
 
 
-def deciles(held_out: HeldOut, recommended: dict[str, np.ndarray]) -> pd.DataFrame:
+def deciles(held_out: RandomSplit, recommended: dict[str, np.ndarray]) -> pd.DataFrame:
     """NDCG@10 by decile of user activity, and recall@20 of held-out items by decile of item popularity."""
     of_users, of_items = (_decile(degree) for degree in interaction_counts(held_out.train).values())
     rows, items = held_out.test[held_out.users].nonzero()
@@ -195,7 +195,7 @@ def cores(matrix: sp.csr_matrix, n_users: int, seed: int) -> pd.DataFrame:
         row = {"filter": filtered, "users": core.shape[0], "items": core.shape[1], "interactions": core.nnz}
         if core.nnz and min(core.shape) > 1:
             row["density"] = core.nnz / (core.shape[0] * core.shape[1])
-            held_out = HeldOut(core, n_users, seed)
+            held_out = RandomSplit(core, n_users, seed)
             if len(held_out.users):
                 top = scorer_top_k(held_out, 10)
                 row |= {f"NDCG@10, {name}": held_out.ndcg(top[scorer]).mean() for name, scorer in BASELINES.items()}

@@ -45,7 +45,7 @@ class Study:
         self.raw = statistics.k_core(binary_matrix(matrix), 1)
         if not (np.diff(self.raw.indptr) > 1).any():
             raise ValueError(f"Dataset [{name}]: no user has two interactions, so nothing can be held out.")
-        self.held_out = evaluation.HeldOut(self.raw, n_users, seed)
+        self.held_out = evaluation.RandomSplit(self.raw, n_users, seed)
         self.name, self.model, self.n_users, self.seed, self.show = name, model, n_users, seed, show
         self.in_domain, self.histories, self.n_items = in_domain, histories, matrix.shape[1]
 

@@ -13,7 +13,7 @@ from recbole_universal.checkpoint import Pretrained
 from recbole_universal.features.binning import percentile
 from recbole_universal.features.candidates import best_unseen
 from recbole_universal.graph.item_models import nearest_neighbors, thinned
-from recbole_universal.graph.popularity import next_popular, popular_lists, popularity_order
+from recbole_universal.graph.popularity import fill_with_popular, popular_lists, popularity_order
 from recbole_universal.graph.regression import mean_degree, ridge_regressions
 from recbole_universal.graph.scorers import PENALTY
 from recbole_universal.graph.sparse_sums import UserItems
@@ -111,11 +111,10 @@ def _by_scores(fold: Fold, scores: Callable[[np.ndarray], torch.Tensor]) -> Rank
             block = users[start : start + size]
             excluded = fold.excluded(block)
             values, items = best_unseen(scores(block)[None] * preference, excluded, k)
-            for row, (score, item) in enumerate(zip(values[0].numpy(), items[0].numpy(), strict=True)):
-                best = item[score > 0]
-                seen = excluded.indices[excluded.indptr[row] : excluded.indptr[row + 1]]
-                popular = next_popular(order, np.concatenate([seen, best]), k - len(best))
-                lists[start + row, : len(best) + len(popular)] = np.concatenate([best, popular])
+            best = items[0].numpy().copy()
+            best[values[0].numpy() <= 0] = -1  # the scores fall, so these are at the end
+            lists[start : start + size, : best.shape[1]] = best
+            fill_with_popular(lists[start : start + size], order, excluded)
         return lists
 
     return rank

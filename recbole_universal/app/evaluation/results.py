@@ -146,8 +146,8 @@ def metrics_by_user(lists: np.ndarray, popular: np.ndarray, fold: Fold) -> pd.Da
 
 def metrics_of_lists(lists: np.ndarray, fold: Fold) -> dict[str, float]:
     """Coverage, the share of the items of the training part that are in a list, and Gini coefficient of these items."""
-    counts = np.bincount(lists[lists >= 0], minlength=fold.train.shape[1])[np.unique(fold.train.indices)]
-    return {"coverage": float((counts > 0).mean()), "Gini": metrics.gini(counts)}
+    coverage, gini = metrics.coverage_and_gini(lists, np.unique(fold.train.indices))
+    return {"coverage": coverage, "Gini": gini}
 
 
 def margins(values: pd.DataFrame) -> pd.Series:

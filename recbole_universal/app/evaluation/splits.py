@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from recbole_universal.app.analysis.evaluation import HELD_OUT_SHARE, HeldOut
+from recbole_universal.app.analysis.evaluation import HELD_OUT_SHARE, RandomSplit
 from recbole_universal.app.analysis.order import FIRST_SECONDS
 from recbole_universal.graph.held_out import LEAST_RETURNS, last_event_split
 from recbole_universal.graph.histories import Histories
@@ -109,7 +109,7 @@ def make_split(
 
 
 def _random(matrix: sp.csr_matrix, histories: Histories | None, max_users: int, seed: int) -> Split:
-    held_out = HeldOut(matrix, max_users, seed)
+    held_out = RandomSplit(matrix, max_users, seed)
     sentences = [f"Split: random. A random {HELD_OUT_SHARE:.0%} of the items of each evaluated user are held out."]
     if histories is not None:
         sentences.append(
