@@ -13,8 +13,8 @@ import pandas as pd
 
 from recbole_universal import arguments
 from recbole_universal.app.model_choice import AUTO, given_model, ranker_of
+from recbole_universal.app.output_columns import output_columns
 from recbole_universal.app.recommendation_blocks import Block, RecommendationJob
-from recbole_universal.app.recommendation_files import COLUMNS
 from recbole_universal.io.interactions import read_interactions
 from recbole_universal.io.source import Report
 from recbole_universal.io.users import read_users
@@ -85,9 +85,9 @@ def recommend(
         show_progress: whether to draw progress bars on stderr.
 
     Returns:
-        ``user``, ``item``, ``score`` (higher is better; comparable within one user) and ``rank`` (from 1), best first,
-        users in the order of ``users`` or of their first row. A user who has seen nearly all items gets fewer than
-        ``top_k`` rows.
+        Users and items in columns of the names that came in (``user_id`` and ``item_id`` if none came in), ``score``
+        (higher is better; comparable within one user) and ``rank`` (from 1), best first, users in the order of
+        ``users`` or of their first row. A user who has seen nearly all items gets fewer than ``top_k`` rows.
 
     Raises:
         ValueError: naming the file, column or argument and the valid values.
@@ -122,7 +122,7 @@ def recommend(
         np.concatenate([getattr(block, name) for block in blocks]) for name in ("users", "items", "scores", "ranks")
     )
     columns = (job.users.take(user), job.items.take(item), scores, ranks)
-    return pd.DataFrame(dict(zip(COLUMNS, columns, strict=True)))
+    return pd.DataFrame(dict(zip(output_columns(job.users, job.items), columns, strict=True)))
 
 
 def open_job(

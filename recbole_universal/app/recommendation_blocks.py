@@ -40,8 +40,8 @@ class RecommendationJob:
         include_seen: whether to recommend items that the user has interacted with.
 
     Attributes:
-        users: ids of the users who get recommendations.
-        items: ids of all items.
+        users: ids of the users who get recommendations; the name is that of their column.
+        items: ids of all items, likewise.
     """
 
     users: pd.Index
@@ -141,7 +141,7 @@ def find_users(asked: Sequence, users: pd.Index, lookup: IdLookup) -> tuple[pd.I
         return known, codes
     ids = [name if index < 0 else id_ for (name, index), id_ in zip(chosen.values(), known.tolist(), strict=True)]
     # The type object keeps 1 an integer next to 2.5.
-    return pd.Index(ids, dtype=object if len({type(name) for name in ids}) > 1 else None), codes
+    return pd.Index(ids, dtype=object if len({type(name) for name in ids}) > 1 else None, name=users.name), codes
 
 
 def without_list(ids: Sequence | pd.Index, n: int, who: str) -> str:

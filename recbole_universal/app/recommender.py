@@ -41,8 +41,8 @@ class Recommender:
 
     Args:
         ranker: a ranker of the users and items. Do not update it.
-        users: id of each row of the ranker's matrix, distinct, [n_users].
-        items: id of each column, distinct, [n_items].
+        users: id of each row of the ranker's matrix, distinct, [n_users]; their name is that of the column in lists.
+        items: id of each column, distinct, [n_items], likewise.
 
     Raises:
         ValueError: if there are more or fewer ids than rows or columns.
@@ -231,10 +231,11 @@ class Recommender:
                 items.
 
         Returns:
-            ``user``, ``item``, ``score`` (higher is better; comparable within one list) and ``rank`` (from 1), best
-            first. With ``histories``, ``history`` is the position of the history, from 0, and there is no ``user``. A
-            list has ``k`` rows, or one for each item that is left. A list of popular items has the number of an item's
-            users, divided by that of the most popular item, as scores.
+            Users and items in columns of the names that came in (``user_id`` and ``item_id`` if none came in),
+            ``score`` (higher is better; comparable within one list) and ``rank`` (from 1), best first. With
+            ``histories``, the first column is ``history``, the position of the history, from 0. A list has ``k`` rows,
+            or one for each item that is left. A list of popular items has the number of an item's users, divided by
+            that of the most popular item, as scores.
 
         Raises:
             ValueError: if users and histories are given, an argument is of another type, ``k`` is out of range, or the
@@ -254,21 +255,21 @@ class Recommender:
             lists = [state.known_items("histories", one, unknown) for one in _lists("histories", histories)]
             is_known = np.array([len(items) > 0 for items in lists], dtype=bool)
             known = Histories.of_lists(items for items in lists if len(items))
-            ids, who = pd.RangeIndex(len(lists), name="history"), "histories have no known item"
+            ids, who = pd.RangeIndex(len(lists)), "histories have no known item"
             rank = partial(state.ranker.top_k_of, known, **settings)
         else:
             ids, rows = state.users, np.arange(len(state.users))
             if users is not None:
                 ids, rows = find_users(as_ids("users", users), state.users, state.find_user)
             is_known = rows >= 0
-            ids, who = ids.rename("user"), "users have no interactions"
+            who = "users have no interactions"
             rank = partial(state.ranker.top_k, rows[is_known], **settings)
         strangers = [] if is_known.all() else [without_list(ids[~is_known], len(ids), who)]
         self._warn([*strangers, *about_unknown(unknown)])
         items, scores = state.popular_lists(len(ids), k, allowed)
         if is_known.any():
             items[is_known], scores[is_known] = rank()
-        return state.frame(ids, items, scores)
+        return state.frame(ids, items, scores, None if histories is None else "history")
 
     def _warn(self, messages: Sequence[str]) -> None:
         if messages:
@@ -285,8 +286,8 @@ class Recommender:
             k: most rows of an item, at least 1. There are fewer if fewer items are related.
 
         Returns:
-            ``similar_to`` (the given item), ``item``, ``score`` (higher is nearer) and ``rank`` (from 1), nearest
-            first.
+            ``similar_to`` (the given item), the items in a column of the name that came in, ``score`` (higher is
+            nearer) and ``rank`` (from 1), nearest first.
 
         Raises:
             ValueError: if an argument is of another type, or ``k`` is out of range.
@@ -301,7 +302,7 @@ class Recommender:
         else:
             relations = nearest_neighbors(state.ranker.matrix, max(k, _N_NEIGHBORS), asked)
         found = best_of_sums(sp.eye(len(asked), format="csr", dtype=np.float32), relations, k, exclude_seen=False)
-        return state.frame(state.items.take(asked).rename("similar_to"), *found)
+        return state.frame(state.items.take(asked), *found, "similar_to")
 
     def explain(self, user: Any, item: Any) -> str:
         """Why an item has its place in the list of a user without filters, in words.

@@ -77,6 +77,7 @@ def save_recommender(folder: str | os.PathLike[str], recommender: RecommenderSta
                 "state": state.name,
                 "n_users": len(users),
                 "n_items": len(items),
+                "columns": [name if isinstance(name, str) else None for name in (users.name, items.name)],
                 "bytes": {name: (state / name).stat().st_size for name in (_ARRAYS, *_IDS)},
                 "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in ids.items()},
             }
@@ -117,7 +118,10 @@ def _load(state: Path, described: dict[str, Any], device: str) -> RecommenderSta
             f"[{state.parent}] was saved by recbole_universal {described['version']}, whose features have other "
             f"numbers than those of {recbole_universal.__version__}. Fit it again."
         )
-    users, items = (_read_ids(state / name, described["sha256"][name]) for name in _IDS)
+    users, items = (
+        _read_ids(state / name, described["sha256"][name]).rename(column)
+        for name, column in zip(_IDS, described["columns"], strict=True)
+    )
     try:
         arrays, described_fit = read_arrays(state / _ARRAYS, _KEY, mapped=True)
         settings = None if described_fit is None else FitSettings.of_description(described_fit)
@@ -195,12 +199,16 @@ def _described(folder: Path) -> dict[str, Any]:
         )
     sizes, hashes, counts = described.get("bytes"), described.get("sha256"), [described.get("n_users")]
     counts.append(described.get("n_items"))
+    columns = described.get("columns")
     if (
         not (isinstance(state, str) and _STATE.fullmatch(state))
         or not (isinstance(sizes, dict) and set(sizes) == {_ARRAYS, *_IDS})
         or not (isinstance(hashes, dict) and set(hashes) == set(_IDS))
         or not all(isinstance(count, int) for count in [*counts, *sizes.values()])
         or "features" not in described
+        or not (
+            isinstance(columns, list) and len(columns) == 2 and {type(name) for name in columns} <= {str, type(None)}
+        )
     ):
         raise ValueError(f"[{file}] is damaged: entries are missing or of another type. Save it again.")
     return described

@@ -12,8 +12,8 @@ import pandas as pd
 from recbole_universal import arguments
 from recbole_universal.app.fitted_interactions import FittedInteractions
 from recbole_universal.app.model_choice import ranker_of
+from recbole_universal.app.output_columns import output_columns
 from recbole_universal.app.recommendation_blocks import named
-from recbole_universal.app.recommendation_files import COLUMNS
 from recbole_universal.checkpoint import Pretrained
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.popularity import popularity_order, popularity_share
@@ -53,8 +53,8 @@ class RecommenderState:
 
     Args:
         ranker: a ranker of the users and items.
-        users: id of each row of the ranker's matrix, distinct, [n_users].
-        items: id of each column, distinct, [n_items].
+        users: id of each row of the ranker's matrix, distinct, [n_users]; the name is that of their column.
+        items: id of each column, distinct, [n_items], likewise.
         settings: arguments of the fit; ``None``: the ranker comes from elsewhere.
         histories: the interactions in the order of time; ``None``: the order is not known.
 
@@ -149,12 +149,12 @@ class RecommenderState:
         items[:, : len(popular)] = popular[:k]
         return items, self._share[items]
 
-    def frame(self, ids: pd.Index, items: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
-        """One row for each item of lists [n, k]; the name of the ids is that of the first column."""
+    def frame(self, ids: pd.Index, items: np.ndarray, scores: np.ndarray, first: str | None = None) -> pd.DataFrame:
+        """One row for each item of lists [n, k]; ``first`` is the name of ids that are no users."""
         is_item = items >= 0
         row, rank = np.nonzero(is_item)
         values = ids.take(row), self.items.take(items[is_item]), scores[is_item], (rank + 1).astype(np.int32)
-        return pd.DataFrame(dict(zip((ids.name, *COLUMNS[1:]), values, strict=True)))
+        return pd.DataFrame(dict(zip(output_columns(self.users, self.items, first), values, strict=True)))
 
     def allowed(self, candidates: Any, exclude: Any, unknown: dict[Any, None]) -> np.ndarray | None:
         """Whether each item may be recommended, bool [n_items]; ``None``: all may."""

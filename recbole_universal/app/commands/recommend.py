@@ -74,6 +74,7 @@ def run(options: argparse.Namespace, _: list[str]) -> int:
 
 def _write(options: argparse.Namespace) -> tuple[int, int]:
     """Write the recommendations; returns the number of rows and of users."""
+    from recbole_universal.app.output_columns import output_columns
     from recbole_universal.app.recommend import open_job
     from recbole_universal.app.recommendation_files import open_recommendations
     from recbole_universal.files import would_replace
@@ -105,6 +106,7 @@ def _write(options: argparse.Namespace) -> tuple[int, int]:
             show_progress=not options.quiet,
         )
         report(job.summary())
+        writer.columns = output_columns(job.users, job.items)
         n_rows = 0
         for block in job.blocks():
             writer.write(job.users.take(block.users), job.items.take(block.items), block.scores, block.ranks)
