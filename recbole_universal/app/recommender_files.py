@@ -31,11 +31,13 @@ from recbole_universal.features.computation import CACHE_VERSION
 from recbole_universal.features.registry import FAMILIES
 from recbole_universal.files import atomic_write, locked_folder, write_text
 from recbole_universal.graph.histories import Histories
+from recbole_universal.io.item_table import read_items
 from recbole_universal.ranking.ranker import UniversalRanker
 
 FORMAT = 1
 _JSON, _ARRAYS, _MODEL = "recommender.json", "arrays.safetensors", "model"
 _IDS = ("users.parquet", "items.parquet")
+_TABLE, _EXCLUDED = "item_table.parquet", "excluded.parquet"  # only where there are any
 _KEY = {"content": "recommender"}
 _STATE = re.compile("state-[0-9a-f]{16}")
 _MOST_JSON_BYTES = 2**16
@@ -56,7 +58,13 @@ def save_recommender(folder: str | os.PathLike[str], recommender: RecommenderSta
     """
     folder = _path(folder)
     users, items = recommender.users, recommender.items
-    ids = {name: _id_file(name, values) for name, values in zip(_IDS, (users, items), strict=True)}
+    files = {name: _id_file(name, values) for name, values in zip(_IDS, (users, items), strict=True)}
+    if recommender.item_table is not None:
+        files[_TABLE] = _parquet(
+            _import_pyarrow().Table.from_pandas(recommender.item_table.frame, preserve_index=False)
+        )
+    if recommender.excluded:
+        files[_EXCLUDED] = _id_file(_EXCLUDED, pd.Index([str(name) for name in recommender.excluded]))
     folder.mkdir(parents=True, exist_ok=True)
     with locked_folder(folder, wait=True):
         _remove_unused(folder)  # what a killed save left; refuses a folder of another program
@@ -67,7 +75,7 @@ def save_recommender(folder: str | os.PathLike[str], recommender: RecommenderSta
             save_pretrained(state / _MODEL, model.state_dict, model.schema, model.card)
             arrays = recommender.ranker.arrays() | _history_arrays(recommender.histories)
             write_arrays(state / _ARRAYS, _KEY, arrays, None if settings is None else settings.described())
-            for name, content in ids.items():
+            for name, content in files.items():
                 with atomic_write(state / name) as file:
                     file.write(content)
             described = {
@@ -78,8 +86,8 @@ def save_recommender(folder: str | os.PathLike[str], recommender: RecommenderSta
                 "n_users": len(users),
                 "n_items": len(items),
                 "columns": [name if isinstance(name, str) else None for name in (users.name, items.name)],
-                "bytes": {name: (state / name).stat().st_size for name in (_ARRAYS, *_IDS)},
-                "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in ids.items()},
+                "bytes": {name: (state / name).stat().st_size for name in (_ARRAYS, *files)},
+                "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
             }
             write_text(folder / _JSON, json.dumps(described, indent=1) + "\n")
         finally:
@@ -134,7 +142,18 @@ def _load(state: Path, described: dict[str, Any], device: str) -> RecommenderSta
             f"[{state}] is damaged: it has {len(users)} users and {len(items)} items, a matrix of "
             f"{list(ranker.matrix.shape)}, and {_JSON} says [{described['n_users']}, {described['n_items']}]."
         )
-    return RecommenderState(ranker, users, items, settings, histories)
+    loaded = RecommenderState(ranker, users, items, settings, histories)
+    if _TABLE in described["sha256"]:
+        frame = _read_parquet(state / _TABLE, described["sha256"][_TABLE]).to_pandas()
+        loaded = loaded.with_item_table(read_items(frame, frame.columns[0], _ignore), _ignore)
+    if _EXCLUDED in described["sha256"]:
+        excluded = _read_ids(state / _EXCLUDED, described["sha256"][_EXCLUDED])
+        loaded = loaded.with_excluded(tuple(excluded.tolist()))
+    return loaded
+
+
+def _ignore(_: str) -> None:
+    """Receives messages that the fit has reported."""
 
 
 def is_recommender(path: Any) -> bool:
@@ -202,8 +221,8 @@ def _described(folder: Path) -> dict[str, Any]:
     columns = described.get("columns")
     if (
         not (isinstance(state, str) and _STATE.fullmatch(state))
-        or not (isinstance(sizes, dict) and set(sizes) == {_ARRAYS, *_IDS})
-        or not (isinstance(hashes, dict) and set(hashes) == set(_IDS))
+        or not (isinstance(hashes, dict) and set(_IDS) <= set(hashes) <= {*_IDS, _TABLE, _EXCLUDED})
+        or not (isinstance(sizes, dict) and set(sizes) == {_ARRAYS, *hashes})
         or not all(isinstance(count, int) for count in [*counts, *sizes.values()])
         or "features" not in described
         or not (
@@ -258,8 +277,13 @@ def _id_file(name: str, ids: pd.Index) -> bytes:
             f"{name.removesuffix('.parquet')}: ids must be of one type that Parquet holds, such as text or integers "
             f"below 2**64, and are {kinds}; convert them, such as by astype(str), and fit again."
         )
+    return _parquet(arrow.table({"id": column}))
+
+
+def _parquet(table: Any) -> bytes:
+    """Content of a Parquet file of an Arrow table."""
     stream = io.BytesIO()
-    arrow.parquet.write_table(arrow.table({"id": column}), stream)
+    _import_pyarrow().parquet.write_table(table, stream)
     return stream.getvalue()
 
 
@@ -269,11 +293,19 @@ def _read_ids(file: Path, sha256: str) -> pd.Index:
     Raises:
         ValueError: if it is damaged.
     """
+    return pd.Index(_read_parquet(file, sha256).column("id").to_pylist(), tupleize_cols=False)
+
+
+def _read_parquet(file: Path, sha256: str) -> Any:
+    """The Arrow table of a file.
+
+    Raises:
+        ValueError: if it is damaged.
+    """
     content = file.read_bytes()
     if hashlib.sha256(content).hexdigest() != sha256:
         raise ValueError(f"[{file}] is damaged: its hash is not that of {_JSON}. Save it again.")
-    arrow = _import_pyarrow()
-    return pd.Index(arrow.parquet.read_table(io.BytesIO(content)).column("id").to_pylist(), tupleize_cols=False)
+    return _import_pyarrow().parquet.read_table(io.BytesIO(content))
 
 
 def _import_pyarrow() -> Any:
