@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from recbole_universal import arguments
+from recbole_universal.app.recommendation_blocks import named
 from recbole_universal.io.column_names import listed_names
 from recbole_universal.io.ids import IdLookup
 from recbole_universal.io.item_table import ItemTable
@@ -79,6 +80,16 @@ class ItemColumns:
     def names(self) -> list[str]:
         """Names of the columns in rules."""
         return list(self._series)[::-1]
+
+    def about_items_without_row(self) -> list[str]:
+        """A sentence on the items that the table lacks, if there are any."""
+        missing = self._items[self.without_row]
+        if not len(missing):
+            return []
+        return [
+            f"{len(missing)} of {len(self._items)} items have no row in the item table and fit no rule: "
+            f"{named(missing)}."
+        ]
 
     def titles(self) -> pd.Series | None:
         """Name of each item for people, by id; ``None`` where an item has none, or if no column has names."""

@@ -73,7 +73,8 @@ class RecommendationJob:
         self,
         rows: np.ndarray,
         degree: np.ndarray,
-        top_k: Callable[[np.ndarray, int, bool | None], tuple[np.ndarray, np.ndarray]],
+        top_k: Callable[..., tuple[np.ndarray, np.ndarray]],
+        allowed: np.ndarray | None = None,
     ) -> Iterator[Block]:
         """The blocks; an item is its column.
 
@@ -81,14 +82,20 @@ class RecommendationJob:
             rows: row of each user in the interactions, -1 for an unknown user.
             degree: number of users of each item.
             top_k: the best items of some rows, -1 after the last one, and their scores. It takes the rows, the number
-                of items, and whether the user's items are left out, where ``None`` lets the model decide.
+                of items, and whether the user's items are left out, where ``None`` lets the model decide. With
+                ``allowed``, it takes that, too.
+            allowed: whether each item may be recommended, bool [n_items]; ``None``: all may.
         """
         from recbole_universal.graph.popularity import popularity_order, popularity_share
 
         # A user without interactions has no row in the matrix, so the asked users do not change other users' results.
-        popular = popularity_order(degree)[: self._top_k]
+        order = popularity_order(degree)
+        best = order[: self._top_k] if allowed is None else order[allowed[order]][: self._top_k]
+        popular = np.full(min(self._top_k, len(order)), -1)
+        popular[: len(best)] = best
         share = popularity_share(degree)[popular]
         exclude_seen = False if self._include_seen else None
+        settings = {} if allowed is None else {"allowed": allowed}
         lengths = []
         with tqdm(total=len(rows), desc="recommending", unit="user", disable=not self._show_progress) as bar:
             for start in range(0, len(rows), _BLOCK_USERS):
@@ -96,20 +103,20 @@ class RecommendationJob:
                 known = block >= 0
                 items, scores = np.tile(popular, (len(block), 1)), np.tile(share, (len(block), 1))
                 if known.any():
-                    items[known], scores[known] = top_k(block[known], len(popular), exclude_seen)
+                    items[known], scores[known] = top_k(block[known], len(popular), exclude_seen, **settings)
                 is_item = items >= 0
                 user, rank = np.nonzero(is_item)
                 yield Block(start + user, items[is_item], scores[is_item], (rank + 1).astype(np.int32))
                 lengths.append(is_item.sum(axis=1))
                 bar.update(len(block))
-        self._report_short(np.concatenate(lengths))
+        self._report_short(np.concatenate(lengths), "" if allowed is None else "that the filters allow and ")
 
-    def _report_short(self, lengths: np.ndarray) -> None:
+    def _report_short(self, lengths: np.ndarray, what: str) -> None:
         n_short, n_empty = int((lengths < self._top_k).sum()), int((lengths == 0).sum())
         if n_short:
             self._report(
-                f"{n_short} of {len(lengths)} users have fewer than {self._top_k} items that they have not seen, so "
-                f"they get fewer recommendations" + (f"; {n_empty} have none." if n_empty else ".")
+                f"{n_short} of {len(lengths)} users have fewer than {self._top_k} items {what}that they have not seen, "
+                f"so they get fewer recommendations" + (f"; {n_empty} have none." if n_empty else ".")
             )
 
     def _report_unknown(self) -> None:

@@ -101,12 +101,8 @@ class RecommenderState:
         """This state with another item table; ``report`` receives a sentence on items without a row."""
         state = copy.copy(self)
         state.item_table, state.columns = table, None if table is None else ItemColumns(table, self.items)
-        if state.columns is not None and state.columns.without_row.any():
-            missing = self.items[state.columns.without_row]
-            report(
-                f"{len(missing)} of {len(self.items)} items have no row in the item table and fit no rule: "
-                f"{named(missing)}."
-            )
+        for sentence in [] if state.columns is None else state.columns.about_items_without_row():
+            report(sentence)
         return state
 
     def with_excluded(self, ids: tuple) -> RecommenderState:
