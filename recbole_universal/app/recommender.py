@@ -6,13 +6,14 @@ import os
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
 from recbole_universal import arguments
+from recbole_universal.app.arrow_tables import relations_table
 from recbole_universal.app.explanation import explanation
 from recbole_universal.app.fitted_interactions import FittedInteractions
 from recbole_universal.app.model_choice import AUTO
@@ -28,6 +29,9 @@ from recbole_universal.io.item_table import read_items
 from recbole_universal.io.source import Report
 from recbole_universal.ranking.ranker import UniversalRanker
 from recbole_universal.ranking.state_swap import swapped
+
+if TYPE_CHECKING:
+    import pyarrow
 
 # Number of nearest neighbours of an item among which `similar_items` finds the most similar ones, if the model has no
 # item-item matrix.
@@ -334,6 +338,29 @@ class Recommender:
         ones = sp.eye(len(asked), format="csr", dtype=np.float32)
         found = best_of_sums(ones, relations, k, exclude_seen=False, allowed=allowed)
         return state.frame(state.items.take(asked), *found, "similar_to")
+
+    def to_arrow(self) -> pyarrow.Table:
+        """The item-item matrix as an Arrow table, for any engine that serves such matrices.
+
+        The sum of the weights of a user's items ranks all items (:meth:`UniversalRanker.item_item`). Each item has at
+        most 200 neighbours.
+
+        Returns:
+            The item in a column of the name that came in, ``neighbor`` and ``weight`` (float32, may be negative); one
+            row a pair, the strongest neighbour of an item first.
+
+        Raises:
+            ValueError: if the model has no family ``proximity``, or ids are neither all integers nor all texts.
+            ImportError: without pyarrow.
+        """
+        state = self._state
+        return relations_table(state.ranker.item_item(), state.users, state.items)
+
+    def __repr__(self) -> str:
+        state = self._state
+        model = state.ranker.pretrained.card.get("name", "a model")
+        n_users, n_items = state.ranker.matrix.shape
+        return f"<Recommender: {n_users} users, {n_items} items, {state.ranker.matrix.nnz} pairs, {model}>"
 
     def explain(self, user: Any, item: Any) -> str:
         """Why an item has its place in the list of a user without filters, in words.

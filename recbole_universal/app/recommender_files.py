@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 import recbole_universal
 from recbole_universal import arguments
+from recbole_universal.app.arrow_tables import id_column, import_pyarrow
 from recbole_universal.app.recommender_state import FitSettings, RecommenderState
 from recbole_universal.array_store import read_arrays, write_arrays
 from recbole_universal.checkpoint import load_pretrained, save_pretrained
@@ -58,13 +59,11 @@ def save_recommender(folder: str | os.PathLike[str], recommender: RecommenderSta
     """
     folder = _path(folder)
     users, items = recommender.users, recommender.items
-    files = {name: _id_file(name, values) for name, values in zip(_IDS, (users, items), strict=True)}
+    files = {name: _parquet_of_ids(name, values) for name, values in zip(_IDS, (users, items), strict=True)}
     if recommender.item_table is not None:
-        files[_TABLE] = _parquet(
-            _import_pyarrow().Table.from_pandas(recommender.item_table.frame, preserve_index=False)
-        )
+        files[_TABLE] = _parquet(import_pyarrow().Table.from_pandas(recommender.item_table.frame, preserve_index=False))
     if recommender.excluded:
-        files[_EXCLUDED] = _id_file(_EXCLUDED, pd.Index([str(name) for name in recommender.excluded]))
+        files[_EXCLUDED] = _parquet_of_ids(_EXCLUDED, pd.Index([str(name) for name in recommender.excluded]))
     folder.mkdir(parents=True, exist_ok=True)
     with locked_folder(folder, wait=True):
         _remove_unused(folder)  # what a killed save left; refuses a folder of another program
@@ -257,38 +256,25 @@ def _feature_versions(families: list[str]) -> dict[str, Any]:
     return {"all": CACHE_VERSION, **{name: FAMILIES[name].version for name in families}}
 
 
-def _id_file(name: str, ids: pd.Index) -> bytes:
+def _parquet_of_ids(name: str, ids: pd.Index) -> bytes:
     """Content of a Parquet file of ids.
 
     Raises:
         ValueError: if a file cannot hold these ids.
     """
-    arrow = _import_pyarrow()
-    values = ids.tolist()
-    try:
-        is_large = all(type(value) is int for value in values) and max(values, default=0) >= 2**63
-        column = arrow.array(values, arrow.uint64() if is_large else None)
-        same = [(type(value), value) for value in column.to_pylist()] == [(type(value), value) for value in values]
-    except (arrow.ArrowException, OverflowError):
-        same = False
-    if not same:
-        kinds = ", ".join(sorted({type(value).__name__ for value in values})[:5])
-        raise ValueError(
-            f"{name.removesuffix('.parquet')}: ids must be of one type that Parquet holds, such as text or integers "
-            f"below 2**64, and are {kinds}; convert them, such as by astype(str), and fit again."
-        )
-    return _parquet(arrow.table({"id": column}))
+    column = id_column(name.removesuffix(".parquet"), ids)
+    return _parquet(import_pyarrow().table({"id": column}))
 
 
 def _parquet(table: Any) -> bytes:
     """Content of a Parquet file of an Arrow table."""
     stream = io.BytesIO()
-    _import_pyarrow().parquet.write_table(table, stream)
+    import_pyarrow().parquet.write_table(table, stream)
     return stream.getvalue()
 
 
 def _read_ids(file: Path, sha256: str) -> pd.Index:
-    """The ids of a file of :func:`_id_file`.
+    """The ids of a file of :func:`_parquet_of_ids`.
 
     Raises:
         ValueError: if it is damaged.
@@ -305,15 +291,4 @@ def _read_parquet(file: Path, sha256: str) -> Any:
     content = file.read_bytes()
     if hashlib.sha256(content).hexdigest() != sha256:
         raise ValueError(f"[{file}] is damaged: its hash is not that of {_JSON}. Save it again.")
-    return _import_pyarrow().parquet.read_table(io.BytesIO(content))
-
-
-def _import_pyarrow() -> Any:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise ImportError(
-            "A recommender is saved with pyarrow, which is not installed: pip install pyarrow."
-        ) from error
-    return pyarrow
+    return import_pyarrow().parquet.read_table(io.BytesIO(content))
