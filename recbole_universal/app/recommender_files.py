@@ -32,6 +32,7 @@ from recbole_universal.features.computation import CACHE_VERSION
 from recbole_universal.features.registry import FAMILIES
 from recbole_universal.files import atomic_write, locked_folder, write_text
 from recbole_universal.graph.histories import Histories
+from recbole_universal.graph.sparse_sums import check_indices
 from recbole_universal.io.item_table import read_items
 from recbole_universal.ranking.ranker import UniversalRanker
 
@@ -132,7 +133,7 @@ def _load(state: Path, described: dict[str, Any], device: str) -> RecommenderSta
     try:
         arrays, described_fit = read_arrays(state / _ARRAYS, _KEY, mapped=True)
         settings = None if described_fit is None else FitSettings.of_description(described_fit)
-        histories = _read_histories(arrays)
+        histories = _read_histories(arrays, len(items))
         ranker = UniversalRanker.from_arrays(arrays, model, device=device)
     except (ValueError, TypeError, LookupError, RuntimeError) as error:
         raise ValueError(f"[{state / _ARRAYS}] is damaged: {error}. Save it again.") from error
@@ -168,10 +169,15 @@ def _history_arrays(histories: Histories | None) -> dict[str, NDArray]:
     return arrays if histories.times is None else {**arrays, "histories.times": histories.times}
 
 
-def _read_histories(arrays: Mapping[str, NDArray]) -> Histories | None:
-    """The histories of :func:`_history_arrays`."""
+def _read_histories(arrays: Mapping[str, NDArray], n_items: int) -> Histories | None:
+    """The histories of :func:`_history_arrays`.
+
+    Raises:
+        ValueError: if an item is out of range.
+    """
     if "histories.items" not in arrays:
         return None
+    check_indices("histories.items", arrays["histories.items"], n_items)
     indptr = arrays["histories.indptr"]
     users = np.arange(len(indptr) - 1)
     return Histories(arrays["histories.items"], indptr, users, arrays.get("histories.times"))
