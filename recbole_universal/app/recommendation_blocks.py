@@ -129,10 +129,13 @@ def checked_top_k(top_k: Any) -> int:
     """Return ``top_k`` as an int.
 
     Raises:
-        ValueError: if it is no integer of at least 1.
+        ValueError: if it is no integer of at least 1, or too large.
     """
-    if not arguments.is_integer(top_k) or top_k < 1:
-        raise ValueError(f"top_k (--top-k): must be a whole number of at least 1, got {arguments.shown(top_k)}.")
+    if not arguments.is_integer(top_k) or not 1 <= top_k < arguments.LARGEST:
+        raise ValueError(
+            f"top_k (--top-k): must be a whole number of at least 1 and below {arguments.LARGEST}, got "
+            f"{arguments.shown(top_k)}."
+        )
     return int(top_k)
 
 
