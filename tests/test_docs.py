@@ -81,7 +81,9 @@ def test_recommendations_that_a_page_shows(page):
     recs = recommend(ROOT / "docs" / "orders.csv", top_k=top_k, show_progress=False)
     assert shown[0].split(",") == list(recs)
     shown_rows = [line.split(",") for line in shown[1:]]
-    assert [[row[0], row[1], int(row[3])] for row in shown_rows] == recs[["user", "item", "rank"]].values.tolist()
+    assert [[row[0], row[1], int(row[3])] for row in shown_rows] == recs[
+        ["customer", "product", "rank"]
+    ].values.tolist()
     assert [float(row[2]) for row in shown_rows] == pytest.approx(recs["score"], abs=1e-3)
 
 

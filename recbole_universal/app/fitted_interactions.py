@@ -20,7 +20,7 @@ class FittedInteractions:
     """Interactions with all that a fit reads of them.
 
     Attributes:
-        users: ids of the users, in the order of their text, [n_users].
+        users: ids of the users, in the order of their text, [n_users]; the name is that of their column.
         items: ids of the items, likewise, [n_items].
         matrix: the interactions, csr [n_users, n_items].
         histories: the interactions in the order of time; ``None``: the order is not known.
@@ -94,8 +94,8 @@ class FittedInteractions:
         (rows, used_users), (columns, used_items) = pd.factorize(rows), pd.factorize(columns)
         pairs = np.unique(rows * len(used_items) + columns)
         table = InteractionTable(
-            users=pd.Index([whole(users[row]) for row in used_users], tupleize_cols=False),
-            items=pd.Index([whole(items[column]) for column in used_items], tupleize_cols=False),
+            users=pd.Index([whole(users[row]) for row in used_users], tupleize_cols=False, name=self.users.name),
+            items=pd.Index([whole(items[column]) for column in used_items], tupleize_cols=False, name=self.items.name),
             user_codes=pairs // len(used_items),
             item_codes=pairs % len(used_items),
             columns=("user", "item"),

@@ -12,10 +12,12 @@ import numpy as np
 import pandas as pd
 
 from recbole_universal import arguments
+from recbole_universal.app.item_rules import ItemColumns
 from recbole_universal.app.model_choice import AUTO, given_model, ranker_of
+from recbole_universal.app.output_columns import output_columns
 from recbole_universal.app.recommendation_blocks import Block, RecommendationJob
-from recbole_universal.app.recommendation_files import COLUMNS
 from recbole_universal.io.interactions import read_interactions
+from recbole_universal.io.item_table import read_items
 from recbole_universal.io.source import Report
 from recbole_universal.io.users import read_users
 
@@ -39,6 +41,8 @@ def recommend(
     order: str | None = None,
     later: bool = False,
     include_seen: bool = False,
+    items: Any = None,
+    where: str | None = None,
     fast: bool = False,
     pretrained: str | os.PathLike[str] | Pretrained = "auto",
     device: str = "cpu",
@@ -76,6 +80,9 @@ def recommend(
             (docs/order.md). It needs times of a clock.
         include_seen: whether to recommend items that the user has interacted with, too. Where the rows repeat items and
             ``universal-sequential`` ranks, they are recommended in any case.
+        items: an item table for ``where``, as of :meth:`Recommender.set_items`. It replaces that of a folder.
+        where: a rule on the columns of the item table, such as ``category == 'shoes' and price < 50``. Only items that
+            fit are recommended.
         fast: whether to rank by one item-item matrix instead of the network (:meth:`UniversalRanker.item_item`). For
             many users this is much faster. The recommendations are less accurate (docs/zero_shot.md). It needs a model
             with the family ``proximity``.
@@ -85,9 +92,9 @@ def recommend(
         show_progress: whether to draw progress bars on stderr.
 
     Returns:
-        ``user``, ``item``, ``score`` (higher is better; comparable within one user) and ``rank`` (from 1), best first,
-        users in the order of ``users`` or of their first row. A user who has seen nearly all items gets fewer than
-        ``top_k`` rows.
+        Users and items in columns of the names that came in (``user_id`` and ``item_id`` if none came in), ``score``
+        (higher is better; comparable within one user) and ``rank`` (from 1), best first, users in the order of
+        ``users`` or of their first row. A user who has seen nearly all items gets fewer than ``top_k`` rows.
 
     Raises:
         ValueError: naming the file, column or argument and the valid values.
@@ -109,6 +116,8 @@ def recommend(
             order=order,
             later=later,
             include_seen=include_seen,
+            items=items,
+            where=where,
             fast=fast,
             pretrained=pretrained,
             device=device,
@@ -122,7 +131,7 @@ def recommend(
         np.concatenate([getattr(block, name) for block in blocks]) for name in ("users", "items", "scores", "ranks")
     )
     columns = (job.users.take(user), job.items.take(item), scores, ranks)
-    return pd.DataFrame(dict(zip(COLUMNS, columns, strict=True)))
+    return pd.DataFrame(dict(zip(output_columns(job.users, job.items), columns, strict=True)))
 
 
 def open_job(
@@ -139,6 +148,8 @@ def open_job(
     order: Any,
     later: Any,
     include_seen: Any,
+    items: Any,
+    where: Any,
     fast: Any,
     pretrained: Any,
     device: Any,
@@ -157,6 +168,8 @@ def open_job(
         "later (--later)": True if later else None,
         "pretrained (--model)": None if isinstance(pretrained, str) and pretrained == AUTO else pretrained,
     }
+    if items is not None and where is None:
+        raise ValueError("items (--items): belongs to where (--where), which is not given.")
     if checkpoint is None:
         if interactions is None:
             raise ValueError(
@@ -171,11 +184,13 @@ def open_job(
             _refuse_given("interactions (INTERACTIONS): is a recommender, which", of_a_file)
             from recbole_universal.app.recommender_job import RecommenderJob
 
-            return RecommenderJob(*shared, interactions, fast, device, users, user_column)
+            return RecommenderJob(*shared, interactions, fast, device, users, user_column, items, where)
         table_job = TableJob(*shared, later, fast, pretrained, device)
         table_job.read(interactions, users, user_column, item_column, time_column, order)
+        table_job.choose_items(items, where)
         return table_job
     without = {"interactions (INTERACTIONS)": interactions, **of_a_file, "fast (--fast)": True if fast else None}
+    without |= {"items (--items)": items, "where (--where)": where}
     _refuse_given("checkpoint (--checkpoint):", without)
     from recbole_universal.app.checkpoint_job import CheckpointJob
 
@@ -214,6 +229,7 @@ class TableJob(RecommendationJob):
         device,
     ) -> None:
         super().__init__(report, show_progress, top_k, include_seen)
+        self._allowed: np.ndarray | None = None
         self._later = arguments.flag("recommend", "later", later)
         self._fast = arguments.flag("recommend", "fast", fast)
         self.device = str(arguments.device(device))
@@ -250,6 +266,21 @@ class TableJob(RecommendationJob):
         self.items = self.table.items
         self._choose_users(self.table.users, asked)
 
+    def choose_items(self, items: Any, where: Any) -> None:
+        """Recommend only the items that fit a rule on an item table; ``None``: all.
+
+        Raises:
+            ValueError: if there is no table, or the rule is none.
+        """
+        if where is None:
+            return
+        if items is None:
+            raise ValueError("where (--where): needs an item table; name it with items (--items).")
+        columns = ItemColumns(read_items(items, self.items.name, self._report), self.items)
+        for sentence in columns.about_items_without_row():
+            self._report(sentence)
+        self._allowed = columns.matching(where)
+
     def summary(self) -> str:
         """One sentence about the data."""
         table = self.table
@@ -268,7 +299,8 @@ class TableJob(RecommendationJob):
             ranker.prepare_fast()  # with a progress bar of its own
         ranker.show_progress = False  # one bar over all blocks instead of one per block
         top_k = functools.partial(ranker.top_k, fast=self._fast)
-        for block in self._ranked(rows, np.bincount(matrix.indices, minlength=matrix.shape[1]), top_k):
+        allowed = None if self._allowed is None else self._allowed[item_order]
+        for block in self._ranked(rows, np.bincount(matrix.indices, minlength=matrix.shape[1]), top_k, allowed):
             block.items = item_order[block.items]
             yield block
 

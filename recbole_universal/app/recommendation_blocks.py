@@ -40,8 +40,8 @@ class RecommendationJob:
         include_seen: whether to recommend items that the user has interacted with.
 
     Attributes:
-        users: ids of the users who get recommendations.
-        items: ids of all items.
+        users: ids of the users who get recommendations; the name is that of their column.
+        items: ids of all items, likewise.
     """
 
     users: pd.Index
@@ -73,7 +73,8 @@ class RecommendationJob:
         self,
         rows: np.ndarray,
         degree: np.ndarray,
-        top_k: Callable[[np.ndarray, int, bool | None], tuple[np.ndarray, np.ndarray]],
+        top_k: Callable[..., tuple[np.ndarray, np.ndarray]],
+        allowed: np.ndarray | None = None,
     ) -> Iterator[Block]:
         """The blocks; an item is its column.
 
@@ -81,14 +82,20 @@ class RecommendationJob:
             rows: row of each user in the interactions, -1 for an unknown user.
             degree: number of users of each item.
             top_k: the best items of some rows, -1 after the last one, and their scores. It takes the rows, the number
-                of items, and whether the user's items are left out, where ``None`` lets the model decide.
+                of items, and whether the user's items are left out, where ``None`` lets the model decide. With
+                ``allowed``, it takes that, too.
+            allowed: whether each item may be recommended, bool [n_items]; ``None``: all may.
         """
         from recbole_universal.graph.popularity import popularity_order, popularity_share
 
         # A user without interactions has no row in the matrix, so the asked users do not change other users' results.
-        popular = popularity_order(degree)[: self._top_k]
+        order = popularity_order(degree)
+        best = order[: self._top_k] if allowed is None else order[allowed[order]][: self._top_k]
+        popular = np.full(min(self._top_k, len(order)), -1)
+        popular[: len(best)] = best
         share = popularity_share(degree)[popular]
         exclude_seen = False if self._include_seen else None
+        settings = {} if allowed is None else {"allowed": allowed}
         lengths = []
         with tqdm(total=len(rows), desc="recommending", unit="user", disable=not self._show_progress) as bar:
             for start in range(0, len(rows), _BLOCK_USERS):
@@ -96,20 +103,20 @@ class RecommendationJob:
                 known = block >= 0
                 items, scores = np.tile(popular, (len(block), 1)), np.tile(share, (len(block), 1))
                 if known.any():
-                    items[known], scores[known] = top_k(block[known], len(popular), exclude_seen)
+                    items[known], scores[known] = top_k(block[known], len(popular), exclude_seen, **settings)
                 is_item = items >= 0
                 user, rank = np.nonzero(is_item)
                 yield Block(start + user, items[is_item], scores[is_item], (rank + 1).astype(np.int32))
                 lengths.append(is_item.sum(axis=1))
                 bar.update(len(block))
-        self._report_short(np.concatenate(lengths))
+        self._report_short(np.concatenate(lengths), "" if allowed is None else "that the filters allow and ")
 
-    def _report_short(self, lengths: np.ndarray) -> None:
+    def _report_short(self, lengths: np.ndarray, what: str) -> None:
         n_short, n_empty = int((lengths < self._top_k).sum()), int((lengths == 0).sum())
         if n_short:
             self._report(
-                f"{n_short} of {len(lengths)} users have fewer than {self._top_k} items that they have not seen, so "
-                f"they get fewer recommendations" + (f"; {n_empty} have none." if n_empty else ".")
+                f"{n_short} of {len(lengths)} users have fewer than {self._top_k} items {what}that they have not seen, "
+                f"so they get fewer recommendations" + (f"; {n_empty} have none." if n_empty else ".")
             )
 
     def _report_unknown(self) -> None:
@@ -122,10 +129,13 @@ def checked_top_k(top_k: Any) -> int:
     """Return ``top_k`` as an int.
 
     Raises:
-        ValueError: if it is no integer of at least 1.
+        ValueError: if it is no integer of at least 1, or too large.
     """
-    if not arguments.is_integer(top_k) or top_k < 1:
-        raise ValueError(f"top_k (--top-k): must be a whole number of at least 1, got {arguments.shown(top_k)}.")
+    if not arguments.is_integer(top_k) or not 1 <= top_k < arguments.LARGEST:
+        raise ValueError(
+            f"top_k (--top-k): must be a whole number of at least 1 and below {arguments.LARGEST}, got "
+            f"{arguments.shown(top_k)}."
+        )
     return int(top_k)
 
 
@@ -141,7 +151,7 @@ def find_users(asked: Sequence, users: pd.Index, lookup: IdLookup) -> tuple[pd.I
         return known, codes
     ids = [name if index < 0 else id_ for (name, index), id_ in zip(chosen.values(), known.tolist(), strict=True)]
     # The type object keeps 1 an integer next to 2.5.
-    return pd.Index(ids, dtype=object if len({type(name) for name in ids}) > 1 else None), codes
+    return pd.Index(ids, dtype=object if len({type(name) for name in ids}) > 1 else None, name=users.name), codes
 
 
 def without_list(ids: Sequence | pd.Index, n: int, who: str) -> str:

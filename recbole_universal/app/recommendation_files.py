@@ -15,10 +15,9 @@ import numpy as np
 import pandas as pd
 
 from recbole_universal import arguments
+from recbole_universal.app.output_columns import VALUES
 from recbole_universal.files import atomic_write
 
-#: Columns of a file of recommendations.
-COLUMNS = ("user", "item", "score", "rank")
 #: Endings of the files that can be written.
 ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".pq")
 _ROWS_AT_ONCE = 2**20
@@ -34,30 +33,31 @@ def write_recommendations(recommendations: pd.DataFrame, path: str | os.PathLike
         OSError: if the file cannot be written.
         ImportError: if Parquet is written without pyarrow.
     """
-    if not isinstance(recommendations, pd.DataFrame) or not set(COLUMNS) <= set(recommendations.columns):
+    columns = list(recommendations.columns) if isinstance(recommendations, pd.DataFrame) else []
+    if len(columns) < 4 or tuple(columns[2:4]) != VALUES or not all(isinstance(name, str) for name in columns[:2]):
         shown = arguments.shown(recommendations)
-        raise ValueError(f"recommendations: must be a frame with the columns {', '.join(COLUMNS)}, got {shown}.")
+        raise ValueError(
+            f"recommendations: must be a frame of users, items, {' and '.join(VALUES)}, in this order, got {shown}."
+        )
     if not isinstance(path, (str, os.PathLike)):
         raise ValueError(f"path: must be the path of a file, got {arguments.shown(path)}.")
     with open_recommendations(path) as writer:
+        writer.columns = columns[:4]
         for start in range(0, max(1, len(recommendations)), _ROWS_AT_ONCE):
             rows = recommendations.iloc[start : start + _ROWS_AT_ONCE]
-            users, items, scores, ranks = (rows[name] for name in COLUMNS)
+            users, items, scores, ranks = (rows.iloc[:, index] for index in range(4))
             writer.write(pd.Index(users), pd.Index(items), scores.to_numpy(), ranks.to_numpy())
 
 
 @contextmanager
-def open_recommendations(
-    path: str | os.PathLike[str], columns: Sequence[str] = COLUMNS
-) -> Iterator[TextWriter | ParquetWriter]:
+def open_recommendations(path: str | os.PathLike[str]) -> Iterator[TextWriter | ParquetWriter]:
     """Open a file for recommendations, which takes its place when the ``with`` block ends without an error.
 
     Args:
         path: the file; its ending says its format.
-        columns: names of the four columns.
 
     Yields:
-        The writer.
+        The writer. It needs the names of its columns before the first rows.
 
     Raises:
         ValueError: if the ending is unknown.
@@ -71,7 +71,7 @@ def open_recommendations(
     if path.is_dir():
         raise IsADirectoryError(f"output: [{path}] is a folder; give the name of a file.")
     with output_file(path, "output") as file:
-        writer = (ParquetWriter if name.endswith((".parquet", ".pq")) else TextWriter)(file, name, columns)
+        writer = (ParquetWriter if name.endswith((".parquet", ".pq")) else TextWriter)(file, name)
         yield writer
         writer.close()
 
@@ -94,17 +94,26 @@ def output_file(path: Path, argument: str) -> Iterator[IO[bytes]]:
 
 
 class TextWriter:
-    """Writes rows as CSV or TSV, plain or gzip."""
+    """Writes rows as CSV or TSV, plain or gzip.
 
-    def __init__(self, file: IO[bytes], name: str, names: Sequence[str]) -> None:
+    Attributes:
+        columns: names of the four columns, which the first rows need.
+    """
+
+    columns: Sequence[str] = ()
+
+    def __init__(self, file: IO[bytes], name: str) -> None:
         # The gzip header gets no name and no time, so that the same recommendations give the same file.
         self._zipped = gzip.GzipFile("", "wb", 6, file, mtime=0) if name.endswith(".gz") else None
         self._text = io.TextIOWrapper(self._zipped or file, encoding="utf-8", newline="", write_through=False)
         self._format: dict[str, Any] = {"delimiter": "\t" if ".tsv" in name[-7:] else ",", "lineterminator": "\n"}
-        csv.writer(self._text, **self._format).writerow(names)
+        self._has_header = False
 
     def write(self, users: pd.Index, items: pd.Index, scores: np.ndarray, ranks: np.ndarray) -> None:
         """Write rows."""
+        if not self._has_header:
+            csv.writer(self._text, **self._format).writerow(self.columns)
+            self._has_header = True
         values = map("{:.7g}".format, scores.tolist())
         columns = users.tolist(), items.tolist()
         # The module csv quotes a line feed, but before Python 3.13 no carriage return, which also ends a line.
@@ -121,17 +130,23 @@ class TextWriter:
 
 
 class ParquetWriter:
-    """Writes rows as Parquet; ids are integers or strings."""
+    """Writes rows as Parquet; ids are integers or strings.
 
-    def __init__(self, file: IO[bytes], name: str, names: Sequence[str]) -> None:
+    Attributes:
+        columns: as of :class:`TextWriter`.
+    """
+
+    columns: Sequence[str] = ()
+
+    def __init__(self, file: IO[bytes], name: str) -> None:
         self._arrow = _import_pyarrow()
-        self._file, self._names = file, names
+        self._file = file
         self._writer: Any = None
 
     def write(self, users: pd.Index, items: pd.Index, scores: np.ndarray, ranks: np.ndarray) -> None:
         """Write rows."""
         columns = (self._ids(users), self._ids(items), self._arrow.array(scores), self._arrow.array(ranks))
-        table = self._arrow.table(dict(zip(self._names, columns, strict=True)))
+        table = self._arrow.table(dict(zip(self.columns, columns, strict=True)))
         if self._writer is None:
             self._writer = self._arrow.parquet.ParquetWriter(self._file, table.schema)
         self._writer.write_table(table)

@@ -6,28 +6,32 @@ import os
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
 from recbole_universal import arguments
+from recbole_universal.app.arrow_tables import relations_table
 from recbole_universal.app.explanation import explanation
 from recbole_universal.app.fitted_interactions import FittedInteractions
 from recbole_universal.app.model_choice import AUTO
 from recbole_universal.app.recommend import TableJob, check_column_names
-from recbole_universal.app.recommendation_blocks import find_users, without_list
+from recbole_universal.app.recommended_lists import recommended
 from recbole_universal.app.recommender_files import load_recommender, save_recommender
 from recbole_universal.app.recommender_state import FitSettings, RecommenderState, about_unknown, as_ids, known
 from recbole_universal.checkpoint import Pretrained
-from recbole_universal.graph.histories import Histories
+from recbole_universal.graph.allowed_items import AllowedItems
 from recbole_universal.graph.item_models import best_of_sums, nearest_neighbors
 from recbole_universal.io.interactions import read_interactions
+from recbole_universal.io.item_table import read_items
 from recbole_universal.io.source import Report
 from recbole_universal.ranking.ranker import UniversalRanker
 from recbole_universal.ranking.state_swap import swapped
+
+if TYPE_CHECKING:
+    import pyarrow
 
 # Number of nearest neighbours of an item among which `similar_items` finds the most similar ones, if the model has no
 # item-item matrix.
@@ -41,8 +45,8 @@ class Recommender:
 
     Args:
         ranker: a ranker of the users and items. Do not update it.
-        users: id of each row of the ranker's matrix, distinct, [n_users].
-        items: id of each column, distinct, [n_items].
+        users: id of each row of the ranker's matrix, distinct, [n_users]; their name is that of the column in lists.
+        items: id of each column, distinct, [n_items], likewise.
 
     Raises:
         ValueError: if there are more or fewer ids than rows or columns.
@@ -83,6 +87,7 @@ class Recommender:
         time_column: Hashable | None = None,
         order: str | None = None,
         later: bool = False,
+        items: Any = None,
         device: str = "cpu",
         show_progress: bool = True,
     ) -> Recommender:
@@ -100,6 +105,7 @@ class Recommender:
             time_column: as ``user_column``; where no column has a usual name, the interactions have no times.
             order: ``rows``: the rows are in the order of time, and no time column is read.
             later: as of :func:`~recbole_universal.recommend`.
+            items: an item table, as of :meth:`set_items`.
             device: where to compute. Experimental: any other than ``cpu`` is not tested.
             show_progress: whether to draw progress bars on stderr.
 
@@ -112,7 +118,52 @@ class Recommender:
             job.read(interactions, None, user_column, item_column, time_column, order)
             settings = FitSettings(job.model is None, later, (user_column, item_column, time_column))
             read = FittedInteractions.of_table(job.table)
-            return cls._of(RecommenderState.fitted(read, settings, job.model, job.device, report, show_progress))
+            table = None if items is None else read_items(items, read.items.name, report)
+            state = RecommenderState.fitted(read, settings, job.model, job.device, report, show_progress)
+            return cls._of(state.with_item_table(table, report))
+
+    def set_items(self, table: Any) -> None:
+        """Give the items columns, such as category, price and title, for the rules of :meth:`recommend`.
+
+        A warning counts the items without a row. They fit no rule. Updates and :meth:`save` keep the table.
+
+        Args:
+            table: one row an item: a frame of pandas or polars, an Arrow table, or the path of a JSON file, a Parquet
+                file, or a text file with a header, such as CSV or RecBole's ``.item``. The column of ids is called as
+                in the interactions, or has a usual name. ``None`` removes the table.
+
+        Raises:
+            ValueError: if it is no such table. Nothing changes then.
+            OSError: if the file cannot be read.
+        """
+        with _warned() as report:
+            read = None if table is None else read_items(table, self.items.name, report)
+            self._replace(lambda state: state.with_item_table(read, report))
+
+    def set_excluded(self, items: Any) -> None:
+        """Leave items out of all lists from now on, such as those that are sold out.
+
+        They replace the items of an earlier call. Updates and :meth:`save` keep them. Items without interactions are
+        remembered, so they are left out when :meth:`partial_fit` brings them.
+
+        Args:
+            items: ids, or one id; ``None``: none.
+
+        Raises:
+            ValueError: if a value is no id. Nothing changes then.
+        """
+        ids = tuple(dict.fromkeys([] if items is None else as_ids("items", items)))
+        known("items", ids, self._state.find_item, {})  # refuses truth values
+        self._replace(lambda state: state.with_excluded(ids))
+
+    @property
+    def titles(self) -> pd.Series | None:
+        """Title of each item of :attr:`items`, ``None`` where it has none; ``None`` without a title column.
+
+        The column of the item table is called title or name, or so after product, item or movie.
+        """
+        columns = self._state.columns
+        return None if columns is None else columns.titles()
 
     def partial_fit(
         self,
@@ -213,6 +264,7 @@ class Recommender:
         k: int = 10,
         candidates: Any = None,
         exclude: Any = None,
+        where: str | None = None,
         filter_seen: bool | None = None,
     ) -> pd.DataFrame:
         """The best items of users, or of histories of people without a row in the interactions.
@@ -225,50 +277,31 @@ class Recommender:
             histories: item ids of each person, oldest first, such as ``[["tea", "cups"], ["coffee"]]``.
             k: length of a list, at least 1.
             candidates: ids of the only items that may be recommended; ``None``: all may. The lists are personal among
-                these items, however few they are.
-            exclude: ids of items that are never recommended.
+                these items, however few they are. Also a mapping from users, or positions of histories, to ids, or a
+                table with a user and an item column. A user who is not in it gets an empty list.
+            exclude: ids of items that are not recommended, in the same forms. A user who is not in a mapping loses no
+                item.
+            where: a rule on the columns of the item table, such as ``category == 'shoes' and price < 50``. Only items
+                that fit may be recommended. docs/everyday.md describes rules.
             filter_seen: whether to leave out the items that the person has had; ``None``: unless people come back to
                 items.
 
         Returns:
-            ``user``, ``item``, ``score`` (higher is better; comparable within one list) and ``rank`` (from 1), best
-            first. With ``histories``, ``history`` is the position of the history, from 0, and there is no ``user``. A
-            list has ``k`` rows, or one for each item that is left. A list of popular items has the number of an item's
-            users, divided by that of the most popular item, as scores.
+            Users and items in columns of the names that came in (``user_id`` and ``item_id`` if none came in),
+            ``score`` (higher is better; comparable within one list) and ``rank`` (from 1), best first. With
+            ``histories``, the first column is ``history``, the position of the history, from 0. A list has ``k`` rows,
+            or one for each item that is left. A list of popular items has the number of an item's users, divided by
+            that of the most popular item, as scores.
 
         Raises:
-            ValueError: if users and histories are given, an argument is of another type, ``k`` is out of range, or the
-                model cannot rank histories (it reads families other than ``proximity`` or ``sequence``).
+            ValueError: if users and histories are given, an argument is of another type, ``k`` is out of range, there
+                is no item table for ``where``, or the model cannot rank histories (it reads families other than
+                ``proximity`` or ``sequence``).
         """
-        if users is not None and histories is not None:
-            raise ValueError("users and histories exclude each other: give one of them.")
         state = self._state
-        k = min(arguments.integer("Recommender.recommend", "k", k, 1), len(state.items))
-        if filter_seen is not None:
-            arguments.flag("Recommender.recommend", "filter_seen", filter_seen)
-        unknown: dict[Any, None] = {}
-        allowed = state.allowed(candidates, exclude, unknown)
-        settings: dict[str, Any] = {"k": k, "exclude_seen": filter_seen, "allowed": allowed}
-        ids: pd.Index
-        if histories is not None:
-            lists = [state.known_items("histories", one, unknown) for one in _lists("histories", histories)]
-            is_known = np.array([len(items) > 0 for items in lists], dtype=bool)
-            known = Histories.of_lists(items for items in lists if len(items))
-            ids, who = pd.RangeIndex(len(lists), name="history"), "histories have no known item"
-            rank = partial(state.ranker.top_k_of, known, **settings)
-        else:
-            ids, rows = state.users, np.arange(len(state.users))
-            if users is not None:
-                ids, rows = find_users(as_ids("users", users), state.users, state.find_user)
-            is_known = rows >= 0
-            ids, who = ids.rename("user"), "users have no interactions"
-            rank = partial(state.ranker.top_k, rows[is_known], **settings)
-        strangers = [] if is_known.all() else [without_list(ids[~is_known], len(ids), who)]
-        self._warn([*strangers, *about_unknown(unknown)])
-        items, scores = state.popular_lists(len(ids), k, allowed)
-        if is_known.any():
-            items[is_known], scores[is_known] = rank()
-        return state.frame(ids, items, scores)
+        found, messages = recommended(state, users, histories, k, candidates, exclude, where, filter_seen)
+        self._warn(messages)
+        return found
 
     def _warn(self, messages: Sequence[str]) -> None:
         if messages:
@@ -277,16 +310,17 @@ class Recommender:
     def similar_items(self, items: Any, k: int = 10) -> pd.DataFrame:
         """The items that are related most to each item, whoever asks.
 
-        With the family ``proximity``, the relation is that of :meth:`UniversalRanker.item_item`, whose matrix the first
-        call computes. With other models it is the cosine of the items' users.
+        Items of :meth:`set_excluded` are left out. With the family ``proximity``, the relation is that of
+        :meth:`UniversalRanker.item_item`, whose matrix the first call computes. With other models it is the cosine of
+        the items' users.
 
         Args:
             items: ids, or one id. A warning names the unknown ones, which get no row.
             k: most rows of an item, at least 1. There are fewer if fewer items are related.
 
         Returns:
-            ``similar_to`` (the given item), ``item``, ``score`` (higher is nearer) and ``rank`` (from 1), nearest
-            first.
+            ``similar_to`` (the given item), the items in a column of the name that came in, ``score`` (higher is
+            nearer) and ``rank`` (from 1), nearest first.
 
         Raises:
             ValueError: if an argument is of another type, or ``k`` is out of range.
@@ -300,8 +334,33 @@ class Recommender:
             relations = state.ranker.item_item()[asked]
         else:
             relations = nearest_neighbors(state.ranker.matrix, max(k, _N_NEIGHBORS), asked)
-        found = best_of_sums(sp.eye(len(asked), format="csr", dtype=np.float32), relations, k, exclude_seen=False)
-        return state.frame(state.items.take(asked).rename("similar_to"), *found)
+        allowed = None if state.not_excluded is None else AllowedItems(state.not_excluded[None])
+        ones = sp.eye(len(asked), format="csr", dtype=np.float32)
+        found = best_of_sums(ones, relations, k, exclude_seen=False, allowed=allowed)
+        return state.frame(state.items.take(asked), *found, "similar_to")
+
+    def to_arrow(self) -> pyarrow.Table:
+        """The item-item matrix as an Arrow table, for any engine that serves such matrices.
+
+        The sum of the weights of a user's items ranks all items (:meth:`UniversalRanker.item_item`). Each item has at
+        most 200 neighbours.
+
+        Returns:
+            The item in a column of the name that came in, ``neighbor`` and ``weight`` (float32, may be negative); one
+            row a pair, the strongest neighbour of an item first.
+
+        Raises:
+            ValueError: if the model has no family ``proximity``, or ids are neither all integers nor all texts.
+            ImportError: without pyarrow.
+        """
+        state = self._state
+        return relations_table(state.ranker.item_item(), state.users, state.items)
+
+    def __repr__(self) -> str:
+        state = self._state
+        model = state.ranker.pretrained.card.get("name", "a model")
+        n_users, n_items = state.ranker.matrix.shape
+        return f"<Recommender: {n_users} users, {n_items} items, {state.ranker.matrix.nnz} pairs, {model}>"
 
     def explain(self, user: Any, item: Any) -> str:
         """Why an item has its place in the list of a user without filters, in words.
@@ -327,6 +386,8 @@ class Recommender:
             return f"[{user}] has no interactions, so the most popular items are recommended."
         if column < 0:
             return f"[{item}] is no item of the interactions, so it is never recommended."
+        if state.not_excluded is not None and not state.not_excluded[column]:
+            return f"[{state.items[column]}] is left out of all lists (set_excluded)."
         return explanation(state.ranker, row, column, state.users, state.items)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
@@ -363,26 +424,6 @@ class Recommender:
             ImportError: without pyarrow.
         """
         return cls._of(load_recommender(folder, device))
-
-
-def _lists(argument: str, values: Any) -> list:
-    """A list of lists.
-
-    Raises:
-        ValueError: if it is none.
-    """
-    is_array = getattr(values, "ndim", 1) > 0 and hasattr(values, "__iter__")
-    if isinstance(values, (str, bytes, pd.DataFrame)) or not is_array:
-        raise ValueError(
-            f"{argument}: must be lists of item ids, such as [[1, 2], [3]], got {arguments.shown(values)}."
-        )
-    lists = list(values)
-    for one in lists:
-        if isinstance(one, (str, bytes)) or not hasattr(one, "__iter__"):
-            raise ValueError(
-                f"{argument}: each must be a list of item ids, such as [[1, 2], [3]], got {arguments.shown(one)}."
-            )
-    return lists
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 import recbole_universal
 from recbole_universal import arguments
+from recbole_universal.app.arrow_tables import id_column, import_pyarrow
 from recbole_universal.app.recommender_state import FitSettings, RecommenderState
 from recbole_universal.array_store import read_arrays, write_arrays
 from recbole_universal.checkpoint import load_pretrained, save_pretrained
@@ -31,11 +32,14 @@ from recbole_universal.features.computation import CACHE_VERSION
 from recbole_universal.features.registry import FAMILIES
 from recbole_universal.files import atomic_write, locked_folder, write_text
 from recbole_universal.graph.histories import Histories
+from recbole_universal.graph.sparse_sums import check_indices
+from recbole_universal.io.item_table import read_items
 from recbole_universal.ranking.ranker import UniversalRanker
 
 FORMAT = 1
 _JSON, _ARRAYS, _MODEL = "recommender.json", "arrays.safetensors", "model"
 _IDS = ("users.parquet", "items.parquet")
+_TABLE, _EXCLUDED = "item_table.parquet", "excluded.parquet"  # only where there are any
 _KEY = {"content": "recommender"}
 _STATE = re.compile("state-[0-9a-f]{16}")
 _MOST_JSON_BYTES = 2**16
@@ -56,7 +60,11 @@ def save_recommender(folder: str | os.PathLike[str], recommender: RecommenderSta
     """
     folder = _path(folder)
     users, items = recommender.users, recommender.items
-    ids = {name: _id_file(name, values) for name, values in zip(_IDS, (users, items), strict=True)}
+    files = {name: _parquet_of_ids(name, values) for name, values in zip(_IDS, (users, items), strict=True)}
+    if recommender.item_table is not None:
+        files[_TABLE] = _parquet(import_pyarrow().Table.from_pandas(recommender.item_table.frame, preserve_index=False))
+    if recommender.excluded:
+        files[_EXCLUDED] = _parquet_of_ids(_EXCLUDED, pd.Index([str(name) for name in recommender.excluded]))
     folder.mkdir(parents=True, exist_ok=True)
     with locked_folder(folder, wait=True):
         _remove_unused(folder)  # what a killed save left; refuses a folder of another program
@@ -67,7 +75,7 @@ def save_recommender(folder: str | os.PathLike[str], recommender: RecommenderSta
             save_pretrained(state / _MODEL, model.state_dict, model.schema, model.card)
             arrays = recommender.ranker.arrays() | _history_arrays(recommender.histories)
             write_arrays(state / _ARRAYS, _KEY, arrays, None if settings is None else settings.described())
-            for name, content in ids.items():
+            for name, content in files.items():
                 with atomic_write(state / name) as file:
                     file.write(content)
             described = {
@@ -77,8 +85,9 @@ def save_recommender(folder: str | os.PathLike[str], recommender: RecommenderSta
                 "state": state.name,
                 "n_users": len(users),
                 "n_items": len(items),
-                "bytes": {name: (state / name).stat().st_size for name in (_ARRAYS, *_IDS)},
-                "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in ids.items()},
+                "columns": [name if isinstance(name, str) else None for name in (users.name, items.name)],
+                "bytes": {name: (state / name).stat().st_size for name in (_ARRAYS, *files)},
+                "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
             }
             write_text(folder / _JSON, json.dumps(described, indent=1) + "\n")
         finally:
@@ -117,11 +126,14 @@ def _load(state: Path, described: dict[str, Any], device: str) -> RecommenderSta
             f"[{state.parent}] was saved by recbole_universal {described['version']}, whose features have other "
             f"numbers than those of {recbole_universal.__version__}. Fit it again."
         )
-    users, items = (_read_ids(state / name, described["sha256"][name]) for name in _IDS)
+    users, items = (
+        _read_ids(state / name, described["sha256"][name]).rename(column)
+        for name, column in zip(_IDS, described["columns"], strict=True)
+    )
     try:
         arrays, described_fit = read_arrays(state / _ARRAYS, _KEY, mapped=True)
         settings = None if described_fit is None else FitSettings.of_description(described_fit)
-        histories = _read_histories(arrays)
+        histories = _read_histories(arrays, len(items))
         ranker = UniversalRanker.from_arrays(arrays, model, device=device)
     except (ValueError, TypeError, LookupError, RuntimeError) as error:
         raise ValueError(f"[{state / _ARRAYS}] is damaged: {error}. Save it again.") from error
@@ -130,7 +142,18 @@ def _load(state: Path, described: dict[str, Any], device: str) -> RecommenderSta
             f"[{state}] is damaged: it has {len(users)} users and {len(items)} items, a matrix of "
             f"{list(ranker.matrix.shape)}, and {_JSON} says [{described['n_users']}, {described['n_items']}]."
         )
-    return RecommenderState(ranker, users, items, settings, histories)
+    loaded = RecommenderState(ranker, users, items, settings, histories)
+    if _TABLE in described["sha256"]:
+        frame = _read_parquet(state / _TABLE, described["sha256"][_TABLE]).to_pandas()
+        loaded = loaded.with_item_table(read_items(frame, frame.columns[0], _ignore), _ignore)
+    if _EXCLUDED in described["sha256"]:
+        excluded = _read_ids(state / _EXCLUDED, described["sha256"][_EXCLUDED])
+        loaded = loaded.with_excluded(tuple(excluded.tolist()))
+    return loaded
+
+
+def _ignore(_: str) -> None:
+    """Receives messages that the fit has reported."""
 
 
 def is_recommender(path: Any) -> bool:
@@ -146,10 +169,15 @@ def _history_arrays(histories: Histories | None) -> dict[str, NDArray]:
     return arrays if histories.times is None else {**arrays, "histories.times": histories.times}
 
 
-def _read_histories(arrays: Mapping[str, NDArray]) -> Histories | None:
-    """The histories of :func:`_history_arrays`."""
+def _read_histories(arrays: Mapping[str, NDArray], n_items: int) -> Histories | None:
+    """The histories of :func:`_history_arrays`.
+
+    Raises:
+        ValueError: if an item is out of range.
+    """
     if "histories.items" not in arrays:
         return None
+    check_indices("histories.items", arrays["histories.items"], n_items)
     indptr = arrays["histories.indptr"]
     users = np.arange(len(indptr) - 1)
     return Histories(arrays["histories.items"], indptr, users, arrays.get("histories.times"))
@@ -195,12 +223,16 @@ def _described(folder: Path) -> dict[str, Any]:
         )
     sizes, hashes, counts = described.get("bytes"), described.get("sha256"), [described.get("n_users")]
     counts.append(described.get("n_items"))
+    columns = described.get("columns")
     if (
         not (isinstance(state, str) and _STATE.fullmatch(state))
-        or not (isinstance(sizes, dict) and set(sizes) == {_ARRAYS, *_IDS})
-        or not (isinstance(hashes, dict) and set(hashes) == set(_IDS))
+        or not (isinstance(hashes, dict) and set(_IDS) <= set(hashes) <= {*_IDS, _TABLE, _EXCLUDED})
+        or not (isinstance(sizes, dict) and set(sizes) == {_ARRAYS, *hashes})
         or not all(isinstance(count, int) for count in [*counts, *sizes.values()])
         or "features" not in described
+        or not (
+            isinstance(columns, list) and len(columns) == 2 and {type(name) for name in columns} <= {str, type(None)}
+        )
     ):
         raise ValueError(f"[{file}] is damaged: entries are missing or of another type. Save it again.")
     return described
@@ -230,33 +262,34 @@ def _feature_versions(families: list[str]) -> dict[str, Any]:
     return {"all": CACHE_VERSION, **{name: FAMILIES[name].version for name in families}}
 
 
-def _id_file(name: str, ids: pd.Index) -> bytes:
+def _parquet_of_ids(name: str, ids: pd.Index) -> bytes:
     """Content of a Parquet file of ids.
 
     Raises:
         ValueError: if a file cannot hold these ids.
     """
-    arrow = _import_pyarrow()
-    values = ids.tolist()
-    try:
-        is_large = all(type(value) is int for value in values) and max(values, default=0) >= 2**63
-        column = arrow.array(values, arrow.uint64() if is_large else None)
-        same = [(type(value), value) for value in column.to_pylist()] == [(type(value), value) for value in values]
-    except (arrow.ArrowException, OverflowError):
-        same = False
-    if not same:
-        kinds = ", ".join(sorted({type(value).__name__ for value in values})[:5])
-        raise ValueError(
-            f"{name.removesuffix('.parquet')}: ids must be of one type that Parquet holds, such as text or integers "
-            f"below 2**64, and are {kinds}; convert them, such as by astype(str), and fit again."
-        )
+    column = id_column(name.removesuffix(".parquet"), ids)
+    return _parquet(import_pyarrow().table({"id": column}))
+
+
+def _parquet(table: Any) -> bytes:
+    """Content of a Parquet file of an Arrow table."""
     stream = io.BytesIO()
-    arrow.parquet.write_table(arrow.table({"id": column}), stream)
+    import_pyarrow().parquet.write_table(table, stream)
     return stream.getvalue()
 
 
 def _read_ids(file: Path, sha256: str) -> pd.Index:
-    """The ids of a file of :func:`_id_file`.
+    """The ids of a file of :func:`_parquet_of_ids`.
+
+    Raises:
+        ValueError: if it is damaged.
+    """
+    return pd.Index(_read_parquet(file, sha256).column("id").to_pylist(), tupleize_cols=False)
+
+
+def _read_parquet(file: Path, sha256: str) -> Any:
+    """The Arrow table of a file.
 
     Raises:
         ValueError: if it is damaged.
@@ -264,16 +297,4 @@ def _read_ids(file: Path, sha256: str) -> pd.Index:
     content = file.read_bytes()
     if hashlib.sha256(content).hexdigest() != sha256:
         raise ValueError(f"[{file}] is damaged: its hash is not that of {_JSON}. Save it again.")
-    arrow = _import_pyarrow()
-    return pd.Index(arrow.parquet.read_table(io.BytesIO(content)).column("id").to_pylist(), tupleize_cols=False)
-
-
-def _import_pyarrow() -> Any:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise ImportError(
-            "A recommender is saved with pyarrow, which is not installed: pip install pyarrow."
-        ) from error
-    return pyarrow
+    return import_pyarrow().parquet.read_table(io.BytesIO(content))

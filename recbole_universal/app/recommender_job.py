@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from recbole_universal import arguments
+from recbole_universal.app.list_filters import list_filters
 from recbole_universal.app.recommendation_blocks import Block, RecommendationJob
 from recbole_universal.app.recommender_files import load_recommender
+from recbole_universal.io.item_table import read_items
 from recbole_universal.io.source import Report
 from recbole_universal.io.users import read_users
 
@@ -29,12 +31,17 @@ class RecommenderJob(RecommendationJob):
         device: Any,
         users: Any,
         user_column: Any,
+        items: Any,
+        where: Any,
     ) -> None:
         super().__init__(report, show_progress, top_k, include_seen)
         self._fast = arguments.flag("recommend", "fast", fast)
         asked = None if users is None else read_users(users, user_column, report)
         state = load_recommender(folder, device)
         self._ranker, self.items = state.ranker, state.items
+        if items is not None:
+            state = state.with_item_table(read_items(items, state.items.name, report), report)
+        self._allowed = list_filters(state, state.users, None, None, where, {}).of(np.arange(0))
         self._choose_users(state.users, asked)
 
     def summary(self) -> str:
@@ -48,4 +55,6 @@ class RecommenderJob(RecommendationJob):
         if self._fast:
             self._ranker.prepare_fast()
         degree = np.bincount(self._ranker.matrix.indices, minlength=len(self.items))
-        yield from self._ranked(self._indices, degree, functools.partial(self._ranker.top_k, fast=self._fast))
+        yield from self._ranked(
+            self._indices, degree, functools.partial(self._ranker.top_k, fast=self._fast), self._allowed
+        )

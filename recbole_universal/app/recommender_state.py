@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +12,15 @@ import pandas as pd
 
 from recbole_universal import arguments
 from recbole_universal.app.fitted_interactions import FittedInteractions
+from recbole_universal.app.item_rules import ItemColumns
 from recbole_universal.app.model_choice import ranker_of
+from recbole_universal.app.output_columns import output_columns
 from recbole_universal.app.recommendation_blocks import named
-from recbole_universal.app.recommendation_files import COLUMNS
 from recbole_universal.checkpoint import Pretrained
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.popularity import popularity_order, popularity_share
 from recbole_universal.io.ids import IdLookup, is_missing
+from recbole_universal.io.item_table import ItemTable
 from recbole_universal.io.source import Report
 from recbole_universal.ranking.ranker import UniversalRanker
 
@@ -53,14 +56,27 @@ class RecommenderState:
 
     Args:
         ranker: a ranker of the users and items.
-        users: id of each row of the ranker's matrix, distinct, [n_users].
-        items: id of each column, distinct, [n_items].
+        users: id of each row of the ranker's matrix, distinct, [n_users]; the name is that of their column.
+        items: id of each column, distinct, [n_items], likewise.
         settings: arguments of the fit; ``None``: the ranker comes from elsewhere.
         histories: the interactions in the order of time; ``None``: the order is not known.
+
+    Attributes:
+        popular: columns of all items, most popular first, int64 [n_items].
+        share: number of users of each item, divided by that of the most popular item, float32 [n_items].
+        item_table: the item table; ``None``: there is none.
+        excluded: ids of items that are in no list, also of items without interactions.
+        columns: the columns of the item table, or ``None``.
+        not_excluded: whether each item may be in a list, bool [n_items]; ``None``: all may.
 
     Raises:
         ValueError: if there are more or fewer ids than rows or columns.
     """
+
+    item_table: ItemTable | None = None
+    excluded: tuple = ()
+    columns: ItemColumns | None = None
+    not_excluded: np.ndarray | None = None
 
     def __init__(
         self,
@@ -79,7 +95,37 @@ class RecommenderState:
             )
         self.find_user, self.find_item = IdLookup(users), IdLookup(items)
         degree = np.bincount(ranker.matrix.indices, minlength=len(items))
-        self._popular, self._share = popularity_order(degree), popularity_share(degree)
+        self.popular, self.share = popularity_order(degree), popularity_share(degree)
+
+    def with_item_table(self, table: ItemTable | None, report: Report) -> RecommenderState:
+        """This state with another item table; ``report`` receives a sentence on items without a row."""
+        state = copy.copy(self)
+        state.item_table, state.columns = table, None if table is None else ItemColumns(table, self.items)
+        for sentence in [] if state.columns is None else state.columns.about_items_without_row():
+            report(sentence)
+        return state
+
+    def with_excluded(self, ids: tuple) -> RecommenderState:
+        """This state with other items that are in no list."""
+        state = copy.copy(self)
+        found = self.find_item.indices(ids)
+        state.excluded, state.not_excluded = ids, None
+        if (found >= 0).any():
+            state.not_excluded = np.ones(len(self.items), dtype=bool)
+            state.not_excluded[found[found >= 0]] = False
+        return state
+
+    def checked_columns(self) -> ItemColumns:
+        """The columns of the item table.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        if self.columns is None:
+            raise ValueError(
+                "where (--where): needs an item table: give it with items (--items) of the fit, or with set_items."
+            )
+        return self.columns
 
     @classmethod
     def fitted(
@@ -116,7 +162,7 @@ class RecommenderState:
     def refitted(self, interactions: FittedInteractions, report: Report, show_progress: bool) -> RecommenderState:
         """The state of other interactions by the same fit."""
         settings, model = self.checked_settings(), self.ranker.pretrained
-        return self.fitted(
+        state = self.fitted(
             interactions,
             settings,
             None if settings.chooses_model else model,
@@ -124,6 +170,7 @@ class RecommenderState:
             report,
             show_progress,
         )
+        return state.with_item_table(self.item_table, report).with_excluded(self.excluded)
 
     def interactions(self) -> FittedInteractions:
         """The interactions of the fit."""
@@ -142,30 +189,12 @@ class RecommenderState:
             )
         return self.settings
 
-    def popular_lists(self, n: int, k: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """Columns of the most popular items, int64 [n, k], -1 where no items are left, and their scores."""
-        popular = self._popular if allowed is None else self._popular[allowed[self._popular]]
-        items = np.full((n, k), -1)
-        items[:, : len(popular)] = popular[:k]
-        return items, self._share[items]
-
-    def frame(self, ids: pd.Index, items: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
-        """One row for each item of lists [n, k]; the name of the ids is that of the first column."""
+    def frame(self, ids: pd.Index, items: np.ndarray, scores: np.ndarray, first: str | None = None) -> pd.DataFrame:
+        """One row for each item of lists [n, k]; ``first`` is the name of ids that are no users."""
         is_item = items >= 0
         row, rank = np.nonzero(is_item)
         values = ids.take(row), self.items.take(items[is_item]), scores[is_item], (rank + 1).astype(np.int32)
-        return pd.DataFrame(dict(zip((ids.name, *COLUMNS[1:]), values, strict=True)))
-
-    def allowed(self, candidates: Any, exclude: Any, unknown: dict[Any, None]) -> np.ndarray | None:
-        """Whether each item may be recommended, bool [n_items]; ``None``: all may."""
-        if candidates is None and exclude is None:
-            return None
-        allowed = np.full(len(self.items), candidates is None)
-        if candidates is not None:
-            allowed[self.known_items("candidates", candidates, unknown)] = True
-        if exclude is not None:
-            allowed[self.known_items("exclude", exclude, unknown)] = False
-        return allowed
+        return pd.DataFrame(dict(zip(output_columns(self.users, self.items, first), values, strict=True)))
 
     def known_items(self, argument: str, ids: Any, unknown: dict[Any, None]) -> np.ndarray:
         """Columns of item ids, int64 [n]; unknown ids go to ``unknown``."""

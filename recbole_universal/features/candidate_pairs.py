@@ -16,6 +16,7 @@ from recbole_universal.features.self_check import CheckResult, SelfCheck, fallba
 from recbole_universal.graph.allowed_items import AllowedItems
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.popularity import popularity_rank as rank_by_popularity
+from recbole_universal.graph.sparse_sums import check_indices
 from recbole_universal.graph.threads import in_torch_threads, lazy_property
 
 _Result = TypeVar("_Result")
@@ -254,8 +255,11 @@ class CandidatePairs(PairFeatures, Generic[AnyScorers]):
 
         tensors = {name: torch.from_numpy(array) for name, array in part("check.").items()}
         check = SelfCheck(**tensors) if tensors else None
+        scorers = scorers_of(part("scorers."))
+        for name, below in (("user_index", scorers.n_users), ("item_index", scorers.n_items)):
+            check_indices(name, arrays[name], below, least=-1)
         index = arrays["user_index"], arrays["item_index"]
-        return cls(scorers_of(part("scorers.")), arrays["scorer_weights"], int(arrays["top_k"]), *index, check)
+        return cls(scorers, arrays["scorer_weights"], int(arrays["top_k"]), *index, check)
 
     def reindexed(self: Pairs, users: NDArray[np.int64], items: NDArray[np.int64]) -> Pairs:
         """See :meth:`PairFeatures.reindexed`."""

@@ -16,7 +16,7 @@ import torch
 
 from recbole_universal.graph.item_models import row_blocks
 from recbole_universal.graph.popularity import popularity_order
-from recbole_universal.graph.sparse_sums import UserItems, sparse_tensor
+from recbole_universal.graph.sparse_sums import UserItems, check_indices, checked_csr, sparse_tensor
 
 
 class Regression:
@@ -25,15 +25,20 @@ class Regression:
     Args:
         arrays: its state, of :meth:`arrays`.
         device: device of the computation.
+        n_items: number of items.
     """
 
-    def __init__(self, arrays: Mapping[str, np.ndarray], device: torch.device) -> None:
-        self._arrays, self._device = dict(arrays), device
+    def __init__(self, arrays: Mapping[str, np.ndarray], device: torch.device, n_items: int) -> None:
+        self._arrays, self._device, self._n_items = dict(arrays), device, n_items
 
     @staticmethod
-    def from_arrays(arrays: Mapping[str, np.ndarray], device: torch.device) -> Regression:
-        """The regression with a state from :meth:`arrays`."""
-        return (_ItemRegression if "weights" in arrays else _UserRegression)(arrays, device)
+    def from_arrays(arrays: Mapping[str, np.ndarray], device: torch.device, n_items: int) -> Regression:
+        """The regression with a state from :meth:`arrays`.
+
+        Raises:
+            KeyError, ValueError: if an array is missing, has another shape or an index out of range.
+        """
+        return (_ItemRegression if "weights" in arrays else _UserRegression)(arrays, device, n_items)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The state of the regression."""
@@ -70,10 +75,13 @@ class Regression:
 class _ItemRegression(Regression):
     """The matrix B of the most popular items: ``weights`` [n, n], row = item of the user, and their indices."""
 
-    def __init__(self, arrays: Mapping[str, np.ndarray], device: torch.device) -> None:
-        super().__init__(arrays, device)
+    def __init__(self, arrays: Mapping[str, np.ndarray], device: torch.device, n_items: int) -> None:
+        super().__init__(arrays, device, n_items)
         self._weights, self._popular = (torch.from_numpy(arrays[name]).to(device) for name in ("weights", "popular"))
         popular = arrays["popular"]
+        check_indices("regression.popular", popular, n_items)
+        if arrays["weights"].shape != (len(popular), len(popular)):
+            raise ValueError("its array regression.weights has another shape than regression.popular")
         # Row of each item in the weights, -1 without one. The last entry stands for all items after it.
         self._row = np.full(popular.max(initial=-1) + 2, -1)
         self._row[popular] = np.arange(len(popular))
@@ -100,15 +108,18 @@ class _UserRegression(Regression):
     and the row of X with exactly the items of a user (``row`` [n_users], -1 without one).
     """
 
-    def __init__(self, arrays: Mapping[str, np.ndarray], device: torch.device) -> None:
-        super().__init__(arrays, device)
+    def __init__(self, arrays: Mapping[str, np.ndarray], device: torch.device, n_items: int) -> None:
+        super().__init__(arrays, device, n_items)
         self._ridge = float(arrays["ridge"])
         self._inverse, self._residual, self._row = (
             torch.from_numpy(arrays[name]).to(device) for name in ("inverse", "residual", "row")
         )
         indices, indptr = arrays["indices"], arrays["indptr"]
-        entries = (np.ones(len(indices), dtype=np.float32), indices, indptr)
-        self._by_item = sp.csr_matrix(entries, shape=(len(indptr) - 1, len(self._residual))).T.tocsr()
+        ones, n_rows = np.ones(len(indices), dtype=np.float32), len(indptr) - 1
+        check_indices("regression.row", arrays["row"], n_rows, least=-1)
+        if arrays["inverse"].shape != (n_rows, n_rows) or len(self._residual) > n_items:
+            raise ValueError("its array regression.inverse or regression.residual has another shape")
+        self._by_item = checked_csr(ones, indices, indptr, (n_rows, len(self._residual))).T.tocsr()
         self._item_user = sparse_tensor(self._by_item, device)
 
     def put_scores(self, out: torch.Tensor, users: torch.Tensor, user_items: UserItems) -> None:
@@ -150,7 +161,7 @@ class _UserRegression(Regression):
         row = np.full(len(changed), -1)
         row[: len(self._row)] = self._arrays["row"]
         row[changed] = -1
-        return _UserRegression({**self._arrays, "row": row}, self._device)
+        return _UserRegression({**self._arrays, "row": row}, self._device, self._n_items)
 
 
 def ridge_regressions(
@@ -172,7 +183,7 @@ def ridge_regressions(
             inverse = _inverse(gram, ridge)
             arrays = {"inverse": inverse, "residual": _residual(matrix, inverse), "ridge": np.array(ridge)}
             arrays |= {"row": row, "indptr": matrix.indptr, "indices": matrix.indices}
-            yield Regression.from_arrays(arrays, device)
+            yield Regression.from_arrays(arrays, device, matrix.shape[1])
         return
     popular = popularity_order(_degree(matrix))[:max_size]
     chosen = matrix[:, popular]
@@ -181,7 +192,7 @@ def ridge_regressions(
         weights = _inverse(gram, ridge)
         weights /= -weights.diagonal()[None, :].copy()
         np.fill_diagonal(weights, 0.0)
-        yield Regression.from_arrays({"weights": weights, "popular": popular}, device)
+        yield Regression.from_arrays({"weights": weights, "popular": popular}, device, matrix.shape[1])
 
 
 def mean_degree(matrix: sp.csr_matrix, max_size: int) -> float:

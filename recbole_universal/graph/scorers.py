@@ -28,7 +28,7 @@ from recbole_universal.graph.item_models import (
     thinned,
 )
 from recbole_universal.graph.regression import Regression, mean_degree, ridge_regressions
-from recbole_universal.graph.sparse_sums import UserItems, checked_csr, sparse_tensor
+from recbole_universal.graph.sparse_sums import UserItems, check_indices, checked_csr, csr_of, sparse_tensor
 from recbole_universal.graph.threads import in_torch_threads, lazy_property
 
 #: Scorers in the order of the first axis of :meth:`GraphScorers.scores`, with the method and source of each.
@@ -157,6 +157,9 @@ class GraphScorers:
         self.item_degree = np.bincount(indices, minlength=self.n_items).astype(np.float32)
         # All arrays from here on describe the sampled users.
         sample = arrays["sample"]
+        check_indices("sample", sample, self.n_users)
+        check_indices("cuts", arrays["cuts"], arrays["vectors"].shape[1] + 1, size=len(_FILTERS))
+        csr_of("neighbors", arrays, (self.n_items, self.n_items))
         base = self._sampled_matrix()
         degree = np.bincount(base.indices, minlength=self.n_items).astype(np.float32)
         self._item_inverse_power = {p: inverse_power(degree, p).to(device) for p in (0.5, 0.7, 1.0)}
@@ -171,7 +174,9 @@ class GraphScorers:
         self._neighbors = tuple(tensor(f"neighbors.{array}") for array in ("indptr", "indices", "data"))
         self._vectors = tensor("vectors")
         fitted = {n.removeprefix(_REGRESSION): array for n, array in arrays.items() if n.startswith(_REGRESSION)}
-        self._regression = Regression.from_arrays(fitted, device)
+        if "row" in fitted:
+            check_indices("regression.row", fitted["row"], self.n_users, least=-1, size=self.n_users)
+        self._regression = Regression.from_arrays(fitted, device, self.n_items)
         self._degree = torch.from_numpy(self.item_degree).to(device)
 
     def _sampled_matrix(self) -> sp.csr_matrix:

@@ -25,7 +25,7 @@ from recbole_universal.graph.prefixes import PrefixNeighbors, prefix_regression
 from recbole_universal.graph.recent_popularity import HORIZONS, recent_popularity
 from recbole_universal.graph.regression import Regression, mean_degree, ridge_regressions
 from recbole_universal.graph.scorers import PENALTY
-from recbole_universal.graph.sparse_sums import UserItems, csr_arrays, csr_of
+from recbole_universal.graph.sparse_sums import UserItems, check_indices, csr_arrays, csr_of
 from recbole_universal.graph.transitions import Transitions
 
 
@@ -190,11 +190,15 @@ class SequenceScorers:
         self.n_items = int(arrays["n_items"])
         items, indptr, now = (arrays[f"histories.{name}"] for name in ("items", "indptr", "now"))
         self.n_users = len(indptr) - 1
+        check_indices("histories.items", items, self.n_items)
         self.histories = Histories(items, indptr, np.arange(self.n_users), now=now)
         self.matrix = self.histories.matrix(self.n_items)
         self.repeats = bool(arrays["repeats"])
         self.user_degree = np.diff(self.matrix.indptr).astype(np.float32)
         self.item_degree = np.bincount(self.matrix.indices, minlength=self.n_items).astype(np.float32)
+        check_indices("sample", arrays["sample"], self.n_users)
+        check_indices("popular", arrays["popular"], self.n_items, size=len(arrays["prefix_regression_0.7"]))
+        check_indices("cuts", arrays["cuts"], arrays["vectors"].shape[1] + 1, size=len(_CUTS))
         self._base = self.matrix[arrays["sample"]]
         self._by_item = self._base.T.tocsr()
         self._sample_index = np.full(self.n_users, -1)
@@ -206,7 +210,7 @@ class SequenceScorers:
         self._relations["cosine_transitions"] = self._relations["transitions"]
         self._relations["identity"] = sp.eye(self.n_items, format="csr", dtype=np.float32)
         fitted = {n.removeprefix("regression."): array for n, array in arrays.items() if n.startswith("regression.")}
-        self._regression = Regression.from_arrays(fitted, self.device)
+        self._regression = Regression.from_arrays(fitted, self.device, self.n_items)
         prefixes = {n.removeprefix("prefixes."): array for n, array in arrays.items() if n.startswith("prefixes.")}
         self._prefixes = PrefixNeighbors(prefixes)
         self._degree = torch.from_numpy(arrays["degree"])

@@ -79,9 +79,32 @@ def checked_csr(data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, shape
     Raises:
         ValueError: if an index is out of range.
     """
+    if indptr.ndim != 1 or not len(indptr) or indptr[-1] != len(indices):  # which SciPy lets pass
+        raise ValueError("its array indptr must end with the number of indices")
     matrix = sp.csr_matrix((data, indices, indptr), shape=shape)
     matrix.check_format(full_check=True)
     return matrix
+
+
+def check_indices(name: str, values: np.ndarray, below: int, least: int = 0, size: int | None = None) -> None:
+    """Check stored indices before they reach compiled code.
+
+    Args:
+        name: the array, for the message.
+        values: the indices, int [n].
+        below: smallest value that is too large.
+        least: smallest valid value; -1 where that stands for none.
+        size: number of indices; ``None``: any.
+
+    Raises:
+        ValueError: if an index is out of range, or the array is no list of integers of this size.
+    """
+    if size is not None and len(values) != size:
+        raise ValueError(f"its array {name} must have {size} values and has {len(values)}")
+    if values.ndim != 1 or values.dtype.kind not in "iu":
+        raise ValueError(f"its array {name} must be integers, [n], and is {values.dtype} {list(values.shape)}")
+    if len(values) and not least <= int(values.min()) <= int(values.max()) < below:
+        raise ValueError(f"its array {name} must hold indices from {least} to {below - 1}")
 
 
 def sparse_tensor(matrix: sp.csr_matrix, device: torch.device) -> torch.Tensor:

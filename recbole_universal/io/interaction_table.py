@@ -9,6 +9,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from recbole_universal.io.bad_rows import BadRows
+from recbole_universal.io.column_names import plain_name
 from recbole_universal.io.events import Events, RowTimes
 from recbole_universal.io.ids import NOT_TEXT, Ids
 from recbole_universal.io.layout import position_example
@@ -26,8 +27,8 @@ class InteractionTable:
     """Distinct interactions of users with items.
 
     Attributes:
-        users: ids of the users in the order of their first row.
-        items: ids of the items in the order of their first row.
+        users: ids of the users in the order of their first row. The name is that of their column, if it has one.
+        items: ids of the items, likewise.
         user_codes: int64 [n_pairs], indices into ``users``.
         item_codes: int64 [n_pairs], indices into ``items``.
         columns: names of the user and the item column.
@@ -146,6 +147,10 @@ class Rows:
             report(f"{where}: {self.times.sentence}")
         users, user_codes = self._joined(self.users, user_codes, "user", where, report)
         items, item_codes = self._joined(self.items, item_codes, "item", where, report)
+        if source.has_names:
+            users, items = (
+                ids.rename(plain_name(name)) for ids, name in zip((users, items), source.columns, strict=True)
+            )
         events = None
         if self.by_rows or seconds is not None:
             events = Events.in_order(user_codes, item_codes, seconds, None if seconds is None else source.time)

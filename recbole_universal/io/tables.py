@@ -169,6 +169,21 @@ def column_values(source: Any, where: str, column_of: Callable[[list[str]], int]
         return _values(duck.fetchdf(), "id", kind).tolist()
 
 
+def whole_table(source: Any, where: str) -> pd.DataFrame:
+    """All columns of a Parquet file or an Arrow table.
+
+    Args:
+        source: the path of the file, or the table.
+        where: the table, for messages.
+
+    Raises:
+        ValueError: if it cannot be read.
+    """
+    is_file = isinstance(source, Path)
+    with _parquet([source], where) if is_file else _arrow(source, where) as (duck, table, parameters):
+        return duck.execute(f"SELECT * FROM {table}", parameters).fetchdf()
+
+
 def _no_arrow(table: Any) -> Columns:
     """Columns of a polars frame whose type Arrow lacks."""
     schema: Any = getattr(table, "schema", None)

@@ -70,8 +70,8 @@ class TrainedModel:
         events = events[(events[uid] != 0) & (events[iid] != 0)]
         self._user_ids, rows = np.unique(events[uid].to_numpy(), return_inverse=True)
         columns = events[iid].to_numpy() - 1
-        self.users = pd.Index(self._dataset.field2id_token[uid][self._user_ids])
-        self.items = pd.Index(self._dataset.field2id_token[iid][1:])
+        self.users = pd.Index(self._dataset.field2id_token[uid][self._user_ids], name=uid)
+        self.items = pd.Index(self._dataset.field2id_token[iid][1:], name=iid)
         shape = len(self.users), len(self.items)
         self.matrix = sp.csr_matrix((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=shape)
         self.matrix.data[:] = 1.0

@@ -114,18 +114,18 @@ def assert_best_unseen(recs: pd.DataFrame, scores: pd.DataFrame, top_k: int) -> 
     unseen = scores.copy()
     for user, item, *_ in interactions():
         unseen.loc[user, item] = -np.inf
-    for user, rows in recs.groupby("user"):
+    for user, rows in recs.groupby("user_id"):
         assert rows["rank"].tolist() == list(range(1, top_k + 1))
         expected = np.sort(unseen.loc[user].to_numpy())[::-1][:top_k]
         assert rows["score"].to_numpy() == pytest.approx(expected, abs=1e-5)
-        assert unseen.loc[user, rows["item"]].to_numpy() == pytest.approx(expected, abs=1e-5)
+        assert unseen.loc[user, rows["item_id"]].to_numpy() == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("model", [name for name in MODELS if name not in SEQUENTIAL])
 def test_general_and_context_aware_models_rank_by_the_scores_of_recbole(checkpoint, model):
     recs = recommend(checkpoint=checkpoint(model), top_k=4, show_progress=False)
-    assert list(recs) == ["user", "item", "score", "rank"]
-    assert set(recs["user"]) == {f"u{user}" for user in range(N_USERS)}
+    assert list(recs) == ["user_id", "item_id", "score", "rank"]
+    assert set(recs["user_id"]) == {f"u{user}" for user in range(N_USERS)}
     assert_best_unseen(recs, scores_of_recbole(checkpoint(model)), 4)
 
 
@@ -149,7 +149,7 @@ def test_a_model_of_the_user(checkpoint, tmp_path):
 def test_universal_sequential(checkpoint):
     recs = recommend(checkpoint=checkpoint("UniversalSequential"), top_k=4, show_progress=False)
     seen = {(user, item) for user, item, *_ in interactions()}
-    assert len(recs) == 4 * N_USERS and not seen & set(zip(recs["user"], recs["item"], strict=True))
+    assert len(recs) == 4 * N_USERS and not seen & set(zip(recs["user_id"], recs["item_id"], strict=True))
 
 
 def test_lists_of_the_latest_items(checkpoint):
@@ -181,11 +181,13 @@ def test_asked_users_and_their_order(checkpoint, tmp_path):
     (tmp_path / "users.txt").write_text("u5\nstranger\nu2\n")
     with pytest.warns(UserWarning, match=r"1 of 3 users have no interactions .*\[stranger\]"):
         recs = recommend(checkpoint=checkpoint("BPR"), users="users.txt", top_k=2, show_progress=False)
-    assert recs["user"].unique().tolist() == ["u5", "stranger", "u2"]
-    whole = recommend(checkpoint=checkpoint("BPR"), top_k=2, show_progress=False).set_index("user")
-    assert recs.set_index("user").loc[["u5", "u2"], "item"].tolist() == whole.loc[["u5", "u2"], "item"].tolist()
+    assert recs["user_id"].unique().tolist() == ["u5", "stranger", "u2"]
+    whole = recommend(checkpoint=checkpoint("BPR"), top_k=2, show_progress=False).set_index("user_id")
+    assert (
+        recs.set_index("user_id").loc[["u5", "u2"], "item_id"].tolist() == whole.loc[["u5", "u2"], "item_id"].tolist()
+    )
     popular = pd.DataFrame(interactions())[1].value_counts()
-    assert popular[recs.set_index("user").loc["stranger", "item"]].tolist() == popular.iloc[:2].tolist()
+    assert popular[recs.set_index("user_id").loc["stranger", "item_id"]].tolist() == popular.iloc[:2].tolist()
 
 
 def test_blocks_of_users_change_nothing(checkpoint, monkeypatch):
@@ -214,7 +216,7 @@ def test_command_line(checkpoint, tmp_path, capsys):
     assert "recommending" in err
     recs = pd.read_csv("recs.csv")
     expected = recommend(checkpoint=checkpoint("BPR"), users=["u1", "u2"], top_k=2, show_progress=False)
-    assert recs["item"].tolist() == expected["item"].tolist()
+    assert recs["item_id"].tolist() == expected["item_id"].tolist()
     assert not list(tmp_path.glob("log*"))
 
 
@@ -236,7 +238,7 @@ def test_moved_data(checkpoint, tmp_path):
     words = ["recommend", "--checkpoint", file, "--data-path", folder, "--output", "r.csv", "--top-k", "2", "--quiet"]
     done = fresh.run("-m", "recbole_universal", *map(str, words))
     assert done.returncode == 0, done.stderr
-    assert pd.read_csv("r.csv")["item"].tolist() == expected["item"].tolist()
+    assert pd.read_csv("r.csv")["item_id"].tolist() == expected["item_id"].tolist()
 
 
 @pytest.mark.parametrize("model", ["BPR", "EASE"])

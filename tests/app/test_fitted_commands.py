@@ -79,6 +79,44 @@ def test_the_function_reads_the_folder(rec):
     pd.testing.assert_frame_equal(found, rec[0].recommend(k=3), check_dtype=False, check_exact=True)
 
 
+def test_recommend_with_a_rule(rec, tmp_path, capsys):
+    table = pd.DataFrame({"item": [f"i{item}" for item in range(20)], "price": range(20)})
+    table.to_csv(tmp_path / "items.csv", index=False)
+    rule = ["--where", "price < 5", "--top-k", "9", "--quiet", "--include-seen"]
+    shop = str(tmp_path / "shop")
+    words = ["fit", str(rec[1] / "orders.csv"), "--items", str(tmp_path / "items.csv"), "--output", shop, "--quiet"]
+    assert cli.main(words) == 0
+    users = ["--users", "u1,u2,new"]
+    for source, given in (("orders.csv", ["--items", str(tmp_path / "items.csv")]), (shop, [])):
+        out = str(tmp_path / f"{len(given)}.csv")
+        assert cli.main(["recommend", str(rec[1] / source), "--output", out, *rule, *users, *given]) == 0
+        said = capsys.readouterr().err
+        assert "3 of 3 users have fewer than 9 items that the filters allow and that they have not seen" in said
+        assert ("4 of 24 items have no row in the item table and fit no rule: [i20], [i21]" in said) == bool(given)
+    ours, theirs = (pd.read_csv(tmp_path / name) for name in ("2.csv", "0.csv"))
+    pd.testing.assert_frame_equal(ours, theirs)
+    assert ours.groupby("user")["item"].agg(set).tolist() == [{f"i{item}" for item in range(5)}] * 3
+    shown = recommend(
+        shop, users=["u1", "u2", "new"], top_k=9, include_seen=True, where="price < 5", show_progress=False
+    )
+    assert shown["item"].tolist() == ours["item"].tolist()
+    assert recommend(shop, users=["u1", "new"], where="price < 0", show_progress=False).empty
+    with pytest.warns(UserWarning, match="2 of 24 items have no row"):
+        more = table.assign(price=7)
+        more.loc[20] = "i20", 1
+        more.loc[21] = "i21", 1
+        found = recommend(shop, top_k=1, items=more, where="price == 1", include_seen=True, show_progress=False)
+    assert set(found["item"]) <= {"i20", "i21"}
+
+
+def test_a_folder_leaves_out_its_excluded_items(rec, tmp_path):
+    again = Recommender.load(rec[1] / "shop")
+    again.set_excluded(["i1", "i2"])
+    again.save(tmp_path)
+    found = recommend(tmp_path, top_k=24, include_seen=True, show_progress=False)
+    assert set(found["item"]) == set(again.items) - {"i1", "i2"}
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -93,6 +131,17 @@ def test_the_function_reads_the_folder(rec):
             "explain: device: PyTorch knows no device",
         ),
         (["recommend", "shop", "--output", "x.csv", "--item-column", "a"], "leave out item_column (--item-column)."),
+        (
+            ["recommend", "orders.csv", "--output", "x.csv", "--where", "a == 1"],
+            "needs an item table; name it with items",
+        ),
+        (["recommend", "shop", "--output", "x.csv", "--where", "a == 1"], "needs an item table"),
+        (["recommend", "shop", "--output", "x.csv", "--items", "orders.csv"], "items (--items): belongs to where"),
+        (
+            ["recommend", "shop", "--output", "x.csv", "--items", "orders.csv", "--where", "a == 1"],
+            "where (--where): the item table has no column [a]. Columns: [item], [user].",
+        ),
+        (["fit", "orders.csv", "--items", "gone.csv", "--output", "new"], "There is no file [gone.csv]."),
         (["fit", "orders.csv", "--output", "orders.csv"], "--output: [orders.csv] is a file; name a folder."),
         (["fit", "shop", "--output", "shop"], "is the folder of the interactions; name another."),
         (["fit", "shop", "--output", "new"], "shop"),

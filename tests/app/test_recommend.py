@@ -59,7 +59,8 @@ def ranker(monkeypatch):
 
 
 def lists(frame):
-    return {user: group["item"].tolist() for user, group in frame.groupby("user", observed=True)}
+    user, item = frame.columns[:2]
+    return {name: group[item].tolist() for name, group in frame.groupby(user, observed=True)}
 
 
 # -- Lists -----------------------------------------------------------------------------------------------------------
@@ -68,7 +69,7 @@ def lists(frame):
 def test_lists_of_a_frame():
     frame = pd.DataFrame(ROWS, columns=["user_id", "item_id"])
     result = recommend(frame, top_k=1, show_progress=False)
-    assert result.columns.tolist() == ["user", "item", "score", "rank"]
+    assert result.columns.tolist() == ["user_id", "item_id", "score", "rank"]
     assert lists(result) == {"u1": ["c"], "u2": ["b"], "u3": ["c"]}
     assert result["rank"].tolist() == [1, 1, 1]
 
@@ -230,7 +231,7 @@ def test_parquet_in_and_out(tmp_path):
     arguments = [str(tmp_path / "x.parquet"), "--top-k", "1", "--output", "out.parquet", "--include-seen"]
     assert cli.main(["recommend", *arguments, "--users", str(tmp_path / "users.parquet")]) == 0
     result = pd.read_parquet("out.parquet")
-    assert result.to_dict("records") == [{"user": 1, "item": "a", "score": 2.0, "rank": 1}]
+    assert result.to_dict("records") == [{"user_id": 1, "item_id": "a", "score": 2.0, "rank": 1}]
     (tmp_path / "folder").mkdir()
     frame.to_parquet(tmp_path / "folder" / "part-0.parquet")
     assert read(tmp_path / "folder")[0] == pairs
@@ -262,7 +263,7 @@ def test_the_command_line_writes_what_the_function_returns(tmp_path, capsys):
     assert (
         cli.main(["recommend", str(path), *names, "--top-k", "1", "--output", "out.csv", "--users", "users.txt"]) == 0
     )
-    assert (tmp_path / "out.csv").read_text() == "user,item,score,rank\nu3,c,1,1\nu1,c,1,1\n"
+    assert (tmp_path / "out.csv").read_text() == "Kunde,Artikel,score,rank\nu3,c,1,1\nu1,c,1,1\n"
     out, err = capsys.readouterr()
     assert "Wrote 2 recommendations for 2 users to out.csv" in out
     assert "7 interactions of 3 users with 4 items (users from [Kunde], items from [Artikel])" in err

@@ -520,3 +520,30 @@ def test_a_file_is_no_folder(rec, tmp_path):
     for call in (rec.save, Recommender.load):
         with pytest.raises(ValueError, match=r"folder: \[.*file\] is a file; name a folder\."):
             call(file)
+
+
+def test_the_matrix_as_an_arrow_table(rec):
+    arrow = pytest.importorskip("pyarrow")
+    table = rec.to_arrow()
+    assert isinstance(table, arrow.Table) and table.column_names == ["item", "neighbor", "weight"]
+    frame = table.to_pandas()
+    index = [rec.items.get_indexer(frame[name]) for name in ("item", "neighbor")]
+    dense = np.zeros((N_ITEMS, N_ITEMS), dtype=np.float32)
+    dense[tuple(index)] = frame["weight"]
+    np.testing.assert_array_equal(dense, rec.ranker.item_item().toarray())
+    first = frame.groupby("item")["neighbor"].first()
+    assert first["i5"] == rec.similar_items("i5", 1)["item"][0]
+    assert frame.groupby("item")["weight"].apply(lambda values: values.is_monotonic_decreasing).all()
+    assert frame["item"].drop_duplicates().tolist() == rec.items.tolist()
+    numbers = Recommender(rec.ranker, rec.users, pd.Index(np.arange(24), name="weight")).to_arrow()
+    assert numbers.column_names == ["item_id", "neighbor", "weight"] and numbers["neighbor"].type == arrow.int64()
+
+
+def test_a_model_without_a_matrix_has_no_arrow_table(ordered):
+    with pytest.raises(ValueError, match="proximity"):
+        ordered.to_arrow()
+
+
+def test_one_line_says_what_a_recommender_is(rec, ordered):
+    assert repr(rec) == f"<Recommender: 50 users, 24 items, {rec.ranker.matrix.nnz} pairs, universal-base>"
+    assert repr(ordered).endswith(", universal-sequential>")

@@ -132,7 +132,8 @@ def test_other_names_of_columns():
     with pytest.raises(ValueError, match="who"):
         rec.partial_fit(last, show_progress=False)
     rec.partial_fit(last, user_column="by", show_progress=False)
-    assert same(rec, fitted(events(), "no order"))
+    assert same(rec, Recommender.fit(frame, model="universal-base", show_progress=False, **names))
+    assert list(rec.recommend("u1")) == ["who", "what", "score", "rank"]
 
 
 def test_unknown_ids_are_named_in_one_warning():

@@ -99,7 +99,7 @@ def ranker() -> UniversalRanker:
 
 @functools.cache
 def recommender() -> Recommender:
-    return Recommender.fit(FRAME, show_progress=False)
+    return Recommender.fit(FRAME, show_progress=False, items=pd.DataFrame({"item": [1, 2], "price": [1, 2]}))
 
 
 @functools.cache
@@ -157,12 +157,20 @@ CALLS: dict[str, Call] = {
     # Of ids, other tests: any value is an id.
     "Recommender.recommend": Call(
         lambda **arguments: recommender().recommend(**arguments),
-        {"k": 3, "filter_seen": True, "histories": [[1, 2], [3]]},
+        {"k": 3, "filter_seen": True, "histories": [[1, 2], [3]], "where": "price < 3"},
         {
             "k": {"1"},
+            "where": {"None"},
             "filter_seen": {"True", "None"},
             "histories": {"None", "empty list", "ragged list", "empty dict", "array 2-d", "tensor", "sparse empty"},
         },
+    ),
+    "Recommender.set_items": Call(
+        lambda items: recommender().set_items(items),
+        {"items": None},
+        {"items": {"None"}},
+        (ValueError, OSError),
+        {"items": "(items|file)"},
     ),
     "Recommender.load": Call(
         Recommender.load, {"folder": "none"}, errors=(ValueError, OSError), names={"folder": "(folder|recommender)"}
@@ -276,6 +284,8 @@ CALLS: dict[str, Call] = {
             "pretrained": "universal-base",
             "device": "cpu",
             "show_progress": False,
+            "items": pd.DataFrame({"item": [1, 2], "price": [1, 2]}),
+            "where": "price < 3",
         },
         {
             "top_k": {"1"},
@@ -288,7 +298,7 @@ CALLS: dict[str, Call] = {
             "show_progress": FLAG,
         },
         (ValueError, OSError),
-        {"interactions": "(interactions|file|folder|data frame)"},
+        {"interactions": "(interactions|file|folder|data frame)", "items": "(items|file)"},
     ),
     "load_pretrained": Call(
         load_pretrained,

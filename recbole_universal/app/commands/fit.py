@@ -14,6 +14,7 @@ commands recommend, similar and explain read the folder in the place of the file
 does Recommender.load in Python. No network is trained."""
 EXAMPLES = """examples:
   {program} ratings.csv --output shop
+  {program} orders.csv --items items.csv --output shop
   {program} log.tsv --user-column customer --item-column sku --output shop
 """
 TAKES_KEYS = False
@@ -22,6 +23,7 @@ TAKES_KEYS = False
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     fitted.add_options(parser, takes_folder=False)
+    parser.add_argument("--items", metavar="FILE", help="item table, for rules and titles: CSV, ..., JSON or Parquet")
     parser.add_argument("--output", required=True, metavar="FOLDER", help="folder; a recommender in it is replaced")
 
 
@@ -38,7 +40,7 @@ def _save(options: argparse.Namespace) -> None:
         raise ValueError(f"--output: [{options.output}] is a file; name a folder.")
     if would_replace(os.path.join(options.output, "recommender.json"), options.interactions):
         raise ValueError(f"--output: [{options.output}] is the folder of the interactions; name another.")
-    rec = fitted.recommender(options)
+    rec = fitted.recommender(options, options.items)
     rec.save(options.output)
     seconds = time.perf_counter() - start
     print(f"Wrote {len(rec.users)} users and {len(rec.items)} items to {options.output} in {seconds:.1f} s.")

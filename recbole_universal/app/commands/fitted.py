@@ -58,8 +58,8 @@ def explained(options: argparse.Namespace, command: Callable[[argparse.Namespace
     return 0
 
 
-def recommender(options: argparse.Namespace) -> Recommender:
-    """The recommender of a folder, or a new one of a file.
+def recommender(options: argparse.Namespace, item_table: str | None = None) -> Recommender:
+    """The recommender of a folder, or a new one of a file, with an item table.
 
     Raises:
         ValueError: if the folder comes with options of a fit.
@@ -73,4 +73,5 @@ def recommender(options: argparse.Namespace) -> Recommender:
             listed = ", ".join(f"--{name.replace('_', '-')}" for name in given)
             raise ValueError(f"[{options.interactions}] is a fitted recommender, so leave out {listed}.")
         return Recommender.load(options.interactions, device=options.device)
-    return Recommender.fit(options.interactions, **given, device=options.device, show_progress=not options.quiet)
+    settings = {**given, "items": item_table, "device": options.device, "show_progress": not options.quiet}
+    return Recommender.fit(options.interactions, **settings)

@@ -20,6 +20,7 @@ EXAMPLES = """examples:
   {program} ratings.csv --output recs.csv
   {program} orders.parquet --output recs.parquet --top-k 20 --fast
   {program} log.tsv --user-column customer --item-column sku --users 17,42 --output recs.csv
+  {program} orders.csv --items items.csv --where "category == 'shoes' and price < 50" --output recs.csv
   {program} --checkpoint saved/LightGCN-Nov-27-2026_10-00-00.pth --output recs.csv
 """
 TAKES_KEYS = False
@@ -45,6 +46,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--time-column", metavar="NAME", help="name of the time column; without header: 1, 2, ...")
     add("--order", choices=["rows"], help="rows: the rows are in the order of time, and no time column is read")
     add("--include-seen", action="store_true", help="also recommend items that the user has interacted with")
+    add("--items", metavar="FILE", help="item table for --where: CSV, ..., JSON or Parquet, one row an item")
+    add("--where", metavar="RULE", help="only items that fit, such as \"category == 'shoes' and price < 50\"")
     add("--later", action="store_true", help="the users get the lists some time after the last interaction of all")
     add("--fast", action="store_true", help="rank by one item-item matrix: faster, less accurate")
     add(
@@ -74,6 +77,7 @@ def run(options: argparse.Namespace, _: list[str]) -> int:
 
 def _write(options: argparse.Namespace) -> tuple[int, int]:
     """Write the recommendations; returns the number of rows and of users."""
+    from recbole_universal.app.output_columns import output_columns
     from recbole_universal.app.recommend import open_job
     from recbole_universal.app.recommendation_files import open_recommendations
     from recbole_universal.files import would_replace
@@ -81,7 +85,7 @@ def _write(options: argparse.Namespace) -> tuple[int, int]:
     def report(message: str) -> None:
         print(f"recommend: {message}", file=sys.stderr)
 
-    for given in (options.interactions, options.checkpoint, options.users):
+    for given in (options.interactions, options.checkpoint, options.users, options.items):
         if given and would_replace(options.output, given):
             raise ValueError(f"--output: [{options.output}] is an input file, or in an input folder; name another.")
     # The file is opened first, so that a path that cannot be written is reported before the work.
@@ -99,12 +103,15 @@ def _write(options: argparse.Namespace) -> tuple[int, int]:
             order=options.order,
             later=options.later,
             include_seen=options.include_seen,
+            items=options.items,
+            where=options.where,
             fast=options.fast,
             pretrained=options.pretrained,
             device=options.device,
             show_progress=not options.quiet,
         )
         report(job.summary())
+        writer.columns = output_columns(job.users, job.items)
         n_rows = 0
         for block in job.blocks():
             writer.write(job.users.take(block.users), job.items.take(block.items), block.scores, block.ranks)

@@ -46,8 +46,9 @@ def _similar(options: argparse.Namespace) -> None:
     if would_replace(options.output, options.interactions):
         raise ValueError(f"--output: [{options.output}] is an input file, or in an input folder; name another.")
     # The file is opened first, so that a path that cannot be written is reported before the work.
-    with open_recommendations(options.output, ("similar_to", "item", "score", "rank")) as writer:
+    with open_recommendations(options.output) as writer:
         found = fitted.recommender(options).similar_items(options.items, options.top_k)
-        given, items = pd.Index(found["similar_to"]), pd.Index(found["item"])
-        writer.write(given, items, found["score"].to_numpy(), found["rank"].to_numpy())
+        writer.columns = list(map(str, found))
+        given, items, scores, ranks = (found[name] for name in found)
+        writer.write(pd.Index(given), pd.Index(items), scores.to_numpy(), ranks.to_numpy())
     print(f"Wrote {len(found)} similar items to {options.output}.")
