@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -21,6 +21,7 @@ from recbole_universal.app.recommend import TableJob, check_column_names
 from recbole_universal.app.recommendation_blocks import find_users, without_list
 from recbole_universal.app.recommender_files import load_recommender, save_recommender
 from recbole_universal.app.recommender_state import FitSettings, RecommenderState, about_unknown, as_ids, known
+from recbole_universal.app.weighting import Weighting
 from recbole_universal.checkpoint import Pretrained
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.item_models import best_of_sums, nearest_neighbors
@@ -83,6 +84,10 @@ class Recommender:
         time_column: Hashable | None = None,
         order: str | None = None,
         later: bool = False,
+        weight_column: Hashable | None = None,
+        event_column: Hashable | None = None,
+        event_weights: Mapping[Any, float] | None = None,
+        half_life: float | None = None,
         device: str = "cpu",
         show_progress: bool = True,
     ) -> Recommender:
@@ -99,7 +104,11 @@ class Recommender:
             item_column: as ``user_column``.
             time_column: as ``user_column``; where no column has a usual name, the interactions have no times.
             order: ``rows``: the rows are in the order of time, and no time column is read.
-            later: as of :func:`~recbole_universal.recommend`.
+            later: as of :func:`~recbole_universal.recommend`, like the next arguments.
+            weight_column: name of a column of weights, numbers of at least 0.
+            event_column: name of a column of kinds of events; ``None``: found by a usual name.
+            event_weights: weight of each kind, such as ``{"view": 1, "purchase": 10}``.
+            half_life: age in days at which an interaction weighs half.
             device: where to compute. Experimental: any other than ``cpu`` is not tested.
             show_progress: whether to draw progress bars on stderr.
 
@@ -108,9 +117,10 @@ class Recommender:
             OSError: if a file cannot be read.
         """
         with _warned() as report:
-            job = TableJob(report, show_progress, 1, False, later, False, model, device)
+            weighting = Weighting.checked(weight_column, event_column, event_weights, half_life)
+            job = TableJob(report, show_progress, 1, False, later, False, model, device, weighting)
             job.read(interactions, None, user_column, item_column, time_column, order)
-            settings = FitSettings(job.model is None, later, (user_column, item_column, time_column))
+            settings = FitSettings(job.model is None, later, (user_column, item_column, time_column), weighting)
             read = FittedInteractions.of_table(job.table)
             return cls._of(RecommenderState.fitted(read, settings, job.model, job.device, report, show_progress))
 
@@ -126,7 +136,8 @@ class Recommender:
         """Add interactions, also of new users and items.
 
         The recommender is then that of a fit of all interactions, and the statistics are computed again. Other threads
-        get lists of the old interactions until then. Warnings report what :meth:`fit` reports.
+        get lists of the old interactions until then. Warnings report what :meth:`fit` reports. The weights come from
+        the columns of the fit.
 
         Args:
             new: interactions as of :meth:`fit`. They have times if those of the fit have times. If the order of the
@@ -143,7 +154,8 @@ class Recommender:
         """
         state = self._state
         given = user_column, item_column, time_column
-        defaults = state.checked_settings().columns
+        settings = state.checked_settings()
+        defaults = settings.columns
         user_column, item_column, time_column = (
             default if name is None else name for name, default in zip(given, defaults, strict=True)
         )
@@ -160,6 +172,7 @@ class Recommender:
                 time_column=time_column,
                 read_times=histories is not None,
                 order="rows" if in_rows else None,
+                **settings.weighting.columns(),
             )
             if histories is not None and table.events is None:
                 raise ValueError(
@@ -299,7 +312,7 @@ class Recommender:
         if "proximity" in state.ranker.pretrained.families:
             relations = state.ranker.item_item()[asked]
         else:
-            relations = nearest_neighbors(state.ranker.matrix, max(k, _N_NEIGHBORS), asked)
+            relations = nearest_neighbors(state.ranker.evidence, max(k, _N_NEIGHBORS), asked)
         found = best_of_sums(sp.eye(len(asked), format="csr", dtype=np.float32), relations, k, exclude_seen=False)
         return state.frame(state.items.take(asked).rename("similar_to"), *found)
 

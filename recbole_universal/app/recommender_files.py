@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 import recbole_universal
@@ -33,7 +34,7 @@ from recbole_universal.files import atomic_write, locked_folder, write_text
 from recbole_universal.graph.histories import Histories
 from recbole_universal.ranking.ranker import UniversalRanker
 
-FORMAT = 1
+FORMAT = 2
 _JSON, _ARRAYS, _MODEL = "recommender.json", "arrays.safetensors", "model"
 _IDS = ("users.parquet", "items.parquet")
 _KEY = {"content": "recommender"}
@@ -66,6 +67,8 @@ def save_recommender(folder: str | os.PathLike[str], recommender: RecommenderSta
             model, settings = recommender.ranker.pretrained, recommender.settings
             save_pretrained(state / _MODEL, model.state_dict, model.schema, model.card)
             arrays = recommender.ranker.arrays() | _history_arrays(recommender.histories)
+            if recommender.amounts is not None:
+                arrays["amounts"] = recommender.amounts.data
             write_arrays(state / _ARRAYS, _KEY, arrays, None if settings is None else settings.described())
             for name, content in ids.items():
                 with atomic_write(state / name) as file:
@@ -123,6 +126,10 @@ def _load(state: Path, described: dict[str, Any], device: str) -> RecommenderSta
         settings = None if described_fit is None else FitSettings.of_description(described_fit)
         histories = _read_histories(arrays)
         ranker = UniversalRanker.from_arrays(arrays, model, device=device)
+        amounts = None
+        if "amounts" in arrays:
+            entries = (arrays["amounts"], ranker.matrix.indices, ranker.matrix.indptr)
+            amounts = sp.csr_matrix(entries, shape=ranker.matrix.shape)
     except (ValueError, TypeError, LookupError, RuntimeError) as error:
         raise ValueError(f"[{state / _ARRAYS}] is damaged: {error}. Save it again.") from error
     if not ranker.matrix.shape == (len(users), len(items)) == (described["n_users"], described["n_items"]):
@@ -130,7 +137,7 @@ def _load(state: Path, described: dict[str, Any], device: str) -> RecommenderSta
             f"[{state}] is damaged: it has {len(users)} users and {len(items)} items, a matrix of "
             f"{list(ranker.matrix.shape)}, and {_JSON} says [{described['n_users']}, {described['n_items']}]."
         )
-    return RecommenderState(ranker, users, items, settings, histories)
+    return RecommenderState(ranker, users, items, settings, histories, amounts)
 
 
 def is_recommender(path: Any) -> bool:
@@ -143,7 +150,8 @@ def _history_arrays(histories: Histories | None) -> dict[str, NDArray]:
     if histories is None:
         return {}
     arrays = {"histories.items": histories.items, "histories.indptr": histories.indptr}
-    return arrays if histories.times is None else {**arrays, "histories.times": histories.times}
+    further = {"histories.times": histories.times, "histories.weights": histories.weights}
+    return arrays | {name: values for name, values in further.items() if values is not None}
 
 
 def _read_histories(arrays: Mapping[str, NDArray]) -> Histories | None:
@@ -152,7 +160,8 @@ def _read_histories(arrays: Mapping[str, NDArray]) -> Histories | None:
         return None
     indptr = arrays["histories.indptr"]
     users = np.arange(len(indptr) - 1)
-    return Histories(arrays["histories.items"], indptr, users, arrays.get("histories.times"))
+    times, weights = arrays.get("histories.times"), arrays.get("histories.weights")
+    return Histories(arrays["histories.items"], indptr, users, times, weights=weights)
 
 
 def _path(folder: Any) -> Path:

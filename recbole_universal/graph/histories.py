@@ -61,7 +61,9 @@ class Histories:
                 raise ValueError(f"{name}: must have one entry a history, [{size}], got shape {values.shape}.")
         for name, entries in (("times", self.times), ("weights", self.weights)):
             if entries is not None and len(entries) != len(self.items):
-                raise ValueError(f"{name}: must have one entry an item, [{len(self.items)}], got shape {entries.shape}.")
+                raise ValueError(
+                    f"{name}: must have one entry an item, [{len(self.items)}], got shape {entries.shape}."
+                )
         if self.weights is not None and (self.weights < 0).any():
             raise ValueError("weights: must be at least 0; some are negative.")
 

@@ -81,7 +81,9 @@ def evidence_of(matrix: sp.csr_matrix, weights: sp.csr_matrix) -> sp.csr_matrix:
         ValueError: if the weights have another shape, are negative or not finite, all 0, or those of no interaction.
     """
     if weights.shape != matrix.shape:
-        raise ValueError(f"weights: must have the shape of the matrix, {list(matrix.shape)}, got {list(weights.shape)}.")
+        raise ValueError(
+            f"weights: must have the shape of the matrix, {list(matrix.shape)}, got {list(weights.shape)}."
+        )
     positive = sp.csr_matrix(weights, dtype=np.float64, copy=True)
     if not np.isfinite(positive.data).all() or (positive.data < 0).any():
         raise ValueError("weights: must be finite and at least 0; some are negative, NaN or infinite.")

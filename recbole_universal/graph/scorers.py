@@ -369,7 +369,9 @@ class GraphScorers:
             ValueError: if the matrix has fewer users or items than before, or the interactions have weights.
         """
         if self._weights is not None:
-            raise ValueError("Scorers of interactions with weights cannot be updated; make new ones of all interactions.")
+            raise ValueError(
+                "Scorers of interactions with weights cannot be updated; make new ones of all interactions."
+            )
         binary = binary_matrix(matrix)
         grown = binary.shape[0] - self.n_users, binary.shape[1] - self.n_items
         if min(grown) < 0:

@@ -22,6 +22,8 @@ class Chunk:
         problems: for an unusable row, by its index in the chunk, the reason.
         n_rows: number of rows of the file, if a row may hold several items; negative: the length of ``users``.
         times: time of each row as it is stored; ``None``: the source has no time column.
+        weights: as ``times``, of the weight column.
+        events: as ``times``, of the column of events.
     """
 
     users: np.ndarray | pd.Series
@@ -30,6 +32,8 @@ class Chunk:
     problems: dict[int, str] = field(default_factory=dict)
     n_rows: int = -1
     times: np.ndarray | pd.Series | None = None
+    weights: np.ndarray | pd.Series | None = None
+    events: np.ndarray | pd.Series | None = None
 
 
 @dataclass
@@ -49,6 +53,7 @@ class Source:
         strip: whether blanks around an id are ignored.
         one_item: whether a row is one interaction.
         time: name of the time column; ``None``: there is none.
+        event: name of the column of events; ``None``: it is not read.
         time_note: a sentence on columns that may hold times but are not read; "" if there are none.
     """
 
@@ -64,4 +69,5 @@ class Source:
     strip: bool = False
     one_item: bool = True
     time: str | None = None
+    event: str | None = None
     time_note: str = ""
