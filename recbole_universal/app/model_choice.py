@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 AUTO = "auto"
 #: What is reported if weights are given and the model that ranks does not read them.
 NO_WEIGHTS = (
-    "The model that ranks reads the order of the interactions and no weights: interactions of weight 0 are no evidence, "
-    "and all others count the same."
+    "The model that ranks reads the order of the interactions, and no weights. Interactions of weight 0 are no "
+    "evidence of taste, and all others count the same."
 )
 
 

@@ -77,8 +77,8 @@ def recommend(
         later: whether the users get the recommendations some time after the last interaction of all, and not each right
             after an interaction of their own. The model is then checked on what users did after a point in time
             (docs/order.md). It needs times of a clock.
-        weight_column: as ``user_column``, of the weight of each interaction: a number of at least 0, such as a rating, a
-            play count or a quantity (docs/weights.md). An item of weight 0 is no evidence of taste, and the user has
+        weight_column: as ``user_column``, of the weight of each interaction: a number of at least 0, such as a rating,
+            a play count or a quantity (docs/weights.md). An item of weight 0 is no evidence of taste, and the user has
             seen it. ``None``: all interactions count the same.
         event_column: as ``user_column``, of the kind of each interaction, which ``event_weights`` weighs.
         event_weights: weight of each kind, such as ``{"view": 1, "cart": 3, "purchase": 10}``. It multiplies the weight

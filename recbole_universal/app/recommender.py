@@ -240,8 +240,8 @@ class Recommender:
             candidates: ids of the only items that may be recommended; ``None``: all may. The lists are personal among
                 these items, however few they are.
             exclude: ids of items that are never recommended.
-            filter_seen: whether to leave out the items that the person has had; ``None``: unless people come back to
-                items.
+            filter_seen: whether to leave out the items that the person has had, those of weight 0 too; ``None``: unless
+                people come back to items and a model that reads the order ranks.
 
         Returns:
             ``user``, ``item``, ``score`` (higher is better; comparable within one list) and ``rank`` (from 1), best

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ class FitSettings:
     chooses_model: bool
     later: bool
     columns: tuple[Hashable | None, ...]
-    weighting: Weighting = Weighting()
+    weighting: Weighting = field(default_factory=Weighting)
 
     def described(self) -> dict[str, Any]:
         """The settings as JSON. Names of columns that JSON lacks become texts."""

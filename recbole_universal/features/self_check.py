@@ -176,8 +176,8 @@ def check_scorers(
         max_regression_size: see :class:`~recbole_universal.graph.scorers.GraphScorers`.
         build_scorers: builds the scorers of a matrix with a penalty of the regression.
         build_pairs: builds pair features from scorers and scorer weights.
-        weighted: whether the values of the matrix weigh the interactions in the scorers. All held-out interactions count
-            the same.
+        weighted: whether the values of the matrix weigh the interactions in the scorers. All held-out interactions
+            count the same.
 
     Returns:
         The penalty of :data:`PENALTIES` with the highest NDCG@10. The scorer weights: NDCG@10 of each scorer relative

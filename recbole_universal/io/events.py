@@ -73,9 +73,9 @@ class RowTimes:
 
     def add(self, chunk: Chunk, usable: NDArray[np.bool_], row: str) -> None:
         """Add the times of a chunk's usable rows; messages call a row ``row``."""
-        assert chunk.times is not None  # each chunk of a source with a time column has times
+        times = chunk.further["times"]
         every = bool(usable.all())
-        self.parts.append(read_times(chunk.times if every else chunk.times[usable]))
+        self.parts.append(read_times(times if every else times[usable]))
         self.numbers.append(chunk.numbers if every else np.asarray(chunk.numbers)[usable])
         self.rows.append(row)
 

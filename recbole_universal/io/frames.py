@@ -31,7 +31,7 @@ def frame_source(frame: pd.DataFrame, named: Named, columns: FurtherColumns, whe
     def chunks() -> Iterator[Chunk]:
         users, items = (_plain(frame.iloc[:, index]) for index in indices)
         values = {kind: frame.iloc[:, index] for kind, index in further.items()}
-        yield Chunk(users, items, range(1, len(frame) + 1), **values)
+        yield Chunk(users, items, range(1, len(frame) + 1), further=values)
 
     return Source(
         where=where,

@@ -59,7 +59,7 @@ class InteractionTable:
         return matrix, rows, item_order
 
     def amounts(self) -> sp.csr_matrix | None:
-        """The sum of the weights of each entry of :meth:`matrix`, csr float64 with the same entries, of which some are 0.
+        """The sum of the weights of each entry of :meth:`matrix`, csr float64 with the same entries; some may be 0.
 
         ``None`` without weights.
         """

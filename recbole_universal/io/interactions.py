@@ -49,8 +49,8 @@ def read_interactions(
         time_column: as ``user_column``, of the time of each interaction. If no name is usual, no time is read.
         order: ``rows``: the interactions are in the order of the rows, and no time is read. ``None``: times order them.
 
-        weight_column: as ``user_column``, of the weight of each interaction, a number of at least 0; ``None``: no weight
-            is read.
+        weight_column: as ``user_column``, of the weight of each interaction, a number of at least 0; ``None``: no
+            weight is read.
         event_column: as ``user_column``, of the kind of each interaction. It is read with ``event_weights``.
         event_weights: weight of each kind, which multiplies that of the weight column; ``None``: no kind is read.
 

@@ -88,7 +88,7 @@ def _chunks(
     def chunk() -> Chunk:
         user_ids, item_ids = (np.array(ids, dtype=object) for ids in (users, items))
         stored = {kind: np.array(texts, dtype=object) for kind, texts in values.items()}
-        return Chunk(user_ids, item_ids, np.array(numbers), problems, **stored)
+        return Chunk(user_ids, item_ids, np.array(numbers), problems, further=stored)
 
     for number, record in _records(path, by_line, show_progress):
         ids = [None, None]

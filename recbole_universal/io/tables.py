@@ -303,6 +303,6 @@ def _chunks(opened, chosen: Chosen, show_progress: bool) -> Iterator[Chunk]:
             values = {each: frame[each] for each in further}
             if "times" in values:
                 values["times"] = _times(values["times"], chosen["times"][1])
-            yield Chunk(users, items, range(row_number, row_number + len(users)), **values)
+            yield Chunk(users, items, range(row_number, row_number + len(users)), further=values)
             row_number += len(users)
             bar.update(len(users))

@@ -218,7 +218,7 @@ class _Rows:
         for index in self._headers(users, items) if may_repeat else []:
             problems[index] = "the header again"
         if self.layout.history is None:
-            return Chunk(users, items, numbers, problems, **further)
+            return Chunk(users, items, numbers, problems, further=further)
         lists = [
             [*history.split(), item]
             if index not in problems and (user or "").strip() and (item or "").strip()
@@ -230,7 +230,7 @@ class _Rows:
         flat = np.array([item for each in lists for item in each], dtype=object)
         problems = {int(starts[index]) + lengths[index] - 1: problem for index, problem in problems.items()}
         further = {kind: np.repeat(values, lengths) for kind, values in further.items()}
-        return Chunk(np.repeat(users, lengths), flat, np.repeat(numbers, lengths), problems, len(users), **further)
+        return Chunk(np.repeat(users, lengths), flat, np.repeat(numbers, lengths), problems, len(users), further)
 
     def _headers(self, users: np.ndarray, items: np.ndarray) -> list[int]:
         """Rows that are the header again."""

@@ -43,15 +43,13 @@ class RowWeights:
     def read(self, chunk: Chunk) -> NDArray[np.float64]:
         """The weight of each row of a chunk, float64 [n]; the chunk gets a problem for each row without one."""
         weights = np.ones(len(chunk.users))
-        if chunk.weights is not None:
-            weights = _numbers(chunk.weights, chunk.problems)
+        if "weights" in chunk.further:
+            weights = _numbers(chunk.further["weights"], chunk.problems)
         if self.kinds is not None:
-            assert chunk.events is not None  # a source with a column of events has them in each chunk
-            weights = weights * self._of_events(chunk.events, chunk.problems)
+            weights = weights * self._of_events(chunk.further["events"], self.kinds, chunk.problems)
         return weights
 
-    def _of_events(self, events: Any, problems: dict[int, str]) -> NDArray[np.float64]:
-        assert self.kinds is not None
+    def _of_events(self, events: Any, kinds: Mapping[str, float], problems: dict[int, str]) -> NDArray[np.float64]:
         codes, values = pd.factorize(pd.Series(events).astype(object))
         names = [kind_name(value) for value in values]
         for index in np.flatnonzero(codes < 0).tolist():
@@ -61,9 +59,9 @@ class RowWeights:
             if not name:
                 for index in np.flatnonzero(codes == code).tolist():
                     problems.setdefault(index, "no event")
-            elif name in self.kinds:
+            elif name in kinds:
                 self.used.add(name)
-                weights[code] = self.kinds[name]
+                weights[code] = kinds[name]
             else:
                 self.unknown[name] = self.unknown.get(name, 0) + int((codes == code).sum())
         return weights[codes]
@@ -81,7 +79,7 @@ class RowWeights:
             listed = ", ".join(f"[{name[:60]}] ({count} row{'s' * (count != 1)})" for name, count in most[:10])
             raise ValueError(
                 f"{where}: event_weights (--event-weights): [{column}] has kinds without a weight: {listed}"
-                f"{', ...' if len(most) > 10 else ''}. Give each a weight; 0 is for a kind that says nothing about taste."
+                f"{', ...' if len(most) > 10 else ''}. Give each a weight, or 0 if it says nothing about taste."
             )
         missing = [name for name in self.kinds if name not in self.used]
         return f"{where}: no row of [{column}] has the kind {listed_names(missing, 10)}." if missing else ""

@@ -155,7 +155,6 @@ class RankerState:
         allowed: AllowedItems | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """See :meth:`UniversalRanker.top_k`."""
-
         allowed = self._without_seen_only(allowed, users, exclude_seen)
 
         def scores(block: slice, some: AllowedItems | None) -> torch.Tensor:

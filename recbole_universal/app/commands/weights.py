@@ -41,6 +41,6 @@ def _kinds(text: str) -> dict[str, float]:
             kinds[kind.strip()] = float(weight)
         except ValueError:
             raise ValueError(
-                f"--event-weights: must name each kind once, such as view=1,cart=3,purchase=10, got [{part}] in [{text}]."
+                f"--event-weights: must name each kind once, such as view=1,purchase=10, got [{part}] in [{text}]."
             ) from None
     return kinds

@@ -228,6 +228,10 @@ def _notes(split: Split, n_users: int, max_users: int, seed: int, has_ease: bool
             f"{n_new / n_held_out:.1%} of the held-out items have no interaction in the training part. No recommender "
             "here knows them, so they come last, if a list reaches so far."
         )
+    if split.folds[-1].weights is not None:
+        notes.append(
+            "The universal model reads weights, and the baselines do not. Interactions of weight 0 are not held out."
+        )
     if split.folds[-1].repeats:
         notes.append(
             "The users come back to items, so lists may hold items that a user had; those of [universal-base] do not. "
