@@ -85,9 +85,12 @@ class UniversalRanker:
         network = self._network_of(pretrained, settings)
         evidence = binary if weights is None else evidence_of(binary, weights)
         histories = histories if self._pipeline.needs_histories else None
-        if histories is not None and weights is not None:
-            histories = histories.among(evidence).without_weights()
-        features = self._pipeline(InteractionGraph(evidence, histories, bool((evidence.data != 1).any())))
+        if histories is not None:
+            histories = (histories if weights is None else histories.among(evidence)).without_weights()
+        # Scorers of the order read no weights.
+        interactions = evidence if histories is None else evidence.sign()
+        weighted = bool((interactions.data != 1).any())
+        features = self._pipeline(InteractionGraph(interactions, histories, weighted))
         self._state = RankerState(binary, features, network.attach(features), evidence)
 
     def _network_of(self, pretrained: Pretrained, settings: dict[str, Any]) -> RankingNetwork:
