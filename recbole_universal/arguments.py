@@ -200,3 +200,18 @@ def known(owner: str, given: Collection[str], valid: Collection[str]) -> None:
     unknown = sorted(set(given) - set(valid))
     if unknown:
         raise ValueError(f"{owner}: unknown argument {', '.join(unknown)}; valid arguments: {', '.join(valid)}")
+
+
+def column_name(kind: str, name: Any) -> None:
+    """Refuse a value that cannot name a column: a list, an array, a frame, a tensor.
+
+    Raises:
+        ValueError: naming the argument.
+    """
+    try:
+        hash(name)
+        is_array = getattr(name, "ndim", 0) > 0  # a tensor has a hash
+    except TypeError:
+        is_array = True
+    if is_array:
+        raise ValueError(f"{kind}_column (--{kind}-column): must be the name of a column, got {shown(name)}.")

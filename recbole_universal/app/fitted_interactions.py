@@ -10,9 +10,10 @@ import pandas as pd
 import scipy.sparse as sp
 
 from recbole_universal.graph.histories import Histories
+from recbole_universal.graph.interaction_weights import event_weights, pair_weights
 from recbole_universal.io.events import Events
 from recbole_universal.io.ids import IdLookup, whole
-from recbole_universal.io.interaction_table import InteractionTable
+from recbole_universal.io.interaction_table import InteractionTable, distinct_pairs
 
 
 @dataclass(frozen=True)
@@ -24,19 +25,35 @@ class FittedInteractions:
         items: ids of the items, likewise, [n_items].
         matrix: the interactions, csr [n_users, n_items].
         histories: the interactions in the order of time; ``None``: the order is not known.
+        amounts: sum of the weights of each pair as they were read, csr float64 with the entries of ``matrix``;
+            ``None``: all count the same.
     """
 
     users: pd.Index
     items: pd.Index
     matrix: sp.csr_matrix
     histories: Histories | None
+    amounts: sp.csr_matrix | None = None
 
     @classmethod
     def of_table(cls, table: InteractionTable) -> FittedInteractions:
         """The interactions of a table."""
         matrix, rows, item_order = table.matrix()
         users, items = table.users.take(np.argsort(rows)), table.items.take(item_order)
-        return cls(users, items, matrix, Histories.of_table(table))
+        return cls(users, items, matrix, Histories.of_table(table), table.amounts())
+
+    def weights(self, half_life: float | None) -> sp.csr_matrix | None:
+        """Weight of each interaction for a ranker, csr [n_users, n_items]; ``None``: all count the same.
+
+        Args:
+            half_life: age in days at which an interaction weighs half; ``None``: age does not count.
+
+        Raises:
+            ValueError: if there are no times of a clock for a half-life.
+        """
+        if half_life is not None:
+            return event_weights(with_clock(self.histories), len(self.items), half_life)
+        return None if self.amounts is None else pair_weights(self.amounts)
 
     def with_table(self, new: InteractionTable) -> FittedInteractions:
         """These interactions, and those of a table after them. Their order is that of the times, if they have times.
@@ -46,14 +63,16 @@ class FittedInteractions:
         """
         users, user_index = _joined(self.users, new.users)
         items, item_index = _joined(self.items, new.items)
-        rows, columns, times = self._events()
-        user_codes, item_codes = new.user_codes, new.item_codes
+        rows, columns, times, weights = self._events()
+        user_codes, item_codes, new_weights = new.user_codes, new.item_codes, new.weights
         if self.histories is not None and new.events is not None:
-            user_codes, item_codes = new.events.user_codes, new.events.item_codes
+            user_codes, item_codes, new_weights = new.events.user_codes, new.events.item_codes, new.events.weights
             if times is not None and new.events.times is not None:
                 times = np.concatenate([times, new.events.times])
         rows, columns = np.append(rows, user_index[user_codes]), np.append(columns, item_index[item_codes])
-        return self._of_events(users, items, rows, columns, times)
+        if weights is not None and new_weights is not None:
+            weights = np.concatenate([weights, new_weights])
+        return self._of_events(users, items, rows, columns, times, weights)
 
     def without(self, rows: np.ndarray, columns: np.ndarray) -> FittedInteractions:
         """The interactions without some users and items, and without all that have no other interactions.
@@ -65,22 +84,29 @@ class FittedInteractions:
         Raises:
             ValueError: if no interaction is left.
         """
-        users, items, times = self._events()
+        users, items, times, weights = self._events()
         stays = ~(np.isin(users, rows) | np.isin(items, columns))
         if not stays.any():
             raise ValueError("users, items: no interaction is left without these, so nothing is removed.")
-        times = None if times is None else times[stays]
-        return self._of_events(self.users.tolist(), self.items.tolist(), users[stays], items[stays], times)
+        times, weights = (None if values is None else values[stays] for values in (times, weights))
+        return self._of_events(self.users.tolist(), self.items.tolist(), users[stays], items[stays], times, weights)
 
-    def _events(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Row, column and time of each interaction, by row, then by time."""
+    def _events(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
+        """Row, column, time and weight of each interaction, by row, then by time."""
         if self.histories is None:
             rows, columns = self.matrix.nonzero()
-            return rows.astype(np.int64), columns.astype(np.int64), None
-        return self.histories.rows, self.histories.items, self.histories.times
+            weights = None if self.amounts is None else self.amounts.data
+            return rows.astype(np.int64), columns.astype(np.int64), None, weights
+        return self.histories.rows, self.histories.items, self.histories.times, self.histories.weights
 
     def _of_events(
-        self, users: Sequence, items: Sequence, rows: np.ndarray, columns: np.ndarray, times: np.ndarray | None
+        self,
+        users: Sequence,
+        items: Sequence,
+        rows: np.ndarray,
+        columns: np.ndarray,
+        times: np.ndarray | None,
+        weights: np.ndarray | None,
     ) -> FittedInteractions:
         """The interactions of events with the order that these interactions have.
 
@@ -90,18 +116,39 @@ class FittedInteractions:
             rows: index into ``users`` of each event, int64 [n_events].
             columns: index into ``items`` of each event, int64 [n_events].
             times: time of each event, [n_events]; ``None``: the events are in order, or no order is known.
+            weights: weight of each event, [n_events]; ``None``: all count the same.
         """
         (rows, used_users), (columns, used_items) = pd.factorize(rows), pd.factorize(columns)
-        pairs = np.unique(rows * len(used_items) + columns)
+        pair_users, pair_items, sums = distinct_pairs(rows, columns, len(used_items), weights)
         table = InteractionTable(
             users=pd.Index([whole(users[row]) for row in used_users], tupleize_cols=False, name=self.users.name),
             items=pd.Index([whole(items[column]) for column in used_items], tupleize_cols=False, name=self.items.name),
-            user_codes=pairs // len(used_items),
-            item_codes=pairs % len(used_items),
+            user_codes=pair_users,
+            item_codes=pair_items,
             columns=("user", "item"),
-            events=None if self.histories is None else Events.in_order(rows, columns, times, None),
+            events=None if self.histories is None else Events.in_order(rows, columns, times, None, weights),
+            weights=sums,
         )
         return self.of_table(table)
+
+
+def with_clock(histories: Histories | None) -> Histories:
+    """The histories, if a half-life can be read from their times.
+
+    Raises:
+        ValueError: if there are no times, or they are positions.
+    """
+    if histories is None or histories.times is None:
+        raise ValueError(
+            "half_life (--half-life): needs the times of the interactions. Name their column with time_column "
+            "(--time-column)."
+        )
+    if not histories.has_clock:
+        raise ValueError(
+            "half_life (--half-life): needs times of a clock. The times of these interactions are small whole numbers, "
+            "which may be positions; give dates or seconds."
+        )
+    return histories
 
 
 def _joined(known: pd.Index, new: pd.Index) -> tuple[list, np.ndarray]:

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 #: Value of ``pretrained`` that lets the data choose a shipped model.
 AUTO = "auto"
+#: What is reported if weights are given and the model that ranks does not read them.
+NO_WEIGHTS = (
+    "The model that ranks reads the order of the interactions, and no weights. Interactions of weight 0 are no "
+    "evidence of taste, and all others count the same."
+)
 
 
 def given_model(pretrained: Any) -> Pretrained | None:
@@ -34,6 +39,7 @@ def ranker_of(
     report: Report,
     *,
     later: bool = False,
+    weights: sp.csr_matrix | None = None,
     **settings,
 ) -> UniversalRanker:
     """The ranker of the given model, or of the shipped one that suits the interactions.
@@ -44,6 +50,7 @@ def ranker_of(
         model: what :func:`given_model` returns.
         report: receives the reason for the choice of a shipped model.
         later: whether the users get the lists some time after the last interaction of all.
+        weights: weight of each interaction, csr [n_users, n_items]; ``None``: all count the same.
         **settings: arguments of :class:`UniversalRanker`.
 
     Raises:
@@ -70,12 +77,14 @@ def ranker_of(
             "time_column (--time-column), or set order (--order) to rows if the rows are in the order of time."
         )
     if model is not None:
-        ranker = UniversalRanker(matrix, model, histories=histories, **settings)
+        ranker = UniversalRanker(matrix, model, histories=histories, weights=weights, **settings)
     elif histories is None:
-        ranker = UniversalRanker(matrix, WITHOUT_ORDER, **settings)
+        ranker = UniversalRanker(matrix, WITHOUT_ORDER, weights=weights, **settings)
     else:
-        ranker, message = chosen_ranker(matrix, histories, **settings)
+        ranker, message = chosen_ranker(matrix, histories, weights=weights, **settings)
         report(message)
+    if weights is not None and "sequence" in ranker.pretrained.families and not ranker.fallback_reason():
+        report(NO_WEIGHTS)
     if histories is not None:
         network = ranker.network
         if network.ranks_candidates and network.candidate_pairs.repeats and not ranker.fallback_reason():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import warnings
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,14 +16,13 @@ from recbole_universal.app.item_rules import ItemColumns
 from recbole_universal.app.model_choice import AUTO, given_model, ranker_of
 from recbole_universal.app.output_columns import output_columns
 from recbole_universal.app.recommendation_blocks import Block, RecommendationJob
+from recbole_universal.app.weighting import Weighting
 from recbole_universal.io.interactions import read_interactions
 from recbole_universal.io.item_table import read_items
 from recbole_universal.io.source import Report
 from recbole_universal.io.users import read_users
 
 if TYPE_CHECKING:
-    import scipy.sparse as sp
-
     from recbole_universal.checkpoint import Pretrained
     from recbole_universal.ranking.ranker import UniversalRanker
 
@@ -40,6 +39,10 @@ def recommend(
     time_column: Hashable | None = None,
     order: str | None = None,
     later: bool = False,
+    weight_column: Hashable | None = None,
+    event_column: Hashable | None = None,
+    event_weights: Mapping[Any, float] | None = None,
+    half_life: float | None = None,
     include_seen: bool = False,
     items: Any = None,
     where: str | None = None,
@@ -78,6 +81,14 @@ def recommend(
         later: whether the users get the recommendations some time after the last interaction of all, and not each right
             after an interaction of their own. The model is then checked on what users did after a point in time
             (docs/order.md). It needs times of a clock.
+        weight_column: as ``user_column``, of the weight of each interaction: a number of at least 0, such as a rating,
+            a play count or a quantity (docs/weights.md). An item of weight 0 is no evidence of taste, and the user has
+            seen it. ``None``: all interactions count the same.
+        event_column: as ``user_column``, of the kind of each interaction, which ``event_weights`` weighs.
+        event_weights: weight of each kind, such as ``{"view": 1, "cart": 3, "purchase": 10}``. It multiplies the weight
+            of the weight column.
+        half_life: age in days at which an interaction weighs half. It needs times of a clock. ``None``: age does not
+            count.
         include_seen: whether to recommend items that the user has interacted with, too. Where the rows repeat items and
             ``universal-sequential`` ranks, they are recommended in any case.
         items: an item table for ``where``, as of :meth:`Recommender.set_items`. It replaces that of a folder.
@@ -115,6 +126,7 @@ def recommend(
             time_column=time_column,
             order=order,
             later=later,
+            weighting=Weighting.checked(weight_column, event_column, event_weights, half_life),
             include_seen=include_seen,
             items=items,
             where=where,
@@ -147,6 +159,7 @@ def open_job(
     time_column: Any,
     order: Any,
     later: Any,
+    weighting: Weighting,
     include_seen: Any,
     items: Any,
     where: Any,
@@ -166,6 +179,7 @@ def open_job(
         "time_column (--time-column)": time_column,
         "order (--order)": order,
         "later (--later)": True if later else None,
+        **weighting.given(),
         "pretrained (--model)": None if isinstance(pretrained, str) and pretrained == AUTO else pretrained,
     }
     if items is not None and where is None:
@@ -185,7 +199,7 @@ def open_job(
             from recbole_universal.app.recommender_job import RecommenderJob
 
             return RecommenderJob(*shared, interactions, fast, device, users, user_column, items, where)
-        table_job = TableJob(*shared, later, fast, pretrained, device)
+        table_job = TableJob(*shared, later, fast, pretrained, device, weighting)
         table_job.read(interactions, users, user_column, item_column, time_column, order)
         table_job.choose_items(items, where)
         return table_job
@@ -227,11 +241,13 @@ class TableJob(RecommendationJob):
         fast: bool,
         pretrained,
         device,
+        weighting: Weighting,
     ) -> None:
         super().__init__(report, show_progress, top_k, include_seen)
         self._allowed: np.ndarray | None = None
         self._later = arguments.flag("recommend", "later", later)
         self._fast = arguments.flag("recommend", "fast", fast)
+        self._weighting = weighting
         self.device = str(arguments.device(device))
         self.model = given_model(pretrained)
         if fast and self.model is not None and "proximity" not in self.model.families:
@@ -261,7 +277,8 @@ class TableJob(RecommendationJob):
             self._show_progress,
             time_column=time_column,
             order=order,
-            read_times=not self._fast and (self.model is None or "sequence" in self.model.families),
+            read_times=self._reads_order or self._weighting.half_life is not None,
+            **self._weighting.columns(),
         )
         self.items = self.table.items
         self._choose_users(self.table.users, asked)
@@ -281,6 +298,10 @@ class TableJob(RecommendationJob):
             self._report(sentence)
         self._allowed = columns.matching(where)
 
+    @property
+    def _reads_order(self) -> bool:
+        return not self._fast and (self.model is None or "sequence" in self.model.families)
+
     def summary(self) -> str:
         """One sentence about the data."""
         table = self.table
@@ -291,30 +312,33 @@ class TableJob(RecommendationJob):
 
     def blocks(self) -> Iterator[Block]:
         """The recommendations of all users, a block of users at a time."""
-        matrix, rows, item_order = self.table.matrix()
+        _, rows, item_order = self.table.matrix()
         rows = np.where(self._indices < 0, -1, rows[self._indices])
-        ranker = self.ranker(matrix)
+        ranker = self.ranker()
         ranker.on_fallback = self._report
         if self._fast:
             ranker.prepare_fast()  # with a progress bar of its own
         ranker.show_progress = False  # one bar over all blocks instead of one per block
         top_k = functools.partial(ranker.top_k, fast=self._fast)
         allowed = None if self._allowed is None else self._allowed[item_order]
-        for block in self._ranked(rows, np.bincount(matrix.indices, minlength=matrix.shape[1]), top_k, allowed):
+        degree = np.bincount(ranker.evidence.indices, minlength=len(item_order))
+        for block in self._ranked(rows, degree, top_k, allowed):
             block.items = item_order[block.items]
             yield block
 
-    def ranker(self, matrix: sp.csr_matrix) -> UniversalRanker:
+    def ranker(self) -> UniversalRanker:
         """The ranker of the given model, or of the shipped one that suits the interactions.
 
         Raises:
             ValueError: if the interactions lack the order or the times that it needs.
         """
-        from recbole_universal.graph.histories import Histories
+        from recbole_universal.app.fitted_interactions import FittedInteractions
 
-        histories = Histories.of_table(self.table)
+        read = FittedInteractions.of_table(self.table)
         settings: dict[str, Any] = {"device": self.device, "show_progress": self._show_progress}
-        return ranker_of(matrix, histories, self.model, self._report, later=self._later, **settings)
+        settings |= {"later": self._later, "weights": read.weights(self._weighting.half_life)}
+        histories = read.histories if self._reads_order else None
+        return ranker_of(read.matrix, histories, self.model, self._report, **settings)
 
 
 def check_column_names(user_column: Any, item_column: Any, time_column: Any) -> None:
@@ -324,12 +348,4 @@ def check_column_names(user_column: Any, item_column: Any, time_column: Any) -> 
         ValueError: naming the argument.
     """
     for kind, name in {"user": user_column, "item": item_column, "time": time_column}.items():
-        try:
-            hash(name)
-            is_array = getattr(name, "ndim", 0) > 0  # a tensor has a hash
-        except TypeError:
-            is_array = True
-        if is_array:
-            raise ValueError(
-                f"{kind}_column (--{kind}-column): must be the name of a column, got {arguments.shown(name)}."
-            )
+        arguments.column_name(kind, name)

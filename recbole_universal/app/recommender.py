@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from recbole_universal.app.recommend import TableJob, check_column_names
 from recbole_universal.app.recommended_lists import recommended
 from recbole_universal.app.recommender_files import load_recommender, save_recommender
 from recbole_universal.app.recommender_state import FitSettings, RecommenderState, about_unknown, as_ids, known
+from recbole_universal.app.weighting import Weighting
 from recbole_universal.checkpoint import Pretrained
 from recbole_universal.graph.allowed_items import AllowedItems
 from recbole_universal.graph.item_models import best_of_sums, nearest_neighbors
@@ -88,6 +89,10 @@ class Recommender:
         order: str | None = None,
         later: bool = False,
         items: Any = None,
+        weight_column: Hashable | None = None,
+        event_column: Hashable | None = None,
+        event_weights: Mapping[Any, float] | None = None,
+        half_life: float | None = None,
         device: str = "cpu",
         show_progress: bool = True,
     ) -> Recommender:
@@ -104,8 +109,12 @@ class Recommender:
             item_column: as ``user_column``.
             time_column: as ``user_column``; where no column has a usual name, the interactions have no times.
             order: ``rows``: the rows are in the order of time, and no time column is read.
-            later: as of :func:`~recbole_universal.recommend`.
             items: an item table, as of :meth:`set_items`.
+            later: as of :func:`~recbole_universal.recommend`, like the next arguments.
+            weight_column: name of a column of weights, numbers of at least 0.
+            event_column: name of a column of kinds of events; ``None``: found by a usual name.
+            event_weights: weight of each kind, such as ``{"view": 1, "purchase": 10}``.
+            half_life: age in days at which an interaction weighs half.
             device: where to compute. Experimental: any other than ``cpu`` is not tested.
             show_progress: whether to draw progress bars on stderr.
 
@@ -114,9 +123,10 @@ class Recommender:
             OSError: if a file cannot be read.
         """
         with _warned() as report:
-            job = TableJob(report, show_progress, 1, False, later, False, model, device)
+            weighting = Weighting.checked(weight_column, event_column, event_weights, half_life)
+            job = TableJob(report, show_progress, 1, False, later, False, model, device, weighting)
             job.read(interactions, None, user_column, item_column, time_column, order)
-            settings = FitSettings(job.model is None, later, (user_column, item_column, time_column))
+            settings = FitSettings(job.model is None, later, (user_column, item_column, time_column), weighting)
             read = FittedInteractions.of_table(job.table)
             table = None if items is None else read_items(items, read.items.name, report)
             state = RecommenderState.fitted(read, settings, job.model, job.device, report, show_progress)
@@ -177,7 +187,8 @@ class Recommender:
         """Add interactions, also of new users and items.
 
         The recommender is then that of a fit of all interactions, and the statistics are computed again. Other threads
-        get lists of the old interactions until then. Warnings report what :meth:`fit` reports.
+        get lists of the old interactions until then. Warnings report what :meth:`fit` reports. The weights come from
+        the columns of the fit.
 
         Args:
             new: interactions as of :meth:`fit`. They have times if those of the fit have times. If the order of the
@@ -194,7 +205,8 @@ class Recommender:
         """
         state = self._state
         given = user_column, item_column, time_column
-        defaults = state.checked_settings().columns
+        settings = state.checked_settings()
+        defaults = settings.columns
         user_column, item_column, time_column = (
             default if name is None else name for name, default in zip(given, defaults, strict=True)
         )
@@ -211,6 +223,7 @@ class Recommender:
                 time_column=time_column,
                 read_times=histories is not None,
                 order="rows" if in_rows else None,
+                **settings.weighting.columns(),
             )
             if histories is not None and table.events is None:
                 raise ValueError(
@@ -283,8 +296,8 @@ class Recommender:
                 item.
             where: a rule on the columns of the item table, such as ``category == 'shoes' and price < 50``. Only items
                 that fit may be recommended. docs/everyday.md describes rules.
-            filter_seen: whether to leave out the items that the person has had; ``None``: unless people come back to
-                items.
+            filter_seen: whether to leave out the items that the person has had, those of weight 0 too; ``None``: unless
+                people come back to items and a model that reads the order ranks.
 
         Returns:
             Users and items in columns of the names that came in (``user_id`` and ``item_id`` if none came in),
@@ -333,7 +346,7 @@ class Recommender:
         if "proximity" in state.ranker.pretrained.families:
             relations = state.ranker.item_item()[asked]
         else:
-            relations = nearest_neighbors(state.ranker.matrix, max(k, _N_NEIGHBORS), asked)
+            relations = nearest_neighbors(state.ranker.evidence, max(k, _N_NEIGHBORS), asked)
         allowed = None if state.not_excluded is None else AllowedItems(state.not_excluded[None])
         ones = sp.eye(len(asked), format="csr", dtype=np.float32)
         found = best_of_sums(ones, relations, k, exclude_seen=False, allowed=allowed)

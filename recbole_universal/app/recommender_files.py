@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 import recbole_universal
@@ -36,7 +37,7 @@ from recbole_universal.graph.sparse_sums import check_indices
 from recbole_universal.io.item_table import read_items
 from recbole_universal.ranking.ranker import UniversalRanker
 
-FORMAT = 1
+FORMAT = 2
 _JSON, _ARRAYS, _MODEL = "recommender.json", "arrays.safetensors", "model"
 _IDS = ("users.parquet", "items.parquet")
 _TABLE, _EXCLUDED = "item_table.parquet", "excluded.parquet"  # only where there are any
@@ -74,6 +75,8 @@ def save_recommender(folder: str | os.PathLike[str], recommender: RecommenderSta
             model, settings = recommender.ranker.pretrained, recommender.settings
             save_pretrained(state / _MODEL, model.state_dict, model.schema, model.card)
             arrays = recommender.ranker.arrays() | _history_arrays(recommender.histories)
+            if recommender.amounts is not None:
+                arrays["amounts"] = recommender.amounts.data
             write_arrays(state / _ARRAYS, _KEY, arrays, None if settings is None else settings.described())
             for name, content in files.items():
                 with atomic_write(state / name) as file:
@@ -135,6 +138,10 @@ def _load(state: Path, described: dict[str, Any], device: str) -> RecommenderSta
         settings = None if described_fit is None else FitSettings.of_description(described_fit)
         histories = _read_histories(arrays, len(items))
         ranker = UniversalRanker.from_arrays(arrays, model, device=device)
+        amounts = None
+        if "amounts" in arrays:
+            entries = (arrays["amounts"], ranker.matrix.indices, ranker.matrix.indptr)
+            amounts = sp.csr_matrix(entries, shape=ranker.matrix.shape)
     except (ValueError, TypeError, LookupError, RuntimeError) as error:
         raise ValueError(f"[{state / _ARRAYS}] is damaged: {error}. Save it again.") from error
     if not ranker.matrix.shape == (len(users), len(items)) == (described["n_users"], described["n_items"]):
@@ -142,7 +149,7 @@ def _load(state: Path, described: dict[str, Any], device: str) -> RecommenderSta
             f"[{state}] is damaged: it has {len(users)} users and {len(items)} items, a matrix of "
             f"{list(ranker.matrix.shape)}, and {_JSON} says [{described['n_users']}, {described['n_items']}]."
         )
-    loaded = RecommenderState(ranker, users, items, settings, histories)
+    loaded = RecommenderState(ranker, users, items, settings, histories, amounts)
     if _TABLE in described["sha256"]:
         frame = _read_parquet(state / _TABLE, described["sha256"][_TABLE]).to_pandas()
         loaded = loaded.with_item_table(read_items(frame, frame.columns[0], _ignore), _ignore)
@@ -166,7 +173,8 @@ def _history_arrays(histories: Histories | None) -> dict[str, NDArray]:
     if histories is None:
         return {}
     arrays = {"histories.items": histories.items, "histories.indptr": histories.indptr}
-    return arrays if histories.times is None else {**arrays, "histories.times": histories.times}
+    further = {"histories.times": histories.times, "histories.weights": histories.weights}
+    return arrays | {name: values for name, values in further.items() if values is not None}
 
 
 def _read_histories(arrays: Mapping[str, NDArray], n_items: int) -> Histories | None:
@@ -180,7 +188,8 @@ def _read_histories(arrays: Mapping[str, NDArray], n_items: int) -> Histories | 
     check_indices("histories.items", arrays["histories.items"], n_items)
     indptr = arrays["histories.indptr"]
     users = np.arange(len(indptr) - 1)
-    return Histories(arrays["histories.items"], indptr, users, arrays.get("histories.times"))
+    times, weights = arrays.get("histories.times"), arrays.get("histories.weights")
+    return Histories(arrays["histories.items"], indptr, users, times, weights=weights)
 
 
 def _path(folder: Any) -> Path:

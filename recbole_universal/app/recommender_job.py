@@ -54,7 +54,7 @@ class RecommenderJob(RecommendationJob):
         self._ranker.on_fallback = self._report
         if self._fast:
             self._ranker.prepare_fast()
-        degree = np.bincount(self._ranker.matrix.indices, minlength=len(self.items))
+        degree = np.bincount(self._ranker.evidence.indices, minlength=len(self.items))
         yield from self._ranked(
             self._indices, degree, functools.partial(self._ranker.top_k, fast=self._fast), self._allowed
         )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 
 from recbole_universal import arguments
 from recbole_universal.app.fitted_interactions import FittedInteractions
@@ -16,6 +17,7 @@ from recbole_universal.app.item_rules import ItemColumns
 from recbole_universal.app.model_choice import ranker_of
 from recbole_universal.app.output_columns import output_columns
 from recbole_universal.app.recommendation_blocks import named
+from recbole_universal.app.weighting import Weighting
 from recbole_universal.checkpoint import Pretrained
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.popularity import popularity_order, popularity_share
@@ -33,22 +35,26 @@ class FitSettings:
         chooses_model: whether the data choose a shipped model.
         later: the argument.
         columns: names of the user, the item and the time column, ``None`` where they are found by a usual name.
+        weighting: how much each interaction counts.
     """
 
     chooses_model: bool
     later: bool
     columns: tuple[Hashable | None, ...]
+    weighting: Weighting = field(default_factory=Weighting)
 
     def described(self) -> dict[str, Any]:
         """The settings as JSON. Names of columns that JSON lacks become texts."""
         columns = [name if isinstance(name, (str, int, type(None))) else str(name) for name in self.columns]
-        return {"chooses_model": self.chooses_model, "later": self.later, "columns": columns}
+        described = {"chooses_model": self.chooses_model, "later": self.later, "columns": columns}
+        return {**described, "weighting": self.weighting.described()}
 
     @classmethod
     def of_description(cls, description: dict[str, Any]) -> FitSettings:
         """The settings that :meth:`described` describes."""
         user, item, time = description["columns"]
-        return cls(bool(description["chooses_model"]), bool(description["later"]), (user, item, time))
+        weighting = Weighting.checked(**description["weighting"])
+        return cls(bool(description["chooses_model"]), bool(description["later"]), (user, item, time), weighting)
 
 
 class RecommenderState:
@@ -60,6 +66,7 @@ class RecommenderState:
         items: id of each column, distinct, [n_items], likewise.
         settings: arguments of the fit; ``None``: the ranker comes from elsewhere.
         histories: the interactions in the order of time; ``None``: the order is not known.
+        amounts: see :class:`FittedInteractions`.
 
     Attributes:
         popular: columns of all items, most popular first, int64 [n_items].
@@ -85,16 +92,17 @@ class RecommenderState:
         items: pd.Index,
         settings: FitSettings | None = None,
         histories: Histories | None = None,
+        amounts: sp.csr_matrix | None = None,
     ) -> None:
         self.ranker, self.users, self.items = ranker, users, items
-        self.settings, self.histories = settings, histories
+        self.settings, self.histories, self.amounts = settings, histories, amounts
         if ranker.matrix.shape != (len(users), len(items)):
             raise ValueError(
                 f"users, items: must be the ids of the matrix, {list(ranker.matrix.shape)}, got "
                 f"[{len(users)}, {len(items)}]."
             )
         self.find_user, self.find_item = IdLookup(users), IdLookup(items)
-        degree = np.bincount(ranker.matrix.indices, minlength=len(items))
+        degree = np.bincount(ranker.evidence.indices, minlength=len(items))
         self.popular, self.share = popularity_order(degree), popularity_share(degree)
 
     def with_item_table(self, table: ItemTable | None, report: Report) -> RecommenderState:
@@ -152,12 +160,19 @@ class RecommenderState:
         """
         matrix, histories = interactions.matrix, interactions.histories
         ranker = ranker_of(
-            matrix, histories, model, report, later=settings.later, device=device, show_progress=show_progress
+            matrix,
+            histories,
+            model,
+            report,
+            later=settings.later,
+            weights=interactions.weights(settings.weighting.half_life),
+            device=device,
+            show_progress=show_progress,
         )
         ranker.on_fallback = report
         ranker.network.falls_back()
         ranker.show_progress = False
-        return cls(ranker, interactions.users, interactions.items, settings, histories)
+        return cls(ranker, interactions.users, interactions.items, settings, histories, interactions.amounts)
 
     def refitted(self, interactions: FittedInteractions, report: Report, show_progress: bool) -> RecommenderState:
         """The state of other interactions by the same fit."""
@@ -174,7 +189,7 @@ class RecommenderState:
 
     def interactions(self) -> FittedInteractions:
         """The interactions of the fit."""
-        return FittedInteractions(self.users, self.items, self.ranker.matrix, self.histories)
+        return FittedInteractions(self.users, self.items, self.ranker.matrix, self.histories, self.amounts)
 
     def checked_settings(self) -> FitSettings:
         """Arguments of the fit.

@@ -75,7 +75,8 @@ class FeatureComputation:
             "indices": matrix.indices.astype(np.int64),
             "weights": matrix.data.astype(np.float32),
         }
-        return {"shape": [self.graph.n_users, self.graph.n_items], "matrix": array_digest(arrays)}
+        key = {"shape": [self.graph.n_users, self.graph.n_items], "matrix": array_digest(arrays)}
+        return key | ({"weighted": True} if self.graph.weighted else {})
 
     def _key_of_histories(self) -> str:
         histories = self.graph.histories
@@ -85,6 +86,8 @@ class FeatureComputation:
         arrays = {"items": histories.items, "indptr": histories.indptr, "times": times}
         if np.isfinite(histories.now).any():
             arrays["now"] = histories.now
+        if histories.weights is not None:
+            arrays["weights"] = histories.weights
         return array_digest(arrays)
 
     def _key(self, content: dict[str, Any], embedding: bool, seeded: bool) -> dict[str, Any]:
@@ -147,7 +150,7 @@ class FeatureComputation:
             histories = self.graph.histories
             if histories is not None:
                 histories = histories[users[: shape[0]]].relabelled(np.arange(shape[0]), item_rank)
-            graph = InteractionGraph(matrix, histories)
+            graph = InteractionGraph(matrix, histories, self.graph.weighted)
             self._canonical = graph, user_rank, item_rank
             self.seconds["canonical order"] = time.perf_counter() - start
         return self._canonical

@@ -91,6 +91,7 @@ class ProximityFeatures(FeatureFamily):
         def scorers_of(matrix: sp.csr_matrix, penalty: float) -> GraphScorers:
             return GraphScorers(
                 matrix,
+                weighted=graph.weighted,
                 n_neighbors=self.n_neighbors,
                 max_rank=self.max_rank,
                 max_regression_size=self.max_regression_size,
@@ -105,7 +106,7 @@ class ProximityFeatures(FeatureFamily):
         matrix = graph.user_item
         n_users = self._n_checked(matrix.shape[0])
         penalty, weights, check = check_scorers(
-            matrix, n_users, self.check_share, seed, self.max_regression_size, scorers_of, pairs_of
+            matrix, n_users, self.check_share, seed, self.max_regression_size, scorers_of, pairs_of, graph.weighted
         )
         pairs = ProximityPairs(scorers_of(matrix, penalty), weights, self.top_k, check=check)
         return pairs.to("cpu").alone()

@@ -164,6 +164,7 @@ def check_scorers(
     max_regression_size: int,
     build_scorers: Callable[[sp.csr_matrix, float], GraphScorers],
     build_pairs: Callable[[GraphScorers, NDArray[np.float32]], _PairSource],
+    weighted: bool = False,
 ) -> tuple[float, NDArray[np.float32], SelfCheck | None]:
     """Hold out interactions of a dataset, choose the penalty of the regression by them, and measure the scorers.
 
@@ -175,6 +176,8 @@ def check_scorers(
         max_regression_size: see :class:`~recbole_universal.graph.scorers.GraphScorers`.
         build_scorers: builds the scorers of a matrix with a penalty of the regression.
         build_pairs: builds pair features from scorers and scorer weights.
+        weighted: whether the values of the matrix weigh the interactions in the scorers. All held-out interactions
+            count the same.
 
     Returns:
         The penalty of :data:`PENALTIES` with the highest NDCG@10. The scorer weights: NDCG@10 of each scorer relative
@@ -185,7 +188,7 @@ def check_scorers(
     users = np.flatnonzero(np.diff(query.indptr))
     if not len(users):
         return PENALTY, relative_to_best(np.zeros(len(SCORERS))), None
-    penalty = _best_penalty(users, support, query, max_regression_size)
+    penalty = _best_penalty(users, support, query, max_regression_size, weighted)
     scorers = build_scorers(support, penalty)
     return penalty, *measured_scorers([CheckedScorers(scorers, query)], build_pairs)
 
@@ -282,25 +285,29 @@ def _scorer_ndcg(block: ScoredCandidates, query: sp.csr_matrix) -> NDArray[np.fl
 
 
 def _best_penalty(
-    users: NDArray[np.int64], support: sp.csr_matrix, query: sp.csr_matrix, max_regression_size: int
+    users: NDArray[np.int64],
+    support: sp.csr_matrix,
+    query: sp.csr_matrix,
+    max_regression_size: int,
+    weighted: bool = False,
 ) -> float:
     """The penalty of :data:`PENALTIES` with which a small regression has the highest NDCG@10 on some of these users.
 
     If the usual one, :data:`~recbole_universal.graph.scorers.PENALTY`, is as good as the best, it is taken.
     """
-    binary, cpu = binary_matrix(support), torch.device("cpu")
-    mean = mean_degree(binary, max_regression_size)
+    cpu, support = torch.device("cpu"), support if weighted else binary_matrix(support)
+    mean = mean_degree(support, max_regression_size)
     ridges = [penalty * mean for penalty in PENALTIES]
     size = min(_CHOICE_SIZE, max_regression_size)
     users = users_for_penalty(users)
-    n_block = max(1, min(_BLOCK_USERS, _BLOCK_FLOATS // binary.shape[1]))
+    n_block = max(1, min(_BLOCK_USERS, _BLOCK_FLOATS // support.shape[1]))
     total = {}
-    for penalty, regression in zip(PENALTIES, ridge_regressions(binary, ridges, size, cpu), strict=True):
+    for penalty, regression in zip(PENALTIES, ridge_regressions(support, ridges, size, cpu), strict=True):
         gain = 0.0
         for block in np.array_split(users, np.arange(n_block, len(users), n_block)):
-            scores = torch.empty(1, len(block), binary.shape[1])
-            regression.put_scores(scores[0], torch.from_numpy(block), UserItems.of(binary[block], cpu))
-            top_items = best_unseen(scores, binary[block], _CUTOFF)[1][0].numpy()
+            scores = torch.empty(1, len(block), support.shape[1])
+            regression.put_scores(scores[0], torch.from_numpy(block), UserItems.of(support[block], cpu, weighted))
+            top_items = best_unseen(scores, support[block], _CUTOFF)[1][0].numpy()
             gain += ndcg(held_out_hits(top_items, query[block]), np.diff(query[block].indptr)).sum()
         total[penalty] = gain
     return max(PENALTIES, key=lambda penalty: (total[penalty], penalty == PENALTY))

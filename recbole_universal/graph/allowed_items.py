@@ -16,10 +16,12 @@ class AllowedItems:
 
     Args:
         rows: bool, one row for all lists, [1, n_items], or one row a list, [n, n_items]; an array or csr.
+        excluded: items that are not allowed whatever ``rows`` say, csr with an entry for each, [n, n_items]; ``None``:
+            no further items.
     """
 
-    def __init__(self, rows: NDArray[np.bool_] | sp.csr_matrix) -> None:
-        self._rows = rows
+    def __init__(self, rows: NDArray[np.bool_] | sp.csr_matrix, excluded: sp.csr_matrix | None = None) -> None:
+        self._rows, self._excluded = rows, excluded
 
     @classmethod
     def checked(cls, allowed: Any, n_lists: int, n_items: int) -> AllowedItems | None:
@@ -46,13 +48,25 @@ class AllowedItems:
             return cls(rows.tocsr())
         return cls(rows[None] if rows.ndim == 1 else rows)
 
+    @classmethod
+    def all_but(cls, allowed: AllowedItems | None, excluded: sp.csr_matrix) -> AllowedItems:
+        """Allowed items without those of each list's row, csr [n, n_items]; ``None`` allows all."""
+        every = np.ones((1, excluded.shape[1]), dtype=bool)
+        return cls(every if allowed is None else allowed._rows, excluded)
+
     def __getitem__(self, lists: slice) -> AllowedItems:
         """The allowed items of some lists."""
-        return self if self._rows.shape[0] == 1 else AllowedItems(self._rows[lists])
+        rows = self._rows if self._rows.shape[0] == 1 else self._rows[lists]
+        return AllowedItems(rows, None if self._excluded is None else self._excluded[lists])
 
     def dense(self) -> NDArray[np.bool_]:
         """Whether an item is allowed, bool [n, n_items]; [1, n_items] if it is the same for all lists."""
-        return self._rows if isinstance(self._rows, np.ndarray) else self._rows.toarray()
+        rows = self._rows if isinstance(self._rows, np.ndarray) else self._rows.toarray()
+        if self._excluded is None:
+            return rows
+        rows = np.repeat(rows, self._excluded.shape[0], axis=0) if rows.shape[0] == 1 else rows.copy()
+        rows[self._excluded.nonzero()] = False
+        return rows
 
     def row(self, index: int) -> NDArray[np.bool_]:
         """Whether an item is allowed in one list, bool [n_items]."""

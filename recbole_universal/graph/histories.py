@@ -32,6 +32,7 @@ class Histories:
             then leaves out what the user's own history would add to its own score. None: no history has one.
         times: time of each event, float64 [n_events], in any unit; None: the order alone is known.
         now: time at which each history is asked about, float64 [n]; None: after all events.
+        weights: how much each event counts, at least 0, float64 [n_events]; None: all count the same.
 
     Raises:
         ValueError: if the arrays do not describe histories.
@@ -44,6 +45,7 @@ class Histories:
         users: NDArray[np.int64] | None = None,
         times: NDArray[np.float64] | None = None,
         now: NDArray[np.float64] | None = None,
+        weights: NDArray | None = None,
     ) -> None:
         self.items, self.indptr = _indices("items", items), _indices("indptr", indptr)
         if not len(self.indptr) or self.indptr[0] != 0 or (np.diff(self.indptr) < 0).any():
@@ -53,15 +55,26 @@ class Histories:
         self.users = np.full(len(self), -1) if users is None else _indices("users", users)
         self.times = None if times is None else _numbers("times", times)
         self.now = np.full(len(self), np.inf) if now is None else _numbers("now", now, infinite=True)
+        self.weights = None if weights is None else _numbers("weights", weights)
         for name, values, size in (("users", self.users, len(self)), ("now", self.now, len(self))):
             if len(values) != size:
                 raise ValueError(f"{name}: must have one entry a history, [{size}], got shape {values.shape}.")
-        if self.times is not None and len(self.times) != len(self.items):
-            raise ValueError(f"times: must have one entry an item, [{len(self.items)}], got shape {self.times.shape}.")
+        for name, entries in (("times", self.times), ("weights", self.weights)):
+            if entries is not None and len(entries) != len(self.items):
+                raise ValueError(
+                    f"{name}: must have one entry an item, [{len(self.items)}], got shape {entries.shape}."
+                )
+        if self.weights is not None and (self.weights < 0).any():
+            raise ValueError("weights: must be at least 0; some are negative.")
 
     @classmethod
     def of_events(
-        cls, users: NDArray[np.int64], items: NDArray[np.int64], n_users: int, times: NDArray | None = None
+        cls,
+        users: NDArray[np.int64],
+        items: NDArray[np.int64],
+        n_users: int,
+        times: NDArray | None = None,
+        weights: NDArray | None = None,
     ) -> Histories:
         """The histories of users 0 to ``n_users - 1``.
 
@@ -71,23 +84,25 @@ class Histories:
             n_users: number of users.
             times: time of each event, [n_events]. Events of one time stay in the order of the rows. None: the rows are
                 in order.
+            weights: as of the constructor.
         """
         users, items = _indices("users", users), _indices("items", items)
         times = None if times is None else _numbers("times", times)
-        if len(users) != len(items) or (times is not None and len(times) != len(users)):
-            raise ValueError("users, items, times: must be equally many.")
+        weights = None if weights is None else _numbers("weights", weights)
+        if any(values is not None and len(values) != len(users) for values in (items, times, weights)):
+            raise ValueError("users, items, times, weights: must be equally many.")
         if len(users) and (users.min() < 0 or users.max() >= n_users or items.min() < 0):
             raise ValueError(f"users, items: must be indices from 0 on, and users less than n_users, {n_users}.")
         order = np.argsort(users, kind="stable") if times is None else np.lexsort((times, users))
         indptr = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=n_users))])
-        sorted_times = None if times is None else times[order]
-        return cls(items[order], indptr, np.arange(n_users), sorted_times)
+        sorted_times, sorted_weights = (None if values is None else values[order] for values in (times, weights))
+        return cls(items[order], indptr, np.arange(n_users), sorted_times, weights=sorted_weights)
 
     @classmethod
     def of_table(cls, table: InteractionTable) -> Histories | None:
         """The histories of a table's users, by the indices of its matrix; ``None`` if the order is unknown."""
         ordered = table.ordered()
-        return None if ordered is None else cls.of_events(*ordered[:2], len(table.users), ordered[2])
+        return None if ordered is None else cls.of_events(*ordered[:2], len(table.users), *ordered[2:])
 
     @classmethod
     def of_lists(cls, lists: Iterable[Iterable[int]]) -> Histories:
@@ -106,8 +121,8 @@ class Histories:
         lengths = self.lengths[index]
         indptr = np.concatenate([[0], np.cumsum(lengths)])
         event = np.arange(indptr[-1]) + np.repeat(self.indptr[index] - indptr[:-1], lengths)
-        times = None if self.times is None else self.times[event]
-        return Histories(self.items[event], indptr, self.users[index], times, self.now[index])
+        times, weights = (None if values is None else values[event] for values in (self.times, self.weights))
+        return Histories(self.items[event], indptr, self.users[index], times, self.now[index], weights)
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -131,8 +146,18 @@ class Histories:
             kept: whether an event stays, bool [n_events].
         """
         indptr = np.concatenate([[0], np.cumsum(kept)])[self.indptr]
-        times = None if self.times is None else self.times[kept]
-        return Histories(self.items[kept], indptr, self.users, times, self.now)
+        times, weights = (None if values is None else values[kept] for values in (self.times, self.weights))
+        return Histories(self.items[kept], indptr, self.users, times, self.now, weights)
+
+    def among(self, matrix: sp.csr_matrix) -> Histories:
+        """The events whose pair of history and item has an entry in a matrix, csr [n, n_items]."""
+        rows, items = matrix.nonzero()
+        n_items = matrix.shape[1]
+        return self.where(np.isin(self.rows * n_items + self.items, rows.astype(np.int64) * n_items + items))
+
+    def without_weights(self) -> Histories:
+        """The same histories, whose events all count the same."""
+        return Histories(self.items, self.indptr, self.users, self.times, self.now)
 
     def latest(self, n_events: int) -> Histories:
         """The latest events of each history."""
@@ -161,7 +186,7 @@ class Histories:
             items: new index of each item, -1 without one, int64 [n_items].
         """
         renamed = items[self.items]
-        return Histories(renamed, self.indptr, users, self.times, self.now).where(renamed >= 0)
+        return Histories(renamed, self.indptr, users, self.times, self.now, self.weights).where(renamed >= 0)
 
     @property
     def has_clock(self) -> bool:
@@ -181,7 +206,7 @@ class Histories:
         if not self.has_clock or self.times is None:
             return self
         later = np.full(len(self), np.nextafter(self.times.max(), np.inf))
-        return Histories(self.items, self.indptr, self.users, self.times, later)
+        return Histories(self.items, self.indptr, self.users, self.times, later, self.weights)
 
     @property
     def are_asked_later(self) -> bool:
@@ -200,12 +225,13 @@ class Histories:
 
     def matrix(self, n_items: int) -> sp.csr_matrix:
         """The items of each history without order and repetitions, binary csr float32 [n, n_items]."""
-        binary = self.weighted(n_items, 1.0)
-        binary.data[:] = 1.0
+        ones = np.ones(len(self.items), dtype=np.float32)
+        binary = sp.csr_matrix((ones, (self.rows, self.items)), shape=(len(self), n_items))
+        binary.data[:] = 1.0  # repetitions were added
         return binary
 
     def weighted(self, n_items: int, decay: float) -> sp.csr_matrix:
-        """Weight of each item in each history: ``decay ** age``, added over the events of an item.
+        """Weight of each item in each history: the event's weight times ``decay ** age``, added over its events.
 
         Args:
             n_items: number of items.
@@ -214,7 +240,8 @@ class Histories:
         Returns:
             csr float32 [n, n_items] without duplicates.
         """
-        weights = (float(decay) ** self.ages).astype(np.float32)
+        by_age = float(decay) ** self.ages
+        weights = (by_age if self.weights is None else by_age * self.weights).astype(np.float32)
         stored = weights >= _LEAST_WEIGHT
         entries = (weights[stored], (self.rows[stored], self.items[stored]))
         return sp.csr_matrix(entries, shape=(len(self), n_items))

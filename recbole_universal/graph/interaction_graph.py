@@ -24,6 +24,7 @@ class InteractionGraph:
             which are positive. An explicit zero is no interaction; duplicates are summed to one edge. The
             matrix is not changed.
         histories: the same interactions in the order of time, of the users of the rows; ``None``: the order is unknown.
+        weighted: whether the weights count in the family ``proximity`` too, which otherwise reads the pairs alone.
 
     Attributes:
         user_item (csr_matrix): ``[n_users, n_items]`` float32, sorted indices, no zeros, no duplicates.
@@ -32,6 +33,7 @@ class InteractionGraph:
         n_nodes (int): ``n_users + n_items``.
         n_edges (int): number of distinct user-item pairs.
         histories (Histories | None): the argument.
+        weighted (bool): the argument.
 
     Raises:
         ValueError: if the histories are not those of the matrix, or the matrix is not sparse, numeric and
@@ -39,12 +41,14 @@ class InteractionGraph:
             or too small (as float32).
     """
 
-    def __init__(self, matrix: sp.spmatrix | sp.sparray, histories: Histories | None = None) -> None:
+    def __init__(
+        self, matrix: sp.spmatrix | sp.sparray, histories: Histories | None = None, weighted: bool = False
+    ) -> None:
         self.user_item = _checked_csr(matrix)
         self.n_users, self.n_items = map(int, self.user_item.shape)
         self.n_nodes = self.n_users + self.n_items
         self.n_edges = int(self.user_item.nnz)
-        self.histories = histories
+        self.histories, self.weighted = histories, weighted
         if histories is not None and not self._holds(histories):
             raise ValueError("histories: must hold the interactions of the matrix, one history a row.")
 

@@ -70,7 +70,7 @@ def nearest_neighbors(matrix: sp.csr_matrix, n_neighbors: int, items: np.ndarray
     items are dropped: an item with a single user ties with all items of that user.
 
     Args:
-        matrix: binary csr [n_users, n_items].
+        matrix: csr [n_users, n_items]; 1, or the weight of each interaction.
         n_neighbors: number of neighbours of each item.
         items: items whose neighbours to find, int64 [n]; None: all.
 
@@ -78,7 +78,8 @@ def nearest_neighbors(matrix: sp.csr_matrix, n_neighbors: int, items: np.ndarray
         csr [n, n_items], row = target item; an item is no neighbour of itself.
     """
     n_items = matrix.shape[1]
-    scale = inverse_power(np.bincount(matrix.indices, minlength=n_items).astype(np.float32), 0.5).numpy()
+    squares = np.bincount(matrix.indices, matrix.data.astype(np.float64) ** 2, minlength=n_items)
+    scale = inverse_power(squares.astype(np.float32), 0.5).numpy()
     by_item = matrix.T.tocsr()
     targets = np.arange(n_items) if items is None else items
     # The whole co-occurrence matrix of a large catalogue does not fit into memory.
@@ -124,9 +125,9 @@ def _nearest(
 
     Args:
         products: number of common users of these items and all items, csr [n, n_items]; changed in place. Counts are
-            exact in float32, unlike sums of scaled counts.
+            exact in float32, unlike sums of scaled counts. With weights, sums of their products.
         targets: indices of these items, [n].
-        scale: inverse square root of the degree of each item, [n_items].
+        scale: inverse square root of each item's degree, or of the sum of its squared weights, [n_items].
         n_neighbors: see :func:`nearest_neighbors`.
 
     Returns:
@@ -163,7 +164,7 @@ def singular_vectors(
     values are equal.
 
     Args:
-        matrix: binary csr [n_users, n_items].
+        matrix: csr [n_users, n_items]; 1, or the weight of each interaction.
         max_rank: largest number of vectors. Otherwise it is an eighth of the smaller side, and at least 8 if possible.
         parts: the rank is divided by each.
 
@@ -171,8 +172,7 @@ def singular_vectors(
         The vectors, float32 [n_items, rank], and the number of the largest of them for each part, int64 [n_parts].
     """
     n_users, n_items = matrix.shape
-    user = inverse_power(np.diff(matrix.indptr).astype(np.float32), 0.5).numpy()
-    item = inverse_power(np.bincount(matrix.indices, minlength=n_items).astype(np.float32), 0.5).numpy()
+    user, item = (inverse_power(sums, 0.5).numpy() for sums in weight_sums(matrix))
     normalised = (sp.diags(user) @ matrix @ sp.diags(item)).tocsr()
     smaller = min(n_users, n_items)
     rank = min(max_rank, max(8, smaller // 8), smaller)
@@ -198,6 +198,18 @@ def _cut(values: NDArray, rank: int) -> int:
     falls = np.append(values[:-1] - values[1:] > 1e-6 * values[0], True)
     cuts = np.flatnonzero(falls) + 1
     return int(cuts[cuts <= rank].max(initial=0) or cuts[0])
+
+
+def weight_sums(matrix: sp.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
+    """Sum of the weights of each user, float32 [n_users], and of each item, float32 [n_items]; degrees without weights.
+
+    Args:
+        matrix: csr [n_users, n_items]; 1, or the weight of each interaction.
+    """
+    users = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    of_users = np.bincount(users, matrix.data, minlength=matrix.shape[0])
+    of_items = np.bincount(matrix.indices, matrix.data, minlength=matrix.shape[1])
+    return of_users.astype(np.float32), of_items.astype(np.float32)
 
 
 def inverse_power(degree: np.ndarray, exponent: float) -> torch.Tensor:
@@ -228,7 +240,7 @@ def best_of_sums(
     """Best items of some users by the sum of their items' rows of an item-item matrix.
 
     Args:
-        user_items: items of each user, binary csr [n_users, n_items].
+        user_items: items of each user, csr [n_users, n_items]; 1, or the weight of each.
         relations: csr [n_items, n_items], row = item of the user.
         k: number of recommendations.
         exclude_seen: whether to leave out the user's items.

@@ -104,8 +104,9 @@ class _ItemRegression(Regression):
 class _UserRegression(Regression):
     """The matrix K of the users: ``inverse`` [n_rows, n_rows].
 
-    Further arrays: the fitted matrix X (``indptr``, ``indices``), q of each item (``residual``), lambda (``ridge``),
-    and the row of X with exactly the items of a user (``row`` [n_users], -1 without one).
+    Further arrays: the fitted matrix X (``indptr``, ``indices``, and ``data`` unless all values are 1), q of each item
+    (``residual``), lambda (``ridge``), and the row of X with exactly the items of a user (``row`` [n_users], -1 without
+    one).
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray], device: torch.device, n_items: int) -> None:
@@ -115,16 +116,16 @@ class _UserRegression(Regression):
             torch.from_numpy(arrays[name]).to(device) for name in ("inverse", "residual", "row")
         )
         indices, indptr = arrays["indices"], arrays["indptr"]
-        ones, n_rows = np.ones(len(indices), dtype=np.float32), len(indptr) - 1
+        values, n_rows = arrays.get("data", np.ones(len(indices), dtype=np.float32)), len(indptr) - 1
         check_indices("regression.row", arrays["row"], n_rows, least=-1)
         if arrays["inverse"].shape != (n_rows, n_rows) or len(self._residual) > n_items:
             raise ValueError("its array regression.inverse or regression.residual has another shape")
-        self._by_item = checked_csr(ones, indices, indptr, (n_rows, len(self._residual))).T.tocsr()
+        self._by_item = checked_csr(values, indices, indptr, (n_rows, len(self._residual))).T.tocsr()
         self._item_user = sparse_tensor(self._by_item, device)
 
     def put_scores(self, out: torch.Tensor, users: torch.Tensor, user_items: UserItems) -> None:
         row = torch.full_like(users, -1)
-        if user_items.weights is None:  # a row of X has no weights
+        if user_items.weights is None:  # without weights, a row of X has its users' items
             row[users >= 0] = self._row[users[users >= 0]]
         # K X x_u is the column u of K X X^T = I - lambda K, if x_u is a row of X.
         weights = self._inverse[row.clamp(min=0)].mul_(-self._ridge)
@@ -142,11 +143,11 @@ class _UserRegression(Regression):
         torch.div(scores, self._residual, out=out[:, : len(self._residual)])
 
     def _common_items(self, user_items: UserItems) -> torch.Tensor:
-        """Number of items that some users share with each row of X, float32 [n_users, n_rows]."""
+        """X x_u: the number of items that some users share with each row of X, float32 [n_users, n_rows]."""
         entry, source = user_items.entries(self._item_user.crow_indices())
         n_rows = len(self._inverse)
         position = user_items.rows[source] * n_rows + self._item_user.col_indices()[entry].long()
-        weights = None if user_items.weights is None else user_items.weights[source]
+        weights = None if user_items.weights is None else user_items.weights[source] * self._item_user.values()[entry]
         return torch.bincount(position, weights, minlength=user_items.n_users * n_rows).float().view(-1, n_rows)
 
     def relations(self, sources: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -170,7 +171,7 @@ def ridge_regressions(
     """The regression of each lambda. The products of the matrix are computed once.
 
     Args:
-        matrix: binary csr [n, n_items].
+        matrix: csr float32 [n, n_items]; 1, or the weight of each interaction.
         ridges: values of lambda, see :func:`mean_degree`.
         max_size: if both sides are larger, the regression relates only this number of most popular items.
         device: device of the regressions.
@@ -183,6 +184,7 @@ def ridge_regressions(
             inverse = _inverse(gram, ridge)
             arrays = {"inverse": inverse, "residual": _residual(matrix, inverse), "ridge": np.array(ridge)}
             arrays |= {"row": row, "indptr": matrix.indptr, "indices": matrix.indices}
+            arrays |= {} if (matrix.data == 1).all() else {"data": matrix.data}
             yield Regression.from_arrays(arrays, device, matrix.shape[1])
         return
     popular = popularity_order(_degree(matrix))[:max_size]
@@ -196,8 +198,9 @@ def ridge_regressions(
 
 
 def mean_degree(matrix: sp.csr_matrix, max_size: int) -> float:
-    """Mean number of interactions of the items that a regression of :func:`ridge_regressions` relates."""
-    degree = np.sort(_degree(matrix))[::-1][: None if _by_users(matrix, max_size) else max_size]
+    """Mean diagonal of the products: without weights, the mean number of interactions of the related items."""
+    squares = np.bincount(matrix.indices, matrix.data.astype(np.float64) ** 2, minlength=matrix.shape[1])
+    degree = np.sort(squares)[::-1][: None if _by_users(matrix, max_size) else max_size]
     return float(degree[degree > 0].mean()) if degree.any() else 1.0
 
 
@@ -224,5 +227,6 @@ def _residual(matrix: sp.csr_matrix, inverse: np.ndarray) -> np.ndarray:
     for items in row_blocks(np.full(n_items, n_users), n_users):
         block = by_item[items]
         rows = np.repeat(np.arange(len(items)), np.diff(block.indptr))
-        residual[items] -= np.bincount(rows, weights=(block @ inverse)[rows, block.indices], minlength=len(items))
+        products = block.data * (block @ inverse)[rows, block.indices]
+        residual[items] -= np.bincount(rows, weights=products, minlength=len(items))
     return residual

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from recbole_universal import arguments
 from recbole_universal.graph.histories import Histories
-from recbole_universal.graph.interaction_graph import binary_matrix
+from recbole_universal.graph.interaction_graph import InteractionGraph, binary_matrix
 from recbole_universal.graph.item_models import (
     inverse_power,
     nearest_neighbors,
@@ -26,6 +26,7 @@ from recbole_universal.graph.item_models import (
     singular_vectors,
     strongest,
     thinned,
+    weight_sums,
 )
 from recbole_universal.graph.regression import Regression, mean_degree, ridge_regressions
 from recbole_universal.graph.sparse_sums import UserItems, check_indices, checked_csr, csr_of, sparse_tensor
@@ -82,6 +83,9 @@ class GraphScorers:
 
     Args:
         matrix: interactions, sparse [n_users, n_items]; any value but 0 counts as one interaction.
+        weighted: whether the values weigh the interactions, in the items of a user and in the relations of items. The
+            degrees stay counts. The values should have a mean near 1
+            (:func:`~recbole_universal.graph.interaction_weights.relative_weights`).
         n_neighbors: number of neighbours of an item in the nearest-neighbour graph.
         max_rank: largest number of singular vectors of the filters. It is an eighth of the smaller side, between 8 and
             this number, where the side allows it.
@@ -110,6 +114,7 @@ class GraphScorers:
         self,
         matrix: sp.spmatrix | sp.sparray,
         *,
+        weighted: bool = False,
         n_neighbors: int = 100,
         max_rank: int = 256,
         max_regression_size: int = 6000,
@@ -117,7 +122,7 @@ class GraphScorers:
         device: str | torch.device = "cpu",
         show_progress: bool = False,
     ) -> None:
-        binary = binary_matrix(matrix)
+        whole = InteractionGraph(matrix).user_item if weighted else binary_matrix(matrix)
         for name, value in (
             ("n_neighbors", n_neighbors),
             ("max_rank", max_rank),
@@ -128,20 +133,21 @@ class GraphScorers:
         target = arguments.device(device)
         steps = ("neighbors", "filters", "regression")
         bar = tqdm(total=len(steps), desc="graph scorers", unit="step", disable=not show_progress)
-        sample = sampled_users(binary, _MOST_INTERACTIONS, _MOST_USERS)
-        base = binary if len(sample) == binary.shape[0] else binary[sample]
+        sample = sampled_users(whole, _MOST_INTERACTIONS, _MOST_USERS)
+        base = whole if len(sample) == whole.shape[0] else whole[sample]
         neighbors = nearest_neighbors(thinned(base, _MOST_ITEMS), n_neighbors)
         bar.update()
         vectors, cuts = singular_vectors(base, max_rank, (4, 2, 1))
         bar.update()
-        row = np.full(binary.shape[0], -1)
+        row = np.full(whole.shape[0], -1)
         row[sample] = np.arange(len(sample))
         ridge = penalty * mean_degree(base, max_regression_size)
         (regression,) = ridge_regressions(base, [ridge], max_regression_size, target, row)
         bar.update()
         bar.close()
         arrays = {"sample": sample, "vectors": vectors, "cuts": cuts, "n_neighbors": np.array(n_neighbors)}
-        self._load({**arrays, **_prefixed(regression), **_matrix_arrays(binary, neighbors)}, target)
+        arrays |= {"matrix.data": whole.data} if weighted else {}
+        self._load({**arrays, **_prefixed(regression), **_matrix_arrays(whole, neighbors)}, target)
 
     def _load(self, arrays: Mapping[str, np.ndarray], device: torch.device) -> None:
         def tensor(name: str) -> torch.Tensor:
@@ -153,6 +159,7 @@ class GraphScorers:
         self.n_users = len(indptr) - 1
         ones = np.ones(len(indices), dtype=np.float32)
         self.matrix = checked_csr(ones, indices, indptr, (self.n_users, self.n_items))
+        self._weights = arrays.get("matrix.data")  # None: all are 1
         self.user_degree = np.diff(indptr).astype(np.float32)
         self.item_degree = np.bincount(indices, minlength=self.n_items).astype(np.float32)
         # All arrays from here on describe the sampled users.
@@ -161,11 +168,11 @@ class GraphScorers:
         check_indices("cuts", arrays["cuts"], arrays["vectors"].shape[1] + 1, size=len(_FILTERS))
         csr_of("neighbors", arrays, (self.n_items, self.n_items))
         base = self._sampled_matrix()
-        degree = np.bincount(base.indices, minlength=self.n_items).astype(np.float32)
+        user_sums, degree = weight_sums(base)
         self._item_inverse_power = {p: inverse_power(degree, p).to(device) for p in (0.5, 0.7, 1.0)}
         half = self._item_inverse_power[0.5]
         self._item_root = torch.where(half > 0, 1 / half, half)
-        self._user_inverse_power = {p: inverse_power(self.user_degree[sample], p).to(device) for p in (0.5, 1.0)}
+        self._user_inverse_power = {p: inverse_power(user_sums, p).to(device) for p in (0.5, 1.0)}
         self._mean_paths = float(self.item_degree @ degree) / max(1, self.n_users)
         self._sample_index = torch.full((self.n_users,), -1, device=device)
         self._sample_index[tensor("sample")] = torch.arange(len(sample), device=device)
@@ -180,8 +187,10 @@ class GraphScorers:
         self._degree = torch.from_numpy(self.item_degree).to(device)
 
     def _sampled_matrix(self) -> sp.csr_matrix:
-        sample = self._arrays["sample"]
-        return self.matrix if len(sample) == self.n_users else self.matrix[sample]
+        whole, sample = self.matrix, self._arrays["sample"]
+        if self._weights is not None:
+            whole = sp.csr_matrix((self._weights, whole.indices, whole.indptr), shape=whole.shape)
+        return whole if len(sample) == self.n_users else whole[sample]
 
     @property
     def block_users(self) -> int:
@@ -208,7 +217,7 @@ class GraphScorers:
     @lazy_property
     def histories(self) -> Histories:
         """The items of each user. Their order says nothing."""
-        return Histories(self.matrix.indices, self.matrix.indptr, np.arange(self.n_users))
+        return Histories(self.matrix.indices, self.matrix.indptr, np.arange(self.n_users), weights=self._weights)
 
     def scores(self, users: torch.Tensor) -> torch.Tensor:
         """:meth:`scores_of` the histories of some users of the matrix, int64 [n]."""
@@ -228,18 +237,26 @@ class GraphScorers:
         n = len(histories)
         users = torch.from_numpy(histories.users).to(self.device)
         matrix = histories.matrix(self.n_items)
-        user_items = UserItems.of(matrix, self.device)
+        if histories.weights is None:
+            user_items = UserItems.of(matrix, self.device)
+        else:
+            user_items = UserItems.of(histories.weighted(self.n_items, 1.0), self.device, weighted=True)
         if out is None:
             out = torch.empty(len(SCORERS), n, self.n_items, device=self.device)
         # The items of these users have few entries in `_item_user`, so their sum is faster than a product of matrices.
         entry, source = user_items.entries(self._item_user.crow_indices())
         position = self._item_user.col_indices()[entry].long() * n + user_items.rows[source]
+        paths = None if self._weights is None else self._item_user.values()[entry]
+        if user_items.weights is not None:
+            paths = user_items.weights[source] if paths is None else paths * user_items.weights[source]
 
         def to_users(power: float | None) -> torch.Tensor:
             """Sum over common items of degree ** -power, [n_sampled_users, n]; None: number of common items."""
             weights = torch.ones_like(self._degree) if power is None else self._item_inverse_power[power]
+            of_paths = weights[user_items.items][source]
+            of_paths = of_paths if paths is None else of_paths * paths
             flat = torch.zeros(self._user_item.shape[0] * n, device=self.device)
-            return flat.index_add_(0, position, weights[user_items.items][source]).view(self._user_item.shape[0], n)
+            return flat.index_add_(0, position, of_paths).view(self._user_item.shape[0], n)
 
         user_half, user_one = self._user_inverse_power[0.5][:, None], self._user_inverse_power[1.0][:, None]
         similar = to_users(0.7).mul_(user_half)
@@ -268,7 +285,8 @@ class GraphScorers:
     def _put_neighbors(self, out: torch.Tensor, user_items: UserItems) -> None:
         indptr, targets, cosines = self._neighbors
         entry, source = user_items.entries(indptr)
-        out.zero_().view(-1).index_add_(0, user_items.rows[source] * self.n_items + targets[entry], cosines[entry])
+        values = cosines[entry] if user_items.weights is None else cosines[entry] * user_items.weights[source]
+        out.zero_().view(-1).index_add_(0, user_items.rows[source] * self.n_items + targets[entry], values)
 
     def _put_filters(self, out: torch.Tensor, user_items: UserItems) -> None:
         spectrum = user_items.sums(self._vectors, self._item_inverse_power[0.5])
@@ -300,7 +318,7 @@ class GraphScorers:
 
         def counting(power: float) -> sp.csr_matrix:
             """The sampled interactions, each divided by that power of the user's degree."""
-            data = np.repeat(self._user_inverse_power[power].cpu().numpy(), np.diff(base.indptr))
+            data = np.repeat(self._user_inverse_power[power].cpu().numpy(), np.diff(base.indptr)) * base.data
             return sp.csr_matrix((data, base.indices, base.indptr), shape=base.shape)
 
         by_half, by_one = counting(0.5), counting(1.0)
@@ -353,8 +371,12 @@ class GraphScorers:
             matrix: all interactions, [n_users, n_items]; new users and items are additional rows and columns.
 
         Raises:
-            ValueError: if the matrix has fewer users or items than before.
+            ValueError: if the matrix has fewer users or items than before, or the interactions have weights.
         """
+        if self._weights is not None:
+            raise ValueError(
+                "Scorers of interactions with weights cannot be updated; make new ones of all interactions."
+            )
         binary = binary_matrix(matrix)
         grown = binary.shape[0] - self.n_users, binary.shape[1] - self.n_items
         if min(grown) < 0:

@@ -69,6 +69,12 @@ _TIMES: tuple[set[str], ...] = (
     {"time"},
     {"date", "day", "reviewtime", "createddate", "tdat"} | {stem + "date" for stem in (*_EVENTS, *_WATCHED)},
 )
+# Names for kinds of events, such as "view" or "purchase".
+_KINDS = {
+    stem + ending
+    for stem in ("event", "action", "activity", "behavior", "behaviour", "interaction")
+    for ending in ("", "type", "name", "kind")
+}
 MOST_COLUMNS = 10_000
 
 #: Names that the caller gives to the user and the item column; ``None``: recognised by its name.
@@ -178,16 +184,85 @@ class TimeColumn:
             return None, ""
         if self.name is None:
             return _recognised_time(names, taken)
-        argument, indices = f"{where}: time_column (--time-column)", _named(names, self.name)
-        columns = f"Columns: {listed_names(names)}."
-        if not indices:
-            raise ValueError(f"{argument}: there is no column [{self.name}]{_hint(names, self.name)} {columns}")
-        if len(indices) > 1:
-            listed = ", ".join(f"[{names[index]}]" for index in indices)
-            raise ValueError(f"{argument}: more than one column may hold the times: {listed}. {columns}")
-        if indices[0] in taken:
-            raise ValueError(f"{argument}: [{names[indices[0]]}] holds the users or the items. {columns}")
-        return indices[0], ""
+        return _given_index("time", self.name, names, taken, where), ""
+
+
+@dataclass(frozen=True)
+class FurtherColumns:
+    """What the caller says about the columns beside users and items.
+
+    Attributes:
+        time: the time column.
+        weight: name of the weight column, or its position in a text file; ``None``: no weights are read.
+        event: as ``weight``, of the column of events; ``None``: recognised by its name.
+        reads_events: whether events are read.
+    """
+
+    time: TimeColumn = TimeColumn()
+    weight: Hashable | None = None
+    event: Hashable | None = None
+    reads_events: bool = False
+
+    @property
+    def names(self) -> list[Hashable]:
+        """The names that the caller gives."""
+        return [name for name in (self.time.name, self.weight, self.event) if name is not None]
+
+    @property
+    def are_needed(self) -> bool:
+        """Whether the caller needs one of them."""
+        return bool(self.names) or self.reads_events
+
+    def find(self, names: Sequence[Hashable], taken: Collection[int], where: str) -> tuple[dict[str, int], str]:
+        """Indices by attribute of a :class:`~recbole_universal.io.source.Chunk`, and the sentence of the times.
+
+        Args:
+            names: names of the columns.
+            taken: indices of the columns that hold users and items.
+            where: the table, for messages.
+
+        Raises:
+            ValueError: if a column is missing, holds users or items, or more than one may be meant.
+        """
+        found = {}
+        if self.weight is not None:
+            found["weights"] = _given_index("weight", self.weight, names, taken, where)
+        if self.reads_events:
+            found["events"] = self._event_index(names, taken, where)
+        time, note = self.time.find(names, {*taken, *found.values()}, where)
+        return found if time is None else {"times": time, **found}, note
+
+    def _event_index(self, names: Sequence[Hashable], taken: Collection[int], where: str) -> int:
+        if self.event is not None:
+            return _given_index("event", self.event, names, taken, where)
+        bare = [_bare(name) for name in names[:MOST_COLUMNS]]
+        indices = [index for index, name in enumerate(bare) if name in _KINDS and index not in taken]
+        if len(indices) == 1:
+            return indices[0]
+        problem = "no column has a usual name of kinds of events, such as event_type"
+        if indices:
+            problem = f"more than one column may hold the events: {listed_names([names[index] for index in indices])}"
+        raise ValueError(
+            f"{where}: {problem}; name it with event_column (--event-column). Columns: {listed_names(names)}."
+        )
+
+
+def _given_index(kind: str, given: Hashable, names: Sequence[Hashable], taken: Collection[int], where: str) -> int:
+    """Index of a column that the caller names.
+
+    Raises:
+        ValueError: if it is missing, or holds users or items.
+    """
+    argument, indices = f"{where}: {kind}_column (--{kind}-column)", _named(names, given)
+    columns = f"Columns: {listed_names(names)}."
+    if not indices:
+        raise ValueError(f"{argument}: there is no column [{given}]{_hint(names, given)} {columns}")
+    if len(indices) > 1:
+        listed = ", ".join(f"[{names[index]}]" for index in indices)
+        raise ValueError(f"{argument}: more than one column may hold the {kind}s: {listed}. {columns}")
+    if indices[0] in taken:
+        raise ValueError(f"{argument}: [{names[indices[0]]}] holds the users or the items. {columns}")
+    return indices[0]
 
 
 def _recognised_time(names: Sequence[Hashable], taken: Collection[int]) -> tuple[int | None, str]:

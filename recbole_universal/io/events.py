@@ -26,21 +26,29 @@ class Events:
         times: seconds since 1970 UTC, or numbers that give an order, float64 [n_events]; ``None``: the order of the
             rows is known alone.
         time_column: name of the time column; ``None`` without times.
+        weights: weight of each interaction, float64 [n_events]; ``None``: all count the same.
     """
 
     user_codes: NDArray[np.int64]
     item_codes: NDArray[np.int64]
     times: NDArray[np.float64] | None = None
     time_column: str | None = None
+    weights: NDArray[np.float64] | None = None
 
     @classmethod
     def in_order(
-        cls, user_codes: NDArray, item_codes: NDArray, times: NDArray[np.float64] | None, time_column: str | None
+        cls,
+        user_codes: NDArray,
+        item_codes: NDArray,
+        times: NDArray[np.float64] | None,
+        time_column: str | None,
+        weights: NDArray[np.float64] | None = None,
     ) -> Events:
         """The interactions of rows; without times the rows are in order."""
         order = np.argsort(user_codes, kind="stable") if times is None else np.lexsort((times, user_codes))
         users, items = user_codes[order].astype(np.int64), item_codes[order].astype(np.int64)
-        return cls(users, items, None if times is None else times[order], time_column)
+        times, weights = (None if values is None else values[order] for values in (times, weights))
+        return cls(users, items, times, time_column, weights)
 
 
 @dataclass
@@ -65,9 +73,9 @@ class RowTimes:
 
     def add(self, chunk: Chunk, usable: NDArray[np.bool_], row: str) -> None:
         """Add the times of a chunk's usable rows; messages call a row ``row``."""
-        assert chunk.times is not None  # each chunk of a source with a time column has times
+        times = chunk.further["times"]
         every = bool(usable.all())
-        self.parts.append(read_times(chunk.times if every else chunk.times[usable]))
+        self.parts.append(read_times(times if every else times[usable]))
         self.numbers.append(chunk.numbers if every else np.asarray(chunk.numbers)[usable])
         self.rows.append(row)
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from recbole_universal.io.column_names import Named, TimeColumn, find_columns, weak_guess
+from recbole_universal.io.column_names import FurtherColumns, Named, find_columns, weak_guess
 from recbole_universal.io.source import Chunk, Source
 
 
-def frame_source(frame: pd.DataFrame, named: Named, time: TimeColumn, where: str) -> Source:
+def frame_source(frame: pd.DataFrame, named: Named, columns: FurtherColumns, where: str) -> Source:
     """A data frame of pandas.
 
     Raises:
@@ -26,23 +26,24 @@ def frame_source(frame: pd.DataFrame, named: Named, time: TimeColumn, where: str
     else:
         indices = find_columns(names, named, where)
         guess = weak_guess(names, indices, named)
-    time_index, time_note = time.find(names, indices, where)
+    further, time_note = columns.find(names, indices, where)
 
     def chunks() -> Iterator[Chunk]:
         users, items = (_plain(frame.iloc[:, index]) for index in indices)
-        times = None if time_index is None else frame.iloc[:, time_index]
-        yield Chunk(users, items, range(1, len(frame) + 1), times=times)
+        values = {kind: frame.iloc[:, index] for kind, index in further.items()}
+        yield Chunk(users, items, range(1, len(frame) + 1), further=values)
 
     return Source(
         where=where,
         columns=(str(names[indices[0]]), str(names[indices[1]])),
-        ignored=[str(name) for index, name in enumerate(names) if index not in (*indices, time_index)],
+        ignored=[str(name) for index, name in enumerate(names) if index not in (*indices, *further.values())],
         row="row",
         chunks=chunks,
         guess=guess,
         given=None not in named,
         has_names=not unnamed,
-        time=None if time_index is None else str(names[time_index]),
+        time=str(names[further["times"]]) if "times" in further else None,
+        event=str(names[further["events"]]) if "events" in further else None,
         time_note=time_note,
     )
 

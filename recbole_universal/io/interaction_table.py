@@ -14,6 +14,7 @@ from recbole_universal.io.events import Events, RowTimes
 from recbole_universal.io.ids import NOT_TEXT, Ids
 from recbole_universal.io.layout import position_example
 from recbole_universal.io.source import Chunk, Report, Source
+from recbole_universal.io.weights import RowWeights
 
 # If a table has this many rows, a column with a distinct value in nearly every row holds neither users nor items.
 _ENOUGH_ROWS = 20
@@ -33,6 +34,7 @@ class InteractionTable:
         item_codes: int64 [n_pairs], indices into ``items``.
         columns: names of the user and the item column.
         events: all interactions in their order; ``None``: the order is not known.
+        weights: sum of the weights of each pair's rows, float64 [n_pairs]; ``None``: all pairs count the same.
     """
 
     users: pd.Index
@@ -41,6 +43,7 @@ class InteractionTable:
     item_codes: np.ndarray
     columns: tuple[str, str]
     events: Events | None = None
+    weights: np.ndarray | None = None
 
     def matrix(self) -> tuple[sp.csr_matrix, np.ndarray, np.ndarray]:
         """The interactions, users and items sorted by id, so that the order of the rows changes no recommendation.
@@ -56,15 +59,48 @@ class InteractionTable:
         matrix.sort_indices()
         return matrix, rows, item_order
 
-    def ordered(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None] | None:
-        """Row and column of :meth:`matrix` of each event, by user, then by time, and the times, if they are known.
+    def amounts(self) -> sp.csr_matrix | None:
+        """The sum of the weights of each entry of :meth:`matrix`, csr float64 with the same entries; some may be 0.
+
+        ``None`` without weights.
+        """
+        if self.weights is None:
+            return None
+        rows, columns = np.argsort(_order(self.users)), np.argsort(_order(self.items))
+        entries = (self.weights, (rows[self.user_codes], columns[self.item_codes]))
+        amounts = sp.csr_matrix(entries, shape=(len(self.users), len(self.items)))
+        amounts.sort_indices()
+        return amounts
+
+    def ordered(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None] | None:
+        """Row and column of :meth:`matrix` of each event, by user, then by time, its time and its weight, if known.
 
         ``None`` without an order.
         """
         if self.events is None:
             return None
         rows, columns = np.argsort(_order(self.users)), np.argsort(_order(self.items))
-        return rows[self.events.user_codes], columns[self.events.item_codes], self.events.times
+        return rows[self.events.user_codes], columns[self.events.item_codes], self.events.times, self.events.weights
+
+
+def distinct_pairs(
+    user_codes: np.ndarray, item_codes: np.ndarray, n_items: int, weights: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Distinct pairs of rows, sorted, int64 [n_pairs] each, and the sum of the weights of each pair's rows.
+
+    The order of the rows changes no sum.
+    """
+    pairs = user_codes.astype(np.int64)
+    pairs *= n_items
+    pairs += item_codes
+    if weights is None:
+        pairs.sort()  # much faster than np.unique, which hashes
+        pairs = pairs[np.diff(pairs, prepend=-1) > 0]
+        return pairs // n_items, pairs % n_items, None
+    order = np.lexsort((weights, pairs))
+    pairs = pairs[order]
+    starts = np.flatnonzero(np.diff(pairs, prepend=-1))
+    return pairs[starts] // n_items, pairs[starts] % n_items, np.add.reduceat(weights[order], starts)
 
 
 def _order(ids: pd.Index) -> np.ndarray:
@@ -79,6 +115,7 @@ class Rows:
     Attributes:
         strip: whether blanks around an id are ignored.
         times: collects the times; ``None``: they are not read.
+        weights: collects the weights; ``None``: they are not read.
         by_rows: whether the order of the rows is the order of the interactions.
         n_rows: number of rows.
         bad: the rows that are left out.
@@ -88,6 +125,7 @@ class Rows:
 
     strip: bool
     times: RowTimes | None = None
+    weights: RowWeights | None = None
     by_rows: bool = False
     n_rows: int = 0
     bad: BadRows = field(default_factory=BadRows)
@@ -105,12 +143,15 @@ class Rows:
         except (TypeError, NotImplementedError) as error:
             raise ValueError(f"The users or the items are values that are no ids: {error}") from error
         usable = (users >= 0) & (items >= 0)
+        weights = None if self.weights is None else self.weights.read(chunk)
         usable[list(chunk.problems)] = False
         if not usable.all():
             self._leave_out(np.flatnonzero(~usable), users, items, chunk, row)
             users, items = users[usable], items[usable]
         if self.times is not None:
             self.times.add(chunk, usable, row)
+        if self.weights is not None and weights is not None:
+            self.weights.parts.append(weights[usable])
         for user, item in zip(users[: 2 - len(self.shown)], items, strict=False):
             self.shown.append(f"user [{self.users.name(user)}], item [{self.items.name(item)}]")
         self.codes.append((users, items))
@@ -131,7 +172,7 @@ class Rows:
         Raises:
             ValueError: if there are too few usable rows, or a guessed column holds neither users nor items.
         """
-        user_codes, item_codes, seconds = self._with_times(where)
+        user_codes, item_codes, seconds, weights = self._with_times(where)
         n_usable = len(user_codes)
         left_out = self.bad.text(where, self.n_rows) if self.bad.count else ""
         if not n_usable:
@@ -145,6 +186,8 @@ class Rows:
             report(f"{where}: {source.guess}. First rows: {shown}.")
         if self.times is not None:
             report(f"{where}: {self.times.sentence}")
+        if self.weights is not None and (about_kinds := self.weights.check(where, source.event)):
+            report(about_kinds)
         users, user_codes = self._joined(self.users, user_codes, "user", where, report)
         items, item_codes = self._joined(self.items, item_codes, "item", where, report)
         if source.has_names:
@@ -153,18 +196,15 @@ class Rows:
             )
         events = None
         if self.by_rows or seconds is not None:
-            events = Events.in_order(user_codes, item_codes, seconds, None if seconds is None else source.time)
-        pairs = user_codes.astype(np.int64)
-        pairs *= len(items)
-        pairs += item_codes
-        pairs.sort()  # much faster than np.unique, which hashes
-        pairs = pairs[np.diff(pairs, prepend=-1) > 0]
-        repeated = n_usable - len(pairs)
+            events = Events.in_order(user_codes, item_codes, seconds, None if seconds is None else source.time, weights)
+        pair_users, pair_items, sums = distinct_pairs(user_codes, item_codes, len(items), weights)
+        repeated = n_usable - len(pair_users)
         if repeated and source.one_item:
             verb = "repeats" if repeated == 1 else "repeat"
+            once = f"each pair counts once{'' if events is None else ', but in the order of the interactions'}"
             report(
                 f"{where}: {repeated} of {self.n_rows} rows {verb} a pair of user and item that came before; "
-                f"each pair counts once{'' if events is None else ', but in the order of the interactions'}."
+                f"{once if sums is None else 'the weights of a pair are added'}."
             )
         if not source.has_names and len(users) > 1 and _like_a_header(users) and _like_a_header(items):
             report(
@@ -172,18 +212,19 @@ class Rows:
                 "name the columns by it instead of by position."
             )
         if source.one_item and not source.given:
-            _check_distinct(where, source, len(pairs), {"user": len(users), "item": len(items)}, shown, report)
-        return InteractionTable(users, items, pairs // len(items), pairs % len(items), source.columns, events)
+            _check_distinct(where, source, len(pair_users), {"user": len(users), "item": len(items)}, shown, report)
+        return InteractionTable(users, items, pair_users, pair_items, source.columns, events, sums)
 
-    def _with_times(self, where: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Codes of the users and the items of the usable rows, and their times if they are used."""
+    def _with_times(self, where: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
+        """Codes of the users and the items of the usable rows, their times if they are used, and their weights."""
         none = np.zeros(0, dtype=np.int32)
         users, items = (np.concatenate(codes) for codes in zip((none, none), *self.codes, strict=True))
+        weights = None if self.weights is None else np.concatenate([np.zeros(0), *self.weights.parts])
         self.codes.clear()
         if self.times is None or not len(users):
-            return users, items, None
+            return users, items, None, weights
         usable, seconds = self.times.settle(where, self.bad)
-        return users[usable], items[usable], seconds
+        return users[usable], items[usable], seconds, None if weights is None else weights[usable]
 
     def _joined(self, ids: Ids, codes: np.ndarray, kind: str, where: str, report: Report):
         if self.strip:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from recbole_universal.io.column_names import Named, TimeColumn, listed_names
+from recbole_universal.io.column_names import FurtherColumns, Named, TimeColumn, listed_names
 from recbole_universal.io.events import RowTimes
 from recbole_universal.io.frames import frame_source
 from recbole_universal.io.interaction_table import InteractionTable, Rows
@@ -19,6 +19,7 @@ from recbole_universal.io.source import Report, Source
 from recbole_universal.io.streams import open_text
 from recbole_universal.io.tables import arrow_source, is_arrow, is_parquet, parquet_sources
 from recbole_universal.io.text import text_source
+from recbole_universal.io.weights import RowWeights
 
 
 def read_interactions(
@@ -31,6 +32,9 @@ def read_interactions(
     time_column: Hashable | None = None,
     read_times: bool = True,
     order: str | None = None,
+    weight_column: Hashable | None = None,
+    event_column: Hashable | None = None,
+    event_weights: Mapping[str, float] | None = None,
 ) -> InteractionTable:
     """Read interactions from a frame or a file.
 
@@ -45,6 +49,11 @@ def read_interactions(
         time_column: as ``user_column``, of the time of each interaction. If no name is usual, no time is read.
         order: ``rows``: the interactions are in the order of the rows, and no time is read. ``None``: times order them.
 
+        weight_column: as ``user_column``, of the weight of each interaction, a number of at least 0; ``None``: no
+            weight is read.
+        event_column: as ``user_column``, of the kind of each interaction. It is read with ``event_weights``.
+        event_weights: weight of each kind, which multiplies that of the weight column; ``None``: no kind is read.
+
     Raises:
         ValueError: if no row is usable, most rows are unusable, or the columns or the dates are ambiguous.
         OSError: if the file cannot be read.
@@ -57,7 +66,10 @@ def read_interactions(
     if not read_times:
         time_column = order = None
     time = TimeColumn(time_column, wanted=order is None and read_times)
-    where, sources = _sources(source, (user_column, item_column), time, show_progress)
+    reads_events = event_weights is not None
+    reads_weights = reads_events or weight_column is not None
+    further = FurtherColumns(time, weight_column, event_column, reads_events)
+    where, sources = _sources(source, (user_column, item_column), further, show_progress)
     first = sources[0]
     if time_column is None:
         _without_different_times(sources)
@@ -66,13 +78,16 @@ def read_interactions(
             report(note)
     if ignored := [name for name in first.ignored if name.strip()]:
         report(
-            f"{where}: ignored columns: {listed_names(ignored, 10)}. What they hold makes no difference: a view counts "
-            "like a purchase, and a low rating like a high one."
+            f"{where}: ignored columns: {listed_names(ignored, 10)}."
+            if reads_weights
+            else f"{where}: ignored columns: {listed_names(ignored, 10)}. What they hold makes no difference: a view "
+            "counts like a purchase, and a low rating like a high one."
         )
     if first.time_note:
         report(f"{where}: {first.time_note}")
     times = None if first.time is None else RowTimes(first.time, time_column is not None)
-    rows = Rows(first.strip, times, by_rows=order == "rows")
+    weights = RowWeights(event_weights) if reads_weights else None
+    rows = Rows(first.strip, times, weights, by_rows=order == "rows")
     for each in sources:
         prefix = f"{Path(each.where).name}, " if len(sources) > 1 else ""
         for chunk in each.chunks():
@@ -80,12 +95,12 @@ def read_interactions(
     return rows.table(where, first, report)
 
 
-def _sources(source: Any, named: Named, time: TimeColumn, show_progress: bool) -> tuple[str, list[Source]]:
+def _sources(source: Any, named: Named, further: FurtherColumns, show_progress: bool) -> tuple[str, list[Source]]:
     """The name of the table for messages, and one source per file."""
     if isinstance(source, pd.DataFrame):
-        return "The data frame", [frame_source(source, named, time, "The data frame")]
+        return "The data frame", [frame_source(source, named, further, "The data frame")]
     if is_arrow(source):
-        return "The table", [arrow_source(source, named, time, "The table", show_progress)]
+        return "The table", [arrow_source(source, named, further, "The table", show_progress)]
     if not isinstance(source, (str, os.PathLike)):
         kind = type(source).__name__
         hint = "; call .collect() first" if hasattr(source, "collect") else ""
@@ -96,7 +111,7 @@ def _sources(source: Any, named: Named, time: TimeColumn, show_progress: bool) -
     kinds = [is_parquet(file) for file in files]
     if files and all(kinds):
         folder = path if path.is_dir() else None
-        sources = parquet_sources(files, folder, named, time, where, show_progress)
+        sources = parquet_sources(files, folder, named, further, where, show_progress)
         return where, _of_one_table(path, sources)
     forms = [("Parquet",) if parquet else _endings(file) for file, parquet in zip(files, kinds, strict=True)]
     if odd := [file for file, form in zip(files, forms, strict=True) if form != forms[0]]:
@@ -104,7 +119,7 @@ def _sources(source: Any, named: Named, time: TimeColumn, show_progress: bool) -
             f"[{path}] is a folder of different files, such as [{files[0].name}] and [{odd[0].name}]; give a file, or "
             "a folder of parts of one table."
         )
-    made = [_file_source(file, named, time, show_progress, path.is_dir()) for file in files]
+    made = [_file_source(file, named, further, show_progress, path.is_dir()) for file in files]
     sources = [each for each in made if each]
     if not sources:
         raise ValueError(f"[{path}] is a folder without files, or with empty ones; give a file, or a folder of parts.")
@@ -147,11 +162,13 @@ def _without_different_times(sources: list[Source]) -> None:
     )
 
 
-def _file_source(path: Path, named: Named, time: TimeColumn, show_progress: bool, is_part: bool) -> Source | None:
+def _file_source(
+    path: Path, named: Named, further: FurtherColumns, show_progress: bool, is_part: bool
+) -> Source | None:
     """A text or JSON file; ``None`` for an empty part of a folder, which Spark writes."""
     with open_text(path) as file:
         first = file.start()
     if is_part and first.strip() in ("", "[]"):
         return None
     make = json_source if is_json(first) else text_source
-    return make(path, first, named, time, show_progress)
+    return make(path, first, named, further, show_progress)

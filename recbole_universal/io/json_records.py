@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from recbole_universal.io.column_names import Named, TimeColumn, find_columns, weak_guess
+from recbole_universal.io.column_names import FurtherColumns, Named, find_columns, weak_guess
 from recbole_universal.io.source import Chunk, Source
 from recbole_universal.io.streams import LONGEST_LINE, TextFile, open_text
 
@@ -34,7 +34,7 @@ def is_json(first: str) -> bool:
         return text[1:].lstrip().startswith(('"', "{", "["))
 
 
-def json_source(path: Path, first: str, named: Named, time: TimeColumn, show_progress: bool) -> Source:
+def json_source(path: Path, first: str, named: Named, columns: FurtherColumns, show_progress: bool) -> Source:
     """A file of JSON records that starts with ``first``; the rest as in ``read_interactions``.
 
     Raises:
@@ -51,19 +51,20 @@ def json_source(path: Path, first: str, named: Named, time: TimeColumn, show_pro
         raise ValueError(f'{path} is JSON without records, such as {{"user_id": 1, "item_id": 2}}.')
     listed = list(names)
     indices = find_columns(listed, named, f"{path} (JSON)")
-    time_index, time_note = time.find(listed, indices, f"{path} (JSON)")
+    found, time_note = columns.find(listed, indices, f"{path} (JSON)")
     keys = (listed[indices[0]], listed[indices[1]])
-    time_key = None if time_index is None else listed[time_index]
+    further = {kind: listed[index] for kind, index in found.items()}
     return Source(
         where=str(path),
         columns=keys,
-        ignored=[name for name in listed if name not in (*keys, time_key)],
+        ignored=[name for name in listed if name not in (*keys, *further.values())],
         row="line" if by_line else "record",
-        chunks=partial(_chunks, path, by_line, keys, time_key, show_progress),
+        chunks=partial(_chunks, path, by_line, keys, further, show_progress),
         guess=weak_guess(listed, indices, named),
         given=None not in named,
         strip=True,
-        time=time_key,
+        time=further.get("times"),
+        event=further.get("events"),
         time_note=time_note,
     )
 
@@ -76,36 +77,39 @@ def _is_a_record(line: str) -> bool:
 
 
 def _chunks(
-    path: Path, by_line: bool, keys: tuple[str, str], time_key: str | None, show_progress: bool
+    path: Path, by_line: bool, keys: tuple[str, str], further: dict[str, str], show_progress: bool
 ) -> Iterator[Chunk]:
     users: list[Any] = []
     items: list[Any] = []
-    times: list[str | None] = []
+    values: dict[str, list[str | None]] = {kind: [] for kind in further}
     numbers: list[int] = []
     problems: dict[int, str] = {}
 
     def chunk() -> Chunk:
-        user_ids, item_ids, stored = (np.array(values, dtype=object) for values in (users, items, times))
-        return Chunk(user_ids, item_ids, np.array(numbers), problems, times=None if time_key is None else stored)
+        user_ids, item_ids = (np.array(ids, dtype=object) for ids in (users, items))
+        stored = {kind: np.array(texts, dtype=object) for kind, texts in values.items()}
+        return Chunk(user_ids, item_ids, np.array(numbers), problems, further=stored)
 
     for number, record in _records(path, by_line, show_progress):
-        ids, time = [None, None], None
+        ids = [None, None]
         if not isinstance(record, dict):
             problems[len(users)] = "no JSON object"
         else:
             ids = [record.get(key) for key in keys]
-            time = None if time_key is None else record.get(time_key)
             for kind, value in zip(("user", "item"), ids, strict=True):
                 if isinstance(value, (dict, list)):
                     article = "an" if kind == "item" else "a"
                     problems.setdefault(len(users), f"{article} {kind} that is no text or number")
         users.append(_text(ids[0]))
         items.append(_text(ids[1]))
-        times.append(None if time is None else str(time))
+        for kind, key in further.items():
+            value = record.get(key) if isinstance(record, dict) else None
+            values[kind].append(None if value is None else str(value))
         numbers.append(number)
         if len(users) == _CHUNK_RECORDS:
             yield chunk()
-            users, items, times, numbers, problems = [], [], [], [], {}
+            users, items, numbers, problems = [], [], [], {}
+            values = {kind: [] for kind in further}
     yield chunk()
 
 

@@ -8,8 +8,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 
 from recbole_universal.io.column_names import (
+    FurtherColumns,
     Named,
-    TimeColumn,
     find_columns,
     is_atomic,
     plain_name,
@@ -39,7 +39,7 @@ class Layout:
         adjacency: whether a line holds a user and all items of that user (LightGCN's format).
         guess: a sentence on guessed columns; "" if none is guessed.
         notes: further sentences for the user.
-        time: index of the time's field; ``None``: there is none.
+        further: indices of further fields, by attribute of a :class:`~recbole_universal.io.source.Chunk`.
         time_note: a sentence on columns that may hold times but are not read; "" if there are none.
     """
 
@@ -52,7 +52,7 @@ class Layout:
     adjacency: bool = False
     guess: str = ""
     notes: list[str] = field(default_factory=list)
-    time: int | None = None
+    further: dict[str, int] = field(default_factory=dict)
     time_note: str = ""
 
     def name(self, index: int) -> str:
@@ -60,7 +60,7 @@ class Layout:
         return self.header[index] if self.header else f"column {index + 1}"
 
 
-def find_layout(text: str, named: Named, time: TimeColumn, where: str) -> Layout:
+def find_layout(text: str, named: Named, columns: FurtherColumns, where: str) -> Layout:
     """The layout of a file that starts with a text, from its header or from its first lines.
 
     Raises:
@@ -74,8 +74,8 @@ def find_layout(text: str, named: Named, time: TimeColumn, where: str) -> Layout
     if not any(line.strip() for line in body):
         raise ValueError(f"{where} has no rows.")
     n_blank = next(number for number, line in enumerate(body) if line.strip())
-    layout = _table(body, named, where, time.name is None)
-    layout.time, layout.time_note = _time(layout, time, where)
+    layout = _table(body, named, where, not columns.are_needed)
+    layout.further, layout.time_note = _further(layout, columns, where)
     layout.skipped += n_comments + (n_blank if layout.header else 0)
     layout.notes = [*note, *layout.notes]
     return layout
@@ -259,21 +259,36 @@ def _checked(positions: list[int | None], width: int, where: str) -> tuple[int, 
     return user - 1, item - 1
 
 
-def _time(layout: Layout, time: TimeColumn, where: str) -> tuple[int | None, str]:
-    """Index of the time's field, or ``None``, and a sentence on columns between which nothing decides."""
-    position, taken = _position(time.name), (layout.user, layout.item, layout.history)
-    argument = f"{where}: time_column (--time-column)"
-    if position is None:
-        if layout.header is None and time.name is not None:
-            raise ValueError(f"{argument}: there is no header with a column [{time.name}]; give the position.")
-        return time.find(layout.header or [], [index for index in taken if index is not None], where)
-    if not 1 <= position <= layout.dialect.width:
-        raise ValueError(
-            f"{argument}: there is no column {position}; the lines have {layout.dialect.width} columns, from 1."
-        )
-    if position - 1 in taken:
-        raise ValueError(f"{argument}: column {position} holds the users or the items.")
-    return position - 1, ""
+def _further(layout: Layout, columns: FurtherColumns, where: str) -> tuple[dict[str, int], str]:
+    """Indices of the further fields, and a sentence on times between which nothing decides."""
+    taken = [index for index in (layout.user, layout.item, layout.history) if index is not None]
+    found: dict[str, int] = {}
+    named = {
+        "time": ("times", columns.time.name),
+        "weight": ("weights", columns.weight),
+        "event": ("events", columns.event),
+    }
+    for kind, (values, name) in named.items():
+        position, argument = _position(name), f"{where}: {kind}_column (--{kind}-column)"
+        if position is None:
+            if layout.header is None and name is not None:
+                raise ValueError(f"{argument}: there is no header with a column [{name}]; give the position.")
+            continue
+        if not 1 <= position <= layout.dialect.width:
+            raise ValueError(
+                f"{argument}: there is no column {position}; the lines have {layout.dialect.width} columns, from 1."
+            )
+        if position - 1 in taken:
+            raise ValueError(f"{argument}: column {position} holds the users or the items.")
+        found[values] = position - 1
+    by_name = FurtherColumns(
+        time=columns.time if "times" not in found else replace(columns.time, wanted=False),
+        weight=None if "weights" in found else columns.weight,
+        event=None if "events" in found else columns.event,
+        reads_events=columns.reads_events and "events" not in found,
+    )
+    others, note = by_name.find(layout.header or [], [*taken, *found.values()], where)
+    return {**found, **others}, note
 
 
 def _separator(parsed: dict[str, list[list[str]]]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,7 +21,7 @@ class Chunk:
         numbers: number of each row's line, row or record, for messages.
         problems: for an unusable row, by its index in the chunk, the reason.
         n_rows: number of rows of the file, if a row may hold several items; negative: the length of ``users``.
-        times: time of each row as it is stored; ``None``: the source has no time column.
+        further: values of further columns as they are stored: ``times``, ``weights``, ``events``, where they are read.
     """
 
     users: np.ndarray | pd.Series
@@ -29,7 +29,7 @@ class Chunk:
     numbers: np.ndarray | range
     problems: dict[int, str] = field(default_factory=dict)
     n_rows: int = -1
-    times: np.ndarray | pd.Series | None = None
+    further: Mapping[str, np.ndarray | pd.Series] = field(default_factory=dict)
 
 
 @dataclass
@@ -49,6 +49,7 @@ class Source:
         strip: whether blanks around an id are ignored.
         one_item: whether a row is one interaction.
         time: name of the time column; ``None``: there is none.
+        event: name of the column of events; ``None``: it is not read.
         time_note: a sentence on columns that may hold times but are not read; "" if there are none.
     """
 
@@ -64,4 +65,5 @@ class Source:
     strip: bool = False
     one_item: bool = True
     time: str | None = None
+    event: str | None = None
     time_note: str = ""

@@ -14,7 +14,7 @@ import duckdb
 import pandas as pd
 from tqdm import tqdm
 
-from recbole_universal.io.column_names import Named, TimeColumn, find_columns, weak_guess
+from recbole_universal.io.column_names import FurtherColumns, Named, find_columns, weak_guess
 from recbole_universal.io.duck import connection, literal_path, quoted
 from recbole_universal.io.source import Chunk, Source
 
@@ -27,6 +27,8 @@ _FILE = "recbole_universal_file"  # the column of file names
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 Columns = list[tuple[str, str]]  # names and DuckDB's types
+# By attribute of a chunk: "users", "items", and perhaps "times", "weights" and "events".
+Chosen = dict[str, tuple[str, str]]
 
 
 def is_parquet(path: Path) -> bool:
@@ -90,7 +92,7 @@ class _Stream:
 
 
 def parquet_sources(
-    paths: Sequence[Path], folder: Path | None, named: Named, time: TimeColumn, where: str, show_progress: bool
+    paths: Sequence[Path], folder: Path | None, named: Named, further: FurtherColumns, where: str, show_progress: bool
 ) -> list[Source]:
     """Parquet files, of a folder if one is given.
 
@@ -113,20 +115,20 @@ def parquet_sources(
     stored = {name.lower() for each in columns.values() for name, _ in each}
     made = [(name, "VARCHAR") for name in _partitions(paths, folder) if name.lower() not in stored]
     # Partition folders divide a table by design. Their columns hold users or items only if the caller says so.
-    used_folders = [(name, kind) for name, kind in made if name in map(str, (*named, time.name))]
-    chosen: dict[str, tuple[Columns, str]] = {}
+    used_folders = [(name, kind) for name, kind in made if name in map(str, (*named, *further.names))]
+    chosen: dict[str, tuple[Chosen, str]] = {}
     for schema in dict.fromkeys(schemas[str(path)] for path in paths):
         name = where if files[schema] == paths[0] else str(files[schema])
         candidates = [*columns[schema], *used_folders]
         names = _written_names(candidates, [*written[schema], *(name for name, _ in used_folders)])
-        chosen[schema] = _chosen(candidates, names, named, time, name)
+        chosen[schema] = _chosen(candidates, names, named, further, name)
     runs = [list(run) for _, run in groupby(paths, lambda path: chosen[schemas[str(path)]])]
     sources = []
     for run in runs:
         schema = schemas[str(run[0])]
         used, time_note = chosen[schema]
         if len(runs) > 1:  # among numbers, true is not 1
-            used = [(name, "VARCHAR" if kind == "BOOLEAN" else kind) for name, kind in used]
+            used = {each: (name, "VARCHAR" if kind == "BOOLEAN" else kind) for each, (name, kind) in used.items()}
             where = str(run[0])
         opened = partial(_parquet, run, where, folder, [name for name, _ in used_folders])
         all_columns = [*columns[schema], *made]
@@ -134,7 +136,7 @@ def parquet_sources(
     return sources
 
 
-def arrow_source(table: Any, named: Named, time: TimeColumn, where: str, show_progress: bool) -> Source:
+def arrow_source(table: Any, named: Named, further: FurtherColumns, where: str, show_progress: bool) -> Source:
     """A table that exports Arrow data.
 
     Raises:
@@ -144,7 +146,7 @@ def arrow_source(table: Any, named: Named, time: TimeColumn, where: str, show_pr
     with opened() as (duck, name, parameters):
         columns = [*_described(duck, name, parameters), *_no_arrow(table)]
     names = _written_names(columns, getattr(table, "column_names", None))
-    chosen, time_note = _chosen(columns, names, named, time, where)
+    chosen, time_note = _chosen(columns, names, named, further, where)
     return _source(opened, columns, chosen, time_note, named, where, show_progress)
 
 
@@ -197,44 +199,44 @@ def _written_names(columns: Columns, written: Sequence[str] | None) -> list[str]
     return names if written is None else [name if name in written else re.sub(r"_\d+$", "", name) for name in names]
 
 
-def _chosen(columns: Columns, names: list[str], named: Named, time: TimeColumn, where: str) -> tuple[Columns, str]:
-    """The user, the item and perhaps the time column, and a sentence on times that are not read.
+def _chosen(
+    columns: Columns, names: list[str], named: Named, further: FurtherColumns, where: str
+) -> tuple[Chosen, str]:
+    """The columns that are read, and a sentence on times that are not read.
 
     Args:
         columns: all columns.
         names: their names as they are written.
         named: names that the caller gives to the user and the item column.
-        time: what the caller says about the time column.
+        further: what the caller says about further columns.
         where: the table, for messages.
     """
     indices = find_columns(names, named, where)
-    chosen = [columns[index] for index in indices]
-    for name, kind in chosen:
-        _selected(name, kind, "", where)  # refuses what holds no ids
-    time_index, time_note = time.find(names, indices, where)
-    if time_index is None:
-        return chosen, time_note
-    name, kind = columns[time_index]
-    if kind in _NO_ARROW:
-        if time.name is not None:
-            _selected(name, kind, "", where)  # refuses the type
-        return chosen, ""
-    return [*chosen, (name, kind)], ""
+    found, time_note = further.find(names, indices, where)
+    if "times" in found and columns[found["times"]][1] in _NO_ARROW and further.time.name is None:
+        del found["times"]
+    chosen = {each: columns[index] for each, index in {"users": indices[0], "items": indices[1], **found}.items()}
+    for each, (name, kind) in chosen.items():
+        if each in ("users", "items") or kind in _NO_ARROW:
+            _selected(name, kind, "", where)  # refuses what holds no ids, or cannot be read
+    return chosen, time_note
 
 
 def _source(
-    opened, columns: Columns, chosen: Columns, time_note: str, named: Named, where: str, show_progress: bool
+    opened, columns: Columns, chosen: Chosen, time_note: str, named: Named, where: str, show_progress: bool
 ) -> Source:
-    names, times = (chosen[0][0], chosen[1][0]), [name for name, _ in chosen[2:]]
+    used = {each: name for each, (name, _) in chosen.items()}
+    names = used["users"], used["items"]
     return Source(
         where=where,
         columns=names,
-        ignored=[name for name, _ in columns if name not in (*names, *times)],
+        ignored=[name for name, _ in columns if name not in used.values()],
         row="row",
         chunks=partial(_chunks, opened, chosen, show_progress),
         guess=weak_guess(names, (0, 1), named),
         given=None not in named,
-        time=times[0] if times else None,
+        time=used.get("times"),
+        event=used.get("events"),
         time_note=time_note,
     )
 
@@ -280,6 +282,14 @@ def _selected_time(name: str, kind: str) -> str:
     return f"coalesce({column}::VARCHAR, '') AS times"
 
 
+def _selected_value(each: str, name: str, kind: str) -> str:
+    """A column of times, weights or events as SQL."""
+    if each == "times":
+        return _selected_time(name, kind)
+    is_number = kind in _INTEGERS or kind in _FLOATS or kind.startswith(("DECIMAL", "HUGEINT", "UHUGEINT"))
+    return f"{quoted(name)}::{'DOUBLE' if each == 'weights' and is_number else 'VARCHAR'} AS {each}"
+
+
 def _times(values: pd.Series, kind: str) -> pd.Series:
     """Times of a column that was selected."""
     if kind == "DATE" or kind.startswith("TIMESTAMP"):
@@ -293,20 +303,21 @@ def _number(text: str) -> Any:
     return int(head) if head and not tail.strip("0") else text
 
 
-def _chunks(opened, chosen, show_progress: bool) -> Iterator[Chunk]:
+def _chunks(opened, chosen: Chosen, show_progress: bool) -> Iterator[Chunk]:
     with (
         opened() as (duck, table, parameters),
         tqdm(desc="reading", unit="row", unit_scale=True, disable=not show_progress) as bar,
     ):
-        selected = [
-            _selected(name, kind, alias, "") for (name, kind), alias in zip(chosen[:2], ("users", "items"), strict=True)
-        ]
-        selected += [_selected_time(name, kind) for name, kind in chosen[2:]]
+        further = {each: column for each, column in chosen.items() if each not in ("users", "items")}
+        selected = [_selected(*chosen[each], each, "") for each in ("users", "items")]
+        selected += [_selected_value(each, *column) for each, column in further.items()]
         duck.execute(f"SELECT {', '.join(selected)} FROM {table}", parameters)
         row_number = 1
         while len(frame := duck.fetch_df_chunk(_VECTORS)):
-            users, items = _values(frame, "users", chosen[0][1]), _values(frame, "items", chosen[1][1])
-            times = _times(frame["times"], chosen[2][1]) if len(chosen) > 2 else None
-            yield Chunk(users, items, range(row_number, row_number + len(users)), times=times)
+            users, items = (_values(frame, each, chosen[each][1]) for each in ("users", "items"))
+            values = {each: frame[each] for each in further}
+            if "times" in values:
+                values["times"] = _times(values["times"], chosen["times"][1])
+            yield Chunk(users, items, range(row_number, row_number + len(users)), further=values)
             row_number += len(users)
             bar.update(len(users))

@@ -19,7 +19,7 @@ import duckdb
 import numpy as np
 from tqdm import tqdm
 
-from recbole_universal.io.column_names import Named, TimeColumn
+from recbole_universal.io.column_names import FurtherColumns, Named
 from recbole_universal.io.duck import connection
 from recbole_universal.io.layout import Layout, find_layout
 from recbole_universal.io.records import BLANKS, NeedsMore, read_record
@@ -29,14 +29,14 @@ from recbole_universal.io.streams import LONGEST_LINE, TOO_LONG, open_text
 TOO_LONG_LINE = "a line of more than 1 MiB"
 
 
-def text_source(path: Path, first: str, named: Named, time: TimeColumn, show_progress: bool) -> Source:
+def text_source(path: Path, first: str, named: Named, columns: FurtherColumns, show_progress: bool) -> Source:
     """A delimited text file that starts with ``first``; the rest as in ``read_interactions``.
 
     Raises:
         ValueError: if the file is no table or the columns are ambiguous.
     """
-    layout = find_layout(first, named, time, str(path))
-    used = {layout.user, layout.item, layout.history, layout.time}
+    layout = find_layout(first, named, columns, str(path))
+    used = {layout.user, layout.item, layout.history, *layout.further.values()}
     names = layout.header or [layout.name(index) for index in range(layout.dialect.width)]
     ignored = [] if layout.adjacency else [name for index, name in enumerate(names) if index not in used]
     return Source(
@@ -51,7 +51,8 @@ def text_source(path: Path, first: str, named: Named, time: TimeColumn, show_pro
         notes=layout.notes,
         strip=True,
         one_item=layout.history is None and not layout.adjacency,
-        time=None if layout.time is None else layout.name(layout.time),
+        time=layout.name(layout.further["times"]) if "times" in layout.further else None,
+        event=layout.name(layout.further["events"]) if "events" in layout.further else None,
         time_note=layout.time_note,
     )
 
@@ -162,14 +163,14 @@ class _Rows:
                     problems[index] = problem
                 else:
                     for values, field in zip(columns, self._used(), strict=True):
-                        values[index] = fields[field] if field < len(fields) else None  # a time may be missing
+                        values[index] = fields[field] if field < len(fields) else None  # later fields may be missing
         new_indices = np.cumsum(is_row) - 1
         problems = {int(new_indices[index]): problem for index, problem in problems.items()}
         return self._chunk([values[is_row] for values in columns], numbers[is_row], problems, may_repeat), rest
 
     def _used(self) -> list[int]:
-        fields = (self.layout.user, self.layout.item, self.layout.history, self.layout.time)
-        return [field for field in fields if field is not None]
+        fields = (self.layout.user, self.layout.item, self.layout.history)
+        return [field for field in fields if field is not None] + list(self.layout.further.values())
 
     def _split(self, block: str) -> tuple[list[np.ndarray], np.ndarray]:
         """Fields that are used, and which lines are plain; fields of the others are ``None``."""
@@ -212,11 +213,12 @@ class _Rows:
         self, columns: list[np.ndarray], numbers: np.ndarray, problems: dict[int, str], may_repeat: bool
     ) -> Chunk:
         users, items = columns[:2]
-        times = None if self.layout.time is None else columns[-1]
+        n_ids = len(columns) - len(self.layout.further)
+        further = dict(zip(self.layout.further, columns[n_ids:], strict=True))
         for index in self._headers(users, items) if may_repeat else []:
             problems[index] = "the header again"
         if self.layout.history is None:
-            return Chunk(users, items, numbers, problems, times=times)
+            return Chunk(users, items, numbers, problems, further=further)
         lists = [
             [*history.split(), item]
             if index not in problems and (user or "").strip() and (item or "").strip()
@@ -227,8 +229,8 @@ class _Rows:
         starts = np.cumsum([0, *lengths[:-1]])
         flat = np.array([item for each in lists for item in each], dtype=object)
         problems = {int(starts[index]) + lengths[index] - 1: problem for index, problem in problems.items()}
-        times = None if times is None else np.repeat(times, lengths)
-        return Chunk(np.repeat(users, lengths), flat, np.repeat(numbers, lengths), problems, len(users), times)
+        further = {kind: np.repeat(values, lengths) for kind, values in further.items()}
+        return Chunk(np.repeat(users, lengths), flat, np.repeat(numbers, lengths), problems, len(users), further)
 
     def _headers(self, users: np.ndarray, items: np.ndarray) -> list[int]:
         """Rows that are the header again."""

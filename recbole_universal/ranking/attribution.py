@@ -6,12 +6,13 @@ import numpy as np
 import torch
 
 from recbole_universal.features.candidate_columns import column_groups
+from recbole_universal.graph.allowed_items import AllowedItems
 from recbole_universal.ranking.ranking_network import RankingNetwork
 
 
 @torch.no_grad()
 def contributions(
-    network: RankingNetwork, users: torch.Tensor
+    network: RankingNetwork, users: torch.Tensor, allowed: AllowedItems | None = None
 ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
     """Contribution of each scorer and each other family to the score of each candidate.
 
@@ -22,6 +23,7 @@ def contributions(
     Args:
         network: a network with the features of a dataset.
         users: user ids of the dataset, int64 [n].
+        allowed: item ids that may be candidates; ``None``: all may.
 
     Returns:
         Candidates, int64 [n, n_candidates], -1 for none. Their scores before the softmax over the list, float32 of
@@ -32,7 +34,7 @@ def contributions(
     """
     if not network.ranks_candidates:
         raise ValueError("Only a model with the family [proximity] or [sequence] can be explained.")
-    lists, columns = network.candidate_columns(users, not network.candidate_pairs.repeats)
+    lists, columns = network.candidate_columns(users, not network.candidate_pairs.repeats, allowed)
     whole = network.candidate_scores(columns)
     candidate_family = str(network.candidate_family)
     groups: dict[str, tuple[str, list[int] | slice]] = {
@@ -54,13 +56,16 @@ def contributions(
     return lists.items, whole, by_group
 
 
-def attribution(network: RankingNetwork, user: int, k: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def attribution(
+    network: RankingNetwork, user: int, k: int, allowed: AllowedItems | None = None
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """The best candidates of a user, and the share of each group in their scores.
 
     Args:
         network: a network with the features of a dataset.
         user: user id of the dataset.
         k: length of the list.
+        allowed: as of :func:`contributions`.
 
     Returns:
         Item ids, int64 [at most k], best first. By group its contribution divided by the sum of the absolute
@@ -69,7 +74,7 @@ def attribution(network: RankingNetwork, user: int, k: int) -> tuple[np.ndarray,
     Raises:
         ValueError: if the model does not rank candidates.
     """
-    items, scores, by_group = contributions(network, torch.tensor([user], device=network.device))
+    items, scores, by_group = contributions(network, torch.tensor([user], device=network.device), allowed)
     order = torch.where(items[0] >= 0, scores[0], -torch.inf).argsort(descending=True, stable=True)
     order = order[items[0][order] >= 0][:k]
     effects = torch.stack([values[0, order] for values in by_group.values()])

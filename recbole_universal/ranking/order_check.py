@@ -52,7 +52,11 @@ class OrderCheck(NamedTuple):
 
 
 def check_order(
-    sequential: UniversalRanker, histories: Histories, without_order: str | Pretrained, **settings
+    sequential: UniversalRanker,
+    histories: Histories,
+    without_order: str | Pretrained,
+    weights: sp.csr_matrix | None = None,
+    **settings,
 ) -> OrderCheck | None:
     """Compare a sequential model with one without order on the held-out items of its self-check.
 
@@ -62,6 +66,7 @@ def check_order(
         sequential: a ranker of a model with the family ``sequence``.
         histories: the interactions that it was made of.
         without_order: the other model, see :class:`UniversalRanker`.
+        weights: weight of each interaction for the other model, csr [n_users, n_items].
         **settings: arguments of :class:`UniversalRanker` for the other model.
 
     Returns:
@@ -78,7 +83,9 @@ def check_order(
     users = user_of[pairs.check.users.numpy()]
     gains = np.zeros(len(users))
     for rows, support, query in _supports(histories, users, pairs.check.cut, pairs.n_items):
-        other = UniversalRanker(binary_matrix(support.matrix(pairs.n_items)), without_order, **settings)
+        known = binary_matrix(support.matrix(pairs.n_items))
+        of_known = None if weights is None else weights.multiply(known).tocsr()
+        other = UniversalRanker(known, without_order, weights=of_known, **settings)
         other.on_fallback = None
         items = other.top_k(users[rows], _CUTOFF)[0]
         gains[rows] = ndcg(held_out_hits(items, query[users[rows]]), np.ones(len(rows), dtype=np.int64))
@@ -99,16 +106,20 @@ def _supports(
         yield np.flatnonzero(cuts.numpy() == cut), support, query
 
 
-def chosen_ranker(matrix: sp.csr_matrix, histories: Histories, **settings) -> tuple[UniversalRanker, str]:
+def chosen_ranker(
+    matrix: sp.csr_matrix, histories: Histories, weights: sp.csr_matrix | None = None, **settings
+) -> tuple[UniversalRanker, str]:
     """The ranker of the shipped model that suits the interactions, and a sentence that says why.
 
     Args:
         matrix: the interactions, csr [n_users, n_items].
         histories: the same in the order of time.
+        weights: weight of each interaction, csr [n_users, n_items]; ``None``: all count the same.
         **settings: arguments of :class:`UniversalRanker`.
     """
-    sequential = UniversalRanker(matrix, WITH_ORDER, histories=histories, **settings)
-    result = check_order(sequential, histories, WITHOUT_ORDER, **settings)
+    sequential = UniversalRanker(matrix, WITH_ORDER, histories=histories, weights=weights, **settings)
+    evidence = histories if weights is None else histories.among(weights)
+    result = check_order(sequential, evidence, WITHOUT_ORDER, weights, **settings)
     figures = "no next item could be held out to compare the models"
     if result is not None:
         figures = (
@@ -117,5 +128,5 @@ def chosen_ranker(matrix: sp.csr_matrix, histories: Histories, **settings) -> tu
         )
         if result.helps and not sequential.fallback_reason():
             return sequential, f"[{WITH_ORDER}], which reads order and repeats, ranks: {figures}."
-    ranker = UniversalRanker(matrix, WITHOUT_ORDER, **settings)
+    ranker = UniversalRanker(matrix, WITHOUT_ORDER, weights=weights, **settings)
     return ranker, f"[{WITHOUT_ORDER}], which reads no order, ranks: {figures}."

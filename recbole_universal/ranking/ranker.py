@@ -21,7 +21,8 @@ from recbole_universal.features.pipeline import pipeline_of
 from recbole_universal.graph import binary_matrix
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.interaction_graph import InteractionGraph
-from recbole_universal.graph.sparse_sums import checked_csr
+from recbole_universal.graph.interaction_weights import evidence_of
+from recbole_universal.graph.sparse_sums import checked_csr, csr_arrays, csr_of
 from recbole_universal.graph.threads import one_thread
 from recbole_universal.ranking.ranker_state import RankerState
 from recbole_universal.ranking.ranking_network import RankingNetwork, load_network
@@ -40,6 +41,9 @@ class UniversalRanker:
         pretrained: name of a shipped model, folder of one, or a loaded one.
         device: where features and scores are computed. Experimental: not tested on CUDA.
         histories: the same interactions in the order of time, for a model with the family ``sequence``.
+        weights: weight of each interaction, at least 0, sparse [n_users, n_items], such as play counts. An interaction
+            without a positive weight is no evidence of taste, and a list leaves its item out like other seen items.
+            ``None``: all interactions count the same.
         seed: seed of the features that are random.
         cache_dir: folder for computed features; ``None``: no cache.
         show_progress: whether to draw progress bars.
@@ -48,7 +52,8 @@ class UniversalRanker:
         pretrained: the model.
 
     Raises:
-        ValueError: if the model cannot be loaded or the matrix has no interaction.
+        ValueError: if the model cannot be loaded, the matrix has no interaction, or a weight is negative, not finite,
+            or of no interaction.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class UniversalRanker:
         pretrained: str | os.PathLike[str] | Pretrained = "universal-base",
         *,
         histories: Histories | None = None,
+        weights: sp.csr_matrix | None = None,
         device: str | torch.device = "cpu",
         seed: int = 2020,
         cache_dir: str | None = None,
@@ -77,8 +83,15 @@ class UniversalRanker:
             pretrained = load_pretrained(pretrained)
         settings = {"seed": seed, "device": device, "cache_dir": cache_dir, "show_progress": show_progress}
         network = self._network_of(pretrained, settings)
-        features = self._pipeline(InteractionGraph(binary, histories if self._pipeline.needs_histories else None))
-        self._state = RankerState(binary, features, network.attach(features))
+        evidence = binary if weights is None else evidence_of(binary, weights)
+        histories = histories if self._pipeline.needs_histories else None
+        if histories is not None:
+            histories = (histories if weights is None else histories.among(evidence)).without_weights()
+        # Scorers of the order read no weights.
+        interactions = evidence if histories is None else evidence.sign()
+        weighted = bool((interactions.data != 1).any())
+        features = self._pipeline(InteractionGraph(interactions, histories, weighted))
+        self._state = RankerState(binary, features, network.attach(features), evidence)
 
     def _network_of(self, pretrained: Pretrained, settings: dict[str, Any]) -> RankingNetwork:
         """The network of a model; sets all attributes but the state."""
@@ -97,6 +110,8 @@ class UniversalRanker:
         state = self._state
         arrays = {f"matrix.{name}": getattr(state.matrix, name) for name in ("indptr", "indices")}
         arrays |= {"matrix.shape": np.array(state.matrix.shape), "seed": np.array(self._pipeline.seed)}
+        if state.is_weighted:
+            arrays |= csr_arrays("evidence", state.evidence)
         for family, features in state.features.items():
             arrays |= {f"features.{family}.{name}": array for name, array in features_to_arrays(features).items()}
         return arrays | {f"check.{name}": array for name, array in state.network.check_arrays().items()}
@@ -133,13 +148,23 @@ class UniversalRanker:
         network.attach(features)
         if checked := part("check."):
             network.restore_check(checked)
-        ranker._state = RankerState(matrix, features, network)
+        evidence = csr_of("evidence", arrays, (n_users, n_items)) if "evidence.data" in arrays else matrix
+        ranker._state = RankerState(matrix, features, network, evidence)
         return ranker
 
     @property
     def matrix(self) -> sp.csr_matrix:
         """The interactions, csr float32 [n_users, n_items], each 1."""
         return self._state.matrix
+
+    @property
+    def evidence(self) -> sp.csr_matrix:
+        """The interactions that are evidence of taste, csr float32 [n_users, n_items].
+
+        The values are relative weights (:func:`~recbole_universal.graph.interaction_weights.evidence_of`), or 1 without
+        weights.
+        """
+        return self._state.evidence
 
     @property
     def features(self) -> UniversalFeatures:
@@ -177,9 +202,11 @@ class UniversalRanker:
             items: column indices, int [n], likewise.
 
         Raises:
-            ValueError: if the indices are no integers, negative, too high or not equally many, or if the model uses a
-                family whose features cannot be updated.
+            ValueError: if the indices are no integers, negative, too high or not equally many, if the model uses a
+                family whose features cannot be updated, or if the interactions have weights.
         """
+        if self._state.is_weighted:
+            raise ValueError("A ranker of interactions with weights cannot be updated; make a new one.")
         users, items = arguments.array("users", users), arguments.array("items", items)
         for name, indices in (("users", users), ("items", items)):
             if indices.ndim != 1:
@@ -209,7 +236,7 @@ class UniversalRanker:
         shape = max(matrix.shape[0], rows.max() + 1), max(matrix.shape[1], columns.max() + 1)
         merged = binary_matrix(sp.coo_matrix((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=shape))
         features = self._pipeline.with_interactions(state.features, merged)
-        return RankerState(merged, features, state.network.with_features(features))
+        return RankerState(merged, features, state.network.with_features(features), merged)
 
     def item_item(self) -> sp.csr_matrix:
         """The item-item matrix of this dataset: the sum of the rows of a user's items ranks all items.

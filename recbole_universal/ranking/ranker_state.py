@@ -36,16 +36,32 @@ class RankerState:
 
     Args:
         matrix: interactions, csr float32 [n_users, n_items], each 1.
-        features: universal features of ``matrix``.
+        features: universal features of ``evidence``.
         network: a network that holds ``features``.
+        evidence: weights of the interactions that are evidence of taste, csr float32 [n_users, n_items], each positive.
+            The other interactions are seen items alone.
+
+    Attributes:
+        is_weighted: whether the evidence differs from the matrix.
     """
 
-    def __init__(self, matrix: sp.csr_matrix, features: UniversalFeatures, network: RankingNetwork) -> None:
-        self.matrix, self.features, self.network = matrix, features, network
+    def __init__(
+        self,
+        matrix: sp.csr_matrix,
+        features: UniversalFeatures,
+        network: RankingNetwork,
+        evidence: sp.csr_matrix,
+    ) -> None:
+        self.matrix, self.features, self.network, self.evidence = matrix, features, network, evidence
+        self.is_weighted = evidence.nnz < matrix.nnz or bool((evidence.data != 1).any())
+        self._seen_only: sp.csr_matrix | None = None
+        if evidence.nnz < matrix.nnz:
+            self._seen_only = (matrix - evidence.sign()).tocsr()
+            self._seen_only.eliminate_zeros()
         network.fallback_reason()  # checked once here, and not by each of the first calls
         self._item_item: sp.csr_matrix | None = None
         self._fast_relations: sp.csr_matrix | None = None
-        degree = np.bincount(matrix.indices, minlength=matrix.shape[1])
+        degree = np.bincount(self.evidence.indices, minlength=matrix.shape[1])
         self._popularity = torch.from_numpy(popularity_share(degree)).to(network.device)
 
     @property
@@ -122,6 +138,14 @@ class RankerState:
         """
         return AllowedItems.checked(allowed, n_lists, self.matrix.shape[1])
 
+    def _without_seen_only(
+        self, allowed: AllowedItems | None, users: NDArray[np.int64], exclude_seen: bool
+    ) -> AllowedItems | None:
+        """Allowed items without those that each user has had with weight 0, which the features do not know."""
+        if self._seen_only is None or not exclude_seen:
+            return allowed
+        return AllowedItems.all_but(allowed, self._seen_only[users])
+
     def top_k(
         self,
         users: NDArray[np.int64],
@@ -131,6 +155,7 @@ class RankerState:
         allowed: AllowedItems | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """See :meth:`UniversalRanker.top_k`."""
+        allowed = self._without_seen_only(allowed, users, exclude_seen)
 
         def scores(block: slice, some: AllowedItems | None) -> torch.Tensor:
             return self._scores(users[block], exclude_seen, some)
@@ -180,7 +205,7 @@ class RankerState:
         """Scores of all items, minus infinity for excluded items; float32 [n_users, n_items]."""
         device = self.network.device
         scores = self.network.score_all(torch.from_numpy(users).to(device), exclude_seen, allowed)
-        unknown = torch.from_numpy(np.diff(self.matrix.indptr)[users] == 0).to(device)
+        unknown = torch.from_numpy(np.diff(self.evidence.indptr)[users] == 0).to(device)
         if unknown.any() and not self.network.ranks_candidates:
             scores[unknown] = self._popularity
         return self._without(scores, self.matrix[users]) if exclude_seen else scores
@@ -236,7 +261,8 @@ class RankerState:
         allowed: AllowedItems | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """See :meth:`UniversalRanker.top_k`."""
-        items, values = best_of_sums(self.matrix[users], self.fast_relations(show_progress), k, exclude_seen, allowed)
+        allowed = self._without_seen_only(allowed, users, exclude_seen)
+        items, values = best_of_sums(self.evidence[users], self.fast_relations(show_progress), k, exclude_seen, allowed)
         if not (is_popular := items < 0).any():
             return items, values
         rank = self.network.candidate_pairs.popularity_rank.cpu().numpy()
@@ -253,4 +279,6 @@ class RankerState:
             popular = self.top_k(np.asarray([user]), k, self.excludes_seen("explain", None), False)[0][0]
             popular = popular[popular >= 0]
             return popular, {"popularity": np.ones(len(popular), dtype=np.float32)}
-        return attribution(self.network, user, k)
+        excludes_seen = self.excludes_seen("explain", None)
+        allowed = self._without_seen_only(None, np.asarray([user]), excludes_seen)
+        return attribution(self.network, user, k, allowed)

@@ -396,9 +396,9 @@ def flip(name: str, position: int):
         (lambda folder: (folder / "recommender.json").write_text("{"), ValueError, "no description of a recommender"),
         (lambda folder: (folder / "recommender.json").write_text("[]"), ValueError, "no description of a recommender"),
         (
-            changed(format=2),
+            changed(format=1),
             ValueError,
-            "is of format 2, written by recbole_universal '0.1.0'; this version reads format 1",
+            "is of format 1, written by recbole_universal '0.1.0'; this version reads format 2",
         ),
         (changed(state="../rec"), ValueError, "entries are missing or of another type"),
         (changed(bytes=3), ValueError, "entries are missing or of another type"),

@@ -6,6 +6,8 @@ import argparse
 import sys
 from contextlib import nullcontext
 
+from recbole_universal.app.commands import weights
+
 SUMMARY = "say whether the recommendations are any good on a file of interactions"
 DESCRIPTION = """Hold out some interactions of a file, recommend from the others, and count how many of the
 held-out items the recommendations find. The pre-trained model is compared with the most
@@ -39,6 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--item-column", metavar="NAME", help="name of the item column; without header: 1, 2, ...")
     add("--time-column", metavar="NAME", help="name of the time column; without header: 1, 2, ...")
     add("--order", choices=["rows"], help="rows: the rows are in the order of time, and no time column is read")
+    weights.add_options(parser)
     add(
         *("--model", "--pretrained"),
         dest="pretrained",
@@ -87,6 +90,7 @@ def _evaluated(options: argparse.Namespace) -> str:
             item_column=options.item_column,
             time_column=options.time_column,
             order=options.order,
+            **weights.given(options),
             pretrained=options.pretrained,
             seed=options.seed,
             device=options.device,

@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from recbole_universal.app.commands import weights
+
 if TYPE_CHECKING:
     from recbole_universal import Recommender
 
@@ -32,6 +34,7 @@ def add_options(parser: argparse.ArgumentParser, takes_folder: bool) -> None:
         add(f"--{name}-column", metavar="NAME", help=f"name of the {name} column; without header: 1, 2, ...")
     add("--order", choices=["rows"], help="rows: the rows are in the order of time, and no time column is read")
     add("--later", action="store_true", help="the users get the lists some time after the last interaction of all")
+    weights.add_options(parser)
     add("--model", metavar="NAME", help="shipped model, or folder of a model (default: auto, by whether order helps)")
     add("--device", default="cpu", metavar="DEVICE", help="cpu, cuda, ... (default: cpu, the only one that is tested)")
     add("--quiet", action="store_true", help="no progress bars")
@@ -67,7 +70,7 @@ def recommender(options: argparse.Namespace, item_table: str | None = None) -> R
     from recbole_universal import Recommender
     from recbole_universal.app.recommender_files import is_recommender
 
-    given = {name: value for name in _OPTIONS if (value := getattr(options, name))}
+    given = {name: value for name in _OPTIONS if (value := getattr(options, name))} | weights.given(options)
     if options.command != "fit" and is_recommender(options.interactions):
         if given:
             listed = ", ".join(f"--{name.replace('_', '-')}" for name in given)

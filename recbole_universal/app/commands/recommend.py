@@ -6,6 +6,8 @@ import argparse
 import sys
 import time
 
+from recbole_universal.app.commands import weights
+
 SUMMARY = "recommend items to the users of a CSV, TSV, JSON or Parquet file, or of a RecBole checkpoint"
 DESCRIPTION = """Recommend items to the users of a file of interactions with a pre-trained model. Nothing
 is trained. Rows that are left out, and guesses about columns, are reported on stderr.
@@ -45,6 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--item-column", metavar="NAME", help="name of the item column; without header: 1, 2, ...")
     add("--time-column", metavar="NAME", help="name of the time column; without header: 1, 2, ...")
     add("--order", choices=["rows"], help="rows: the rows are in the order of time, and no time column is read")
+    weights.add_options(parser)
     add("--include-seen", action="store_true", help="also recommend items that the user has interacted with")
     add("--items", metavar="FILE", help="item table for --where: CSV, ..., JSON or Parquet, one row an item")
     add("--where", metavar="RULE", help="only items that fit, such as \"category == 'shoes' and price < 50\"")
@@ -80,6 +83,7 @@ def _write(options: argparse.Namespace) -> tuple[int, int]:
     from recbole_universal.app.output_columns import output_columns
     from recbole_universal.app.recommend import open_job
     from recbole_universal.app.recommendation_files import open_recommendations
+    from recbole_universal.app.weighting import Weighting
     from recbole_universal.files import would_replace
 
     def report(message: str) -> None:
@@ -102,6 +106,7 @@ def _write(options: argparse.Namespace) -> tuple[int, int]:
             time_column=options.time_column,
             order=options.order,
             later=options.later,
+            weighting=Weighting.checked(**weights.given(options)),
             include_seen=options.include_seen,
             items=options.items,
             where=options.where,

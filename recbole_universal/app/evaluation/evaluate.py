@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,10 +17,14 @@ from recbole_universal.app.evaluation import recommenders, results
 from recbole_universal.app.evaluation.recommenders import POPULAR, UNIVERSAL
 from recbole_universal.app.evaluation.results import Evaluation, Example
 from recbole_universal.app.evaluation.splits import SPLITS, Fold, Split, make_split, shown_time
+from recbole_universal.app.evaluation.weights import add_weights
+from recbole_universal.app.fitted_interactions import FittedInteractions
 from recbole_universal.app.model_choice import given_model
 from recbole_universal.app.recommend import check_column_names
 from recbole_universal.app.recommendation_blocks import checked_top_k
+from recbole_universal.app.weighting import Weighting
 from recbole_universal.graph.histories import Histories
+from recbole_universal.graph.interaction_weights import evidence_of
 from recbole_universal.io.interactions import read_interactions
 from recbole_universal.io.source import Report
 
@@ -42,6 +46,10 @@ def evaluate(
     item_column: Hashable | None = None,
     time_column: Hashable | None = None,
     order: str | None = None,
+    weight_column: Hashable | None = None,
+    event_column: Hashable | None = None,
+    event_weights: Mapping[Any, float] | None = None,
+    half_life: float | None = None,
     pretrained: str | os.PathLike[str] | Pretrained = "auto",
     seed: int = 2020,
     device: str = "cpu",
@@ -50,7 +58,8 @@ def evaluate(
 ) -> Evaluation:
     """Compare the recommendations of the pre-trained model with those of baselines on held-out interactions.
 
-    The baselines are MostPop, ItemKNN and EASE. No recommender sees a held-out interaction.
+    The baselines are MostPop, ItemKNN and EASE, which read no weights. No recommender sees a held-out interaction. An
+    interaction of weight 0 is never held out, and no list has its item.
 
     Args:
         interactions: as of :func:`recbole_universal.recommend`.
@@ -65,6 +74,10 @@ def evaluate(
         item_column: likewise.
         time_column: likewise.
         order: likewise.
+        weight_column: likewise.
+        event_column: likewise.
+        event_weights: likewise.
+        half_life: likewise.
         pretrained: likewise.
         seed: seed of the split, of the users who are drawn, and of the examples.
         device: as of :func:`recbole_universal.recommend`.
@@ -86,6 +99,7 @@ def evaluate(
     seed, device = arguments.seed("evaluate", seed), str(arguments.device(device))
     show_progress = arguments.flag("evaluate", "show_progress", show_progress)
     check_column_names(user_column, item_column, time_column)
+    weighting = Weighting.checked(weight_column, event_column, event_weights, half_life)
     model = given_model(pretrained)
     messages: list[str] = []
     try:
@@ -97,6 +111,7 @@ def evaluate(
             show_progress,
             time_column=time_column,
             order=order,
+            **weighting.columns(),
         )
     finally:
         for message in messages:
@@ -107,7 +122,15 @@ def evaluate(
             f"top_k (--top-k): a list of {top_k} would hold every item (number of items: {matrix.shape[1]}); give a "
             "smaller number."
         )
-    made = make_split(split, matrix, Histories.of_table(table), max_users, n_folds, seed)
+    weights = FittedInteractions.of_table(table).weights(weighting.half_life)
+    histories = Histories.of_table(table)
+    evidence, in_order = matrix, histories
+    if weights is not None:
+        evidence = evidence_of(matrix, weights).sign()
+        in_order = None if histories is None else histories.among(evidence)
+    made = make_split(split, evidence, in_order, max_users, n_folds, seed)
+    if weights is not None:
+        add_weights(made.folds, matrix, histories, weights, weighting)
     if made.name == "random" and model is not None and "sequence" in model.families:
         raise ValueError(
             "pretrained (--model): this model reads the order of the interactions, which a random split does not "
@@ -204,6 +227,10 @@ def _notes(split: Split, n_users: int, max_users: int, seed: int, has_ease: bool
         notes.append(
             f"{n_new / n_held_out:.1%} of the held-out items have no interaction in the training part. No recommender "
             "here knows them, so they come last, if a list reaches so far."
+        )
+    if split.folds[-1].weights is not None:
+        notes.append(
+            "The universal model reads weights, and the baselines do not. Interactions of weight 0 are not held out."
         )
     if split.folds[-1].repeats:
         notes.append(

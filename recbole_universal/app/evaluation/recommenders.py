@@ -86,7 +86,7 @@ def universal(model: Pretrained | None, report: Report, **settings) -> Fit:
     """
 
     def fit(fold: Fold) -> Rank:
-        ranker = ranker_of(fold.train, fold.histories, model, report, **settings)
+        ranker = ranker_of(fold.seen(), fold.histories, model, report, weights=fold.weights, **settings)
         ranker.on_fallback = report
         ranker.show_progress = False
         return lambda users, k: ranker.top_k(users, k)[0]

@@ -32,6 +32,8 @@ class Fold:
         histories: the training part in order; ``None`` if recommenders get no order.
         cut: time before which the training part ends; ``None`` if it has no end.
         repeats: whether the users come back to items. Lists and held-out items then contain items that the user had.
+        seen_only: interactions of weight 0, which lists leave out, binary csr [n_users, n_items]; ``None``: none.
+        weights: weights of the interactions of ``train``, and 0 for those of ``seen_only``; ``None``: all are equal.
     """
 
     train: sp.csr_matrix
@@ -40,10 +42,16 @@ class Fold:
     histories: Histories | None = None
     cut: float | None = None
     repeats: bool = False
+    seen_only: sp.csr_matrix | None = None
+    weights: sp.csr_matrix | None = None
 
     def excluded(self, users: np.ndarray) -> sp.csr_matrix:
         """Items that lists of some users leave out, csr [n, n_items]."""
-        return sp.csr_matrix((len(users), self.train.shape[1])) if self.repeats else self.train[users]
+        return sp.csr_matrix((len(users), self.train.shape[1])) if self.repeats else self.seen()[users]
+
+    def seen(self) -> sp.csr_matrix:
+        """All interactions that a recommender may know of, binary csr [n_users, n_items]."""
+        return self.train if self.seen_only is None else (self.train + self.seen_only).tocsr()
 
 
 @dataclass

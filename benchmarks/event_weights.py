@@ -1,0 +1,139 @@
+"""What weights of interactions change: play counts and ratings, the pre-trained model and each scorer.
+
+    python benchmarks/event_weights.py --data-path DATA --output event_weights.csv
+
+A fifth of the interactions of each user with at least five is held out. All rows of a dataset have the same held-out
+interactions, full ranking, and at most --max-users users. Every row leaves out the same seen items. Relevant is each
+held-out item, or a liked one: at least four stars, or at least as many plays as the median item of the user.
+
+A row trains with all interactions equal, with weights, with stars below three as weight 0, or with both. The scorers
+"neighbors" and "regression" are ItemKNN and EASE.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import recbole
+import scipy.sparse as sp
+import torch
+
+from recbole_universal import UniversalRanker
+from recbole_universal.features.candidates import CandidateGenerator
+from recbole_universal.files import write_text
+from recbole_universal.graph import GraphScorers
+from recbole_universal.graph.held_out import held_out_hits
+from recbole_universal.graph.interaction_weights import evidence_of, pair_weights
+from recbole_universal.graph.scorers import SCORERS
+from recbole_universal.metrics import ndcg
+
+#: Datasets, and whether their ratings are numbers of plays; otherwise they are stars.
+DATASETS = {"lastfm-2k": True, "ml-100k": False, "ml-latest-small": False}
+EXAMPLES = Path(recbole.__file__).parent / "dataset_example"
+MODEL = "universal-base"
+_CUTOFF, _FEW, _SHARE = 10, 5, 0.2
+_LOW, _LIKED = 3, 4
+
+
+def matrix_of(name: str, data_path: Path) -> sp.csr_matrix:
+    """Ratings or numbers of plays, csr float64 [n_users, n_items]."""
+    folder = next(path for path in (data_path, EXAMPLES) if (path / name).is_dir())
+    columns = ["user_id:token", "item_id:token", "rating:float"]
+    table = pd.read_csv(folder / name / f"{name}.inter", sep="\t", usecols=columns).drop_duplicates(columns[:2])
+    users, items = (pd.factorize(table[column], sort=True)[0] for column in columns[:2])
+    return sp.csr_matrix((table[columns[2]].to_numpy(np.float64), (users, items)))
+
+
+def split(amounts: sp.csr_matrix, is_plays: bool, seed: int) -> tuple[sp.csr_matrix, dict[str, sp.csr_matrix]]:
+    """The training part, and the relevant held-out interactions by name, csr of one shape."""
+    generator = np.random.default_rng(seed)
+    held_out, liked = np.zeros(amounts.nnz, dtype=bool), np.zeros(amounts.nnz, dtype=bool)
+    for start, stop in zip(amounts.indptr, amounts.indptr[1:], strict=False):
+        values = amounts.data[start:stop]
+        liked[start:stop] = values >= (np.median(values) if is_plays else _LIKED)
+        if len(values) >= _FEW:
+            held_out[start + generator.permutation(len(values))[: round(_SHARE * len(values))]] = True
+
+    def part(chosen: np.ndarray) -> sp.csr_matrix:
+        some = sp.csr_matrix((amounts.data * chosen, amounts.indices, amounts.indptr), shape=amounts.shape, copy=True)
+        some.eliminate_zeros()
+        return some
+
+    return part(~held_out), {"all": part(held_out), "liked": part(held_out & liked)}
+
+
+def variants(train: sp.csr_matrix, is_plays: bool) -> dict[str, sp.csr_matrix | None]:
+    """Weights of the training interactions by name; ``None``: all count the same."""
+    found: dict[str, sp.csr_matrix | None] = {"equal": None, "weights": pair_weights(train)}
+    if not is_plays:
+        high = train.copy()
+        high.data = high.data * (high.data >= _LOW)
+        binary = high.copy()
+        binary.data = (binary.data > 0) * 1.0
+        found |= {"low stars are nothing": binary, "both": pair_weights(high)}
+    return found
+
+
+def lists(train: sp.csr_matrix, weights: sp.csr_matrix | None, users: np.ndarray) -> dict[str, np.ndarray]:
+    """Recommendations of the model and of each scorer alone, int64 [n_users, 10] each."""
+    ranker = UniversalRanker(train, MODEL, weights=weights)
+    found = {MODEL: ranker.top_k(users, _CUTOFF)[0], f"{MODEL}, fast": ranker.top_k(users, _CUTOFF, fast=True)[0]}
+    binary = ranker.matrix
+    evidence = binary if weights is None else evidence_of(binary, weights)
+    scorers = GraphScorers(evidence, weighted=weights is not None)
+    generator = CandidateGenerator(scorers, _CUTOFF)
+    blocks = []
+    for start in range(0, len(users), scorers.block_users):
+        block = users[start : start + scorers.block_users]
+        seen_only = (binary[block] > 0).toarray() & ~(evidence[block] > 0).toarray()
+        blocks.append(generator(scorers.histories[block], allowed=torch.from_numpy(~seen_only)).top_items.numpy())
+    return found | dict(zip(SCORERS, np.concatenate(blocks, axis=1), strict=True))
+
+
+def rows(name: str, data_path: Path, max_users: int, seed: int) -> list[dict]:
+    """One row for each variant, list and kind of relevance of a dataset."""
+    train, relevant = split(matrix_of(name, data_path), DATASETS[name], seed)
+    generator = np.random.default_rng(seed)
+    able = np.flatnonzero((np.diff(train.indptr) > 0) & (np.diff(relevant["all"].indptr) > 0))
+    users = np.sort(generator.permutation(able)[:max_users])
+    results, base = [], {}
+    for variant, weights in variants(train, DATASETS[name]).items():
+        for row, items in lists(train, weights, users).items():
+            for kind, target in relevant.items():
+                has_any = np.diff(target[users].indptr) > 0
+                hits = held_out_hits(items[has_any], target[users[has_any]])
+                values = ndcg(hits, np.diff(target[users[has_any]].indptr))
+                difference = values - base.setdefault((row, kind), values)
+                results.append(
+                    {
+                        **{"dataset": name, "relevant": kind, "list": row, "variant": variant, "users": len(values)},
+                        "ndcg@10": round(float(values.mean()), 5),
+                        "difference": round(float(difference.mean()), 5),
+                        "standard error": round(float(difference.std(ddof=1) / len(values) ** 0.5), 5),
+                    }
+                )
+                if row == MODEL:
+                    print(results[-1], flush=True)
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-path", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True, help="CSV file")
+    parser.add_argument("--datasets", nargs="+", default=list(DATASETS), choices=list(DATASETS))
+    parser.add_argument("--max-users", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=2020)
+    arguments = parser.parse_args()
+    table = pd.DataFrame()
+    for name in arguments.datasets:
+        found = rows(name, arguments.data_path, arguments.max_users, arguments.seed)
+        table = pd.concat([table, pd.DataFrame(found)])
+        write_text(arguments.output, table.to_csv(index=False))
+
+
+if __name__ == "__main__":
+    main()
