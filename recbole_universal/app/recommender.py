@@ -8,23 +8,19 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 
 from recbole_universal import arguments
 from recbole_universal.app.arrow_tables import relations_table
-from recbole_universal.app.explanation import explanation
+from recbole_universal.app.explanation import explained
 from recbole_universal.app.fitted_interactions import FittedInteractions
 from recbole_universal.app.model_choice import AUTO
+from recbole_universal.app.ranked_lists import as_lists, recommended, similar_lists
 from recbole_universal.app.recommend import TableJob, check_column_names
-from recbole_universal.app.recommended_lists import recommended
 from recbole_universal.app.recommender_files import load_recommender, save_recommender
 from recbole_universal.app.recommender_state import FitSettings, RecommenderState, about_unknown, as_ids, known
 from recbole_universal.app.weighting import Weighting
 from recbole_universal.checkpoint import Pretrained
-from recbole_universal.graph.allowed_items import AllowedItems
-from recbole_universal.graph.item_models import best_of_sums, nearest_neighbors
 from recbole_universal.io.interactions import read_interactions
 from recbole_universal.io.item_table import read_items
 from recbole_universal.io.source import Report
@@ -33,10 +29,6 @@ from recbole_universal.ranking.state_swap import swapped
 
 if TYPE_CHECKING:
     import pyarrow
-
-# Number of nearest neighbours of an item among which `similar_items` finds the most similar ones, if the model has no
-# item-item matrix.
-_N_NEIGHBORS = 200
 
 
 class Recommender:
@@ -279,6 +271,7 @@ class Recommender:
         exclude: Any = None,
         where: str | None = None,
         filter_seen: bool | None = None,
+        fast: bool = False,
     ) -> pd.DataFrame:
         """The best items of users, or of histories of people without a row in the interactions.
 
@@ -298,6 +291,8 @@ class Recommender:
                 that fit may be recommended. docs/everyday.md describes rules.
             filter_seen: whether to leave out the items that the person has had, those of weight 0 too; ``None``: unless
                 people come back to items and a model that reads the order ranks.
+            fast: whether to rank by the item-item matrix (:meth:`UniversalRanker.item_item`), which takes less time and
+                is less accurate. The first call computes the matrix.
 
         Returns:
             Users and items in columns of the names that came in (``user_id`` and ``item_id`` if none came in),
@@ -308,11 +303,11 @@ class Recommender:
 
         Raises:
             ValueError: if users and histories are given, an argument is of another type, ``k`` is out of range, there
-                is no item table for ``where``, or the model cannot rank histories (it reads families other than
-                ``proximity`` or ``sequence``).
+                is no item table for ``where``, the model cannot rank histories (it reads families other than
+                ``proximity`` or ``sequence``), or it has no item-item matrix and ``fast`` is set.
         """
         state = self._state
-        found, messages = recommended(state, users, histories, k, candidates, exclude, where, filter_seen)
+        found, messages = recommended(state, users, histories, k, candidates, exclude, where, filter_seen, fast)
         self._warn(messages)
         return found
 
@@ -340,17 +335,9 @@ class Recommender:
         """
         state = self._state
         k = min(arguments.integer("Recommender.similar_items", "k", k, 1), len(state.items))
-        unknown: dict[Any, None] = {}
-        asked = pd.unique(state.known_items("items", items, unknown))
-        self._warn(about_unknown(unknown))
-        if "proximity" in state.ranker.pretrained.families:
-            relations = state.ranker.item_item()[asked]
-        else:
-            relations = nearest_neighbors(state.ranker.evidence, max(k, _N_NEIGHBORS), asked)
-        allowed = None if state.not_excluded is None else AllowedItems(state.not_excluded[None])
-        ones = sp.eye(len(asked), format="csr", dtype=np.float32)
-        found = best_of_sums(ones, relations, k, exclude_seen=False, allowed=allowed)
-        return state.frame(state.items.take(asked), *found, "similar_to")
+        asked, lists, messages = similar_lists(state, items, k)
+        self._warn(messages)
+        return state.frame(state.items.take(asked), *lists, "similar_to")
 
     def to_arrow(self) -> pyarrow.Table:
         """The item-item matrix as an Arrow table, for any engine that serves such matrices.
@@ -375,33 +362,29 @@ class Recommender:
         n_users, n_items = state.ranker.matrix.shape
         return f"<Recommender: {n_users} users, {n_items} items, {state.ranker.matrix.nnz} pairs, {model}>"
 
-    def explain(self, user: Any, item: Any) -> str:
-        """Why an item has its place in the list of a user without filters, in words.
+    def explain(self, user: Any = None, item: Any = None, *, history: Any = None) -> str:
+        """Why an item has its place in the list of a user, or of a history, without filters, in words.
 
-        The shares of the scorers are those of :meth:`UniversalRanker.explain`. The shares of the user's items come from
-        the scorers that are linear in these items.
+        The shares of the scorers are those of :meth:`UniversalRanker.explain`. The shares of the person's items come
+        from the scorers that are linear in these items.
 
         Args:
             user: id of a user.
             item: id of an item.
+            history: item ids of a person without a row, oldest first, in the place of ``user``.
 
         Returns:
             Some sentences, also for unknown ids and for an item that is no candidate.
 
         Raises:
-            ValueError: if an argument is no id, or the model ranks no candidates (it lacks the families ``proximity``
-                and ``sequence``).
+            ValueError: if an argument is no id, user and history are both given or both missing, the model ranks no
+                candidates (it lacks the families ``proximity`` and ``sequence``), or it cannot rank histories.
         """
-        state = self._state
-        rows = state.find_user.indices(as_ids("user", [user])), state.find_item.indices(as_ids("item", [item]))
-        row, column = (int(found[0]) for found in rows)
-        if row < 0:
-            return f"[{user}] has no interactions, so the most popular items are recommended."
-        if column < 0:
-            return f"[{item}] is no item of the interactions, so it is never recommended."
-        if state.not_excluded is not None and not state.not_excluded[column]:
-            return f"[{state.items[column]}] is left out of all lists (set_excluded)."
-        return explanation(state.ranker, row, column, state.users, state.items)
+        if (user is None) == (history is None):
+            raise ValueError("user, history: give one of them.")
+        if history is not None:
+            history = as_lists("history", [history])[0]
+        return explained(self._state, item, user=user, history=history).text
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the recommender into a folder, and replace the recommender that is there.

@@ -91,6 +91,7 @@ def save_recommender(folder: str | os.PathLike[str], recommender: RecommenderSta
                 "columns": [name if isinstance(name, str) else None for name in (users.name, items.name)],
                 "bytes": {name: (state / name).stat().st_size for name in (_ARRAYS, *files)},
                 "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+                "appended": recommender.appended,
             }
             write_text(folder / _JSON, json.dumps(described, indent=1) + "\n")
         finally:
@@ -149,7 +150,8 @@ def _load(state: Path, described: dict[str, Any], device: str) -> RecommenderSta
             f"[{state}] is damaged: it has {len(users)} users and {len(items)} items, a matrix of "
             f"{list(ranker.matrix.shape)}, and {_JSON} says [{described['n_users']}, {described['n_items']}]."
         )
-    loaded = RecommenderState(ranker, users, items, settings, histories, amounts)
+    appended = described.get("appended", 0)
+    loaded = RecommenderState(ranker, users, items, settings, histories, amounts, appended)
     if _TABLE in described["sha256"]:
         frame = _read_parquet(state / _TABLE, described["sha256"][_TABLE]).to_pandas()
         loaded = loaded.with_item_table(read_items(frame, frame.columns[0], _ignore), _ignore)
@@ -231,8 +233,8 @@ def _described(folder: Path) -> dict[str, Any]:
             f"{FORMAT}."
         )
     sizes, hashes, counts = described.get("bytes"), described.get("sha256"), [described.get("n_users")]
-    counts.append(described.get("n_items"))
     columns = described.get("columns")
+    counts += [described.get("n_items"), described.get("appended", 0)]
     if (
         not (isinstance(state, str) and _STATE.fullmatch(state))
         or not (isinstance(hashes, dict) and set(_IDS) <= set(hashes) <= {*_IDS, _TABLE, _EXCLUDED})

@@ -67,6 +67,7 @@ class RecommenderState:
         settings: arguments of the fit; ``None``: the ranker comes from elsewhere.
         histories: the interactions in the order of time; ``None``: the order is not known.
         amounts: see :class:`FittedInteractions`.
+        appended: id of the last interaction of a service's database that these interactions include; 0: none.
 
     Attributes:
         popular: columns of all items, most popular first, int64 [n_items].
@@ -93,9 +94,10 @@ class RecommenderState:
         settings: FitSettings | None = None,
         histories: Histories | None = None,
         amounts: sp.csr_matrix | None = None,
+        appended: int = 0,
     ) -> None:
-        self.ranker, self.users, self.items = ranker, users, items
-        self.settings, self.histories, self.amounts = settings, histories, amounts
+        self.ranker, self.users, self.items, self.settings = ranker, users, items, settings
+        self.histories, self.amounts, self.appended = histories, amounts, appended
         if ranker.matrix.shape != (len(users), len(items)):
             raise ValueError(
                 f"users, items: must be the ids of the matrix, {list(ranker.matrix.shape)}, got "
@@ -185,6 +187,7 @@ class RecommenderState:
             report,
             show_progress,
         )
+        state.appended = self.appended
         return state.with_item_table(self.item_table, report).with_excluded(self.excluded)
 
     def interactions(self) -> FittedInteractions:

@@ -254,31 +254,40 @@ class RankerState:
 
     def fast_top_k(
         self,
-        users: NDArray[np.int64],
+        asked: NDArray[np.int64] | Histories,
         k: int,
         exclude_seen: bool,
         show_progress: bool,
         allowed: AllowedItems | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """See :meth:`UniversalRanker.top_k`."""
-        allowed = self._without_seen_only(allowed, users, exclude_seen)
-        items, values = best_of_sums(self.evidence[users], self.fast_relations(show_progress), k, exclude_seen, allowed)
+        """The best items of users or histories, see :meth:`UniversalRanker.top_k`."""
+        if isinstance(asked, Histories):
+            seen = of_lists = asked.matrix(self.matrix.shape[1])
+        else:
+            allowed = self._without_seen_only(allowed, asked, exclude_seen)
+            seen, of_lists = self.matrix[asked], self.evidence[asked]
+        items, values = best_of_sums(of_lists, self.fast_relations(show_progress), k, exclude_seen, allowed)
         if not (is_popular := items < 0).any():
             return items, values
         rank = self.network.candidate_pairs.popularity_rank.cpu().numpy()
-        excluded = self.matrix[users] if exclude_seen else sp.csr_matrix((len(users), len(rank)))
+        excluded = seen if exclude_seen else sp.csr_matrix(seen.shape)
         # Popular items fill up a short list, as they follow the candidates of the network.
         fill_with_popular(items, np.argsort(rank, kind="stable"), excluded, allowed)
         values[is_popular] = np.where(items[is_popular] >= 0, 0.0 - rank[items[is_popular]], -np.inf)
         return items, values
 
     @torch.no_grad()
-    def explain(self, user: int, k: int) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
-        """See :meth:`UniversalRanker.explain`."""
+    def explain(self, asked: int | Histories, k: int) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
+        """See :meth:`UniversalRanker.explain` and :meth:`UniversalRanker.explain_history`."""
         if self.network.falls_back():
-            popular = self.top_k(np.asarray([user]), k, self.excludes_seen("explain", None), False)[0][0]
+            exclude_seen = self.excludes_seen("explain", None)
+            if isinstance(asked, Histories):
+                popular = self.top_k_of(asked, k, exclude_seen)[0][0]
+            else:
+                popular = self.top_k(np.asarray([asked]), k, exclude_seen, False)[0][0]
             popular = popular[popular >= 0]
             return popular, {"popularity": np.ones(len(popular), dtype=np.float32)}
-        excludes_seen = self.excludes_seen("explain", None)
-        allowed = self._without_seen_only(None, np.asarray([user]), excludes_seen)
-        return attribution(self.network, user, k, allowed)
+        if isinstance(asked, Histories):
+            return attribution(self.network, asked, k)
+        allowed = self._without_seen_only(None, np.asarray([asked]), self.excludes_seen("explain", None))
+        return attribution(self.network, asked, k, allowed)
