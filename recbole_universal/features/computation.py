@@ -249,7 +249,7 @@ def features_from_arrays(
     """
     tables = {name.removeprefix("pair."): array for name, array in arrays.items() if name.startswith("pair.")}
     for name, array in tables.items():
-        if np.isnan(array).any():
+        if array.size and np.isnan(array.min()):  # a minimum is NaN if any value is, and takes no memory
             raise ValueError(f"its array pair.{name} holds NaN")
     pair = None if family.pair_class is None else family.pair_class.from_arrays(tables)
     if pair is not None and (pair.n_users, pair.n_items, pair.dim) != (*shape, family.pair_dim):

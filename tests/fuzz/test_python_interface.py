@@ -103,6 +103,11 @@ def recommender() -> Recommender:
 
 
 @functools.cache
+def another() -> Recommender:
+    return Recommender.fit(FRAME, show_progress=False)
+
+
+@functools.cache
 def features():
     return FeaturePipeline(["activity"])(MATRIX)
 
@@ -166,7 +171,7 @@ CALLS: dict[str, Call] = {
         },
     ),
     "Recommender.set_items": Call(
-        lambda items: recommender().set_items(items),
+        lambda items: another().set_items(items),
         {"items": None},
         {"items": {"None"}},
         (ValueError, OSError),
