@@ -142,6 +142,10 @@ robustness: lodo
 	$(PYTHON) benchmarks/robustness.py --data-path $(DATA) --models $(OUT)/models.json --output $(OUT)/robustness.jsonl
 	$(PYTHON) benchmarks/robustness.py --output $(OUT)/robustness.jsonl --report docs/robustness.md
 
+weights:
+	$(PYTHON) benchmarks/event_weights.py --data-path $(DATA) --output $(OUT)/event_weights.csv
+	$(PYTHON) benchmarks/event_weights.py --output $(OUT)/event_weights.csv --report docs/weights.md
+
 speed:
 	$(PYTHON) benchmarks/speed.py --part yelp2018 --data-path $(DATA) --output $(OUT)/speed.jsonl
 	$(PYTHON) benchmarks/speed.py --part implicit --data-path $(DATA) --output $(OUT)/speed.jsonl
