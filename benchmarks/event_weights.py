@@ -7,10 +7,10 @@ A fifth of the interactions of each user with at least five is held out. All row
 interactions, full ranking, and at most --max-users users. Every row leaves out the same seen items. Relevant is each
 held-out item, or a liked one: at least four stars, or at least as many plays as the median item of the user.
 
-The part "lists" trains with all interactions equal, with weights, with stars below three as weight 0, or with both. The
-scorers "neighbors" and "regression" are ItemKNN and EASE. The part "functions" compares functions of the weights, in the
-items of the user alone or in the relations of items too. It ranks by the mean over the scorers of each score relative to
-the user's best item, so no network takes part.
+The part "lists" trains with all interactions equal, with weights, with stars below three as weight 0, or with both.
+The scorers "neighbors" and "regression" are ItemKNN and EASE. The part "functions" compares functions of the weights,
+in the items of the user alone or in the relations of items too. It ranks by the mean over the scorers of each score
+relative to the user's best item, so no network takes part.
 """
 
 from __future__ import annotations
