@@ -13,7 +13,7 @@ TRAINED ?= ml-100k filmtrust amazon-instruments lastfm-2k citations-a yelp-hin
 UNFILTERED ?= yahoo-music-mgcnn frappe filmtrust msweb flixster-mgcnn lastfm-2k citations-a book-crossing \
 	ml-latest-small amazon-digital-music yelp-hin coco-mooc citeulike-a delicious-tags
 # In an order in which each target has what it needs.
-TABLES = lodo in-domain ablation penalty correction next-item unseen robustness frozen unfiltered published seeds trained samples \
+TABLES = lodo in-domain ablation penalty correction next-item unseen robustness weights frozen unfiltered published seeds trained samples \
 	zero-shot wide-grids interpolation node2vec features columns speed
 ZERO_SHOT = $(PYTHON) benchmarks/zero_shot.py --data-path $(DATA) --output $(OUT) --models $(OUT)/models.json
 
@@ -141,6 +141,10 @@ penalty:  # of the regression
 robustness: lodo
 	$(PYTHON) benchmarks/robustness.py --data-path $(DATA) --models $(OUT)/models.json --output $(OUT)/robustness.jsonl
 	$(PYTHON) benchmarks/robustness.py --output $(OUT)/robustness.jsonl --report docs/robustness.md
+
+weights:
+	$(PYTHON) benchmarks/event_weights.py --data-path $(DATA) --output $(OUT)/event_weights.csv
+	$(PYTHON) benchmarks/event_weights.py --output $(OUT)/event_weights.csv --report docs/weights.md
 
 speed:
 	$(PYTHON) benchmarks/speed.py --part yelp2018 --data-path $(DATA) --output $(OUT)/speed.jsonl

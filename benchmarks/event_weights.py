@@ -1,18 +1,22 @@
 """What weights of interactions change: play counts and ratings, the pre-trained model and each scorer.
 
     python benchmarks/event_weights.py --data-path DATA --output event_weights.csv
+    python benchmarks/event_weights.py --output event_weights.csv --report docs/weights.md  # writes the tables
 
 A fifth of the interactions of each user with at least five is held out. All rows of a dataset have the same held-out
 interactions, full ranking, and at most --max-users users. Every row leaves out the same seen items. Relevant is each
 held-out item, or a liked one: at least four stars, or at least as many plays as the median item of the user.
 
-A row trains with all interactions equal, with weights, with stars below three as weight 0, or with both. The scorers
-"neighbors" and "regression" are ItemKNN and EASE.
+The part "lists" trains with all interactions equal, with weights, with stars below three as weight 0, or with both.
+The scorers "neighbors" and "regression" are ItemKNN and EASE. The part "functions" compares functions of the weights,
+in the items of the user alone or in the relations of items too. It ranks by the mean over the scorers of each score
+relative to the user's best item, so no network takes part.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +24,14 @@ import pandas as pd
 import recbole
 import scipy.sparse as sp
 import torch
+from report import fill, markdown
 
 from recbole_universal import UniversalRanker
-from recbole_universal.features.candidates import CandidateGenerator
+from recbole_universal.features.candidates import CandidateGenerator, best_unseen
 from recbole_universal.files import write_text
 from recbole_universal.graph import GraphScorers
 from recbole_universal.graph.held_out import held_out_hits
+from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.interaction_weights import evidence_of, pair_weights
 from recbole_universal.graph.scorers import SCORERS
 from recbole_universal.metrics import ndcg
@@ -34,6 +40,16 @@ from recbole_universal.metrics import ndcg
 DATASETS = {"lastfm-2k": True, "ml-100k": False, "ml-latest-small": False}
 EXAMPLES = Path(recbole.__file__).parent / "dataset_example"
 MODEL = "universal-base"
+#: Functions of the amounts that the part "functions" compares.
+FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "1": np.ones_like,
+    "w": lambda w: w,
+    "square root": np.sqrt,
+    "cube root": np.cbrt,
+    "fourth root": lambda w: w**0.25,
+    "log(1 + w)": np.log1p,
+}
+MEAN = "mean of the scorers"
 _CUTOFF, _FEW, _SHARE = 10, 5, 0.2
 _LOW, _LIKED = 3, 4
 
@@ -93,15 +109,52 @@ def lists(train: sp.csr_matrix, weights: sp.csr_matrix | None, users: np.ndarray
     return found | dict(zip(SCORERS, np.concatenate(blocks, axis=1), strict=True))
 
 
-def rows(name: str, data_path: Path, max_users: int, seed: int) -> list[dict]:
-    """One row for each variant, list and kind of relevance of a dataset."""
+def lists_of_functions(train: sp.csr_matrix, users: np.ndarray) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """The lists of :data:`MEAN` by function of the weights and by where they count."""
+    binary = train.sign()
+    plain = GraphScorers(binary)
+    for function, apply in FUNCTIONS.items():
+        weights = train.copy()
+        weights.data = apply(train.data)
+        evidence = evidence_of(binary, weights)
+        histories = Histories(
+            evidence.indices, evidence.indptr, np.arange(len(evidence.indptr) - 1), weights=evidence.data
+        )
+        yield f"{function}, items of the user", {MEAN: _best_by_mean(plain, histories, users)}
+        if function != "1":
+            weighted = GraphScorers(evidence, weighted=True)
+            yield f"{function}, both", {MEAN: _best_by_mean(weighted, histories, users)}
+
+
+def _best_by_mean(scorers: GraphScorers, histories: Histories, users: np.ndarray) -> np.ndarray:
+    """The best unseen items by the mean of all scorers but popularity, int64 [n_users, 10]."""
+    personal = [index for index, name in enumerate(SCORERS) if name != "popularity"]
+    blocks = []
+    for start in range(0, len(users), scorers.block_users):
+        block = users[start : start + scorers.block_users]
+        values = scorers.scores_of(histories[block])[personal]
+        seen = scorers.matrix[block]
+        row, column = seen.nonzero()
+        values[:, row, column] = 0.0
+        mean = (values / values.amax(dim=2, keepdim=True).clamp(min=1e-9)).mean(dim=0)
+        blocks.append(best_unseen(mean[None], seen, _CUTOFF)[1][0].numpy())
+    return np.concatenate(blocks)
+
+
+def rows(name: str, part: str, data_path: Path, max_users: int, seed: int) -> list[dict]:
+    """One row for each variant, list and kind of relevance of a part for a dataset."""
     train, relevant = split(matrix_of(name, data_path), DATASETS[name], seed)
     generator = np.random.default_rng(seed)
     able = np.flatnonzero((np.diff(train.indptr) > 0) & (np.diff(relevant["all"].indptr) > 0))
     users = np.sort(generator.permutation(able)[:max_users])
+    by_variant: Iterable[tuple[str, dict[str, np.ndarray]]]
+    if part == "functions":
+        by_variant = lists_of_functions(train, users)
+    else:
+        by_variant = ((v, lists(train, weights, users)) for v, weights in variants(train, DATASETS[name]).items())
     results, base = [], {}
-    for variant, weights in variants(train, DATASETS[name]).items():
-        for row, items in lists(train, weights, users).items():
+    for variant, found in by_variant:
+        for row, items in found.items():
             for kind, target in relevant.items():
                 has_any = np.diff(target[users].indptr) > 0
                 hits = held_out_hits(items[has_any], target[users[has_any]])
@@ -115,24 +168,73 @@ def rows(name: str, data_path: Path, max_users: int, seed: int) -> list[dict]:
                         "standard error": round(float(difference.std(ddof=1) / len(values) ** 0.5), 5),
                     }
                 )
-                if row == MODEL:
+                if row in (MODEL, MEAN):
                     print(results[-1], flush=True)
     return results
 
 
+def tables(results: pd.DataFrame) -> dict[str, str]:
+    """The tables of the page: the model, ItemKNN and EASE by variant, and each scorer with and without weights."""
+    named = {MODEL: MODEL, f"{MODEL}, fast": f"{MODEL}, fast", "neighbors": "ItemKNN", "regression": "EASE"}
+    by_row = results.set_index(["dataset", "list", "relevant", "variant"])
+    kinds = [f"{dataset}, {kind}" for dataset in results["dataset"].unique() for kind in ("all", "liked")]
+    model_rows, scorer_rows = [], []
+    for dataset in results["dataset"].unique():
+        for row, name in named.items():
+            chosen = (results["dataset"] == dataset) & (results["list"] == row)
+            for variant in results.loc[chosen, "variant"].unique():
+                cells = [_cell(by_row.loc[dataset, row, kind, variant]) for kind in ("all", "liked")]
+                model_rows.append([dataset, name, variant, *cells])
+    for scorer in SCORERS:
+        cells = [
+            _cell(by_row.loc[dataset, scorer, kind, "weights"])
+            for dataset in results["dataset"].unique()
+            for kind in ("all", "liked")
+        ]
+        scorer_rows.append([scorer, *cells])
+    function_rows = []
+    for variant in results.loc[results["list"] == MEAN, "variant"].unique():
+        cells = [
+            _cell(by_row.loc[dataset, MEAN, kind, variant])
+            for dataset in results["dataset"].unique()
+            for kind in ("all", "liked")
+        ]
+        function_rows.append([*variant.split(", "), *cells])
+    return {
+        "functions": markdown(["weight", "where", *kinds], function_rows),
+        "models": markdown(
+            ["dataset", "list", "training interactions", "all held-out items", "liked items"], model_rows
+        ),
+        "scorers": markdown(["scorer", *kinds], scorer_rows),
+    }
+
+
+def _cell(result: pd.Series) -> str:
+    """NDCG@10, and in brackets the difference to equal interactions with its standard error."""
+    if not result["standard error"]:
+        return f"{result['ndcg@10']:.4f}"
+    return f"{result['ndcg@10']:.4f} ({result['difference']:+.4f} ± {result['standard error']:.4f})"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-path", type=Path, required=True)
+    parser.add_argument("--data-path", type=Path)
     parser.add_argument("--output", type=Path, required=True, help="CSV file")
     parser.add_argument("--datasets", nargs="+", default=list(DATASETS), choices=list(DATASETS))
+    parser.add_argument("--parts", nargs="+", default=["lists", "functions"], choices=["lists", "functions"])
     parser.add_argument("--max-users", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=2020)
+    parser.add_argument("--report", type=Path, help="page whose tables to write from the CSV file")
     arguments = parser.parse_args()
+    if arguments.report:
+        fill(arguments.report, tables(pd.read_csv(arguments.output)))
+        return
     table = pd.DataFrame()
-    for name in arguments.datasets:
-        found = rows(name, arguments.data_path, arguments.max_users, arguments.seed)
-        table = pd.concat([table, pd.DataFrame(found)])
-        write_text(arguments.output, table.to_csv(index=False))
+    for part in arguments.parts:
+        for name in arguments.datasets:
+            found = rows(name, part, arguments.data_path, arguments.max_users, arguments.seed)
+            table = pd.concat([table, pd.DataFrame(found)])
+            write_text(arguments.output, table.to_csv(index=False))
 
 
 if __name__ == "__main__":

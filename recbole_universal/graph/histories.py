@@ -155,6 +155,10 @@ class Histories:
         n_items = matrix.shape[1]
         return self.where(np.isin(self.rows * n_items + self.items, rows.astype(np.int64) * n_items + items))
 
+    def of_positive_weight(self) -> Histories:
+        """The histories without events of weight 0."""
+        return self if self.weights is None else self.where(self.weights > 0)
+
     def without_weights(self) -> Histories:
         """The same histories, whose events all count the same."""
         return Histories(self.items, self.indptr, self.users, self.times, self.now)

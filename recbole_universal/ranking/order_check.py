@@ -118,7 +118,7 @@ def chosen_ranker(
         **settings: arguments of :class:`UniversalRanker`.
     """
     sequential = UniversalRanker(matrix, WITH_ORDER, histories=histories, weights=weights, **settings)
-    evidence = histories if weights is None else histories.among(weights)
+    evidence = histories if weights is None else histories.of_positive_weight().among(weights)
     result = check_order(sequential, evidence, WITHOUT_ORDER, weights, **settings)
     figures = "no next item could be held out to compare the models"
     if result is not None:

@@ -40,7 +40,8 @@ class UniversalRanker:
         matrix: interactions, any SciPy sparse matrix [n_users, n_items]; any value but 0 counts as one.
         pretrained: name of a shipped model, folder of one, or a loaded one.
         device: where features and scores are computed. Experimental: not tested on CUDA.
-        histories: the same interactions in the order of time, for a model with the family ``sequence``.
+        histories: the same interactions in the order of time, for a model with the family ``sequence``. Events of
+            weight 0 do not count, and all others count the same.
         weights: weight of each interaction, at least 0, sparse [n_users, n_items], such as play counts. An interaction
             without a positive weight is no evidence of taste, and a list leaves its item out like other seen items.
             ``None``: all interactions count the same.
@@ -86,7 +87,8 @@ class UniversalRanker:
         evidence = binary if weights is None else evidence_of(binary, weights)
         histories = histories if self._pipeline.needs_histories else None
         if histories is not None:
-            histories = (histories if weights is None else histories.among(evidence)).without_weights()
+            histories = histories.of_positive_weight().without_weights()
+            histories = histories if weights is None else histories.among(evidence)
         # Scorers of the order read no weights.
         interactions = evidence if histories is None else evidence.sign()
         weighted = bool((interactions.data != 1).any())

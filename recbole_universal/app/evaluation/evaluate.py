@@ -17,7 +17,7 @@ from recbole_universal.app.evaluation import recommenders, results
 from recbole_universal.app.evaluation.recommenders import POPULAR, UNIVERSAL
 from recbole_universal.app.evaluation.results import Evaluation, Example
 from recbole_universal.app.evaluation.splits import SPLITS, Fold, Split, make_split, shown_time
-from recbole_universal.app.evaluation.weights import add_weights
+from recbole_universal.app.evaluation.weights import with_weights
 from recbole_universal.app.fitted_interactions import FittedInteractions
 from recbole_universal.app.model_choice import given_model
 from recbole_universal.app.recommend import check_column_names
@@ -127,10 +127,10 @@ def evaluate(
     evidence, in_order = matrix, histories
     if weights is not None:
         evidence = evidence_of(matrix, weights).sign()
-        in_order = None if histories is None else histories.among(evidence)
+        in_order = None if histories is None else histories.of_positive_weight()
     made = make_split(split, evidence, in_order, max_users, n_folds, seed)
     if weights is not None:
-        add_weights(made.folds, matrix, histories, weights, weighting)
+        made.folds = [with_weights(fold, matrix, histories, weights, weighting.half_life) for fold in made.folds]
     if made.name == "random" and model is not None and "sequence" in model.families:
         raise ValueError(
             "pretrained (--model): this model reads the order of the interactions, which a random split does not "

@@ -2,47 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+import numpy as np
 import scipy.sparse as sp
 
 from recbole_universal.app.evaluation.splits import Fold
-from recbole_universal.app.weighting import Weighting
 from recbole_universal.graph.histories import Histories
-from recbole_universal.graph.interaction_graph import binary_matrix
 from recbole_universal.graph.interaction_weights import event_weights
 
 
-def add_weights(
-    folds: Sequence[Fold],
-    matrix: sp.csr_matrix,
-    histories: Histories | None,
-    weights: sp.csr_matrix,
-    weighting: Weighting,
-) -> None:
-    """Set the weights of folds, and the interactions of weight 0, which a recommender knows and has no evidence from.
+def with_weights(
+    fold: Fold, matrix: sp.csr_matrix, histories: Histories | None, weights: sp.csr_matrix, half_life: float | None
+) -> Fold:
+    """A fold of the interactions of positive weight, with their weights, and with the items that were seen besides.
 
-    A fold whose training part is in order has weights of the events of this part alone.
+    A training part in order has the weights of its own events. Unless users come back to items, an item that a user had
+    with weight 0 is neither recommended nor held out.
 
     Args:
-        folds: folds of the interactions of positive weight.
+        fold: the fold.
         matrix: all interactions, binary csr [n_users, n_items].
         histories: the same in order; ``None``: the order is not known.
         weights: weight of each interaction, csr [n_users, n_items].
-        weighting: how much each interaction counts.
+        half_life: age in days at which an interaction weighs half; ``None``: age does not count.
+
+    Returns:
+        The fold, perhaps with fewer users.
     """
-    n_items = matrix.shape[1]
-    for fold in folds:
-        known = matrix
-        if fold.cut is not None and histories is not None:
-            known = (
-                histories.where(histories.times < fold.cut).matrix(n_items) if histories.times is not None else matrix
-            )
-        without = known - known.multiply(weights.sign()) if known.nnz else known
-        without = sp.csr_matrix(without - without.multiply(fold.train))
-        without.eliminate_zeros()
-        fold.seen_only = binary_matrix(without) if without.nnz else None
-        of_train = weights.multiply(fold.train)
-        if fold.histories is not None:
-            of_train = event_weights(fold.histories, n_items, weighting.half_life)
-        fold.weights = sp.csr_matrix(of_train)
+    if fold.histories is None or histories is None:
+        of_train, without = weights.multiply(fold.train), matrix - matrix.multiply(weights.sign())
+    else:
+        of_train = event_weights(fold.histories, matrix.shape[1], half_life)
+        without = _without_weight(histories, fold.cut).matrix(matrix.shape[1])
+    seen_only = sp.csr_matrix(without - without.multiply(fold.train))
+    seen_only.eliminate_zeros()
+    test = fold.test
+    if not fold.repeats:
+        test = sp.csr_matrix(test - test.multiply(seen_only))
+        test.eliminate_zeros()
+    users = fold.users[np.diff(test.indptr)[fold.users] > 0]
+    return Fold(fold.train, test, users, fold.histories, fold.cut, fold.repeats, seen_only, sp.csr_matrix(of_train))
+
+
+def _without_weight(histories: Histories, cut: float | None) -> Histories:
+    """The events of weight 0 before a point in time; ``None``: all of them."""
+    none = np.zeros(len(histories.items), dtype=bool) if histories.weights is None else histories.weights == 0
+    if cut is not None and histories.times is not None:
+        none &= histories.times < cut
+    return histories.where(none)

@@ -15,9 +15,8 @@ from recbole_universal.app import cli
 from recbole_universal.app.commands.weights import _kinds
 from recbole_universal.app.evaluation.evaluate import evaluate
 from recbole_universal.app.evaluation.splits import make_split
-from recbole_universal.app.evaluation.weights import add_weights
+from recbole_universal.app.evaluation.weights import with_weights
 from recbole_universal.app.fitted_interactions import FittedInteractions
-from recbole_universal.app.weighting import Weighting
 from recbole_universal.io.interactions import read_interactions
 
 KINDS = {"view": 1, "cart": 3, "purchase": 10}
@@ -207,22 +206,26 @@ def test_an_evaluation_with_equal_weights_is_one_without(split):
 
 
 @pytest.mark.parametrize("split", ["time", "last", "random"])
-def test_folds_with_weights(split):
+@pytest.mark.parametrize("repeats", [False, True])
+def test_folds_with_weights(split, repeats):
     """Nothing of weight 0 is held out, and the training part knows nothing that comes later."""
-    table = read_interactions(shop(), None, None, print, event_weights={**KINDS, "view": 0})
-    read, weighting = FittedInteractions.of_table(table), Weighting.checked(event_weights=KINDS)
+    frame = shop()
+    bought = frame[frame["event"] != "view"]  # what was only seen before is new
+    frame = frame if repeats else frame.drop(bought.index[bought.duplicated(["user", "item"])])
+    table = read_interactions(frame, None, None, print, event_weights={**KINDS, "view": 0})
+    read = FittedInteractions.of_table(table)
     weights = read.weights(None)
     evidence = weights.sign()
     evidence.eliminate_zeros()
-    made = make_split(split, evidence.astype(np.float32), read.histories.among(evidence), 100, 3, 0)
-    add_weights(made.folds, read.matrix, read.histories, weights, weighting)
-    (fold,) = made.folds
+    made = make_split(split, evidence.astype(np.float32), read.histories.of_positive_weight(), 100, 3, 0)
+    (fold,) = (with_weights(fold, read.matrix, read.histories, weights, None) for fold in made.folds)
+    assert len(fold.users) > 10 and (np.diff(fold.test.indptr)[fold.users] > 0).all()
     assert (fold.test > evidence).nnz == 0
+    assert fold.repeats or fold.test.multiply(fold.seen()).nnz == 0
+    assert fold.repeats == (repeats and split != "random")
     assert (fold.weights.sign() != fold.train).nnz == 0
-    assert fold.seen_only.multiply(fold.train).nnz == 0 and fold.seen_only.multiply(evidence).nnz == 0
+    assert fold.seen_only.nnz and fold.seen_only.multiply(fold.train).nnz == 0
     late = read.histories.times >= (np.inf if fold.cut is None else fold.cut)
     early = read.histories.where(~late).matrix(len(read.items))
     assert (fold.seen() > early).nnz == 0
-    excluded = fold.excluded(fold.users)
-    if not fold.repeats:
-        assert (excluded != fold.seen()[fold.users]).nnz == 0
+    assert fold.repeats or (fold.excluded(fold.users) != fold.seen()[fold.users]).nnz == 0
