@@ -105,8 +105,9 @@ class UniversalRanker:
         return network
 
     def arrays(self) -> dict[str, NDArray]:
-        """Matrix, features, correction and seed as numeric arrays by name, for :meth:`from_arrays`.
+        """Matrix, features, correction, seed and a computed :meth:`item_item` as numeric arrays by name.
 
+        :meth:`from_arrays` takes them.
         They are as large as the scorers (docs/scale_results.md) and share their memory; do not change them.
         """
         state = self._state
@@ -116,6 +117,7 @@ class UniversalRanker:
             arrays |= csr_arrays("evidence", state.evidence)
         for family, features in state.features.items():
             arrays |= {f"features.{family}.{name}": array for name, array in features_to_arrays(features).items()}
+        arrays |= {f"item_item.{name}": array for name, array in state.item_item_arrays().items()}
         return arrays | {f"check.{name}": array for name, array in state.network.check_arrays().items()}
 
     @classmethod
@@ -152,7 +154,13 @@ class UniversalRanker:
             network.restore_check(checked)
         evidence = csr_of("evidence", arrays, (n_users, n_items)) if "evidence.data" in arrays else matrix
         ranker._state = RankerState(matrix, features, network, evidence)
+        ranker._state.restore_item_item(part("item_item."))
         return ranker
+
+    @property
+    def has_item_item(self) -> bool:
+        """Whether :meth:`item_item` is computed."""
+        return self._state.has_item_item
 
     @property
     def matrix(self) -> sp.csr_matrix:
