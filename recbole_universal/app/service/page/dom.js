@@ -14,9 +14,9 @@ export function element(name, properties = {}, ...children) {
 /** The element with an id. */
 export const byId = (id) => document.getElementById(id);
 
-/** Tell people who use a screen reader. */
-export function say(text) {
-  byId("spoken").textContent = text;
+/** Tell people who use a screen reader. What was done and what is listed have a place each, so both are heard. */
+export function say(text, place = "done") {
+  byId(place).textContent = text;
 }
 
 /** A number with a word in the singular or plural. */

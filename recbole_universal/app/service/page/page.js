@@ -48,7 +48,7 @@ async function restore() {
 
 async function findTitles(basket) {
   for (const one of basket) {
-    const found = await get("items", { query: String(one.item), limit: LIMIT }).catch(() => ({ items: [] }));
+    const found = await get("items", searched(String(one.item))).catch(() => ({ items: [] }));
     one.title = found.items.find(({ item }) => item === one.item)?.title ?? null;
   }
   if (basket.length) showControls();
@@ -75,6 +75,9 @@ function showControls() {
 const hintUser = (text) => (byId("user-hint").textContent = text);
 const hintItem = (text) => (byId("item-hint").textContent = text);
 
+/** The arguments of a search in the model that is shown. */
+const searched = (query) => ({ query: query.slice(0, 200), limit: LIMIT, ...(view.model && { model: view.model }) });
+
 function aboutFound(number, what, text) {
   if (!number) return `No ${what} matches “${text}”.`;
   return number < LIMIT ? `${counted(number, what)}.` : `The first ${number}. Type more to narrow them down.`;
@@ -83,7 +86,7 @@ function aboutFound(number, what, text) {
 function watchControls() {
   combobox(byId("user"), byId("user-options"), {
     search: async (query, signal) => {
-      const { users } = await get("users", { query, limit: LIMIT }, signal);
+      const { users } = await get("users", searched(query), signal);
       hintUser(aboutFound(users.length, "customer", query));
       const unknown = query && !users.length ? [{ label: query, note: "unknown, gets popular items", value: query }] : [];
       return [...users.map((user) => ({ label: String(user), value: user })), ...unknown];
@@ -97,7 +100,7 @@ function watchControls() {
   });
   combobox(byId("item"), byId("item-options"), {
     search: async (query, signal) => {
-      const { items } = await get("items", { query, limit: LIMIT }, signal);
+      const { items } = await get("items", searched(query), signal);
       hintItem(aboutFound(items.length, "item", query));
       return items.map((item) => ({ label: titleOf(item), note: item.title ? String(item.item) : "", value: item }));
     },
@@ -149,13 +152,13 @@ async function showLists() {
   if (signal.aborted) return;
   results.setAttribute("aria-busy", "false");
   const failed = answers.find(({ error }) => error);
-  if (failed?.status === 401) return askToken(failed.error);
+  if (failed?.status === 401) return askToken();
   if (answers.every(({ error }) => error)) return showProblem(failed.error, showLists);
   const longest = Math.max(...answers.map(({ items = [] }) => items.length));
   const title = `${longest ? counted(longest, "item") : "No item"} for ${asked.mode === "basket" ? "this basket" : `customer ${asked.user}`}`;
   showResults(title, overlap(answers), answers.flatMap(({ notes = [] }) => notes), columns(asked, answers, add));
   const first = answers[0].items?.[0];
-  say(`${title}. ${first ? `The first is ${titleOf(first)}. ` : ""}${overlap(answers)}`);
+  say(`${title}. ${first ? `The first is ${titleOf(first)}. ` : ""}${overlap(answers)}`, "listed");
 }
 
 /** The list of one model, or its error. */
@@ -198,8 +201,9 @@ function showProblem(message, again) {
 
 // ---- models and token
 
-function askToken(message) {
-  showProblem(message, start);
+function askToken() {
+  const isWrong = Boolean(token.get());
+  showProblem(isWrong ? "The service does not accept this token." : "This service needs a token.", start);
   byId("token-form").hidden = false;
   byId("token").focus();
 }
@@ -235,11 +239,9 @@ function showModels(found) {
       return element("span", {}, `${one.name}: ${sizes.join(", ")}${savedOn(one.saved)}`);
     }),
   );
-  // A service without an item table has no columns to filter by. Where it does not say, the field stays.
-  byId("where-part").hidden = found.columns?.length === 0;
-  byId("where-hint").textContent = found.columns?.length
-    ? `Columns: ${found.columns.join(", ")}. Write for example ${found.columns[0]} == 'shoes'.`
-    : "Write for example category == 'shoes'.";
+  const columnNames = found.columns ?? []; // of the item table
+  byId("where-part").hidden = !columnNames.length;
+  byId("where-hint").textContent = `Columns: ${columnNames.join(", ")}. Write for example ${columnNames[0]} == 'shoes'.`;
   byId("token-form").hidden = true;
   byId("token-kept").hidden = !token.get();
 }
@@ -248,7 +250,7 @@ async function start() {
   try {
     showModels(await get("models"));
   } catch (error) {
-    if (error.status === 401) askToken(error.message);
+    if (error.status === 401) askToken();
     else showProblem(error.message, start);
     byId("token-kept").hidden = !token.get();
     return;
