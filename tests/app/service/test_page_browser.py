@@ -143,15 +143,33 @@ def test_reasons_and_similar_items_are_shown_and_hidden(tab, origin):
         "Their items that speak for it",
         "Scorers that raise or lower its score most",
     ]
-    assert all(text.endswith(" %") for text in panel.locator(".figure").all_inner_texts())
     widths = [bar.bounding_box()["width"] for bar in panel.locator(".bars").first.locator(".fill").all()]
     assert widths == sorted(widths, reverse=True) and widths[0] > 50
+    panel.get_by_text("In words").click()
     assert "is number 1 of" in panel.inner_text()
     tab.get_by_role("button", name="Similar to").first.click()
     panel.locator(".near li").first.wait_for()
     assert why.get_attribute("aria-expanded") == "false" and panel.locator(".near li").count() == 5
     tab.get_by_role("button", name="Similar to").first.click()
     assert panel.is_hidden() and not tab.errors
+
+
+def test_bars_have_the_direction_and_length_of_their_shares(tab, origin):
+    scorers = [{"name": f"scorer {share}", "share": share} for share in (0.3, 0.1, 0.004, 0.0, 0.0, 0.0, -0.002, -0.2)]
+    answer = {"model": "base", "text": "In a sentence.", "items": [], "scorers": scorers}
+    tab.route("**/explain", lambda route: route.fulfill(json=answer))
+    tab.goto(f'{origin}/#user="u7"')
+    tab.get_by_role("button", name="Why?").first.click()
+    tab.locator(".bars").wait_for()
+    assert tab.locator(".figure").all_inner_texts() == ["30 %", "10 %", "0.4 %", "0.0 %", "−0.2 %", "−20 %"]
+    assert tab.get_by_text("And 2 more with smaller shares.").is_visible()
+    boxes = [bar.bounding_box() for bar in tab.locator(".fill").all()]
+    track = tab.locator(".track").first.bounding_box()
+    zero = track["x"] + 0.4 * track["width"]  # shares reach from -0.2 to 0.3
+    assert [boxes[k]["x"] for k in (0, 1, 2)] == pytest.approx([zero] * 3, abs=0.5)
+    assert boxes[5]["x"] == pytest.approx(track["x"], abs=0.5)
+    assert boxes[5]["x"] + boxes[5]["width"] == pytest.approx(zero, abs=0.5)
+    assert [boxes[k]["width"] / track["width"] for k in (0, 1, 5)] == pytest.approx([0.6, 0.2, 0.4], abs=0.01)
 
 
 def test_a_basket_is_built_by_keyboard_alone(tab, origin, folders):

@@ -2,12 +2,12 @@
 
 import { toJson } from "./api.js";
 import { counted, element, titleOf } from "./dom.js";
-import { reasons, similar } from "./reasons.js";
+import { adder, reasons, similar } from "./reasons.js";
 
 /**
  * Columns of lists. Items that both lists have are marked with their place in the other one.
  *
- * answers: [{model, items}] or [{model, error}]. add(item) takes an item into the basket.
+ * answers: [{model, items}] or [{model, error}]. add(item) takes an item into the basket, if there is one.
  */
 export function columns(view, answers, add) {
   const places = answers.map(({ items = [] }) => new Map(items.map((one) => [toJson(one.item), one.rank])));
@@ -17,7 +17,7 @@ export function columns(view, answers, add) {
     if (!items.length) return element("article", {}, ...title, element("p", {}, "No item is left. Relax the filters."));
     const other = answers.length > 1 ? { model: answers[1 - k].model, places: places[1 - k] } : undefined;
     const rows = items.map((item) => row(view, item, model, other, add));
-    return element("article", {}, ...title, element("ol", { className: view.mode === "basket" ? "items addable" : "items", role: "list" }, ...rows));
+    return element("article", {}, ...title, element("ol", { className: add ? "items addable" : "items", role: "list" }, ...rows));
   });
 }
 
@@ -26,8 +26,8 @@ export function overlap(answers) {
   if (answers.length < 2 || answers.some(({ error }) => error)) return "";
   const first = new Set(answers[0].items.map((one) => toJson(one.item)));
   const both = answers[1].items.filter((one) => first.has(toJson(one.item))).length;
-  const verb = both === 1 ? "is" : "are";
-  return `${counted(both, "item")} ${verb} in both lists${both ? " and marked" : ""}.`;
+  if (!both) return "No item is in both lists.";
+  return `${counted(both, "item")} ${both === 1 ? "is" : "are"} in both lists and marked.`;
 }
 
 function row(view, item, model, other, add) {
@@ -44,15 +44,9 @@ function row(view, item, model, other, add) {
       ["Similar", `Similar to ${title}`, () => similar(item, model, add)],
     ]),
   );
-  if (view.mode === "basket") actions.append(adder(item, title, add));
+  if (add) actions.append(adder(item, add));
   const rank = element("span", { className: "rank" }, String(item.rank));
   return element("li", { className: place ? "shared" : "" }, rank, text, actions, panel);
-}
-
-function adder(item, title, add) {
-  const button = element("button", { type: "button", "aria-label": `Add ${title} to the basket` }, "Add");
-  button.addEventListener("click", () => add(item));
-  return button;
 }
 
 /** Buttons of which one at a time shows its content in a panel. */

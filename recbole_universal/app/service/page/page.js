@@ -29,8 +29,8 @@ function add(item) {
   const has = view.basket.some((one) => one.item === item.item);
   const title = titleOf(item);
   say(has ? `${title} is in the basket already.` : `${title} is in the basket.`);
-  if (has && view.mode === "basket") hintItem(`${title} is in the basket already.`);
-  else change({ mode: "basket", basket: has ? view.basket : [...view.basket, { item: item.item, title: item.title }] });
+  if (has) hintItem(`${title} is in the basket already.`);
+  else change({ basket: [...view.basket, { item: item.item, title: item.title }] });
 }
 
 /** The view of the address, with the titles of its basket. */
@@ -156,7 +156,8 @@ async function showLists() {
   if (answers.every(({ error }) => error)) return showProblem(failed.error, showLists);
   const longest = Math.max(...answers.map(({ items = [] }) => items.length));
   const title = `${longest ? counted(longest, "item") : "No item"} for ${asked.mode === "basket" ? "this basket" : `customer ${asked.user}`}`;
-  showResults(title, overlap(answers), answers.flatMap(({ notes = [] }) => notes), columns(asked, answers, add));
+  const adds = asked.mode === "basket" ? add : undefined;
+  showResults(title, overlap(answers), answers.flatMap(({ notes = [] }) => notes), columns(asked, answers, adds));
   const first = answers[0].items?.[0];
   say(`${title}. ${first ? `The first is ${titleOf(first)}. ` : ""}${overlap(answers)}`, "listed");
 }
@@ -224,7 +225,7 @@ function watchToken() {
 /** The day of an ISO time, as the end of a sentence. */
 function savedOn(time) {
   const day = new Date(time ?? NaN);
-  return Number.isNaN(day.getTime()) ? "" : `, saved on ${day.toLocaleDateString("en", { dateStyle: "long" })}`;
+  return Number.isNaN(day.getTime()) ? "" : `, saved on ${day.toLocaleDateString("en-GB", { dateStyle: "medium" })}`;
 }
 
 function showModels(found) {
