@@ -23,6 +23,13 @@ def description() -> str:
     return "```".join(parts)
 
 
+SERVE = [
+    "fastapi>=0.115",
+    "uvicorn>=0.38",
+    "httptools>=0.6",
+    "uvloop>=0.19; sys_platform != 'win32'",
+    "pyarrow>=14.0.1",
+]
 ANALYSIS = ["plotly>=5.0", "powerlaw>=1.5"]
 TEST = [
     "pytest>=7.4",
@@ -33,6 +40,8 @@ TEST = [
     "plotly>=5.0",
     "pyarrow>=14.0.1",
     "polars>=1.0",
+    *SERVE,
+    "httpx>=0.27",  # the client of FastAPI's tests
     "torch-geometric>=2.4",  # its loss has its optimum at the ratios that node2vec factorises
 ]
 
@@ -53,7 +62,7 @@ setup(
     packages=[*find_packages(include=["recbole_universal", "recbole_universal.*"]), "recbole_universal.properties"],
     package_dir={"recbole_universal.properties": "properties"},
     package_data={
-        "recbole_universal": ["py.typed", "pretrained/*/*"],
+        "recbole_universal": ["py.typed", "pretrained/*/*", "app/service/page/*"],
         "recbole_universal.properties": ["*.yaml", "model/*.yaml", "quick_start_config/*.yaml"],
     },
     entry_points={"console_scripts": ["recbole-universal = recbole_universal.app.cli:main"]},
@@ -79,6 +88,7 @@ setup(
         "hyperopt": ["hyperopt>=0.2.5"],
         "parquet": ["pyarrow>=14.0.1"],
         "analysis": ANALYSIS,
+        "serve": SERVE,
         "docs": ["mkdocs>=1.6,<2", "mkdocstrings[python]>=0.27"],
     },
     classifiers=[

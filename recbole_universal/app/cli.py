@@ -17,8 +17,10 @@ from recbole_universal.app.commands import (
     fit,
     pretrain,
     recommend,
+    refresh,
     run,
     script,
+    serve,
     similar,
 )
 from recbole_universal.signals import REPOSITORY_SCRIPT, one_line_when_stopped
@@ -28,6 +30,8 @@ _COMMANDS = {
     "fit": fit,
     "similar": similar,
     "explain": explain,
+    "serve": serve,
+    "refresh": refresh,
     "evaluate": evaluate,
     "analyze": analyze,
     "run": run,

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
+from recbole_universal.app.recommender_state import RecommenderState, as_ids
+from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.scorers import SCORERS
 from recbole_universal.graph.sequence_scorers import SEQUENCE_SCORERS
 from recbole_universal.ranking.ranker import UniversalRanker
 
+_Key = TypeVar("_Key")
 # Number of scorers, and of the user's items, that a sentence names, and the least share of one that it names.
 _MOST_NAMED, _LEAST_SHARE = 3, 0.01
 # The start of a scorer's description, and other words where that says too little.
@@ -27,44 +32,106 @@ _WORDS = {
 }
 
 
-def explanation(ranker: UniversalRanker, row: int, column: int, users: pd.Index, items: pd.Index) -> str:
-    """Why an item has its place in the list of a user, without filters.
+@dataclass(frozen=True)
+class Explanation:
+    """Why an item has its place in a list.
+
+    Attributes:
+        text: some sentences.
+        items: columns of the person's items that speak for it, and the share of each in (0, 1], largest first.
+        scorers: scorers in words, and the share of each in its score, in [-1, 1], largest first.
+    """
+
+    text: str
+    items: list[tuple[int, float]] = field(default_factory=list)
+    scorers: list[tuple[str, float]] = field(default_factory=list)
+
+
+def explained(state: RecommenderState, item: Any, *, user: Any = None, history: Sequence | None = None) -> Explanation:
+    """Why an item has its place in the list of a user or of a history, without filters.
+
+    Args:
+        state: a recommender.
+        item: id of the item.
+        user: id of the user.
+        history: item ids, oldest first, if there is no user.
+
+    Returns:
+        An explanation, also for unknown ids.
+
+    Raises:
+        ValueError: if a value is no id, the model ranks no candidates, or it cannot rank histories.
+    """
+    column = int(state.find_item.indices(as_ids("item", [item]))[0])
+    if history is None:
+        asked: Any = int(state.find_user.indices(as_ids("user", [user]))[0])
+        unknown = asked < 0
+        who = f"[{state.users[max(asked, 0)]}]"
+        stranger = f"[{user}] has no interactions, so the most popular items are recommended."
+    else:
+        asked = state.known_items("history", history, {}).tolist()
+        who, unknown = "this history", not asked
+        stranger = "This history has no known item, so the most popular items are recommended."
+    if unknown:
+        return Explanation(stranger)
+    if column < 0:
+        return Explanation(f"[{item}] is no item of the interactions, so it is never recommended.")
+    return explanation(state.ranker, asked, column, state.items, who)
+
+
+def explanation(
+    ranker: UniversalRanker, asked: int | Sequence[int], column: int, items: pd.Index, who: str
+) -> Explanation:
+    """Why an item has its place in the list of a user or of a history, without filters.
 
     Args:
         ranker: the ranker.
-        row: row of the user, who has interactions.
+        asked: row of a user with interactions, or the columns of a history, oldest first, at least one.
         column: column of the item.
-        users: id of each row.
         items: id of each column.
+        who: the user in words, such as ``[alice]``.
 
     Raises:
-        ValueError: if the model ranks no candidates.
+        ValueError: if the model ranks no candidates, or cannot rank histories.
     """
-    user, item = users[row], items[column]
+    item = items[column]
     if reason := ranker.fallback_reason():
-        return f"All users get the same popular items: {reason}."
-    candidates, shares = ranker.explain(row, len(items))
+        return Explanation(f"All users get the same popular items: {reason}.")
+    own: Sequence[int]
+    if isinstance(asked, int):
+        own = ranker.matrix[[asked]].indices.tolist()
+        candidates, shares = ranker.explain(asked, len(items))
+    else:
+        own = asked
+        candidates, shares = ranker.explain_history(asked, len(items))
     found = np.flatnonzero(candidates == column)
     if not len(found):
-        if ranker.matrix[row, column]:
-            return f"[{user}] has had [{item}], so it is no candidate."
-        return f"No scorer proposes [{item}] to [{user}]. It follows the candidates in the order of popularity."
+        if column in own:
+            return Explanation(f"{who[0].upper()}{who[1:]} has had [{item}], so it is no candidate.")
+        return Explanation(
+            f"No scorer proposes [{item}] to {who}. It follows the candidates in the order of popularity."
+        )
     place = int(found[0])
     share = {name: float(values[place]) for name, values in shares.items()}
-    sentences = [f"[{item}] is number {place + 1} of {len(candidates)} candidates of [{user}]."]
+    by_item = _item_shares(ranker, asked, column, share)
+    sentences = [f"[{item}] is number {place + 1} of {len(candidates)} candidates of {who}."]
     for sign, verb in ((1, "raise"), (-1, "lower")):
         strongest = _strongest({_words(name): sign * value for name, value in share.items()})
         if strongest:
             sentences.append(f"These {verb} its score most: {strongest}.")
-    own = _strongest({f"[{items[index]}]": value for index, value in _item_shares(ranker, row, column, share).items()})
-    if own:
-        sentences.append(f"Among the items of [{user}], these speak for it most: {own}.")
-    return " ".join(sentences)
+    if strongest := _strongest({f"[{items[index]}]": value for index, value in by_item.items()}):
+        sentences.append(f"Among the items of {who}, these speak for it most: {strongest}.")
+    own_items = [(index, value) for index, value in _ordered(by_item) if value > 0]
+    scorers = [(_words(name), value) for name, value in _ordered(share)]
+    return Explanation(" ".join(sentences), own_items, scorers)
 
 
-def _item_shares(ranker: UniversalRanker, row: int, column: int, share: Mapping[str, float]) -> dict[int, float]:
-    """Share of each of the user's items in what the linear scorers add to the score, in [0, 1], by column."""
-    own, parts = ranker.network.candidate_pairs.linear_parts(row, column)
+def _item_shares(
+    ranker: UniversalRanker, asked: int | Sequence[int], column: int, share: Mapping[str, float]
+) -> dict[int, float]:
+    """Share of each of the person's items in what the linear scorers add to the score, in [0, 1], by column."""
+    history = asked if isinstance(asked, int) else Histories.of_lists([asked])
+    own, parts = ranker.network.candidate_pairs.linear_parts(history, column)
     total = np.zeros(len(own))
     for name, part in parts.items():
         positive = np.maximum(part, 0.0)
@@ -73,9 +140,14 @@ def _item_shares(ranker: UniversalRanker, row: int, column: int, share: Mapping[
     return dict(zip(own.tolist(), (total / max(total.sum(), 1e-12)).tolist(), strict=True))
 
 
+def _ordered(shares: Mapping[_Key, float]) -> list[tuple[_Key, float]]:
+    """The shares, largest first."""
+    return sorted(shares.items(), key=lambda entry: -entry[1])
+
+
 def _strongest(shares: Mapping[str, float]) -> str:
     """The largest shares with their names, in per cent."""
-    ordered = sorted(shares.items(), key=lambda entry: -entry[1])[:_MOST_NAMED]
+    ordered = _ordered(shares)[:_MOST_NAMED]
     return "; ".join(f"{name} ({100 * value:.0f} %)" for name, value in ordered if value >= _LEAST_SHARE)
 
 

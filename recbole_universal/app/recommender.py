@@ -6,32 +6,30 @@ import os
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 
 from recbole_universal import arguments
-from recbole_universal.app.explanation import explanation
+from recbole_universal.app.explanation import explained
 from recbole_universal.app.fitted_interactions import FittedInteractions
 from recbole_universal.app.model_choice import AUTO
+from recbole_universal.app.ranked_lists import (
+    ListSettings,
+    about_strangers,
+    asked_histories,
+    asked_users,
+    ranked,
+    similar_lists,
+)
 from recbole_universal.app.recommend import TableJob, check_column_names
-from recbole_universal.app.recommendation_blocks import find_users, without_list
 from recbole_universal.app.recommender_files import load_recommender, save_recommender
-from recbole_universal.app.recommender_state import FitSettings, RecommenderState, about_unknown, as_ids, known
+from recbole_universal.app.recommender_state import FitSettings, RecommenderState, about_unknown, known
 from recbole_universal.checkpoint import Pretrained
-from recbole_universal.graph.histories import Histories
-from recbole_universal.graph.item_models import best_of_sums, nearest_neighbors
 from recbole_universal.io.interactions import read_interactions
 from recbole_universal.io.source import Report
 from recbole_universal.ranking.ranker import UniversalRanker
 from recbole_universal.ranking.state_swap import swapped
-
-# Number of nearest neighbours of an item among which `similar_items` finds the most similar ones, if the model has no
-# item-item matrix.
-_N_NEIGHBORS = 200
 
 
 class Recommender:
@@ -214,6 +212,7 @@ class Recommender:
         candidates: Any = None,
         exclude: Any = None,
         filter_seen: bool | None = None,
+        fast: bool = False,
     ) -> pd.DataFrame:
         """The best items of users, or of histories of people without a row in the interactions.
 
@@ -229,6 +228,8 @@ class Recommender:
             exclude: ids of items that are never recommended.
             filter_seen: whether to leave out the items that the person has had; ``None``: unless people come back to
                 items.
+            fast: whether to rank by the item-item matrix (:meth:`UniversalRanker.item_item`), which takes less time and
+                is less accurate. The first call computes the matrix.
 
         Returns:
             ``user``, ``item``, ``score`` (higher is better; comparable within one list) and ``rank`` (from 1), best
@@ -237,8 +238,9 @@ class Recommender:
             users, divided by that of the most popular item, as scores.
 
         Raises:
-            ValueError: if users and histories are given, an argument is of another type, ``k`` is out of range, or the
-                model cannot rank histories (it reads families other than ``proximity`` or ``sequence``).
+            ValueError: if users and histories are given, an argument is of another type, ``k`` is out of range, the
+                model cannot rank histories (it reads families other than ``proximity`` or ``sequence``), or it has no
+                item-item matrix and ``fast`` is set.
         """
         if users is not None and histories is not None:
             raise ValueError("users and histories exclude each other: give one of them.")
@@ -246,29 +248,15 @@ class Recommender:
         k = min(arguments.integer("Recommender.recommend", "k", k, 1), len(state.items))
         if filter_seen is not None:
             arguments.flag("Recommender.recommend", "filter_seen", filter_seen)
+        settings = ListSettings(k, filter_seen, arguments.flag("Recommender.recommend", "fast", fast))
         unknown: dict[Any, None] = {}
         allowed = state.allowed(candidates, exclude, unknown)
-        settings: dict[str, Any] = {"k": k, "exclude_seen": filter_seen, "allowed": allowed}
-        ids: pd.Index
         if histories is not None:
-            lists = [state.known_items("histories", one, unknown) for one in _lists("histories", histories)]
-            is_known = np.array([len(items) > 0 for items in lists], dtype=bool)
-            known = Histories.of_lists(items for items in lists if len(items))
-            ids, who = pd.RangeIndex(len(lists), name="history"), "histories have no known item"
-            rank = partial(state.ranker.top_k_of, known, **settings)
+            asked = asked_histories(state, _lists("histories", histories), unknown)
         else:
-            ids, rows = state.users, np.arange(len(state.users))
-            if users is not None:
-                ids, rows = find_users(as_ids("users", users), state.users, state.find_user)
-            is_known = rows >= 0
-            ids, who = ids.rename("user"), "users have no interactions"
-            rank = partial(state.ranker.top_k, rows[is_known], **settings)
-        strangers = [] if is_known.all() else [without_list(ids[~is_known], len(ids), who)]
-        self._warn([*strangers, *about_unknown(unknown)])
-        items, scores = state.popular_lists(len(ids), k, allowed)
-        if is_known.any():
-            items[is_known], scores[is_known] = rank()
-        return state.frame(ids, items, scores)
+            asked = asked_users(state, users)
+        self._warn([*about_strangers(asked), *about_unknown(unknown)])
+        return state.frame(asked.ids, *ranked(state, [asked], settings, allowed)[0])
 
     def _warn(self, messages: Sequence[str]) -> None:
         if messages:
@@ -293,41 +281,33 @@ class Recommender:
         """
         state = self._state
         k = min(arguments.integer("Recommender.similar_items", "k", k, 1), len(state.items))
-        unknown: dict[Any, None] = {}
-        asked = pd.unique(state.known_items("items", items, unknown))
-        self._warn(about_unknown(unknown))
-        if "proximity" in state.ranker.pretrained.families:
-            relations = state.ranker.item_item()[asked]
-        else:
-            relations = nearest_neighbors(state.ranker.matrix, max(k, _N_NEIGHBORS), asked)
-        found = best_of_sums(sp.eye(len(asked), format="csr", dtype=np.float32), relations, k, exclude_seen=False)
-        return state.frame(state.items.take(asked).rename("similar_to"), *found)
+        asked, lists, messages = similar_lists(state, items, k)
+        self._warn(messages)
+        return state.frame(state.items.take(asked).rename("similar_to"), *lists)
 
-    def explain(self, user: Any, item: Any) -> str:
-        """Why an item has its place in the list of a user without filters, in words.
+    def explain(self, user: Any = None, item: Any = None, *, history: Any = None) -> str:
+        """Why an item has its place in the list of a user, or of a history, without filters, in words.
 
-        The shares of the scorers are those of :meth:`UniversalRanker.explain`. The shares of the user's items come from
-        the scorers that are linear in these items.
+        The shares of the scorers are those of :meth:`UniversalRanker.explain`. The shares of the person's items come
+        from the scorers that are linear in these items.
 
         Args:
             user: id of a user.
             item: id of an item.
+            history: item ids of a person without a row, oldest first, in the place of ``user``.
 
         Returns:
             Some sentences, also for unknown ids and for an item that is no candidate.
 
         Raises:
-            ValueError: if an argument is no id, or the model ranks no candidates (it lacks the families ``proximity``
-                and ``sequence``).
+            ValueError: if an argument is no id, user and history are both given or both missing, the model ranks no
+                candidates (it lacks the families ``proximity`` and ``sequence``), or it cannot rank histories.
         """
-        state = self._state
-        rows = state.find_user.indices(as_ids("user", [user])), state.find_item.indices(as_ids("item", [item]))
-        row, column = (int(found[0]) for found in rows)
-        if row < 0:
-            return f"[{user}] has no interactions, so the most popular items are recommended."
-        if column < 0:
-            return f"[{item}] is no item of the interactions, so it is never recommended."
-        return explanation(state.ranker, row, column, state.users, state.items)
+        if (user is None) == (history is None):
+            raise ValueError("user, history: give one of them.")
+        if history is not None:
+            history = _lists("history", [history])[0]
+        return explained(self._state, item, user=user, history=history).text
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the recommender into a folder, and replace the recommender that is there.

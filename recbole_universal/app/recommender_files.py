@@ -77,6 +77,7 @@ def save_recommender(folder: str | os.PathLike[str], recommender: RecommenderSta
                 "state": state.name,
                 "n_users": len(users),
                 "n_items": len(items),
+                "appended": recommender.appended,
                 "bytes": {name: (state / name).stat().st_size for name in (_ARRAYS, *_IDS)},
                 "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in ids.items()},
             }
@@ -130,7 +131,7 @@ def _load(state: Path, described: dict[str, Any], device: str) -> RecommenderSta
             f"[{state}] is damaged: it has {len(users)} users and {len(items)} items, a matrix of "
             f"{list(ranker.matrix.shape)}, and {_JSON} says [{described['n_users']}, {described['n_items']}]."
         )
-    return RecommenderState(ranker, users, items, settings, histories)
+    return RecommenderState(ranker, users, items, settings, histories, described.get("appended", 0))
 
 
 def is_recommender(path: Any) -> bool:
@@ -194,7 +195,7 @@ def _described(folder: Path) -> dict[str, Any]:
             f"{FORMAT}."
         )
     sizes, hashes, counts = described.get("bytes"), described.get("sha256"), [described.get("n_users")]
-    counts.append(described.get("n_items"))
+    counts += [described.get("n_items"), described.get("appended", 0)]
     if (
         not (isinstance(state, str) and _STATE.fullmatch(state))
         or not (isinstance(sizes, dict) and set(sizes) == {_ARRAYS, *_IDS})

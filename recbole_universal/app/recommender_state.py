@@ -57,6 +57,7 @@ class RecommenderState:
         items: id of each column, distinct, [n_items].
         settings: arguments of the fit; ``None``: the ranker comes from elsewhere.
         histories: the interactions in the order of time; ``None``: the order is not known.
+        appended: id of the last interaction of a service's database that these interactions include; 0: none.
 
     Raises:
         ValueError: if there are more or fewer ids than rows or columns.
@@ -69,9 +70,10 @@ class RecommenderState:
         items: pd.Index,
         settings: FitSettings | None = None,
         histories: Histories | None = None,
+        appended: int = 0,
     ) -> None:
         self.ranker, self.users, self.items = ranker, users, items
-        self.settings, self.histories = settings, histories
+        self.settings, self.histories, self.appended = settings, histories, appended
         if ranker.matrix.shape != (len(users), len(items)):
             raise ValueError(
                 f"users, items: must be the ids of the matrix, {list(ranker.matrix.shape)}, got "
@@ -116,7 +118,7 @@ class RecommenderState:
     def refitted(self, interactions: FittedInteractions, report: Report, show_progress: bool) -> RecommenderState:
         """The state of other interactions by the same fit."""
         settings, model = self.checked_settings(), self.ranker.pretrained
-        return self.fitted(
+        state = self.fitted(
             interactions,
             settings,
             None if settings.chooses_model else model,
@@ -124,6 +126,8 @@ class RecommenderState:
             report,
             show_progress,
         )
+        state.appended = self.appended
+        return state
 
     def interactions(self) -> FittedInteractions:
         """The interactions of the fit."""

@@ -180,17 +180,20 @@ class CandidatePairs(PairFeatures, Generic[AnyScorers]):
     def _described(self, block: ScoredCandidates) -> Candidates:
         return Candidates(torch.where(block.mask, self._item_id[block.items], -1), self._columns(block))
 
-    def linear_parts(self, user: int, item: int) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
-        """What each item of a user adds to the linear scores of an item, up to a factor of the scorer.
+    def linear_parts(
+        self, asked: int | Histories, item: int
+    ) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
+        """What each item of a user or a history adds to the linear scores of an item, up to a factor of the scorer.
 
         Args:
-            user: user id with interactions.
+            asked: user id with interactions, or one history of item ids.
             item: item id with interactions.
 
         Returns:
             The user's items by id, int64 [n], and by scorer the part of each, float32 [n].
         """
-        scorers, history = self.scorers, self._histories(torch.tensor([user]))
+        scorers = self.scorers
+        history = self._by_index(asked) if isinstance(asked, Histories) else self._histories(torch.tensor([asked]))
         own = np.unique(history.items)
         alone = Histories.of_lists(own[:, None])
         blocks = [alone[start : start + scorers.block_users] for start in range(0, len(own), scorers.block_users)]

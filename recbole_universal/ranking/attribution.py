@@ -6,13 +6,15 @@ import numpy as np
 import torch
 
 from recbole_universal.features.candidate_columns import column_groups
+from recbole_universal.features.candidates import Candidates
+from recbole_universal.graph.histories import Histories
 from recbole_universal.ranking.ranking_network import RankingNetwork
 
 
 @torch.no_grad()
 def contributions(
-    network: RankingNetwork, users: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+    network: RankingNetwork, lists: Candidates, columns: list[dict[str, torch.Tensor]]
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Contribution of each scorer and each other family to the score of each candidate.
 
     The method is occlusion. The columns of one group are replaced by their mean over the user's candidates, and the
@@ -21,18 +23,13 @@ def contributions(
 
     Args:
         network: a network with the features of a dataset.
-        users: user ids of the dataset, int64 [n].
+        lists: candidates, [n, n_candidates].
+        columns: their user, item and pair columns by family.
 
     Returns:
-        Candidates, int64 [n, n_candidates], -1 for none. Their scores before the softmax over the list, float32 of
-        that shape. Contributions by group, of that shape and in the unit of the scores.
-
-    Raises:
-        ValueError: if the model does not rank candidates.
+        Scores of the candidates before the softmax over the list, float32 [n, n_candidates]. Contributions by group,
+        of that shape and in the unit of the scores.
     """
-    if not network.ranks_candidates:
-        raise ValueError("Only a model with the family [proximity] or [sequence] can be explained.")
-    lists, columns = network.candidate_columns(users, not network.candidate_pairs.repeats)
     whole = network.candidate_scores(columns)
     candidate_family = str(network.candidate_family)
     groups: dict[str, tuple[str, list[int] | slice]] = {
@@ -51,15 +48,15 @@ def contributions(
                 values[..., indices] = mean[:, None, indices].expand_as(values[..., indices])
                 side[family] = values
         by_group[name] = whole - network.candidate_scores(changed)
-    return lists.items, whole, by_group
+    return whole, by_group
 
 
-def attribution(network: RankingNetwork, user: int, k: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """The best candidates of a user, and the share of each group in their scores.
+def attribution(network: RankingNetwork, asked: int | Histories, k: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The best candidates of a user or of one history, and the share of each group in their scores.
 
     Args:
         network: a network with the features of a dataset.
-        user: user id of the dataset.
+        asked: user id of the dataset, or one history of item ids.
         k: length of the list.
 
     Returns:
@@ -67,11 +64,19 @@ def attribution(network: RankingNetwork, user: int, k: int) -> tuple[np.ndarray,
         contributions of all groups, in [-1, 1]; negative where it lowers the score.
 
     Raises:
-        ValueError: if the model does not rank candidates.
+        ValueError: if the model does not rank candidates, or cannot rank histories.
     """
-    items, scores, by_group = contributions(network, torch.tensor([user], device=network.device))
-    order = torch.where(items[0] >= 0, scores[0], -torch.inf).argsort(descending=True, stable=True)
-    order = order[items[0][order] >= 0][:k]
+    if not network.ranks_candidates:
+        raise ValueError("Only a model with the family [proximity] or [sequence] can be explained.")
+    exclude_seen = not network.candidate_pairs.repeats
+    if isinstance(asked, Histories):
+        lists, columns = network.history_columns(asked, exclude_seen)
+    else:
+        lists, columns = network.candidate_columns(torch.tensor([asked], device=network.device), exclude_seen)
+    scores, by_group = contributions(network, lists, columns)
+    items = lists.items[0]
+    order = torch.where(items >= 0, scores[0], -torch.inf).argsort(descending=True, stable=True)
+    order = order[items[order] >= 0][:k]
     effects = torch.stack([values[0, order] for values in by_group.values()])
     shares = (effects / effects.abs().sum(dim=0).clamp(min=1e-12)).cpu().numpy()
-    return items[0, order].cpu().numpy(), dict(zip(by_group, shares, strict=True))
+    return items[order].cpu().numpy(), dict(zip(by_group, shares, strict=True))

@@ -283,7 +283,7 @@ class UniversalRanker:
         exclude_seen, fast = state.excludes_seen("top_k", exclude_seen), arguments.flag("top_k", "fast", fast)
         some = state.checked_allowed(allowed, len(users))
         if fast:
-            return state.fast_top_k(users, k, exclude_seen, self.show_progress, some)
+            return state.fast_top_k(state.matrix[users], k, exclude_seen, self.show_progress, some)
         # Threads that wait for each other several times per list cost more than they save, mainly on a busy machine.
         with one_thread() if len(users) <= state.max_one_thread_users else nullcontext():
             return state.top_k(users, k, exclude_seen, self.show_progress, some)
@@ -295,6 +295,7 @@ class UniversalRanker:
         k: int,
         exclude_seen: bool | None = None,
         *,
+        fast: bool = False,
         allowed: np.ndarray | sp.csr_matrix | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The best items of some histories: sessions, baskets, people without a row in the matrix.
@@ -304,6 +305,7 @@ class UniversalRanker:
                 ``sequence``.
             k: as of :meth:`top_k`.
             exclude_seen: as of :meth:`top_k`.
+            fast: as of :meth:`top_k`.
             allowed: as of :meth:`top_k`.
 
         Returns:
@@ -311,13 +313,19 @@ class UniversalRanker:
 
         Raises:
             ValueError: if an item is no column of the matrix, a user no row, ``k`` is out of range, ``allowed`` has
-                another type or shape, or the model reads families other than ``proximity`` or ``sequence``.
+                another type or shape, the model reads families other than ``proximity`` or ``sequence``, or ``fast``
+                is asked of a model without the family ``proximity``.
         """
         state = self._state
         k = state.checked_k(k)
-        exclude_seen = state.excludes_seen("top_k_of", exclude_seen)
+        exclude_seen, fast = state.excludes_seen("top_k_of", exclude_seen), arguments.flag("top_k_of", "fast", fast)
         checked = state.checked_histories(histories)
-        return state.top_k_of(checked, k, exclude_seen, state.checked_allowed(allowed, len(checked)))
+        some = state.checked_allowed(allowed, len(checked))
+        if fast:
+            seen = checked.matrix(state.matrix.shape[1])
+            return state.fast_top_k(seen, k, exclude_seen, self.show_progress, some)
+        with one_thread() if len(checked) <= state.max_one_thread_users else nullcontext():
+            return state.top_k_of(checked, k, exclude_seen, some)
 
     def explain(self, user: int, k: int = 10) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Attribute the scores of a user's best items to scorers and families.
@@ -345,3 +353,20 @@ class UniversalRanker:
             )
         with one_thread():
             return state.explain(user, k)
+
+    def explain_history(self, history: Sequence[int], k: int = 10) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Attribute the scores of the best items of a history, as :meth:`explain`.
+
+        Args:
+            history: column indices of its items, oldest first; at least one.
+            k: length of the list.
+
+        Raises:
+            ValueError: if an item is no column of the matrix, the history is empty, or the model cannot rank histories.
+        """
+        state = self._state
+        checked, k = state.checked_histories([history]), state.checked_k(k)
+        if not len(checked.items):
+            raise ValueError("history: must have an item; nothing explains the list of an empty one.")
+        with one_thread():
+            return state.explain(checked, k)

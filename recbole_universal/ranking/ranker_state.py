@@ -229,14 +229,14 @@ class RankerState:
 
     def fast_top_k(
         self,
-        users: NDArray[np.int64],
+        seen: sp.csr_matrix,
         k: int,
         exclude_seen: bool,
         show_progress: bool,
         allowed: AllowedItems | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """See :meth:`UniversalRanker.top_k`."""
-        items, values = best_of_sums(self.matrix[users], self.fast_relations(show_progress), k, exclude_seen, allowed)
+        """See :meth:`UniversalRanker.top_k`; ``seen`` are the items of each list, binary csr [n, n_items]."""
+        items, values = best_of_sums(seen, self.fast_relations(show_progress), k, exclude_seen, allowed)
         short = np.flatnonzero((items < 0).any(axis=1))
         if not len(short):
             return items, values
@@ -247,7 +247,7 @@ class RankerState:
             n_related = int((items[row] >= 0).sum())
             excluded = items[row, :n_related]
             if exclude_seen:
-                excluded = np.concatenate([excluded, self.matrix[users[row]].indices])
+                excluded = np.concatenate([excluded, seen[row].indices])
             popular = order if allowed is None else order[allowed.row(row)[order]]
             rest = next_popular(popular, excluded, k - n_related)
             items[row, n_related : n_related + len(rest)] = rest
@@ -256,10 +256,14 @@ class RankerState:
         return items, values
 
     @torch.no_grad()
-    def explain(self, user: int, k: int) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
-        """See :meth:`UniversalRanker.explain`."""
+    def explain(self, asked: int | Histories, k: int) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
+        """See :meth:`UniversalRanker.explain` and :meth:`UniversalRanker.explain_history`."""
         if self.network.falls_back():
-            popular = self.top_k(np.asarray([user]), k, self.excludes_seen("explain", None), False)[0][0]
+            exclude_seen = self.excludes_seen("explain", None)
+            if isinstance(asked, Histories):
+                popular = self.top_k_of(asked, k, exclude_seen)[0][0]
+            else:
+                popular = self.top_k(np.asarray([asked]), k, exclude_seen, False)[0][0]
             popular = popular[popular >= 0]
             return popular, {"popularity": np.ones(len(popular), dtype=np.float32)}
-        return attribution(self.network, user, k)
+        return attribution(self.network, asked, k)

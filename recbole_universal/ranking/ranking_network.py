@@ -310,21 +310,35 @@ class RankingNetwork(UniversalNetwork):
         Raises:
             ValueError: if the network reads further families, which describe users by id.
         """
-        if self.families != [self.candidate_family]:
-            raise ValueError(
-                f"Histories can be scored by a model of one family, proximity or sequence; this one reads "
-                f"{self.families}."
-            )
+        self._check_histories()
         if self.falls_back():
             return self._by_popularity.repeat(len(histories), 1)
         scores = []
         for block in self._blocks(len(histories)):
             some = None if allowed is None else allowed[block]
-            lists = self._here(self.candidate_pairs.candidates_of(histories[block], exclude_seen, some))
-            none = lists.features[..., :0]
-            family = self._candidate_family
-            scores.append(self._list_scores(lists, [{family: none}, {family: none}, {family: lists.features}]))
+            scores.append(self._list_scores(*self.history_columns(histories[block], exclude_seen, some)))
         return torch.cat(scores)
+
+    def _check_histories(self) -> None:
+        if self.families != [self.candidate_family]:
+            raise ValueError(
+                f"Histories can be scored by a model of one family, proximity or sequence; this one reads "
+                f"{self.families}."
+            )
+
+    def history_columns(
+        self, histories: Histories, exclude_seen: bool = True, allowed: AllowedItems | None = None
+    ) -> tuple[Candidates, list[dict[str, torch.Tensor]]]:
+        """Candidates of some histories and their columns, as :meth:`candidate_columns`.
+
+        Raises:
+            ValueError: if the network reads further families, which describe users by id.
+        """
+        self._check_histories()
+        lists = self._here(self.candidate_pairs.candidates_of(histories, exclude_seen, allowed))
+        none = lists.features[..., :0]
+        family = self._candidate_family
+        return lists, [{family: none}, {family: none}, {family: lists.features}]
 
     def _here(self, lists: Candidates) -> Candidates:
         """Candidate lists on the device of this network; scorers may compute elsewhere."""

@@ -195,7 +195,7 @@ def test_columns_that_are_equal_for_all_candidates_contribute_nothing():
         return lists
 
     pairs.candidates = flat
-    _, _, by_scorer = contributions(ranker.network, torch.tensor([3]))
+    _, by_scorer = contributions(ranker.network, *ranker.network.candidate_columns(torch.tensor([3])))
     assert by_scorer["user_cosine"].abs().max() < 1e-5 < max(values.abs().max() for values in by_scorer.values())
 
 

@@ -236,10 +236,11 @@ def test_shares_of_an_explanation_are_contributions_of_each_group(ranker):
         added[name] = (whole - list_scores(ranker, without))[np.argsort(-whole)][:6]
     size = sum(np.abs(contribution) for contribution in added.values())
     # Together with users of longer lists, which pad this one, it is the same.
-    several, _, contributions_of_all = contributions(ranker.network, torch.arange(60))
-    mask = several[3] >= 0
+    lists, columns = ranker.network.candidate_columns(torch.arange(60))
+    _, contributions_of_all = contributions(ranker.network, lists, columns)
+    mask = lists.items[3] >= 0
     assert not mask.all() and set(contributions_of_all) == set(added)
-    for name, alone in contributions(ranker.network, torch.tensor([3]))[2].items():
+    for name, alone in contributions(ranker.network, *ranker.network.candidate_columns(torch.tensor([3])))[1].items():
         torch.testing.assert_close(contributions_of_all[name][3][mask], alone[0], rtol=1e-3, atol=1e-4)
     assert set(shares) == set(added)
     for name, contribution in added.items():

@@ -1,0 +1,1 @@
+"""The HTTP service: lists, reasons and new interactions of saved recommenders."""

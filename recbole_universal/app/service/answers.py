@@ -1,0 +1,166 @@
+"""Answers to requests: what routes compute in threads, as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from recbole_universal.app.explanation import Explanation, explained, explanation
+from recbole_universal.app.ranked_lists import Asked, Lists, ListSettings, about_strangers, similar_lists
+from recbole_universal.app.recommender_state import about_unknown
+from recbole_universal.app.service.bodies import ExplainBody, RecommendBody, SimilarBody
+from recbole_universal.app.service.loaded import Loaded
+
+
+class Refused(Exception):
+    """A request that the service refuses.
+
+    Args:
+        status: status of the answer.
+        detail: a sentence for people.
+    """
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status, self.detail = status, detail
+
+
+def encoded(content: dict[str, Any]) -> bytes:
+    """JSON in ASCII, which holds every text."""
+    return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
+
+
+def list_settings(loaded: Loaded, body: RecommendBody, fast: bool) -> ListSettings:
+    """The settings of a request.
+
+    Args:
+        loaded: the model.
+        body: the request.
+        fast: whether lists are fast if the request does not say.
+
+    Raises:
+        Refused: if the model or the service cannot do what is asked.
+    """
+    if body.where is not None:
+        raise Refused(422, "where: this service has no table of items with columns; leave where out.")
+    if body.histories is not None and not loaded.ranks_histories:
+        raise Refused(422, f"histories: the model [{loaded.name}] ranks users of the fit only.")
+    if body.fast and not loaded.has_fast:
+        raise Refused(422, f"fast: the model [{loaded.name}] has no item-item matrix; leave fast out.")
+    fast = loaded.has_fast and (fast if body.fast is None else body.fast)
+    return ListSettings(min(body.k, len(loaded.item_ids)), body.filter_seen, fast)
+
+
+def recommended(loaded: Loaded, settings: ListSettings, bodies: Sequence[RecommendBody]) -> list[bytes | Exception]:
+    """Answers to requests of the same settings, which are ranked together; a request with filters is alone."""
+    answers: list[bytes | Exception] = []
+    asked: list[tuple[int, Asked]] = []
+    allowed = None
+    for body in bodies:
+        unknown: dict[Any, None] = {}
+        try:
+            if body.users is not None:
+                group = loaded.asked_users(body.users)
+            else:
+                group = loaded.asked_histories(body.histories or [], unknown)
+            if body.candidates is not None or body.exclude is not None:
+                allowed = loaded.state.allowed(body.candidates, body.exclude, unknown)
+            group.messages = [*loaded.notes(settings.fast), *about_strangers(group), *about_unknown(unknown)]
+        except ValueError as error:  # of an argument
+            answers.append(Refused(422, str(error)))
+            continue
+        asked.append((len(answers), group))
+        answers.append(b"")
+    if asked:
+        found = loaded.ranked([group for _, group in asked], settings, allowed)
+        for (index, group), lists in zip(asked, found, strict=True):
+            answers[index] = _recommended_answer(loaded, group, lists)
+    return answers
+
+
+def _recommended_answer(loaded: Loaded, asked: Asked, lists: Lists) -> bytes:
+    of = "history" if asked.ids.name == "history" else "user"
+    rows = _rows(loaded, lists)
+    made = [{of: name, "items": items} for name, items in zip(asked.ids.tolist(), rows, strict=True)]
+    return encoded({"model": loaded.name, "lists": made, "notes": asked.messages})
+
+
+def _rows(loaded: Loaded, lists: Lists) -> list[list[dict[str, Any]]]:
+    """The items of each list."""
+    ids, titles = loaded.item_ids, loaded.item_titles
+    return [
+        [
+            {"item": ids[column], "title": titles[column], "score": score, "rank": rank}
+            for rank, (column, score) in enumerate(zip(columns, scores, strict=True), start=1)
+            if column >= 0
+        ]
+        for columns, scores in zip(*(values.tolist() for values in lists), strict=True)
+    ]
+
+
+def similar(loaded: Loaded, body: SimilarBody) -> bytes:
+    """The answer to a request for similar items."""
+    columns, lists, messages = similar_lists(loaded.state, body.items, min(body.k, len(loaded.item_ids)))
+    made = [
+        {"similar_to": loaded.item_ids[column], "title": loaded.item_titles[column], "items": items}
+        for column, items in zip(columns.tolist(), _rows(loaded, lists), strict=True)
+    ]
+    return encoded({"model": loaded.name, "lists": made, "notes": messages})
+
+
+def explained_answer(loaded: Loaded, body: ExplainBody) -> bytes:
+    """The answer to a request for an explanation.
+
+    Raises:
+        Refused: if the model cannot explain.
+    """
+    if not loaded.state.ranker.network.ranks_candidates or (body.user is None and not loaded.ranks_histories):
+        raise Refused(422, f"The model [{loaded.name}] does not explain such lists.")
+    found = _explained(loaded, body)
+    items = [
+        {"item": loaded.item_ids[column], "title": loaded.item_titles[column], "share": share}
+        for column, share in found.items
+    ]
+    scorers = [{"name": name, "share": share} for name, share in found.scorers]
+    return encoded({"model": loaded.name, "text": found.text, "items": items, "scorers": scorers})
+
+
+def _explained(loaded: Loaded, body: ExplainBody) -> Explanation:
+    state = loaded.state
+    if body.user is not None:
+        row = int(state.find_user.indices([body.user])[0])
+        history = loaded.history(body.user, row)
+        column = int(state.find_item.indices([body.item])[0])
+        if history is not None and column >= 0:
+            return explanation(state.ranker, history.tolist(), column, state.items, f"[{body.user}]")
+    return explained(state, body.item, user=body.user, history=body.history)
+
+
+def found_items(loaded: Loaded, query: str, limit: int) -> bytes:
+    """Items whose id or title contains a text, those that begin with it first."""
+    columns = _found(loaded.item_keys, query, limit)
+    items = [{"item": loaded.item_ids[column], "title": loaded.item_titles[column]} for column in columns]
+    return encoded({"items": items})
+
+
+def found_users(loaded: Loaded, query: str, limit: int) -> bytes:
+    """Users whose id contains a text, those that begin with it first."""
+    return encoded({"users": [loaded.user_ids[row] for row in _found(loaded.user_keys, query, limit)]})
+
+
+def _found(keys: Sequence[tuple[str, ...]], query: str, limit: int) -> list[int]:
+    """Indices of the entries that contain a text: equal ones first, then those that begin with it, then the others."""
+    query = query.strip().casefold()
+    ranks: tuple[list[int], list[int], list[int]] = ([], [], [])
+    for index, texts in enumerate(keys):
+        best = min((_rank(text, query) for text in texts), default=3)
+        if best < 3:
+            ranks[best].append(index)
+    return [index for part in ranks for index in part][:limit]
+
+
+def _rank(text: str, query: str) -> int:
+    if query not in text:
+        return 3
+    return 0 if text == query else 1 if text.startswith(query) else 2

@@ -1,0 +1,111 @@
+"""Bodies of requests, with the limits on their sizes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    model_validator,
+)
+
+from recbole_universal.io.ids import is_missing, is_utf_8
+
+#: Bytes of a body, and lengths of the lists in it.
+MOST_BYTES = 2**20
+MOST_LISTS, MOST_K, MOST_CANDIDATES, MOST_HISTORY, MOST_ROWS = 1000, 1000, 100_000, 10_000, 10_000
+_MOST_CHARACTERS = 1000
+
+
+def _text_id(value: str) -> str:
+    if is_missing(value):
+        raise ValueError("an id must not be blank")
+    return _text(value)
+
+
+def _text(value: str) -> str:
+    if not is_utf_8(value):
+        raise ValueError("a text must be valid Unicode")
+    return value
+
+
+# A database and Parquet hold integers of 64 bits.
+IntegerId = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
+TextId = Annotated[StrictStr, Field(max_length=_MOST_CHARACTERS), AfterValidator(_text_id)]
+AnyId = IntegerId | TextId
+Name = Annotated[StrictStr, Field(max_length=_MOST_CHARACTERS), AfterValidator(_text)]
+History = Annotated[list[AnyId], Field(max_length=MOST_HISTORY)]
+Items = Annotated[list[AnyId], Field(max_length=MOST_CANDIDATES)]
+ListLength = Annotated[StrictInt, Field(ge=1, le=MOST_K)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    model: Name | None = Field(None, description="name of a model; the first by default")
+
+
+class RecommendBody(_Body):
+    """Who is asked about, and the filters."""
+
+    users: Annotated[list[AnyId], Field(max_length=MOST_LISTS)] | None = Field(None, description="ids of users")
+    histories: Annotated[list[History], Field(max_length=MOST_LISTS)] | None = Field(
+        None, description="item ids of people without a row, oldest first"
+    )
+    k: ListLength = 10
+    candidates: Items | None = Field(None, description="only these items may be recommended")
+    exclude: Items | None = Field(None, description="these items are not recommended")
+    where: Name | None = Field(None, description="condition on the columns of the item table")
+    filter_seen: StrictBool | None = Field(None, description="whether to leave out items that the person has had")
+    fast: StrictBool | None = Field(None, description="whether to rank by the item-item matrix")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> RecommendBody:
+        if (self.users is None) == (self.histories is None):
+            raise ValueError("give users or histories, and not both")
+        return self
+
+
+class SimilarBody(_Body):
+    """Items whose related items are asked for."""
+
+    items: Annotated[list[AnyId], Field(max_length=MOST_LISTS)]
+    k: ListLength = 10
+
+
+class ExplainBody(_Body):
+    """The item whose place in the list of a user or a history is explained."""
+
+    user: AnyId | None = None
+    history: History | None = None
+    item: AnyId
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> ExplainBody:
+        if (self.user is None) == (self.history is None):
+            raise ValueError("give user or history, and not both")
+        return self
+
+
+class Interaction(BaseModel):
+    """One new interaction."""
+
+    model_config = ConfigDict(extra="forbid")
+    user: AnyId
+    item: AnyId
+    time: StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)] | Name | None = Field(
+        None, description="Unix time in any unit, or ISO 8601; the time of arrival by default"
+    )
+
+
+class InteractionsBody(BaseModel):
+    """New interactions."""
+
+    model_config = ConfigDict(extra="forbid")
+    interactions: Annotated[list[Interaction], Field(min_length=1, max_length=MOST_ROWS)]

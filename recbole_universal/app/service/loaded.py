@@ -1,0 +1,139 @@
+"""A loaded recommender of a service: ids, titles, and lists of people with appended interactions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from recbole_universal import Recommender
+from recbole_universal.app.ranked_lists import Asked, Lists, ListSettings, asked_histories, asked_users, ranked
+from recbole_universal.app.service.appended import AppendedInteractions, Id
+from recbole_universal.app.service.titles import Titles
+
+
+class Loaded:
+    """One state of a model. A folder that was saved again makes a new one.
+
+    Args:
+        name: name of the model.
+        rec: the recommender.
+        titles: titles of items.
+        appended: interactions that arrived after the fit.
+
+    Attributes:
+        item_ids: id of each column as JSON holds it.
+        item_titles: title of each column, or ``None``.
+        user_ids: id of each row as JSON holds it.
+        item_keys: the texts by which each item is found.
+        user_keys: the text by which each user is found.
+        has_fast: whether the model has an item-item matrix.
+        ranks_histories: whether the model ranks people without a row.
+    """
+
+    def __init__(self, name: str, rec: Recommender, titles: Titles, appended: AppendedInteractions) -> None:
+        self.name, self.rec, self.state, self._appended = name, rec, rec._state, appended
+        self.item_ids, self.user_ids = json_ids(self.state.items), json_ids(self.state.users)
+        self.item_titles = titles.of(self.state.items.tolist())
+        self.item_keys = [
+            tuple(str(text).casefold() for text in texts if text is not None)
+            for texts in zip(self.item_ids, self.item_titles, strict=True)
+        ]
+        self.user_keys = [(str(name).casefold(),) for name in self.user_ids]
+        ranker = self.state.ranker
+        ranker.on_fallback = None  # a note of each answer says it
+        self.has_fast = "proximity" in ranker.pretrained.families
+        self.ranks_histories = ranker.network.families == [ranker.network.candidate_family]
+        self._users_kind, self._items_kind = kind_of(self.state.users), kind_of(self.state.items)
+
+    def notes(self, fast: bool) -> list[str]:
+        """What holds for all lists."""
+        reason = self.state.ranker.fallback_reason(fast=fast)
+        return [f"All users get the same popular items: {reason}."] if reason else []
+
+    def asked_users(self, users: Sequence[Id]) -> Asked:
+        """Users, with the histories of those who have appended interactions."""
+        asked = asked_users(self.state, users)
+        if not self.ranks_histories:
+            return asked
+        histories = {}
+        for index, (user, row) in enumerate(zip(asked.ids.tolist(), asked.rows.tolist(), strict=True)):
+            history = self.history(user, row)
+            if history is not None:
+                histories[index] = history
+        asked.rows = asked.rows.copy()
+        asked.rows[list(histories)] = -1
+        asked.histories = histories
+        return asked
+
+    def asked_histories(self, histories: Sequence, unknown: dict[Any, None]) -> Asked:
+        """People without a row; see :func:`~recbole_universal.app.ranked_lists.asked_histories`."""
+        return asked_histories(self.state, histories, unknown)
+
+    def history(self, user: Id, row: int) -> np.ndarray | None:
+        """Columns of all items that a user had, oldest first; ``None`` if no known item was appended.
+
+        Args:
+            user: id of the user.
+            row: row of the user, -1 without one.
+        """
+        stored = as_kind(user, self._users_kind)
+        rows = [] if stored is None else self._appended.of_user(stored, self.state.appended)
+        if not rows:
+            return None
+        columns = self.state.find_item.indices([item for item, _ in rows])
+        known = columns >= 0
+        if not known.any():
+            return None
+        columns, times = columns[known], np.array([time for _, time in rows])[known]
+        if row < 0:
+            return columns
+        histories = self.state.histories
+        if histories is None:
+            return np.concatenate([self.state.ranker.matrix[[row]].indices.astype(np.int64), columns])
+        fitted = slice(histories.indptr[row], histories.indptr[row + 1])
+        joined = np.concatenate([histories.items[fitted], columns])
+        if not histories.has_clock or histories.times is None:
+            return joined
+        return joined[np.argsort(np.concatenate([histories.times[fitted], times]), kind="stable")]
+
+    def ranked(self, asked: Sequence[Asked], settings: ListSettings, allowed: np.ndarray | None = None) -> list[Lists]:
+        """Lists; see :func:`~recbole_universal.app.ranked_lists.ranked`."""
+        return ranked(self.state, asked, settings, allowed)
+
+    def stored_ids(self, user: Id, item: Id) -> tuple[Id, Id]:
+        """Ids in the type of the fitted ids.
+
+        Raises:
+            ValueError: if the fitted ids are integers, and an id is none.
+        """
+        stored = []
+        for kind, value, of in (("user", user, self._users_kind), ("item", item, self._items_kind)):
+            converted = as_kind(value, of)
+            if converted is None:
+                raise ValueError(f"the {kind} ids of this shop are whole numbers, and [{value}] is none")
+            stored.append(converted)
+        return stored[0], stored[1]
+
+
+def json_ids(ids: pd.Index) -> list[Id]:
+    """Ids as JSON holds them: integers and texts."""
+    return [value if type(value) in (int, str) else str(value) for value in ids.tolist()]
+
+
+def kind_of(ids: pd.Index) -> type:
+    """``int`` if all ids are integers, otherwise ``str``."""
+    return int if pd.api.types.is_integer_dtype(ids.dtype) else str
+
+
+def as_kind(value: Id, kind: type) -> Id | None:
+    """An id as an integer or as a text; ``None`` for a text that is no integer of 64 bits."""
+    if kind is str:
+        return str(value)
+    try:
+        number = int(value)
+    except ValueError:
+        return None
+    return number if str(number) == str(value) and -(2**63) <= number < 2**63 else None

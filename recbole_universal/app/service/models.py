@@ -1,0 +1,98 @@
+"""The models of a service. A folder that is saved again replaces its model without a gap."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from recbole_universal import Recommender
+from recbole_universal.app.service.appended import AppendedInteractions
+from recbole_universal.app.service.loaded import Loaded
+from recbole_universal.app.service.titles import Titles
+
+# Seconds between two looks at a folder.
+_PERIOD = 1.0
+_log = logging.getLogger("recbole_universal.service")
+
+
+class Model:
+    """The recommender of one folder.
+
+    Args:
+        name: its name.
+        folder: its folder.
+        titles: titles of items.
+        appended: interactions that arrived after the fit.
+        fast: whether to compute the item-item matrix at once.
+
+    Raises:
+        ValueError, OSError: as of :meth:`Recommender.load`.
+    """
+
+    def __init__(self, name: str, folder: Path, titles: Titles, appended: AppendedInteractions, fast: bool) -> None:
+        self.name, self._folder, self._titles, self._appended, self._fast = name, folder, titles, appended, fast
+        self._lock, self._next_look = threading.Lock(), 0.0
+        self._seen = self._signature()
+        self.current = self._loaded()
+
+    def watch(self) -> bool:
+        """Whether the folder was saved again since the last look; looks once a second."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return False
+        self._next_look = now + _PERIOD
+        return self._signature() != self._seen
+
+    def reload(self) -> None:
+        """Load the folder if it was saved again. Until then, and if that fails, the old recommender stays."""
+        with self._lock:
+            signature = self._signature()
+            if signature == self._seen:
+                return
+            self._seen = signature
+            try:
+                self.current = self._loaded()
+                _log.info("[%s] was saved again and is loaded.", self._folder)
+            except Exception:
+                _log.exception("[%s] was saved again and cannot be loaded; the old recommender stays.", self._folder)
+
+    def _loaded(self) -> Loaded:
+        rec = Recommender.load(self._folder)
+        made = Loaded(self.name, rec, self._titles, self._appended)
+        if self._fast and made.has_fast:
+            rec.ranker.prepare_fast()
+        return made
+
+    def _signature(self) -> tuple[int, ...]:
+        """What changes when the folder is saved; zeros while there is no recommender."""
+        try:
+            status = os.stat(self._folder / "recommender.json")
+        except OSError:
+            return (0, 0, 0)
+        return status.st_mtime_ns, status.st_ino, status.st_size
+
+    def described(self) -> dict[str, Any]:
+        """Name, sizes and time of the save, as JSON."""
+        state = self.current.state
+        saved = datetime.fromtimestamp(self._seen[0] / 1e9, timezone.utc).isoformat(timespec="seconds")
+        sizes = {"users": len(state.users), "items": len(state.items), "interactions": state.ranker.matrix.nnz}
+        return {"name": self.name, **sizes, "saved": saved}
+
+
+def model_names(folders: tuple[str, ...]) -> list[str]:
+    """The last part of each folder.
+
+    Raises:
+        ValueError: if two are equal.
+    """
+    names = [Path(os.path.abspath(os.path.expanduser(folder))).name for folder in folders]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"folders: their last parts are the names of the models and must differ, got {', '.join(names)}."
+        )
+    return names
