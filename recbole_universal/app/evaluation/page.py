@@ -17,6 +17,7 @@ ul.notes { max-width: 44rem; padding-left: 1.2rem; }
 .customers h3 { margin: 0; } .customers p { margin: .2rem 0 .6rem; }
 .lists { display: grid; grid-template-columns: 1fr 1fr; gap: 0 1.5rem; } .lists strong { font-weight: 600; }
 .lists ol { padding-left: 1.8rem; margin: .2rem 0 0; } .hit { font-weight: 700; color: var(--hit); }
+.why { display: block; font-size: .8rem; line-height: 1.3; color: var(--quiet); }
 .bars { list-style: none; padding: 0; margin: .6rem 0 0; max-width: 46rem; }
 .bars li { display: grid; grid-template-columns: 9rem 1fr 8.5rem; gap: .75rem; align-items: center; padding: .2rem 0; }
 .track { position: relative; height: 18px; } .track i { position: absolute; }
@@ -55,7 +56,8 @@ def render(evaluation: Evaluation) -> str:
 <p class="quiet">{html.escape(evaluation.comparison)}</p>
 <h2>Recommendations of some customers</h2>
 <p>{len(evaluation.examples)} customers, drawn at random. A recommended item with a check mark is a held-out item of the
-customer: one that the recommender could not see. {POPULAR} lists the most popular items.</p>
+customer: one that the recommender could not see. {POPULAR} lists the most popular items.
+Small type names the items of the customer that speak most for the recommended one.</p>
 <div class="customers">
 {"".join(map(_example, evaluation.examples))}</div>
 <h2>Figures</h2>
@@ -74,18 +76,22 @@ MostPop is 1 where a list holds the most popular items alone.</p>
 
 def _example(example: Example) -> str:
     history = html.escape(", ".join(example.history))
-    lists = "".join(
-        f"<div><strong>{name}</strong><ol>{''.join(_item(*item) for item in example.lists[name])}</ol></div>"
-        for name in (UNIVERSAL, POPULAR)
-    )
+    none: list[list[str]] = [[] for _ in example.lists[POPULAR]]
+    reasons = {UNIVERSAL: example.reasons, POPULAR: none}
+    lists = ""
+    for name, of_list in reasons.items():
+        rows = [_item(item, hit, why) for (item, hit), why in zip(example.lists[name], of_list, strict=True)]
+        lists += f"<div><strong>{name}</strong><ol>{''.join(rows)}</ol></div>"
     return (
         f"<section><h3>Customer {html.escape(example.user)}</h3><p>Had: {history}</p>"
         f'<div class="lists">{lists}</div></section>\n'
     )
 
 
-def _item(item: str, hit: bool) -> str:
-    return f'<li class="hit">{html.escape(item)} &#10003;</li>' if hit else f"<li>{html.escape(item)}</li>"
+def _item(item: str, hit: bool, reasons: list[str]) -> str:
+    text = f'<span class="hit">{html.escape(item)} &#10003;</span>' if hit else html.escape(item)
+    why = f'<span class="why">because of {html.escape(", ".join(reasons))}</span>' if reasons else ""
+    return f"<li>{text}{why}</li>"
 
 
 def _bars(evaluation: Evaluation, figure: str, text: str) -> str:

@@ -233,7 +233,7 @@ def test_two_models_are_compared(tab, origin, folders):
     both = [item for item in lists[0] if item in lists[1]]
     assert tab.locator("article h3").all_inner_texts() == ["base", "ordered"]
     assert tab.locator("#summary").inner_text().startswith(f"{len(both)} items are in both lists")
-    marks = [f"Also number {lists[1].index(item) + 1} in ordered" for item in both]
+    marks = [f"Also number {lists[1].index(item) + 1} there" for item in both]
     assert tab.locator("article").first.locator(".both").all_inner_texts() == marks and marks
     assert tab.evaluate("location.hash").endswith("with=ordered") and not tab.errors
 

@@ -15,7 +15,7 @@ export function columns(view, answers, add) {
     const title = answers.length > 1 ? [element("h3", {}, model)] : [];
     if (error) return element("article", {}, ...title, element("p", { className: "error", role: "alert" }, error));
     if (!items.length) return element("article", {}, ...title, element("p", {}, "No item is left. Relax the filters."));
-    const other = answers.length > 1 ? { model: answers[1 - k].model, places: places[1 - k] } : undefined;
+    const other = answers.length > 1 ? places[1 - k] : undefined;
     const rows = items.map((item) => row(view, item, model, other, add));
     return element("article", {}, ...title, element("ol", { className: add ? "items addable" : "items", role: "list" }, ...rows));
   });
@@ -27,16 +27,16 @@ export function overlap(answers) {
   const first = new Set(answers[0].items.map((one) => toJson(one.item)));
   const both = answers[1].items.filter((one) => first.has(toJson(one.item))).length;
   if (!both) return "No item is in both lists.";
-  return `${counted(both, "item")} ${both === 1 ? "is" : "are"} in both lists and marked.`;
+  return `${counted(both, "item")} ${both === 1 ? "is" : "are"} in both lists and marked with the place in the other one.`;
 }
 
 function row(view, item, model, other, add) {
   const title = titleOf(item);
-  const place = other?.places.get(toJson(item.item));
+  const place = other?.get(toJson(item.item));
   const panel = element("div", { className: "panel", hidden: true });
   const text = element("div", { className: "what" }, element("span", { className: "title" }, title));
   if (item.title) text.append(element("span", { className: "id" }, String(item.item)));
-  if (place) text.append(element("span", { className: "both" }, `Also number ${place} in ${other.model}`));
+  if (place) text.append(element("span", { className: "both" }, `Also number ${place} there`));
   const actions = element("div", { className: "actions" });
   actions.append(
     ...toggles(panel, [
