@@ -224,6 +224,27 @@ def test_escape_closes_the_suggestions_and_then_empties_the_field(tab, origin):
     assert box.input_value() == ""
 
 
+def test_enter_takes_the_option_of_the_text_however_fast_it_comes(tab, origin):
+    tab.goto(origin)
+    box = tab.get_by_role("combobox", name="Customer")
+    box.fill("u1")
+    tab.locator("#user-options [role=option]").first.wait_for()
+    box.press("7")
+    box.press("Enter")  # the options are still those of u1
+    tab.get_by_role("heading", name="10 items for customer u17").wait_for()
+    box.fill("nobody")
+    box.press("Enter")
+    tab.get_by_role("heading", name="10 items for customer nobody").wait_for()
+    assert "nobody" in tab.locator("#notes").inner_text() and not tab.errors
+
+
+def test_an_address_with_a_model_that_is_not_there_says_so(tab, origin):
+    tab.goto(f'{origin}/#user="u7"&model=gone')
+    assert "there is no model [gone]" in tab.get_by_role("alert").inner_text()
+    tab.get_by_label("Model").select_option("ordered")
+    tab.wait_for_selector("article .title")
+
+
 def test_two_models_are_compared(tab, origin, folders):
     tab.goto(f'{origin}/#user="u7"')
     tab.get_by_label("Compare with").select_option("ordered")

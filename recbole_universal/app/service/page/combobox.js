@@ -12,6 +12,7 @@ const WAIT = 150; // milliseconds after the last key
 export function combobox(input, list, { search, pick, hint }) {
   let options = [];
   let active = -1;
+  let isFresh = false; // whether the options belong to the text
   let timer, controller;
 
   function close() {
@@ -19,6 +20,7 @@ export function combobox(input, list, { search, pick, hint }) {
     controller?.abort();
     options = [];
     active = -1;
+    isFresh = false;
     list.hidden = true;
     list.replaceChildren();
     input.setAttribute("aria-expanded", "false");
@@ -44,6 +46,7 @@ export function combobox(input, list, { search, pick, hint }) {
 
   function open(found) {
     options = found;
+    isFresh = true;
     list.replaceChildren(
       ...found.map((option, k) => {
         const note = option.note ? [element("span", { className: "note" }, option.note)] : [];
@@ -58,13 +61,17 @@ export function combobox(input, list, { search, pick, hint }) {
     activate(found.length && input.value.trim() ? 0 : -1);
   }
 
-  async function look() {
+  /** Search now, and take the first option if a person who types fast has pressed Enter already. */
+  async function look(takesFirst = false) {
+    clearTimeout(timer);
     controller?.abort();
     controller = new AbortController();
     const { signal } = controller;
     try {
       const found = await search(input.value.trim(), signal);
-      if (!signal.aborted && document.activeElement === input) open(found);
+      if (signal.aborted || document.activeElement !== input) return;
+      open(found);
+      if (takesFirst && active >= 0) choose(active);
     } catch (error) {
       if (error.name === "AbortError") return;
       close();
@@ -73,6 +80,7 @@ export function combobox(input, list, { search, pick, hint }) {
   }
 
   function later() {
+    isFresh = false;
     clearTimeout(timer);
     timer = setTimeout(look, WAIT);
   }
@@ -83,14 +91,15 @@ export function combobox(input, list, { search, pick, hint }) {
   }
 
   input.addEventListener("input", later);
+  input.addEventListener("focus", () => input.select());
   input.addEventListener("click", () => options.length || look());
   input.addEventListener("blur", close);
   input.addEventListener("keydown", (event) => {
     if (event.isComposing) return;
     if (event.key === "ArrowDown") step(1);
     else if (event.key === "ArrowUp") step(active < 0 ? 0 : -1);
-    else if (event.key === "Enter" && active >= 0) choose(active);
-    else if (event.key === "Enter") look();
+    else if (event.key === "Enter" && isFresh && active >= 0) choose(active);
+    else if (event.key === "Enter") look(true);
     else if (event.key === "Escape" && options.length) close();
     else if (event.key === "Escape" && input.value) {
       input.value = "";
@@ -98,5 +107,4 @@ export function combobox(input, list, { search, pick, hint }) {
     } else return;
     event.preventDefault();
   });
-  return { close };
 }

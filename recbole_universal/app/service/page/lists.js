@@ -12,12 +12,12 @@ import { adder, reasons, similar } from "./reasons.js";
 export function columns(view, answers, add) {
   const places = answers.map(({ items = [] }) => new Map(items.map((one) => [toJson(one.item), one.rank])));
   return answers.map(({ model, items, error }, k) => {
-    const title = answers.length > 1 ? [element("h3", {}, model)] : [];
-    if (error) return element("article", {}, ...title, element("p", { className: "error", role: "alert" }, error));
-    if (!items.length) return element("article", {}, ...title, element("p", {}, "No item is left. Relax the filters."));
+    const title = element("h3", { className: answers.length > 1 ? "" : "unseen" }, model);
+    if (error) return element("article", {}, title, element("p", { className: "error", role: "alert" }, error));
+    if (!items.length) return element("article", {}, title, element("p", {}, "No item is left. Relax the filters."));
     const other = answers.length > 1 ? places[1 - k] : undefined;
     const rows = items.map((item) => row(view, item, model, other, add));
-    return element("article", {}, ...title, element("ol", { className: add ? "items addable" : "items", role: "list" }, ...rows));
+    return element("article", {}, title, element("ol", { className: add ? "items addable" : "items", role: "list" }, ...rows));
   });
 }
 

@@ -39,8 +39,6 @@ async function restore() {
   view = fromAddress(location.hash);
   const titles = new Map(basket.map((one) => [one.item, one.title]));
   for (const one of view.basket) one.title = titles.get(one.item) ?? null;
-  view.model = models.some(({ name }) => name === view.model) ? view.model : "";
-  view.other = models.some(({ name }) => name === view.other) ? view.other : "";
   showControls();
   showLists();
   await findTitles(view.basket.filter((one) => one.title === null));
@@ -64,6 +62,7 @@ function showControls() {
   byId("number").value = view.k;
   byId("where").value = view.where;
   byId("seen").checked = view.seen;
+  byId("models").hidden = models.length < 2 && !view.model && !view.other; // a shared address may name another one
   byId("model").value = view.model || models[0]?.name || "";
   byId("other").value = view.other;
   for (const option of byId("other").options) option.disabled = option.value === byId("model").value;
@@ -233,7 +232,6 @@ function showModels(found) {
   const name = (one) => element("option", { value: one.name }, one.name);
   byId("model").replaceChildren(...models.map(name));
   byId("other").replaceChildren(element("option", { value: "" }, "no other model"), ...models.map(name));
-  byId("models").hidden = models.length < 2;
   byId("about").replaceChildren(
     ...models.map((one) => {
       const sizes = [counted(one.users, "customer"), counted(one.items, "item"), counted(one.interactions, "interaction")];
