@@ -191,20 +191,22 @@ function showNobody() {
   showResults(isBasket ? "Put something in the basket" : "Choose a customer", todo, [], []);
 }
 
-/** An error in words, with a way to go on. */
+/** An error in words, and a button to try `again` where that can help. */
 function showProblem(message, again) {
   showResults("No list", "", [], []);
+  byId("problem").replaceChildren(element("p", { className: "error", role: "alert" }, message));
+  if (!again) return;
   const button = element("button", { type: "button" }, "Try again");
   button.addEventListener("click", again);
-  byId("problem").replaceChildren(element("p", { className: "error", role: "alert" }, message), button);
+  byId("problem").append(button);
 }
 
 // ---- models and token
 
 function askToken() {
-  const isWrong = Boolean(token.get());
-  showProblem(isWrong ? "The service does not accept this token." : "This service needs a token.", start);
+  showProblem(token.get() ? "The service does not accept this token." : "This service needs a token.");
   byId("token-form").hidden = false;
+  byId("question").hidden = true;
   byId("token").focus();
 }
 
@@ -242,6 +244,7 @@ function showModels(found) {
   byId("where-part").hidden = !columnNames.length;
   byId("where-hint").textContent = `Columns: ${columnNames.join(", ")}. Write for example ${columnNames[0]} == 'shoes'.`;
   byId("token-form").hidden = true;
+  byId("question").hidden = false;
   byId("token-kept").hidden = !token.get();
 }
 
