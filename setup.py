@@ -25,6 +25,8 @@ def description() -> str:
 
 SERVE = [
     "fastapi>=0.115",
+    "starlette>=0.40",
+    "pydantic>=2.7",
     "uvicorn>=0.38",
     "httptools>=0.6",
     "uvloop>=0.19; sys_platform != 'win32'",

@@ -137,6 +137,7 @@ def create_app(settings: ServiceSettings) -> Any:
         description="Recommendations, reasons and new interactions.",
         docs_url=None,  # the pages of FastAPI load scripts from other hosts
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.service = service
     _add_routes(app, service)
@@ -228,7 +229,11 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def of_http(_: Request, error: HTTPException) -> Response:
-        return answer(error.status_code, str(error.detail), error.headers)
+        return answer(error.status_code, _SENTENCES.get(error.detail, str(error.detail)), error.headers)
+
+    @app.exception_handler(Exception)
+    async def failed(_: Request, __: Exception) -> Response:  # the guard logs the error
+        return answer(500, "The service failed; its log says why.")
 
     @app.exception_handler(RequestValidationError)
     async def malformed(_: Request, error: RequestValidationError) -> Response:
@@ -237,10 +242,19 @@ def _add_errors(app: FastAPI) -> None:
         return answer(400 if is_no_json else 422, " ".join(dict.fromkeys(sentences)))
 
 
+_SENTENCES = {
+    "Not Found": "There is no such path; /openapi.json lists the paths.",
+    "Method Not Allowed": "This path has another method; /openapi.json lists the paths.",
+    "There was an error parsing the body": "The body is no JSON that can be read.",
+}
+
+
 def _sentence(problem: dict[str, Any]) -> str:
     """A sentence on what a body or an argument lacks."""
     if problem["type"] == "json_invalid":
         return "The body is no JSON."
+    if problem["type"] == "model_attributes_type" and len(problem["loc"]) == 1:
+        return "The body must be a JSON object, with the header content-type: application/json."
     place = ".".join(str(part) for part in problem["loc"] if part not in ("body", "query"))[:200]
     message = str(problem["msg"]).removeprefix("Value error, ")
     return f"{place}: {message}." if place else f"{message}."

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
+    PlainValidator,
     StrictBool,
     StrictFloat,
     StrictInt,
     StrictStr,
+    WithJsonSchema,
     model_validator,
 )
 
-from recbole_universal.io.ids import is_missing, is_utf_8
+from recbole_universal.io.ids import is_utf_8
 
 #: Bytes of a body, and lengths of the lists in it.
 MOST_BYTES = 2**20
@@ -24,10 +26,14 @@ MOST_LISTS, MOST_K, MOST_CANDIDATES, MOST_HISTORY, MOST_ROWS = 1000, 1000, 100_0
 _MOST_CHARACTERS = 1000
 
 
-def _text_id(value: str) -> str:
-    if is_missing(value):
-        raise ValueError("an id must not be blank")
-    return _text(value)
+def _id(value: Any) -> int | str:
+    if type(value) is int and -(2**63) <= value < 2**63:  # what a database and Parquet hold
+        return value
+    if type(value) is str and len(value) <= _MOST_CHARACTERS and value.strip() and is_utf_8(value):
+        return value
+    raise ValueError(
+        f"an id is a text of 1 to {_MOST_CHARACTERS} characters, not only blanks, or a whole number of 64 bits"
+    )
 
 
 def _text(value: str) -> str:
@@ -36,10 +42,8 @@ def _text(value: str) -> str:
     return value
 
 
-# A database and Parquet hold integers of 64 bits.
-IntegerId = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
-TextId = Annotated[StrictStr, Field(max_length=_MOST_CHARACTERS), AfterValidator(_text_id)]
-AnyId = IntegerId | TextId
+_ID_SCHEMA = {"anyOf": [{"type": "string", "maxLength": _MOST_CHARACTERS}, {"type": "integer"}]}
+AnyId = Annotated[int | str, PlainValidator(_id), WithJsonSchema(_ID_SCHEMA)]
 Name = Annotated[StrictStr, Field(max_length=_MOST_CHARACTERS), AfterValidator(_text)]
 History = Annotated[list[AnyId], Field(max_length=MOST_HISTORY)]
 Items = Annotated[list[AnyId], Field(max_length=MOST_CANDIDATES)]

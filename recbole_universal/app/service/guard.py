@@ -9,6 +9,8 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from starlette.exceptions import HTTPException
+
 from recbole_universal.app.service.bodies import MOST_BYTES
 from recbole_universal.app.service.counters import Counters
 
@@ -25,10 +27,6 @@ _HEADERS = [
     (b"cache-control", b"no-store"),
 ]  # fmt: skip
 _log = logging.getLogger("recbole_universal.service")
-
-
-class _TooLarge(Exception):
-    """A body is longer than the limit."""
 
 
 class Guard:
@@ -64,9 +62,6 @@ class Guard:
                 await _answer(send_with_headers, *problem)
             else:
                 await self._app(scope, _limited(receive), send_with_headers)
-        except _TooLarge:
-            if not status:
-                await _answer(send_with_headers, 413, _TOO_LARGE)
         except Exception:
             _log.exception("%s %r failed.", scope["method"], scope["path"])
             if not status:
@@ -103,7 +98,7 @@ def _limited(receive: _Receive) -> _Receive:
         message = await receive()
         n_bytes += len(message.get("body", b""))
         if n_bytes > MOST_BYTES:
-            raise _TooLarge
+            raise HTTPException(413, _TOO_LARGE)
         return message
 
     return limited
