@@ -26,7 +26,8 @@ ul.notes { max-width: 44rem; padding-left: 1.2rem; }
 .figure { font-variant-numeric: tabular-nums; font-size: .9rem; }
 tbody th { position: sticky; left: 0; background: var(--paper); }
 @media (max-width: 36rem) {
-  .bars li { grid-template-columns: 1fr 8.5rem; } .track { grid-column: 1 / -1; grid-row: 2; }
+  .bars li { grid-template-columns: 1fr auto; gap: .1rem .75rem; padding: .4rem 0; }
+  .track { grid-column: 1 / -1; grid-row: 2; }
 }
 """
 # The plotted figures, and what they say.

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
 import recbole_universal
 
 PAGE = Path(recbole_universal.__file__).parent / "app" / "service" / "page"
@@ -55,11 +53,11 @@ def test_every_field_has_a_label():
     assert fields and set(fields) <= labelled | wrapped
 
 
-def test_the_files_are_served_with_their_types():
-    static = pytest.importorskip("starlette.staticfiles")
-    client = pytest.importorskip("starlette.testclient", exc_type=(ImportError, RuntimeError))
-    served = client.TestClient(static.StaticFiles(directory=PAGE))
+def test_the_page_is_served_with_types_and_a_policy(client):
+    page = client.get("/")
+    assert page.text == INDEX and page.headers["content-type"].split(";")[0] == "text/html"
+    assert "script-src 'self'" in page.headers["content-security-policy"]
     for path in PAGE.iterdir():
-        answer = served.get(f"/{path.name}")
+        answer = client.get(f"/static/{path.name}")
         assert answer.status_code == 200 and answer.content == path.read_bytes()
         assert answer.headers["content-type"].split(";")[0] == TYPES[path.suffix]

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import threading
 import time
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from recbole_universal import Recommender
+from recbole_universal.app.service.app import create_app
+from recbole_universal.app.service.settings import TOKEN, ServiceSettings
 
-pytest.importorskip("fastapi")
 uvicorn = pytest.importorskip("uvicorn")
 playwright = pytest.importorskip("playwright.sync_api")
-pytest.importorskip("pyarrow")
 CHROMIUM = Path("/usr/bin/chromium")
 pytestmark = [
     pytest.mark.slow,
@@ -34,34 +33,19 @@ def title(item: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory) -> tuple[Path, Path, Path]:
-    """Folders of two recommenders, and a table of titles."""
-    folder = tmp_path_factory.mktemp("shops")
-    rng = np.random.default_rng(0)
-    rows = []
-    for user in range(60):
-        item = rng.integers(N_ITEMS)
-        for _ in range(8):  # people walk along a ring of items; some skip an item
-            rows.append((f"u{user}", f"i{item}"))
-            item = (item + rng.integers(1, 3)) % N_ITEMS
-    frame = pd.DataFrame(rows, columns=["user", "item"])
-    pd.DataFrame(
-        {"item_id": [f"i{item}" for item in range(N_ITEMS)], "title": [title(item) for item in range(N_ITEMS)]}
-    ).to_csv(folder / "items.csv", index=False)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        Recommender.fit(frame, model="universal-base", show_progress=False).save(folder / "base")
-        Recommender.fit(frame, model="universal-sequential", order="rows", show_progress=False).save(folder / "ordered")
-    return folder / "base", folder / "ordered", folder / "items.csv"
+def shops(saved, tmp_path_factory) -> tuple[Path, Path, Path]:
+    """Folders of the recommenders [shop] and [ordered], and a table of titles."""
+    folder = tmp_path_factory.mktemp("page") / "saved"
+    shutil.copytree(saved, folder)
+    rows = [(f"i{item}", title(item)) for item in range(N_ITEMS)]
+    pd.DataFrame(rows, columns=["item_id", "title"]).to_csv(folder / "items.csv", index=False)
+    return folder / "shop", folder / "ordered", folder / "items.csv"
 
 
 class Server:
     """A service in a thread of this process."""
 
     def __init__(self, folders: tuple[Path, ...], items: Path) -> None:
-        from recbole_universal.app.service.app import create_app
-        from recbole_universal.app.service.settings import ServiceSettings
-
         app = create_app(ServiceSettings(tuple(map(str, folders)), str(items)))
         self._socket = socket.socket()
         self._socket.bind(("127.0.0.1", 0))
@@ -78,8 +62,8 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def origin(folders) -> Iterator[str]:
-    server = Server(folders[:2], folders[2])
+def origin(shops) -> Iterator[str]:
+    server = Server(shops[:2], shops[2])
     yield server.origin
     server.stop()
 
@@ -117,7 +101,7 @@ def found_title(tab) -> str:
     return tab.locator("#results-title").inner_text()
 
 
-def test_a_customer_is_searched_and_the_list_is_that_of_the_class(tab, origin, folders):
+def test_a_customer_is_searched_and_the_list_is_that_of_the_class(tab, origin, shops):
     tab.goto(origin)
     box = tab.get_by_role("combobox", name="Customer")
     box.fill("u1")
@@ -127,7 +111,7 @@ def test_a_customer_is_searched_and_the_list_is_that_of_the_class(tab, origin, f
     options.nth(2).click()
     tab.wait_for_selector("article .title")
     assert found_title(tab) == "10 items for customer u11"
-    expected = Recommender.load(folders[0]).recommend("u11", k=10)["item"]
+    expected = Recommender.load(shops[0]).recommend("u11", k=10)["item"]
     assert titles(tab) == [title(int(item[1:])) for item in expected]
     assert tab.locator(".rank").all_inner_texts() == [str(rank) for rank in range(1, 11)]
     assert not tab.errors and all(url.startswith(origin) for url in tab.asked)
@@ -156,7 +140,7 @@ def test_reasons_and_similar_items_are_shown_and_hidden(tab, origin):
 
 def test_bars_have_the_direction_and_length_of_their_shares(tab, origin):
     scorers = [{"name": f"scorer {share}", "share": share} for share in (0.3, 0.1, 0.004, 0.0, 0.0, 0.0, -0.002, -0.2)]
-    answer = {"model": "base", "text": "In a sentence.", "items": [], "scorers": scorers}
+    answer = {"model": "shop", "text": "In a sentence.", "items": [], "scorers": scorers}
     tab.route("**/explain", lambda route: route.fulfill(json=answer))
     tab.goto(f'{origin}/#user="u7"')
     tab.get_by_role("button", name="Why?").first.click()
@@ -172,7 +156,7 @@ def test_bars_have_the_direction_and_length_of_their_shares(tab, origin):
     assert [boxes[k]["width"] / track["width"] for k in (0, 1, 5)] == pytest.approx([0.6, 0.2, 0.4], abs=0.01)
 
 
-def test_a_basket_is_built_by_keyboard_alone(tab, origin, folders):
+def test_a_basket_is_built_by_keyboard_alone(tab, origin, shops):
     tab.goto(origin)
     tab.wait_for_selector("#about span")
     keys = tab.keyboard
@@ -202,7 +186,7 @@ def test_a_basket_is_built_by_keyboard_alone(tab, origin, folders):
     assert entries.all_inner_texts() == ["Title 12", "Title 01"]
     assert tab.locator("#done").inner_text() == "Title 12 is now number 1 of 2."
     tab.wait_for_load_state("networkidle")
-    expected = Recommender.load(folders[0]).recommend(histories=[["i12", "i1"]], k=10)["item"]
+    expected = Recommender.load(shops[0]).recommend(histories=[["i12", "i1"]], k=10)["item"]
     assert titles(tab) == [title(int(item[1:])) for item in expected]
     assert tab.evaluate("document.activeElement.ariaLabel") == "Move Title 12 down"  # up is not possible any more
     keys.press("Tab")
@@ -245,14 +229,14 @@ def test_an_address_with_a_model_that_is_not_there_says_so(tab, origin):
     tab.wait_for_selector("article .title")
 
 
-def test_two_models_are_compared(tab, origin, folders):
+def test_two_models_are_compared(tab, origin, shops):
     tab.goto(f'{origin}/#user="u7"')
     tab.get_by_label("Compare with").select_option("ordered")
     tab.wait_for_selector("article:nth-of-type(2) .title")
-    lists = [Recommender.load(folder).recommend("u7", k=10)["item"].tolist() for folder in folders[:2]]
+    lists = [Recommender.load(folder).recommend("u7", k=10)["item"].tolist() for folder in shops[:2]]
     assert [titles(tab, k) for k in (0, 1)] == [[title(int(item[1:])) for item in one] for one in lists]
     both = [item for item in lists[0] if item in lists[1]]
-    assert tab.locator("article h3").all_inner_texts() == ["base", "ordered"]
+    assert tab.locator("article h3").all_inner_texts() == ["shop", "ordered"]
     assert tab.locator("#summary").inner_text().startswith(f"{len(both)} items are in both lists")
     marks = [f"Also number {lists[1].index(item) + 1} there" for item in both]
     assert tab.locator("article").first.locator(".both").all_inner_texts() == marks and marks
@@ -317,9 +301,9 @@ def test_errors_are_said_in_words(tab, origin):
     assert all("Failed to load resource" in error for error in tab.errors)
 
 
-def test_a_token_is_asked_for_and_stays_in_the_tab(tab, folders, monkeypatch):
-    monkeypatch.setenv("RECBOLE_UNIVERSAL_TOKEN", "open-sesame")
-    server = Server(folders[:1], folders[2])
+def test_a_token_is_asked_for_and_stays_in_the_tab(tab, shops, monkeypatch):
+    monkeypatch.setenv(TOKEN, "open-sesame")
+    server = Server(shops[:1], shops[2])
     try:
         tab.goto(f'{server.origin}/#user="u7"')
         field = tab.get_by_label("Token")
