@@ -43,15 +43,17 @@ class Asked:
     """People who get lists: by their row, by a history, or without both, who get popular items.
 
     Attributes:
-        ids: id of each, whose name is that of the column of a frame, [n].
+        ids: id of each, an index or a list, [n].
         rows: row of each in the interactions, -1 for all others, int64 [n].
         histories: columns of the items of each person who is ranked by a history, oldest first, by index in ``ids``.
+        by: ``user`` or ``history``: what the ids are.
         messages: sentences for people.
     """
 
-    ids: pd.Index
+    ids: Any
     rows: np.ndarray
     histories: Mapping[int, np.ndarray] = field(default_factory=dict)
+    by: str = "user"
     messages: list[str] = field(default_factory=list)
 
 
@@ -75,7 +77,7 @@ def asked_histories(state: RecommenderState, histories: Sequence, unknown: dict[
     """
     lists = [state.known_items("histories", one, unknown) for one in histories]
     known = {index: items for index, items in enumerate(lists) if len(items)}
-    return Asked(pd.RangeIndex(len(lists), name="history"), np.full(len(lists), -1), known)
+    return Asked(pd.RangeIndex(len(lists), name="history"), np.full(len(lists), -1), known, "history")
 
 
 def about_strangers(asked: Asked) -> list[str]:
@@ -84,8 +86,8 @@ def about_strangers(asked: Asked) -> list[str]:
     is_known[list(asked.histories)] = True
     if is_known.all():
         return []
-    who = "histories have no known item" if asked.ids.name == "history" else "users have no interactions"
-    return [without_list(asked.ids[~is_known], len(asked.ids), who)]
+    who = "histories have no known item" if asked.by == "history" else "users have no interactions"
+    return [without_list([asked.ids[index] for index in np.flatnonzero(~is_known)], len(asked.ids), who)]
 
 
 def ranked(

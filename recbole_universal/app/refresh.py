@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from recbole_universal.app.fitted_interactions import FittedInteractions
 from recbole_universal.app.recommender_files import load_recommender, save_recommender
 from recbole_universal.app.recommender_state import RecommenderState, as_ids
 from recbole_universal.app.service.appended import AppendedInteractions, Row
@@ -48,9 +49,7 @@ def refresh(
             rows, last = appended.rows(state.appended)
             if rows:
                 interactions = state.interactions().with_table(_table(rows, state))
-                state = state.refitted(interactions, report, show_progress)
-                state.appended = last
-                save_recommender(folder, state)
+                _save(folder, state, interactions, last, report, show_progress)
             done.append((os.fspath(folder), len(rows)))
     return done
 
@@ -66,6 +65,22 @@ def _locked(folders: Sequence[str | os.PathLike[str]]) -> Iterator[AppendedInter
             yield appended
     finally:
         appended.close()
+
+
+def _save(
+    folder: str | os.PathLike[str],
+    old: RecommenderState,
+    interactions: FittedInteractions,
+    appended: int,
+    report: Report,
+    show_progress: bool,
+) -> None:
+    """Save a fit of interactions in the place of an old one, with an item-item matrix if the old one has one."""
+    new = old.refitted(interactions, report, show_progress)
+    new.appended = appended
+    if old.ranker.has_item_item and "proximity" in new.ranker.pretrained.families:
+        new.ranker.prepare_fast()
+    save_recommender(folder, new)
 
 
 def _table(rows: Sequence[Row], state: RecommenderState) -> InteractionTable:
@@ -118,5 +133,5 @@ def erase(folders: Sequence[str | os.PathLike[str]], users: Any, report: Report 
             rows = np.unique(rows[rows >= 0])
             if len(rows):
                 interactions = state.interactions().without(rows, np.zeros(0, dtype=np.int64))
-                save_recommender(folder, state.refitted(interactions, report, False))
+                _save(folder, state, interactions, state.appended, report, False)
     return len(found), n_rows

@@ -90,8 +90,9 @@ class UniversalRanker:
         return network
 
     def arrays(self) -> dict[str, NDArray]:
-        """Matrix, features, correction and seed as numeric arrays by name, for :meth:`from_arrays`.
+        """Matrix, features, correction, seed and a computed :meth:`item_item` as numeric arrays by name.
 
+        :meth:`from_arrays` takes them.
         They are as large as the scorers (docs/scale_results.md) and share their memory; do not change them.
         """
         state = self._state
@@ -99,6 +100,7 @@ class UniversalRanker:
         arrays |= {"matrix.shape": np.array(state.matrix.shape), "seed": np.array(self._pipeline.seed)}
         for family, features in state.features.items():
             arrays |= {f"features.{family}.{name}": array for name, array in features_to_arrays(features).items()}
+        arrays |= {f"item_item.{name}": array for name, array in state.item_item_arrays().items()}
         return arrays | {f"check.{name}": array for name, array in state.network.check_arrays().items()}
 
     @classmethod
@@ -134,7 +136,13 @@ class UniversalRanker:
         if checked := part("check."):
             network.restore_check(checked)
         ranker._state = RankerState(matrix, features, network)
+        ranker._state.restore_item_item(part("item_item."))
         return ranker
+
+    @property
+    def has_item_item(self) -> bool:
+        """Whether :meth:`item_item` is computed."""
+        return self._state.has_item_item
 
     @property
     def matrix(self) -> sp.csr_matrix:

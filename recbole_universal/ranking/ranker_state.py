@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -18,6 +18,7 @@ from recbole_universal.graph.allowed_items import AllowedItems
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.item_models import best_of_sums
 from recbole_universal.graph.popularity import next_popular, popularity_share
+from recbole_universal.graph.sparse_sums import checked_csr
 from recbole_universal.ranking.attribution import attribution
 from recbole_universal.ranking.ranking_network import RankingNetwork
 
@@ -199,6 +200,26 @@ class RankerState:
             relations.data.flags.writeable = False
             self._item_item = relations
         return self._item_item
+
+    @property
+    def has_item_item(self) -> bool:
+        """Whether :meth:`item_item` is computed."""
+        return self._item_item is not None
+
+    def item_item_arrays(self) -> dict[str, NDArray]:
+        """The matrix of :meth:`item_item` as arrays by name; none if it is not computed."""
+        relations = self._item_item
+        return {} if relations is None else {name: getattr(relations, name) for name in ("data", "indices", "indptr")}
+
+    def restore_item_item(self, arrays: Mapping[str, NDArray]) -> None:
+        """Take the matrix of :meth:`item_item_arrays`.
+
+        Raises:
+            ValueError, LookupError: if the arrays are no matrix of this size.
+        """
+        if arrays:
+            n_items = self.matrix.shape[1]
+            self._item_item = checked_csr(arrays["data"], arrays["indices"], arrays["indptr"], (n_items, n_items))
 
     def _check_fast(self) -> None:
         """Refuse a model without an item-item matrix."""

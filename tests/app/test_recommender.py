@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import warnings
@@ -520,3 +521,40 @@ def test_a_file_is_no_folder(rec, tmp_path):
     for call in (rec.save, Recommender.load):
         with pytest.raises(ValueError, match=r"folder: \[.*file\] is a file; name a folder\."):
             call(file)
+
+
+def test_a_saved_item_item_matrix_is_not_computed_again(tmp_path, monkeypatch):
+    rec = fitted()
+    rec.save(tmp_path / "without")
+    expected, similar = rec.recommend(k=5, fast=True), rec.similar_items("i4", 5)
+    rec.save(tmp_path / "with")
+    assert Recommender.load(tmp_path / "with").ranker.has_item_item
+    assert not Recommender.load(tmp_path / "without").ranker.has_item_item
+    monkeypatch.setattr(GraphScorers, "item_item", lambda *_: 1 / 0)
+    again = Recommender.load(tmp_path / "with")
+    pd.testing.assert_frame_equal(again.recommend(k=5, fast=True), expected, check_exact=True)
+    pd.testing.assert_frame_equal(again.similar_items("i4", 5), similar, check_exact=True)
+    again.partial_fit(pd.DataFrame({"user": ["new"], "item": ["i3"]}), show_progress=False)
+    with pytest.raises(ZeroDivisionError):
+        again.recommend("new", fast=True)
+
+
+@both
+def test_reasons_of_a_history(request, which):
+    rec = request.getfixturevalue(which)
+    own = rec._state.histories[[8]].items if which == "ordered" else rec.ranker.matrix[[8]].indices
+    history = rec.items[own].tolist()
+    best = rec.recommend(histories=[history], k=3)["item"].tolist()
+    for place, item in enumerate(best, start=1):
+        text = rec.explain(history=history, item=item)
+        assert text.startswith(f"[{item}] is number {place} of ") and "candidates of this history." in text
+        named = text.partition("Among the items of this history, these speak for it most: ")[2]
+        assert all(name in history for name in re.findall(r"\[(\w+)\]", named))
+    assert rec.explain(history=["gone"], item=best[0]).startswith("This history has no known item")
+    assert "never recommended" in rec.explain(history=history, item="gone")
+    assert rec.explain(history=history, item=history[0]).startswith("This history has had") or which == "ordered"
+    for wrong in ({}, {"user": "u1", "history": history}):
+        with pytest.raises(ValueError, match="user, history: give one of them"):
+            rec.explain(item=best[0], **wrong)
+    with pytest.raises(ValueError, match="history: each must be a list"):
+        rec.explain(history="i1", item=best[0])

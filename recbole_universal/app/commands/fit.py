@@ -23,6 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     fitted.add_options(parser, takes_folder=False)
     parser.add_argument("--output", required=True, metavar="FOLDER", help="folder; a recommender in it is replaced")
+    parser.add_argument("--fast", action="store_true", help="also save the item-item matrix, for serve --fast")
 
 
 def run(options: argparse.Namespace, _: list[str]) -> int:
@@ -39,6 +40,8 @@ def _save(options: argparse.Namespace) -> None:
     if would_replace(os.path.join(options.output, "recommender.json"), options.interactions):
         raise ValueError(f"--output: [{options.output}] is the folder of the interactions; name another.")
     rec = fitted.recommender(options)
+    if options.fast:
+        rec.ranker.item_item()
     rec.save(options.output)
     seconds = time.perf_counter() - start
     print(f"Wrote {len(rec.users)} users and {len(rec.items)} items to {options.output} in {seconds:.1f} s.")

@@ -80,9 +80,7 @@ def recommended(loaded: Loaded, settings: ListSettings, bodies: Sequence[Recomme
 
 
 def _recommended_answer(loaded: Loaded, asked: Asked, lists: Lists) -> bytes:
-    of = "history" if asked.ids.name == "history" else "user"
-    rows = _rows(loaded, lists)
-    made = [{of: name, "items": items} for name, items in zip(asked.ids.tolist(), rows, strict=True)]
+    made = [{asked.by: name, "items": items} for name, items in zip(asked.ids, _rows(loaded, lists), strict=True)]
     return encoded({"model": loaded.name, "lists": made, "notes": asked.messages})
 
 

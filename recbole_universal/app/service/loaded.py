@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_universal import Recommender
-from recbole_universal.app.ranked_lists import Asked, Lists, ListSettings, asked_histories, asked_users, ranked
+from recbole_universal.app.ranked_lists import Asked, Lists, ListSettings, asked_histories, ranked
 from recbole_universal.app.service.appended import AppendedInteractions, Id
 from recbole_universal.app.service.titles import Titles
 
@@ -45,28 +45,32 @@ class Loaded:
         ranker = self.state.ranker
         ranker.on_fallback = None  # a note of each answer says it
         self.has_fast = "proximity" in ranker.pretrained.families
+        self._notes: dict[bool, list[str]] = {}
         self.ranks_histories = ranker.network.families == [ranker.network.candidate_family]
         self._users_kind, self._items_kind = kind_of(self.state.users), kind_of(self.state.items)
 
     def notes(self, fast: bool) -> list[str]:
         """What holds for all lists."""
-        reason = self.state.ranker.fallback_reason(fast=fast)
-        return [f"All users get the same popular items: {reason}."] if reason else []
+        if fast not in self._notes:
+            reason = self.state.ranker.fallback_reason(fast=fast)
+            self._notes[fast] = [f"All users get the same popular items: {reason}."] if reason else []
+        return self._notes[fast]
 
     def asked_users(self, users: Sequence[Id]) -> Asked:
-        """Users, with the histories of those who have appended interactions."""
-        asked = asked_users(self.state, users)
-        if not self.ranks_histories:
-            return asked
+        """Users, with the histories of those who have appended interactions. A user that comes twice gets one list.
+
+        The frames of :func:`~recbole_universal.app.ranked_lists.asked_users` would take longer than a fast list.
+        """
+        rows = self.state.find_user.indices(users).tolist()
+        distinct = {row if row >= 0 else (user,): (user, row) for user, row in zip(users, rows, strict=True)}
         histories = {}
-        for index, (user, row) in enumerate(zip(asked.ids.tolist(), asked.rows.tolist(), strict=True)):
-            history = self.history(user, row)
-            if history is not None:
-                histories[index] = history
-        asked.rows = asked.rows.copy()
-        asked.rows[list(histories)] = -1
-        asked.histories = histories
-        return asked
+        if self.ranks_histories:
+            found = [self.history(user, row) for user, row in distinct.values()]
+            histories = {index: history for index, history in enumerate(found) if history is not None}
+        ids = [self.user_ids[row] if row >= 0 else user for user, row in distinct.values()]
+        by_row = np.array([row for _, row in distinct.values()], dtype=np.int64)
+        by_row[list(histories)] = -1
+        return Asked(ids, by_row, histories)
 
     def asked_histories(self, histories: Sequence, unknown: dict[Any, None]) -> Asked:
         """People without a row; see :func:`~recbole_universal.app.ranked_lists.asked_histories`."""
