@@ -242,7 +242,7 @@ function showModels(found) {
   );
   const columnNames = found.columns ?? []; // of the item table
   byId("where-part").hidden = !columnNames.length;
-  byId("where-hint").textContent = `Columns: ${columnNames.join(", ")}. Write for example ${columnNames[0]} == 'shoes'.`;
+  byId("where-hint").textContent = `Such as category == 'shoes' and price < 50. Columns: ${columnNames.join(", ")}.`;
   byId("token-form").hidden = true;
   byId("question").hidden = false;
   byId("token-kept").hidden = !token.get();
