@@ -128,6 +128,33 @@ def explanation(
     return Explanation(" ".join(sentences), own_items, scorers)
 
 
+def strongest_items(ranker: UniversalRanker, row: int, columns: Sequence[int], most: int) -> list[list[int]]:
+    """The items of a user that speak most for each of some items.
+
+    Args:
+        ranker: the ranker.
+        row: row of a user with interactions.
+        columns: columns of the items that are explained.
+        most: number of the user's items at most.
+
+    Returns:
+        For each item, columns of the user's items with a share of at least 1 %, largest first. None speaks for an item
+        that is no candidate, and none where popularity ranks or the model ranks no candidates.
+    """
+    if not ranker.network.ranks_candidates or ranker.fallback_reason():
+        return [[] for _ in columns]
+    candidates, shares = ranker.explain(row, ranker.matrix.shape[1])
+    places = {int(candidate): place for place, candidate in enumerate(candidates)}
+    found = []
+    for column in columns:
+        by_item: dict[int, float] = {}
+        if column in places:
+            share = {name: float(values[places[column]]) for name, values in shares.items()}
+            by_item = _item_shares(ranker, row, column, share)
+        found.append([item for item, value in _ordered(by_item)[:most] if value >= _LEAST_SHARE])
+    return found
+
+
 def _item_shares(
     ranker: UniversalRanker, asked: int | Sequence[int], column: int, share: Mapping[str, float]
 ) -> dict[int, float]:

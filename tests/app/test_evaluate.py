@@ -11,13 +11,14 @@ import pytest
 import scipy.sparse as sp
 
 import recbole_universal
-from recbole_universal import Histories, metrics
+from recbole_universal import Histories, Recommender, metrics
 from recbole_universal.app import cli
 from recbole_universal.app.commands.evaluate import EXAMPLES
 from recbole_universal.app.evaluation import recommenders, results
 from recbole_universal.app.evaluation.evaluate import evaluate
 from recbole_universal.app.evaluation.output import open_output
 from recbole_universal.app.evaluation.splits import SPLITS, Fold, make_split, shown_time
+from recbole_universal.app.explanation import explanation, strongest_items
 from recbole_universal.ranking.order_check import WITH_ORDER
 
 DAY = 86400
@@ -350,12 +351,29 @@ def test_tables_as_files(evaluation):
 def test_the_page(evaluation):
     page = written(evaluation, "page.html")
     assert len(page) < 100_000 and "<script" not in page and not re.search(r"""(?:src|href)=["']?http""", page)
-    parts = ["Should I use this?", evaluation.answer, "Customer ", "<h2>Figures", "<svg", "<table", "Split: time"]
+    parts = ["<h1>Should I use", evaluation.answer, "Customer ", "<h2>Fig", '<ul class="bars"', "<table", "Split: time"]
     positions = [page.index(part) for part in parts]
     assert positions == sorted(positions)
-    assert page.count("<h3>Customer") == 5 and page.count("<svg") == 2
+    assert page.count("<h3>Customer") == 5 and page.count('<ul class="bars">') == 2
     n_hits = sum(hit for example in evaluation.examples for items in example.lists.values() for _, hit in items)
     assert page.count("&#10003;") == n_hits
+    reasons = [", ".join(reason) for example in evaluation.examples for reason in example.reasons if reason]
+    assert reasons and re.findall('class="why">because of ([^<]+)<', page) == reasons
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_reasons_are_the_strongest_items_of_the_explanation():
+    rec = Recommender.fit(shop(), model="universal-base", show_progress=False)
+    row = rec.users.get_loc("u004")
+    columns = rec.ranker.top_k([row], 4)[0][0].tolist()
+    expected = [explanation(rec.ranker, row, column, rec.items, "[u004]").items[:2] for column in columns]
+    found = strongest_items(rec.ranker, row, columns, 2)
+    assert found == [[column for column, share in items if share >= 0.01] for items in expected]
+    of_taste = [own for column, own in zip(columns, found, strict=True) if int(rec.items[column][1:]) % 3 == 1]
+    assert len(of_taste) == 2  # those that the user lacks; items of the same taste speak for them
+    assert all(int(rec.items[column][1:]) % 3 == 1 for own in of_taste for column in own)
+    had = rec.ranker.matrix[[row]].indices[:2].tolist()
+    assert strongest_items(rec.ranker, row, had, 2) == [[], []]
 
 
 def test_ids_cannot_change_the_page():

@@ -161,7 +161,7 @@ def evaluate(
         n_users=len(by_user[UNIVERSAL]),
         top_k=top_k,
         notes=_notes(made, len(by_user[UNIVERSAL]), max_users, seed, "EASE" in fits, choices),
-        examples=_examples(made.folds[-1], runs.lists, users, table, seed),
+        examples=_examples(made.folds[-1], runs, users, table, seed),
     )
 
 
@@ -170,7 +170,10 @@ class _Runs:
 
     Attributes:
         lists: by recommender, the lists of the latest fold.
+        latest: what ranked last.
     """
+
+    latest: recommenders.Rank
 
     def __init__(self, top_k: int) -> None:
         self._top_k = top_k
@@ -181,7 +184,7 @@ class _Runs:
     def add(self, name: str, fit: recommenders.Fit, fold: Fold) -> None:
         """Run a recommender on a fold; MostPop comes before the others."""
         times = [time.perf_counter()]
-        rank = fit(fold)
+        rank = self.latest = fit(fold)
         times.append(time.perf_counter())
         lists = self.lists[name] = rank(fold.users, self._top_k)
         times.append(time.perf_counter())
@@ -244,10 +247,10 @@ def _notes(split: Split, n_users: int, max_users: int, seed: int, has_ease: bool
     return notes + choices
 
 
-def _examples(
-    fold: Fold, lists: dict[str, np.ndarray], users: pd.Index, table: InteractionTable, seed: int
-) -> list[Example]:
-    """Some users of a fold, drawn at random."""
+def _examples(fold: Fold, runs: _Runs, users: pd.Index, table: InteractionTable, seed: int) -> list[Example]:
+    """Some users of the latest fold, drawn at random."""
+    universal = runs.latest
+    assert isinstance(universal, recommenders.Universal)  # the last one of each fold
     items = table.items.take(table.matrix()[2])
     examples = []
     for row in np.random.default_rng(seed).permutation(len(fold.users))[:_N_EXAMPLES]:
@@ -255,9 +258,11 @@ def _examples(
         held_out = set(fold.test[user].indices.tolist())
         history = fold.train[user].indices if fold.histories is None else fold.histories[np.array([user])].items
         shown = {
-            name: [(str(items[item]), item in held_out) for item in lists[name][row].tolist() if item >= 0]
+            name: [(str(items[item]), item in held_out) for item in runs.lists[name][row].tolist() if item >= 0]
             for name in (UNIVERSAL, POPULAR)
         }
         last = [str(items[item]) for item in history[-_SHOWN_HISTORY:]]
-        examples.append(Example(str(users[user]), last, shown))
+        own = universal.reasons(int(user), [item for item in runs.lists[UNIVERSAL][row].tolist() if item >= 0])
+        reasons = [[str(items[item]) for item in strongest] for strongest in own]
+        examples.append(Example(str(users[user]), last, shown, reasons))
     return examples

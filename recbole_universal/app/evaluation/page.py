@@ -9,21 +9,38 @@ from recbole_universal.app.evaluation.recommenders import POPULAR, UNIVERSAL
 from recbole_universal.app.evaluation.results import Evaluation, Example
 
 _MORE_STYLE = """
-.answer { font-size: 1.3rem; line-height: 1.4; font-weight: 600; }
-.lists { display: grid; grid-template-columns: repeat(auto-fit, minmax(16rem, 1fr)); gap: 0 2rem; }
-.lists ol { padding-left: 1.6rem; margin-top: .3rem; } .hit { font-weight: 700; color: #3fa66b; }
-svg text { fill: var(--ink); font-size: 13px; } svg line { stroke: var(--ink); }
+:root { --hit: #1d7a43; --bar: #4c8dd6; --other: #808790; } body { overflow-wrap: anywhere; }
+@media (prefers-color-scheme: dark) { :root { --hit: #5fc78a; } }
+.answer { font-size: 1.3rem; line-height: 1.4; font-weight: 600; } .quiet { color: var(--quiet); }
+ul.notes { max-width: 44rem; padding-left: 1.2rem; }
+.customers { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(24rem, 100%), 1fr)); gap: 2rem 3rem; }
+.customers h3 { margin: 0; } .customers p { margin: .2rem 0 .6rem; }
+.lists { display: grid; grid-template-columns: 1fr 1fr; gap: 0 1.5rem; } .lists strong { font-weight: 600; }
+.lists ol { padding-left: 1.8rem; margin: .2rem 0 0; } .hit { font-weight: 700; color: var(--hit); }
+.why { display: block; font-size: .8rem; line-height: 1.3; color: var(--quiet); }
+.bars { list-style: none; padding: 0; margin: .6rem 0 0; max-width: 46rem; }
+.bars li { display: grid; grid-template-columns: 9rem 1fr 8.5rem; gap: .75rem; align-items: center; padding: .2rem 0; }
+.track { position: relative; height: 18px; } .track i { position: absolute; }
+.value { left: 0; top: 0; bottom: 0; background: var(--other); } .ours .value { background: var(--bar); }
+.margin { top: 8px; height: 2px; background: var(--ink); }
+.figure { font-variant-numeric: tabular-nums; font-size: .9rem; }
+tbody th { position: sticky; left: 0; background: var(--paper); }
+@media (max-width: 36rem) {
+  .bars li { grid-template-columns: 1fr auto; gap: .1rem .75rem; padding: .4rem 0; }
+  .track { grid-column: 1 / -1; grid-row: 2; }
+}
 """
-_BAR, _OTHER_BAR = "#4c8dd6", "#808790"
-# Widths of the parts of a plot, and height of a bar, in pixels.
-_NAMES, _BARS, _VALUES, _HEIGHT = 130, 420, 160, 28
-_PLOTTED = ("hit rate", "NDCG")
+# The plotted figures, and what they say.
+_PLOTTED = {
+    "hit rate": "The share of customers whose list has at least one held-out item.",
+    "NDCG": "How many held-out items are in a list, and how far up they are. 1 is perfect.",
+}
 
 
 def render(evaluation: Evaluation) -> str:
     """The page: the answer, lists of some users, figures and plots."""
     k = evaluation.top_k
-    plots = [_bars(evaluation, f"{name}@{k}") for name in _PLOTTED]
+    plots = [_bars(evaluation, f"{name}@{k}", text) for name, text in _PLOTTED.items()]
     table = evaluation.shown().to_html(border=0).replace("±", "&plusmn;")
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in evaluation.notes)
     return f"""<!DOCTYPE html>
@@ -31,21 +48,24 @@ def render(evaluation: Evaluation) -> str:
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Are the recommendations any good?</title>
+<title>Should I use these recommendations?</title>
 <style>{STYLE}{_MORE_STYLE}</style>
 </head>
 <body>
-<h1>Should I use this?</h1>
+<h1>Should I use these recommendations?</h1>
 <p class="answer">{html.escape(evaluation.answer)}</p>
-<p>{html.escape(evaluation.comparison)}</p>
+<p class="quiet">{html.escape(evaluation.comparison)}</p>
 <h2>Recommendations of some customers</h2>
 <p>{len(evaluation.examples)} customers, drawn at random. A recommended item with a check mark is a held-out item of the
-customer: one that the recommender could not see.</p>
-{"".join(map(_example, evaluation.examples))}
+customer: one that the recommender could not see. {POPULAR} lists the most popular items.
+Small type names the items of the customer that speak most for the recommended one.</p>
+<div class="customers">
+{"".join(map(_example, evaluation.examples))}</div>
 <h2>Figures</h2>
 {"".join(plots)}
-<div class="wide">{table}</div>
-<ul>{notes}</ul>
+<h3>All figures</h3>
+<div class="wide" tabindex="0" role="region" aria-label="All figures">{table}</div>
+<ul class="notes">{notes}</ul>
 <p>NDCG, recall, hit rate, precision and MRR say how many held-out items are in a list and how far up; 1 is perfect.
 Novelty is high where a list has items that few users have. Coverage is the share of all items that are in any list.
 Gini is 0 where all items are recommended equally often, and near 1 where few items fill all lists. The overlap with
@@ -57,38 +77,40 @@ MostPop is 1 where a list holds the most popular items alone.</p>
 
 def _example(example: Example) -> str:
     history = html.escape(", ".join(example.history))
-    titles = {UNIVERSAL: "Recommended", POPULAR: "Most popular"}
-    lists = "".join(
-        f"<div>{title}<ol>{''.join(_item(*item) for item in example.lists[name])}</ol></div>"
-        for name, title in titles.items()
+    none: list[list[str]] = [[] for _ in example.lists[POPULAR]]
+    reasons = {UNIVERSAL: example.reasons, POPULAR: none}
+    lists = ""
+    for name, of_list in reasons.items():
+        rows = [_item(item, hit, why) for (item, hit), why in zip(example.lists[name], of_list, strict=True)]
+        lists += f"<div><strong>{name}</strong><ol>{''.join(rows)}</ol></div>"
+    return (
+        f"<section><h3>Customer {html.escape(example.user)}</h3><p>Had: {history}</p>"
+        f'<div class="lists">{lists}</div></section>\n'
     )
-    return f"<h3>Customer {html.escape(example.user)}</h3><p>Had: {history}</p><div class='lists'>{lists}</div>\n"
 
 
-def _item(item: str, hit: bool) -> str:
-    return f'<li class="hit">{html.escape(item)} &#10003;</li>' if hit else f"<li>{html.escape(item)}</li>"
+def _item(item: str, hit: bool, reasons: list[str]) -> str:
+    text = f'<span class="hit">{html.escape(item)} &#10003;</span>' if hit else html.escape(item)
+    why = f'<span class="why">because of {html.escape(", ".join(reasons))}</span>' if reasons else ""
+    return f"<li>{text}{why}</li>"
 
 
-def _bars(evaluation: Evaluation, figure: str) -> str:
+def _bars(evaluation: Evaluation, figure: str, text: str) -> str:
     """Horizontal bars of one figure with their intervals, the best on top."""
     values = evaluation.table[figure].sort_values(ascending=False)
     margins = evaluation.margins[figure].fillna(0.0).to_dict()
-    scale = _BARS / max(1e-9, *(value + margins[name] for name, value in values.items()))
-    height = _HEIGHT * len(values)
-    parts = []
-    for row, (name, value) in enumerate(values.items()):
-        top, margin = row * _HEIGHT, margins[name]
-        middle, left, right = top + 12, max(0.0, value - margin) * scale, (value + margin) * scale
-        color = _BAR if name == UNIVERSAL else _OTHER_BAR
-        parts.append(
-            f'<text x="0" y="{top + 16}">{html.escape(str(name))}</text>'
-            f'<rect x="{_NAMES}" y="{top + 3}" width="{value * scale:.1f}" height="18" fill="{color}"/>'
-            f'<line x1="{_NAMES + left:.1f}" x2="{_NAMES + right:.1f}" y1="{middle}" y2="{middle}"/>'
-            f'<text x="{_NAMES + right + 8:.1f}" y="{top + 16}">{value:.3f} &plusmn; {margin:.3f}</text>'
+    scale = 100 / max(1e-9, *(value + margins[name] for name, value in values.items()))
+    rows = []
+    for name, value in values.items():
+        left, right = max(0.0, value - margins[name]) * scale, (value + margins[name]) * scale
+        ours = ' class="ours"' if name == UNIVERSAL else ""
+        rows.append(
+            f"<li{ours}><span>{html.escape(str(name))}</span>"
+            f'<span class="track" aria-hidden="true"><i class="value" style="width: {value * scale:.1f}%"></i>'
+            f'<i class="margin" style="left: {left:.1f}%; width: {right - left:.1f}%"></i></span>'
+            f'<span class="figure">{value:.3f} &plusmn; {margins[name]:.3f}</span></li>'
         )
     return (
-        f"<h3>{html.escape(figure)}, with 95 % confidence intervals</h3>"
-        f'<svg role="img" aria-label="{html.escape(figure)} of each recommender" width="100%" '
-        f'style="max-width: {_NAMES + _BARS + _VALUES}px" viewBox="0 0 {_NAMES + _BARS + _VALUES} {height}">'
-        f"{''.join(parts)}</svg>\n"
+        f"<h3>{html.escape(figure)}, with 95 % confidence intervals</h3><p>{text}</p>"
+        f'<ul class="bars">{"".join(rows)}</ul>\n'
     )

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from recbole_universal.app.evaluation.splits import Fold
+from recbole_universal.app.explanation import strongest_items
 from recbole_universal.app.model_choice import ranker_of
 from recbole_universal.checkpoint import Pretrained
 from recbole_universal.features.binning import percentile
@@ -18,6 +19,7 @@ from recbole_universal.graph.regression import mean_degree, ridge_regressions
 from recbole_universal.graph.scorers import PENALTY
 from recbole_universal.graph.sparse_sums import UserItems
 from recbole_universal.io.source import Report
+from recbole_universal.ranking.ranker import UniversalRanker
 
 #: Ranks: from user indices int64 [n] and k to item indices int64 [n, k], best first, -1 where no items are left.
 Rank = Callable[[np.ndarray, int], np.ndarray]
@@ -89,9 +91,28 @@ def universal(model: Pretrained | None, report: Report, **settings) -> Fit:
         ranker = ranker_of(fold.seen(), fold.histories, model, report, weights=fold.weights, **settings)
         ranker.on_fallback = report
         ranker.show_progress = False
-        return lambda users, k: ranker.top_k(users, k)[0]
+        return Universal(ranker)
 
     return fit
+
+
+class Universal:
+    """Ranks with a fitted ranker, and gives reasons.
+
+    Args:
+        ranker: the ranker.
+    """
+
+    def __init__(self, ranker: UniversalRanker) -> None:
+        self._ranker = ranker
+
+    def __call__(self, users: np.ndarray, k: int) -> np.ndarray:
+        """The lists of users; see :data:`Rank`."""
+        return self._ranker.top_k(users, k)[0]
+
+    def reasons(self, user: int, items: list[int]) -> list[list[int]]:
+        """For each item of a user's list, the user's items that speak for it most, at most two."""
+        return strongest_items(self._ranker, user, items, 2)
 
 
 def _degree(fold: Fold) -> np.ndarray:

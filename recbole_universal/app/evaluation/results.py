@@ -44,11 +44,13 @@ class Example:
         user: id of the user.
         history: ids of the last items of the training part, the latest last; where the order is unknown, any.
         lists: by recommender the ids of the recommended items, each with whether it is a held-out item of the user.
+        reasons: for each item of the universal model's list, ids of the user's items that speak for it most.
     """
 
     user: str
     history: list[str]
     lists: dict[str, list[tuple[str, bool]]]
+    reasons: list[list[str]]
 
 
 @dataclass(frozen=True)
