@@ -4,8 +4,8 @@
 
 ``DATA/yelp2018/yelp2018.inter`` is fitted and saved in one new process, and loaded in another, which ranks 2,000 users.
 Each line of the output is a result. Memory is what /proc/self/smaps_rollup says: resident (``rss``), with shared pages
-divided among their processes (``pss``), and that of the process alone (``private``). Mapped files count as resident
-once they are read, and processes that load one folder share them.
+divided among their processes (``pss``), and what no file holds (``anonymous``). Mapped files count as resident once
+they are read. The system can drop them at any time, and processes that load one folder share them.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ def memory_mib() -> dict[str, int]:
     """Memory of this process by kind."""
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]
     size = {name: int(value.split()[0]) for name, value in (line.split(":") for line in lines)}
-    private = sum(size[name] for name in ("Private_Clean", "Private_Dirty"))
-    return {"rss": size["Rss"] // 1024, "pss": size["Pss"] // 1024, "private": private // 1024}
+    return {name.lower(): size[name] // 1024 for name in ("Rss", "Pss", "Anonymous")}
 
 
 def peak_mib() -> int:
