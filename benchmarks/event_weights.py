@@ -192,16 +192,18 @@ def tables(results: pd.DataFrame) -> dict[str, str]:
             for kind in ("all", "liked")
         ]
         scorer_rows.append([scorer, *cells])
+    of_functions = results[results["list"] == MEAN]
+    function_kinds = [kind for kind in kinds if kind.rsplit(", ", 1)[0] in set(of_functions["dataset"])]
     function_rows = []
-    for variant in results.loc[results["list"] == MEAN, "variant"].unique():
+    for variant in of_functions["variant"].unique():
         cells = [
             _cell(by_row.loc[dataset, MEAN, kind, variant])
-            for dataset in results["dataset"].unique()
+            for dataset in of_functions["dataset"].unique()
             for kind in ("all", "liked")
         ]
         function_rows.append([*variant.split(", "), *cells])
     return {
-        "functions": markdown(["weight", "where", *kinds], function_rows),
+        "functions": markdown(["weight", "where", *function_kinds], function_rows),
         "models": markdown(
             ["dataset", "list", "training interactions", "all held-out items", "liked items"], model_rows
         ),

@@ -8,6 +8,8 @@ import scipy.sparse as sp
 
 from recbole_universal import Histories, UniversalRanker
 from recbole_universal.checkpoint import load_pretrained
+from recbole_universal.features.pipeline import pipeline_of
+from recbole_universal.graph.interaction_graph import InteractionGraph
 
 USERS = np.arange(90)
 
@@ -64,6 +66,12 @@ def test_other_weights_change_the_lists(plain, weighted):
         assert (lists(weighted, fast)[0] != lists(plain, fast)[0]).mean() > 0.1
 
 
+def test_the_scorers_read_the_weights(plain, weighted):
+    name = "features.proximity.pair.scorers.matrix.data"
+    assert name not in plain.arrays()
+    np.testing.assert_array_equal(np.sort(weighted.arrays()[name]), np.sort(weighted.evidence.data))
+
+
 def test_a_factor_of_all_weights_or_of_a_users_weights_changes_nothing(weighted):
     weights = some_weights(likes())
     assert_same(UniversalRanker(likes(), weights=weights * 4), weighted)
@@ -110,6 +118,13 @@ def test_features_with_weights_are_cached_apart(tmp_path, weighted, plain):
     ]
     assert_same(cached[2], weighted)
     assert_same(cached[3], plain)
+
+
+def test_values_that_count_and_values_that_do_not_are_cached_apart(tmp_path):
+    pipeline = pipeline_of(load_pretrained("universal-base").schema["features"], cache_dir=str(tmp_path))
+    for is_weighted in (False, True, False):
+        pairs = pipeline(InteractionGraph(some_weights(likes()), weighted=is_weighted))["proximity"].pair
+        assert ("scorers.matrix.data" in pairs.arrays()) == is_weighted
 
 
 def test_a_ranker_with_weights_is_not_updated(weighted):
