@@ -14,7 +14,7 @@ let view = { ...NOTHING };
 let models = [];
 let asking; // what stops the request in progress
 
-// ---- changes of the view
+// Changes of the view.
 
 /** Take a change, show it, and ask for its lists. A new person is a new entry of the history. */
 function change(patch) {
@@ -52,7 +52,7 @@ async function findTitles(basket) {
   if (basket.length) showControls();
 }
 
-// ---- controls
+// Controls.
 
 function showControls() {
   for (const radio of document.getElementsByName("mode")) radio.checked = radio.value === view.mode;
@@ -136,7 +136,7 @@ function watchControls() {
   addEventListener("popstate", restore);
 }
 
-// ---- lists
+// Lists.
 
 async function showLists() {
   asking?.abort();
@@ -201,7 +201,7 @@ function showProblem(message, again) {
   byId("problem").append(button);
 }
 
-// ---- models and token
+// Models and token.
 
 function askToken() {
   showProblem(token.get() ? "The service does not accept this token." : "This service needs a token.");
