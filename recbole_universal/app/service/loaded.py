@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recbole_universal import Recommender
 from recbole_universal.app.ranked_lists import Asked, Lists, ListSettings, asked_histories, ranked
+from recbole_universal.app.recommender_state import RecommenderState
 from recbole_universal.app.service.appended import AppendedInteractions, Id
 from recbole_universal.app.service.titles import Titles
 
@@ -19,7 +19,7 @@ class Loaded:
 
     Args:
         name: name of the model.
-        rec: the recommender.
+        state: the recommender.
         titles: titles of items.
         appended: interactions that arrived after the fit.
 
@@ -33,8 +33,8 @@ class Loaded:
         ranks_histories: whether the model ranks people without a row.
     """
 
-    def __init__(self, name: str, rec: Recommender, titles: Titles, appended: AppendedInteractions) -> None:
-        self.name, self.rec, self.state, self._appended = name, rec, rec._state, appended
+    def __init__(self, name: str, state: RecommenderState, titles: Titles, appended: AppendedInteractions) -> None:
+        self.name, self.state, self._appended = name, state, appended
         self.item_ids, self.user_ids = json_ids(self.state.items), json_ids(self.state.users)
         self.item_titles = titles.of(self.state.items.tolist())
         self.item_keys = [

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from recbole_universal import Recommender
+from recbole_universal.app.recommender_files import load_recommender
 from recbole_universal.app.service.appended import AppendedInteractions
 from recbole_universal.app.service.loaded import Loaded
 from recbole_universal.app.service.titles import Titles
@@ -31,7 +31,7 @@ class Model:
         fast: whether to compute the item-item matrix at once.
 
     Raises:
-        ValueError, OSError: as of :meth:`Recommender.load`.
+        ValueError, OSError: as of :func:`~recbole_universal.app.recommender_files.load_recommender`.
     """
 
     def __init__(self, name: str, folder: Path, titles: Titles, appended: AppendedInteractions, fast: bool) -> None:
@@ -62,10 +62,10 @@ class Model:
                 _log.exception("[%s] was saved again and cannot be loaded; the old recommender stays.", self._folder)
 
     def _loaded(self) -> Loaded:
-        rec = Recommender.load(self._folder)
-        made = Loaded(self.name, rec, self._titles, self._appended)
+        state = load_recommender(self._folder, "cpu")
+        made = Loaded(self.name, state, self._titles, self._appended)
         if self._fast and made.has_fast:
-            rec.ranker.prepare_fast()
+            state.ranker.prepare_fast()
         return made
 
     def _signature(self) -> tuple[int, ...]:

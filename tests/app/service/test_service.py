@@ -186,9 +186,9 @@ def test_appended_interactions_are_in_the_order_of_time(client, folders):
     for item, time in times.items():
         posted(client, "/interactions", 201, interactions=[{"user": "u7", "item": item, "time": time}])
     loaded = client.app._app.state.service.models["ordered"].current
-    row = loaded.rec.users.get_loc("u7")
-    items = loaded.rec.items[loaded.history("u7", row)].tolist()
-    fitted = loaded.rec.items[loaded.state.histories[[row]].items].tolist()
+    row = loaded.state.users.get_loc("u7")
+    items = loaded.state.items[loaded.history("u7", row)].tolist()
+    fitted = loaded.state.items[loaded.state.histories[[row]].items].tolist()
     assert items == ["i1", *fitted[:4], "i3", *fitted[4:], "i2"]
 
 
@@ -294,7 +294,7 @@ def test_token(settings, monkeypatch):
         (["{shop}", "{shop}"], "must differ"),
         (["nowhere"], "holds no recommender"),
         (["{shop}", "--workers", "0"], "--workers: must be from 1 to 256"),
-        (["{shop}", "--port", "70000"], "--port: must be from 0 to 65535"),
+        (["{shop}", "--port", "70000"], "--port: must be from 1 to 65535"),
         (["{shop}", "--items", "none.csv"], "none.csv"),
         (["{shop}", "--items", "{shop}/recommender.json"], "holds the item ids"),
     ],
