@@ -17,10 +17,10 @@ TABLES = lodo in-domain ablation penalty correction next-item unseen robustness 
 	zero-shot wide-grids interpolation node2vec features columns speed
 ZERO_SHOT = $(PYTHON) benchmarks/zero_shot.py --data-path $(DATA) --output $(OUT) --models $(OUT)/models.json
 
-.PHONY: help tables data models mutations reading site $(TABLES)
+.PHONY: help tables data models mutations reading service site $(TABLES)
 
 help:
-	@echo "make DATA=FOLDER OUT=FOLDER TARGET, with one of the targets" data $(TABLES) models mutations reading tables site
+	@echo "make DATA=FOLDER OUT=FOLDER TARGET, with one of the targets" data $(TABLES) models mutations reading service tables site
 	@echo "What each makes, needs and takes: docs/benchmarks.md"
 
 tables: $(TABLES:%=%.timed)  # some 12 hours of one core
@@ -158,6 +158,10 @@ speed:
 
 reading:  # prints; CHECKOUTS are folders of the repository, such as this one and one of an earlier commit
 	$(PYTHON) benchmarks/reading.py --rows 10000000 --folder $(OUT)/reading $(CHECKOUTS:%=--checkout %)
+
+service:  # prints the service under load beside implicit
+	$(PYTHON) benchmarks/service.py --dataset yelp2018 --data-path $(DATA) --output $(OUT)/service.jsonl
+	$(PYTHON) benchmarks/service.py --dataset ml-100k --data-path $(DATA) --output $(OUT)/service.jsonl
 
 mutations:  # prints one wrong line at a time and the test that notices it
 	$(PYTHON) benchmarks/mutations.py --unmutated

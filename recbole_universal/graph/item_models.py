@@ -255,7 +255,7 @@ def best_of_sums(
     values = np.zeros((n_users, k), dtype=np.float32)
 
     def put(users: np.ndarray) -> None:
-        sums = user_items[users] @ relations
+        sums = (user_items if len(users) == n_users else user_items[users]) @ relations
         is_seen = np.zeros(n_items, dtype=bool)
         for row, user in enumerate(users):
             entries = slice(sums.indptr[row], sums.indptr[row + 1])

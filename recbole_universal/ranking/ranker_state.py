@@ -260,8 +260,8 @@ class RankerState:
 
     def fast_relations(self, show_progress: bool) -> sp.csr_matrix:
         """The matrix whose rows ``fast`` lists sum: :meth:`item_item`, or an empty one if popularity ranks."""
-        self._check_fast()
         if self._fast_relations is None:
+            self._check_fast()
             reason = self.fallback_reason(fast=True)
             personal = bool(reason) and not self.fallback_reason(fast=False)
             advice = "Lists that are not fast are personal." if personal else ""

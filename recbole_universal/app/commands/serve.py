@@ -48,7 +48,7 @@ def _serve(options: argparse.Namespace) -> None:
     from recbole_universal.app.service.models import model_names
     from recbole_universal.app.service.settings import TOKEN, ServiceSettings, token
 
-    for name, least, most in (("workers", 1, 256), ("port", 0, 65535)):
+    for name, least, most in (("workers", 1, 256), ("port", 1, 65535)):
         if not least <= getattr(options, name) <= most:
             raise ValueError(f"--{name}: must be from {least} to {most}, got {getattr(options, name)}.")
     if not token() and not _is_loopback(options.host):
@@ -83,11 +83,11 @@ def _serve(options: argparse.Namespace) -> None:
 
 def _check(options: argparse.Namespace) -> None:
     """Read all files once, so that an error is said before a worker starts."""
-    from recbole_universal.app.service.models import model_names, recommender_of
+    from recbole_universal.app.service.models import loaded_state, model_names
 
     model_names(tuple(options.folders))
     for folder in options.folders:
-        recommender_of(folder, options.items)
+        loaded_state(folder, options.items)
 
 
 def _is_loopback(host: str) -> bool:

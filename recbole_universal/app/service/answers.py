@@ -13,6 +13,9 @@ from recbole_universal.app.recommender_state import about_unknown
 from recbole_universal.app.service.bodies import ExplainBody, RecommendBody, SimilarBody
 from recbole_universal.app.service.loaded import Loaded
 
+# Items of a person that an explanation has.
+_MOST_OWN = 50
+
 
 class Refused(Exception):
     """A request that the service refuses.
@@ -122,7 +125,7 @@ def explained_answer(loaded: Loaded, body: ExplainBody) -> bytes:
     found = _explained(loaded, body)
     items = [
         {"item": loaded.item_ids[column], "title": loaded.item_titles[column], "share": share}
-        for column, share in found.items
+        for column, share in found.items[:_MOST_OWN]
     ]
     scorers = [{"name": name, "share": share} for name, share in found.scorers]
     return encoded({"model": loaded.name, "text": found.text, "items": items, "scorers": scorers})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import mimetypes
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -56,10 +56,9 @@ class Service:
             for name, folder in zip(names, folders, strict=True)
         }
         self.default = names[0]
-        threads = ThreadPoolExecutor(2)
         self._lists = Batches(self._recommended)
         self._long = Batches(self._recommended, _MOST_LONG)
-        self._calls = Batches(lambda call, _: [_result(call)], executor=threads)
+        self._calls, self._searches = Batches(_called), Batches(_called)
         self._stored = Batches(self._append)
         self._reloading: set[asyncio.Future] = set()
 
@@ -88,7 +87,11 @@ class Service:
 
     async def call(self, function: Any, *arguments: Any) -> bytes:
         """The answer that a function computes in a thread."""
-        return await self._calls.result(lambda: function(*arguments), None)
+        return await self._calls.result(function, arguments)
+
+    async def search(self, function: Any, *arguments: Any) -> bytes:
+        """The answer of a search, in a thread that no ranking holds up."""
+        return await self._searches.result(function, arguments)
 
     async def append(self, body: InteractionsBody) -> int:
         """Store interactions; returns the number of new ones."""
@@ -111,11 +114,15 @@ class Service:
         return self.appended.append(*requests)
 
 
-def _result(call: Any) -> Any:
-    try:
-        return call()
-    except Exception as error:
-        return error
+def _called(function: Any, calls: list[tuple]) -> list[Any]:
+    """The result of each call, or its error."""
+    results: list[Any] = []
+    for arguments in calls:
+        try:
+            results.append(function(*arguments))
+        except Exception as error:
+            results.append(error)
+    return results
 
 
 def create_app(settings: ServiceSettings) -> Any:
@@ -139,6 +146,7 @@ def create_app(settings: ServiceSettings) -> Any:
     app.state.service = service
     _add_routes(app, service)
     _add_errors(app)
+    mimetypes.add_type("text/javascript", ".js")  # a system may say otherwise
     app.mount("/static", StaticFiles(directory=PAGE), name="static")
     return Guard(app, token(), service.counters)
 
@@ -178,12 +186,12 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     @app.get("/items")
     async def items(query: Text = "", limit: Limit = 20, model: Text | None = None) -> Response:
         """Items whose id or title contains a text."""
-        return _json(await service.call(answers.found_items, service.model(model).current, query, limit))
+        return _json(await service.search(answers.found_items, service.model(model).current, query, limit))
 
     @app.get("/users")
     async def users(query: Text = "", limit: Limit = 20, model: Text | None = None) -> Response:
         """Users whose id contains a text."""
-        return _json(await service.call(answers.found_users, service.model(model).current, query, limit))
+        return _json(await service.search(answers.found_users, service.model(model).current, query, limit))
 
     @app.get("/models")
     async def models() -> Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 #: Requests of one batch, requests that may wait, and seconds that one may wait.
@@ -30,17 +30,15 @@ class Batches:
     Args:
         work: takes the key and the arguments of some requests, and returns a result or an exception for each.
         most_waiting: number of requests that may wait.
-        executor: where to work; ``None``: in a thread of its own.
     """
 
     def __init__(
         self,
         work: Callable[[Hashable, list[Any]], Sequence[Any]],
         most_waiting: int = MOST_WAITING,
-        executor: Executor | None = None,
     ) -> None:
         self._work, self._most_waiting = work, most_waiting
-        self._executor = executor or ThreadPoolExecutor(1)
+        self._executor = ThreadPoolExecutor(1)
         self._waiting: deque[_Job] = deque()
         self._task: asyncio.Task | None = None
 

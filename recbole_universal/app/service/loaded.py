@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recbole_universal import Recommender
 from recbole_universal.app.list_filters import ListFilters
 from recbole_universal.app.ranked_lists import Asked, Lists, ListSettings, asked_histories, ranked
+from recbole_universal.app.recommender_state import RecommenderState
 from recbole_universal.app.service.appended import AppendedInteractions, Id
 
 # Characters of a title that are shown.
@@ -22,7 +22,7 @@ class Loaded:
 
     Args:
         name: name of the model.
-        rec: the recommender.
+        state: the recommender.
         appended: interactions that arrived after the fit.
 
     Attributes:
@@ -35,10 +35,10 @@ class Loaded:
         ranks_histories: whether the model ranks people without a row.
     """
 
-    def __init__(self, name: str, rec: Recommender, appended: AppendedInteractions) -> None:
-        self.name, self.rec, self.state, self._appended = name, rec, rec._state, appended
+    def __init__(self, name: str, state: RecommenderState, appended: AppendedInteractions) -> None:
+        self.name, self.state, self._appended = name, state, appended
         self.item_ids, self.user_ids = json_ids(self.state.items), json_ids(self.state.users)
-        titles = rec.titles
+        titles = None if state.columns is None else state.columns.titles()
         self.item_titles = [None] * len(self.item_ids) if titles is None else [_shown(title) for title in titles]
         self.item_keys = [
             tuple(str(text).casefold() for text in texts if text is not None)

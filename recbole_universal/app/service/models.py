@@ -6,14 +6,15 @@ import logging
 import os
 import threading
 import time
-import warnings
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from recbole_universal import Recommender
+from recbole_universal.app.recommender_files import load_recommender
+from recbole_universal.app.recommender_state import RecommenderState
 from recbole_universal.app.service.appended import AppendedInteractions
 from recbole_universal.app.service.loaded import Loaded
+from recbole_universal.io.item_table import read_items
 
 # Seconds between two looks at a folder.
 _PERIOD = 1.0
@@ -31,7 +32,7 @@ class Model:
         fast: whether to compute the item-item matrix at once.
 
     Raises:
-        ValueError, OSError: as of :meth:`Recommender.load`.
+        ValueError, OSError: as of :func:`~recbole_universal.app.recommender_files.load_recommender`.
     """
 
     def __init__(self, name: str, folder: Path, items: str | None, appended: AppendedInteractions, fast: bool) -> None:
@@ -62,10 +63,10 @@ class Model:
                 _log.exception("[%s] was saved again and cannot be loaded; the old recommender stays.", self._folder)
 
     def _loaded(self) -> Loaded:
-        rec = recommender_of(self._folder, self._items)
-        made = Loaded(self.name, rec, self._appended)
+        state = loaded_state(self._folder, self._items)
+        made = Loaded(self.name, state, self._appended)
         if self._fast and made.has_fast:
-            rec.ranker.prepare_fast()
+            state.ranker.prepare_fast()
         return made
 
     def _signature(self) -> tuple[int, ...]:
@@ -77,25 +78,24 @@ class Model:
         return status.st_mtime_ns, status.st_ino, status.st_size
 
     def described(self) -> dict[str, Any]:
-        """Name, sizes and time of the save, as JSON."""
+        """Name, sizes, time of the save and columns for rules, as JSON."""
         state = self.current.state
         saved = datetime.fromtimestamp(self._seen[0] / 1e9, timezone.utc).isoformat(timespec="seconds")
         sizes = {"users": len(state.users), "items": len(state.items), "interactions": state.ranker.matrix.nnz}
-        return {"name": self.name, **sizes, "saved": saved}
+        columns = [] if state.columns is None else state.columns.names
+        return {"name": self.name, **sizes, "saved": saved, "columns": columns}
 
 
-def recommender_of(folder: Path | str, items: str | None) -> Recommender:
+def loaded_state(folder: Path | str, items: str | None) -> RecommenderState:
     """The recommender of a folder, with another item table if a file of one is given.
 
     Raises:
         ValueError, OSError: if the folder or the file cannot be read.
     """
-    rec = Recommender.load(folder)
-    if items is not None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # on items without a row
-            rec.set_items(items)
-    return rec
+    state = load_recommender(folder, "cpu")
+    if items is None:
+        return state
+    return state.with_item_table(read_items(items, state.items.name, _log.warning), _log.info)
 
 
 def model_names(folders: tuple[str, ...]) -> list[str]:

@@ -22,15 +22,15 @@ from recbole_universal.app.service.settings import TOKEN, ServiceSettings
 
 @pytest.fixture(scope="session")
 def saved(tmp_path_factory) -> Path:
-    """A folder with the recommenders [shop], without an order, and [ordered], and the titles [items.csv]."""
+    """A folder with the recommenders [shop], without an order, and [ordered], and the item table [items.csv]."""
     folder = tmp_path_factory.mktemp("saved")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         Recommender.fit(events()[["user", "item"]], show_progress=False).save(folder / "shop")
         ordered = Recommender.fit(events(), model="universal-sequential", show_progress=False)
         ordered.save(folder / "ordered")
-    titles = [f"i{item},Title {item}" for item in range(23)]
-    (folder / "items.csv").write_text("\n".join(["item_id,title", *titles]) + "\n", encoding="utf-8")
+    rows = [f"i{item},Title {item},{item}" for item in range(23)]
+    (folder / "items.csv").write_text("\n".join(["item_id,title,price", *rows]) + "\n", encoding="utf-8")
     return folder
 
 

@@ -161,12 +161,12 @@ def test_refreshed_interactions_do_not_count_twice(client, folders):
     service = client.app._app.state.service
     client.post("/interactions", json={"interactions": [{"user": "u7", "item": "i2"}]})
     model = service.models["shop"]
-    assert model.current.history("u7", model.current.rec.users.get_loc("u7")) is not None
+    assert model.current.history("u7", model.current.state.users.get_loc("u7")) is not None
     refresh.refresh([folders / "shop"])
     model.reload()
-    row = model.current.rec.users.get_loc("u7")
+    row = model.current.state.users.get_loc("u7")
     assert model.current.history("u7", row) is None and model.current.state.appended == 1
-    assert "i2" in set(model.current.rec.items[model.current.rec.ranker.matrix[[row]].indices])
+    assert "i2" in set(model.current.state.items[model.current.state.ranker.matrix[[row]].indices])
 
 
 def test_erase(folders, capsys):

@@ -69,7 +69,7 @@ BAD_BODIES = [
     ("/recommend", {"users": ["u1"], "top_k": 3}, 422, "top_k: Extra inputs are not permitted"),
     ("/recommend", {"users": ["u1"], "model": "other"}, 404, "there is no model [other]; there are shop, ordered"),
     ("/recommend", {"users": ["u1"], "model": "../shop"}, 404, "there is no model"),
-    ("/recommend", {"users": ["u1"], "where": "category == 'x'"}, 422, "needs an item table"),
+    ("/recommend", {"users": ["u1"], "where": "category == 'x'"}, 422, "no column [category]"),
     ("/recommend", {"users": ["u1"], "fast": True, "model": "ordered"}, 422, "has no item-item matrix"),
     ("/similar", {}, 422, "items: Field required"),
     ("/similar", {"items": "i1"}, 422, "items"),

@@ -259,25 +259,29 @@ def test_a_shared_address_shows_the_same_view(tab, origin, shops):
 
 
 def test_a_condition_is_asked_for_where_the_service_has_an_item_table(tab, origin):
+    def without_columns(route):
+        models = route.fetch().json()
+        route.fulfill(json={**models, "models": [{**one, "columns": []} for one in models["models"]]})
+
+    tab.route("**/models", without_columns)
     tab.goto(origin)
     tab.get_by_text("Filters").click()
     tab.get_by_label("How many").wait_for()
     assert tab.get_by_label("Only items where").is_hidden()
 
-    def with_columns(route):
-        route.fulfill(json={**route.fetch().json(), "columns": ["category", "price"]})
-
-    tab.route("**/models", with_columns)
+    tab.unroute("**/models")
     tab.goto("about:blank")
     tab.goto(f'{origin}/#user="u7"')
     tab.wait_for_selector("article .title")
     tab.get_by_text("Filters").click()
-    assert "Columns: category, price." in tab.locator("#where-hint").inner_text()
+    assert "Columns: item_id, title, price." in tab.locator("#where-hint").inner_text()
     tab.get_by_label("Only items where").fill(" price < 10 ")
     with tab.expect_request("**/recommend") as asked:
         tab.keyboard.press("Enter")
     assert asked.value.post_data_json == {"k": 10, "users": ["u7"], "where": "price < 10", "model": "shop"}
     assert "where=price" in tab.url
+    tab.wait_for_function("document.querySelectorAll('article .title').length < 10")
+    assert all(int(title.removeprefix("Title ")) < 10 for title in tab.locator("article .title").all_inner_texts())
 
 
 def test_titles_and_ids_are_text(tab, origin):

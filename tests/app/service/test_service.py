@@ -79,6 +79,17 @@ def test_lists_are_those_of_the_command(client, folders, capsys, tmp_path):
     pd.testing.assert_frame_equal(ours, theirs, check_dtype=False, rtol=1e-6)
 
 
+def test_rules_on_the_item_table(client, folders):
+    rec = Recommender.load(folders / "shop")
+    rec.set_items(folders / "items.csv")
+    assert client.get("/models").json()["models"][0]["columns"] == ["item_id", "title", "price"]
+    for rule in ("price < 7", "title == 'Title 3' or price >= 20"):
+        found = client.post("/recommend", json={"users": ["u1"], "where": rule}).json()["lists"][0]["items"]
+        expected = rec.recommend("u1", where=rule)
+        assert [one["item"] for one in found] == expected["item"].tolist() and found
+        assert [one["score"] for one in found] == expected["score"].tolist()
+
+
 def test_titles_ranks_and_notes(client):
     answer = posted(client, "/recommend", users=["u1", "gone"], k=24, filter_seen=False)
     for one in answer["lists"]:
@@ -186,9 +197,9 @@ def test_appended_interactions_are_in_the_order_of_time(client, folders):
     for item, time in times.items():
         posted(client, "/interactions", 201, interactions=[{"user": "u7", "item": item, "time": time}])
     loaded = client.app._app.state.service.models["ordered"].current
-    row = loaded.rec.users.get_loc("u7")
-    items = loaded.rec.items[loaded.history("u7", row)].tolist()
-    fitted = loaded.rec.items[loaded.state.histories[[row]].items].tolist()
+    row = loaded.state.users.get_loc("u7")
+    items = loaded.state.items[loaded.history("u7", row)].tolist()
+    fitted = loaded.state.items[loaded.state.histories[[row]].items].tolist()
     assert items == ["i1", *fitted[:4], "i3", *fitted[4:], "i2"]
 
 
@@ -294,7 +305,7 @@ def test_token(settings, monkeypatch):
         (["{shop}", "{shop}"], "must differ"),
         (["nowhere"], "holds no recommender"),
         (["{shop}", "--workers", "0"], "--workers: must be from 1 to 256"),
-        (["{shop}", "--port", "70000"], "--port: must be from 0 to 65535"),
+        (["{shop}", "--port", "70000"], "--port: must be from 1 to 65535"),
         (["{shop}", "--items", "none.csv"], "none.csv"),
         (["{shop}", "--items", "{shop}/recommender.json"], "is no JSON list of objects"),
     ],

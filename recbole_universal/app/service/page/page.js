@@ -14,7 +14,7 @@ let view = { ...NOTHING };
 let models = [];
 let asking; // what stops the request in progress
 
-// ---- changes of the view
+// Changes of the view.
 
 /** Take a change, show it, and ask for its lists. A new person is a new entry of the history. */
 function change(patch) {
@@ -52,7 +52,7 @@ async function findTitles(basket) {
   if (basket.length) showControls();
 }
 
-// ---- controls
+// Controls.
 
 function showControls() {
   for (const radio of document.getElementsByName("mode")) radio.checked = radio.value === view.mode;
@@ -136,7 +136,7 @@ function watchControls() {
   addEventListener("popstate", restore);
 }
 
-// ---- lists
+// Lists.
 
 async function showLists() {
   asking?.abort();
@@ -201,7 +201,7 @@ function showProblem(message, again) {
   byId("problem").append(button);
 }
 
-// ---- models and token
+// Models and token.
 
 function askToken() {
   showProblem(token.get() ? "The service does not accept this token." : "This service needs a token.");
@@ -240,7 +240,7 @@ function showModels(found) {
       return element("span", {}, `${one.name}: ${sizes.join(", ")}${savedOn(one.saved)}`);
     }),
   );
-  const columnNames = found.columns ?? []; // of the item table
+  const columnNames = [...new Set(models.flatMap((one) => one.columns))]; // of the item tables
   byId("where-part").hidden = !columnNames.length;
   byId("where-hint").textContent = `Such as category == 'shoes' and price < 50. Columns: ${columnNames.join(", ")}.`;
   byId("token-form").hidden = true;
