@@ -37,15 +37,19 @@ def started(folder: Path, port: int) -> subprocess.Popen:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
     environment.pop("RECBOLE_UNIVERSAL_TOKEN", None)
     server = subprocess.Popen([sys.executable, *words], env=environment, start_new_session=True)
-    for _ in range(600):
-        time.sleep(0.2)
-        assert server.poll() is None, "the server ended"
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
-                return server
-        except OSError:
-            continue
-    raise AssertionError("the server does not answer")
+    try:
+        for _ in range(600):
+            time.sleep(0.2)
+            assert server.poll() is None, "the server ended"
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+                    return server
+            except OSError:
+                continue
+        raise AssertionError("the server does not answer")
+    except BaseException:
+        os.killpg(server.pid, signal.SIGKILL)
+        raise
 
 
 def append(port: int, name: str, acknowledged: set, stop: threading.Event) -> None:
