@@ -72,6 +72,27 @@ def _order(ids: pd.Index) -> np.ndarray:
 
 
 @dataclass
+class UsableRows:
+    """The rows of a table that are not left out, in their order.
+
+    Attributes:
+        users: ids of the users in the order of their first row.
+        items: ids of the items in the order of their first row.
+        user_codes: [n_rows], indices into ``users``.
+        item_codes: [n_rows], indices into ``items``.
+        seconds: time of each row, float64 [n_rows]; ``None``: no time is used.
+        timed: which of the rows with a user and an item have a time, or need none, bool.
+    """
+
+    users: pd.Index
+    items: pd.Index
+    user_codes: np.ndarray
+    item_codes: np.ndarray
+    seconds: np.ndarray | None
+    timed: np.ndarray
+
+
+@dataclass
 class Rows:
     """Collects the rows of all chunks as codes.
 
@@ -96,8 +117,8 @@ class Rows:
     def __post_init__(self) -> None:
         self.users, self.items = Ids(self.strip), Ids(self.strip)
 
-    def add(self, chunk: Chunk, row: str) -> None:
-        """Add the rows of a chunk; messages call a row ``row``."""
+    def add(self, chunk: Chunk, row: str) -> np.ndarray:
+        """Add the rows of a chunk; messages call a row ``row``. Returns which rows are usable, bool [n_rows]."""
         self.n_rows += len(chunk.users) if chunk.n_rows < 0 else chunk.n_rows
         try:
             users, items = self.users.codes(chunk.users), self.items.codes(chunk.items)
@@ -113,6 +134,7 @@ class Rows:
         for user, item in zip(users[: 2 - len(self.shown)], items, strict=False):
             self.shown.append(f"user [{self.users.name(user)}], item [{self.items.name(item)}]")
         self.codes.append((users, items))
+        return usable
 
     def _leave_out(self, indices: np.ndarray, users: np.ndarray, items: np.ndarray, chunk: Chunk, row: str) -> None:
         numbers, first = np.unique(np.asarray(chunk.numbers)[indices], return_index=True)  # a line may hold several ids
@@ -130,22 +152,9 @@ class Rows:
         Raises:
             ValueError: if there are too few usable rows, or a guessed column holds neither users nor items.
         """
-        user_codes, item_codes, seconds = self._with_times(where)
-        n_usable = len(user_codes)
-        left_out = self.bad.text(where, self.n_rows) if self.bad.count else ""
-        if not n_usable:
-            raise ValueError(f"{left_out or where + ':'} There is no usable row; each needs a user and an item.")
-        if 2 * self.bad.count > self.n_rows:
-            raise ValueError(f"{left_out} That is more than half of the rows, so nothing is read.")
-        if left_out:
-            report(left_out)
-        shown = "; ".join(self.shown)
-        if source.guess:
-            report(f"{where}: {source.guess}. First rows: {shown}.")
-        if self.times is not None:
-            report(f"{where}: {self.times.sentence}")
-        users, user_codes = self._joined(self.users, user_codes, "user", where, report)
-        items, item_codes = self._joined(self.items, item_codes, "item", where, report)
+        rows = self.usable(where, source, report)
+        users, items, user_codes, item_codes = rows.users, rows.items, rows.user_codes, rows.item_codes
+        seconds, n_usable, shown = rows.seconds, len(user_codes), "; ".join(self.shown)
         events = None
         if self.by_rows or seconds is not None:
             events = Events.in_order(user_codes, item_codes, seconds, None if seconds is None else source.time)
@@ -170,15 +179,38 @@ class Rows:
             _check_distinct(where, source, len(pairs), {"user": len(users), "item": len(items)}, shown, report)
         return InteractionTable(users, items, pairs // len(items), pairs % len(items), source.columns, events)
 
-    def _with_times(self, where: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Codes of the users and the items of the usable rows, and their times if they are used."""
+    def usable(self, where: str, source: Source, report: Report) -> UsableRows:
+        """The rows with a user, an item and, where times are used, a time. Reports as :meth:`table`.
+
+        Raises:
+            ValueError: if there are too few.
+        """
+        rows = self._with_times(where)
+        n_usable = len(rows.user_codes)
+        left_out = self.bad.text(where, self.n_rows) if self.bad.count else ""
+        if not n_usable:
+            raise ValueError(f"{left_out or where + ':'} There is no usable row; each needs a user and an item.")
+        if 2 * self.bad.count > self.n_rows:
+            raise ValueError(f"{left_out} That is more than half of the rows, so nothing is read.")
+        if left_out:
+            report(left_out)
+        if source.guess:
+            report(f"{where}: {source.guess}. First rows: {'; '.join(self.shown)}.")
+        if self.times is not None:
+            report(f"{where}: {self.times.sentence}")
+        rows.users, rows.user_codes = self._joined(self.users, rows.user_codes, "user", where, report)
+        rows.items, rows.item_codes = self._joined(self.items, rows.item_codes, "item", where, report)
+        return rows
+
+    def _with_times(self, where: str) -> UsableRows:
+        """The usable rows before ids are joined."""
         none = np.zeros(0, dtype=np.int32)
         users, items = (np.concatenate(codes) for codes in zip((none, none), *self.codes, strict=True))
         self.codes.clear()
-        if self.times is None or not len(users):
-            return users, items, None
-        usable, seconds = self.times.settle(where, self.bad)
-        return users[usable], items[usable], seconds
+        timed, seconds = np.ones(len(users), dtype=bool), None
+        if self.times is not None and len(users):
+            timed, seconds = self.times.settle(where, self.bad)
+        return UsableRows(pd.Index([]), pd.Index([]), users[timed], items[timed], seconds, timed)
 
     def _joined(self, ids: Ids, codes: np.ndarray, kind: str, where: str, report: Report):
         if self.strip:

@@ -57,10 +57,8 @@ def read_interactions(
     if not read_times:
         time_column = order = None
     time = TimeColumn(time_column, wanted=order is None and read_times)
-    where, sources = _sources(source, (user_column, item_column), time, show_progress)
+    where, sources = open_sources(source, (user_column, item_column), time, show_progress)
     first = sources[0]
-    if time_column is None:
-        _without_different_times(sources)
     for each in sources:
         for note in each.notes:
             report(note)
@@ -80,12 +78,35 @@ def read_interactions(
     return rows.table(where, first, report)
 
 
-def _sources(source: Any, named: Named, time: TimeColumn, show_progress: bool) -> tuple[str, list[Source]]:
-    """The name of the table for messages, and one source per file."""
+def open_sources(
+    source: Any, named: Named, time: TimeColumn, show_progress: bool, whole: bool = False
+) -> tuple[str, list[Source]]:
+    """The name of the table for messages, and one source per file; the arguments as in :func:`read_interactions`.
+
+    Args:
+        source: the table.
+        named: the columns of the users and the items.
+        time: the time column.
+        show_progress: whether to draw a progress bar.
+        whole: whether the chunks have the other columns, too.
+
+    Raises:
+        ValueError: if it is no table, or the columns are ambiguous.
+        OSError: if the file cannot be read.
+    """
+    where, sources = _sources(source, named, time, show_progress, whole)
+    if time.name is None:
+        _without_different_times(sources)
+    return where, sources
+
+
+def _sources(
+    source: Any, named: Named, time: TimeColumn, show_progress: bool, whole: bool
+) -> tuple[str, list[Source]]:
     if isinstance(source, pd.DataFrame):
-        return "The data frame", [frame_source(source, named, time, "The data frame")]
+        return "The data frame", [frame_source(source, named, time, "The data frame", whole)]
     if is_arrow(source):
-        return "The table", [arrow_source(source, named, time, "The table", show_progress)]
+        return "The table", [arrow_source(source, named, time, "The table", show_progress, whole)]
     if not isinstance(source, (str, os.PathLike)):
         kind = type(source).__name__
         hint = "; call .collect() first" if hasattr(source, "collect") else ""
@@ -96,7 +117,7 @@ def _sources(source: Any, named: Named, time: TimeColumn, show_progress: bool) -
     kinds = [is_parquet(file) for file in files]
     if files and all(kinds):
         folder = path if path.is_dir() else None
-        sources = parquet_sources(files, folder, named, time, where, show_progress)
+        sources = parquet_sources(files, folder, named, time, where, show_progress, whole)
         return where, _of_one_table(path, sources)
     forms = [("Parquet",) if parquet else _endings(file) for file, parquet in zip(files, kinds, strict=True)]
     if odd := [file for file, form in zip(files, forms, strict=True) if form != forms[0]]:
@@ -104,7 +125,7 @@ def _sources(source: Any, named: Named, time: TimeColumn, show_progress: bool) -
             f"[{path}] is a folder of different files, such as [{files[0].name}] and [{odd[0].name}]; give a file, or "
             "a folder of parts of one table."
         )
-    made = [_file_source(file, named, time, show_progress, path.is_dir()) for file in files]
+    made = [_file_source(file, named, time, show_progress, path.is_dir(), whole) for file in files]
     sources = [each for each in made if each]
     if not sources:
         raise ValueError(f"[{path}] is a folder without files, or with empty ones; give a file, or a folder of parts.")
@@ -147,11 +168,13 @@ def _without_different_times(sources: list[Source]) -> None:
     )
 
 
-def _file_source(path: Path, named: Named, time: TimeColumn, show_progress: bool, is_part: bool) -> Source | None:
+def _file_source(
+    path: Path, named: Named, time: TimeColumn, show_progress: bool, is_part: bool, whole: bool
+) -> Source | None:
     """A text or JSON file; ``None`` for an empty part of a folder, which Spark writes."""
     with open_text(path) as file:
         first = file.start()
     if is_part and first.strip() in ("", "[]"):
         return None
     make = json_source if is_json(first) else text_source
-    return make(path, first, named, time, show_progress)
+    return make(path, first, named, time, show_progress, whole)

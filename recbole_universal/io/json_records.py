@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,10 @@ def is_json(first: str) -> bool:
         return text[1:].lstrip().startswith(('"', "{", "["))
 
 
-def json_source(path: Path, first: str, named: Named, time: TimeColumn, show_progress: bool) -> Source:
-    """A file of JSON records that starts with ``first``; the rest as in ``read_interactions``.
+def json_source(
+    path: Path, first: str, named: Named, time: TimeColumn, show_progress: bool, whole: bool = False
+) -> Source:
+    """A file of JSON records that starts with ``first``; the rest as in ``open_sources``.
 
     Raises:
         ValueError: if it holds no records or the keys are ambiguous.
@@ -43,7 +45,7 @@ def json_source(path: Path, first: str, named: Named, time: TimeColumn, show_pro
     by_line = _is_a_record(next(line for line in first.split("\n") if line.strip()))
     names: dict[str, None] = {}
     for number, (_, record) in enumerate(_records(path, by_line, False)):
-        if number == _SAMPLE_RECORDS:
+        if number == _SAMPLE_RECORDS and not whole:
             break
         if isinstance(record, dict):
             names.update(dict.fromkeys(record))
@@ -54,12 +56,13 @@ def json_source(path: Path, first: str, named: Named, time: TimeColumn, show_pro
     time_index, time_note = time.find(listed, indices, f"{path} (JSON)")
     keys = (listed[indices[0]], listed[indices[1]])
     time_key = None if time_index is None else listed[time_index]
+    ignored = [name for name in listed if name not in (*keys, time_key)]
     return Source(
         where=str(path),
         columns=keys,
-        ignored=[name for name in listed if name not in (*keys, time_key)],
+        ignored=ignored,
         row="line" if by_line else "record",
-        chunks=partial(_chunks, path, by_line, keys, time_key, show_progress),
+        chunks=partial(_chunks, path, by_line, keys, time_key, show_progress, ignored if whole else []),
         guess=weak_guess(listed, indices, named),
         given=None not in named,
         strip=True,
@@ -76,17 +79,25 @@ def _is_a_record(line: str) -> bool:
 
 
 def _chunks(
-    path: Path, by_line: bool, keys: tuple[str, str], time_key: str | None, show_progress: bool
+    path: Path,
+    by_line: bool,
+    keys: tuple[str, str],
+    time_key: str | None,
+    show_progress: bool,
+    others: Sequence[str],
 ) -> Iterator[Chunk]:
     users: list[Any] = []
     items: list[Any] = []
     times: list[str | None] = []
+    rest: list[list[Any]] = []  # a row of other values per record
     numbers: list[int] = []
     problems: dict[int, str] = {}
 
     def chunk() -> Chunk:
         user_ids, item_ids, stored = (np.array(values, dtype=object) for values in (users, items, times))
-        return Chunk(user_ids, item_ids, np.array(numbers), problems, times=None if time_key is None else stored)
+        columns = [_objects(values) for values in zip(*rest, strict=True)] if rest else [_objects([]) for _ in others]
+        given_times = None if time_key is None else stored
+        return Chunk(user_ids, item_ids, np.array(numbers), problems, times=given_times, others=columns)
 
     for number, record in _records(path, by_line, show_progress):
         ids, time = [None, None], None
@@ -102,11 +113,26 @@ def _chunks(
         users.append(_text(ids[0]))
         items.append(_text(ids[1]))
         times.append(None if time is None else str(time))
+        if others:
+            rest.append([_value(record.get(key)) if isinstance(record, dict) else None for key in others])
         numbers.append(number)
         if len(users) == _CHUNK_RECORDS:
             yield chunk()
-            users, items, times, numbers, problems = [], [], [], [], {}
+            users, items, times, rest, numbers, problems = [], [], [], [], [], {}
     yield chunk()
+
+
+def _value(value: Any) -> Any:
+    """A value of another column: text, a list of texts, or ``None``."""
+    if isinstance(value, list):
+        return [text for one in value if (text := _value(one if not isinstance(one, list) else str(one))) is not None]
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else _text(value)
+
+
+def _objects(values: Sequence[Any]) -> np.ndarray:
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
 
 
 def _text(value: Any) -> str | None:

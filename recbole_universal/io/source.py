@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +22,7 @@ class Chunk:
         problems: for an unusable row, by its index in the chunk, the reason.
         n_rows: number of rows of the file, if a row may hold several items; negative: the length of ``users``.
         times: time of each row as it is stored; ``None``: the source has no time column.
+        others: the columns :attr:`Source.ignored`, if the source reads whole rows. A missing value is ``None`` or NaN.
     """
 
     users: np.ndarray | pd.Series
@@ -30,6 +31,7 @@ class Chunk:
     problems: dict[int, str] = field(default_factory=dict)
     n_rows: int = -1
     times: np.ndarray | pd.Series | None = None
+    others: Sequence[np.ndarray | pd.Series] = ()
 
 
 @dataclass

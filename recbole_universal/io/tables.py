@@ -90,9 +90,15 @@ class _Stream:
 
 
 def parquet_sources(
-    paths: Sequence[Path], folder: Path | None, named: Named, time: TimeColumn, where: str, show_progress: bool
+    paths: Sequence[Path],
+    folder: Path | None,
+    named: Named,
+    time: TimeColumn,
+    where: str,
+    show_progress: bool,
+    whole: bool = False,
 ) -> list[Source]:
-    """Parquet files, of a folder if one is given.
+    """Parquet files, of a folder if one is given; the chunks of ``whole`` ones have the other columns, too.
 
     Consecutive files with ids and times of the same types are one source. Read together, files of other types would be
     cast by DuckDB: large whole numbers to floats that are equal.
@@ -128,14 +134,16 @@ def parquet_sources(
         if len(runs) > 1:  # among numbers, true is not 1
             used = [(name, "VARCHAR" if kind == "BOOLEAN" else kind) for name, kind in used]
             where = str(run[0])
-        opened = partial(_parquet, run, where, folder, [name for name, _ in used_folders])
+        opened = partial(_parquet, run, where, folder, [name for name, _ in (made if whole else used_folders)])
         all_columns = [*columns[schema], *made]
-        sources.append(_source(opened, all_columns, used, time_note, named, where, show_progress))
+        sources.append(_source(opened, all_columns, used, time_note, named, where, show_progress, whole))
     return sources
 
 
-def arrow_source(table: Any, named: Named, time: TimeColumn, where: str, show_progress: bool) -> Source:
-    """A table that exports Arrow data.
+def arrow_source(
+    table: Any, named: Named, time: TimeColumn, where: str, show_progress: bool, whole: bool = False
+) -> Source:
+    """A table that exports Arrow data; the chunks of a ``whole`` one have the other columns, too.
 
     Raises:
         ValueError: if the columns are ambiguous.
@@ -145,7 +153,7 @@ def arrow_source(table: Any, named: Named, time: TimeColumn, where: str, show_pr
         columns = [*_described(duck, name, parameters), *_no_arrow(table)]
     names = _written_names(columns, getattr(table, "column_names", None))
     chosen, time_note = _chosen(columns, names, named, time, where)
-    return _source(opened, columns, chosen, time_note, named, where, show_progress)
+    return _source(opened, columns, chosen, time_note, named, where, show_progress, whole)
 
 
 def column_values(source: Any, where: str, column_of: Callable[[list[str]], int]) -> list:
@@ -208,15 +216,23 @@ def _chosen(columns: Columns, names: list[str], named: Named, time: TimeColumn, 
 
 
 def _source(
-    opened, columns: Columns, chosen: Columns, time_note: str, named: Named, where: str, show_progress: bool
+    opened,
+    columns: Columns,
+    chosen: Columns,
+    time_note: str,
+    named: Named,
+    where: str,
+    show_progress: bool,
+    whole: bool,
 ) -> Source:
     names, times = (chosen[0][0], chosen[1][0]), [name for name, _ in chosen[2:]]
+    others = [(name, kind) for name, kind in columns if name not in (*names, *times)]
     return Source(
         where=where,
         columns=names,
-        ignored=[name for name, _ in columns if name not in (*names, *times)],
+        ignored=[name for name, _ in others],
         row="row",
-        chunks=partial(_chunks, opened, chosen, show_progress),
+        chunks=partial(_chunks, opened, chosen, show_progress, others if whole else []),
         guess=weak_guess(names, (0, 1), named),
         given=None not in named,
         time=times[0] if times else None,
@@ -265,6 +281,13 @@ def _selected_time(name: str, kind: str) -> str:
     return f"coalesce({column}::VARCHAR, '') AS times"
 
 
+def _selected_other(name: str, kind: str, alias: str) -> str:
+    """A column that holds no ids as SQL: text, or a list of texts."""
+    if kind in _NO_ARROW:
+        _selected(name, kind, "", "")  # refuses the type
+    return f"{quoted(name)}::{'VARCHAR[]' if kind.endswith(']') else 'VARCHAR'} AS {alias}"
+
+
 def _times(values: pd.Series, kind: str) -> pd.Series:
     """Times of a column that was selected."""
     if kind == "DATE" or kind.startswith("TIMESTAMP"):
@@ -278,7 +301,7 @@ def _number(text: str) -> Any:
     return int(head) if head and not tail.strip("0") else text
 
 
-def _chunks(opened, chosen, show_progress: bool) -> Iterator[Chunk]:
+def _chunks(opened, chosen: Columns, show_progress: bool, others: Columns) -> Iterator[Chunk]:
     with (
         opened() as (duck, table, parameters),
         tqdm(desc="reading", unit="row", unit_scale=True, disable=not show_progress) as bar,
@@ -287,11 +310,13 @@ def _chunks(opened, chosen, show_progress: bool) -> Iterator[Chunk]:
             _selected(name, kind, alias, "") for (name, kind), alias in zip(chosen[:2], ("users", "items"), strict=True)
         ]
         selected += [_selected_time(name, kind) for name, kind in chosen[2:]]
+        selected += [_selected_other(name, kind, f"other_{number}") for number, (name, kind) in enumerate(others)]
         duck.execute(f"SELECT {', '.join(selected)} FROM {table}", parameters)
         row_number = 1
         while len(frame := duck.fetch_df_chunk(_VECTORS)):
             users, items = _values(frame, "users", chosen[0][1]), _values(frame, "items", chosen[1][1])
             times = _times(frame["times"], chosen[2][1]) if len(chosen) > 2 else None
-            yield Chunk(users, items, range(row_number, row_number + len(users)), times=times)
+            rest = [frame[f"other_{number}"] for number in range(len(others))]
+            yield Chunk(users, items, range(row_number, row_number + len(users)), times=times, others=rest)
             row_number += len(users)
             bar.update(len(users))

@@ -29,20 +29,26 @@ from recbole_universal.io.streams import LONGEST_LINE, TOO_LONG, open_text
 TOO_LONG_LINE = "a line of more than 1 MiB"
 
 
-def text_source(path: Path, first: str, named: Named, time: TimeColumn, show_progress: bool) -> Source:
-    """A delimited text file that starts with ``first``; the rest as in ``read_interactions``.
+def text_source(
+    path: Path, first: str, named: Named, time: TimeColumn, show_progress: bool, whole: bool = False
+) -> Source:
+    """A delimited text file that starts with ``first``; the rest as in ``open_sources``.
 
     Raises:
         ValueError: if the file is no table or the columns are ambiguous.
     """
     layout = find_layout(first, named, time, str(path))
+    if whole and layout.history is not None:  # a column like any other
+        layout.history = None
+        layout.notes.pop()
     used = {layout.user, layout.item, layout.history, layout.time}
     names = layout.header or [layout.name(index) for index in range(layout.dialect.width)]
-    ignored = [] if layout.adjacency else [name for index, name in enumerate(names) if index not in used]
+    others = [] if layout.adjacency else [index for index in range(len(names)) if index not in used]
+    layout.others = others if whole else []
     return Source(
         where=str(path),
         columns=(layout.name(layout.user), layout.name(layout.item)),
-        ignored=ignored,
+        ignored=[names[index] for index in others],
         row="line",
         chunks=partial(read_rows, path, layout, show_progress),
         guess=layout.guess,
@@ -169,7 +175,7 @@ class _Rows:
 
     def _used(self) -> list[int]:
         fields = (self.layout.user, self.layout.item, self.layout.history, self.layout.time)
-        return [field for field in fields if field is not None]
+        return [*(field for field in fields if field is not None), *self.layout.others]
 
     def _split(self, block: str) -> tuple[list[np.ndarray], np.ndarray]:
         """Fields that are used, and which lines are plain; fields of the others are ``None``."""
@@ -212,11 +218,12 @@ class _Rows:
         self, columns: list[np.ndarray], numbers: np.ndarray, problems: dict[int, str], may_repeat: bool
     ) -> Chunk:
         users, items = columns[:2]
-        times = None if self.layout.time is None else columns[-1]
+        others = columns[len(columns) - len(self.layout.others) :]
+        times = None if self.layout.time is None else columns[len(columns) - len(others) - 1]
         for index in self._headers(users, items) if may_repeat else []:
             problems[index] = "the header again"
         if self.layout.history is None:
-            return Chunk(users, items, numbers, problems, times=times)
+            return Chunk(users, items, numbers, problems, times=times, others=others)
         lists = [
             [*history.split(), item]
             if index not in problems and (user or "").strip() and (item or "").strip()
