@@ -11,6 +11,7 @@ from pathlib import Path
 import recbole_universal
 from recbole_universal.app.commands import (
     analyze,
+    convert,
     doctor,
     evaluate,
     explain,
@@ -29,6 +30,7 @@ _COMMANDS = {
     "similar": similar,
     "explain": explain,
     "evaluate": evaluate,
+    "convert": convert,
     "analyze": analyze,
     "run": run,
     "pretrain": pretrain,

@@ -124,7 +124,7 @@ class ParquetWriter:
     """Writes rows as Parquet; ids are integers or strings."""
 
     def __init__(self, file: IO[bytes], name: str, names: Sequence[str]) -> None:
-        self._arrow = _import_pyarrow()
+        self._arrow = import_pyarrow()
         self._file, self._names = file, names
         self._writer: Any = None
 
@@ -147,7 +147,12 @@ class ParquetWriter:
             self._writer.close()
 
 
-def _import_pyarrow() -> Any:
+def import_pyarrow() -> Any:
+    """The package pyarrow with its part for Parquet.
+
+    Raises:
+        ImportError: if it is not installed.
+    """
     try:
         import pyarrow
         import pyarrow.parquet

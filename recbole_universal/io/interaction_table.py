@@ -100,6 +100,7 @@ class Rows:
         strip: whether blanks around an id are ignored.
         times: collects the times; ``None``: they are not read.
         by_rows: whether the order of the rows is the order of the interactions.
+        kinds: kinds of the ids; one kind in a table whose only ids are in both columns of its chunks.
         n_rows: number of rows.
         bad: the rows that are left out.
         codes: codes of the users and the items of each chunk's usable rows.
@@ -109,6 +110,7 @@ class Rows:
     strip: bool
     times: RowTimes | None = None
     by_rows: bool = False
+    kinds: tuple[str, ...] = ("user", "item")
     n_rows: int = 0
     bad: BadRows = field(default_factory=BadRows)
     codes: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
@@ -142,7 +144,7 @@ class Rows:
             reason = chunk.problems.get(index)
             if reason is None and NOT_TEXT in (users[index], items[index]):
                 reason = "an id that is not UTF-8"
-            missing = [kind for kind, codes in (("user", users), ("item", items)) if codes[index] < 0]
+            missing = [kind for kind, codes in zip(self.kinds, (users, items), strict=False) if codes[index] < 0]
             self.bad.add(f"{row} {chunk.numbers[index]}", reason or ", ".join(f"no {kind} id" for kind in missing))
         self.bad.count += max(0, len(numbers) - 5)
 
@@ -189,7 +191,7 @@ class Rows:
         n_usable = len(rows.user_codes)
         left_out = self.bad.text(where, self.n_rows) if self.bad.count else ""
         if not n_usable:
-            raise ValueError(f"{left_out or where + ':'} There is no usable row; each needs a user and an item.")
+            raise ValueError(f"{left_out or where + ':'} There is no usable row; each needs {self._needed()}.")
         if 2 * self.bad.count > self.n_rows:
             raise ValueError(f"{left_out} That is more than half of the rows, so nothing is read.")
         if left_out:
@@ -198,9 +200,13 @@ class Rows:
             report(f"{where}: {source.guess}. First rows: {'; '.join(self.shown)}.")
         if self.times is not None:
             report(f"{where}: {self.times.sentence}")
-        rows.users, rows.user_codes = self._joined(self.users, rows.user_codes, "user", where, report)
-        rows.items, rows.item_codes = self._joined(self.items, rows.item_codes, "item", where, report)
+        if len(self.kinds) > 1:
+            rows.users, rows.user_codes = self._joined(self.users, rows.user_codes, "user", where, report)
+        rows.items, rows.item_codes = self._joined(self.items, rows.item_codes, self.kinds[-1], where, report)
         return rows
+
+    def _needed(self) -> str:
+        return " and ".join(f"{'an' if kind == 'item' else 'a'} {kind}" for kind in self.kinds)
 
     def _with_times(self, where: str) -> UsableRows:
         """The usable rows before ids are joined."""

@@ -100,9 +100,7 @@ def open_sources(
     return where, sources
 
 
-def _sources(
-    source: Any, named: Named, time: TimeColumn, show_progress: bool, whole: bool
-) -> tuple[str, list[Source]]:
+def _sources(source: Any, named: Named, time: TimeColumn, show_progress: bool, whole: bool) -> tuple[str, list[Source]]:
     if isinstance(source, pd.DataFrame):
         return "The data frame", [frame_source(source, named, time, "The data frame", whole)]
     if is_arrow(source):
