@@ -20,6 +20,8 @@ from recbole_universal.io.streams import open_text
 from recbole_universal.io.tables import arrow_source, is_arrow, is_parquet, parquet_sources
 from recbole_universal.io.text import text_source
 
+_MOST_LISTED = 10
+
 
 def read_interactions(
     source: Any,
@@ -62,11 +64,8 @@ def read_interactions(
     for each in sources:
         for note in each.notes:
             report(note)
-    if ignored := [name for name in first.ignored if name.strip()]:
-        report(
-            f"{where}: ignored columns: {listed_names(ignored, 10)}. What they hold makes no difference: a view counts "
-            "like a purchase, and a low rating like a high one."
-        )
+    if ignored := _ignored(sources):
+        report(f"{where}: ignored columns: {ignored}.")
     if first.time_note:
         report(f"{where}: {first.time_note}")
     times = None if first.time is None else RowTimes(first.time, time_column is not None)
@@ -128,6 +127,15 @@ def _sources(source: Any, named: Named, time: TimeColumn, show_progress: bool, w
     if not sources:
         raise ValueError(f"[{path}] is a folder without files, or with empty ones; give a file, or a folder of parts.")
     return where, _of_one_table(path, sources)
+
+
+def _ignored(sources: list[Source]) -> str:
+    """Names of the columns that no part uses, at most ten; "" if there are none."""
+    used = {name for each in sources for name in (*each.columns, each.time)}
+    names = {name.strip(): None for each in sources for name in each.ignored if name not in used}
+    listed = [name[:60] for name in names if name]
+    rest = len(listed) - _MOST_LISTED
+    return ", ".join(listed[:_MOST_LISTED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _endings(file: Path) -> tuple[str, ...]:
