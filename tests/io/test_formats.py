@@ -266,7 +266,7 @@ def test_parquet_parts_of_other_types_and_names(tmp_path):
     expected = [*zip(users, range(50), strict=True), (7, 3), (1, 3), (8, 3), ("true", 3), ("false", 3)]
     assert pairs == sorted(expected, key=str)
     assert said[0].endswith("x: ignored columns: rating.")
-        assert "b.parquet, row 2 (no user id)" in said[1] and "1 of 57 rows repeats" in said[2]
+    assert "b.parquet, row 2 (no user id)" in said[1] and "1 of 57 rows repeats" in said[2]
     parquet(tmp_path / "x" / "f.parquet", user=[7, 8], item_id=[3, 3])
     with pytest.raises(ValueError, match=r"different tables: \[a.parquet\] has .*\[f.parquet\] \[user\], \[item_id\]"):
         read(tmp_path / "x")
