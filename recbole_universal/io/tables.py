@@ -135,7 +135,9 @@ def parquet_sources(
             used = [(name, "VARCHAR" if kind == "BOOLEAN" else kind) for name, kind in used]
             where = str(run[0])
         opened = partial(_parquet, run, where, folder, [name for name, _ in (made if whole else used_folders)])
-        all_columns = [*columns[schema], *made]
+        of_run = {name: kind for path in reversed(run) for name, kind in columns[schemas[str(path)]]}
+        first = dict(columns[schema])
+        all_columns = [*first.items(), *((name, kind) for name, kind in of_run.items() if name not in first), *made]
         sources.append(_source(opened, all_columns, used, time_note, named, where, show_progress, whole))
     return sources
 

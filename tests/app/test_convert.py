@@ -128,6 +128,19 @@ def test_every_form_gives_the_same_dataset(form, tmp_path):
     assert rows[2] == ["b", "5", "", rows[2][3], "false", "1000000000.5"]
 
 
+def test_columns_of_all_parts_are_kept(tmp_path):
+    pytest.importorskip("pyarrow")
+    (tmp_path / "log").mkdir()
+    for part, extra in enumerate(("price", "colour")):
+        frame = pd.DataFrame({"user": ["a", "b"], "item": ["x", "y"], extra: [1, 2]})
+        frame.to_parquet(tmp_path / "log" / f"{part}.parquet")
+    told("log", "d")
+    assert Path("d/d.inter").read_text().splitlines() == [
+        "user_id:token\titem_id:token\tprice:float\tcolour:float",
+        *("a\tx\t1\t", "b\ty\t2\t", "a\tx\t\t1", "b\ty\t\t2"),
+    ]
+
+
 @pytest.mark.parametrize("form", ["jsonl", "parquet", "frame"])
 def test_lists_become_sequences(form, tmp_path):
     frame = pd.DataFrame(

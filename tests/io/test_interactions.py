@@ -74,20 +74,19 @@ def test_ignored_columns_are_said_once_and_at_most_ten(tmp_path, n, more):
     for part in range(2):
         write(folder / f"{part}.csv", lines([(f"u{part}", f"i{row}", *names, row) for row in range(3)], header=header))
     _, said = read(folder)
-    assert [each for each in said if "ignored" in each] == [f"{folder}: ignored columns: {', '.join(names[:10])}{more}"]
+    assert [each for each in said if "ignored columns:" in each] == [
+        f"{folder}: ignored columns: {', '.join(names[:10])}{more}"
+    ]
     assert not [each for each in read(folder, "c1", "c2")[1] if "c1" in each.partition("ignored")[2].split(", ")]
 
 
 def test_ignored_columns_of_all_parts(tmp_path):
-    """A column that another part uses is not ignored."""
     pytest.importorskip("pyarrow")
     for part, extra in enumerate(("price", "colour")):
         frame = pd.DataFrame({"user": ["a", "b"], "item": ["x", "y"], extra: [1, 2]})
         frame.to_parquet(tmp_path / f"{part}.parquet")
     _, said = read(tmp_path)
-    assert said == [f"{tmp_path}: ignored columns: colour, price."] or said == [
-        f"{tmp_path}: ignored columns: price, colour."
-    ]
+    assert said[0] == f"{tmp_path}: ignored columns: price, colour."
 
 
 def test_unreadable_rows_are_counted_and_named(tmp_path):
