@@ -74,10 +74,8 @@ def test_ignored_columns_are_said_once_and_at_most_ten(tmp_path, n, more):
     for part in range(2):
         write(folder / f"{part}.csv", lines([(f"u{part}", f"i{row}", *names, row) for row in range(3)], header=header))
     _, said = read(folder)
-    assert [each for each in said if "ignored columns:" in each] == [
-        f"{folder}: ignored columns: {', '.join(names[:10])}{more}"
-    ]
-    assert not [each for each in read(folder, "c1", "c2")[1] if "c1" in each.partition("ignored")[2].split(", ")]
+    (ignored,) = [each for each in said if "ignored columns:" in each]
+    assert ignored == f"{folder}: ignored columns: {', '.join(names[:10])}{more}"
 
 
 def test_ignored_columns_of_all_parts(tmp_path):
