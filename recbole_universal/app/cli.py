@@ -11,6 +11,7 @@ from pathlib import Path
 import recbole_universal
 from recbole_universal.app.commands import (
     analyze,
+    compare,
     convert,
     doctor,
     evaluate,
@@ -33,6 +34,7 @@ _COMMANDS = {
     "convert": convert,
     "analyze": analyze,
     "run": run,
+    "compare": compare,
     "pretrain": pretrain,
     "doctor": doctor,
 }
