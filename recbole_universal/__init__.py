@@ -13,6 +13,7 @@ from recbole_universal import signals
 from recbole_universal.plugin import registration
 
 if TYPE_CHECKING:
+    from recbole_universal.app.conversion.convert import convert
     from recbole_universal.app.evaluation.evaluate import evaluate
     from recbole_universal.app.pretrain import pretrain
     from recbole_universal.app.recommend import recommend
@@ -40,6 +41,7 @@ __all__ = [
     "UniversalRanker",
     "UniversalSequential",
     "__version__",
+    "convert",
     "evaluate",
     "interpolate",
     "pretrain",
@@ -57,6 +59,7 @@ _MODULES = {
     "UniversalMLP": "plugin.universal_mlp",
     "UniversalRanker": "ranking.ranker",
     "UniversalSequential": "plugin.universal_sequential",
+    "convert": "app.conversion.convert",
     "evaluate": "app.evaluation.evaluate",
     "interpolate": "ranking.mixing",
     "pretrain": "app.pretrain",

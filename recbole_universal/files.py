@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -88,6 +88,51 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """
     with atomic_write(path) as file:
         file.write(text.encode())
+
+
+@contextmanager
+def replaced_folder(folder: Path, names: Collection[str], replace: bool) -> Iterator[Path]:
+    """A new folder to write into, which takes the place of ``folder`` when the ``with`` block ends without an error.
+
+    A reader sees all old files, all new files or, for a moment or after a power cut in it, no folder and the old files
+    beside it in a folder ``.recbole_universal-...tmp``. A new folder of a failed or killed process is never seen.
+
+    Args:
+        folder: the folder; folders above it are created.
+        names: names of the only files that may be replaced.
+        replace: whether files may be replaced at all.
+
+    Yields:
+        The new folder.
+
+    Raises:
+        FileExistsError: if files exist that may not be replaced.
+        OSError: if the folder cannot be written.
+    """
+    folder = Path(os.path.realpath(folder))
+    old = sorted(os.listdir(folder)) if folder.exists() else []
+    if others := [name for name in old if name not in names]:
+        raise FileExistsError(f"[{folder}] holds other files, such as [{others[0]}]; name a new folder.")
+    if old and not replace:
+        raise FileExistsError(f"[{folder}] exists; overwrite (--overwrite) replaces it.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    new, aside = _temporary_name(folder), _temporary_name(folder)
+    new.mkdir()
+    try:
+        yield new
+        _sync_folder(new)
+        if old:
+            os.rename(folder, aside)
+        try:
+            os.rename(new, folder)
+        except OSError:
+            if old:
+                os.rename(aside, folder)
+            raise
+        _sync_folder(folder.parent)
+        shutil.rmtree(aside, ignore_errors=True)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
 
 
 def would_replace(output: str | os.PathLike[str], protected: str | os.PathLike[str]) -> bool:

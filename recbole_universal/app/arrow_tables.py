@@ -74,6 +74,7 @@ def import_pyarrow() -> Any:
         import pyarrow.parquet
     except ImportError as error:
         raise ImportError(
-            "Recommenders are saved and Arrow tables made with pyarrow, which is not installed: pip install pyarrow."
+            "Parquet, folders of recommenders and Arrow tables are written with pyarrow, which is not installed: pip "
+            "install pyarrow, or write CSV."
         ) from error
     return pyarrow

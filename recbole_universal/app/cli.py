@@ -11,6 +11,8 @@ from pathlib import Path
 import recbole_universal
 from recbole_universal.app.commands import (
     analyze,
+    compare,
+    convert,
     doctor,
     evaluate,
     explain,
@@ -33,8 +35,10 @@ _COMMANDS = {
     "serve": serve,
     "refresh": refresh,
     "evaluate": evaluate,
+    "convert": convert,
     "analyze": analyze,
     "run": run,
+    "compare": compare,
     "pretrain": pretrain,
     "doctor": doctor,
 }

@@ -19,6 +19,7 @@ from recbole_universal.plugin.atomic_file import reading_as_text
 from recbole_universal.plugin.dataset_checks import checking_all_models
 from recbole_universal.plugin.recbole_keys import check_run
 from recbole_universal.plugin.swapped import swapped
+from recbole_universal.plugin.user_values import recording_users
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ def run(
     Returns:
         One dict per model, the chosen model first: ``model``, ``seconds`` (loading, training and evaluation) and the
         keys of RecBole's result (``best_valid_score``, ``valid_score_bigger``, ``best_valid_result``, ``test_result``).
+        ``by_user`` has the test metrics of each user, as a frame, and ``test_hash`` names the test interactions; they
+        are empty with several processes.
     """
     given = {
         "model": model,
@@ -93,11 +96,14 @@ def _result(
 ) -> dict[str, Any]:
     """Result of one model by RecBole's ``run``, in this process or in several."""
     start = time.perf_counter()
+    kept: dict[str, Any] = {"by_user": None, "test_hash": ""}
     if distributed:
         result = run_processes(**(given or {}), saved=saved, **distributed)
     else:
-        result = run_recbole(config, saved)
-    return {"model": config["model"], "seconds": time.perf_counter() - start, **(result or {})}
+        with recording_users() as users:
+            result = run_recbole(config, saved)
+        kept = {"by_user": users.by_user, "test_hash": users.test_hash}
+    return {"model": config["model"], "seconds": time.perf_counter() - start, **kept, **(result or {})}
 
 
 def run_recbole(config: Config, saved: bool) -> dict[str, Any]:

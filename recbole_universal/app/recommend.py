@@ -32,6 +32,7 @@ def recommend(
     *,
     checkpoint: str | os.PathLike[str] | None = None,
     data_path: str | os.PathLike[str] | None = None,
+    new_users: Any = None,
     top_k: int = 10,
     users: Any = None,
     user_column: Hashable | None = None,
@@ -69,6 +70,9 @@ def recommend(
             and a sequential model continues their latest ones. **The file is a pickle, which runs code when it is
             opened: give only files that you trust.**
         data_path: the folder that holds the folder of the checkpoint's dataset; ``None``: where it was in training.
+        new_users: interactions of users who were not in the training of the checkpoint, as of ``interactions``. The
+            pre-trained model ranks for them, by their items that the checkpoint knows. The columns are named by
+            ``user_column``, ``item_column`` and ``time_column``. Users of the training keep the checkpoint's lists.
         top_k: recommendations per user, at least 1. A message says how many users get fewer.
         users: ids of the users who get recommendations, or a file of them; ``None``: all users. A user without
             interactions gets the most popular items. Their score is the number of users of the item, divided by that of
@@ -119,6 +123,7 @@ def recommend(
             interactions,
             checkpoint=checkpoint,
             data_path=data_path,
+            new_users=new_users,
             top_k=top_k,
             users=users,
             user_column=user_column,
@@ -152,6 +157,7 @@ def open_job(
     *,
     checkpoint: Any,
     data_path: Any,
+    new_users: Any,
     top_k: Any,
     users: Any,
     user_column: Any,
@@ -192,6 +198,8 @@ def open_job(
             )
         if data_path is not None:
             raise ValueError("data_path (--data-path): belongs to checkpoint (--checkpoint), which is not given.")
+        if new_users is not None:
+            raise ValueError("new_users (--new-users): belongs to checkpoint (--checkpoint), which is not given.")
         from recbole_universal.app.recommender_files import is_recommender
 
         if is_recommender(interactions):
@@ -205,10 +213,14 @@ def open_job(
         return table_job
     without = {"interactions (INTERACTIONS)": interactions, **of_a_file, "fast (--fast)": True if fast else None}
     without |= {"items (--items)": items, "where (--where)": where}
+    if new_users is not None:  # these belong to its file
+        check_column_names(user_column, item_column, time_column)
+        without = {name: value for name, value in without.items() if not name.startswith(("item_", "time_", "order"))}
     _refuse_given("checkpoint (--checkpoint):", without)
     from recbole_universal.app.checkpoint_job import CheckpointJob
 
-    return CheckpointJob(*shared, checkpoint, data_path, device, users, user_column)
+    columns = user_column, item_column, time_column
+    return CheckpointJob(*shared, checkpoint, data_path, device, users, columns, order, new_users)
 
 
 def _refuse_given(what: str, values: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_universal import arguments
+from recbole_universal.app.arrow_tables import import_pyarrow
 from recbole_universal.app.output_columns import VALUES
 from recbole_universal.files import atomic_write
 
@@ -111,15 +112,18 @@ class TextWriter:
 
     def write(self, users: pd.Index, items: pd.Index, scores: np.ndarray, ranks: np.ndarray) -> None:
         """Write rows."""
-        if not self._has_header:
-            csv.writer(self._text, **self._format).writerow(self.columns)
-            self._has_header = True
+        self._write_header()
         values = map("{:.7g}".format, scores.tolist())
         columns = users.tolist(), items.tolist()
         # The module csv quotes a line feed, but before Python 3.13 no carriage return, which also ends a line.
         has_return = any("\r" in text for ids in columns for text in ids if isinstance(text, str))
         rows = csv.writer(self._text, **self._format, quoting=csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL)
         rows.writerows(zip(*columns, values, ranks.tolist(), strict=True))
+
+    def _write_header(self) -> None:
+        if not self._has_header:
+            csv.writer(self._text, **self._format).writerow(self.columns)
+            self._has_header = True
 
     def close(self) -> None:
         """Write the rest; the file stays open."""
@@ -139,7 +143,7 @@ class ParquetWriter:
     columns: Sequence[str] = ()
 
     def __init__(self, file: IO[bytes], name: str) -> None:
-        self._arrow = _import_pyarrow()
+        self._arrow = import_pyarrow()
         self._file = file
         self._writer: Any = None
 
@@ -160,14 +164,3 @@ class ParquetWriter:
         """Write the rest; the file stays open."""
         if self._writer is not None:
             self._writer.close()
-
-
-def _import_pyarrow() -> Any:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise ImportError(
-            "Parquet is written with pyarrow, which is not installed: pip install pyarrow, or write CSV."
-        ) from error
-    return pyarrow

@@ -81,6 +81,43 @@ MOST_COLUMNS = 10_000
 Named = tuple[Hashable | None, Hashable | None]
 
 _ATOMIC = re.compile(r":(token|token_seq|float|float_seq)$")
+# Names for ratings, the most usual first.
+_RATINGS = ("rating", "ratings", "overall", "stars", "star", "score", "overallrating", "ratingvalue")
+
+
+class OneColumn(tuple[None, None]):
+    """In the place of :data:`Named`: a table with ids of one kind, such as items and their titles.
+
+    Args:
+        kind: ``user`` or ``item``.
+        names: names of the column that are looked for first.
+    """
+
+    kind: str
+    names: tuple[str, ...]
+
+    def __new__(cls, kind: str, *names: str) -> OneColumn:
+        """A pair of ``None``, since the caller gives no column of a user and an item."""
+        made = super().__new__(cls, (None, None))
+        made.kind, made.names = kind, names
+        return made
+
+    def find(self, names: Sequence[Hashable], where: str) -> int:
+        """Index of the column with the ids.
+
+        Raises:
+            ValueError: if there is none, or more than one may be meant.
+        """
+        for looked_for in self.names:
+            if len(indices := _named(names, looked_for)) == 1:
+                return indices[0]
+        indices = recognised(names, self.kind)
+        if len(indices) != 1:
+            raise ValueError(
+                f"{where}: no single column holds the {self.kind}s; call it {self.names[-1]}. "
+                f"Columns: {listed_names(names)}."
+            )
+        return indices[0]
 
 
 def plain_name(name: Hashable) -> str:
@@ -117,6 +154,12 @@ def recognised(names: Sequence[Hashable], kind: str) -> list[int]:
     return [index for index, name in enumerate(bare) if name in _WEAK[kind]]
 
 
+def rating_column(names: Sequence[Hashable]) -> int | None:
+    """Index of the column whose name is the most usual one of ratings; ``None``: there is no such name."""
+    bare = [_bare(name) for name in names]
+    return next((bare.index(name) for name in _RATINGS if name in bare), None)
+
+
 def find_columns(names: Sequence[Hashable], named: Named, where: str) -> tuple[int, int]:
     """Indices of the user and the item column, which the caller names or which are recognised.
 
@@ -130,6 +173,8 @@ def find_columns(names: Sequence[Hashable], named: Named, where: str) -> tuple[i
     """
     if len(names) > MOST_COLUMNS:
         raise ValueError(f"{where}: there are {len(names)} columns; at most {MOST_COLUMNS} are read.")
+    if isinstance(named, OneColumn):
+        return (named.find(names, where),) * 2
     chosen: dict[str, int] = {}
     taken: set[int] = set()  # a column that is named for one kind is no candidate for the other
     for kind, given in sorted(zip(("user", "item"), named, strict=True), key=lambda pair: pair[1] is None):
@@ -296,7 +341,7 @@ def weak_guess(names: Sequence[Hashable], indices: tuple[int, int], named: Named
     weak = [
         f"[{names[index]}] is taken for the {kind}s"
         for kind, index, column in zip(("user", "item"), indices, named, strict=True)
-        if column is None and _bare(names[index]) in _WEAK[kind]
+        if column is None and not isinstance(named, OneColumn) and _bare(names[index]) in _WEAK[kind]
     ]
     return f"{' and '.join(weak)}; name the columns to say otherwise (--user-column, --item-column)" if weak else ""
 

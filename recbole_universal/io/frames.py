@@ -10,9 +10,11 @@ import pandas as pd
 from recbole_universal.io.column_names import FurtherColumns, Named, find_columns, weak_guess
 from recbole_universal.io.source import Chunk, Source
 
+_ROWS_AT_ONCE = 2**18  # of whole rows
 
-def frame_source(frame: pd.DataFrame, named: Named, columns: FurtherColumns, where: str) -> Source:
-    """A data frame of pandas.
+
+def frame_source(frame: pd.DataFrame, named: Named, columns: FurtherColumns, where: str, whole: bool = False) -> Source:
+    """A data frame of pandas; the chunks of a ``whole`` one have the other columns, too.
 
     Raises:
         ValueError: if the columns are ambiguous.
@@ -28,15 +30,28 @@ def frame_source(frame: pd.DataFrame, named: Named, columns: FurtherColumns, whe
         guess = weak_guess(names, indices, named)
     further, time_note = columns.find(names, indices, where)
 
+    others = [index for index in range(len(names)) if index not in (*indices, *further.values())]
+
     def chunks() -> Iterator[Chunk]:
         users, items = (_plain(frame.iloc[:, index]) for index in indices)
         values = {kind: frame.iloc[:, index] for kind, index in further.items()}
-        yield Chunk(users, items, range(1, len(frame) + 1), further=values)
+        if not whole:
+            yield Chunk(users, items, range(1, len(frame) + 1), further=values)
+            return
+        for start in range(0, len(frame), _ROWS_AT_ONCE):
+            part = slice(start, min(len(frame), start + _ROWS_AT_ONCE))
+            yield Chunk(
+                users[part],
+                items[part],
+                range(start + 1, part.stop + 1),
+                further={kind: column.iloc[part] for kind, column in values.items()},
+                others=[frame.iloc[part, index] for index in others],
+            )
 
     return Source(
         where=where,
         columns=(str(names[indices[0]]), str(names[indices[1]])),
-        ignored=[str(name) for index, name in enumerate(names) if index not in (*indices, *further.values())],
+        ignored=[str(names[index]) for index in others],
         row="row",
         chunks=chunks,
         guess=guess,

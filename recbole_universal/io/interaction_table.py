@@ -109,6 +109,29 @@ def _order(ids: pd.Index) -> np.ndarray:
 
 
 @dataclass
+class UsableRows:
+    """The rows of a table that are not left out, in their order.
+
+    Attributes:
+        users: ids of the users in the order of their first row.
+        items: ids of the items in the order of their first row.
+        user_codes: [n_rows], indices into ``users``.
+        item_codes: [n_rows], indices into ``items``.
+        seconds: time of each row, float64 [n_rows]; ``None``: no time is used.
+        weights: weight of each row, float64 [n_rows]; ``None``: no weights are read.
+        timed: which of the rows with a user and an item have a time, or need none, bool.
+    """
+
+    users: pd.Index
+    items: pd.Index
+    user_codes: np.ndarray
+    item_codes: np.ndarray
+    seconds: np.ndarray | None
+    weights: np.ndarray | None
+    timed: np.ndarray
+
+
+@dataclass
 class Rows:
     """Collects the rows of all chunks as codes.
 
@@ -117,6 +140,7 @@ class Rows:
         times: collects the times; ``None``: they are not read.
         weights: collects the weights; ``None``: they are not read.
         by_rows: whether the order of the rows is the order of the interactions.
+        kinds: kinds of the ids; one kind in a table whose only ids are in both columns of its chunks.
         n_rows: number of rows.
         bad: the rows that are left out.
         codes: codes of the users and the items of each chunk's usable rows.
@@ -127,6 +151,7 @@ class Rows:
     times: RowTimes | None = None
     weights: RowWeights | None = None
     by_rows: bool = False
+    kinds: tuple[str, ...] = ("user", "item")
     n_rows: int = 0
     bad: BadRows = field(default_factory=BadRows)
     codes: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
@@ -135,8 +160,8 @@ class Rows:
     def __post_init__(self) -> None:
         self.users, self.items = Ids(self.strip), Ids(self.strip)
 
-    def add(self, chunk: Chunk, row: str) -> None:
-        """Add the rows of a chunk; messages call a row ``row``."""
+    def add(self, chunk: Chunk, row: str) -> np.ndarray:
+        """Add the rows of a chunk; messages call a row ``row``. Returns which rows are usable, bool [n_rows]."""
         self.n_rows += len(chunk.users) if chunk.n_rows < 0 else chunk.n_rows
         try:
             users, items = self.users.codes(chunk.users), self.items.codes(chunk.items)
@@ -155,6 +180,7 @@ class Rows:
         for user, item in zip(users[: 2 - len(self.shown)], items, strict=False):
             self.shown.append(f"user [{self.users.name(user)}], item [{self.items.name(item)}]")
         self.codes.append((users, items))
+        return usable
 
     def _leave_out(self, indices: np.ndarray, users: np.ndarray, items: np.ndarray, chunk: Chunk, row: str) -> None:
         numbers, first = np.unique(np.asarray(chunk.numbers)[indices], return_index=True)  # a line may hold several ids
@@ -162,7 +188,7 @@ class Rows:
             reason = chunk.problems.get(index)
             if reason is None and NOT_TEXT in (users[index], items[index]):
                 reason = "an id that is not UTF-8"
-            missing = [kind for kind, codes in (("user", users), ("item", items)) if codes[index] < 0]
+            missing = [kind for kind, codes in zip(self.kinds, (users, items), strict=False) if codes[index] < 0]
             self.bad.add(f"{row} {chunk.numbers[index]}", reason or ", ".join(f"no {kind} id" for kind in missing))
         self.bad.count += max(0, len(numbers) - 5)
 
@@ -172,24 +198,9 @@ class Rows:
         Raises:
             ValueError: if there are too few usable rows, or a guessed column holds neither users nor items.
         """
-        user_codes, item_codes, seconds, weights = self._with_times(where)
-        n_usable = len(user_codes)
-        left_out = self.bad.text(where, self.n_rows) if self.bad.count else ""
-        if not n_usable:
-            raise ValueError(f"{left_out or where + ':'} There is no usable row; each needs a user and an item.")
-        if 2 * self.bad.count > self.n_rows:
-            raise ValueError(f"{left_out} That is more than half of the rows, so nothing is read.")
-        if left_out:
-            report(left_out)
-        shown = "; ".join(self.shown)
-        if source.guess:
-            report(f"{where}: {source.guess}. First rows: {shown}.")
-        if self.times is not None:
-            report(f"{where}: {self.times.sentence}")
-        if self.weights is not None and (about_kinds := self.weights.check(where, source.event)):
-            report(about_kinds)
-        users, user_codes = self._joined(self.users, user_codes, "user", where, report)
-        items, item_codes = self._joined(self.items, item_codes, "item", where, report)
+        rows = self.usable(where, source, report)
+        users, items, user_codes, item_codes = rows.users, rows.items, rows.user_codes, rows.item_codes
+        seconds, weights, n_usable, shown = rows.seconds, rows.weights, len(user_codes), "; ".join(self.shown)
         if source.has_names:
             users, items = (
                 ids.rename(plain_name(name)) for ids, name in zip((users, items), source.columns, strict=True)
@@ -215,16 +226,46 @@ class Rows:
             _check_distinct(where, source, len(pair_users), {"user": len(users), "item": len(items)}, shown, report)
         return InteractionTable(users, items, pair_users, pair_items, source.columns, events, sums)
 
-    def _with_times(self, where: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
-        """Codes of the users and the items of the usable rows, their times if they are used, and their weights."""
+    def usable(self, where: str, source: Source, report: Report) -> UsableRows:
+        """The rows with a user, an item and, where times are used, a time. Reports as :meth:`table`.
+
+        Raises:
+            ValueError: if there are too few.
+        """
+        rows = self._with_times(where)
+        n_usable = len(rows.user_codes)
+        left_out = self.bad.text(where, self.n_rows) if self.bad.count else ""
+        if not n_usable:
+            raise ValueError(f"{left_out or where + ':'} There is no usable row; each needs {self._needed()}.")
+        if 2 * self.bad.count > self.n_rows:
+            raise ValueError(f"{left_out} That is more than half of the rows, so nothing is read.")
+        if left_out:
+            report(left_out)
+        if source.guess:
+            report(f"{where}: {source.guess}. First rows: {'; '.join(self.shown)}.")
+        if self.times is not None:
+            report(f"{where}: {self.times.sentence}")
+        if self.weights is not None and (about_kinds := self.weights.check(where, source.event)):
+            report(about_kinds)
+        if len(self.kinds) > 1:
+            rows.users, rows.user_codes = self._joined(self.users, rows.user_codes, "user", where, report)
+        rows.items, rows.item_codes = self._joined(self.items, rows.item_codes, self.kinds[-1], where, report)
+        return rows
+
+    def _needed(self) -> str:
+        return " and ".join(f"{'an' if kind == 'item' else 'a'} {kind}" for kind in self.kinds)
+
+    def _with_times(self, where: str) -> UsableRows:
+        """The usable rows before ids are joined."""
         none = np.zeros(0, dtype=np.int32)
         users, items = (np.concatenate(codes) for codes in zip((none, none), *self.codes, strict=True))
         weights = None if self.weights is None else np.concatenate([np.zeros(0), *self.weights.parts])
         self.codes.clear()
-        if self.times is None or not len(users):
-            return users, items, None, weights
-        usable, seconds = self.times.settle(where, self.bad)
-        return users[usable], items[usable], seconds, None if weights is None else weights[usable]
+        timed, seconds = np.ones(len(users), dtype=bool), None
+        if self.times is not None and len(users):
+            timed, seconds = self.times.settle(where, self.bad)
+        weights = None if weights is None else weights[timed]
+        return UsableRows(pd.Index([]), pd.Index([]), users[timed], items[timed], seconds, weights, timed)
 
     def _joined(self, ids: Ids, codes: np.ndarray, kind: str, where: str, report: Report):
         if self.strip:

@@ -21,6 +21,8 @@ from recbole_universal.io.tables import arrow_source, is_arrow, is_parquet, parq
 from recbole_universal.io.text import text_source
 from recbole_universal.io.weights import RowWeights
 
+_MOST_LISTED = 10
+
 
 def read_interactions(
     source: Any,
@@ -69,20 +71,13 @@ def read_interactions(
     reads_events = event_weights is not None
     reads_weights = reads_events or weight_column is not None
     further = FurtherColumns(time, weight_column, event_column, reads_events)
-    where, sources = _sources(source, (user_column, item_column), further, show_progress)
+    where, sources = open_sources(source, (user_column, item_column), further, show_progress)
     first = sources[0]
-    if time_column is None:
-        _without_different_times(sources)
     for each in sources:
         for note in each.notes:
             report(note)
-    if ignored := [name for name in first.ignored if name.strip()]:
-        report(
-            f"{where}: ignored columns: {listed_names(ignored, 10)}."
-            if reads_weights
-            else f"{where}: ignored columns: {listed_names(ignored, 10)}. What they hold makes no difference: a view "
-            "counts like a purchase, and a low rating like a high one."
-        )
+    if ignored := _ignored(sources):
+        report(f"{where}: ignored columns: {ignored}.")
     if first.time_note:
         report(f"{where}: {first.time_note}")
     times = None if first.time is None else RowTimes(first.time, time_column is not None)
@@ -95,12 +90,35 @@ def read_interactions(
     return rows.table(where, first, report)
 
 
-def _sources(source: Any, named: Named, further: FurtherColumns, show_progress: bool) -> tuple[str, list[Source]]:
-    """The name of the table for messages, and one source per file."""
+def open_sources(
+    source: Any, named: Named, further: FurtherColumns, show_progress: bool, whole: bool = False
+) -> tuple[str, list[Source]]:
+    """The name of the table for messages, and one source per file; the arguments as in :func:`read_interactions`.
+
+    Args:
+        source: the table.
+        named: the columns of the users and the items.
+        further: further columns that are read.
+        show_progress: whether to draw a progress bar.
+        whole: whether the chunks have the other columns, too.
+
+    Raises:
+        ValueError: if it is no table, or the columns are ambiguous.
+        OSError: if the file cannot be read.
+    """
+    where, sources = _sources(source, named, further, show_progress, whole)
+    if further.time.name is None:
+        _without_different_times(sources)
+    return where, sources
+
+
+def _sources(
+    source: Any, named: Named, further: FurtherColumns, show_progress: bool, whole: bool
+) -> tuple[str, list[Source]]:
     if isinstance(source, pd.DataFrame):
-        return "The data frame", [frame_source(source, named, further, "The data frame")]
+        return "The data frame", [frame_source(source, named, further, "The data frame", whole)]
     if is_arrow(source):
-        return "The table", [arrow_source(source, named, further, "The table", show_progress)]
+        return "The table", [arrow_source(source, named, further, "The table", show_progress, whole)]
     if not isinstance(source, (str, os.PathLike)):
         kind = type(source).__name__
         hint = "; call .collect() first" if hasattr(source, "collect") else ""
@@ -111,7 +129,7 @@ def _sources(source: Any, named: Named, further: FurtherColumns, show_progress: 
     kinds = [is_parquet(file) for file in files]
     if files and all(kinds):
         folder = path if path.is_dir() else None
-        sources = parquet_sources(files, folder, named, further, where, show_progress)
+        sources = parquet_sources(files, folder, named, further, where, show_progress, whole)
         return where, _of_one_table(path, sources)
     forms = [("Parquet",) if parquet else _endings(file) for file, parquet in zip(files, kinds, strict=True)]
     if odd := [file for file, form in zip(files, forms, strict=True) if form != forms[0]]:
@@ -119,11 +137,20 @@ def _sources(source: Any, named: Named, further: FurtherColumns, show_progress: 
             f"[{path}] is a folder of different files, such as [{files[0].name}] and [{odd[0].name}]; give a file, or "
             "a folder of parts of one table."
         )
-    made = [_file_source(file, named, further, show_progress, path.is_dir()) for file in files]
+    made = [_file_source(file, named, further, show_progress, path.is_dir(), whole) for file in files]
     sources = [each for each in made if each]
     if not sources:
         raise ValueError(f"[{path}] is a folder without files, or with empty ones; give a file, or a folder of parts.")
     return where, _of_one_table(path, sources)
+
+
+def _ignored(sources: list[Source]) -> str:
+    """Names of the columns that no part uses, at most ten; "" if there are none."""
+    used = {name for each in sources for name in (*each.columns, each.time)}
+    names = {name.strip(): None for each in sources for name in each.ignored if name not in used}
+    listed = [name[:60] for name in names if name]
+    rest = len(listed) - _MOST_LISTED
+    return ", ".join(listed[:_MOST_LISTED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _endings(file: Path) -> tuple[str, ...]:
@@ -163,7 +190,7 @@ def _without_different_times(sources: list[Source]) -> None:
 
 
 def _file_source(
-    path: Path, named: Named, further: FurtherColumns, show_progress: bool, is_part: bool
+    path: Path, named: Named, further: FurtherColumns, show_progress: bool, is_part: bool, whole: bool
 ) -> Source | None:
     """A text or JSON file; ``None`` for an empty part of a folder, which Spark writes."""
     with open_text(path) as file:
@@ -171,4 +198,4 @@ def _file_source(
     if is_part and first.strip() in ("", "[]"):
         return None
     make = json_source if is_json(first) else text_source
-    return make(path, first, named, further, show_progress)
+    return make(path, first, named, further, show_progress, whole)

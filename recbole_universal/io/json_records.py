@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,10 @@ def is_json(first: str) -> bool:
         return text[1:].lstrip().startswith(('"', "{", "["))
 
 
-def json_source(path: Path, first: str, named: Named, columns: FurtherColumns, show_progress: bool) -> Source:
-    """A file of JSON records that starts with ``first``; the rest as in ``read_interactions``.
+def json_source(
+    path: Path, first: str, named: Named, columns: FurtherColumns, show_progress: bool, whole: bool = False
+) -> Source:
+    """A file of JSON records that starts with ``first``; the rest as in ``open_sources``.
 
     Raises:
         ValueError: if it holds no records or the keys are ambiguous.
@@ -43,7 +45,7 @@ def json_source(path: Path, first: str, named: Named, columns: FurtherColumns, s
     by_line = _is_a_record(next(line for line in first.split("\n") if line.strip()))
     names: dict[str, None] = {}
     for number, (_, record) in enumerate(_records(path, by_line, False)):
-        if number == _SAMPLE_RECORDS:
+        if number == _SAMPLE_RECORDS and not whole:
             break
         if isinstance(record, dict):
             names.update(dict.fromkeys(record))
@@ -54,12 +56,13 @@ def json_source(path: Path, first: str, named: Named, columns: FurtherColumns, s
     found, time_note = columns.find(listed, indices, f"{path} (JSON)")
     keys = (listed[indices[0]], listed[indices[1]])
     further = {kind: listed[index] for kind, index in found.items()}
+    ignored = [name for name in listed if name not in (*keys, *further.values())]
     return Source(
         where=str(path),
         columns=keys,
-        ignored=[name for name in listed if name not in (*keys, *further.values())],
+        ignored=ignored,
         row="line" if by_line else "record",
-        chunks=partial(_chunks, path, by_line, keys, further, show_progress),
+        chunks=partial(_chunks, path, by_line, keys, further, show_progress, ignored if whole else []),
         guess=weak_guess(listed, indices, named),
         given=None not in named,
         strip=True,
@@ -77,18 +80,25 @@ def _is_a_record(line: str) -> bool:
 
 
 def _chunks(
-    path: Path, by_line: bool, keys: tuple[str, str], further: dict[str, str], show_progress: bool
+    path: Path,
+    by_line: bool,
+    keys: tuple[str, str],
+    further: dict[str, str],
+    show_progress: bool,
+    others: Sequence[str],
 ) -> Iterator[Chunk]:
     users: list[Any] = []
     items: list[Any] = []
     values: dict[str, list[str | None]] = {kind: [] for kind in further}
+    rest: list[list[Any]] = []  # a row of other values per record
     numbers: list[int] = []
     problems: dict[int, str] = {}
 
     def chunk() -> Chunk:
         user_ids, item_ids = (np.array(ids, dtype=object) for ids in (users, items))
         stored = {kind: np.array(texts, dtype=object) for kind, texts in values.items()}
-        return Chunk(user_ids, item_ids, np.array(numbers), problems, further=stored)
+        columns = [_objects(of_key) for of_key in zip(*rest, strict=True)] if rest else [_objects([]) for _ in others]
+        return Chunk(user_ids, item_ids, np.array(numbers), problems, further=stored, others=columns)
 
     for number, record in _records(path, by_line, show_progress):
         ids = [None, None]
@@ -105,12 +115,27 @@ def _chunks(
         for kind, key in further.items():
             value = record.get(key) if isinstance(record, dict) else None
             values[kind].append(None if value is None else str(value))
+        if others:
+            rest.append([_value(record.get(key)) if isinstance(record, dict) else None for key in others])
         numbers.append(number)
         if len(users) == _CHUNK_RECORDS:
             yield chunk()
-            users, items, numbers, problems = [], [], [], {}
+            users, items, rest, numbers, problems = [], [], [], [], {}
             values = {kind: [] for kind in further}
     yield chunk()
+
+
+def _value(value: Any) -> Any:
+    """A value of another column: text, a list of texts, or ``None``."""
+    if isinstance(value, list):
+        return [text for one in value if (text := _value(one if not isinstance(one, list) else str(one))) is not None]
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else _text(value)
+
+
+def _objects(values: Sequence[Any]) -> np.ndarray:
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
 
 
 def _text(value: Any) -> str | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from recbole_universal.io.column_names import (
     FurtherColumns,
     Named,
+    OneColumn,
     find_columns,
     is_atomic,
     plain_name,
@@ -41,6 +42,7 @@ class Layout:
         notes: further sentences for the user.
         further: indices of further fields, by attribute of a :class:`~recbole_universal.io.source.Chunk`.
         time_note: a sentence on columns that may hold times but are not read; "" if there are none.
+        others: indices of further fields that are read.
     """
 
     dialect: Dialect
@@ -54,6 +56,7 @@ class Layout:
     notes: list[str] = field(default_factory=list)
     further: dict[str, int] = field(default_factory=dict)
     time_note: str = ""
+    others: list[int] = field(default_factory=list)
 
     def name(self, index: int) -> str:
         """The name of a column."""
@@ -167,7 +170,8 @@ def _table(lines: list[str], named: Named, where: str, may_be_adjacency: bool) -
                 except ValueError:
                     continue
                 return _with_header(lines, separator, header, indices, named)
-        if named == (None, None) and may_be_adjacency and (layout := _adjacency(lines, where)):
+        may_be_adjacency &= named == (None, None) and not isinstance(named, OneColumn)
+        if may_be_adjacency and (layout := _adjacency(lines, where)):
             return layout
     parsed = {separator: _rows(lines, separator) for separator in SEPARATORS}
     if not (separator := _separator(parsed)):
@@ -179,7 +183,7 @@ def _table(lines: list[str], named: Named, where: str, may_be_adjacency: bool) -
         user, item = _checked(positions, width, where)
         has_header = user in recognised(header, "user") and item in recognised(header, "item")
         return table_layout(lines, separator, width, (user, item), header if has_header else None)
-    if named == (None, None) and _looks_like_data(rows):
+    if named == (None, None) and not isinstance(named, OneColumn) and _looks_like_data(rows):
         layout = table_layout(lines, separator, width, (0, 1), None)
         layout.guess = (
             "the first line looks like data, so column 1 is taken for the users and column 2 for the items; "
@@ -189,7 +193,7 @@ def _table(lines: list[str], named: Named, where: str, may_be_adjacency: bool) -
     try:
         find_columns(header, named, where)
     except ValueError as error:
-        hint = f" {_HINT}" if named == (None, None) else ""
+        hint = f" {_HINT}" if named == (None, None) and not isinstance(named, OneColumn) else ""
         raise ValueError(f"{error}{hint}") from None
     raise ValueError(f"{where}: no tab, comma, semicolon, |, :: or blank divides the lines into columns.")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +22,7 @@ class Chunk:
         problems: for an unusable row, by its index in the chunk, the reason.
         n_rows: number of rows of the file, if a row may hold several items; negative: the length of ``users``.
         further: values of further columns as they are stored: ``times``, ``weights``, ``events``, where they are read.
+        others: the columns :attr:`Source.ignored`, if the source reads whole rows. A missing value is ``None`` or NaN.
     """
 
     users: np.ndarray | pd.Series
@@ -30,6 +31,7 @@ class Chunk:
     problems: dict[int, str] = field(default_factory=dict)
     n_rows: int = -1
     further: Mapping[str, np.ndarray | pd.Series] = field(default_factory=dict)
+    others: Sequence[np.ndarray | pd.Series] = ()
 
 
 @dataclass

@@ -92,9 +92,15 @@ class _Stream:
 
 
 def parquet_sources(
-    paths: Sequence[Path], folder: Path | None, named: Named, further: FurtherColumns, where: str, show_progress: bool
+    paths: Sequence[Path],
+    folder: Path | None,
+    named: Named,
+    further: FurtherColumns,
+    where: str,
+    show_progress: bool,
+    whole: bool = False,
 ) -> list[Source]:
-    """Parquet files, of a folder if one is given.
+    """Parquet files, of a folder if one is given; the chunks of ``whole`` ones have the other columns, too.
 
     Consecutive files with ids and times of the same types are one source. Read together, files of other types would be
     cast by DuckDB: large whole numbers to floats that are equal.
@@ -130,14 +136,18 @@ def parquet_sources(
         if len(runs) > 1:  # among numbers, true is not 1
             used = {each: (name, "VARCHAR" if kind == "BOOLEAN" else kind) for each, (name, kind) in used.items()}
             where = str(run[0])
-        opened = partial(_parquet, run, where, folder, [name for name, _ in used_folders])
-        all_columns = [*columns[schema], *made]
-        sources.append(_source(opened, all_columns, used, time_note, named, where, show_progress))
+        opened = partial(_parquet, run, where, folder, [name for name, _ in (made if whole else used_folders)])
+        of_run = {name: kind for path in reversed(run) for name, kind in columns[schemas[str(path)]]}
+        first = dict(columns[schema])
+        all_columns = [*first.items(), *((name, kind) for name, kind in of_run.items() if name not in first), *made]
+        sources.append(_source(opened, all_columns, used, time_note, named, where, show_progress, whole))
     return sources
 
 
-def arrow_source(table: Any, named: Named, further: FurtherColumns, where: str, show_progress: bool) -> Source:
-    """A table that exports Arrow data.
+def arrow_source(
+    table: Any, named: Named, further: FurtherColumns, where: str, show_progress: bool, whole: bool = False
+) -> Source:
+    """A table that exports Arrow data; the chunks of a ``whole`` one have the other columns, too.
 
     Raises:
         ValueError: if the columns are ambiguous.
@@ -147,7 +157,7 @@ def arrow_source(table: Any, named: Named, further: FurtherColumns, where: str, 
         columns = [*_described(duck, name, parameters), *_no_arrow(table)]
     names = _written_names(columns, getattr(table, "column_names", None))
     chosen, time_note = _chosen(columns, names, named, further, where)
-    return _source(opened, columns, chosen, time_note, named, where, show_progress)
+    return _source(opened, columns, chosen, time_note, named, where, show_progress, whole)
 
 
 def column_values(source: Any, where: str, column_of: Callable[[list[str]], int]) -> list:
@@ -223,16 +233,24 @@ def _chosen(
 
 
 def _source(
-    opened, columns: Columns, chosen: Chosen, time_note: str, named: Named, where: str, show_progress: bool
+    opened,
+    columns: Columns,
+    chosen: Chosen,
+    time_note: str,
+    named: Named,
+    where: str,
+    show_progress: bool,
+    whole: bool,
 ) -> Source:
     used = {each: name for each, (name, _) in chosen.items()}
     names = used["users"], used["items"]
+    others = [(name, kind) for name, kind in columns if name not in used.values()]
     return Source(
         where=where,
         columns=names,
-        ignored=[name for name, _ in columns if name not in used.values()],
+        ignored=[name for name, _ in others],
         row="row",
-        chunks=partial(_chunks, opened, chosen, show_progress),
+        chunks=partial(_chunks, opened, chosen, show_progress, others if whole else []),
         guess=weak_guess(names, (0, 1), named),
         given=None not in named,
         time=used.get("times"),
@@ -290,6 +308,13 @@ def _selected_value(each: str, name: str, kind: str) -> str:
     return f"{quoted(name)}::{'DOUBLE' if each == 'weights' and is_number else 'VARCHAR'} AS {each}"
 
 
+def _selected_other(name: str, kind: str, alias: str) -> str:
+    """A column that holds no ids as SQL: text, or a list of texts."""
+    if kind in _NO_ARROW:
+        _selected(name, kind, "", "")  # refuses the type
+    return f"{quoted(name)}::{'VARCHAR[]' if kind.endswith(']') else 'VARCHAR'} AS {alias}"
+
+
 def _times(values: pd.Series, kind: str) -> pd.Series:
     """Times of a column that was selected."""
     if kind == "DATE" or kind.startswith("TIMESTAMP"):
@@ -303,7 +328,7 @@ def _number(text: str) -> Any:
     return int(head) if head and not tail.strip("0") else text
 
 
-def _chunks(opened, chosen: Chosen, show_progress: bool) -> Iterator[Chunk]:
+def _chunks(opened, chosen: Chosen, show_progress: bool, others: Columns) -> Iterator[Chunk]:
     with (
         opened() as (duck, table, parameters),
         tqdm(desc="reading", unit="row", unit_scale=True, disable=not show_progress) as bar,
@@ -311,6 +336,7 @@ def _chunks(opened, chosen: Chosen, show_progress: bool) -> Iterator[Chunk]:
         further = {each: column for each, column in chosen.items() if each not in ("users", "items")}
         selected = [_selected(*chosen[each], each, "") for each in ("users", "items")]
         selected += [_selected_value(each, *column) for each, column in further.items()]
+        selected += [_selected_other(name, kind, f"other_{number}") for number, (name, kind) in enumerate(others)]
         duck.execute(f"SELECT {', '.join(selected)} FROM {table}", parameters)
         row_number = 1
         while len(frame := duck.fetch_df_chunk(_VECTORS)):
@@ -318,6 +344,7 @@ def _chunks(opened, chosen: Chosen, show_progress: bool) -> Iterator[Chunk]:
             values = {each: frame[each] for each in further}
             if "times" in values:
                 values["times"] = _times(values["times"], chosen["times"][1])
-            yield Chunk(users, items, range(row_number, row_number + len(users)), further=values)
+            rest = [frame[f"other_{number}"] for number in range(len(others))]
+            yield Chunk(users, items, range(row_number, row_number + len(users)), further=values, others=rest)
             row_number += len(users)
             bar.update(len(users))

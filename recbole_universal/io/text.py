@@ -29,20 +29,26 @@ from recbole_universal.io.streams import LONGEST_LINE, TOO_LONG, open_text
 TOO_LONG_LINE = "a line of more than 1 MiB"
 
 
-def text_source(path: Path, first: str, named: Named, columns: FurtherColumns, show_progress: bool) -> Source:
-    """A delimited text file that starts with ``first``; the rest as in ``read_interactions``.
+def text_source(
+    path: Path, first: str, named: Named, columns: FurtherColumns, show_progress: bool, whole: bool = False
+) -> Source:
+    """A delimited text file that starts with ``first``; the rest as in ``open_sources``.
 
     Raises:
         ValueError: if the file is no table or the columns are ambiguous.
     """
     layout = find_layout(first, named, columns, str(path))
+    if whole and layout.history is not None:  # a column like any other
+        layout.history = None
+        layout.notes.pop()
     used = {layout.user, layout.item, layout.history, *layout.further.values()}
     names = layout.header or [layout.name(index) for index in range(layout.dialect.width)]
-    ignored = [] if layout.adjacency else [name for index, name in enumerate(names) if index not in used]
+    others = [] if layout.adjacency else [index for index in range(len(names)) if index not in used]
+    layout.others = others if whole else []
     return Source(
         where=str(path),
         columns=(layout.name(layout.user), layout.name(layout.item)),
-        ignored=ignored,
+        ignored=[names[index] for index in others],
         row="line",
         chunks=partial(read_rows, path, layout, show_progress),
         guess=layout.guess,
@@ -170,7 +176,7 @@ class _Rows:
 
     def _used(self) -> list[int]:
         fields = (self.layout.user, self.layout.item, self.layout.history)
-        return [field for field in fields if field is not None] + list(self.layout.further.values())
+        return [*(field for field in fields if field is not None), *self.layout.further.values(), *self.layout.others]
 
     def _split(self, block: str) -> tuple[list[np.ndarray], np.ndarray]:
         """Fields that are used, and which lines are plain; fields of the others are ``None``."""
@@ -213,12 +219,13 @@ class _Rows:
         self, columns: list[np.ndarray], numbers: np.ndarray, problems: dict[int, str], may_repeat: bool
     ) -> Chunk:
         users, items = columns[:2]
-        n_ids = len(columns) - len(self.layout.further)
-        further = dict(zip(self.layout.further, columns[n_ids:], strict=True))
+        n_others = len(columns) - len(self.layout.others)
+        others, n_ids = columns[n_others:], n_others - len(self.layout.further)
+        further = dict(zip(self.layout.further, columns[n_ids:n_others], strict=True))
         for index in self._headers(users, items) if may_repeat else []:
             problems[index] = "the header again"
         if self.layout.history is None:
-            return Chunk(users, items, numbers, problems, further=further)
+            return Chunk(users, items, numbers, problems, further=further, others=others)
         lists = [
             [*history.split(), item]
             if index not in problems and (user or "").strip() and (item or "").strip()

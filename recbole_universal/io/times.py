@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 # Forms of a time. A date with slashes may have the day first, the month first, or both readings.
 MISSING, UNREADABLE, NUMBER, DATE, EITHER, DAY_FIRST, MONTH_FIRST = range(7)
 
-_NULL_WORDS = ("", "NULL", "null", "None", "NaN", "nan", "NaT", "NA", "N/A", "<NA>", "\\N")
+NULL_WORDS = ("", "NULL", "null", "None", "NaN", "nan", "NaT", "NA", "N/A", "<NA>", "\\N")
 _DAY_MONTH_YEAR = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4})", re.ASCII)
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}(?:\.\d+)?))? ?([ap]m)?", re.ASCII | re.IGNORECASE)
 _UNITS = ((1.0, "unix seconds"), (1e3, "unix milliseconds"), (1e6, "unix microseconds"), (1e9, "unix nanoseconds"))
@@ -221,7 +221,7 @@ def _fill_date_objects(read: ReadTimes, indices: NDArray, values: NDArray) -> No
 def _fill_texts(read: ReadTimes, indices: NDArray, values: NDArray) -> None:
     """Fill in texts, which are numbers, ISO 8601, or dates with the year at the end."""
     texts = pd.Series(values, dtype=object).str.strip()
-    read.forms[indices[texts.isin(_NULL_WORDS).to_numpy()]] = MISSING
+    read.forms[indices[texts.isin(NULL_WORDS).to_numpy()]] = MISSING
     numbers = np.full(len(texts), np.nan)
     plain = np.array([":" not in text and "/" not in text for text in texts])  # the others take long to refuse
     numbers[plain] = pd.to_numeric(texts[plain], errors="coerce").to_numpy(dtype=np.float64)

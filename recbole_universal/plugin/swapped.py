@@ -15,8 +15,8 @@ _ABSENT = object()
 
 
 @contextlib.contextmanager
-def swapped(module: types.ModuleType, name: str, value: Any) -> Iterator[None]:
-    """Replace a name in a module for the length of the ``with`` block. Other threads wait for its end."""
+def swapped(module: types.ModuleType | type, name: str, value: Any) -> Iterator[None]:
+    """Replace a name in a module or a class for the length of the ``with`` block. Other threads wait for its end."""
     with _LOCKS[module.__name__, name]:
         original = vars(module).get(name, _ABSENT)
         setattr(module, name, value)

@@ -19,7 +19,7 @@ from recbole.quick_start import load_data_and_model
 from recbole.utils import get_model, get_trainer, init_seed
 from recbole.utils.case_study import full_sort_scores
 
-from recbole_universal import recommend
+from recbole_universal import UniversalRanker, recommend
 from recbole_universal.app import cli
 from recbole_universal.plugin.trained_model import TrainedModel
 
@@ -195,6 +195,69 @@ def test_blocks_of_users_change_nothing(checkpoint, monkeypatch):
     monkeypatch.setattr(sys.modules["recbole_universal.app.recommendation_blocks"], "_BLOCK_USERS", 7)
     monkeypatch.setattr(sys.modules["recbole_universal.plugin.trained_model"], "_MOST_SCORES", 100)
     pd.testing.assert_frame_equal(recommend(checkpoint=checkpoint("FM"), top_k=3, show_progress=False), whole)
+
+
+NEW = [("new", "i3", 2), ("u4", "i1", 1), ("new", "i5", 1), ("new", "gone", 3), ("bare", "gone", 1), ("7", "i9", 1)]
+
+
+def new_users() -> pd.DataFrame:
+    return pd.DataFrame(NEW, columns=["customer", "sku", "timestamp"])
+
+
+@pytest.mark.parametrize("model", ["BPR", "FM", "EASE", "UniversalInterpolation", "SASRec"])
+def test_new_users_are_ranked_by_the_universal_model(checkpoint, model):
+    file = checkpoint(model)
+    alone = recommend(checkpoint=file, top_k=4, show_progress=False)
+    with pytest.warns(UserWarning) as said:
+        recs = recommend(checkpoint=file, new_users=new_users(), top_k=4, show_progress=False)
+    pd.testing.assert_frame_equal(recs[: len(alone)], alone, check_exact=True)  # u4 is of the training
+    trained = TrainedModel(file)
+    columns = dict(zip(trained.items, range(N_ITEMS), strict=True))
+    histories = [[columns["i5"], columns["i3"]], [columns["i9"]]]
+    items, scores = UniversalRanker(trained.matrix, show_progress=False).top_k_of(histories, 4)
+    rest = recs[len(alone) :]
+    assert rest["user"].tolist() == ["new"] * 4 + ["bare"] * 4 + ["7"] * 4
+    for user, row in (("new", 0), ("7", 1)):
+        assert rest.loc[rest["user"] == user, "item"].tolist() == trained.items[items[row]].tolist()
+        assert rest.loc[rest["user"] == user, "score"].to_numpy() == pytest.approx(scores[row])
+    popular = np.bincount(trained.matrix.indices)
+    found = [popular[columns[item]] for item in rest.loc[rest["user"] == "bare", "item"]]
+    assert found == sorted(popular, reverse=True)[:4]
+    texts = [str(one.message) for one in said]
+    assert (
+        "new_users (--new-users): 1 of 4 users were in the training and keep the model's recommendations: [u4]."
+        in texts
+    )
+    assert "new_users (--new-users): 1 items are unknown to the model: [gone]." in texts
+    assert "1 of 43 users have no item that the model knows and get the most popular items: [bare]." in texts
+
+
+def test_new_users_that_are_asked_for(checkpoint):
+    with pytest.warns(UserWarning, match=r"1 of 3 users have no interactions and get the most popular items: \[who\]"):
+        recs = recommend(
+            checkpoint=checkpoint("EASE"), new_users=new_users(), users=[7, "u3", "who"], top_k=2, show_progress=False
+        )
+    assert recs["user"].tolist() == ["7", "7", "u3", "u3", "who", "who"]
+
+
+def test_the_items_of_new_users_on_request(checkpoint):
+    options = {"checkpoint": checkpoint("EASE"), "new_users": new_users(), "users": ["new"], "show_progress": False}
+    with pytest.warns(UserWarning):
+        every = recommend(**options, include_seen=True, top_k=N_ITEMS)
+        unseen = recommend(**options, top_k=N_ITEMS)
+    assert len(every) == N_ITEMS and set(every["item"]) - set(unseen["item"]) == {"i3", "i5"}
+
+
+def test_command_line_with_new_users(checkpoint, tmp_path, capsys):
+    new_users().to_csv(tmp_path / "new.csv", index=False)
+    words = ["recommend", "--checkpoint", checkpoint("EASE"), "--output", "recs.csv", "--quiet", "--top-k", "2"]
+    assert cli.main([*words, "--new-users", str(tmp_path / "new.csv")]) == 0
+    printed = capsys.readouterr()
+    assert "of 40 users with 30 items. New users, whom the universal model ranks: 2." in printed.err
+    assert printed.out.startswith("Wrote 86 recommendations for 43 users to recs.csv")
+    assert cli.main([*words, "--new-users", "gone.csv"]) == 1
+    assert cli.main(["recommend", "x.csv", "--output", "recs.csv", "--new-users", "new.csv"]) == 1
+    assert "new_users (--new-users): belongs to checkpoint" in capsys.readouterr().err
 
 
 def test_random_numbers_of_the_caller_stay(checkpoint):

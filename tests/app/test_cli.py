@@ -145,7 +145,10 @@ def test_a_script_in_such_a_folder(own, monkeypatch, tmp_path):
     ("word", "hint"),
     [
         ("recomend", "did you mean recommend?"),
-        ("score", "commands are recommend, fit, similar, explain, serve, refresh, evaluate, analyze, run"),
+        (
+            "score",
+            "commands are recommend, fit, similar, explain, serve, refresh, evaluate, convert, analyze, run, compare",
+        ),
     ],
 )
 def test_a_command_that_does_not_exist(word, hint, capsys):

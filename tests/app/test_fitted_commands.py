@@ -154,3 +154,20 @@ def test_an_error_is_one_sentence(rec, words, message, monkeypatch, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert message in lines[-1] and lines[-1].startswith(f"{words[0]}: ")
     assert sorted(path.name for path in Path().iterdir()) == ["orders.csv", "shop"]
+
+
+@pytest.mark.parametrize("command", ["recommend", "fit", "similar", "explain", "evaluate"])
+def test_unused_columns_are_said_once(command, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    rows = [(f"u{user}", f"i{item}", "view", 1) for user in range(40) for item in rng.permutation(24)[:7]]
+    pd.DataFrame(rows, columns=["user", "item", "event_type", "price"]).to_csv(tmp_path / "log.csv", index=False)
+    options = {
+        "recommend": ["--output", "recs.csv"],
+        "fit": ["--output", "shop"],
+        "similar": ["--items", "i4"],
+        "explain": ["--user", "u1", "--item", "i4"],
+        "evaluate": ["--max-users", "10"],
+    }
+    assert cli.main([command, str(tmp_path / "log.csv"), *options[command], "--quiet"]) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "ignored" in line]
+    assert said == [f"{command}: {tmp_path / 'log.csv'}: ignored columns: event_type, price."]

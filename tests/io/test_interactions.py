@@ -51,7 +51,7 @@ def test_forms_of_text_files(tmp_path, text, columns, zipped):
 def test_a_file_without_header_is_recognised_and_reported(tmp_path):
     pairs, said = read(write(tmp_path / "u.data", "196\t242\t3\t881250949\n186\t302\t3\t891717742\n"))
     assert pairs == [("186", "302"), ("196", "242")] and "column 1 is taken for the users" in said[1]
-    assert "ignored columns: [column 3], [column 4]" in said[0] and "such as --user-column 4 --item-column 3" in said[1]
+    assert "ignored columns: column 3, column 4" in said[0] and "such as --user-column 4 --item-column 3" in said[1]
     assert read(write(tmp_path / "x", lines(header=None)))[0] == ROWS  # u1 comes again
 
 
@@ -65,14 +65,35 @@ def test_words_that_pandas_reads_as_missing_are_ids_and_reported(tmp_path):
     assert len(said) == 3 and "the user id [NA] is an id like any other" in said[0]
 
 
+@pytest.mark.parametrize(("n", "more"), [(10, "."), (13, " and 3 more.")])
+def test_ignored_columns_are_said_once_and_at_most_ten(tmp_path, n, more):
+    names = [f"c{number}" for number in range(n)]
+    header = ",".join(["user", "item", *names, "timestamp"])
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for part in range(2):
+        write(folder / f"{part}.csv", lines([(f"u{part}", f"i{row}", *names, row) for row in range(3)], header=header))
+    _, said = read(folder)
+    (ignored,) = [each for each in said if "ignored columns:" in each]
+    assert ignored == f"{folder}: ignored columns: {', '.join(names[:10])}{more}"
+
+
+def test_ignored_columns_of_all_parts(tmp_path):
+    pytest.importorskip("pyarrow")
+    for part, extra in enumerate(("price", "colour")):
+        frame = pd.DataFrame({"user": ["a", "b"], "item": ["x", "y"], extra: [1, 2]})
+        frame.to_parquet(tmp_path / f"{part}.parquet")
+    _, said = read(tmp_path)
+    assert said[0] == f"{tmp_path}: ignored columns: price, colour."
+
+
 def test_unreadable_rows_are_counted_and_named(tmp_path):
     text = "user,item,rating\nu1,a,1\nu1\n,c,1\nu2, ,1\nu2,a,1,9\nuser,item,rating\nu2,b,1\n,,\n"
     path = write(tmp_path / "x.csv", text + "u3,a,1\nu3,b\n\nu3,c,1,,\n u4 , a ,1\n")
     pairs, said = read(path)
     assert pairs == [("u1", "a"), ("u2", "b"), ("u3", "a"), ("u3", "b"), ("u3", "c"), ("u4", "a")]
     assert said == [
-        f"{path}: ignored columns: [rating]. What they hold makes no difference: a view counts like a purchase, "
-        "and a low rating like a high one.",
+        f"{path}: ignored columns: rating.",
         f"{path}: 6 of 12 rows are unreadable and left out: line 3 (1 column instead of 3), line 4 (no user id), "
         "line 5 (no item id), line 6 (4 columns instead of 3), line 7 (the header again), ....",
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -213,13 +214,13 @@ def test_two_equally_good_columns_are_reported_and_not_used(tmp_path):
     rows = [(*row, n, n) for n, row in enumerate(ROWS)]
     path = write(tmp_path / "x.csv", lines(rows, header="user,item,timestamp,event_time"))
     found, said = events(path)
-    assert found is None and "ignored columns: [timestamp], [event_time]" in said[0]
+    assert found is None and "ignored columns: timestamp, event_time" in said[0]
     assert said[1:] == [
         f"{path}: more than one column may hold the times: [timestamp], [event_time]; time_column (--time-column) "
         "chooses one."
     ]
     found, said = events(path, time_column="event_time")
-    assert len(found) == len(ROWS) and "ignored columns: [timestamp]." in said[0]
+    assert len(found) == len(ROWS) and "ignored columns: timestamp." in said[0]
 
 
 @pytest.mark.parametrize("make", ["csv", "json", "frame", "parquet"])
@@ -298,14 +299,14 @@ def test_files(tmp_path, text, options):
     found, said = events(write(tmp_path / "x", text), **options)
     assert found == EXPECTED
     assert any("times from [" in each for each in said) and any("1 of 6 rows repeats a pair" in each for each in said)
-    assert not any(f"ignored columns: [{name}" in each for each in said for name in ("t", "d", "h", "w", "column 3"))
+    assert not any(re.search(r"ignored columns:.* (t|d|h|w|column 3)[,.]", each) for each in said)
 
 
 @pytest.mark.parametrize("name", ["timestamp", "happened"])
 def test_the_sentence_about_times(tmp_path, name):
     path = write(tmp_path / "x.csv", lines(timed()[:5], header=f"user,item,{name},rating").replace("\nu", ",\nu"))
     _, said = events(path, time_column=None if name == "timestamp" else name)
-    assert said[0].startswith(f"{path}: ignored columns: [rating].")
+    assert said[0].startswith(f"{path}: ignored columns: rating.")
     assert said[1:] == [f"{path}: times from [{name}], read as unix seconds."]
 
 
@@ -386,7 +387,7 @@ def test_order_of_rows(tmp_path):
     ):
         found, said = events(source, order="rows")
         assert found == [(*row[:2], None) for user in ("u1", "u2") for row in TIMED if row[0] == user]
-        assert "ignored columns: [timestamp]" in said[0] and "times from" not in " ".join(said)
+        assert "ignored columns: timestamp" in said[0] and "times from" not in " ".join(said)
     adjacency = write(tmp_path / "train.txt", "0 7 3 5\n1 3\n2 5 7\n")
     assert events(adjacency)[0] is None
     found, _ = events(adjacency, order="rows")
@@ -493,7 +494,7 @@ def test_parts_with_different_time_columns(tmp_path):
     assert "1 of 7 rows is unreadable and left out: b.csv, line 2 (a time that cannot be read: 'x')." in said[0]
     write(tmp_path / "parts" / "b.csv", lines([("u1", "z")]))
     found, said = events(tmp_path / "parts")
-    assert found is None and "ignored columns: [timestamp]" in said[0]
+    assert found is None and "ignored columns: timestamp" in said[0]
     assert "the time columns of the parts differ: [timestamp] and no usual name. time_column" in said[1]
     with pytest.raises(ValueError, match=r"b.csv: time_column .--time-column.: there is no column \[timestamp\]"):
         events(tmp_path / "parts", time_column="timestamp")

@@ -14,7 +14,8 @@ is trained. Rows that are left out, and guesses about columns, are reported on s
 
 With --checkpoint, a model that RecBole trained ranks instead, for the users of its own
 dataset. The ids are those of the dataset. A user's items of training, validation and test
-are left out, and a sequential model continues the latest of them.
+are left out, and a sequential model continues the latest of them. --new-users adds users
+who were not in the training; the pre-trained model ranks for them.
 
 A RecBole checkpoint is a pickle. It runs code when it is opened, so give only files that
 you trust."""
@@ -24,6 +25,7 @@ EXAMPLES = """examples:
   {program} log.tsv --user-column customer --item-column sku --users 17,42 --output recs.csv
   {program} orders.csv --items items.csv --where "category == 'shoes' and price < 50" --output recs.csv
   {program} --checkpoint saved/LightGCN-Nov-27-2026_10-00-00.pth --output recs.csv
+  {program} --checkpoint saved/EASE-Nov-27-2026_10-00-00.pth --new-users today.csv --output recs.csv
 """
 TAKES_KEYS = False
 
@@ -40,6 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--checkpoint", metavar="PTH", help="a model that RecBole trained and saved; a file that you trust")
     add("--data-path", metavar="DIR", help="folder of the checkpoint's dataset folder (default: where it was trained)")
+    add("--new-users", metavar="FILE", help="with --checkpoint: interactions of users who were not in its training")
     add("--output", required=True, metavar="RECS", help="file to write: .csv, .tsv, .csv.gz, .tsv.gz or .parquet")
     add("--top-k", type=int, default=10, metavar="K", help="recommendations per user (default: 10)")
     add("--users", metavar="FILE_OR_LIST", help="file of user ids, one per line, or ids separated by commas")
@@ -89,7 +92,7 @@ def _write(options: argparse.Namespace) -> tuple[int, int]:
     def report(message: str) -> None:
         print(f"recommend: {message}", file=sys.stderr)
 
-    for given in (options.interactions, options.checkpoint, options.users, options.items):
+    for given in (options.interactions, options.checkpoint, options.users, options.new_users, options.items):
         if given and would_replace(options.output, given):
             raise ValueError(f"--output: [{options.output}] is an input file, or in an input folder; name another.")
     # The file is opened first, so that a path that cannot be written is reported before the work.
@@ -99,6 +102,7 @@ def _write(options: argparse.Namespace) -> tuple[int, int]:
             options.interactions,
             checkpoint=options.checkpoint,
             data_path=options.data_path,
+            new_users=options.new_users,
             top_k=options.top_k,
             users=options.users,
             user_column=options.user_column,

@@ -21,6 +21,8 @@ examples:
   {program} -m LightGCN                          a stock model
   {program} -m DeepFM --config_files=fm.yaml     a stock model with universal columns
   {program} --universal_baselines="['EASE']"     other baselines; [] for none
+  {program} --seeds 2020 2021 2022               three seeds: mean and standard deviation
+  {program} -m EASE --output ease.json           results with the values of each user, for the command compare
   {program} --nproc=2                            two processes
 """
 )
@@ -38,6 +40,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--dataset", "-d", help="a dataset in data_path (default: ml-100k, which RecBole ships)")
     config_keys.add_config_files(parser)
+    add("--output", metavar="FILE", help="file for the results: .csv, .tex, .html, or .json, which compare reads")
+    add("--seeds", type=int, nargs="+", metavar="SEED", help="run with each seed; mean and standard deviation")
     add("--nproc", type=int, default=1, help="processes on this machine (default: 1); without a GPU they use gloo")
     add("--ip", default="localhost", help="address of the master node (default: localhost)")
     add("--port", default="5678", help="port of the master node (default: 5678)")
@@ -52,15 +56,18 @@ def run(options: argparse.Namespace, words: list[str]) -> int:
 
 
 def _run(options: argparse.Namespace, files: list[str] | None) -> None:
+    import contextlib
     import logging
     import sys
 
     from recbole.config import Config
 
     from recbole_universal.app import checks
+    from recbole_universal.app.output_files import open_form
     from recbole_universal.app.pretrain import pretrain_by_config
     from recbole_universal.app.quick_start import run_experiment
-    from recbole_universal.app.results_table import table
+    from recbole_universal.app.results_table import by_model, table
+    from recbole_universal.app.run_results import FORMS, RunResults
     from recbole_universal.plugin.recbole_keys import check_run
     from recbole_universal.plugin.universal_model import UNIVERSAL_MODELS
 
@@ -75,17 +82,33 @@ def _run(options: argparse.Namespace, files: list[str] | None) -> None:
     dataset = options.dataset or (None if comes_with_a_checkpoint or "dataset" in named else "ml-100k")
     checks.check_names(model, dataset)
     checks.check_processes(distributed)
-    config = Config(model, dataset, files)
-    check_run(config.final_config_dict, config["model"])
-    checks.check_writable(config)
-    if config["model"] in UNIVERSAL_MODELS and config["train_stage"] == "pretrain":
-        print(f"\nThe model is in [{pretrain_by_config(config, files)}]; give this folder to the key pretrained.")
-        return
-    checks.check_folder(config)
-    given: dict[str, Any] = {"model": model, "dataset": dataset, "config_file_list": files, "config_dict": {}}
-    results = run_experiment(config, given, **distributed)
-    logging.getLogger().handlers.clear()  # so that the table is the last output
-    print("\n" + table(results))
+    if options.seeds and "seed" in {word.partition("=")[0].removeprefix("--") for word in sys.argv[1:]}:
+        raise ValueError("--seeds: comes in the place of the key seed; leave out --seed.")
+    with open_form(options.output, FORMS) if options.output else contextlib.nullcontext() as write:
+        results: list[dict[str, Any]] = []
+        for seed in options.seeds or [None]:
+            keys = {} if seed is None else {"seed": seed}
+            config = Config(model, dataset, files, dict(keys))
+            check_run(config.final_config_dict, config["model"])
+            checks.check_writable(config)
+            if config["model"] in UNIVERSAL_MODELS and config["train_stage"] == "pretrain":
+                if options.output or options.seeds:
+                    raise ValueError("--output, --seeds: belong to runs with results, and pretrain has none.")
+                folder = pretrain_by_config(config, files)
+                print(f"\nThe model is in [{folder}]; give this folder to the key pretrained.")
+                return
+            checks.check_folder(config)
+            given: dict[str, Any] = {"model": model, "dataset": dataset, "config_file_list": files, "config_dict": keys}
+            results += run_experiment(config, given, **distributed)
+        logging.getLogger().handlers.clear()  # so that the table is the last output
+        print("\n" + table(results))
+        if write:
+            if not by_model(results):
+                raise ValueError("--output: the run made no evaluation in this process, so there are no results.")
+            seeds = options.seeds or [config["seed"]]
+            write(RunResults(config["dataset"], config["eval_args"], seeds, results))
+    if options.output:
+        print(f"Wrote {options.output}.", flush=True)
 
 
 def _distributed(options: argparse.Namespace) -> dict[str, Any]:

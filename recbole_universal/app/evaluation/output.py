@@ -4,44 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict
-from pathlib import Path
 
 import pandas as pd
 
 from recbole_universal.app.evaluation.page import render
 from recbole_universal.app.evaluation.results import Evaluation
-from recbole_universal.app.recommendation_files import output_file
-
-_LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "±": r"$\pm$"}
+from recbole_universal.app.output_files import latex_table, open_form
 
 
-@contextmanager
-def open_output(path: str | os.PathLike[str]) -> Iterator[Callable[[Evaluation], None]]:
-    """Open a file for an evaluation, which takes its place when the ``with`` block ends without an error.
-
-    Args:
-        path: the file; its ending says its format.
-
-    Yields:
-        A function that writes the evaluation.
-
-    Raises:
-        ValueError: if the ending is unknown.
-        OSError: if the file cannot be written.
-    """
-    file = Path(os.path.expanduser(path))
-    form = _FORMS.get(file.suffix.lower())
-    if form is None:
-        raise ValueError(f"output (--output): the name of [{file}] must end in one of {', '.join(_FORMS)}.")
-    with output_file(file, "output (--output)") as opened:
-
-        def write(evaluation: Evaluation) -> None:
-            opened.write(form(evaluation).encode())
-
-        yield write
+def open_output(path: str | os.PathLike[str]) -> AbstractContextManager[Callable[[Evaluation], None]]:
+    """Open a file for an evaluation, as :func:`open_form` does."""
+    return open_form(path, _FORMS)
 
 
 def csv(evaluation: Evaluation) -> str:
@@ -83,16 +59,7 @@ def _without_nan(values: dict) -> dict:
 
 def latex(evaluation: Evaluation) -> str:
     """A table for the package booktabs, a row per figure."""
-    shown = evaluation.shown()
-    rows = [[name, *values] for name, *values in shown.itertuples()]
-    lines = [" & ".join(map(_escaped, row)) + r" \\" for row in [["", *shown.columns], *rows]]
-    columns = "l" + "r" * len(shown.columns)
-    body = "\n".join([rf"\begin{{tabular}}{{{columns}}}", r"\toprule", lines[0], r"\midrule", *lines[1:]])
-    return body + "\n\\bottomrule\n\\end{tabular}\n"
-
-
-def _escaped(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)
+    return latex_table(evaluation.shown())
 
 
 _FORMS: dict[str, Callable[[Evaluation], str]] = {".csv": csv, ".json": as_json, ".tex": latex, ".html": render}

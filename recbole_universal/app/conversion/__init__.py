@@ -1,0 +1,1 @@
+"""Tables to RecBole's atomic files and back. See docs/convert.md."""
