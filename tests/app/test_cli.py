@@ -146,7 +146,7 @@ def test_a_script_in_such_a_folder(own, monkeypatch, tmp_path):
     [
         ("recomend", "did you mean recommend?"),
         (
-            "score",
+            "xyz",
             "commands are recommend, fit, similar, explain, serve, refresh, evaluate, convert, analyze, run, compare",
         ),
     ],

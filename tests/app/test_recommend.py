@@ -32,7 +32,7 @@ class PopularityRanker:
     made: list[SimpleNamespace]
 
     def __init__(self, matrix, pretrained="universal-base", *, device="cpu", show_progress=False, **_):
-        self.matrix = matrix
+        self.matrix = self.evidence = matrix
         self.made.append(SimpleNamespace(matrix=matrix, pretrained=pretrained, device=device))
 
     def top_k(self, users, k, exclude_seen=None, *, fast=False):
@@ -199,7 +199,7 @@ def test_fewer_items_than_asked_for():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"top_k": 0}, "at least 1, got 0"),
+        ({"top_k": 0}, "at least 1 and below 1048576, got 0"),
         ({"top_k": 2.5}, "whole number"),
         ({"top_k": 1, "device": "tpu9"}, "knows no device 'tpu9'"),
         ({"top_k": 1, "users": []}, "no user"),

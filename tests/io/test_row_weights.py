@@ -192,6 +192,6 @@ def test_which_column_of_events_is_unclear():
         read(FRAME, weight_column="quantty")
 
 
-def test_the_message_about_ignored_columns_no_longer_says_that_values_do_not_count():
+def test_a_weight_column_is_not_ignored():
     _, said = read(FRAME, weight_column="quantity")
-    assert said[0] == "The data frame: ignored columns: [event_type]."
+    assert said[0] == "The data frame: ignored columns: event_type."
