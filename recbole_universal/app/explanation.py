@@ -69,8 +69,8 @@ def explained(state: RecommenderState, item: Any, *, user: Any = None, history: 
         who = f"[{state.users[max(asked, 0)]}]"
         stranger = f"[{user}] has no interactions, so the most popular items are recommended."
     else:
-        asked = state.known_items("history", history, {}).tolist()
-        who, unknown = "this history", not asked
+        asked = Histories.of_lists([state.known_items("history", history, {})])
+        who, unknown = "this history", not len(asked.items)
         stranger = "This history has no known item, so the most popular items are recommended."
     if unknown:
         return Explanation(stranger)
@@ -81,14 +81,12 @@ def explained(state: RecommenderState, item: Any, *, user: Any = None, history: 
     return explanation(state.ranker, asked, column, state.items, who)
 
 
-def explanation(
-    ranker: UniversalRanker, asked: int | Sequence[int], column: int, items: pd.Index, who: str
-) -> Explanation:
+def explanation(ranker: UniversalRanker, asked: int | Histories, column: int, items: pd.Index, who: str) -> Explanation:
     """Why an item has its place in the list of a user or of a history, without filters.
 
     Args:
         ranker: the ranker.
-        asked: row of a user with interactions, or the columns of a history, oldest first, at least one.
+        asked: row of a user with interactions, or one history with an item.
         column: column of the item.
         items: id of each column.
         who: the user in words, such as ``[alice]``.
@@ -104,7 +102,7 @@ def explanation(
         own = ranker.matrix[[asked]].indices.tolist()
         candidates, shares = ranker.explain(asked, len(items))
     else:
-        own = asked
+        own = asked.items.tolist()
         candidates, shares = ranker.explain_history(asked, len(items))
     found = np.flatnonzero(candidates == column)
     if not len(found):
@@ -156,10 +154,10 @@ def strongest_items(ranker: UniversalRanker, row: int, columns: Sequence[int], m
 
 
 def _item_shares(
-    ranker: UniversalRanker, asked: int | Sequence[int], column: int, share: Mapping[str, float]
+    ranker: UniversalRanker, asked: int | Histories, column: int, share: Mapping[str, float]
 ) -> dict[int, float]:
     """Share of each of the person's items in what the linear scorers add to the score, in [0, 1], by column."""
-    history = asked if isinstance(asked, int) else Histories.of_lists([asked])
+    history = asked if isinstance(asked, int) else asked.of_positive_weight()
     own, parts = ranker.network.candidate_pairs.linear_parts(history, column)
     total = np.zeros(len(own))
     for name, part in parts.items():

@@ -48,14 +48,15 @@ class Asked:
     Attributes:
         ids: id of each, an index or a list, [n].
         rows: row of each in the interactions, -1 for all others, int64 [n].
-        histories: columns of the items of each person who is ranked by a history, oldest first, by index in ``ids``.
+        histories: the items of each person who is ranked by a history, oldest first, as one history, by index in
+            ``ids``.
         by: ``user`` or ``history``: what the ids are.
         messages: sentences for people.
     """
 
     ids: Any
     rows: np.ndarray
-    histories: Mapping[int, np.ndarray] = field(default_factory=dict)
+    histories: Mapping[int, Histories] = field(default_factory=dict)
     by: str = "user"
     messages: list[str] = field(default_factory=list)
 
@@ -79,7 +80,7 @@ def asked_histories(state: RecommenderState, histories: Sequence, unknown: dict[
         ValueError: if a value is no id.
     """
     lists = [state.known_items("histories", one, unknown) for one in histories]
-    known = {index: items for index, items in enumerate(lists) if len(items)}
+    known = {index: Histories.of_lists([items]) for index, items in enumerate(lists) if len(items)}
     return Asked(pd.RangeIndex(len(lists)), np.full(len(lists), -1), known, "history")
 
 
@@ -125,7 +126,7 @@ def ranked(
     for block in filters.blocks(np.flatnonzero(rows >= 0), len(state.items)):
         items[block], scores[block] = state.ranker.top_k(rows[block], allowed=filters.of(block), **options)
     for block in filters.blocks(np.array(list(histories), dtype=np.int64), len(state.items)):
-        known = Histories.of_lists(histories[index] for index in block.tolist())
+        known = Histories.joined([histories[index] for index in block.tolist()])
         items[block], scores[block] = state.ranker.top_k_of(known, allowed=filters.of(block), **options)
     return [(items[start:end], scores[start:end]) for start, end in pairwise(starts)]
 

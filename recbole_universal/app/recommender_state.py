@@ -20,6 +20,7 @@ from recbole_universal.app.recommendation_blocks import named
 from recbole_universal.app.weighting import Weighting
 from recbole_universal.checkpoint import Pretrained
 from recbole_universal.graph.histories import Histories
+from recbole_universal.graph.interaction_weights import event_weights, evidence_of
 from recbole_universal.graph.popularity import popularity_order, popularity_share
 from recbole_universal.io.ids import IdLookup, is_missing
 from recbole_universal.io.item_table import ItemTable
@@ -193,6 +194,23 @@ class RecommenderState:
     def interactions(self) -> FittedInteractions:
         """The interactions of the fit."""
         return FittedInteractions(self.users, self.items, self.ranker.matrix, self.histories, self.amounts)
+
+    def as_evidence(self, history: Histories) -> Histories:
+        """A history without times, with the weights that a fit would give its items; none if the fit has none.
+
+        Args:
+            history: one history with times, and weights as of the interactions.
+        """
+        half_life = None if self.settings is None else self.settings.weighting.half_life
+        known = history.without_weights() if self.amounts is None else history
+        if half_life is None and self.amounts is None or "proximity" not in self.ranker.pretrained.families:
+            return Histories(known.items, known.indptr, weights=known.weights)
+        n_items = len(self.items)
+        weights = event_weights(known, n_items, half_life)
+        if weights.count_nonzero():
+            relative = evidence_of(known.matrix(n_items), weights)
+            weights.data[weights.data > 0] = relative.data
+        return Histories(weights.indices.astype(np.int64), weights.indptr.astype(np.int64), weights=weights.data)
 
     def checked_settings(self) -> FitSettings:
         """Arguments of the fit.

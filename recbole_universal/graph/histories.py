@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -110,6 +110,20 @@ class Histories:
         rows = [_indices("lists", list(items)) for items in lists]
         indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
         return cls(np.concatenate([*rows, np.zeros(0, dtype=np.int64)]), indptr)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Histories]) -> Histories:
+        """Some histories, one after the other, without times. They have weights if any of them has."""
+        empty = np.zeros(0, dtype=np.int64)
+        lengths = np.concatenate([empty, *(part.lengths for part in parts)])
+        weights = None
+        if any(part.weights is not None for part in parts):
+            weights = np.concatenate(
+                [np.ones(len(part.items)) if part.weights is None else part.weights for part in parts]
+            )
+        items = np.concatenate([empty, *(part.items for part in parts)])
+        users = np.concatenate([empty, *(part.users for part in parts)])
+        return cls(items, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), users, weights=weights)
 
     def __len__(self) -> int:
         """Number of histories."""

@@ -74,7 +74,7 @@ def attribution(
         raise ValueError("Only a model with the family [proximity] or [sequence] can be explained.")
     exclude_seen = not network.candidate_pairs.repeats
     if isinstance(asked, Histories):
-        lists, columns = network.history_columns(asked, exclude_seen)
+        lists, columns = network.history_columns(asked, exclude_seen, allowed)
     else:
         users = torch.tensor([asked], device=network.device)
         lists, columns = network.candidate_columns(users, exclude_seen, allowed)

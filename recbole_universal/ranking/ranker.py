@@ -339,7 +339,7 @@ class UniversalRanker:
 
         Args:
             histories: column indices of the items of each, oldest first. The order counts for a model with the family
-                ``sequence``.
+                ``sequence``. Weights count for all others. An item of weight 0 was seen and is no evidence of taste.
             k: as of :meth:`top_k`.
             exclude_seen: as of :meth:`top_k`.
             fast: as of :meth:`top_k`.
@@ -390,18 +390,21 @@ class UniversalRanker:
         with one_thread():
             return state.explain(user, k)
 
-    def explain_history(self, history: Sequence[int], k: int = 10) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def explain_history(
+        self, history: Histories | Sequence[int], k: int = 10
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Attribute the scores of the best items of a history, as :meth:`explain`.
 
         Args:
-            history: column indices of its items, oldest first; at least one.
+            history: column indices of its items, oldest first; at least one. Also one history.
             k: length of the list.
 
         Raises:
             ValueError: if an item is no column of the matrix, the history is empty, or the model cannot rank histories.
         """
         state = self._state
-        checked, k = state.checked_histories([history]), state.checked_k(k)
+        one = history if isinstance(history, Histories) else [history]
+        checked, k = state.checked_histories(one), state.checked_k(k)
         if not len(checked.items):
             raise ValueError("history: must have an item; nothing explains the list of an empty one.")
         with one_thread():

@@ -147,6 +147,17 @@ class RankerState:
             return allowed
         return AllowedItems.all_but(allowed, self._seen_only[users])
 
+    def _evidence_of(
+        self, histories: Histories, allowed: AllowedItems | None, exclude_seen: bool
+    ) -> tuple[Histories, AllowedItems | None]:
+        """The evidence of taste in histories, and allowed items without those that have weight 0 and were seen."""
+        evidence = histories.of_positive_weight()
+        if len(evidence.items) < len(histories.items) and exclude_seen:
+            allowed = AllowedItems.all_but(allowed, histories.matrix(self.matrix.shape[1]))
+        if "proximity" not in self.network.families:  # scorers of the order read no weights
+            evidence = evidence.without_weights()
+        return evidence, allowed
+
     def top_k(
         self,
         users: NDArray[np.int64],
@@ -167,9 +178,10 @@ class RankerState:
         self, histories: Histories, k: int, exclude_seen: bool, allowed: AllowedItems | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """See :meth:`UniversalRanker.top_k_of`."""
+        evidence, allowed = self._evidence_of(histories, allowed, exclude_seen)
 
         def scores(block: slice, some: AllowedItems | None) -> torch.Tensor:
-            values = self.network.score_histories(histories[block], exclude_seen, some)
+            values = self.network.score_histories(evidence[block], exclude_seen, some)
             return self._without(values, histories[block].matrix(self.matrix.shape[1])) if exclude_seen else values
 
         return self._best(len(histories), k, False, scores, allowed)
@@ -284,6 +296,9 @@ class RankerState:
         """The best items of users or histories, see :meth:`UniversalRanker.top_k`."""
         if isinstance(asked, Histories):
             seen = of_lists = asked.matrix(self.matrix.shape[1])
+            if asked.weights is not None:
+                of_lists = asked.weighted(self.matrix.shape[1], 1.0)
+                asked, allowed = self._evidence_of(asked, allowed, exclude_seen)
         else:
             allowed = self._without_seen_only(allowed, asked, exclude_seen)
             seen, of_lists = self.matrix[asked], self.evidence[asked]
@@ -309,6 +324,7 @@ class RankerState:
             popular = popular[popular >= 0]
             return popular, {"popularity": np.ones(len(popular), dtype=np.float32)}
         if isinstance(asked, Histories):
-            return attribution(self.network, asked, k)
+            asked, allowed = self._evidence_of(asked, None, self.excludes_seen("explain", None))
+            return attribution(self.network, asked, k, allowed)
         allowed = self._without_seen_only(None, np.asarray([asked]), self.excludes_seen("explain", None))
         return attribution(self.network, asked, k, allowed)

@@ -138,7 +138,7 @@ def _explained(loaded: Loaded, body: ExplainBody) -> Explanation:
         history = loaded.history(body.user, row)
         column = int(state.find_item.indices([body.item])[0])
         if history is not None and column >= 0:
-            return explanation(state.ranker, history.tolist(), column, state.items, f"[{body.user}]")
+            return explanation(state.ranker, history, column, state.items, f"[{body.user}]")
     return explained(state, body.item, user=body.user, history=body.history)
 
 

@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -22,20 +22,26 @@ FOLDER, FILE = "appended", "interactions.sqlite"
 _WAIT = 4.0
 _TABLE = """
 CREATE TABLE IF NOT EXISTS interactions (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, user NOT NULL, item NOT NULL, time REAL NOT NULL,
-    UNIQUE (user, item, time)
+    id INTEGER PRIMARY KEY AUTOINCREMENT, user NOT NULL, item NOT NULL, time REAL NOT NULL, weight REAL NOT NULL,
+    UNIQUE (user, item, time, weight)
 )
 """
+
+_INSERT = "INSERT OR IGNORE INTO interactions (user, item, time, weight) VALUES (?, ?, ?, ?)"
 
 Id = int | str
 
 
 class Row(NamedTuple):
-    """One interaction: user, item, and time in seconds since 1970 or in the unit of the fit."""
+    """One interaction: user, item, time in seconds since 1970 or in the unit of the fit, and weight, at least 0.
+
+    The weight counts if those of the fit have weights.
+    """
 
     user: Id
     item: Id
     time: float
+    weight: float = 1.0
 
 
 class AppendedInteractions:
@@ -76,19 +82,19 @@ class AppendedInteractions:
             connection.execute("BEGIN IMMEDIATE")
             totals = [connection.total_changes]
             for rows in requests:
-                connection.executemany("INSERT OR IGNORE INTO interactions (user, item, time) VALUES (?, ?, ?)", rows)
+                connection.executemany(_INSERT, rows)
                 totals.append(connection.total_changes)
             connection.execute("COMMIT")
         return [after - before for before, after in pairwise(totals)]
 
-    def of_user(self, user: Id, after: int) -> list[tuple[Id, float]]:
-        """Item and time of the interactions of a user, in the order of time.
+    def of_user(self, user: Id, after: int) -> list[tuple[Id, float, float]]:
+        """Item, time and weight of the interactions of a user, in the order of time.
 
         Args:
             user: id of the user.
             after: id of the last row that does not count.
         """
-        query = "SELECT item, time FROM interactions WHERE user = ? AND id > ? ORDER BY time, id"
+        query = "SELECT item, time, weight FROM interactions WHERE user = ? AND id > ? ORDER BY time, id"
         with self._connection() as connection:
             return connection.execute(query, (user, after)).fetchall()
 
@@ -97,19 +103,27 @@ class AppendedInteractions:
         with self._connection() as connection:
             connection.execute("BEGIN")
             found = connection.execute(
-                "SELECT user, item, time FROM interactions WHERE id > ? ORDER BY time, id", (after,)
+                "SELECT user, item, time, weight FROM interactions WHERE id > ? ORDER BY time, id", (after,)
             ).fetchall()
             last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'interactions'").fetchone()
             connection.execute("COMMIT")
         return [Row(*row) for row in found], last[0] if last else 0
 
     def erase(self, users: Sequence[Id]) -> int:
-        """Remove all rows of some users, and their remains in the file; returns the number of rows."""
+        """Remove all rows of some users, and their remains in the files; returns the number of rows.
+
+        Raises:
+            OSError: if they cannot be removed, or their remains cannot.
+        """
         with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
             before = connection.total_changes
             connection.executemany("DELETE FROM interactions WHERE user = ?", [(user,) for user in users])
             n_rows = connection.total_changes - before
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            connection.execute("COMMIT")
+            is_busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if is_busy:
+            raise OSError(f"[{self._file}]: another process reads it, so remains of the rows stay; erase again.")
         return n_rows
 
     def close(self) -> None:
@@ -131,9 +145,11 @@ class AppendedInteractions:
                 self._local.connection = connection
             yield connection
         except sqlite3.Error as error:
-            if connection is not None and connection.in_transaction:
-                connection.rollback()
             raise OSError(f"[{self._file}]: {error}.") from error
+        finally:
+            if connection is not None and connection.in_transaction:  # an error of any kind
+                with suppress(sqlite3.Error):
+                    connection.rollback()
 
 
 def now() -> float:

@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from recbole_universal.io.ids import is_utf_8
+from recbole_universal.io.weights import LARGEST
 
 #: Bytes of a body, and lengths of the lists in it.
 MOST_BYTES = 2**20
@@ -105,6 +106,12 @@ class Interaction(BaseModel):
     item: AnyId
     time: StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)] | Name | None = Field(
         None, description="Unix time in any unit, or ISO 8601; the time of arrival by default"
+    )
+    event: StrictStr | StrictInt | None = Field(
+        None, max_length=_MOST_CHARACTERS, description="kind of event, if the fit has event_weights"
+    )
+    weight: StrictInt | StrictFloat | None = Field(
+        None, ge=0, le=LARGEST, allow_inf_nan=False, description="weight, if the fit has a weight column"
     )
 
 

@@ -14,7 +14,7 @@ from recbole_universal.io.times import column_times, read_times
 
 
 def new_rows(loaded: Loaded, interactions: Sequence[Interaction]) -> list[Row]:
-    """Rows with the ids in the type of the fit, and times in seconds.
+    """Rows with the ids in the type of the fit, times in seconds, and weights by the columns of the fit.
 
     Args:
         loaded: the first model.
@@ -41,7 +41,8 @@ def new_rows(loaded: Loaded, interactions: Sequence[Interaction]) -> list[Row]:
     rows = []
     for index, (one, seconds) in enumerate(zip(interactions, times.tolist(), strict=True)):
         try:
-            rows.append(Row(*loaded.stored_ids(one.user, one.item), seconds))
+            ids = loaded.stored_ids(one.user, one.item)
+            rows.append(Row(*ids, seconds, loaded.weight(one.event, one.weight)))
         except ValueError as error:
             raise Refused(422, f"interactions.{index}: {error}.") from error
     return rows

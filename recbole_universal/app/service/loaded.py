@@ -12,6 +12,10 @@ from recbole_universal.app.list_filters import ListFilters
 from recbole_universal.app.ranked_lists import Asked, Lists, ListSettings, asked_histories, ranked
 from recbole_universal.app.recommender_state import RecommenderState
 from recbole_universal.app.service.appended import AppendedInteractions, Id
+from recbole_universal.app.weighting import Weighting
+from recbole_universal.graph.histories import Histories
+from recbole_universal.io.column_names import listed_names
+from recbole_universal.io.weights import LARGEST, kind_name
 
 # Characters of a title that are shown.
 _MOST_CHARACTERS = 200
@@ -50,6 +54,7 @@ class Loaded:
         self.has_fast = "proximity" in ranker.pretrained.families
         self._notes: dict[bool, list[str]] = {}
         self.ranks_histories = ranker.network.families == [ranker.network.candidate_family]
+        self._has_clock = state.histories is not None and state.histories.has_clock
         self._users_kind, self._items_kind = kind_of(self.state.users), kind_of(self.state.items)
 
     def notes(self, fast: bool) -> list[str]:
@@ -79,8 +84,10 @@ class Loaded:
         """People without a row; see :func:`~recbole_universal.app.ranked_lists.asked_histories`."""
         return asked_histories(self.state, histories, unknown)
 
-    def history(self, user: Id, row: int) -> np.ndarray | None:
-        """Columns of all items that a user had, oldest first; ``None`` if no known item was appended.
+    def history(self, user: Id, row: int) -> Histories | None:
+        """All items that a user had, oldest first, as the one history; ``None`` if no known item was appended.
+
+        With weights, they are those that a fit with these interactions would have.
 
         Args:
             user: id of the user.
@@ -90,21 +97,56 @@ class Loaded:
         rows = [] if stored is None else self._appended.of_user(stored, self.state.appended)
         if not rows:
             return None
-        columns = self.state.find_item.indices([item for item, _ in rows])
+        columns = self.state.find_item.indices([item for item, _, _ in rows])
         known = columns >= 0
         if not known.any():
             return None
-        columns, times = columns[known], np.array([time for _, time in rows])[known]
-        if row < 0:
-            return columns
-        histories = self.state.histories
+        columns, times, weights = columns[known], *np.array([figures for _, *figures in rows])[known].T
+        if row >= 0:
+            fitted, fitted_times, fitted_weights = self._fitted(row)
+            columns = np.concatenate([fitted, columns])
+            times, weights = np.concatenate([fitted_times, times]), np.concatenate([fitted_weights, weights])
+        order = np.argsort(times, kind="stable")
+        one = Histories(columns[order], np.array([0, len(columns)]), times=times[order], weights=weights[order])
+        return self.state.as_evidence(one)
+
+    def _fitted(self, row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Column, time and weight of each fitted interaction of a user; before all others where no clock is known."""
+        state = self.state
+        histories = state.histories
         if histories is None:
-            return np.concatenate([self.state.ranker.matrix[[row]].indices.astype(np.int64), columns])
-        fitted = slice(histories.indptr[row], histories.indptr[row + 1])
-        joined = np.concatenate([histories.items[fitted], columns])
-        if not histories.has_clock or histories.times is None:
-            return joined
-        return joined[np.argsort(np.concatenate([histories.times[fitted], times]), kind="stable")]
+            own = state.ranker.matrix[[row]].indices.astype(np.int64)
+            weights = np.ones(len(own)) if state.amounts is None else state.amounts[[row]].data
+            return own, np.full(len(own), -np.finfo(float).max), weights
+        found = slice(histories.indptr[row], histories.indptr[row + 1])
+        own = histories.items[found]
+        weights = np.ones(len(own)) if histories.weights is None else histories.weights[found]
+        if self._has_clock and histories.times is not None:
+            return own, histories.times[found], weights
+        return own, np.full(len(own), -np.finfo(float).max), weights
+
+    def weight(self, event: str | int | None, weight: float | None) -> float:
+        """The weight of an interaction by the columns of the fit; 1 if these have no weights.
+
+        Raises:
+            ValueError: if the kind of event or the weight is missing, unknown, or nothing that the fit has.
+        """
+        settings = self.state.settings
+        weighting = Weighting() if settings is None else settings.weighting
+        total = 1.0
+        if weighting.event_weights is None:
+            if event is not None:
+                raise ValueError("event: the fit has no weights of events (event_weights); leave event out")
+        else:
+            kinds = weighting.event_weights
+            if event is None or kind_name(event) not in kinds:
+                raise ValueError(f"event: must be one of {listed_names(list(kinds), 10)}, the kinds of the fit")
+            total *= kinds[kind_name(event)]
+        if (weight is None) != (weighting.weight_column is None):
+            if weight is None:
+                raise ValueError(f"weight: must be a number, as the fit has weights ({weighting.weight_column})")
+            raise ValueError("weight: the fit has no column of weights (weight_column); leave weight out")
+        return min(total if weight is None else total * weight, LARGEST)
 
     def ranked(self, asked: Sequence[Asked], settings: ListSettings, filters: ListFilters | None = None) -> list[Lists]:
         """Lists; see :func:`~recbole_universal.app.ranked_lists.ranked`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import subprocess
 import sys
 import warnings
@@ -46,7 +47,7 @@ def test_rows_are_kept_in_the_order_of_time(tmp_path):
     assert appended.append([]) == [0]
     found, last = AppendedInteractions(tmp_path).rows(0)
     assert found == [rows[1], rows[2], rows[0]] and [type(row.item) for row in found] == [str, str, int]
-    assert appended.of_user("a", 0) == [("1", 3.0), (1, 5.0)] and appended.of_user("1", 0) == []
+    assert appended.of_user("a", 0) == [("1", 3.0, 1.0), (1, 5.0, 1.0)] and appended.of_user("1", 0) == []
     assert appended.rows(last) == ([], last)
     assert appended.erase(["a", "gone"]) == 2 and appended.rows(0) == ([rows[2]], last)
     assert b"seldom" not in (tmp_path / "appended" / "interactions.sqlite").read_bytes()
@@ -69,7 +70,22 @@ def test_a_request_that_fails_stores_nothing(tmp_path):
     appended = AppendedInteractions(tmp_path)
     with pytest.raises(OSError, match=r"interactions\.sqlite"):
         appended.append([Row("a", "x", 1.0), Row("a", None, 1.0)], [Row("a", [1], 2.0)])
+    with pytest.raises(OverflowError):  # no error of the database
+        appended.append([Row("a", "x", 1.0), Row(2**64, "x", 1.0)])
     assert appended.rows(0)[0] == [] and appended.append([Row("a", "x", 1.0)]) == [1]
+
+
+def test_an_erasure_that_leaves_remains_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr("recbole_universal.app.service.appended._WAIT", 0.1)
+    appended = AppendedInteractions(tmp_path)
+    appended.append([Row("a", "x", 1.0)])
+    reader = sqlite3.connect(tmp_path / "appended" / "interactions.sqlite", isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM interactions").fetchall()
+    with pytest.raises(OSError, match="erase again"):
+        appended.erase(["a"])
+    reader.close()
+    assert appended.erase(["a"]) == 0
 
 
 @pytest.mark.parametrize("name", ["shop", "ordered"])

@@ -198,7 +198,7 @@ def test_appended_interactions_are_in_the_order_of_time(client, folders):
         posted(client, "/interactions", 201, interactions=[{"user": "u7", "item": item, "time": time}])
     loaded = client.app._app.state.service.models["ordered"].current
     row = loaded.state.users.get_loc("u7")
-    items = loaded.state.items[loaded.history("u7", row)].tolist()
+    items = loaded.state.items[loaded.history("u7", row).items].tolist()
     fitted = loaded.state.items[loaded.state.histories[[row]].items].tolist()
     assert items == ["i1", *fitted[:4], "i3", *fitted[4:], "i2"]
 
