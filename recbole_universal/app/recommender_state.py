@@ -203,7 +203,7 @@ class RecommenderState:
         """
         half_life = None if self.settings is None else self.settings.weighting.half_life
         known = history.without_weights() if self.amounts is None else history
-        if half_life is None and self.amounts is None or "proximity" not in self.ranker.pretrained.families:
+        if (half_life is None and self.amounts is None) or "proximity" not in self.ranker.pretrained.families:
             return Histories(known.items, known.indptr, weights=known.weights)
         n_items = len(self.items)
         weights = event_weights(known, n_items, half_life)

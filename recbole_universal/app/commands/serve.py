@@ -82,12 +82,14 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Read all files once, so that an error is said before a worker starts."""
+    """Read all files once and make the database, so that an error is said before a worker starts."""
+    from recbole_universal.app.service.appended import AppendedInteractions
     from recbole_universal.app.service.models import loaded_state, model_names
 
     model_names(tuple(options.folders))
     for folder in options.folders:
         loaded_state(folder, options.items)
+    AppendedInteractions(options.folders[0]).close()  # workers that make it at the same time could lock each other out
 
 
 def _is_loopback(host: str) -> bool:

@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from recbole_universal.app.item_rules import MOST_CHARACTERS
 from recbole_universal.io.ids import is_utf_8
 from recbole_universal.io.weights import LARGEST
 
@@ -46,6 +47,7 @@ def _text(value: str) -> str:
 _ID_SCHEMA = {"anyOf": [{"type": "string", "maxLength": _MOST_CHARACTERS}, {"type": "integer"}]}
 AnyId = Annotated[int | str, PlainValidator(_id), WithJsonSchema(_ID_SCHEMA)]
 Name = Annotated[StrictStr, Field(max_length=_MOST_CHARACTERS), AfterValidator(_text)]
+Rule = Annotated[StrictStr, Field(max_length=MOST_CHARACTERS), AfterValidator(_text)]
 History = Annotated[list[AnyId], Field(max_length=MOST_HISTORY)]
 Items = Annotated[list[AnyId], Field(max_length=MOST_CANDIDATES)]
 ListLength = Annotated[StrictInt, Field(ge=1, le=MOST_K)]
@@ -66,7 +68,7 @@ class RecommendBody(_Body):
     k: ListLength = 10
     candidates: Items | None = Field(None, description="only these items may be recommended")
     exclude: Items | None = Field(None, description="these items are not recommended")
-    where: Name | None = Field(None, description="condition on the columns of the item table")
+    where: Rule | None = Field(None, description="condition on the columns of the item table")
     filter_seen: StrictBool | None = Field(None, description="whether to leave out items that the person has had")
     fast: StrictBool | None = Field(None, description="whether to rank by the item-item matrix")
 
@@ -107,9 +109,7 @@ class Interaction(BaseModel):
     time: StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)] | Name | None = Field(
         None, description="Unix time in any unit, or ISO 8601; the time of arrival by default"
     )
-    event: StrictStr | StrictInt | None = Field(
-        None, max_length=_MOST_CHARACTERS, description="kind of event, if the fit has event_weights"
-    )
+    event: AnyId | None = Field(None, description="kind of event, if the fit has event_weights")
     weight: StrictInt | StrictFloat | None = Field(
         None, ge=0, le=LARGEST, allow_inf_nan=False, description="weight, if the fit has a weight column"
     )

@@ -16,7 +16,7 @@ except ImportError:  # Windows, where one process counts
 #: The paths that are counted apart; all others are counted together.
 PATHS = ("/recommend", "/similar", "/explain", "/interactions", "/items", "/users", "/models", "/health", "/metrics")
 _OTHER = "other"
-_STATUSES = (200, 201, 400, 401, 404, 405, 413, 422, 429, 500, 503)
+_STATUSES = (200, 201, 400, 401, 403, 404, 405, 413, 422, 429, 500, 503)
 #: Upper bounds of the histogram of seconds.
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _PREFIX = "recbole_universal"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import ipaddress
 import json
 import logging
 import time
@@ -71,19 +72,42 @@ class Guard:
 
     def _problem(self, scope: _Message) -> tuple[int, str] | None:
         """Status and sentence if a request is refused before it is read."""
-        given, length = b"", b""
+        given, length, host = b"", b"", b""
         for name, value in scope["headers"]:
             if name == b"authorization":
                 given = value
+            elif name == b"host":
+                host = value
             elif name == b"content-length":
                 length = value
         path = scope["path"]
         is_open = path in ("/", "/health") or path.startswith("/static/")
         if self._expected and not is_open and not hmac.compare_digest(given, self._expected):
             return 401, "This service needs a token: send the header Authorization: Bearer TOKEN."
+        if not self._expected and _is_domain(host):
+            return 403, (
+                "This service has no token, so it answers no page of another site; ask it as localhost or 127.0.0.1, "
+                "or set a token."
+            )
         if length.isdigit() and (len(length) > 18 or int(length) > MOST_BYTES):
             return 413, _TOO_LARGE
         return None
+
+
+def _is_domain(host: bytes) -> bool:
+    """Whether a host of a request is a name on the internet.
+
+    The owner of such a name can let it point at this machine, and a page of it in a browser here then asks this
+    service. Localhost, names without a dot and addresses cannot be taken so.
+    """
+    name = host.decode("latin-1").strip().lower()
+    name = name.partition("]")[0].lstrip("[") if name.startswith("[") else name.rpartition(":")[0] or name
+    name = name.rstrip(".")
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return "." in name and not name.endswith(".localhost")
+    return False
 
 
 _TOO_LARGE = f"The body is too large; at most {MOST_BYTES} bytes are read."

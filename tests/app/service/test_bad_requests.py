@@ -7,6 +7,7 @@ import json
 import pytest
 from starlette.testclient import TestClient
 
+from recbole_universal.app.item_rules import MOST_CHARACTERS
 from recbole_universal.app.service.app import create_app
 from recbole_universal.app.service.bodies import (
     MOST_BYTES,
@@ -229,3 +230,26 @@ def test_a_title_with_markup_comes_back_as_it_is(folders):
         found = other.get("/items", params={"query": "onerror"})
         assert found.json() == {"items": [{"item": "i1", "title": "<img src=x onerror=alert(1)>"}]}
         assert found.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize("host", ["shop.example", "shop.example:8000", "127.0.0.1.nip.io", "localhost.example."])
+def test_a_domain_that_points_here_gets_no_answer_without_a_token(client, host, monkeypatch, settings):
+    for path in ("/", "/models", "/openapi.json"):
+        answer = client.get(path, headers={"host": host})
+        assert answer.status_code == 403 and "no token" in answer.json()["detail"]
+    monkeypatch.setenv("RECBOLE_UNIVERSAL_TOKEN", "secret")
+    with TestClient(create_app(settings)) as guarded:
+        headers = {"host": host, "authorization": "Bearer secret"}
+        assert guarded.get("/models", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["localhost:8000", "127.0.0.1", "10.0.0.7:80", "[::1]:8000", "shop", "a.localhost"])
+def test_this_machine_gets_answers_without_a_token(client, host):
+    assert client.get("/models", headers={"host": host}).status_code == 200
+
+
+def test_a_rule_may_be_as_long_as_in_the_class(client):
+    rule = "price >= 0".ljust(MOST_CHARACTERS)
+    for one, status in ((rule, 200), (rule + " ", 422)):
+        answer = client.post("/recommend", json={"users": ["u1"], "where": one})
+        assert answer.status_code == status, answer.json()

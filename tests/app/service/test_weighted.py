@@ -98,11 +98,15 @@ def test_weights_are_those_of_the_columns_of_the_fit(tmp_path):
     Recommender.fit(table, weight_column="count", show_progress=False).save(tmp_path / "counts")
     Recommender.fit(table, event_weights=KINDS, show_progress=False).save(tmp_path / "events")
     Recommender.fit(events(), show_progress=False).save(tmp_path / "plain")
+    table["stars"] = 5
+    stars = {"event_column": "stars", "event_weights": {4: 1, 5: 3}}
+    Recommender.fit(table, show_progress=False, **stars).save(tmp_path / "stars")
     row = {"user": "u1", "item": "i1", "time": 5}
     cases = {
         "counts": [{"weight": 3}, {"event": "view"}, {"weight": -1}, {"weight": 1e31}, {"weight": True}, {}],
         "events": [{"event": "view"}, {"event": "gift"}, {"weight": 3}, {"event": "view", "weight": 3}, {}],
-        "plain": [{}, {"event": "view"}, {"weight": 3}, {"event": ["view"]}],
+        "plain": [{}, {"event": "view"}, {"weight": 3}, {"event": ["view"]}, {"weight": 10**400}],
+        "stars": [{"event": 5}, {"event": 2}, {"event": True}, {}],
     }
     for name, (good, *wrong) in cases.items():
         with service(tmp_path / name) as client:
@@ -112,4 +116,4 @@ def test_weights_are_those_of_the_columns_of_the_fit(tmp_path):
                 assert "event" in answer.json()["detail"] or "weight" in answer.json()["detail"]
             assert client.post("/interactions", json={"interactions": [row | good]}).status_code == 201
             (stored,) = client.app._app.state.service.appended.rows(0)[0]
-            assert stored.weight == {"counts": 3, "events": 1, "plain": 1}[name]
+            assert stored.weight == {"counts": 3, "events": 1, "plain": 1, "stars": 3}[name]
