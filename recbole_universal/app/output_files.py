@@ -14,7 +14,10 @@ from recbole_universal.app.recommendation_files import output_file
 
 Content = TypeVar("Content")
 
-_LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "±": r"$\pm$"}
+_LATEX = {
+    **{character: f"\\{character}" for character in "&%_#${}"},
+    **{"±": r"$\pm$", "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+}
 
 
 @contextmanager

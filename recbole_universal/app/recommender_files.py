@@ -230,7 +230,7 @@ def _described(folder: Path) -> dict[str, Any]:
     if form != FORMAT:
         raise ValueError(
             f"[{file}] is of format {form!r}, written by recbole_universal {version!r}; this version reads format "
-            f"{FORMAT}."
+            f"{FORMAT}. Fit and save it again with this version."
         )
     sizes, hashes, counts = described.get("bytes"), described.get("sha256"), [described.get("n_users")]
     columns = described.get("columns")

@@ -87,4 +87,8 @@ def _checked_kinds(given: Any) -> dict[str, float]:
                 f"event_weights (--event-weights): the weight of [{kind}] must be a number of at least 0, got "
                 f"{arguments.shown(weight)}."
             )
-    return {kind_name(kind): float(weight) for kind, weight in given.items()}
+    kinds: dict[str, float] = {}
+    for kind, weight in given.items():
+        if kinds.setdefault(kind_name(kind), float(weight)) != float(weight):
+            raise ValueError(f"event_weights (--event-weights): the kind [{kind_name(kind)}] has two weights.")
+    return kinds

@@ -23,7 +23,7 @@ alice,tea,5,view,02139,2024-01-02,hot|drink
 bob,tea,3.50,buy,10001,2024-01-03 10:00,hot
 bob,cup,,view,10001,2024-01-04,
 """
-ITEMS = "sku,title,price\ntea,Green Tea,3.5\ncup,Cup,NA\ntea,other,1\n"
+ITEMS = "sku,title,price\ntea,other,1\ntea,Green Tea,3.5\ncup,Cup,NA\n"
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_all_columns_by_the_documented_rules(shop):
     assert said == [
         "ratings.csv: times from [order_date], read as dates.",
         "ratings.csv: the column [event type] is called event_type in the atomic file.",
-        "items.csv: rows of items that came before, which are left out: 1.",
+        "items.csv: rows of items that have a later row, which are left out: 1.",
     ]
 
 

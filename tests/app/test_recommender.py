@@ -399,7 +399,7 @@ def flip(name: str, position: int):
         (
             changed(format=1),
             ValueError,
-            "is of format 1, written by recbole_universal '0.1.0'; this version reads format 2",
+            "is of format 1, written by recbole_universal '0.1.0'; this version reads format 2. Fit and save",
         ),
         (changed(state="../rec"), ValueError, "entries are missing or of another type"),
         (changed(bytes=3), ValueError, "entries are missing or of another type"),

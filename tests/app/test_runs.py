@@ -12,6 +12,7 @@ from scipy import stats
 
 from recbole_universal.app import cli
 from recbole_universal.app.comparison import compare
+from recbole_universal.app.output_files import latex_table
 from recbole_universal.app.quick_start import run
 from recbole_universal.app.run_results import RunResults, as_csv, as_html, as_json, as_latex
 
@@ -144,3 +145,8 @@ def test_commands(tmp_path, capsys):
         cli.main(["run", "-m", "EASE", *common, "--seed=3", "--seeds", "1"])
     with pytest.raises(SystemExit, match=r"must end in one of \.csv, \.json, \.tex, \.html"):
         cli.main(["run", "-m", "EASE", *common, "--output", "x.txt"])
+
+
+def test_latex_of_all_special_characters():
+    table = latex_table(pd.DataFrame({"50 %": ["a_b"]}, index=["\\x{y}~^$#&"]))
+    assert r"\textbackslash{}x\{y\}\textasciitilde{}\textasciicircum{}\$\#\& & a\_b" in table and r"50 \%" in table

@@ -161,6 +161,7 @@ def test_weights_of_the_command_line():
         ({"event_weights": {"view": -1}}, r"the weight of \[view\] must be a number of at least 0, got -1"),
         ({"event_weights": {"view": math.nan}}, "must be a number of at least 0, got nan"),
         ({"event_weights": {"view": math.inf}}, "must be a number of at least 0, got inf"),
+        ({"event_weights": {1: 1, "1": 2}}, r"the kind \[1\] has two weights"),
         ({"event_weights": {"view": "1"}}, "must be a number of at least 0, got '1'"),
         ({"half_life": 0}, r"half_life \(--half-life\): must be a number of days, more than 0, got 0"),
         ({"half_life": -3}, "more than 0, got -3"),

@@ -288,10 +288,10 @@ class SideTable(WholeTable):
         self._field = f"{kind}_id"
         self._codes = self.rows.item_codes  # the only ids
         self._ids = self.id_texts(kind, self.rows.items, self._codes)
-        self._is_first = np.zeros(len(self._codes), dtype=bool)
-        self._is_first[np.unique(self._codes, return_index=True)[1]] = True
-        if repeated := int(np.count_nonzero(~self._is_first)):
-            report(f"{self.where}: rows of {kind}s that came before, which are left out: {repeated}.")
+        self._is_last = np.zeros(len(self._codes), dtype=bool)  # as in io/item_table.py
+        self._is_last[len(self._codes) - 1 - np.unique(self._codes[::-1], return_index=True)[1]] = True
+        if repeated := int(np.count_nonzero(~self._is_last)):
+            report(f"{self.where}: rows of {kind}s that have a later row, which are left out: {repeated}.")
         for column in self.columns.values():  # a column of the interactions may have another type
             column.name = f"{kind}_{column.name}" if column.name in taken else column.name
         name_columns(list(self.columns.values()), [self._field, *taken], self.where, report)
@@ -303,6 +303,6 @@ class SideTable(WholeTable):
     def fields(self) -> Iterator[list[list[str]]]:
         """The fields of each column, a block of rows at a time."""
         for part, others in self.blocks():
-            chosen = np.flatnonzero(self._is_first[part]).tolist()
+            chosen = np.flatnonzero(self._is_last[part]).tolist()
             ids = self._ids[self._codes[part]].tolist()
             yield [[column[index] for index in chosen] for column in (ids, *others)]

@@ -8,7 +8,7 @@ from typing import Any
 
 from recbole_universal.app.explanation import Explanation, explained, explanation
 from recbole_universal.app.list_filters import list_filters
-from recbole_universal.app.ranked_lists import Asked, Lists, ListSettings, about_strangers, similar_lists
+from recbole_universal.app.ranked_lists import Asked, Lists, ListSettings, about_short, about_strangers, similar_lists
 from recbole_universal.app.recommender_state import about_unknown
 from recbole_universal.app.service.bodies import ExplainBody, RecommendBody, SimilarBody
 from recbole_universal.app.service.loaded import Loaded
@@ -62,7 +62,7 @@ def is_filtered(body: RecommendBody) -> bool:
 def recommended(loaded: Loaded, settings: ListSettings, bodies: Sequence[RecommendBody]) -> list[bytes | Exception]:
     """Answers to requests of the same settings, which are ranked together; a request with filters is alone."""
     answers: list[bytes | Exception] = []
-    asked: list[tuple[int, Asked]] = []
+    asked: list[tuple[int, int, Asked]] = []
     filters = None
     for body in bodies:
         unknown: dict[Any, None] = {}
@@ -77,11 +77,12 @@ def recommended(loaded: Loaded, settings: ListSettings, bodies: Sequence[Recomme
         except ValueError as error:  # of an argument
             answers.append(Refused(422, str(error)))
             continue
-        asked.append((len(answers), group))
+        asked.append((len(answers), body.k, group))
         answers.append(b"")
     if asked:
-        found = loaded.ranked([group for _, group in asked], settings, filters)
-        for (index, group), lists in zip(asked, found, strict=True):
+        found = loaded.ranked([group for *_, group in asked], settings, filters)
+        for (index, k, group), lists in zip(asked, found, strict=True):
+            group.messages += about_short(lists[0], k)
             answers[index] = _recommended_answer(loaded, group, lists)
     return answers
 

@@ -97,6 +97,13 @@ def test_titles_ranks_and_notes(client):
         for item in one["items"]:
             assert item["title"] == (None if item["item"] == "i23" else f"Title {item['item'][1:]}")
     assert "1 of 2 users have no interactions and get the most popular items: [gone]." in answer["notes"]
+    assert not any("fewer than" in note for note in answer["notes"])
+
+
+def test_short_lists_are_noted_as_in_the_class(client, folders):
+    with pytest.warns(UserWarning, match="fewer than 100 items") as caught:
+        rec_of(folders).recommend(["u1"], k=100)
+    assert posted(client, "/recommend", users=["u1"], k=100)["notes"] == [str(caught[0].message)]
 
 
 @pytest.mark.parametrize("fast", [True, False])
