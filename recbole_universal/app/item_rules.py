@@ -26,6 +26,7 @@ from recbole_universal.io.item_table import ItemTable
 #: Limits of a rule: number of characters, and how deep parts may lie within others.
 MOST_CHARACTERS, MOST_DEPTH = 2000, 20
 
+_LARGEST = float(np.finfo(float).max)
 _COMPARED: dict[type, Callable[[Any, Any], Any]] = {
     **{ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt, ast.LtE: operator.le},
     **{ast.Gt: operator.gt, ast.GtE: operator.ge},
@@ -288,6 +289,12 @@ def _fitting(value: Any, column: _Column) -> Any:
         words = {"text": f"is a text: write {value} without quotes", "number": f"is a number: write '{value}'"}
         hint = words.get(kind, "is a truth value") if {kind, column.kind} == {"text", "number"} else "is not"
         raise ValueError(f"where (--where): [{column.name}] holds {_KINDS[column.kind]}, and {value!r} {hint}.")
-    if kind == "number" and abs(value) >= 2**63:
-        return np.inf if value > 0 else -np.inf
-    return value
+    if kind != "number":
+        return value
+    kinds = column.values.dtype
+    least, most = -_LARGEST, _LARGEST
+    if kinds.kind in "iu":
+        least, most = np.iinfo(kinds).min, np.iinfo(kinds).max
+    if least <= value <= most:
+        return value
+    return np.inf if value > 0 else -np.inf

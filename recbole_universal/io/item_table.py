@@ -27,6 +27,7 @@ from recbole_universal.io.tables import is_arrow, is_parquet, whole_table
 
 _SEPARATORS = ("\t", ",", ";", "|", "::")
 _MOST_COLUMNS = 1000
+_LARGEST = float(np.finfo(float).max)
 # A number, but not the code 007 or an article number with more digits than a float holds.
 _NUMBER = re.compile(r"[+-]?(0|[1-9][0-9]{0,14})?(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
 _NO_NUMBER = {"nan", "null", "none", "na", "n/a"}
@@ -146,8 +147,10 @@ def _of_text(path: Path, where: str) -> pd.DataFrame:
         text = "".join(file.pieces())
     if is_json(text[:1000]):
         try:
-            rows = json.loads(text) if text.lstrip().startswith("[") else list(map(json.loads, text.splitlines()))
-            return pd.DataFrame(rows)
+            # Not splitlines, which also splits at a U+2028 within a text.
+            lines = [] if text.lstrip().startswith("[") else [line for line in text.split("\n") if line.strip()]
+            rows = list(map(json.loads, lines)) if lines else json.loads(text)
+            return pd.DataFrame(rows, dtype=object)  # a column with missing values keeps its whole numbers
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"{where} is no JSON list of objects: {error}.") from error
     first = next((line for line in text.split("\n") if line.strip()), "")
@@ -209,10 +212,18 @@ def _plain_column(values: pd.Series) -> pd.Series:
     if kinds == {bool}:
         return pd.Series(objects, dtype="boolean")
     if kinds and kinds <= {int, float}:
-        return pd.Series(objects, dtype="Float64" if float in kinds else "Int64")
+        is_small = all(value is None or -(2**63) <= value < 2**63 for value in objects)
+        if kinds == {int} and is_small:
+            return pd.Series(objects, dtype="Int64")
+        return pd.Series([None if value is None else _float(value) for value in objects], dtype="Float64")
     if kinds == {pd.Timestamp}:
         return pd.to_datetime(pd.Series(objects), utc=True).dt.tz_localize(None)
     return pd.Series([None if value is None else str(value) for value in objects], dtype=object)
+
+
+def _float(value: float) -> float | None:
+    """A finite number, or ``None``."""
+    return float(value) if abs(value) <= _LARGEST else None
 
 
 def _plain_value(value: Any) -> Any:

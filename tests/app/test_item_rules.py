@@ -233,7 +233,7 @@ def test_lists_of_an_atomic_file(tmp_path):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (7, "must be a table of items, as a frame, an Arrow table or the path of a file, got 7"),
+        (7, "must be a table of items, as a frame, an Arrow table or the path of a file, got int"),
         ("gone.csv", "There is no file"),
         (pd.DataFrame({"price": [1]}), r"no column is known to hold the item ids; call it item_id. Columns: \[price\]"),
         (pd.DataFrame({"sku": [1], "ean": [1]}), "more than one column may hold the item ids"),
@@ -302,3 +302,23 @@ def test_items_without_a_row_are_counted(rec):
     with pytest.raises(ValueError, match="no column is known"):
         rec.set_items(pd.DataFrame({"price": [1]}))
     assert rec._state is before
+
+
+def test_json_lines_keep_texts_and_whole_numbers(tmp_path):
+    """Blank lines, a line separator within a text, ids beyond 2**53, numbers that no column of integers holds."""
+    rows = [
+        '{"item_id": 9007199254740993, "title": "a\u2028b", "code": 9007199254740993, "size": 1e400}',
+        "",
+        '{"item_id": 9007199254740992, "size": 12345678901234567890123}',
+        "",
+    ]
+    (tmp_path / "items.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    table = read_items(tmp_path / "items.jsonl", None, lambda _: None)
+    assert table.ids.tolist() == [9007199254740992 + 1, 9007199254740992]
+    columns = ItemColumns(table, table.ids)
+    assert columns.titles().tolist() == ["a\u2028b", None]
+    rules = {"code == 9007199254740993": [True, False], "code == 9007199254740992": [False, False]}
+    digits = "9" * 400
+    rules |= {"size > 1e22": [False, True], f"size < {digits}": [False, True], f"code < {digits}": [True, False]}
+    for rule, expected in rules.items():
+        assert columns.matching(rule).tolist() == expected, rule

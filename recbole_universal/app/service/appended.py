@@ -62,11 +62,6 @@ class AppendedInteractions:
         with self._connection() as connection:
             connection.execute(_TABLE)
 
-    @staticmethod
-    def exist(folder: str | Path) -> bool:
-        """Whether a folder has a database."""
-        return (Path(folder).expanduser() / FOLDER / FILE).is_file()
-
     def append(self, *requests: Sequence[Row]) -> list[int]:
         """Store the rows of some requests in one transaction; they are on the disk when this returns.
 
