@@ -246,6 +246,8 @@ def test_nothing_else_writes_files():
         'harness.py: with file.open("a", encoding="utf-8") as stream:',  # one more line
         'speed.py: (Path(folder) / "yelp2018" / "yelp2018.inter").write_bytes(source.read_bytes())',  # temporary
         'reading.py: with open(path, "w", encoding="utf-8") as file:',  # the input of the measurement
+        'atomic_dataset.py: with open(new / f"{name}.{kind}", "xb") as file:',  # in a folder that is swapped in whole
+        'service.py: (folder / "users.json").write_text(json.dumps(known.tolist()))',  # temporary
         # In a copy of the tree, which is temporary.
         'mutations.py: file.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")',
         'mutations.py: file.write_text(text, encoding="utf-8")',

@@ -35,7 +35,7 @@ def following(frame: pd.DataFrame) -> dict[str, str]:
 
 
 def first_items(recommended: pd.DataFrame) -> dict[str, str]:
-    return recommended[recommended["rank"] == 1].set_index("user")["item"].to_dict()
+    return recommended[recommended["rank"] == 1].set_index("user_id")["item_id"].to_dict()
 
 
 def share_found(frame: pd.DataFrame, given: pd.DataFrame | None = None, **settings) -> float:
@@ -182,7 +182,7 @@ def test_a_catalogue_smaller_than_the_list(tmp_path):
         given = few.drop(columns="timestamp") if "order" in settings else few
         with pytest.warns(UserWarning, match="fewer"):
             lists = recommend(given, show_progress=False, **settings)
-        assert dict(zip(lists["user"], lists["item"], strict=True)) == {"a": "z", "b": "x"}
+        assert dict(zip(lists["user_id"], lists["item_id"], strict=True)) == {"a": "z", "b": "x"}
 
 
 def test_data_that_repeat_items_recommend_them_again():
@@ -192,7 +192,7 @@ def test_data_that_repeat_items_recommend_them_again():
     with pytest.warns(UserWarning, match="which reads order and repeats, ranks"):
         lists = recommend(frame, top_k=4, order="rows", show_progress=False)
     own = frame.groupby("user_id")["item_id"].agg(set)
-    assert np.mean([row.item in own[row.user] for row in lists.itertuples()]) > 0.6  # without order none is
+    assert np.mean([row.item_id in own[row.user_id] for row in lists.itertuples()]) > 0.6  # without order none is
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ def test_files_that_nobody_named_are_kept(matrix, tmp_path, monkeypatch, capsys)
 
 
 def test_a_path_that_cannot_be_written_is_reported_first(matrix, tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluation, "HeldOut", None)
+    monkeypatch.setattr(evaluation, "RandomSplit", None)
     (tmp_path / "r.html").touch(0o444)
     with pytest.raises(OSError, match=r"output \(--output\): cannot write .*write-protected"):
         analyze({"one": matrix}, tmp_path / "r.html", show_progress=False)
