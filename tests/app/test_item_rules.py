@@ -236,7 +236,7 @@ def test_lists_of_an_atomic_file(tmp_path):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (7, "must be a table of items, as a frame, an Arrow table or the path of a file, got 7"),
+        (7, "must be a table of items, as a frame, an Arrow table or the path of a file, got int"),
         ("gone.csv", "There is no file"),
         (pd.DataFrame({"price": [1]}), r"no column is known to hold the item ids; call it item_id. Columns: \[price\]"),
         (pd.DataFrame({"sku": [1], "ean": [1]}), "more than one column may hold the item ids"),
