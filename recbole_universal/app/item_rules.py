@@ -132,7 +132,9 @@ class ItemColumns:
             return _truth(_parsed(rule), self, 0).yes
         except _Refused as refused:
             part = ast.get_source_segment(rule.strip(), refused.node) or type(refused.node).__name__
-            raise ValueError(f"where (--where): [{part[:60]}] is not allowed. {_HELP}.") from None
+            bits = isinstance(refused.node, (ast.BinOp, ast.UnaryOp)) and re.search("[&|~]", part)
+            hint = " Write and, or, not for &, |, ~." if bits else ""
+            raise ValueError(f"where (--where): [{part[:60]}] is not allowed.{hint} {_HELP}.") from None
 
 
 def _rule_name(name: str) -> str:
@@ -174,6 +176,7 @@ def _parsed(rule: Any) -> ast.expr:
         return ast.parse(rule.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         hint = " Compare with ==." if re.search(r"[^=!<>]=[^=]", rule) else ""
+        hint += " Write and, or, not, in with small letters." if re.search(r"\b(AND|OR|NOT|IN)\b", rule) else ""
         raise ValueError(f"where (--where): cannot be read: {arguments.shown(rule)}.{hint} {_HELP}.") from error
 
 

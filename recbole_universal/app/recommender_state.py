@@ -275,4 +275,7 @@ def as_ids(argument: str, values: Any) -> list:
 def about_unknown(unknown: dict[Any, None], kind: str = "item") -> list[str]:
     """A sentence on unknown ids, if there are any."""
     ids = list(unknown)
-    return [f"{len(ids)} {kind} ids have no interactions and do not count: {named(ids)}."] if ids else []
+    if not ids:
+        return []
+    verbs = f"{kind} id has no interactions and does" if len(ids) == 1 else f"{kind} ids have no interactions and do"
+    return [f"{len(ids)} {verbs} not count: {named(ids)}."]

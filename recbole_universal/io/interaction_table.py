@@ -253,7 +253,8 @@ class Rows:
         return rows
 
     def _needed(self) -> str:
-        return " and ".join(f"{'an' if kind == 'item' else 'a'} {kind}" for kind in self.kinds)
+        kinds = [*self.kinds, *([] if self.times is None else ["time"]), *([] if self.weights is None else ["weight"])]
+        return " and ".join(f"{'an' if kind == 'item' else 'a'} {kind}" for kind in kinds)
 
     def _with_times(self, where: str) -> UsableRows:
         """The usable rows before ids are joined."""

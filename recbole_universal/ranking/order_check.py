@@ -126,6 +126,8 @@ def chosen_ranker(
             f"on {result.held_out}, the lists of [{WITH_ORDER}] have NDCG@10 {result.with_order:.4f} and those of "
             f"[{WITHOUT_ORDER}] {result.without_order:.4f} ({result.z_score:+.1f} standard errors)"
         )
+        if 0 < result.z_score <= 1:  # the other model ranks with the lower figure, which needs a reason
+            figures += ", which may be chance"
         if result.helps and not sequential.fallback_reason():
             return sequential, f"[{WITH_ORDER}], which reads order and repeats, ranks: {figures}."
     ranker = UniversalRanker(matrix, WITHOUT_ORDER, weights=weights, **settings)

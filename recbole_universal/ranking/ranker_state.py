@@ -261,7 +261,10 @@ class RankerState:
     def _check_fast(self) -> None:
         """Refuse a model without an item-item matrix."""
         if not self.network.ranks_candidates or not isinstance(self.network.candidate_pairs, ProximityPairs):
-            raise ValueError("Only a model with the family [proximity] has an item-item matrix.")
+            raise ValueError(
+                "Only a model with the family [proximity] has an item-item matrix. Leave out fast (--fast), or choose "
+                "the model universal-base (--model)."
+            )
 
     def fallback_reason(self, fast: bool) -> str:
         """See :meth:`UniversalRanker.fallback_reason`."""

@@ -49,7 +49,7 @@ def test_similar(rec, source, tmp_path, capsys):
     assert cli.main(["similar", source, "--items", "i4", "gone", "i9", "--top-k", "3", "--quiet"]) == 0
     printed = capsys.readouterr()
     pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(printed.out)), expected, check_dtype=False, rtol=1e-6)
-    assert "similar: 1 item ids have no interactions and do not count: [gone]." in printed.err
+    assert "similar: 1 item id has no interactions and does not count: [gone]." in printed.err
     for name, read in (("out.tsv", lambda file: pd.read_csv(file, sep="\t")), ("out.parquet", pd.read_parquet)):
         words = ["similar", source, "--items", "i4", "i9", "--top-k", "3", "--output", str(tmp_path / name), "--quiet"]
         assert cli.main(words) == 0

@@ -108,6 +108,9 @@ def test_rules_are_those_of_sql(rule):
     [
         ("colour == 'red'", r"no column \[colour\]\. Columns: \[sku\], \[Product_Name\], \[price\]"),
         ("price = 3", "cannot be read: 'price = 3'. Compare with =="),
+        ("price > 3 AND sale", "Write and, or, not, in with small letters"),
+        ("(price > 3) & sale", "Write and, or, not for &, |, ~"),
+        ("~sale", "Write and, or, not for &, |, ~"),
         ("price <", "cannot be read"),
         ("", "must be a rule as a text"),
         (3, "must be a rule as a text, got 3"),

@@ -144,7 +144,7 @@ def test_unknown_ids_are_named_in_one_warning():
     (message,) = [str(each.message) for each in said]
     assert message == (
         "2 user ids have no interactions and do not count: [x], [y]. "
-        "1 item ids have no interactions and do not count: [z]."
+        "1 item id has no interactions and does not count: [z]."
     )
     assert said[0].filename == __file__ and rec.ranker is before
     rec.remove()

@@ -143,7 +143,7 @@ def test_a_bad_weight_of_a_frame(value):
 
 def test_mostly_bad_weights_are_an_error(tmp_path):
     frame = pd.DataFrame({"user": range(8), "item": [0, 1] * 4, "n": ["good"] * 8})
-    with pytest.raises(ValueError, match=r"no finite number: 'good'.* There is no usable row"):
+    with pytest.raises(ValueError, match=r"'good'.* no usable row; each needs a user and an item and a weight\."):
         read(frame, weight_column="n")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+import warnings
 
 from recbole_universal.app.commands import weights
 
@@ -71,7 +72,9 @@ def run(options: argparse.Namespace, _: list[str]) -> int:
     """Write the recommendations; returns the exit status."""
     start = time.perf_counter()
     try:
-        n_rows, n_users = _write(options)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"recbole\.")  # RecBole's own code: nothing a user can act on
+            n_rows, n_users = _write(options)
     except (ValueError, OSError, ImportError) as error:
         print(f"recommend: {error}", file=sys.stderr)
         return 1

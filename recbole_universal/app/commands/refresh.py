@@ -38,7 +38,13 @@ def _refresh(options: argparse.Namespace) -> None:
 
     if options.erase:
         n_users, n_rows = erase(options.folders, options.erase, warnings.warn)
-        print(f"Erased {n_users} users of {len(options.folders)} folders, and {n_rows} appended interactions.")
+        users, folders = _counted(n_users, "user"), _counted(len(options.folders), "folder")
+        print(f"Erased {users} of {folders}, and {_counted(n_rows, 'appended interaction')}.")
         return
     for folder, n_rows in refresh(options.folders, warnings.warn, not options.quiet):
         print(f"{folder}: {n_rows} new interactions." if n_rows else f"{folder}: no new interactions.")
+
+
+def _counted(number: int, what: str) -> str:
+    """A number with a word in the singular or plural."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
