@@ -55,6 +55,11 @@ class FittedInteractions:
             return event_weights(with_clock(self.histories), len(self.items), half_life)
         return None if self.amounts is None else pair_weights(self.amounts)
 
+    def median_weight(self) -> float | None:
+        """The median of the weights above 0 as they were read; ``None``: all count the same."""
+        weights = self._events()[3]
+        return None if weights is None else float(np.median(weights[weights > 0]))
+
     def with_table(self, new: InteractionTable) -> FittedInteractions:
         """These interactions, and those of a table after them. Their order is that of the times, if they have times.
 

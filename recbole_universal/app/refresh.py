@@ -17,7 +17,7 @@ from recbole_universal.app.service.appended import AppendedInteractions, Row
 from recbole_universal.app.service.loaded import as_kind, kind_of
 from recbole_universal.files import locked_folder
 from recbole_universal.io.events import Events
-from recbole_universal.io.interaction_table import InteractionTable
+from recbole_universal.io.interaction_table import InteractionTable, distinct_pairs
 from recbole_universal.io.source import Report
 
 
@@ -48,7 +48,8 @@ def refresh(
             state = load_recommender(folder, "cpu")
             rows, last = appended.rows(state.appended)
             if rows:
-                interactions = state.interactions().with_table(_table(rows, state))
+                fitted = state.interactions()
+                interactions = fitted.with_table(_table(rows, state, fitted.median_weight()))
                 _save(folder, state, interactions, last, report, show_progress)
             done.append((os.fspath(folder), len(rows)))
     return done
@@ -57,6 +58,8 @@ def refresh(
 @contextmanager
 def _locked(folders: Sequence[str | os.PathLike[str]]) -> Iterator[AppendedInteractions]:
     """The database of the first folder; another refresh waits."""
+    if not folders:
+        raise ValueError("folders: must be at least one folder.")
     for folder in folders:
         load_recommender(folder, "cpu")  # errors come before anything changes
     appended = AppendedInteractions(os.fspath(folders[0]))
@@ -83,11 +86,12 @@ def _save(
     save_recommender(folder, new)
 
 
-def _table(rows: Sequence[Row], state: RecommenderState) -> InteractionTable:
-    """The rows, which are in the order of time, as a table."""
+def _table(rows: Sequence[Row], state: RecommenderState, weight: float | None) -> InteractionTable:
+    """The rows, which are in the order of time, as a table; each has the same weight if the fit has weights."""
     user_codes, users = pd.factorize(np.array([row.user for row in rows], dtype=object))
     item_codes, items = pd.factorize(np.array([row.item for row in rows], dtype=object))
-    pairs = np.unique(user_codes * len(items) + item_codes)
+    weights = None if weight is None else np.full(len(rows), weight)
+    pair_users, pair_items, sums = distinct_pairs(user_codes, item_codes, len(items), weights)
     events = None
     if state.histories is not None:
         times, fitted = None, state.histories.times
@@ -95,14 +99,15 @@ def _table(rows: Sequence[Row], state: RecommenderState) -> InteractionTable:
             times = np.array([row.time for row in rows])
         elif fitted is not None:  # positions in the histories, which go on
             times = np.floor(fitted.max()) + 1 + np.arange(len(rows))
-        events = Events.in_order(user_codes, item_codes, times, None)
+        events = Events.in_order(user_codes, item_codes, times, None, weights)
     return InteractionTable(
         users=pd.Index(users, tupleize_cols=False),
         items=pd.Index(items, tupleize_cols=False),
-        user_codes=pairs // len(items),
-        item_codes=pairs % len(items),
+        user_codes=pair_users,
+        item_codes=pair_items,
         columns=("user", "item"),
         events=events,
+        weights=sums,
     )
 
 

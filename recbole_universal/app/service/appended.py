@@ -30,6 +30,10 @@ CREATE TABLE IF NOT EXISTS interactions (
 Id = int | str
 
 
+class DatabaseError(OSError):
+    """The database cannot be read or written."""
+
+
 class Row(NamedTuple):
     """One interaction: user, item, and time in seconds since 1970 or in the unit of the fit."""
 
@@ -50,11 +54,17 @@ class AppendedInteractions:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder).expanduser() / FOLDER
-        self.folder.mkdir(exist_ok=True)
+        try:
+            self.folder.mkdir(exist_ok=True)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"There is no folder [{folder}].") from error
+        except FileExistsError as error:
+            raise FileExistsError(f"[{self.folder}] is a file; new interactions need a folder of this name.") from error
         self._file = self.folder / FILE
         self._local = threading.local()
         with self._connection() as connection:
             connection.execute(_TABLE)
+            connection.execute("SELECT id, user, item, time FROM interactions LIMIT 0")  # the table of another program
 
     @staticmethod
     def exist(folder: str | Path) -> bool:
@@ -120,7 +130,7 @@ class AppendedInteractions:
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        """The connection of this thread; an error of the database becomes an ``OSError``."""
+        """The connection of this thread; an error of the database becomes a :class:`DatabaseError`."""
         connection = getattr(self._local, "connection", None)
         try:
             if connection is None:
@@ -133,7 +143,7 @@ class AppendedInteractions:
         except sqlite3.Error as error:
             if connection is not None and connection.in_transaction:
                 connection.rollback()
-            raise OSError(f"[{self._file}]: {error}.") from error
+            raise DatabaseError(f"[{self._file}]: {error}.") from error
 
 
 def now() -> float:

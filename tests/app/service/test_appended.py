@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import subprocess
 import sys
 import warnings
@@ -84,6 +85,36 @@ def test_a_refreshed_recommender_is_that_of_a_fit_of_all(folders, name):
     loaded.remove(users="carol", show_progress=False)
     loaded.save(folders / name)  # keeps up to which row the database is in it
     assert refresh.refresh([folders / name]) == [(str(folders / name), 0)]
+
+
+@pytest.mark.parametrize("timed", [False, True])
+def test_appended_interactions_get_the_median_weight(folders, timed):
+    stars = [1.0, 2.0, 5.0, 0.0]
+    settings = {"model": "universal-base", "weight_column": "stars", "show_progress": False}
+    settings |= {"half_life": 3.0} if timed else {}
+    columns = ["user", "item", "stars", *(["time"] if timed else [])]
+    rows = everything()
+    rows["stars"] = (stars * len(rows))[: len(events())] + [2.0] * (len(rows) - len(events()))
+    Recommender.fit(rows[columns][: len(events())], **settings).save(folders / "shop")
+    AppendedInteractions(folders / "shop").append(NEW)
+    assert refresh.refresh([folders / "shop"]) == [(str(folders / "shop"), 3)]
+    same(Recommender.load(folders / "shop"), Recommender.fit(rows[columns], **settings))
+
+
+def test_a_place_that_holds_no_database_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"There is no folder \[.*none\]\."):
+        AppendedInteractions(tmp_path / "none")
+    (tmp_path / "appended").touch()
+    with pytest.raises(FileExistsError, match=r"appended\] is a file"):
+        AppendedInteractions(tmp_path)
+    (tmp_path / "appended").unlink()
+    (tmp_path / "appended").mkdir()
+    with sqlite3.connect(tmp_path / "appended" / "interactions.sqlite") as connection:
+        connection.execute("CREATE TABLE interactions (x)")
+    with pytest.raises(OSError, match=r"interactions\.sqlite\]: no such column"):
+        AppendedInteractions(tmp_path)
+    with pytest.raises(ValueError, match="at least one folder"):
+        refresh.refresh([])
 
 
 def test_positions_go_on(folders):
