@@ -88,12 +88,17 @@ class RowWeights:
 def _numbers(values: Any, problems: dict[int, str]) -> NDArray[np.float64]:
     """Weights of a column, float64 [n]; 0 and a problem for a row without one."""
     column = pd.Series(values).reset_index(drop=True)
-    if pd.api.types.is_numeric_dtype(column.dtype):
+    if pd.api.types.is_numeric_dtype(column.dtype) and column.dtype.kind != "c":
         numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
     elif pd.api.types.is_datetime64_any_dtype(column.dtype):
         numbers = np.full(len(column), np.nan)
     else:
-        numbers = pd.to_numeric(column.astype(object), errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+        values = column.astype(object)
+        try:
+            numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+        except (OverflowError, TypeError):  # an integer that no float holds, or complex numbers
+            values = values.map(lambda value: str(value) if type(value) in (int, complex) else value)
+            numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     good = (numbers >= 0) & (numbers <= LARGEST)
     for index in np.flatnonzero(~good).tolist():
         value = column.iloc[index]
