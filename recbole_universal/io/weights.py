@@ -16,6 +16,7 @@ from recbole_universal.io.source import Chunk
 
 #: Largest weight. Sums of larger numbers could overflow.
 LARGEST = 1e30
+_ODD = ("complex", "mixed", "mixed-integer")  # kinds of a column that may hold complex numbers
 _WHOLE = re.compile(r"([+-]?\d+)\.0*")
 
 
@@ -94,10 +95,12 @@ def _numbers(values: Any, problems: dict[int, str]) -> NDArray[np.float64]:
         numbers = np.full(len(column), np.nan)
     else:
         values = column.astype(object)
+        if column.dtype.kind == "c" or pd.api.types.infer_dtype(values, skipna=True) in _ODD:
+            values = values.map(lambda value: np.nan if isinstance(value, complex) else value)
         try:
             numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-        except (OverflowError, TypeError):  # an integer that no float holds, or complex numbers
-            values = values.map(lambda value: str(value) if type(value) in (int, complex) else value)
+        except OverflowError:  # an integer that no float holds
+            values = values.map(lambda value: np.inf if type(value) is int and abs(value) > LARGEST else value)
             numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     good = (numbers >= 0) & (numbers <= LARGEST)
     for index in np.flatnonzero(~good).tolist():
