@@ -10,6 +10,7 @@ import ast
 import keyword
 import operator
 import re
+import unicodedata
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -32,6 +33,7 @@ _COMPARED: dict[type, Callable[[Any, Any], Any]] = {
     **{ast.Gt: operator.gt, ast.GtE: operator.ge},
 }
 _HELP = "A rule compares columns with values, such as category == 'shoes' and price < 50, or brand in ['a', 'b']"
+_DATE = re.compile(r"[0-9]{4}(-[0-9]{2}(-[0-9]{2}.*)?)?")
 _KINDS = {"text": "texts", "number": "numbers", "bool": "truth values", "time": "times", "list": "lists"}
 
 
@@ -73,14 +75,17 @@ class ItemColumns:
     def __init__(self, table: ItemTable, items: pd.Index) -> None:
         self._rows = IdLookup(table.ids).indices(items.tolist())
         self.without_row = self._rows < 0
-        self._series = {_rule_name(str(name)): table.frame[name] for name in reversed(list(table.frame))}
+        self._series = {_rule_name(str(name)): table.frame[name] for name in table.frame}
+        self._columns: dict[str, list[str]] = {}
+        for column in map(str, table.frame):
+            self._columns.setdefault(_rule_name(column), []).append(column)
         self._made: dict[str, _Column] = {}
         self._title, self._items = None if table.title is None else table.frame[table.title], items
 
     @property
     def names(self) -> list[str]:
         """Names of the columns in rules."""
-        return list(self._series)[::-1]
+        return list(self._series)
 
     def about_items_without_row(self) -> list[str]:
         """A sentence on the items that the table lacks, if there are any."""
@@ -104,11 +109,16 @@ class ItemColumns:
         """A column.
 
         Raises:
-            ValueError: if there is none of this name.
+            ValueError: if there is none of this name, or more than one.
         """
+        shown, name = name, _rule_name(name)
         if name not in self._series:
             raise ValueError(
-                f"where (--where): the item table has no column [{name[:60]}]. Columns: {listed_names(self.names)}."
+                f"where (--where): the item table has no column [{shown[:60]}]. Columns: {listed_names(self.names)}."
+            )
+        if len(columns := self._columns[name]) > 1:
+            raise ValueError(
+                f"where (--where): [{name}] may be any of the columns {listed_names(columns)}; rename all but one."
             )
         if name not in self._made:
             series = self._series[name]
@@ -138,9 +148,10 @@ class ItemColumns:
 
 
 def _rule_name(name: str) -> str:
-    """A column's name as a name of Python: ``item price`` is ``item_price``."""
-    plain = re.sub(r"\W+", "_", name.strip()) or "_"
-    plain = f"_{plain}" if plain[0].isdigit() else plain
+    """A column's name as Python's parser spells it: ``item price`` is ``item_price``."""
+    normal = unicodedata.normalize("NFKC", name.strip())
+    plain = re.sub(" +", "_", "".join(sign if f"a{sign}".isidentifier() else " " for sign in normal)) or "_"
+    plain = plain if plain.isidentifier() else f"_{plain}"
     return f"{plain}_" if keyword.iskeyword(plain) else plain
 
 
@@ -152,7 +163,7 @@ def _values(series: pd.Series) -> tuple[str, np.ndarray]:
     if pd.api.types.is_numeric_dtype(kind):
         return "number", series.fillna(0).to_numpy("int64" if kind == "Int64" else None)
     if pd.api.types.is_datetime64_any_dtype(kind):
-        return "time", series.to_numpy("datetime64[ns]")
+        return "time", series.to_numpy("datetime64[us]")  # nanoseconds hold no more than the years 1678 to 2261
     is_list = any(isinstance(value, list) for value in series)
     empty: Any = [] if is_list else ""
     values = np.empty(len(series), dtype=object)
@@ -281,9 +292,11 @@ def _fitting(value: Any, column: _Column) -> Any:
     kind = "bool" if isinstance(value, bool) else "text" if isinstance(value, str) else "number"
     if column.kind == "time" and kind == "text":
         try:
-            moment = pd.Timestamp(value)
+            if not _DATE.fullmatch(value.strip()):  # pandas reads "now", "5" and "" too
+                raise ValueError
+            moment = pd.Timestamp(value.strip())
             moment = moment if moment.tzinfo is None else moment.tz_convert("UTC").tz_localize(None)
-            return moment.to_datetime64()
+            return moment.as_unit("us").to_datetime64()
         except (ValueError, OverflowError) as error:
             raise ValueError(
                 f"where (--where): [{column.name}] holds times, and {value[:60]!r} is none; write '2026-11-27'."

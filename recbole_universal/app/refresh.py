@@ -57,6 +57,8 @@ def refresh(
 @contextmanager
 def _locked(folders: Sequence[str | os.PathLike[str]]) -> Iterator[AppendedInteractions]:
     """The database of the first folder; another refresh waits."""
+    if not folders:
+        raise ValueError("folders: must be at least one folder.")
     for folder in folders:
         load_recommender(folder, "cpu")  # errors come before anything changes
     appended = AppendedInteractions(os.fspath(folders[0]))

@@ -6,10 +6,11 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from recbole_universal import arguments
 from recbole_universal.io.weights import LARGEST, kind_name
+
+# Days. An age counts nothing beyond the longest half-life; a shorter one than the shortest would divide by zero.
+_SHORTEST, _LONGEST = 1e-12, 1e12
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,11 @@ class Weighting:
                 '{"view": 1, "purchase": 10} (view=1,purchase=10).'
             )
         if half_life is not None:
-            if not arguments.is_real(half_life) or not float(half_life) > 0:
+            if not arguments.is_real(half_life) or not half_life > 0:
                 raise ValueError(
                     f"half_life (--half-life): must be a number of days, more than 0, got {arguments.shown(half_life)}."
                 )
-            half_life = None if np.isinf(float(half_life)) else float(half_life)
+            half_life = None if half_life > _LONGEST else max(float(half_life), _SHORTEST)
         kinds = None if event_weights is None else _checked_kinds(event_weights)
         return cls(weight_column, event_column, kinds, half_life)
 
@@ -81,14 +82,14 @@ def _checked_kinds(given: Any) -> dict[str, float]:
             'event_weights (--event-weights): must be a mapping such as {"view": 1, "cart": 3, "purchase": 10}, got '
             f"{arguments.shown(given)}."
         )
+    checked: dict[str, float] = {}
     for kind, weight in given.items():
-        if not arguments.is_real(weight) or not 0 <= float(weight) <= LARGEST:
+        if not arguments.is_real(weight) or not 0 <= weight <= LARGEST:
             raise ValueError(
                 f"event_weights (--event-weights): the weight of [{kind}] must be a number of at least 0, got "
-                f"{arguments.shown(weight)}."
+                f"{arguments.shown(weight)}; at most {LARGEST:g} is read."
             )
-    kinds: dict[str, float] = {}
-    for kind, weight in given.items():
-        if kinds.setdefault(kind_name(kind), float(weight)) != float(weight):
-            raise ValueError(f"event_weights (--event-weights): the kind [{kind_name(kind)}] has two weights.")
-    return kinds
+        name = kind_name(kind)
+        if checked.setdefault(name, float(weight)) != weight:
+            raise ValueError(f"event_weights (--event-weights): [{name}] has two weights.")
+    return checked

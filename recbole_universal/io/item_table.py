@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from recbole_universal import arguments
 from recbole_universal.io.column_names import is_atomic, listed_names, plain_name, recognised
 from recbole_universal.io.ids import is_missing, whole
 from recbole_universal.io.json_records import is_json
@@ -30,6 +31,7 @@ _MOST_COLUMNS = 1000
 _LARGEST = float(np.finfo(float).max)
 # A number, but not the code 007 or an article number with more digits than a float holds.
 _NUMBER = re.compile(r"[+-]?(0|[1-9][0-9]{0,14})?(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
+_NESTED = (list, tuple, set, frozenset, dict, np.ndarray)
 _NO_NUMBER = {"nan", "null", "none", "na", "n/a"}
 _TITLES = (("title", "itemtitle", "producttitle", "movietitle"), ("name", "itemname", "productname", "moviename"))
 
@@ -82,7 +84,7 @@ def read_items(source: Any, item_column: Hashable | None, report: Report) -> Ite
     else:
         raise ValueError(
             f"{where}: must be a table of items, as a frame, an Arrow table or the path of a file, got "
-            f"{type(source).__name__}."
+            f"{arguments.shown(source)}."
         )
     if frame.shape[1] > _MOST_COLUMNS:
         raise ValueError(f"{where}: there are {frame.shape[1]} columns; at most {_MOST_COLUMNS} are read.")
@@ -208,17 +210,31 @@ def _plain_column(values: pd.Series) -> pd.Series:
     objects = [_plain_value(value) for value in values.astype(object).tolist()]
     kinds = {type(value) for value in objects if value is not None}
     if kinds == {list}:
-        return pd.Series(objects, dtype=object)
+        return pd.Series(_of_one_kind(objects), dtype=object)
     if kinds == {bool}:
         return pd.Series(objects, dtype="boolean")
     if kinds and kinds <= {int, float}:
-        is_small = all(value is None or -(2**63) <= value < 2**63 for value in objects)
-        if kinds == {int} and is_small:
+        if kinds == {int} and all(value is None or -(2**63) <= value < 2**63 for value in objects):
             return pd.Series(objects, dtype="Int64")
         return pd.Series([None if value is None else _float(value) for value in objects], dtype="Float64")
     if kinds == {pd.Timestamp}:
         return pd.to_datetime(pd.Series(objects), utc=True).dt.tz_localize(None)
-    return pd.Series([None if value is None else str(value) for value in objects], dtype=object)
+    return pd.Series([None if value is None else _text(value) for value in objects], dtype=object)
+
+
+def _of_one_kind(lists: list[list | None]) -> list[list | None]:
+    """Lists whose entries a Parquet file can hold: numbers that fit, or texts, or truth values; others become texts."""
+    entries = [entry for each in lists if each is not None for entry in each if entry is not None]
+    kinds = {type(entry) for entry in entries}
+    fit = all(type(entry) is not int or -(2**63) <= entry < 2**63 for entry in entries)
+    if fit and (kinds <= {int, float} or kinds <= {bool} or kinds <= {str}):
+        return lists
+    return [None if each is None else [None if one is None else _text(one) for one in each] for each in lists]
+
+
+def _text(value: Any) -> str:
+    """A value as a text that a file can hold."""
+    return str(value).encode("utf-8", "replace").decode()
 
 
 def _float(value: float) -> float | None:
@@ -228,8 +244,8 @@ def _float(value: float) -> float | None:
 
 def _plain_value(value: Any) -> Any:
     """A value as Python's own; ``None`` if it is missing."""
-    if isinstance(value, (list, tuple, set, frozenset, np.ndarray)):
-        return [str(each) if isinstance(each, str) else whole(each) for each in value]
+    if isinstance(value, _NESTED) and not isinstance(value, dict):
+        return [_text(each) if isinstance(each, (str, *_NESTED)) else whole(each) for each in value]
     if value is None or is_missing(value):
         return None
     if isinstance(value, (np.generic, Decimal)):

@@ -16,6 +16,7 @@ from recbole_universal.io.source import Chunk
 
 #: Largest weight. Sums of larger numbers could overflow.
 LARGEST = 1e30
+_ODD = ("complex", "mixed", "mixed-integer")  # kinds of a column that may hold complex numbers
 _WHOLE = re.compile(r"([+-]?\d+)\.0*")
 
 
@@ -88,12 +89,19 @@ class RowWeights:
 def _numbers(values: Any, problems: dict[int, str]) -> NDArray[np.float64]:
     """Weights of a column, float64 [n]; 0 and a problem for a row without one."""
     column = pd.Series(values).reset_index(drop=True)
-    if pd.api.types.is_numeric_dtype(column.dtype):
+    if pd.api.types.is_numeric_dtype(column.dtype) and column.dtype.kind != "c":
         numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
     elif pd.api.types.is_datetime64_any_dtype(column.dtype):
         numbers = np.full(len(column), np.nan)
     else:
-        numbers = pd.to_numeric(column.astype(object), errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+        values = column.astype(object)
+        if column.dtype.kind == "c" or pd.api.types.infer_dtype(values, skipna=True) in _ODD:
+            values = values.map(lambda value: np.nan if isinstance(value, complex) else value)
+        try:
+            numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+        except OverflowError:  # an integer that no float holds
+            values = values.map(lambda value: np.inf if type(value) is int and abs(value) > LARGEST else value)
+            numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     good = (numbers >= 0) & (numbers <= LARGEST)
     for index in np.flatnonzero(~good).tolist():
         value = column.iloc[index]

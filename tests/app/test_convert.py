@@ -348,3 +348,12 @@ def test_recbole_loads_and_trains_what_was_written(tmp_path):
     assert found["i7"] == "Item 7"
     result = run_recbole("BPR", "shop", ["dataset/shop/shop.yaml"], keys | {"data_path": "dataset"}, saved=False)
     assert result["test_result"]["recall@10"] >= 0
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_a_text_in_a_column_of_numbers_is_named(tmp_path):
+    pytest.importorskip("pyarrow")
+    (tmp_path / "a.inter").write_text("user_id:token\titem_id:token\tx:float\nu\ti\tabc\n")
+    with pytest.raises(ValueError, match=r"a\.inter.*the column \[x\] must hold numbers: .*'abc'"):
+        convert(tmp_path / "a.inter", tmp_path / "a.parquet", show_progress=False)
+    assert not (tmp_path / "a.parquet").exists()

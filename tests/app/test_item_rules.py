@@ -325,3 +325,54 @@ def test_json_lines_keep_texts_and_whole_numbers(tmp_path):
     rules |= {"size > 1e22": [False, True], f"size < {digits}": [False, True], f"code < {digits}": [True, False]}
     for rule, expected in rules.items():
         assert columns.matching(rule).tolist() == expected, rule
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("since < '9999-12-31'", "abc"),
+        ("since > '1500-01-01'", "abc"),
+        ("since < '1600'", ""),
+        ("far == '9999-01-01'", "a"),
+        ("old < '1678-01-01'", "abc"),
+        ("huge > 18446744073709551615", "a"),
+        ("unsigned == 9223372036854775813", "a"),
+        ("unsigned > 9223372036854775808", "a"),
+        ("cafe\u0301 == 1", "abc"),
+        ("caf\u00e9 == 1", "abc"),
+        ("m2 == 2", "abc"),
+        ("'x' in mixed", "ab"),
+        ("'7' in mixed", "b"),
+    ],
+)
+def test_values_and_names_at_the_limits(rule, expected):
+    day = np.array(["2026-01-01"] * 3, dtype="datetime64[s]")
+    frame = pd.DataFrame({"sku": ["a", "b", "c"], "since": day, "cafe\u0301": 1, "m\u00b2": 2})
+    frame["far"] = np.array(["9999-01-01", "2000-01-01", "NaT"], dtype="datetime64[s]")
+    frame["old"] = np.array(["1500-01-01", "1677-01-01", "0001-01-01"], dtype="datetime64[s]")
+    frame["huge"] = pd.Series([10**30, 5, -(10**400)], dtype=object)
+    frame["unsigned"] = np.array([2**63 + 5, 2**63, 1], dtype="uint64")
+    frame["mixed"] = [["x"], [7, "x"], [np.array([1, 2]), {"x": 1}]]
+    columns = columns_of(frame, ("a", "b", "c"))
+    assert "".join(np.array(["a", "b", "c"])[columns.matching(rule)]) == expected
+
+
+@pytest.mark.parametrize("text", ["", "now", "today", "NaT", "5", "2026-13-01"])
+def test_only_dates_are_times(text):
+    with pytest.raises(ValueError, match=r"\[since\] holds times, and '.*' is none; write '2026-11-27'\."):
+        fitting(f"since != '{text}'")
+
+
+def test_a_name_of_two_columns_is_refused():
+    frame = pd.DataFrame({"sku": ["a"], "item price": [1], "item_price": [2]})
+    with pytest.raises(ValueError, match=r"may be any of the columns \[item price\], \[item_price\]"):
+        fitting("item_price == 2", frame)
+
+
+def test_any_table_can_be_saved(rec, tmp_path):
+    rec.set_items(
+        pd.DataFrame({"sku": ["a"], "mixed": [[1, "x", None, [2]]], "text": ["\ud800"], "n": [2**70]}, dtype=object)
+    )
+    rec.save(tmp_path)
+    again = Recommender.load(tmp_path).recommend(k=9, where="text == '?' and 'x' in mixed", filter_seen=False)
+    assert set(again["sku"]) == {"a"}

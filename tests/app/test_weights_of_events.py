@@ -78,6 +78,13 @@ def test_a_factor_of_all_weights_changes_nothing():
     assert_same(Recommender.fit(shop(), model="universal-base", event_weights=more, **QUIET), fitted(shop(), "events"))
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_half_lives_at_the_limits():
+    longest = fitted(shop(), "events", half_life=10**400)
+    assert_same(longest, fitted(shop(), "events"))
+    assert_same(fitted(shop(), "events", half_life=5e-324), fitted(shop(), "events", half_life=1e-12))
+
+
 def test_an_infinite_half_life_is_none():
     assert_same(fitted(shop(), "events", half_life=math.inf), fitted(shop(), "events"))
 
@@ -163,6 +170,9 @@ def test_weights_of_the_command_line():
         ({"event_weights": {"view": math.inf}}, "must be a number of at least 0, got inf"),
         ({"event_weights": {1: 1, "1": 2}}, r"the kind \[1\] has two weights"),
         ({"event_weights": {"view": "1"}}, "must be a number of at least 0, got '1'"),
+        ({"event_weights": {"view": 10**400}}, "must be a number of at least 0, got .*at most 1e\\+30 is read"),
+        ({"event_weights": {"view": 1, " view": 2}}, r"\[view\] has two weights"),
+        ({"event_weights": {1: 1, "1.0": 2}}, r"\[1\] has two weights"),
         ({"half_life": 0}, r"half_life \(--half-life\): must be a number of days, more than 0, got 0"),
         ({"half_life": -3}, "more than 0, got -3"),
         ({"half_life": math.nan}, "more than 0, got nan"),

@@ -141,6 +141,14 @@ def test_a_bad_weight_of_a_frame(value):
     assert len(found) == 7 and any("left out: row 8 (" in each for each in said)
 
 
+@pytest.mark.parametrize("value", [10**400, 1j])
+def test_a_number_that_is_no_weight_is_left_out(value):
+    quantity = pd.Series([value, 1.5, 0.0, 1.0, 4.0], dtype=object)
+    sums, said = read(FRAME.assign(quantity=quantity), weight_column="quantity")
+    assert ("u1", "a") in sums and sums["u1", "a"] == 1.5
+    assert "row 1 (a weight that is no finite number" in " ".join(said)
+
+
 def test_mostly_bad_weights_are_an_error(tmp_path):
     frame = pd.DataFrame({"user": range(8), "item": [0, 1] * 4, "n": ["good"] * 8})
     with pytest.raises(ValueError, match=r"'good'.* no usable row; each needs a user and an item and a weight\."):

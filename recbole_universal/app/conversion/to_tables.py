@@ -112,14 +112,18 @@ def _write_table(file: IO[bytes], name: str, atomic: Path, named: Any, report: R
     writer = _ParquetTable if name.lower().endswith((".parquet", ".pq")) else _TextTable
     table = writer(file, name, [plain_name(column) for column in header], kinds)
     rows = Rows(source.strip, kinds=(named.kind,) if is_side else ("user", "item"))
-    for chunk in source.chunks():
-        usable = rows.add(chunk, source.row)
-        ids = [chunk.users] if is_side else [chunk.users, chunk.items]
-        columns = [[one.strip() for one in np.asarray(values)[usable].tolist()] for values in ids]
-        columns += [[one or None for one in np.asarray(values)[usable].tolist()] for values in chunk.others]
-        table.add(columns)
-    rows.usable(where, source, report)
-    table.close()
+    try:
+        for chunk in source.chunks():
+            usable = rows.add(chunk, source.row)
+            ids = [chunk.users] if is_side else [chunk.users, chunk.items]
+            columns = [[one.strip() for one in np.asarray(values)[usable].tolist()] for values in ids]
+            columns += [[one or None for one in np.asarray(values)[usable].tolist()] for values in chunk.others]
+            table.add(columns)
+        rows.usable(where, source, report)
+    except ValueError as error:
+        raise error if str(where) in str(error) else ValueError(f"{where}: {error}") from error
+    finally:
+        table.close()  # a writer of Parquet that is left open complains on stderr
 
 
 class _TextTable(TextWriter):
@@ -157,7 +161,7 @@ class _ParquetTable:
             ValueError: if a number cannot be read.
         """
         arrays = [
-            self._arrow.array(list(_typed(values, kind)), type=field.type)
+            self._arrow.array(_numbers_or_texts(field.name, values, kind), type=field.type)
             for values, kind, field in zip(columns, self._kinds, self._schema, strict=True)
         ]
         self._writer.write_table(self._arrow.table(arrays, schema=self._schema))
@@ -165,6 +169,13 @@ class _ParquetTable:
     def close(self) -> None:
         """Write the rest; the file stays open."""
         self._writer.close()
+
+
+def _numbers_or_texts(name: str, values: Sequence[str | None], kind: str) -> list[Any]:
+    try:
+        return list(_typed(values, kind))
+    except ValueError as error:
+        raise ValueError(f"the column [{name}] must hold numbers: {error}. Write CSV, which keeps texts.") from error
 
 
 def _typed(values: Sequence[str | None], kind: str) -> Iterator[Any]:

@@ -10,6 +10,7 @@ from recbole_universal.app.explanation import Explanation, explained, explanatio
 from recbole_universal.app.list_filters import list_filters
 from recbole_universal.app.ranked_lists import Asked, Lists, ListSettings, about_short, about_strangers, similar_lists
 from recbole_universal.app.recommender_state import about_unknown
+from recbole_universal.app.service.appended import DatabaseError
 from recbole_universal.app.service.bodies import ExplainBody, RecommendBody, SimilarBody
 from recbole_universal.app.service.loaded import Loaded
 
@@ -76,6 +77,9 @@ def recommended(loaded: Loaded, settings: ListSettings, bodies: Sequence[Recomme
             group.messages = [*loaded.notes(settings.fast), *about_strangers(group), *about_unknown(unknown)]
         except ValueError as error:  # of an argument
             answers.append(Refused(422, str(error)))
+            continue
+        except DatabaseError as error:  # other requests need no database
+            answers.append(error)
             continue
         asked.append((len(answers), body.k, group))
         answers.append(b"")

@@ -18,7 +18,7 @@ from starlette.staticfiles import StaticFiles
 import recbole_universal
 from recbole_universal.app.service import answers
 from recbole_universal.app.service.answers import Refused, encoded
-from recbole_universal.app.service.appended import AppendedInteractions, Row
+from recbole_universal.app.service.appended import AppendedInteractions, DatabaseError, Row
 from recbole_universal.app.service.batches import MOST_SECONDS, Batches, Busy
 from recbole_universal.app.service.bodies import ExplainBody, InteractionsBody, RecommendBody, SimilarBody
 from recbole_universal.app.service.counters import Counters
@@ -225,6 +225,11 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(Refused)
     async def refused(_: Request, error: Refused) -> Response:
         return answer(error.status, error.detail)
+
+    @app.exception_handler(DatabaseError)
+    async def unreadable(_: Request, error: DatabaseError) -> Response:
+        _log.error("Appended interactions cannot be read: %s", error)
+        return answer(503, "The appended interactions cannot be read now; try again.", {"retry-after": "1"})
 
     @app.exception_handler(Busy)
     async def busy(_: Request, __: Busy) -> Response:

@@ -32,6 +32,10 @@ _INSERT = "INSERT OR IGNORE INTO interactions (user, item, time, weight) VALUES 
 Id = int | str
 
 
+class DatabaseError(OSError):
+    """The database cannot be read or written."""
+
+
 class Row(NamedTuple):
     """One interaction: user, item, time in seconds since 1970 or in the unit of the fit, and weight, at least 0.
 
@@ -56,11 +60,17 @@ class AppendedInteractions:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder).expanduser() / FOLDER
-        self.folder.mkdir(exist_ok=True)
+        try:
+            self.folder.mkdir(exist_ok=True)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"There is no folder [{folder}].") from error
+        except FileExistsError as error:
+            raise FileExistsError(f"[{self.folder}] is a file; new interactions need a folder of this name.") from error
         self._file = self.folder / FILE
         self._local = threading.local()
         with self._connection() as connection:
             connection.execute(_TABLE)
+            connection.execute("SELECT id, user, item, time FROM interactions LIMIT 0")  # the table of another program
 
     def append(self, *requests: Sequence[Row]) -> list[int]:
         """Store the rows of some requests in one transaction; they are on the disk when this returns.
@@ -129,7 +139,7 @@ class AppendedInteractions:
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        """The connection of this thread; an error of the database becomes an ``OSError``."""
+        """The connection of this thread; an error of the database becomes a :class:`DatabaseError`."""
         connection = getattr(self._local, "connection", None)
         try:
             if connection is None:
@@ -140,7 +150,7 @@ class AppendedInteractions:
                 self._local.connection = connection
             yield connection
         except sqlite3.Error as error:
-            raise OSError(f"[{self._file}]: {error}.") from error
+            raise DatabaseError(f"[{self._file}]: {error}.") from error
         finally:
             if connection is not None and connection.in_transaction:  # an error of any kind
                 with suppress(sqlite3.Error):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 
 from pydantic import (
@@ -44,8 +45,21 @@ def _text(value: str) -> str:
     return value
 
 
+def _time(value: Any) -> int | float | str:
+    if type(value) is int or (type(value) is float and math.isfinite(value)):
+        return value
+    if type(value) is str and len(value) <= _MOST_CHARACTERS and is_utf_8(value):
+        return value
+    raise ValueError("a time is a number, which is Unix time, or a text in ISO 8601")
+
+
 _ID_SCHEMA = {"anyOf": [{"type": "string", "maxLength": _MOST_CHARACTERS}, {"type": "integer"}]}
 AnyId = Annotated[int | str, PlainValidator(_id), WithJsonSchema(_ID_SCHEMA)]
+Time = Annotated[
+    int | float | str,
+    PlainValidator(_time),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "maxLength": _MOST_CHARACTERS}]}),
+]
 Name = Annotated[StrictStr, Field(max_length=_MOST_CHARACTERS), AfterValidator(_text)]
 Rule = Annotated[StrictStr, Field(max_length=MOST_CHARACTERS), AfterValidator(_text)]
 History = Annotated[list[AnyId], Field(max_length=MOST_HISTORY)]
@@ -106,9 +120,7 @@ class Interaction(BaseModel):
     model_config = ConfigDict(extra="forbid")
     user: AnyId
     item: AnyId
-    time: StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)] | Name | None = Field(
-        None, description="Unix time in any unit, or ISO 8601; the time of arrival by default"
-    )
+    time: Time | None = Field(None, description="Unix time in any unit, or ISO 8601; the time of arrival by default")
     event: AnyId | None = Field(None, description="kind of event, if the fit has event_weights")
     weight: StrictInt | StrictFloat | None = Field(
         None, ge=0, le=LARGEST, allow_inf_nan=False, description="weight, if the fit has a weight column"

@@ -102,6 +102,22 @@ def test_a_refreshed_recommender_is_that_of_a_fit_of_all(folders, name):
     assert refresh.refresh([folders / name]) == [(str(folders / name), 0)]
 
 
+def test_a_place_that_holds_no_database_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"There is no folder \[.*none\]\."):
+        AppendedInteractions(tmp_path / "none")
+    (tmp_path / "appended").touch()
+    with pytest.raises(FileExistsError, match=r"appended\] is a file"):
+        AppendedInteractions(tmp_path)
+    (tmp_path / "appended").unlink()
+    (tmp_path / "appended").mkdir()
+    with sqlite3.connect(tmp_path / "appended" / "interactions.sqlite") as connection:
+        connection.execute("CREATE TABLE interactions (x)")
+    with pytest.raises(OSError, match=r"interactions\.sqlite\]: no such column"):
+        AppendedInteractions(tmp_path)
+    with pytest.raises(ValueError, match="at least one folder"):
+        refresh.refresh([])
+
+
 def test_positions_go_on(folders):
     table = events()
     table["time"] = table.groupby("user").cumcount()

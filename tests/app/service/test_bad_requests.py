@@ -20,6 +20,7 @@ from recbole_universal.app.service.bodies import (
 from recbole_universal.app.service.settings import ServiceSettings
 
 BAD_BODIES = [
+    ("/interactions", {"interactions": [{"user": "a", "item": "b", "time": True}]}, 422, "0.time: a time is a number"),
     # sizes
     ("/recommend", {"users": ["u1"] * (MOST_LISTS + 1)}, 422, "at most 1000 items"),
     ("/recommend", {"histories": [[]] * (MOST_LISTS + 1)}, 422, "at most 1000 items"),

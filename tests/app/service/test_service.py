@@ -225,6 +225,17 @@ def test_interactions_that_cannot_be_stored(client, monkeypatch):
     assert answer == {"detail": "The interactions cannot be stored now, and none of them is; try again."}
 
 
+def test_a_database_that_cannot_be_read(client, folders):
+    posted(client, "/interactions", 201, interactions=[{"user": "u1", "item": "i1", "time": 1_700_000_000}])
+    for each in (folders / "shop" / "appended").iterdir():
+        each.write_bytes(b"no database" * 1000)
+    for path, body in (("/recommend", {"users": ["u1"]}), ("/explain", {"user": "u1", "item": "i9"})):
+        answer = posted(client, path, 503, **body)
+        assert answer == {"detail": "The appended interactions cannot be read now; try again."}
+    posted(client, "/interactions", 503, interactions=[{"user": "u1", "item": "i1"}])
+    assert posted(client, "/recommend", 200, histories=[["i1"]])["lists"]
+
+
 # -- A new save, threads, limits -------------------------------------------------------------------------------------
 
 
