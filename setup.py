@@ -87,6 +87,7 @@ setup(
     extras_require={
         "test": TEST,
         "dev": [*TEST, *ANALYSIS, "ruff>=0.5", "mypy>=1.10", "types-PyYAML", "pandas-stubs", "build>=1.0"],
+        "fast": ["numba>=0.61"],
         "hyperopt": ["hyperopt>=0.2.5"],
         "parquet": ["pyarrow>=14.0.1"],
         "analysis": ANALYSIS,

@@ -155,13 +155,31 @@ class Columns:
         return np.where(self.seen[user] > 0, 0.0, self.values[:, user])
 
     def candidates(self, user: int) -> tuple[set[int], set[int]]:
-        """Items that are candidates, and items that are candidates or not by rounding."""
+        """Items that are candidates, and items that are candidates or not by rounding.
+
+        They are the best by neighbours, by the regression and by the squared similarity of the 100 nearest users, and
+        the 20 most popular ones that the user lacks.
+        """
         sure, possible = set(), set()
-        for row in self.unseen(user):
+        nearest = self.nearest_users(user) @ self.seen * (1 + 1e-5 * self.item_percentile)
+        unseen = self.unseen(user)
+        rows = [unseen[SCORERS.index(name)] for name in ("neighbors", "regression")]
+        for row in (*rows, np.where(self.seen[user] > 0, 0.0, nearest)):
             least = np.sort(row)[::-1][min(self.top_k, len(row)) - 1]
-            sure |= set(np.flatnonzero((row > least * (1 + 2e-6)) & (row > 1e-6)))
-            possible |= set(np.flatnonzero((row >= least * (1 - 2e-6)) & (row > 0)))
-        return sure, possible
+            sure |= set(np.flatnonzero((row > least * (1 + 1e-4)) & (row > 1e-6)))
+            possible |= set(np.flatnonzero((row >= least * (1 - 1e-4)) & (row > 0)))
+        reached = unseen.max(axis=0) > 0
+        order = [item for item in most_popular(self.seen) if not self.seen[user, item]]
+        popular = {int(item) for item in order[:20] if reached[item]}
+        return sure | popular, possible | popular
+
+    def nearest_users(self, user: int) -> np.ndarray:
+        """Squared similarity of the 100 nearest users, 0 for all others, [n_users]."""
+        user_degree, item_degree = degrees(self.seen)
+        similar = (self.seen[user] * power(item_degree, 0.7)) @ self.seen.T * power(user_degree, 0.5)
+        similar[user] = 0.0
+        near = np.argsort(-similar, kind="stable")[:100]
+        return np.where(np.isin(np.arange(len(similar)), near), similar, 0.0) ** 2
 
     def of(self, user: int, items: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Columns of a user's list of candidates.
@@ -169,7 +187,7 @@ class Columns:
         Returns:
             The columns [n_items, 42], and their least and largest values over all orders of nearly equal items.
         """
-        top = -np.sort(-self.unseen(user), axis=1)
+        top = -np.sort(-np.where(np.isin(np.arange(self.seen.shape[1]), items), self.unseen(user), 0.0), axis=1)
         best = top[:, :1]
         reference = top[:, [min(20, self.top_k, top.shape[1]) - 1]]
         reference = np.where(reference > 1e-6 * best, reference, best)

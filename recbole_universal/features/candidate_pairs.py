@@ -198,8 +198,10 @@ class CandidatePairs(PairFeatures, Generic[AnyScorers]):
         own = np.unique(history.items)
         alone = Histories.of_lists(own[:, None])
         blocks = [alone[start : start + scorers.block_users] for start in range(0, len(own), scorers.block_users)]
-        index = int(self.item_index[item])
-        parts = torch.cat([scorers.scores_of(block)[:, :, index].clone() for block in blocks], dim=1).cpu().numpy()
+        index = torch.full((len(own), 1), int(self.item_index[item]), device=scorers.device)
+        one = torch.ones(scorers.n_items, device=scorers.device)
+        scores = [scorers.asked(block, one).of(i := index[: len(block)], i >= 0)[:, :, 0] for block in blocks]
+        parts = torch.cat(scores, dim=1).cpu().numpy()
         weights = {
             decay: history.weighted(scorers.n_items, decay).toarray()[0, own] for decay in scorers.decays.values()
         }

@@ -1,19 +1,42 @@
-"""Candidate lists: the union of every scorer's best unseen items of a user, which are the only items a model ranks."""
+"""Candidate lists: few scorers score every item, and all scorers score the best of them, which a model ranks."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import scipy.sparse as sp
 import torch
+from torch.nn.functional import pad
 
 from recbole_universal.features.binning import percentile
 from recbole_universal.graph.histories import Histories
+
+
+class HistoryScores(Protocol):
+    """Scores of some histories, each multiplied by the item's preference."""
+
+    def draw(self, k: int, excluded: sp.csr_matrix, allowed: np.ndarray | None) -> torch.Tensor:
+        """Items with high scores, of which the candidates are made.
+
+        Args:
+            k: number of items that a source of candidates draws.
+            excluded: items that each history leaves out, csr [n, n_items].
+            allowed: items that may be drawn, bool [n or 1, n_items]; ``None``: all may.
+
+        Returns:
+            int64 [n, n_drawn], -1 where nothing is left; an item can be drawn twice.
+        """
+
+    def of(self, items: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Scores of some items by every scorer, float32 [n_scorers, n, n_candidates].
+
+        Args:
+            items: item indices, int64 [n, n_candidates].
+            mask: whether a position holds an item, bool [n, n_candidates]; the score is 0 where none is.
+        """
 
 
 class Scorers(Protocol):
@@ -59,7 +82,10 @@ class Scorers(Protocol):
     def arrays(self) -> dict[str, np.ndarray]:
         """The state of the scorers."""
 
-    def scores_of(self, histories: Histories, out: torch.Tensor | None = None) -> torch.Tensor:
+    def asked(self, histories: Histories, preference: torch.Tensor) -> HistoryScores:
+        """The scores of some histories, with a preference of each item, float32 [n_items]."""
+
+    def scores_of(self, histories: Histories) -> torch.Tensor:
         """Scores of every item, float32 [n_scorers, n, n_items]."""
 
 
@@ -103,11 +129,13 @@ class ScoredCandidates:
 
 
 class CandidateGenerator:
-    """Generates the candidates of users: the union of every scorer's ``top_k`` best unseen items.
+    """Generates the candidates of users: what the scorers draw, with the scores of all scorers.
+
+    An item is a candidate only if a scorer gives it a positive score.
 
     Args:
         scorers: the scorers of the dataset.
-        top_k: number of candidates from each scorer.
+        top_k: number of candidates from each source of the scorers.
         repeats: whether the items of a history that are candidates compete with others for the places of a list.
             Otherwise all of them are added to the list.
 
@@ -117,37 +145,15 @@ class CandidateGenerator:
 
     def __init__(self, scorers: Scorers, top_k: int, repeats: bool = False) -> None:
         self.scorers, self.top_k, self.repeats = scorers, top_k, repeats
-        self._memory: list[torch.Tensor] = []  # buffers for scores, one for each thread that runs at the same time
         percentiles = percentile(scorers.item_degree).astype(np.float32)
         self.item_percentile = torch.from_numpy(percentiles).to(scorers.device)
-
-    def __getstate__(self) -> dict:
-        return {**self.__dict__, "_memory": []}
+        # Of items with equal scores the more popular comes first, whatever its index.
+        self._preference = 1 + 1e-5 * self.item_percentile
 
     @property
     def max_candidates(self) -> int:
         """Length of the longest possible list of unseen items."""
         return min(self.scorers.n_items, len(self.scorers.names) * self.top_k)
-
-    @contextmanager
-    def scores(self, histories: Histories) -> Iterator[torch.Tensor]:
-        """Scores of all items in a buffer that is reused. Allocating it takes half as long as computing the scores.
-
-        Args:
-            histories: the histories of at most ``scorers.block_users`` users.
-
-        Yields:
-            float32 [n_scorers, n, n_items]; valid within the ``with`` block.
-        """
-        shape = (len(self.scorers.names), len(histories), self.scorers.n_items)
-        try:
-            memory = self._memory.pop()
-        except IndexError:
-            size = len(self.scorers.names) * self.scorers.block_users * self.scorers.n_items
-            with torch.inference_mode(False):  # a later call outside of inference mode may reuse the buffer
-                memory = torch.empty(size, device=self.scorers.device)
-        yield self.scorers.scores_of(histories, memory[: math.prod(shape)].view(shape))
-        self._memory.append(memory)
 
     def __call__(
         self, histories: Histories, exclude_seen: bool = True, allowed: torch.Tensor | None = None
@@ -159,30 +165,54 @@ class CandidateGenerator:
             exclude_seen: whether to leave out the items of the history; otherwise all of them are candidates too.
             allowed: whether an item may be a candidate, bool [n or 1, n_items]; ``None``: all may.
         """
-        with self.scores(histories) as values:
-            # Of items with equal scores the more popular comes first, whatever its index.
-            values *= 1 + 1e-5 * self.item_percentile
-            known = torch.from_numpy(histories.lengths > 0).to(values.device)
-            values[:, ~known] = 0.0
+        asked, device = self.scorers.asked(histories, self._preference), self.scorers.device
+        seen = histories.matrix(self.scorers.n_items)
+        adds_seen = not exclude_seen and not self.repeats
+        excluded = seen if exclude_seen or adds_seen else sp.csr_matrix(seen.shape, dtype=np.float32)
+        drawn = asked.draw(self.top_k, excluded, None if allowed is None else allowed.cpu().numpy())
+        if adds_seen:
+            own = _as_lists(seen).to(device)
             if allowed is not None:
-                values.masked_fill_(~allowed, -torch.inf)
-            seen = histories.matrix(self.scorers.n_items)
-            adds_seen = not exclude_seen and not self.repeats
-            if not exclude_seen and self.repeats:
-                seen = sp.csr_matrix(seen.shape, dtype=np.float32)
-            top_values, top_items = best_unseen(values.clone() if adds_seen else values, seen, self.top_k)
-            top_values = top_values.clamp(min=0.0)
-            is_candidate = torch.zeros(values.shape[1:], dtype=torch.bool, device=values.device)
-            flat = top_items + torch.arange(len(histories), device=values.device)[:, None] * values.shape[2]
-            is_candidate.view(-1)[flat[top_values > 0]] = True
-            if adds_seen:
-                is_candidate[_index(seen, values.device)] = True
-                if allowed is not None:
-                    is_candidate &= allowed
-            items, mask = _as_lists(is_candidate)
-            items = items.clamp(min=0)
-            values = values.gather(2, items.expand(len(values), -1, -1)).clamp_(min=0.0).masked_fill_(~mask, 0.0)
-        return ScoredCandidates(histories, items, mask, values, top_values, top_items.masked_fill_(top_values <= 0, -1))
+                own = torch.where(allowed.expand(len(own), -1).gather(1, own.clamp(min=0)), own, -1)
+            drawn = torch.cat([drawn, own], dim=1)
+        drawn = drawn.masked_fill(torch.from_numpy(histories.lengths == 0).to(device)[:, None], -1)
+        items = _distinct(drawn, self.scorers.n_items)
+        mask = items >= 0
+        items = items.clamp(min=0)
+        values = asked.of(items, mask).clamp_(min=0.0)
+        joined = (values > 0).any(dim=0)
+        if bool((mask & ~joined).any()):
+            items, mask, values = _compact(items, joined, values)
+        unseen = values
+        if adds_seen:
+            had = torch.from_numpy(seen.toarray() > 0).to(device)
+            unseen = values.masked_fill(had.gather(1, items), 0.0)
+        top_values, index = unseen.topk(min(self.top_k, items.shape[1]), dim=2)
+        top_items = items.expand(len(values), -1, -1).gather(2, index).masked_fill_(top_values <= 0, -1)
+        # The width says nothing about the other lists of the block.
+        missing = min(self.top_k, self.scorers.n_items) - top_values.shape[2]
+        top_values, top_items = pad(top_values, (0, missing)), pad(top_items, (0, missing), value=-1)
+        return ScoredCandidates(histories, items, mask, values, top_values, top_items)
+
+
+def _distinct(items: torch.Tensor, n_items: int) -> torch.Tensor:
+    """The different items of each row in their order, int64 [n, longest >= 1]; -1 in ``items`` and at the end."""
+    items = torch.where(items < 0, n_items, items).sort(dim=1).values
+    items[:, 1:] = torch.where(items[:, 1:] == items[:, :-1], n_items, items[:, 1:])
+    items = items.sort(dim=1).values
+    longest = int((items < n_items).sum(dim=1).max()) if len(items) else 0
+    items = items[:, : max(1, longest)]
+    return torch.where(items < n_items, items, -1)
+
+
+def _compact(
+    items: torch.Tensor, mask: torch.Tensor, values: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The lists without the positions outside of ``mask``, as :class:`ScoredCandidates` has them."""
+    order = (~mask).byte().argsort(dim=1, stable=True)[:, : max(1, int(mask.sum(dim=1).max()))]
+    mask = mask.gather(1, order)
+    values = values.gather(2, order.expand(len(values), -1, -1)).masked_fill_(~mask, 0.0)
+    return items.gather(1, order).masked_fill_(~mask, 0), mask, values
 
 
 def best_unseen(scores: torch.Tensor, seen: sp.csr_matrix, k: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -213,13 +243,9 @@ def padded(values: torch.Tensor, width: int, fill: float) -> torch.Tensor:
     return torch.cat([values, values.new_full(shape, fill)], dim=1)
 
 
-def _as_lists(member: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Column indices of the true entries of each row, padded with -1, int64 [n_rows, longest >= 1], and their mask."""
-    rows, columns = member.nonzero(as_tuple=True)
-    lengths = member.sum(dim=1)
-    starts = lengths.cumsum(0) - lengths
-    position = torch.arange(len(rows), device=member.device) - starts[rows]
-    longest = max(1, int(lengths.max())) if len(member) else 1
-    lists = torch.full((len(member), longest), -1, device=member.device)
-    lists[rows, position] = columns
-    return lists, lists >= 0
+def _as_lists(matrix: sp.csr_matrix) -> torch.Tensor:
+    """Column indices of the entries of each row, int64 [n_rows, longest], -1 at the end."""
+    rows, lengths = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr)), np.diff(matrix.indptr)
+    lists = np.full((matrix.shape[0], int(lengths.max(initial=0))), -1)
+    lists[rows, np.arange(len(rows)) - np.repeat(matrix.indptr[:-1], lengths)] = matrix.indices
+    return torch.from_numpy(lists)

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 
 from recbole_universal.features.candidate_pairs import CandidatePairs
-from recbole_universal.features.candidates import best_unseen
 from recbole_universal.graph.scorers import LINEAR, SCORERS, GraphScorers
 
 # Number of users that the scale of a scorer is estimated from.
@@ -37,9 +36,7 @@ class ProximityPairs(CandidatePairs[GraphScorers]):
         best = torch.zeros(len(SCORERS), device=self.scorers.device)
         for start in range(0, len(drawn), self.scorers.block_users):
             users = drawn[start : start + self.scorers.block_users]
-            with self._generator.scores(self.scorers.histories[users]) as values:
-                top_values, _ = best_unseen(values, self.scorers.matrix[users], 1)
-                best += top_values.clamp(min=0.0).sum(dim=(1, 2))
+            best += self._generator(self.scorers.histories[users]).top_values[:, :, 0].sum(dim=1)
         weights = torch.where(best > 0, self._columns.averages[0] / best * len(drawn), 0.0).tolist()
         linear = {name: weight for name, weight in zip(SCORERS, weights, strict=True) if name in LINEAR}
         relations = self.scorers.item_item(linear, n_relations, show_progress)

@@ -82,6 +82,43 @@ def fill_with_popular(
         lists[row, n_items : n_items + len(rest)] = rest
 
 
+def popular_rows(
+    order: NDArray[np.int64], excluded: sp.csr_matrix, k: int, allowed: NDArray[np.bool_] | None = None
+) -> NDArray[np.int64]:
+    """The most popular items of each row that are not excluded.
+
+    Args:
+        order: all items, most popular first, such as :func:`popularity_order` returns.
+        excluded: items that each row leaves out, csr [n, n_items].
+        k: number of items.
+        allowed: items that may be taken, bool [n or 1, n_items]; ``None``: all may.
+
+    Returns:
+        int64 [n, k], most popular first, -1 where no items are left.
+    """
+    n, n_items = excluded.shape
+    place = np.empty(n_items, dtype=np.int64)
+    place[order] = np.arange(n_items)
+    rows = np.repeat(np.arange(n), np.diff(excluded.indptr))
+    places = place[excluded.indices]
+    length = min(4 * k, n_items)
+    while True:
+        # The first items of the order are enough for all rows, or more of them are read.
+        free = np.ones((n, length), dtype=bool)
+        if allowed is not None:
+            free &= allowed[:, order[:length]]
+        first = places < length
+        free[rows[first], places[first]] = False
+        rank = np.cumsum(free, axis=1)
+        if length == n_items or (rank[:, -1:] >= k).all():
+            break
+        length = min(4 * length, n_items)
+    lists = np.full((n, k), -1)
+    row, column = np.nonzero(free & (rank <= k))
+    lists[row, rank[row, column] - 1] = order[column]
+    return lists
+
+
 def popular_lists(degree: NDArray, excluded: sp.csr_matrix, k: int) -> NDArray[np.int64]:
     """The most popular items for each of some users (MostPop).
 

@@ -44,15 +44,27 @@ class Regression:
         """The state of the regression."""
         return self._arrays
 
-    def put_scores(self, out: torch.Tensor, users: torch.Tensor, user_items: UserItems) -> None:
-        """Scores of every item for some users; an item that was not in the fitted matrix scores 0.
+    @property
+    def items(self) -> torch.Tensor:
+        """The items with scores, by index, int64 [n_scored]; all others score 0."""
+        raise NotImplementedError
+
+    def scores(self, users: torch.Tensor, user_items: UserItems) -> torch.Tensor:
+        """Scores of :attr:`items` for some users, float32 [n_users, n_scored].
 
         Args:
-            out: array for the scores, float32 [n_users, n_items].
             users: index of the user whose items these are, -1 if they are others, int64 [n_users].
             user_items: the items of these users.
         """
         raise NotImplementedError
+
+    def columns(self, items: torch.Tensor) -> torch.Tensor:
+        """Index of each item in :attr:`items`, -1 for an item that is not there; int64 of the same shape."""
+        raise NotImplementedError
+
+    def put_scores(self, out: torch.Tensor, users: torch.Tensor, user_items: UserItems) -> None:
+        """Put the scores of every item into ``out``, float32 [n_users, n_items]; see :meth:`scores`."""
+        out.zero_()[:, self.items] = self.scores(users, user_items)
 
     def relations(self, sources: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """Entries of B, apart from its diagonal, float32 [n_sources, n_targets].
@@ -87,11 +99,17 @@ class _ItemRegression(Regression):
         self._row[popular] = np.arange(len(popular))
         self._row_tensor = torch.from_numpy(self._row).to(device)
 
-    def put_scores(self, out: torch.Tensor, users: torch.Tensor, user_items: UserItems) -> None:
+    @property
+    def items(self) -> torch.Tensor:
+        return self._popular
+
+    def scores(self, users: torch.Tensor, user_items: UserItems) -> torch.Tensor:
         items = user_items.items.clamp(max=len(self._row) - 1)
         clamped = UserItems(items, user_items.rows, user_items.n_users, user_items.weights)
-        related = clamped.among(self._row_tensor)
-        out.zero_()[:, self._popular] = related.sums(self._weights)
+        return clamped.among(self._row_tensor).sums(self._weights)
+
+    def columns(self, items: torch.Tensor) -> torch.Tensor:
+        return self._row_tensor[items.clamp(max=len(self._row) - 1)]
 
     def relations(self, sources: np.ndarray, targets: np.ndarray) -> np.ndarray:
         rows, columns = (self._row[np.minimum(items, len(self._row) - 1)] for items in (sources, targets))
@@ -123,7 +141,14 @@ class _UserRegression(Regression):
         self._by_item = checked_csr(values, indices, indptr, (n_rows, len(self._residual))).T.tocsr()
         self._item_user = sparse_tensor(self._by_item, device)
 
-    def put_scores(self, out: torch.Tensor, users: torch.Tensor, user_items: UserItems) -> None:
+    @property
+    def items(self) -> torch.Tensor:
+        return torch.arange(len(self._residual), device=self._device)
+
+    def columns(self, items: torch.Tensor) -> torch.Tensor:
+        return torch.where(items < len(self._residual), items, -1)
+
+    def scores(self, users: torch.Tensor, user_items: UserItems) -> torch.Tensor:
         row = torch.full_like(users, -1)
         if user_items.weights is None:  # without weights, a row of X has its users' items
             row[users >= 0] = self._row[users[users >= 0]]
@@ -139,8 +164,7 @@ class _UserRegression(Regression):
         items = user_items.items
         own = self._residual[items] - 1  # the diagonal of B is 0
         scores[user_items.rows, items] += own if user_items.weights is None else own * user_items.weights
-        out[:, len(self._residual) :] = 0.0
-        torch.div(scores, self._residual, out=out[:, : len(self._residual)])
+        return scores / self._residual
 
     def _common_items(self, user_items: UserItems) -> torch.Tensor:
         """X x_u: the number of items that some users share with each row of X, float32 [n_users, n_rows]."""

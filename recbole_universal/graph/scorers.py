@@ -28,8 +28,10 @@ from recbole_universal.graph.item_models import (
     thinned,
     weight_sums,
 )
+from recbole_universal.graph.popularity import popular_rows, popularity_order
 from recbole_universal.graph.regression import Regression, mean_degree, ridge_regressions
-from recbole_universal.graph.sparse_sums import UserItems, check_indices, checked_csr, csr_of, sparse_tensor
+from recbole_universal.graph.sparse_sums import UserItems, check_indices, checked_csr, csr_of
+from recbole_universal.graph.sums import DIGITS, UserSums, best_of_sums, sums_at
 from recbole_universal.graph.threads import in_torch_threads, lazy_property
 
 #: Scorers in the order of the first axis of :meth:`GraphScorers.scores`, with the method and source of each.
@@ -59,17 +61,15 @@ _MOST_USERS = 2**19
 # A user with more items is thinned before items are related to items, since the cost is quadratic in the user's items
 # (see `thinned`).
 _MOST_ITEMS = 10_000
-# Floats of one block of scores, [n_scorers, n_users, n_items], by device. On a CPU a block has 32 MB per thread, so
-# that the columns of a few users stay in the processor's cache.
-_BLOCK_FLOATS = {"cpu": 2**23, "cuda": 2**27}
-# Number of matrices [n_sampled_users, n_users] that are in memory at once while scores are computed.
-_USER_MATRICES = 5
-# Number of arrays with one value per path (from a user by an item to a user) that are in memory at once, in floats.
-_PATH_ARRAYS = 12
-# Scores are multiples of 2**-_DIGITS times a power of two near the user's highest score. So nearly all scores that are
-# equal but for rounding errors are equal. Otherwise their order, and with it the lists, would depend on the processor.
-# The highest score may be that of an item of the user.
-_DIGITS = 16
+# Number of histories that are scored at once, and bound on the floats of an array with a value for each history and
+# each item or user. So the arrays stay in the processor's cache.
+_BLOCK_USERS, _BLOCK_FLOATS = 64, 2**23
+# Candidates are items of this number of nearest users, and this number of the most popular items. The columns of a
+# candidate read the 20th best score of each scorer.
+_N_NEAREST_USERS, _N_POPULAR = 100, 20
+# Scorers that sum over the users of an item, and the power of the degree that divides each common item.
+_BY_USERS = ("user_cosine", "user_squared", "rp3", "linear_filter")
+_POWERS = (0.0, 0.7, 1.0, 0.5)
 # Prefix of the names of the arrays of the regression.
 _REGRESSION = "regression."
 
@@ -166,25 +166,26 @@ class GraphScorers:
         sample = arrays["sample"]
         check_indices("sample", sample, self.n_users)
         check_indices("cuts", arrays["cuts"], arrays["vectors"].shape[1] + 1, size=len(_FILTERS))
-        csr_of("neighbors", arrays, (self.n_items, self.n_items))
+        self._by_source = csr_of("neighbors", arrays, (self.n_items, self.n_items))
         base = self._sampled_matrix()
         user_sums, degree = weight_sums(base)
-        self._item_inverse_power = {p: inverse_power(degree, p).to(device) for p in (0.5, 0.7, 1.0)}
+        self._item_inverse_power = {p: inverse_power(degree, p).to(device) for p in (0.5, 1.0)}
         half = self._item_inverse_power[0.5]
         self._item_root = torch.where(half > 0, 1 / half, half)
-        self._user_inverse_power = {p: inverse_power(user_sums, p).to(device) for p in (0.5, 1.0)}
-        self._mean_paths = float(self.item_degree @ degree) / max(1, self.n_users)
-        self._sample_index = torch.full((self.n_users,), -1, device=device)
-        self._sample_index[tensor("sample")] = torch.arange(len(sample), device=device)
-        self._user_item = sparse_tensor(base, device)
-        self._item_user = sparse_tensor(base.T.tocsr(), device)
-        self._neighbors = tuple(tensor(f"neighbors.{array}") for array in ("indptr", "indices", "data"))
+        powers = [inverse_power(degree, power).numpy() for power in _POWERS]
+        self._item_powers = np.ascontiguousarray(np.stack(powers, axis=1))
+        self._user_inverse_power = {p: inverse_power(user_sums, p).numpy() for p in (0.5, 1.0)}
+        self._base = base
+        self._users_of_items = UserSums(base, self._user_inverse_power[0.5], self._item_powers)
+        self._sample_index = np.full(self.n_users, -1)
+        self._sample_index[sample] = np.arange(len(sample))
         self._vectors = tensor("vectors")
         fitted = {n.removeprefix(_REGRESSION): array for n, array in arrays.items() if n.startswith(_REGRESSION)}
         if "row" in fitted:
             check_indices("regression.row", fitted["row"], self.n_users, least=-1, size=self.n_users)
         self._regression = Regression.from_arrays(fitted, device, self.n_items)
         self._degree = torch.from_numpy(self.item_degree).to(device)
+        self._popular = popularity_order(self.item_degree)
 
     def _sampled_matrix(self) -> sp.csr_matrix:
         whole, sample = self.matrix, self._arrays["sample"]
@@ -194,10 +195,8 @@ class GraphScorers:
 
     @property
     def block_users(self) -> int:
-        """Number of users to score at once, which bounds the memory for any number of users and items."""
-        floats = _BLOCK_FLOATS.get(self.device.type, _BLOCK_FLOATS["cuda"])
-        matrices = max(len(SCORERS) * self.n_items, _USER_MATRICES * self._user_item.shape[0])
-        return max(1, int(floats // max(matrices, _PATH_ARRAYS * self._mean_paths)))
+        """Number of histories to score at once, which bounds the memory for any number of users and items."""
+        return max(1, min(_BLOCK_USERS, _BLOCK_FLOATS // max(self.n_items, self._users_of_items.n_users)))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The state of the scorers, for :meth:`from_arrays`."""
@@ -223,79 +222,28 @@ class GraphScorers:
         """:meth:`scores_of` the histories of some users of the matrix, int64 [n]."""
         return self.scores_of(self.histories[users.cpu().numpy()])
 
-    def scores_of(self, histories: Histories, out: torch.Tensor | None = None) -> torch.Tensor:
+    def scores_of(self, histories: Histories) -> torch.Tensor:
         """Scores of every item for some histories, whose order and repetitions do not count.
 
         Args:
             histories: the histories.
-            out: array for the result, float32 [n_scorers, n, n_items] on the scorers' device; None: a new one.
 
         Returns:
             float32 [n_scorers, n, n_items] in the order of :data:`SCORERS`, on the scorers' device; higher is better,
             0 for an item that no path joins to the history. The items of the history are scored too.
         """
-        n = len(histories)
-        users = torch.from_numpy(histories.users).to(self.device)
-        matrix = histories.matrix(self.n_items)
-        if histories.weights is None:
-            user_items = UserItems.of(matrix, self.device)
-        else:
-            user_items = UserItems.of(histories.weighted(self.n_items, 1.0), self.device, weighted=True)
-        if out is None:
-            out = torch.empty(len(SCORERS), n, self.n_items, device=self.device)
-        # The items of these users have few entries in `_item_user`, so their sum is faster than a product of matrices.
-        entry, source = user_items.entries(self._item_user.crow_indices())
-        position = self._item_user.col_indices()[entry].long() * n + user_items.rows[source]
-        paths = None if self._weights is None else self._item_user.values()[entry]
-        if user_items.weights is not None:
-            paths = user_items.weights[source] if paths is None else paths * user_items.weights[source]
+        items = torch.arange(self.n_items, device=self.device).expand(len(histories), -1)
+        preference = torch.ones(self.n_items, device=self.device)
+        return self.asked(histories, preference).of(items, torch.ones_like(items, dtype=torch.bool))
 
-        def to_users(power: float | None) -> torch.Tensor:
-            """Sum over common items of degree ** -power, [n_sampled_users, n]; None: number of common items."""
-            weights = torch.ones_like(self._degree) if power is None else self._item_inverse_power[power]
-            of_paths = weights[user_items.items][source]
-            of_paths = of_paths if paths is None else of_paths * paths
-            flat = torch.zeros(self._user_item.shape[0] * n, device=self.device)
-            return flat.index_add_(0, position, of_paths).view(self._user_item.shape[0], n)
+    def asked(self, histories: Histories, preference: torch.Tensor) -> GraphScores:
+        """The scores of some histories, of every item by few scorers and of given items by all.
 
-        user_half, user_one = self._user_inverse_power[0.5][:, None], self._user_inverse_power[1.0][:, None]
-        similar = to_users(0.7).mul_(user_half)
-        sampled = ((users >= 0) & (self._sample_index[users] >= 0)).nonzero()[:, 0]
-        similar[self._sample_index[users[sampled]], sampled] = 0.0  # a user's similarity to itself
-        out[_INDEX["user_squared"]].copy_((self._item_user @ similar.square_()).T)
-        out[_INDEX["user_cosine"]].copy_((self._item_user @ to_users(None).mul_(user_half)).T)
-        walk = (self._item_user @ to_users(1.0).mul_(user_one)).T
-        torch.mul(walk, self._item_inverse_power[0.5], out=out[_INDEX["rp3"]])
-        torch.mul(walk > 0, self._degree, out=out[_INDEX["popularity"]])
-        filtered = (self._item_user @ to_users(0.5).mul_(user_one)).T
-        torch.mul(filtered, self._item_inverse_power[0.5], out=out[_INDEX["linear_filter"]])
-        self._put_neighbors(out[_INDEX["neighbors"]], user_items)
-        self._put_filters(out, user_items)
-        with_own_items = torch.where(self._has_own_items(histories, matrix).to(self.device), users, -1)
-        self._regression.put_scores(out[_INDEX["regression"]], with_own_items, user_items)
-        return _rounded(out)
-
-    def _has_own_items(self, histories: Histories, matrix: sp.csr_matrix) -> torch.Tensor:
-        """Whether each history holds the items that its user has in the matrix, bool [n]."""
-        own = self.matrix[np.maximum(histories.users, 0)]
-        same = (histories.users >= 0) & (np.diff(own.indptr) == np.diff(matrix.indptr))
-        same[same] = np.diff((own[same] != matrix[same]).indptr) == 0
-        return torch.from_numpy(same)
-
-    def _put_neighbors(self, out: torch.Tensor, user_items: UserItems) -> None:
-        indptr, targets, cosines = self._neighbors
-        entry, source = user_items.entries(indptr)
-        values = cosines[entry] if user_items.weights is None else cosines[entry] * user_items.weights[source]
-        out.zero_().view(-1).index_add_(0, user_items.rows[source] * self.n_items + targets[entry], values)
-
-    def _put_filters(self, out: torch.Tensor, user_items: UserItems) -> None:
-        spectrum = user_items.sums(self._vectors, self._item_inverse_power[0.5])
-        cuts = self._arrays["cuts"].tolist()
-        total = None
-        for name, start, stop in zip(_FILTERS, [0, *cuts], cuts, strict=False):
-            band = spectrum[:, start:stop] @ self._vectors[:, start:stop].T
-            total = band if total is None else total.add_(band)
-            torch.mul(total, self._item_root, out=out[_INDEX[name]])
+        Args:
+            histories: the histories, whose order and repetitions do not count.
+            preference: factor of each item's scores, which orders items of equal scores, float32 [n_items].
+        """
+        return GraphScores(self, histories, preference)
 
     def item_item(self, weights: Mapping[str, float], n_relations: int, show_progress: bool = False) -> sp.csr_matrix:
         """The weighted sum of the linear scorers as one item-item matrix.
@@ -318,7 +266,7 @@ class GraphScorers:
 
         def counting(power: float) -> sp.csr_matrix:
             """The sampled interactions, each divided by that power of the user's degree."""
-            data = np.repeat(self._user_inverse_power[power].cpu().numpy(), np.diff(base.indptr)) * base.data
+            data = np.repeat(self._user_inverse_power[power], np.diff(base.indptr)) * base.data
             return sp.csr_matrix((data, base.indices, base.indptr), shape=base.shape)
 
         by_half, by_one = counting(0.5), counting(1.0)
@@ -417,16 +365,124 @@ class GraphScorers:
         return self.from_arrays(self._arrays, device)
 
 
+class GraphScores:
+    """Scores of some histories by the scorers of one matrix.
+
+    Args:
+        scorers: the scorers.
+        histories: the histories.
+        preference: factor of each item's scores, which orders items of equal scores, float32 [n_items].
+    """
+
+    def __init__(self, scorers: GraphScorers, histories: Histories, preference: torch.Tensor) -> None:
+        self._scorers, self._users, self._preference = scorers, histories.users, preference
+        items, weighted = histories.matrix(scorers.n_items), histories.weights is not None
+        self._matrix = histories.weighted(scorers.n_items, 1.0) if weighted else items
+        self._row_in_sample = np.where(self._users >= 0, scorers._sample_index[self._users], -1)
+        self._user_items = UserItems.of(self._matrix, scorers.device, weighted)
+        users = torch.from_numpy(np.where(self._has_own_items(items), self._users, -1)).to(scorers.device)
+        self._regressed = scorers._regression.scores(users, self._user_items)
+
+    def _has_own_items(self, items: sp.csr_matrix) -> np.ndarray:
+        """Whether each history, with these items, holds those that its user has in the matrix, bool [n]."""
+        own = self._scorers.matrix[np.maximum(self._users, 0)]
+        same = (self._users >= 0) & (np.diff(own.indptr) == np.diff(items.indptr))
+        same[same] = np.diff((own[same] != items[same]).indptr) == 0
+        return same
+
+    def draw(self, k: int, excluded: sp.csr_matrix, allowed: np.ndarray | None) -> torch.Tensor:
+        """Items that some scorer ranks high: candidates.
+
+        The sources are those whose best items take few operations to find: the neighbours of the user's items, the
+        items of the nearest users, the regression, and popularity.
+
+        Args:
+            k: number of items from each of the first three sources.
+            excluded: items that each history leaves out, csr [n, n_items].
+            allowed: items that may be drawn, bool [n or 1, n_items]; ``None``: all may.
+
+        Returns:
+            int64 [n, n_drawn] on the scorers' device, -1 where nothing is left. Items can be drawn twice.
+        """
+        scorers, preference = self._scorers, self._preference.cpu().numpy()
+        near, _ = best_of_sums(self._matrix, scorers._by_source, k, excluded, allowed, preference, DIGITS)
+        theirs, _ = best_of_sums(self._nearest_users(), scorers._base, k, excluded, allowed, preference, DIGITS)
+        popular = popular_rows(scorers._popular, excluded, _N_POPULAR, allowed)
+        drawn = torch.from_numpy(np.concatenate([near, theirs, popular], axis=1)).to(scorers.device)
+        return torch.cat([drawn, self._best_regressed(k, excluded, allowed)], dim=1)
+
+    def _nearest_users(self) -> sp.csr_matrix:
+        """Squared similarity of the nearest sampled users, csr [n, n_sampled_users]."""
+        scorers, n = self._scorers, len(self._users)
+        rare = self._matrix.copy()
+        rare.data *= scorers._item_powers[rare.indices, _POWERS.index(0.7)]
+        known = np.flatnonzero(self._row_in_sample >= 0)
+        entries = np.ones(len(known), dtype=np.float32), (known, self._row_in_sample[known])
+        own = sp.csr_matrix(entries, shape=(n, scorers._users_of_items.n_users))
+        half = scorers._user_inverse_power[0.5]
+        users, similar = best_of_sums(rare, scorers._users_of_items.by_item, _N_NEAREST_USERS, own, None, half)
+        found = users >= 0
+        indptr = np.concatenate([[0], np.cumsum(found.sum(axis=1))])
+        return sp.csr_matrix((similar[found] ** 2, users[found], indptr), shape=own.shape)
+
+    def _best_regressed(self, k: int, excluded: sp.csr_matrix, allowed: np.ndarray | None) -> torch.Tensor:
+        regression, device = self._scorers._regression, self._scorers.device
+        scores = _rounded(self._regressed.clone()).mul_(self._preference[regression.items])
+        left_out = UserItems.of(excluded, device)
+        columns = regression.columns(left_out.items)
+        scores[left_out.rows[columns >= 0], columns[columns >= 0]] = -torch.inf
+        if allowed is not None:
+            scores.masked_fill_(~torch.from_numpy(allowed).to(device)[:, regression.items], -torch.inf)
+        best, index = scores.topk(min(k, scores.shape[1]), dim=1)
+        return torch.where(best > 0, regression.items[index], -1)
+
+    def of(self, items: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Scores of some items of each history.
+
+        Args:
+            items: item indices, int64 [n, n_candidates].
+            mask: whether a position holds an item, bool [n, n_candidates]; only the last ones of a row do not.
+
+        Returns:
+            float32 [n_scorers, n, n_candidates] in the order of :data:`SCORERS`, on the scorers' device; 0 where no
+            item is.
+        """
+        scorers, device = self._scorers, self._scorers.device
+        out = torch.zeros(len(SCORERS), *items.shape, device=device)
+        chosen = mask.cpu()
+        pairs, lengths = items.cpu()[chosen].numpy(), chosen.sum(dim=1).numpy()
+        by_users = torch.from_numpy(scorers._users_of_items.at(self._matrix, self._row_in_sample, pairs, lengths))
+        for index, name in enumerate(_BY_USERS):
+            out[_INDEX[name]][mask] = by_users[:, index].to(device)
+        near = torch.from_numpy(sums_at(self._matrix, scorers._by_source, pairs, lengths))
+        out[_INDEX["neighbors"]][mask] = near.to(device)
+        half = scorers._item_inverse_power[0.5][items]
+        out[_INDEX["popularity"]] = (out[_INDEX["rp3"]] > 0) * scorers._degree[items]
+        out[_INDEX["rp3"]] *= half
+        out[_INDEX["linear_filter"]] *= half
+        columns = scorers._regression.columns(items)
+        regressed = self._regressed.gather(1, columns.clamp(min=0)) if self._regressed.shape[1] else 0.0
+        out[_INDEX["regression"]] = torch.where(columns >= 0, regressed, 0.0)
+        spectrum = self._user_items.sums(scorers._vectors, scorers._item_inverse_power[0.5])
+        bands = torch.zeros(*spectrum.shape, len(_FILTERS), device=device)
+        for index, cut in enumerate(scorers._arrays["cuts"].tolist()):
+            bands[:, :cut, index] = spectrum[:, :cut]
+        passes = torch.bmm(scorers._vectors[items], bands) * scorers._item_root[items][..., None]
+        for index, name in enumerate(_FILTERS):
+            out[_INDEX[name]] = passes[..., index]
+        return _rounded(out.masked_fill_(~mask, 0.0)).mul_(self._preference[items])
+
+
 def _prefixed(regression: Regression) -> dict[str, np.ndarray]:
     """The arrays of a regression by their names among those of the scorers."""
     return {_REGRESSION + name: array for name, array in regression.arrays().items()}
 
 
 def _rounded(scores: torch.Tensor) -> torch.Tensor:
-    """Scores [n_scorers, n_users, n_items], rounded in place."""
-    best = scores.amax(dim=2, keepdim=True)
+    """Scores [..., n_items], rounded in place."""
+    best = scores.amax(dim=-1, keepdim=True)
     # A sum with this number keeps no more digits. With the factor 1.5 that also holds for negative scores.
-    large = torch.ldexp(torch.full_like(best, 1.5), torch.frexp(best).exponent + 23 - _DIGITS)
+    large = torch.ldexp(torch.full_like(best, 1.5), torch.frexp(best).exponent + 23 - DIGITS)
     return scores.add_(large).sub_(large)
 
 

@@ -96,6 +96,35 @@ _SPARSE_COST = 8
 _MOST_PREFIXES = 2**20
 
 
+class SequenceScores(NamedTuple):
+    """Scores of some histories.
+
+    Attributes:
+        scores: scores of every item by every scorer, float32 [n_scorers, n, n_items].
+    """
+
+    scores: torch.Tensor
+
+    def draw(self, k: int, excluded: sp.csr_matrix, allowed: np.ndarray | None) -> torch.Tensor:
+        """The best items of each scorer, see :class:`~recbole_universal.features.candidates.HistoryScores`."""
+        left_out = UserItems.of(excluded, self.scores.device)
+        before = self.scores[:, left_out.rows, left_out.items]
+        self.scores[:, left_out.rows, left_out.items] = -torch.inf
+        values = self.scores if allowed is None else self.scores.masked_fill(~torch.from_numpy(allowed), -torch.inf)
+        best, items = values.topk(min(k, values.shape[2]), dim=2)
+        self.scores[:, left_out.rows, left_out.items] = before
+        return torch.where(best > 0, items, -1).permute(1, 0, 2).flatten(1)
+
+    def of(self, items: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Scores of some items of each history, float32 [n_scorers, n, n_candidates].
+
+        Args:
+            items: item indices, int64 [n, n_candidates].
+            mask: whether a position holds an item, bool [n, n_candidates].
+        """
+        return self.scores.gather(2, items.expand(len(self.scores), -1, -1)).masked_fill_(~mask, 0.0)
+
+
 class SequenceScorers:
     """The scorers of one log of histories.
 
@@ -235,19 +264,21 @@ class SequenceScorers:
         scorers._load(arrays)
         return scorers
 
-    def scores_of(self, histories: Histories, out: torch.Tensor | None = None) -> torch.Tensor:
+    def asked(self, histories: Histories, preference: torch.Tensor) -> SequenceScores:
+        """The scores of some histories, times a preference of each item, [n_items]. Every scorer scores every item."""
+        return SequenceScores(self.scores_of(histories).mul_(preference))
+
+    def scores_of(self, histories: Histories) -> torch.Tensor:
         """Scores of every item for some histories.
 
         Args:
             histories: the histories.
-            out: array for the result, float32 [n_scorers, n, n_items]; None: a new one.
 
         Returns:
             float32 [n_scorers, n, n_items] in the order of :data:`SEQUENCE_SCORERS`; higher is better. The items of the
             history are scored too.
         """
-        if out is None:
-            out = torch.empty(len(self.names), len(histories), self.n_items)
+        out = torch.empty(len(self.names), len(histories), self.n_items)
         weighted = {
             scorer.decay: histories.weighted(self.n_items, scorer.decay) for scorer in SEQUENCE_SCORERS.values()
         }

@@ -64,14 +64,28 @@ def test_candidates_and_their_columns(built, exclude_seen):
         assert sure <= set(items) - seen <= possible and seen <= set(items)
         columns, least, largest = expected.of(user, items)
         scored = np.array([index < 20 or (30 <= index and index not in (32, 35)) for index in range(42)])
-        np.testing.assert_allclose(features[:, scored], columns[:, scored], rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(features[:, scored], columns[:, scored], rtol=2e-3, atol=4e-4)
         # Items with equal scores may have their ranks in any order.
-        assert (features >= np.minimum(least, largest) - 1e-3).all()
-        assert (features <= np.maximum(least, largest) + 1e-3).all()
+        assert (features >= np.minimum(least, largest) - 2e-3).all()
+        assert (features <= np.maximum(least, largest) + 2e-3).all()
         # Of popularity most scores are equal.
         exact += np.isclose(features[:, 20:29], columns[:, 20:29], atol=1e-4).sum()
         total += features[:, 20:29].size
     assert exact > 0.9 * total
+
+
+def test_the_best_items_of_each_scorer_are_candidates(built):
+    """Of the ten best unseen items of the other scorers, most are among the best of the cheap ones."""
+    interactions, pairs, expected = built
+    lists = pairs.candidates(torch.arange(len(interactions)))
+    found, total = 0, 0
+    for user in range(len(interactions)):
+        items = set(lists.items[user][lists.mask[user]].tolist())
+        for row in expected.unseen(user):
+            best = np.argsort(-row, kind="stable")[:10]
+            best = best[row[best] > 1e-6]
+            found, total = found + len(items & set(best.tolist())), total + len(best)
+    assert found > 0.9 * total
 
 
 def test_items_of_equal_score_are_ranked_by_popularity():
@@ -160,10 +174,18 @@ def test_held_out_interactions_are_a_share_of_the_drawn_users(self_check):
     )
 
 
-def gains(support: np.ndarray, query: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Least and largest NDCG@10 of each scorer on each drawn user, [2, n_scorers, n_drawn]."""
+def gains(support: np.ndarray, query: np.ndarray, scores: np.ndarray, top_k: int | None = None) -> np.ndarray:
+    """Least and largest NDCG@10 of each scorer on each drawn user, [2, n_scorers, n_drawn].
+
+    With ``top_k`` each scorer ranks the candidates alone.
+    """
     drawn = np.flatnonzero(query.sum(axis=1))
     unseen = np.where(support > 0, -1e9, scores)
+    if top_k is not None:
+        columns = dense.Columns(support, scores, np.ones(len(scores)), top_k)
+        for user in drawn:
+            others = np.setdiff1d(np.arange(support.shape[1]), list(columns.candidates(user)[1]))
+            unseen[:, user, others] = -1e9
     bounds_of_users = [[bounds(values[user], query[user] > 0) for user in drawn] for values in unseen]
     return np.moveaxis(np.array(bounds_of_users), 2, 0)
 
@@ -178,7 +200,7 @@ def assert_relative(weights: np.ndarray, gain: np.ndarray) -> None:
 
 def test_scorer_weights_are_the_ndcg_on_held_out_interactions_relative_to_the_best(self_check):
     pair, support, query, scores = self_check
-    assert_relative(pair.scorer_weights, gains(support, query, scores))
+    assert_relative(pair.scorer_weights, gains(support, query, scores, 12))
     assert pair.scorer_weights.max() == 1 and len(np.unique(pair.scorer_weights)) == 10
 
 
@@ -186,7 +208,7 @@ def test_the_self_check_has_the_scorer_weights_of_the_other_half(self_check, mon
     pair, support, query, scores = self_check
     check = pair.check
     drawn = np.flatnonzero(query.sum(axis=1))
-    gain = gains(support, query, scores)
+    gain = gains(support, query, scores, 12)
     popular = dense.most_popular(support)
     seen = []
 

@@ -200,7 +200,7 @@ def test_stored_scorers_of_another_form_are_refused():
 
 
 def test_threads_change_nothing(monkeypatch):
-    monkeypatch.setitem(scorers._BLOCK_FLOATS, "cpu", 25 * len(SCORERS) * 3)  # three users a block
+    monkeypatch.setattr(scorers, "_BLOCK_USERS", 3)
     pairs = pairs_of(random_matrix())
     users, n_threads = torch.arange(40), torch.get_num_threads()
     results = []
@@ -223,10 +223,11 @@ def test_memory_is_used_again_outside_of_inference_mode():
     assert torch.equal(pairs.candidates(torch.arange(5)).features, inside.features) and not order.is_inference()
 
 
-def test_many_users_make_small_blocks():
-    """A block also holds matrices of all sampled users."""
-    few, many = (GraphScorers(random_matrix(n_users, 20)) for n_users in (40, 20000))
-    assert many.block_users * 20000 * 5 <= 2**23 < few.block_users * 20 * len(SCORERS) * 2
+@pytest.mark.parametrize("shape", [(800, 20), (20, 800)])
+def test_many_users_or_items_make_small_blocks(monkeypatch, shape):
+    monkeypatch.setattr(scorers, "_BLOCK_FLOATS", 8000)
+    few, many = GraphScorers(random_matrix(20, 20)), GraphScorers(random_matrix(*shape))
+    assert many.block_users == 10 and few.block_users == 64
 
 
 def test_the_self_check_evaluates_held_out_interactions(monkeypatch):
@@ -259,13 +260,16 @@ def test_the_self_check_evaluates_held_out_interactions(monkeypatch):
         # Of items with equal scores the more popular comes first, and an item of score 0 is no hit.
         first = 1 + 1e-5 * percentile(fitted.item_degree).astype(np.float32)
         scores = fitted.scores(torch.from_numpy(half)).clamp(min=0) * torch.from_numpy(first)
-        rows, columns = support[half].nonzero()
-        scores[:, rows, columns] = -torch.inf
+        candidates = ProximityPairs(fitted, weights, 50).candidates(torch.from_numpy(half))
+        others = torch.ones(scores.shape[1:], dtype=torch.bool)
+        others[candidates.mask.nonzero()[:, 0], candidates.items[candidates.mask]] = False
+        scores[:, others] = -torch.inf
         values, top = (array[..., :10].numpy() for array in scores.topk(scores.shape[2], dim=2))
         for index in range(len(SCORERS)):
             hits = np.take_along_axis(query[half].toarray() > 0, top[index], axis=1) & (values[index] > 0)
             gain[index] = ndcg(hits, np.diff(query.indptr)[half]).sum()
-        np.testing.assert_allclose(weights, gain / gain.max(), rtol=1e-5)  # measured on the other half alone
+        # Measured on the other half alone. Equal scores may have any order; of popularity, the last, many are equal.
+        np.testing.assert_allclose(weights[:-1], gain[:-1] / gain.max(), rtol=0.02)
     degree = np.where(support[order].toarray() > 0, -1.0, support.sum(axis=0).A1)
     held_out = query[order].toarray() > 0
     bounds = []

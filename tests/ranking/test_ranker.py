@@ -182,7 +182,7 @@ def test_fast_lists_cost_neither_scorers_nor_network(monkeypatch):
     ranker = UniversalRanker(communities())
     before, _ = ranker.top_k(np.arange(60), 5, fast=True)
     for cls in (GraphScorers, RankingNetwork):
-        for name in ("scores", "score_all", "forward"):
+        for name in ("asked", "score_all", "forward"):
             monkeypatch.setattr(cls, name, None, raising=False)
     again, _ = ranker.top_k(np.arange(60), 5, fast=True)
     np.testing.assert_array_equal(before, again)

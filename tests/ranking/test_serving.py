@@ -159,7 +159,7 @@ def test_few_users_are_ranked_by_the_calling_thread_alone(two_threads, monkeypat
 
         return call
 
-    monkeypatch.setattr(GraphScorers, "scores_of", spied("scorers", GraphScorers.scores_of))
+    monkeypatch.setattr(GraphScorers, "asked", spied("scorers", GraphScorers.asked))
     monkeypatch.setattr(RankingNetwork, "forward", spied("network", RankingNetwork.forward))
     monkeypatch.setattr(threads, "ThreadPoolExecutor", None)
     np.testing.assert_array_equal(ranker.top_k([3], 5)[0], expected[[3]])
@@ -176,7 +176,7 @@ def test_few_users_are_ranked_by_the_calling_thread_alone(two_threads, monkeypat
 
 
 def test_rankings_in_two_threads_run_at_the_same_time(two_threads, monkeypatch):
-    monkeypatch.setitem(scorers._BLOCK_FLOATS, "cpu", len(scorers.SCORERS) * 45 * 5)  # blocks of a few users
+    monkeypatch.setattr(scorers, "_BLOCK_USERS", 5)
     ranker = UniversalRanker(communities())
     halves = np.arange(30), np.arange(30, 60)
     expected = [ranker.top_k(users, 5) for users in halves]

@@ -1,0 +1,174 @@
+"""Sums over the items of histories: the best of them, and those of given items.
+
+A whole-catalogue product reads every interaction for every history. These sums read the rows of the history's items,
+and the rows of the items that are asked for. With Numba (the extra ``fast``) they are compiled loops; the results are
+the same without, but for rounding.
+"""
+
+from __future__ import annotations
+
+import functools
+from types import ModuleType
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+# Scores are multiples of 2**-DIGITS times a power of two near the user's highest score. So nearly all scores that are
+# equal but for rounding errors are equal. Otherwise their order, and with it the lists, would depend on the processor.
+# The highest score may be that of an item of the user.
+DIGITS = 16
+# Number of values in memory at once for the users of the items of some histories, without Numba.
+_BLOCK_VALUES = 2**21
+
+
+@functools.cache
+def compiled() -> ModuleType | None:
+    """The compiled loops; ``None`` without Numba."""
+    try:
+        from recbole_universal.graph import compiled_sums
+    except ImportError:
+        return None
+    return compiled_sums
+
+
+def best_of_sums(
+    weights: sp.csr_matrix,
+    relations: sp.csr_matrix,
+    k: int,
+    excluded: sp.csr_matrix | None = None,
+    allowed: NDArray[np.bool_] | None = None,
+    factor: NDArray[np.float32] | None = None,
+    digits: int = 0,
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The best columns of each row of the product of two matrices.
+
+    Args:
+        weights: csr [n, n_sources].
+        relations: csr [n_sources, n_columns].
+        k: number of columns.
+        excluded: columns that each row leaves out, csr [n, n_columns]; ``None``: no column.
+        allowed: columns that may be among the best, bool [n or 1, n_columns]; ``None``: all may.
+        factor: factor of the sums of each column, float32 [n_columns]; ``None``: 1.
+        digits: binary digits of the sums before the factor, relative to the row's highest sum; 0: all.
+
+    Returns:
+        Columns int64 [n, k], best first and equal ones by index, and their sums times the factor, float32 [n, k]. If
+        fewer than k are positive, the last entries are -1 and 0.
+    """
+    n, n_columns = weights.shape[0], relations.shape[1]
+    columns, values = np.full((n, k), -1, dtype=np.int64), np.zeros((n, k), dtype=np.float32)
+    factor = np.ones(n_columns, dtype=np.float32) if factor is None else factor
+    excluded = sp.csr_matrix((n, n_columns), dtype=np.float32) if excluded is None else excluded
+    loops = compiled()
+    if loops is not None:
+        some = np.zeros((0, 0), dtype=bool) if allowed is None else allowed
+        out = excluded.indptr, excluded.indices
+        loops.best_of_sums(*_parts(weights), *_parts(relations), factor, *out, some, digits, columns, values)
+        return columns, values
+    sums = weights @ relations
+    is_excluded = np.zeros(n_columns, dtype=bool)
+    for row in range(n):
+        entries = slice(sums.indptr[row], sums.indptr[row + 1])
+        column, value = sums.indices[entries], sums.data[entries]
+        if digits and len(value):
+            large = np.float32(np.ldexp(1.5, np.frexp(value.max())[1] + 23 - digits))
+            value = (value + large) - large
+        value = value * factor[column]
+        left_out = excluded.indices[excluded.indptr[row] : excluded.indptr[row + 1]]
+        is_excluded[left_out] = True
+        value[is_excluded[column]] = 0.0
+        is_excluded[left_out] = False
+        if allowed is not None:
+            value[~allowed[min(row, len(allowed) - 1)][column]] = 0.0
+        # All that tie with the k-th take part, so that a longer list starts with the shorter one.
+        least = np.partition(value, -k)[-k] if len(value) > k else 0.0
+        best = np.flatnonzero((value >= least) & (value > 0))
+        best = best[np.lexsort((column[best], -value[best]))][:k]
+        columns[row, : len(best)], values[row, : len(best)] = column[best], value[best]
+    return columns, values
+
+
+def sums_at(
+    weights: sp.csr_matrix, relations: sp.csr_matrix, columns: NDArray[np.int64], lengths: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Entries of the product of two matrices.
+
+    Args:
+        weights: csr [n, n_sources].
+        relations: csr [n_sources, n_columns].
+        columns: columns of each row, one row after the other, int64 [n_pairs].
+        lengths: number of columns of each row, int64 [n].
+
+    Returns:
+        float32 [n_pairs].
+    """
+    loops = compiled()
+    if loops is None:
+        return (weights @ relations).toarray()[np.repeat(np.arange(len(lengths)), lengths), columns]
+    out = np.empty(len(columns), dtype=np.float32)
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    loops.sums_at(*_parts(weights), *_parts(relations), relations.shape[1], indptr, columns, out)
+    return out
+
+
+class UserSums:
+    """Sums over users: from the items of a history to the users who have them, and on to some of their items.
+
+    Args:
+        matrix: interactions, csr float32 [n_users, n_items]; 1, or the weight of each.
+        half: factor of each user, degree ** -.5, float32 [n_users].
+        powers: four factors of each item, float32 [n_items, 4].
+
+    Attributes:
+        by_item: the users of each item, csr [n_items, n_users].
+    """
+
+    def __init__(self, matrix: sp.csr_matrix, half: NDArray[np.float32], powers: NDArray[np.float32]) -> None:
+        self.by_item: sp.csr_matrix = matrix.T.tocsr()
+        self._half, self._powers = half, powers
+        self.n_users = matrix.shape[0]
+        # The loops read no weights where all are 1.
+        data = self.by_item.data
+        self._data = data[:0] if (data == 1).all() else data
+
+    def at(
+        self, histories: sp.csr_matrix, own: NDArray[np.int64], items: NDArray[np.int64], lengths: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Sums over the users v of an item of what the history and v share, for some items.
+
+        With h the factor of v and s_1 to s_4 the sums of the four factors over the items that the history and v share,
+        each times the weights of the item in both: the sums over v of h s_1, (h s_2)^2 without the history's own user,
+        h^2 s_3 and h^2 s_4, each times the weight of the asked item in v.
+
+        Args:
+            histories: items of each history, csr float32 [n, n_items]; 1, or the weight of each.
+            own: index of each history's user, -1 without one, int64 [n].
+            items: items of each history, one history after the other, int64 [n_pairs].
+            lengths: number of items of each history, int64 [n].
+
+        Returns:
+            float32 [n_pairs, 4].
+        """
+        out = np.empty((len(items), 4), dtype=np.float32)
+        indptr = np.concatenate([[0], np.cumsum(lengths)])
+        loops = compiled()
+        if loops is not None:
+            by_item = self.by_item.indptr, self.by_item.indices, self._data
+            loops.user_sums(*_parts(histories), *by_item, self._powers, self._half, own, indptr, items, out)
+            return out
+        for row, (start, stop) in enumerate(zip(indptr.tolist(), indptr[1:].tolist(), strict=False)):
+            entries = slice(histories.indptr[row], histories.indptr[row + 1])
+            mine = histories.indices[entries]
+            table = self.by_item[mine].T @ (self._powers[mine] * histories.data[entries, None])
+            table[:, :2] *= self._half[:, None]
+            table[:, 2:] *= (self._half * self._half)[:, None]
+            table[:, 1] *= table[:, 1]
+            if own[row] >= 0:
+                table[own[row], 1] = 0.0
+            out[start:stop] = self.by_item[items[start:stop]] @ table
+        return out
+
+
+def _parts(matrix: sp.csr_matrix) -> tuple[NDArray, NDArray, NDArray[np.float32]]:
+    return matrix.indptr, matrix.indices, matrix.data

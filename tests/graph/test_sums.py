@@ -1,0 +1,128 @@
+"""Sums over the items of histories: against dense products, compiled and not, and how much they read."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from recbole_universal.features.candidates import CandidateGenerator
+from recbole_universal.graph import sums
+from recbole_universal.graph.scorers import SCORERS, GraphScorers
+from recbole_universal.graph.sums import UserSums, best_of_sums, sums_at
+
+
+def random_csr(n_rows: int, n_columns: int, density: float, seed: int = 0) -> sp.csr_matrix:
+    rng = np.random.default_rng(seed)
+    values = rng.integers(1, 9, (n_rows, n_columns)) * (rng.random((n_rows, n_columns)) < density)
+    return sp.csr_matrix(values.astype(np.float32))
+
+
+@pytest.fixture(params=["compiled", "not compiled"])
+def way(request, monkeypatch):
+    if request.param == "compiled":
+        pytest.importorskip("numba")
+    else:
+        monkeypatch.setattr(sums, "compiled", lambda: None)
+    return request.param
+
+
+@pytest.mark.parametrize("k", [1, 4, 30])
+@pytest.mark.parametrize("filters", [0, 1, 9])
+def test_the_best_are_those_of_the_dense_product(way, k, filters):
+    """Whole numbers, so that sums are exact and many are equal: those of equal sums are ordered by index."""
+    weights, relations, excluded = random_csr(9, 12, 0.3), random_csr(12, 20, 0.2, 1), random_csr(9, 20, 0.2, 2)
+    weights.data[:], relations.data[:] = 1.0, 1.0
+    allowed = np.random.default_rng(3).random((filters, 20)) < 0.7 if filters else None
+    factor = np.where(np.arange(20) == 7, 2.0, 1.0).astype(np.float32)
+    columns, values = best_of_sums(weights, relations, k, excluded, allowed, factor)
+    expected = (weights @ relations).toarray() * factor
+    expected[excluded.toarray() > 0] = 0.0
+    if allowed is not None:
+        expected = np.where(allowed, expected, 0.0)
+    for row, value in enumerate(expected):
+        order = np.argsort(-value, kind="stable")[:k]
+        order = order[value[order] > 0]
+        np.testing.assert_array_equal(columns[row], np.pad(order, (0, k - len(order)), constant_values=-1))
+        np.testing.assert_array_equal(values[row, : len(order)], value[order])
+        assert not values[row, len(order) :].any()
+
+
+def test_sums_that_differ_by_rounding_are_equal(way):
+    relations = sp.csr_matrix(np.array([[1.0, 1.0 + 2**-20, 1.0 + 2**-10]], dtype=np.float32))
+    weights = sp.csr_matrix(np.ones((1, 1), dtype=np.float32))
+    assert best_of_sums(weights, relations, 3)[0].tolist() == [[2, 1, 0]]
+    assert best_of_sums(weights, relations, 3, digits=16)[0].tolist() == [[2, 0, 1]]
+
+
+def test_sums_at_some_columns_are_entries_of_the_product(way):
+    weights, relations = random_csr(9, 12, 0.3), random_csr(12, 20, 0.2, 1)
+    lengths = np.array([3, 0, 20, 1, 1, 0, 2, 5, 4])
+    columns = np.concatenate([np.random.default_rng(row).permutation(20)[:n] for row, n in enumerate(lengths)])
+    expected = (weights @ relations).toarray()[np.repeat(np.arange(9), lengths), columns]
+    np.testing.assert_array_equal(sums_at(weights, relations, columns, lengths), expected)
+
+
+def test_sums_over_users_are_those_of_dense_products(way):
+    matrix, histories = random_csr(30, 14, 0.3), random_csr(5, 14, 0.4, 1)
+    matrix.data[:], histories.data[:] = 1.0, 1.0
+    rng = np.random.default_rng(0)
+    half, weights = rng.random(30).astype(np.float32), rng.random((14, 4)).astype(np.float32)
+    own, lengths = np.array([-1, 4, 29, -1, 0]), np.array([14, 3, 0, 7, 2])
+    items = np.concatenate([np.random.default_rng(row).permutation(14)[:n] for row, n in enumerate(lengths)])
+    got = UserSums(matrix, half, weights).at(histories, own, items, lengths)
+    seen, asked = matrix.toarray().astype(np.float64), histories.toarray().astype(np.float64)
+    shared = np.stack([(asked * weights[:, column]) @ seen.T for column in range(4)]) * half
+    shared[1] **= 2
+    shared[2:] *= half
+    shared[1, own >= 0, own[own >= 0]] = 0.0
+    expected = (shared @ seen)[:, np.repeat(np.arange(5), lengths), items]
+    np.testing.assert_allclose(got, expected.T, rtol=1e-5)
+
+
+def generated(n_users: int = 1500, n_items: int = 1200) -> sp.csr_matrix:
+    """Items whose popularity falls with their index, in communities."""
+    rng = np.random.default_rng(0)
+    rows = np.repeat(np.arange(n_users), 15)
+    columns = (n_items * rng.random(len(rows)) ** 2).astype(np.int64)
+    columns = np.where(rng.random(len(rows)) < 0.7, columns // 4 * 4 + rows % 4, columns) % n_items
+    return sp.csr_matrix((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=(n_users, n_items))
+
+
+def test_candidates_read_a_small_part_of_the_interactions(way, monkeypatch):
+    """Numbers of pairs and of interactions that a user costs; four products would read all interactions four times."""
+    matrix, pairs, read = generated(), [], []
+    scorers = GraphScorers(matrix)
+    at = UserSums.at
+
+    def counted(users, histories, own, items, lengths):
+        pairs.extend(lengths)
+        read.append(np.diff(users.by_item.indptr)[items].sum() + np.diff(users.by_item.indptr)[histories.indices].sum())
+        return at(users, histories, own, items, lengths)
+
+    monkeypatch.setattr(UserSums, "at", counted)
+    block = CandidateGenerator(scorers, 50)(scorers.histories[:100])
+    assert max(pairs) <= 3 * 50 + 20 and block.items.shape[1] == max(pairs)
+    assert sum(read) / 100 < 0.5 * scorers.matrix.nnz
+
+
+def test_compiled_and_not_compiled_lists_are_equal(monkeypatch):
+    pytest.importorskip("numba")
+    scorers = GraphScorers(generated())
+    generator = CandidateGenerator(scorers, 50)
+    one = generator(scorers.histories[:60])
+    monkeypatch.setattr(sums, "compiled", lambda: None)
+    other = generator(scorers.histories[:60])
+    assert torch.equal(one.items, other.items) and len(one.values) == len(SCORERS)
+    torch.testing.assert_close(one.values, other.values, rtol=2**-14, atol=1e-5)
+
+
+def test_scores_of_pairs_are_those_of_every_item():
+    scorers = GraphScorers(generated(300, 200))
+    histories, preference = scorers.histories[:40], torch.ones(200)
+    items = torch.arange(200).repeat(40, 1)[:, ::7]
+    mask = torch.arange(items.shape[1]) < torch.arange(40)[:, None]
+    some, whole = scorers.asked(histories, preference).of(items, mask), scorers.scores_of(histories)[:, :, ::7]
+    assert not some[:, ~mask].any()
+    torch.testing.assert_close(some[:, mask], whole[:, mask], rtol=2**-12, atol=1e-3)
