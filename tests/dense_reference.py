@@ -48,7 +48,14 @@ def large() -> np.ndarray:
     return seen.astype(np.float64)
 
 
+def weighted(seen: np.ndarray) -> np.ndarray:
+    """The interactions with weights of a mean near 1 in each user."""
+    weights = seen * 2.0 ** np.random.default_rng(7).integers(-3, 3, seen.shape)
+    return weights * seen.sum(axis=1, keepdims=True) / np.maximum(weights.sum(axis=1, keepdims=True), 1e-9)
+
+
 MATRICES = {"small": small(), "large": large(), "wide": large().T[:90]}
+WEIGHTED = {"weighted": weighted(large()), "weighted wide": weighted(large().T[:90])}
 
 
 def power(degree: np.ndarray, exponent: float) -> np.ndarray:
@@ -57,12 +64,18 @@ def power(degree: np.ndarray, exponent: float) -> np.ndarray:
 
 
 def degrees(seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of the weights of each user and of each item, which are numbers of interactions without weights."""
     return seen.sum(axis=1), seen.sum(axis=0)
+
+
+def counts(seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of interactions of each user and of each item, with weights or without."""
+    return degrees((seen > 0).astype(np.float64))
 
 
 def most_popular(seen: np.ndarray) -> np.ndarray:
     """Item indices by popularity; items of equal popularity by index."""
-    return np.argsort(-seen.sum(axis=0), kind="stable")
+    return np.argsort(-counts(seen)[1], kind="stable")
 
 
 def item_relations(
@@ -70,7 +83,7 @@ def item_relations(
 ) -> dict[str, np.ndarray]:
     """Item-item matrix of each linear scorer, [n_items, n_items], row = item of the user."""
     user, item = degrees(seen)
-    half = power(item, 0.5)
+    half, root = power(item, 0.5), np.where(item > 0, np.sqrt(np.maximum(item, 1.0)), 0.0)
     normal = power(user, 0.5)[:, None] * seen * half
     relations = {
         "rp3": power(item, 1.0)[:, None] * (seen.T @ (power(user, 1.0)[:, None] * seen)) * half,
@@ -85,12 +98,13 @@ def item_relations(
     for name, cut in (("low_pass", rank // 4), ("mid_pass", rank // 2), ("full_pass", rank)):
         assert values[cut - 1] - values[cut] > 1e-3  # otherwise the cut separates equal singular values
         largest = vectors[:cut].T
-        relations[name] = half[:, None] * (largest @ largest.T) * np.where(item > 0, np.sqrt(item), 0.0)
+        relations[name] = half[:, None] * (largest @ largest.T) * root
     # EASE (Steck, WWW 2019, Eq. 8): B = I - P diag(1 / diag P), P = (X^T X + lambda I)^-1.
     fewer = seen.shape[0] < seen.shape[1] and seen.shape[0] <= max_regression_size
     popular = most_popular(seen)[: None if fewer else max_regression_size]
     chosen = seen[:, popular]
-    mean = chosen.sum(axis=0)[chosen.sum(axis=0) > 0].mean()
+    squares = (chosen**2).sum(axis=0)  # without weights, the numbers of interactions
+    mean = squares[squares > 0].mean()
     inverse = np.linalg.inv(chosen.T @ chosen + penalty * mean * np.eye(len(popular)))
     relations["regression"] = np.zeros((len(item), len(item)))
     relations["regression"][np.ix_(popular, popular)] = np.eye(len(popular)) - inverse / np.diag(inverse)
@@ -99,8 +113,8 @@ def item_relations(
 
 def neighbors(seen: np.ndarray, n_neighbors: int) -> np.ndarray:
     """Cosines of each item (row) and its nearest; items that tie with the last are included, unless too many do."""
-    _, item = degrees(seen)
-    cosines = power(item, 0.5)[:, None] * (seen.T @ seen) * power(item, 0.5)
+    squares = (seen**2).sum(axis=0)
+    cosines = power(squares, 0.5)[:, None] * (seen.T @ seen) * power(squares, 0.5)
     np.fill_diagonal(cosines, 0.0)
     for row in cosines:
         if (row > 0).sum() > n_neighbors:
@@ -120,7 +134,7 @@ def scores(seen: np.ndarray, *settings: float) -> np.ndarray:
     similar = (seen * power(item, 0.7)) @ seen.T * power(user, 0.5)
     np.fill_diagonal(similar, 0.0)
     by_name["user_squared"] = similar**2 @ seen
-    by_name["popularity"] = np.where(seen @ seen.T @ seen > 0, item, 0.0)
+    by_name["popularity"] = np.where(seen @ seen.T @ seen > 0, counts(seen)[1], 0.0)
     values = np.stack([by_name[name] for name in SCORERS])
     step = 2.0 ** (np.frexp(values.max(axis=2, keepdims=True))[1] - 16)
     return np.round(values / step) * step
@@ -135,7 +149,7 @@ class Columns:
     """The 42 columns of the pairs of one dataset.
 
     Args:
-        seen: interactions [n_users, n_items].
+        seen: interactions, 1 or the weight of each, [n_users, n_items].
         scores: of :func:`scores`.
         weights: of the scorers, [n_scorers].
         top_k: candidates of each scorer.
@@ -143,7 +157,7 @@ class Columns:
 
     def __init__(self, seen: np.ndarray, scores: np.ndarray, weights: np.ndarray, top_k: int) -> None:
         self.seen, self.top_k = seen, top_k
-        user, item = degrees(seen)
+        user, item = counts(seen)
         self.item_percentile, self.user_percentile = percentiles(item), percentiles(user)
         # Of items with equal scores the more popular comes first.
         self.values = np.maximum(scores, 0.0) * (1 + 1e-5 * self.item_percentile)
@@ -210,7 +224,7 @@ class Columns:
         return orders[0], orders[1], orders[2]
 
     def _context(self, user: int, items: np.ndarray) -> np.ndarray:
-        user_degree, item_degree = degrees(self.seen)
+        user_degree, item_degree = counts(self.seen)
         percentile = self.item_percentile[items]
         mean = self.item_percentile[self.seen[user] > 0].mean()
         one = np.ones(len(items))

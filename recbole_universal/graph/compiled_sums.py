@@ -11,7 +11,13 @@ import math
 import numba
 import numpy as np
 
-_compiled = numba.njit(nogil=True, cache=True)
+
+def _compiled(function):
+    """The function as compiled code, which is kept in a folder for further processes where one can be written."""
+    try:
+        return numba.njit(nogil=True, cache=True)(function)
+    except RuntimeError:
+        return numba.njit(nogil=True)(function)
 
 
 @_compiled

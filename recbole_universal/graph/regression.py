@@ -224,8 +224,9 @@ def ridge_regressions(
 def mean_degree(matrix: sp.csr_matrix, max_size: int) -> float:
     """Mean diagonal of the products: without weights, the mean number of interactions of the related items."""
     squares = np.bincount(matrix.indices, matrix.data.astype(np.float64) ** 2, minlength=matrix.shape[1])
-    degree = np.sort(squares)[::-1][: None if _by_users(matrix, max_size) else max_size]
-    return float(degree[degree > 0].mean()) if degree.any() else 1.0
+    if not _by_users(matrix, max_size):
+        squares = squares[popularity_order(_degree(matrix))[:max_size]]
+    return float(squares[squares > 0].mean()) if squares.any() else 1.0
 
 
 def _by_users(matrix: sp.csr_matrix, max_size: int) -> bool:

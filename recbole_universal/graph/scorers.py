@@ -85,7 +85,7 @@ class GraphScorers:
         matrix: interactions, sparse [n_users, n_items]; any value but 0 counts as one interaction.
         weighted: whether the values weigh the interactions, in the items of a user and in the relations of items. The
             degrees stay counts. The values should have a mean near 1
-            (:func:`~recbole_universal.graph.interaction_weights.relative_weights`).
+            (:func:`~recbole_universal.graph.interaction_weights.evidence_of`).
         n_neighbors: number of neighbours of an item in the nearest-neighbour graph.
         max_rank: largest number of singular vectors of the filters. It is an eighth of the smaller side, between 8 and
             this number, where the side allows it.

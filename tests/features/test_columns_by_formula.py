@@ -26,13 +26,14 @@ WEIGHTS[8] = 1.0
 
 @pytest.fixture(
     scope="module",
-    params=[("small", 50), ("small", 5), ("large", 50), ("large", 22)],
+    params=[("small", 50), ("small", 5), ("large", 50), ("large", 22), ("weighted", 22)],
     ids=lambda setting: "-".join(map(str, setting)),
 )
 def built(request):
     name, top_k = request.param
-    interactions = dense.MATRICES[name]
-    pairs = ProximityPairs(GraphScorers(sp.csr_matrix(interactions)), WEIGHTS, top_k)
+    interactions = (dense.MATRICES | dense.WEIGHTED)[name]
+    scorers = GraphScorers(sp.csr_matrix(interactions), weighted=name in dense.WEIGHTED)
+    pairs = ProximityPairs(scorers, WEIGHTS, top_k)
     return (
         interactions,
         pairs,

@@ -168,6 +168,12 @@ def test_the_item_item_matrix_sums_the_weighted_scores(shape):
             np.testing.assert_allclose(sums, scores[name][user][others], rtol=5e-3, atol=5e-3, err_msg=name)
 
 
+def test_stored_weights_of_another_size_are_refused():
+    arrays = GraphScorers(weighted_matrix(), weighted=True).arrays()
+    with pytest.raises(ValueError, match="indices and data should have the same size"):
+        GraphScorers.from_arrays({**arrays, "matrix.data": arrays["matrix.data"][:-1]})
+
+
 def test_weights_of_1_give_the_scores_without_weights():
     matrix = random_matrix()
     users = torch.arange(matrix.shape[0])

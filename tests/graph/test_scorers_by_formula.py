@@ -19,14 +19,23 @@ SETTINGS = [
     ("large", 9, 40, 3.0),
     ("wide", 100, 6000, 1.0),
     ("wide", 100, 89, 3.0),
+    ("weighted", 9, 6000, 10.0),
+    ("weighted", 100, 40, 3.0),
+    ("weighted wide", 9, 6000, 1.0),
 ]
 
 
 @pytest.fixture(scope="module", params=SETTINGS, ids=lambda setting: "-".join(map(str, setting)))
 def built(request):
     name, n_neighbors, size, penalty = request.param
-    matrix = dense.MATRICES[name]
-    scorers = GraphScorers(sp.csr_matrix(matrix), n_neighbors=n_neighbors, max_regression_size=size, penalty=penalty)
+    matrix = (dense.MATRICES | dense.WEIGHTED)[name]
+    scorers = GraphScorers(
+        sp.csr_matrix(matrix),
+        weighted=name in dense.WEIGHTED,
+        n_neighbors=n_neighbors,
+        max_regression_size=size,
+        penalty=penalty,
+    )
     return matrix, scorers, (n_neighbors, size, penalty)
 
 

@@ -64,9 +64,12 @@ def test_sums_at_some_columns_are_entries_of_the_product(way):
     np.testing.assert_array_equal(sums_at(weights, relations, columns, lengths), expected)
 
 
-def test_sums_over_users_are_those_of_dense_products(way):
+@pytest.mark.parametrize("weighted", ["none", "matrix", "histories", "both"])
+def test_sums_over_users_are_those_of_dense_products(way, weighted):
     matrix, histories = random_csr(30, 14, 0.3), random_csr(5, 14, 0.4, 1)
-    matrix.data[:], histories.data[:] = 1.0, 1.0
+    for name, values in (("matrix", matrix), ("histories", histories)):
+        if weighted not in (name, "both"):
+            values.data[:] = 1.0
     rng = np.random.default_rng(0)
     half, weights = rng.random(30).astype(np.float32), rng.random((14, 4)).astype(np.float32)
     own, lengths = np.array([-1, 4, 29, -1, 0]), np.array([14, 3, 0, 7, 2])
@@ -107,15 +110,28 @@ def test_candidates_read_a_small_part_of_the_interactions(way, monkeypatch):
     assert sum(read) / 100 < 0.5 * scorers.matrix.nnz
 
 
-def test_compiled_and_not_compiled_lists_are_equal(monkeypatch):
+@pytest.mark.parametrize("weighted", [False, True])
+def test_compiled_and_not_compiled_lists_are_equal(monkeypatch, weighted):
     pytest.importorskip("numba")
-    scorers = GraphScorers(generated())
+    matrix = generated()
+    matrix.data[:] = 2.0 ** np.random.default_rng(1).integers(-3, 3, matrix.nnz)
+    scorers = GraphScorers(matrix, weighted=weighted)
     generator = CandidateGenerator(scorers, 50)
     one = generator(scorers.histories[:60])
     monkeypatch.setattr(sums, "compiled", lambda: None)
     other = generator(scorers.histories[:60])
     assert torch.equal(one.items, other.items) and len(one.values) == len(SCORERS)
     torch.testing.assert_close(one.values, other.values, rtol=2**-14, atol=1e-5)
+
+
+def test_lists_of_weights_of_1_are_those_without_weights(way):
+    matrix = generated()
+    matrix.data[:] = 1.0
+    plain, ones = (
+        CandidateGenerator(scorers, 50)(scorers.histories[:60])
+        for scorers in (GraphScorers(matrix), GraphScorers(matrix, weighted=True))
+    )
+    assert torch.equal(plain.items, ones.items) and torch.equal(plain.values, ones.values)
 
 
 def test_scores_of_pairs_are_those_of_every_item():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dense_reference as dense
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import torch
 
 from recbole_universal import Histories, UniversalRanker
 from recbole_universal.checkpoint import load_pretrained
+from recbole_universal.features import self_check
 from recbole_universal.features.pipeline import pipeline_of
 from recbole_universal.graph.interaction_graph import InteractionGraph
 
@@ -70,6 +73,32 @@ def test_the_scorers_read_the_weights(plain, weighted):
     name = "features.proximity.pair.scorers.matrix.data"
     assert name not in plain.arrays()
     np.testing.assert_array_equal(np.sort(weighted.arrays()[name]), np.sort(weighted.evidence.data))
+
+
+def test_candidates_and_columns_follow_the_formulas(monkeypatch):
+    """The lists of a ranker with weights are those of dense products of the weighted interactions."""
+    monkeypatch.setattr(self_check, "_best_penalty", lambda *arguments: 3.0)
+    ranker = UniversalRanker(likes(), weights=some_weights(likes()))
+    evidence, pairs = ranker.evidence.toarray().astype(np.float64), ranker.network.candidate_pairs
+    assert len(np.unique(evidence)) > 50
+    by_id = np.flatnonzero(pairs.item_index >= 0), np.flatnonzero(pairs.user_index >= 0)
+    used = evidence[np.ix_(by_id[1], by_id[0])]
+    order = np.argsort(pairs.user_index[by_id[1]]), np.argsort(pairs.item_index[by_id[0]])
+    used = used[np.ix_(*order)]
+    expected = dense.Columns(used, dense.scores(used), pairs.scorer_weights.astype(np.float64), pairs.top_k)
+    lists = pairs.candidates(torch.from_numpy(USERS))
+    for user in USERS:
+        row, mask = pairs.user_index[user], lists.mask[user].numpy()
+        if row < 0:
+            assert not mask.any()
+            continue
+        items = pairs.item_index[lists.items[user].numpy()[mask]]
+        sure, possible = expected.candidates(row)
+        assert sure <= set(items.tolist()) <= possible
+        columns, *_ = expected.of(row, items)
+        np.testing.assert_allclose(
+            lists.features[user].numpy()[mask][:, :20], columns[:, :20], rtol=2e-3, atol=4e-4, err_msg=str(user)
+        )
 
 
 def test_a_factor_of_all_weights_or_of_a_users_weights_changes_nothing(weighted):
