@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from recbole_universal.graph.histories import Histories
+from recbole_universal.graph.histories import FIRST_SECONDS, Histories
 from recbole_universal.graph.interaction_weights import event_weights, pair_weights
 from recbole_universal.io.events import Events
 from recbole_universal.io.ids import IdLookup, whole
@@ -136,17 +136,17 @@ def with_clock(histories: Histories | None) -> Histories:
     """The histories, if a half-life can be read from their times.
 
     Raises:
-        ValueError: if there are no times, or they are positions.
+        ValueError: if there are no times, or they only give an order.
     """
     if histories is None or histories.times is None:
         raise ValueError(
             "half_life (--half-life): needs the times of the interactions. Name their column with time_column "
             "(--time-column)."
         )
-    if not histories.has_clock:
+    if np.median(histories.times) <= FIRST_SECONDS:
         raise ValueError(
-            "half_life (--half-life): needs times of a clock. The times of these interactions are small whole numbers, "
-            "which may be positions; give dates or seconds."
+            "half_life (--half-life): needs times of a clock. The times of these interactions are small numbers, which "
+            "give an order; give dates or seconds since 1970."
         )
     return histories
 

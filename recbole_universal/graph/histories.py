@@ -14,6 +14,8 @@ from recbole_universal import arguments
 if TYPE_CHECKING:
     from recbole_universal.io.interaction_table import InteractionTable
 
+#: Greater times are seconds since 1970. Smaller ones give an order, such as the number of a row.
+FIRST_SECONDS = 1e8
 # Weights below this number are left out of a weighted history.
 _LEAST_WEIGHT = 1e-4
 # Positions may have gaps where events were filtered out. They are below this number times the longest history.

@@ -216,12 +216,12 @@ def test_new_users_are_ranked_by_the_universal_model(checkpoint, model):
     histories = [[columns["i5"], columns["i3"]], [columns["i9"]]]
     items, scores = UniversalRanker(trained.matrix, show_progress=False).top_k_of(histories, 4)
     rest = recs[len(alone) :]
-    assert rest["user"].tolist() == ["new"] * 4 + ["bare"] * 4 + ["7"] * 4
+    assert rest["user_id"].tolist() == ["new"] * 4 + ["bare"] * 4 + ["7"] * 4
     for user, row in (("new", 0), ("7", 1)):
-        assert rest.loc[rest["user"] == user, "item"].tolist() == trained.items[items[row]].tolist()
-        assert rest.loc[rest["user"] == user, "score"].to_numpy() == pytest.approx(scores[row])
+        assert rest.loc[rest["user_id"] == user, "item_id"].tolist() == trained.items[items[row]].tolist()
+        assert rest.loc[rest["user_id"] == user, "score"].to_numpy() == pytest.approx(scores[row])
     popular = np.bincount(trained.matrix.indices)
-    found = [popular[columns[item]] for item in rest.loc[rest["user"] == "bare", "item"]]
+    found = [popular[columns[item]] for item in rest.loc[rest["user_id"] == "bare", "item_id"]]
     assert found == sorted(popular, reverse=True)[:4]
     texts = [str(one.message) for one in said]
     assert (
@@ -237,7 +237,7 @@ def test_new_users_that_are_asked_for(checkpoint):
         recs = recommend(
             checkpoint=checkpoint("EASE"), new_users=new_users(), users=[7, "u3", "who"], top_k=2, show_progress=False
         )
-    assert recs["user"].tolist() == ["7", "7", "u3", "u3", "who", "who"]
+    assert recs["user_id"].tolist() == ["7", "7", "u3", "u3", "who", "who"]
 
 
 def test_the_items_of_new_users_on_request(checkpoint):
@@ -245,7 +245,7 @@ def test_the_items_of_new_users_on_request(checkpoint):
     with pytest.warns(UserWarning):
         every = recommend(**options, include_seen=True, top_k=N_ITEMS)
         unseen = recommend(**options, top_k=N_ITEMS)
-    assert len(every) == N_ITEMS and set(every["item"]) - set(unseen["item"]) == {"i3", "i5"}
+    assert len(every) == N_ITEMS and set(every["item_id"]) - set(unseen["item_id"]) == {"i3", "i5"}
 
 
 def test_command_line_with_new_users(checkpoint, tmp_path, capsys):

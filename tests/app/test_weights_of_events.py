@@ -194,6 +194,8 @@ def test_a_half_life_needs_a_clock():
         Recommender.fit(frame.drop(columns="time"), half_life=3, **QUIET)
     with pytest.raises(ValueError, match=r"half_life.*needs times of a clock"):
         Recommender.fit(frame.assign(time=frame.groupby("user").cumcount()), half_life=3, **QUIET)
+    with pytest.raises(ValueError, match=r"half_life.*needs times of a clock"):
+        Recommender.fit(frame.assign(time=np.arange(len(frame)) + 0.5), half_life=3, **QUIET)
 
 
 def test_only_weights_of_0_are_an_error():

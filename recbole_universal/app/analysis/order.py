@@ -8,7 +8,7 @@ import scipy.sparse as sp
 
 from recbole_universal.app.analysis.page import Section, new_figure
 from recbole_universal.graph.held_out import split_in_time
-from recbole_universal.graph.histories import Histories
+from recbole_universal.graph.histories import FIRST_SECONDS, Histories
 from recbole_universal.graph.interaction_graph import binary_matrix
 from recbole_universal.graph.popularity import popular_lists
 from recbole_universal.graph.sequence_scorers import SEQUENCE_SCORERS
@@ -22,8 +22,6 @@ _CUTOFF = 10
 # A pair of neighbouring items counts as frequent from this number of occurrences on.
 _FREQUENT = 5
 _N_SHUFFLES = 3
-#: Greater times are seconds since 1970. Smaller ones give an order, such as the number of a row.
-FIRST_SECONDS = 1e8
 # Position of the split in time, as a share of the events.
 _SPLIT = 0.9
 

@@ -10,9 +10,8 @@ import pandas as pd
 import scipy.sparse as sp
 
 from recbole_universal.app.analysis.evaluation import HELD_OUT_SHARE, RandomSplit
-from recbole_universal.app.analysis.order import FIRST_SECONDS
 from recbole_universal.graph.held_out import LEAST_RETURNS, last_event_split
-from recbole_universal.graph.histories import Histories
+from recbole_universal.graph.histories import FIRST_SECONDS, Histories
 from recbole_universal.graph.interaction_graph import binary_matrix
 
 #: Names of the splits.
