@@ -23,11 +23,10 @@ import numpy as np
 import pandas as pd
 import recbole
 import scipy.sparse as sp
-import torch
 from report import fill, markdown
 
 from recbole_universal import UniversalRanker
-from recbole_universal.features.candidates import CandidateGenerator, best_unseen
+from recbole_universal.features.candidates import best_of_scorers, best_unseen
 from recbole_universal.files import write_text
 from recbole_universal.graph import GraphScorers
 from recbole_universal.graph.held_out import held_out_hits
@@ -100,12 +99,10 @@ def lists(train: sp.csr_matrix, weights: sp.csr_matrix | None, users: np.ndarray
     binary = ranker.matrix
     evidence = binary if weights is None else evidence_of(binary, weights)
     scorers = GraphScorers(evidence, weighted=weights is not None)
-    generator = CandidateGenerator(scorers, _CUTOFF)
     blocks = []
     for start in range(0, len(users), scorers.block_users):
         block = users[start : start + scorers.block_users]
-        seen_only = (binary[block] > 0).toarray() & ~(evidence[block] > 0).toarray()
-        blocks.append(generator(scorers.histories[block], allowed=torch.from_numpy(~seen_only)).top_items.numpy())
+        blocks.append(best_of_scorers(scorers, scorers.histories[block], binary[block], _CUTOFF).numpy())
     return found | dict(zip(SCORERS, np.concatenate(blocks, axis=1), strict=True))
 
 

@@ -49,7 +49,8 @@ class Mutant:
 
 #: Tests by the name that the table gives them, the cheapest and most likely first.
 TESTS = {
-    "SCORERS": "tests/graph/test_scorers_by_formula.py tests/graph/test_scorers.py tests/graph/test_item_models.py",
+    "SCORERS": "tests/graph/test_scorers_by_formula.py tests/graph/test_scorers.py tests/graph/test_item_models.py "
+    "tests/graph/test_sums.py",
     "COLUMNS": "tests/features/test_columns_by_formula.py tests/features/test_proximity.py",
     "FAMILIES": "tests/features/test_columns_by_formula.py tests/features/test_families.py "
     "tests/features/test_binning.py tests/features/test_pairs.py",

@@ -147,8 +147,7 @@ class CandidateGenerator:
         self.scorers, self.top_k, self.repeats = scorers, top_k, repeats
         percentiles = percentile(scorers.item_degree).astype(np.float32)
         self.item_percentile = torch.from_numpy(percentiles).to(scorers.device)
-        # Of items with equal scores the more popular comes first, whatever its index.
-        self._preference = 1 + 1e-5 * self.item_percentile
+        self._preference = _preference(self.item_percentile)
 
     @property
     def max_candidates(self) -> int:
@@ -193,6 +192,30 @@ class CandidateGenerator:
         missing = min(self.top_k, self.scorers.n_items) - top_values.shape[2]
         top_values, top_items = pad(top_values, (0, missing)), pad(top_items, (0, missing), value=-1)
         return ScoredCandidates(histories, items, mask, values, top_values, top_items)
+
+
+def best_of_scorers(scorers: Scorers, histories: Histories, excluded: sp.csr_matrix, k: int) -> torch.Tensor:
+    """The best items by each scorer alone, of all items.
+
+    Args:
+        scorers: the scorers.
+        histories: some histories.
+        excluded: items that each history leaves out, csr [n, n_items].
+        k: length of a list.
+
+    Returns:
+        Item indices int64 [n_scorers, n, at most k], best first, -1 where a scorer gives no positive score.
+    """
+    items = torch.arange(scorers.n_items, device=scorers.device).expand(len(histories), -1)
+    percentiles = torch.from_numpy(percentile(scorers.item_degree).astype(np.float32)).to(scorers.device)
+    scores = scorers.asked(histories, _preference(percentiles)).of(items, torch.ones_like(items, dtype=torch.bool))
+    values, best = best_unseen(scores, excluded, k)
+    return torch.where(values > 0, best, -1)
+
+
+def _preference(item_percentile: torch.Tensor) -> torch.Tensor:
+    """Factor of each item's scores: of items with equal scores the more popular comes first, whatever its index."""
+    return 1 + 1e-5 * item_percentile
 
 
 def _distinct(items: torch.Tensor, n_items: int) -> torch.Tensor:

@@ -64,6 +64,8 @@ _MOST_ITEMS = 10_000
 # Number of histories that are scored at once, and bound on the floats of an array with a value for each history and
 # each item or user. So the arrays stay in the processor's cache.
 _BLOCK_USERS, _BLOCK_FLOATS = 64, 2**23
+# Number of pairs whose singular vectors are in memory at once.
+_BLOCK_PAIRS = 2**16
 # Candidates are items of this number of nearest users, and this number of the most popular items. The columns of a
 # candidate read the 20th best score of each scorer.
 _N_NEAREST_USERS, _N_POPULAR = 100, 20
@@ -467,7 +469,10 @@ class GraphScores:
         bands = torch.zeros(*spectrum.shape, len(_FILTERS), device=device)
         for index, cut in enumerate(scorers._arrays["cuts"].tolist()):
             bands[:, :cut, index] = spectrum[:, :cut]
-        passes = torch.bmm(scorers._vectors[items], bands) * scorers._item_root[items][..., None]
+        size = max(1, _BLOCK_PAIRS // max(1, items.shape[1]))
+        parts = zip(items.split(size), bands.split(size), strict=True)
+        passes = torch.cat([torch.bmm(scorers._vectors[some], band) for some, band in parts])
+        passes *= scorers._item_root[items][..., None]
         for index, name in enumerate(_FILTERS):
             out[_INDEX[name]] = passes[..., index]
         return _rounded(out.masked_fill_(~mask, 0.0)).mul_(self._preference[items])

@@ -19,7 +19,7 @@ from recbole_universal.app.analysis.statistics import interaction_counts, k_core
 from recbole_universal.checkpoint import Pretrained
 from recbole_universal.features import FeaturePipeline
 from recbole_universal.features.binning import percentile
-from recbole_universal.features.candidates import CandidateGenerator
+from recbole_universal.features.candidates import best_of_scorers
 from recbole_universal.graph.held_out import held_out_hits, support_query_split
 from recbole_universal.graph.interaction_graph import binary_matrix
 from recbole_universal.graph.popularity import popular_lists
@@ -79,11 +79,10 @@ def scorer_top_k(held_out: RandomSplit, k: int) -> dict[str, np.ndarray]:
     A list ends where the scores do, as in the self-check of the family ``proximity``.
     """
     scorers = GraphScorers(held_out.train)
-    generator = CandidateGenerator(scorers, k)
     lists = np.full((len(SCORERS), len(held_out.users), k), -1)
     for start in range(0, len(held_out.users), scorers.block_users):
         users = held_out.users[start : start + scorers.block_users]
-        top_items = generator(scorers.histories[users]).top_items.numpy()
+        top_items = best_of_scorers(scorers, scorers.histories[users], held_out.train[users], k).numpy()
         lists[:, start : start + len(users), : top_items.shape[2]] = top_items
     by_name = dict(zip(SCORERS, lists, strict=True))
     by_name["popularity"][:] = popular_lists(scorers.item_degree, held_out.train[held_out.users], k)
