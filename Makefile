@@ -17,10 +17,10 @@ TABLES = lodo in-domain ablation penalty correction next-item unseen robustness 
 	zero-shot wide-grids interpolation node2vec features columns speed
 ZERO_SHOT = $(PYTHON) benchmarks/zero_shot.py --data-path $(DATA) --output $(OUT) --models $(OUT)/models.json
 
-.PHONY: help tables data models mutations reading service site $(TABLES)
+.PHONY: help tables data models mutations reading service everyday site $(TABLES)
 
 help:
-	@echo "make DATA=FOLDER OUT=FOLDER TARGET, with one of the targets" data $(TABLES) models mutations reading service tables site
+	@echo "make DATA=FOLDER OUT=FOLDER TARGET, with one of the targets" data $(TABLES) models mutations reading service everyday tables site
 	@echo "What each makes, needs and takes: docs/benchmarks.md"
 
 tables: $(TABLES:%=%.timed)  # some 12 hours of one core
@@ -158,6 +158,9 @@ speed:
 
 reading:  # prints; CHECKOUTS are folders of the repository, such as this one and one of an earlier commit
 	$(PYTHON) benchmarks/reading.py --rows 10000000 --folder $(OUT)/reading $(CHECKOUTS:%=--checkout %)
+
+everyday:  # prints seconds and memory of fit, save and load
+	$(PYTHON) benchmarks/everyday.py --data-path $(DATA) --output $(OUT)/everyday.jsonl
 
 service:  # prints the service under load beside implicit
 	$(PYTHON) benchmarks/service.py --dataset yelp2018 --data-path $(DATA) --output $(OUT)/service.jsonl

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recbole_universal import arguments
 from recbole_universal.io.column_names import is_atomic, listed_names, plain_name, recognised
 from recbole_universal.io.ids import is_missing, whole
 from recbole_universal.io.json_records import is_json
@@ -84,7 +83,7 @@ def read_items(source: Any, item_column: Hashable | None, report: Report) -> Ite
     else:
         raise ValueError(
             f"{where}: must be a table of items, as a frame, an Arrow table or the path of a file, got "
-            f"{arguments.shown(source)}."
+            f"{type(source).__name__}."
         )
     if frame.shape[1] > _MOST_COLUMNS:
         raise ValueError(f"{where}: there are {frame.shape[1]} columns; at most {_MOST_COLUMNS} are read.")

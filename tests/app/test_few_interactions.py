@@ -56,7 +56,7 @@ def test_recommend(rec):
 
 
 def test_similar_items(rec):
-    with pytest.warns(UserWarning, match=r"1 item ids .*: \[gone\]"):
+    with pytest.warns(UserWarning, match=r"1 item id .*: \[gone\]"):
         found = rec.similar_items(["gone", "lonely", "single", "i3"], k=3)
     near = found.groupby("similar_to")["item"].agg(list)
     assert "gone" not in near and "lonely" not in near
@@ -75,7 +75,7 @@ def test_explain(rec):
 
 
 def test_filters(rec):
-    with pytest.warns(UserWarning, match=r"1 item ids .*: \[gone\]"):
+    with pytest.warns(UserWarning, match=r"1 item id .*: \[gone\]"):
         found = rec.recommend(["one", "only"], k=9, candidates=["gone", "single", "i2"], exclude=["i2"])
     assert found["item"].tolist() == ["single", "single"]
     with pytest.warns(UserWarning, match="2 of 2 lists have fewer than 9"):
@@ -89,7 +89,7 @@ def test_updates():
         rec = fitted(PAIRS[:-3], model="universal-base")
         rec.partial_fit(pd.DataFrame(PAIRS[-3:], columns=["user", "item"]), show_progress=False)
         assert rec.recommend(k=3).equals(fitted(model="universal-base").recommend(k=3))
-    with pytest.warns(UserWarning, match=r"1 user ids .*: \[nobody\]"):
+    with pytest.warns(UserWarning, match=r"1 user id .*: \[nobody\]"):
         rec.remove(users=["nobody", "only", "one"], items="single", show_progress=False)
     assert not {"only", "one"} & set(rec.users) and not {"lonely", "single"} & set(rec.items)
     assert rec.recommend(k=3).equals(fitted(PAIRS[:-3], model="universal-base").recommend(k=3))

@@ -176,7 +176,7 @@ def test_unknown_ids_are_named_in_one_warning(rec):
     assert sorted(popular["item"]) == ["i1", "i3", "i4"]
     np.testing.assert_allclose(popular["score"], np.sort(allowed.to_numpy())[::-1] / degree.max(), rtol=1e-6)
     with pytest.warns(
-        UserWarning, match=r"2 of 3 histories have no known item .*: \[1\], \[2\]\. 1 item ids .*\[gone\]"
+        UserWarning, match=r"2 of 3 histories have no known item .*: \[1\], \[2\]\. 1 item id .*\[gone\]"
     ):
         found = rec.recommend(histories=[["i1"], [], ["gone"]], k=3)
     assert lists(found, "history")[1] == lists(found, "history")[2]
@@ -245,7 +245,7 @@ def test_threads_read_side_by_side(rec):
 @both
 def test_similar_items(request, which):
     rec = request.getfixturevalue(which)
-    with pytest.warns(UserWarning, match=r"1 item ids .* \[gone\]"):
+    with pytest.warns(UserWarning, match=r"1 item id .* \[gone\]"):
         found = rec.similar_items(["i5", "gone", "i9"], 4)
     assert found.columns.tolist() == ["similar_to", "item", "score", "rank"]
     assert list(dict.fromkeys(found["similar_to"])) == ["i5", "i9"]
