@@ -50,7 +50,7 @@ def large() -> np.ndarray:
 
 def weighted(seen: np.ndarray) -> np.ndarray:
     """The interactions with weights of a mean near 1 in each user."""
-    weights = seen * 2.0 ** np.random.default_rng(7).integers(-3, 3, seen.shape)
+    weights = seen * 2.0 ** np.random.default_rng(7).integers(-1, 2, seen.shape)
     return weights * seen.sum(axis=1, keepdims=True) / np.maximum(weights.sum(axis=1, keepdims=True), 1e-9)
 
 

@@ -53,6 +53,8 @@ def test_candidates_and_their_columns(built, exclude_seen):
     interactions, pairs, expected = built
     lists = pairs.candidates(torch.arange(len(interactions)), exclude_seen)
     exact = total = 0
+    # Weights spread the scores, so that more of them are near the step of rounding.
+    tolerance = 4e-4 if (interactions == (interactions > 0)).all() else 4e-3
     for user in range(len(interactions)):
         mask = lists.mask[user].numpy()
         items, features = lists.items[user].numpy()[mask], lists.features[user].numpy()[mask]
@@ -65,10 +67,10 @@ def test_candidates_and_their_columns(built, exclude_seen):
         assert sure <= set(items) - seen <= possible and seen <= set(items)
         columns, least, largest = expected.of(user, items)
         scored = np.array([index < 20 or (30 <= index and index not in (32, 35)) for index in range(42)])
-        np.testing.assert_allclose(features[:, scored], columns[:, scored], rtol=2e-3, atol=4e-4)
+        np.testing.assert_allclose(features[:, scored], columns[:, scored], rtol=2e-3, atol=tolerance)
         # Items with equal scores may have their ranks in any order.
-        assert (features >= np.minimum(least, largest) - 2e-3).all()
-        assert (features <= np.maximum(least, largest) + 2e-3).all()
+        assert (features >= np.minimum(least, largest) - max(2e-3, tolerance)).all()
+        assert (features <= np.maximum(least, largest) + max(2e-3, tolerance)).all()
         # Of popularity most scores are equal.
         exact += np.isclose(features[:, 20:29], columns[:, 20:29], atol=1e-4).sum()
         total += features[:, 20:29].size
