@@ -179,7 +179,7 @@ class Columns:
         unseen = self.unseen(user)
         rows = [unseen[SCORERS.index(name)] for name in ("neighbors", "regression")]
         for row in (*rows, np.where(self.seen[user] > 0, 0.0, nearest)):
-            least = np.sort(row)[::-1][min(self.top_k, len(row)) - 1]
+            least = np.sort(row)[::-1][min(2 * self.top_k, len(row)) - 1]
             sure |= set(np.flatnonzero((row > least * (1 + 1e-4)) & (row > 1e-6)))
             possible |= set(np.flatnonzero((row >= least * (1 - 1e-4)) & (row > 0)))
         reached = unseen.max(axis=0) > 0

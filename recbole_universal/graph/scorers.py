@@ -69,6 +69,9 @@ _BLOCK_PAIRS = 2**16
 # Candidates are items of this number of nearest users, and this number of the most popular items. The columns of a
 # candidate read the 20th best score of each scorer.
 _N_NEAREST_USERS, _N_POPULAR = 100, 20
+# The other three sources draw this number of times the length of a scorer's list. With less, the best items of the
+# other scorers are missing where users have few items.
+_DRAWN = 2
 # Scorers that sum over the users of an item, and the power of the degree that divides each common item.
 _BY_USERS = ("user_cosine", "user_squared", "rp3", "linear_filter")
 _POWERS = (0.0, 0.7, 1.0, 0.5)
@@ -399,14 +402,14 @@ class GraphScores:
         items of the nearest users, the regression, and popularity.
 
         Args:
-            k: number of items from each of the first three sources.
+            k: length of a scorer's list; each of the first three sources draws twice this number.
             excluded: items that each history leaves out, csr [n, n_items].
             allowed: items that may be drawn, bool [n or 1, n_items]; ``None``: all may.
 
         Returns:
             int64 [n, n_drawn] on the scorers' device, -1 where nothing is left. Items can be drawn twice.
         """
-        scorers, preference = self._scorers, self._preference.cpu().numpy()
+        scorers, preference, k = self._scorers, self._preference.cpu().numpy(), _DRAWN * k
         near, _ = best_of_sums(self._matrix, scorers._by_source, k, excluded, allowed, preference, DIGITS)
         theirs, _ = best_of_sums(self._nearest_users(), scorers._base, k, excluded, allowed, preference, DIGITS)
         popular = popular_rows(scorers._popular, excluded, _N_POPULAR, allowed)

@@ -106,7 +106,7 @@ def test_candidates_read_a_small_part_of_the_interactions(way, monkeypatch):
 
     monkeypatch.setattr(UserSums, "at", counted)
     block = CandidateGenerator(scorers, 50)(scorers.histories[:100])
-    assert max(pairs) <= 3 * 50 + 20 and block.items.shape[1] == max(pairs)
+    assert max(pairs) <= 3 * 100 + 20 and block.items.shape[1] == max(pairs)
     assert sum(read) / 100 < 0.5 * scorers.matrix.nnz
 
 
