@@ -97,8 +97,10 @@ def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
     file = existing_path(path, "run")
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        is_run = content["format"] == FORMAT and bool(content["models"]) and {"dataset", "seeds"} <= set(content)
-    except (ValueError, TypeError, KeyError, IsADirectoryError):
+        is_run = content["format"] == FORMAT and {"dataset", "seeds", "eval_args"} <= set(content)
+        is_run &= {"test_hash", "by_user"} <= set(next(iter(content["models"].values())))
+        is_run &= isinstance(content["seeds"], list)
+    except (ValueError, TypeError, KeyError, AttributeError, StopIteration, RecursionError, IsADirectoryError):
         is_run = False
     if not is_run:
         raise ValueError(f"[{file}] is no result of a run; run --output RUN.json writes one.")
@@ -111,8 +113,14 @@ def _mean_over_seeds(model: dict[str, Any], where: str) -> pd.DataFrame:
     for by_user in model["by_user"]:
         if by_user is None:
             raise ValueError(f"[{where}] has no values of single users: several processes, or metrics without a @K.")
-        frames.append(pd.DataFrame(by_user["metrics"], index=by_user["users"]))
-    return pd.concat(frames).groupby(level=0).mean()
+        try:
+            frames.append(pd.DataFrame(by_user["metrics"], index=by_user["users"]).astype(float))
+        except (TypeError, ValueError, KeyError) as error:
+            raise ValueError(f"[{where}] is damaged: {error}. Run it again.") from error
+    values = pd.concat(frames).groupby(level=0).mean()
+    if not np.isfinite(values.to_numpy()).all():
+        raise ValueError(f"[{where}] has values of users that are no finite numbers, so no test is possible.")
+    return values
 
 
 def _same(values: list[Any], what: str) -> None:

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from recbole_universal import arguments
 from recbole_universal.app.recommender_state import RecommenderState, as_ids
-from recbole_universal.graph.popularity import next_popular
+from recbole_universal.graph.allowed_items import AllowedItems
+from recbole_universal.graph.popularity import fill_with_popular
 from recbole_universal.io.column_names import find_columns
 from recbole_universal.io.ids import IdLookup
 from recbole_universal.io.tables import is_arrow, whole_table
 
 # Truth values of one block of lists with filters of their own (16 MB).
 _BLOCK_VALUES = 2**24
-_NONE = np.zeros(0, dtype=np.int64)
 
 
 class ListFilters:
@@ -74,16 +74,16 @@ class ListFilters:
             lists: indices of the lists, [n].
             k: length of a list.
         """
-        items = np.full((len(lists), k), -1)
+        items, n_items = np.full((len(lists), k), -1), len(order)
         if self._only is None and self._without is None:
             best = order[:k] if self._common is None else order[self._common[order]][:k]
             items[:, : len(best)] = best
             return items
-        for row, each in enumerate(lists.tolist()):
-            allowed: Any = self.of(np.array([each]))
-            allowed = (allowed.toarray() if sp.issparse(allowed) else allowed).ravel()
-            best = next_popular(order[allowed[order]], _NONE, k)
-            items[row, : len(best)] = best
+        for at in self.blocks(np.arange(len(lists)), n_items):
+            allowed = AllowedItems.checked(self.of(lists[at]), len(at), n_items)
+            part = items[at]
+            fill_with_popular(part, order, sp.csr_matrix((len(at), n_items)), allowed)
+            items[at] = part
         return items
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_universal.app.analysis.page import STYLE
-from recbole_universal.app.output_files import latex_table
+from recbole_universal.app.output_files import latex_table, without_nan
 from recbole_universal.app.results_table import by_model, shown_values
 
 #: Number of the format of the JSON files.
@@ -68,20 +68,22 @@ def as_json(run: RunResults) -> str:
         "models": {
             name: {
                 "seconds": [one["seconds"] for one in runs],
-                "test_result": [dict(one["test_result"]) for one in runs],
+                "test_result": [without_nan(one["test_result"]) for one in runs],
                 "test_hash": [one["test_hash"] for one in runs],
                 "by_user": [_columns(one["by_user"]) for one in runs],
             }
             for name, runs in by_model(run.results).items()
         },
     }
-    return json.dumps(content, ensure_ascii=False, default=_plain) + "\n"
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
 
 
 def _columns(by_user: pd.DataFrame | None) -> dict[str, Any] | None:
     if by_user is None:
         return None
-    return {"users": [str(user) for user in by_user.index], "metrics": by_user.round(6).to_dict("list")}
+    values = by_user.round(6).replace([np.inf, -np.inf], np.nan)
+    metrics = values.astype(object).where(values.notna(), None).to_dict("list")
+    return {"users": [str(user) for user in by_user.index], "metrics": metrics}
 
 
 def _plain(value: Any) -> Any:

@@ -34,7 +34,7 @@ def shop(tmp_path) -> Path:
     return tmp_path
 
 
-def told(*arguments, **options) -> list[str]:
+def messages_of(*arguments, **options) -> list[str]:
     """What a conversion reports."""
     said: list[str] = []
     convert(*arguments, **options, show_progress=False, report=said.append)
@@ -42,7 +42,7 @@ def told(*arguments, **options) -> list[str]:
 
 
 def test_all_columns_by_the_documented_rules(shop):
-    said = told(
+    said = messages_of(
         "ratings.csv",
         "dataset/shop",
         items="items.csv",
@@ -116,7 +116,7 @@ def test_every_form_gives_the_same_dataset(form, tmp_path):
         import pyarrow
 
         source = pyarrow.table(frame)
-    told(source, "dataset/x")
+    messages_of(source, "dataset/x")
     rows = [line.split("\t") for line in (tmp_path / "dataset/x/x.inter").read_text().splitlines()]
     assert rows[0] == [
         *("user_id:token", "item_id:token", "price:float", "code:float", "shown:token", "timestamp:float"),
@@ -134,7 +134,7 @@ def test_columns_of_all_parts_are_kept(tmp_path):
     for part, extra in enumerate(("price", "colour")):
         frame = pd.DataFrame({"user": ["a", "b"], "item": ["x", "y"], extra: [1, 2]})
         frame.to_parquet(tmp_path / "log" / f"{part}.parquet")
-    told("log", "d")
+    messages_of("log", "d")
     assert Path("d/d.inter").read_text().splitlines() == [
         "user_id:token\titem_id:token\tprice:float\tcolour:float",
         *("a\tx\t1\t", "b\ty\t2\t", "a\tx\t\t1", "b\ty\t\t2"),
@@ -154,7 +154,7 @@ def test_lists_become_sequences(form, tmp_path):
         frame.to_json(source, orient="records", lines=True)
     else:
         source = frame
-    (said,) = told(source, "dataset/x")
+    (said,) = messages_of(source, "dataset/x")
     assert "[genre] that hold blanks within elements, and blanks separate elements; each became _: 1, the first" in said
     rows = [line.split("\t") for line in (tmp_path / "dataset/x/x.inter").read_text().splitlines()]
     assert rows[0][2:] == ["genre:token_seq", "vector:float_seq"]
@@ -180,15 +180,15 @@ def test_lists_become_sequences(form, tmp_path):
 def test_types(values, kind, tmp_path):
     rows = "".join(f"u{n},i{n},{value}\n" for n, value in enumerate(values))
     (tmp_path / "a.csv").write_text(f"user,item,extra\n{rows}")
-    told("a.csv", "d")
+    messages_of("a.csv", "d")
     assert (tmp_path / "d" / "d.inter").read_text().splitlines()[0].split("\t")[2] == f"extra:{kind}"
-    told("a.csv", "e", token_columns=["extra"])
+    messages_of("a.csv", "e", token_columns=["extra"])
     assert (tmp_path / "e" / "e.inter").read_text().splitlines()[0].split("\t")[2] == "extra:token"
 
 
 def test_values_that_break_the_format_are_replaced_and_reported(tmp_path):
     frame = pd.DataFrame({"user": ["a", "b", "c"], "item": ["x", "y", "z"], "note": ['"q', "l\tm\nn", "ok"]})
-    said = told(frame, "d")
+    said = messages_of(frame, "d")
     assert [row.split("\t")[2] for row in (tmp_path / "d/d.inter").read_text().splitlines()[1:]] == [
         "'q",
         "l m n",
@@ -206,31 +206,31 @@ def test_values_that_break_the_format_are_replaced_and_reported(tmp_path):
 def test_an_id_that_breaks_the_format_is_an_error_with_its_row(bad, tmp_path):
     frame = pd.DataFrame({"user": ["a", None, "b", "b"], "item": ["x", "y", "z", bad]})
     with pytest.raises(ValueError, match=r"row 4: the item id .* holds .*Change it in the table"):
-        told(frame, "dataset/d")
+        messages_of(frame, "dataset/d")
     assert os.listdir(tmp_path / "dataset") == []
 
 
 def test_an_existing_dataset_is_replaced_as_a_whole_or_not_at_all(shop):
-    told("ratings.csv", "d", items="items.csv")
+    messages_of("ratings.csv", "d", items="items.csv")
     before = {file.name: file.read_bytes() for file in Path("d").iterdir()}
     with pytest.raises(FileExistsError, match=r"overwrite \(--overwrite\) replaces it"):
-        told("ratings.csv", "d")
+        messages_of("ratings.csv", "d")
     Path("bad.csv").write_text('user,item\na,x\nb,"""y"\nc,z\n')
     with pytest.raises(ValueError, match="line 3: the item id"):
-        told("bad.csv", "d", overwrite=True)
+        messages_of("bad.csv", "d", overwrite=True)
     assert {file.name: file.read_bytes() for file in Path("d").iterdir()} == before
-    told("ratings.csv", "d", overwrite=True)
+    messages_of("ratings.csv", "d", overwrite=True)
     assert sorted(os.listdir("d")) == ["d.inter", "d.yaml"]
     (Path("d") / "d.kg").write_text("mine")
     with pytest.raises(FileExistsError, match="holds other files, such as"):
-        told("ratings.csv", "d", overwrite=True)
+        messages_of("ratings.csv", "d", overwrite=True)
     assert not [name for name in os.listdir(".") if name.startswith(".recbole")]
 
 
 def test_column_names_are_unique(tmp_path):
     (tmp_path / "a.csv").write_text("customer,sku,user_id,score,rating:x\n1,2,3,4,5\n2,3,4,5,6\n")
     (tmp_path / "items.csv").write_text("sku,score\n2,good\n")
-    said = told("a.csv", "d", user_column="customer", items="items.csv")
+    said = messages_of("a.csv", "d", user_column="customer", items="items.csv")
     assert Path("d/d.inter").read_text().splitlines()[0] == (
         "user_id:token\titem_id:token\tuser_id_2:float\trating:float\trating_x:float"
     )
@@ -255,19 +255,19 @@ def test_column_names_are_unique(tmp_path):
 def test_mistakes_are_named(options, message, shop):
     output = options.pop("output")
     with pytest.raises((ValueError, OSError), match=message):
-        told("ratings.csv", output, **options)
+        messages_of("ratings.csv", output, **options)
     assert sorted(os.listdir(".")) == ["items.csv", "ratings.csv", "users.csv"]
 
 
 def test_inputs_are_never_replaced(shop):
-    told("ratings.csv", "d")
+    messages_of("ratings.csv", "d")
     with pytest.raises(ValueError, match="holds an input file"):
-        told("d/d.inter", "d", overwrite=True)
+        messages_of("d/d.inter", "d", overwrite=True)
     for output in ("d/d.inter.csv", "d/ratings.csv"):  # beside the input, not over it
-        told("d", output)
+        messages_of("d", output)
     os.symlink("d/d.inter", "link.csv")
     with pytest.raises(ValueError, match="is an input file"):
-        told("d", "link.csv")
+        messages_of("d", "link.csv")
 
 
 IDS = st.text(st.characters(codec="utf-8", exclude_characters="\t\n\r\0\ufdd0"), min_size=1, max_size=6).filter(
@@ -287,8 +287,8 @@ def test_there_and_back_is_exact(rows, name, tmp_path_factory):
     pytest.importorskip("pyarrow")
     folder = tmp_path_factory.mktemp("law")
     frame = pd.DataFrame(rows, columns=["user", "item", "word", "price", "time"]).astype({"price": float})
-    told(frame, folder / "d")
-    told(folder / "d", folder / name)
+    messages_of(frame, folder / "d")
+    messages_of(folder / "d", folder / name)
     if name.endswith("parquet"):
         back = pd.read_parquet(folder / name)
     else:
@@ -332,7 +332,7 @@ def test_recbole_loads_and_trains_what_was_written(tmp_path):
     ]
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "items.csv").write_text("sku,title\n" + "".join(f"i{item},Item {item}\n" for item in range(20)))
-    told("log.jsonl", "dataset/shop", items="items.csv")
+    messages_of("log.jsonl", "dataset/shop", items="items.csv")
     keys = {"data_path": "dataset", "state": "ERROR", "gpu_id": "", "epochs": 1, "show_progress": False}
     config = Config("BPR", "shop", ["dataset/shop/shop.yaml"], keys)
     dataset = create_dataset(config)

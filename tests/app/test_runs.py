@@ -98,6 +98,15 @@ def test_a_comparison_is_a_paired_t_test_over_users(tmp_path):
     assert (same["difference"] == 0).all() and (same["p"] == 1).all()
 
 
+def test_json_has_no_nan():
+    run = results("Pop")
+    run.results[0]["test_result"]["ndcg@5"] = float("nan")
+    run.results[0]["by_user"].iloc[3, 0] = np.inf
+    model = json.loads(as_json(run), parse_constant=pytest.fail)["models"]["Pop"]
+    assert model["test_result"][0]["ndcg@5"] is None
+    assert next(iter(model["by_user"][0]["metrics"].values()))[3] is None
+
+
 def changed(content: dict, change) -> str:
     content = json.loads(json.dumps(content))
     change(content)
@@ -119,6 +128,12 @@ def other_users(content):
         (lambda content: content["models"]["Pop"].update(by_user=[None]), "no values of single users"),
         (other_users, "different users: 60 and 60"),
         (lambda content: content.update(format=2), "is no result of a run"),
+        (lambda content: content.update(models=["Pop"]), "is no result of a run"),
+        (lambda content: content.update(models={}), "is no result of a run"),
+        (lambda content: content["models"]["Pop"].pop("by_user"), "is no result of a run"),
+        (lambda content: content["models"]["Pop"]["by_user"][0]["users"].pop(), r"two\.json\] is damaged"),
+        (lambda content: content["models"]["Pop"]["by_user"][0].update(metrics={"mrr@5": ["x"] * 60}), "is damaged"),
+        (lambda content: content["models"]["Pop"]["by_user"][0]["metrics"].update({"mrr@5": [None] * 60}), "no finite"),
     ],
 )
 def test_runs_that_cannot_be_compared_are_refused(change, message, tmp_path):

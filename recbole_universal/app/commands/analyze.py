@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+from recbole_universal.app.commands import columns
+
 SUMMARY = "write a report on datasets: do universal statistics hold there, and is the model good there?"
 DESCRIPTION = """Do universal statistics hold on a dataset, and how well does the universal model rank
 there? Writes one HTML report that needs no network, and a CSV of every figure in it.
@@ -37,10 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--users", type=int, default=1000, metavar="N", help="users evaluated (default: 1000)")
     add("--in-domain", action="store_true", help="also train models of each family on each dataset (minutes)")
     add("--seed", type=int, default=2020, help="seed of everything random (default: 2020)")
-    add("--user-column", metavar="NAME", help="name of the user column; without header: 1, 2, ...")
-    add("--item-column", metavar="NAME", help="name of the item column; without header: 1, 2, ...")
-    add("--time-column", metavar="NAME", help="name of the time column; without header: 1, 2, ...")
-    add("--order", choices=["rows"], help="rows: the rows are in the order of time, and no time column is read")
+    columns.add_options(parser)
     add("--pretrained", default="universal-base", metavar="NAME", help="shipped model, or folder of a model")
     add("--quiet", action="store_true", help="no progress bars")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from recbole_universal.app.commands import columns
+
 SUMMARY = "write a table as a dataset of RecBole (atomic files), or a dataset as tables"
 DESCRIPTION = """Write a table of interactions as a dataset of RecBole: a folder with the atomic files
 NAME.inter, NAME.item and NAME.user, and NAME.yaml with the config keys that they need. Or
@@ -26,9 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--output", required=True, metavar="PATH", help="folder of the dataset; or a .csv, .tsv, .gz or .parquet file")
     add("--items", metavar="FILE", help="table of items, for NAME.item")
     add("--users", metavar="FILE", help="table of users, for NAME.user")
-    for name in ("user", "item", "time"):
-        add(f"--{name}-column", metavar="NAME", help=f"name of the {name} column; without header: 1, 2, ...")
-    add("--order", choices=["rows"], help="rows: no column is read as times")
+    columns.add_options(parser, order="rows: no column is read as times")
     add("--token-columns", nargs="+", default=[], metavar="NAME", help="columns whose numbers are names: token")
     add("--sequence-columns", nargs="+", default=[], metavar="NAME", help="columns whose texts are lists: token_seq")
     add("--sequence-separator", default=" ", metavar="TEXT", help="separates the elements of a list (default: blank)")

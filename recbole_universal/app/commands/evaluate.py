@@ -6,7 +6,7 @@ import argparse
 import sys
 from contextlib import nullcontext
 
-from recbole_universal.app.commands import weights
+from recbole_universal.app.commands import columns, weights
 
 SUMMARY = "say whether the recommendations are any good on a file of interactions"
 DESCRIPTION = """Hold out some interactions of a file, recommend from the others, and count how many of the
@@ -37,10 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--split", choices=["time", "folds", "last", "random"], help="what is held out (see below)")
     add("--folds", type=int, default=3, metavar="N", help="points in time of the split folds (default: 3)")
     add("--max-users", type=int, default=2000, metavar="N", help="users evaluated at most (default: 2000)")
-    add("--user-column", metavar="NAME", help="name of the user column; without header: 1, 2, ...")
-    add("--item-column", metavar="NAME", help="name of the item column; without header: 1, 2, ...")
-    add("--time-column", metavar="NAME", help="name of the time column; without header: 1, 2, ...")
-    add("--order", choices=["rows"], help="rows: the rows are in the order of time, and no time column is read")
+    columns.add_options(parser)
     weights.add_options(parser)
     add(
         *("--model", "--pretrained"),

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from recbole_universal.app.commands import weights
+from recbole_universal.app.commands import columns, weights
 
 if TYPE_CHECKING:
     from recbole_universal import Recommender
@@ -30,9 +30,7 @@ def add_options(parser: argparse.ArgumentParser, takes_folder: bool) -> None:
         metavar="INTERACTIONS",
         help=f"text (CSV, ...), JSON or Parquet file, or a folder of such parts{_FOLDER * takes_folder}",
     )
-    for name in ("user", "item", "time"):
-        add(f"--{name}-column", metavar="NAME", help=f"name of the {name} column; without header: 1, 2, ...")
-    add("--order", choices=["rows"], help="rows: the rows are in the order of time, and no time column is read")
+    columns.add_options(parser)
     add("--later", action="store_true", help="the users get the lists some time after the last interaction of all")
     weights.add_options(parser)
     add("--model", metavar="NAME", help="shipped model, or folder of a model (default: auto, by whether order helps)")

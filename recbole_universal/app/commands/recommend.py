@@ -7,7 +7,7 @@ import sys
 import time
 import warnings
 
-from recbole_universal.app.commands import weights
+from recbole_universal.app.commands import columns, weights
 
 SUMMARY = "recommend items to the users of a CSV, TSV, JSON or Parquet file, or of a RecBole checkpoint"
 DESCRIPTION = """Recommend items to the users of a file of interactions with a pre-trained model. Nothing
@@ -47,10 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--output", required=True, metavar="RECS", help="file to write: .csv, .tsv, .csv.gz, .tsv.gz or .parquet")
     add("--top-k", type=int, default=10, metavar="K", help="recommendations per user (default: 10)")
     add("--users", metavar="FILE_OR_LIST", help="file of user ids, one per line, or ids separated by commas")
-    add("--user-column", metavar="NAME", help="name of the user column; without header: 1, 2, ...")
-    add("--item-column", metavar="NAME", help="name of the item column; without header: 1, 2, ...")
-    add("--time-column", metavar="NAME", help="name of the time column; without header: 1, 2, ...")
-    add("--order", choices=["rows"], help="rows: the rows are in the order of time, and no time column is read")
+    columns.add_options(parser)
     weights.add_options(parser)
     add("--include-seen", action="store_true", help="also recommend items that the user has interacted with")
     add("--items", metavar="FILE", help="item table for --where: CSV, ..., JSON or Parquet, one row an item")

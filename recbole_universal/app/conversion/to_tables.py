@@ -77,13 +77,13 @@ def write_tables(files: dict[str, Path], output: Path, named: Named, report: Rep
     for table in outputs.values():
         if any(would_replace(table, file) for file in files.values()):
             raise ValueError(f"output (--output): [{table}] is an input file; name another.")
-    beside = [
+    others = [
         file.name
         for file in sorted(files["inter"].parent.glob(f"{files['inter'].stem}.*"))
         if file.suffix in _OTHER_FILES
     ]
-    if beside:
-        report(f"{files['inter'].parent}: not converted: {', '.join(beside)}.")
+    if others:
+        report(f"{files['inter'].parent}: not converted: {', '.join(others)}.")
     ids: dict[str, Any] = {kind: OneColumn(kind, f"{kind}_id") for kind in ("item", "user")} | {"inter": named}
     with ExitStack() as stack:
         for kind in files:  # the last one that is opened is renamed first

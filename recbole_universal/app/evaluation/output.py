@@ -12,7 +12,7 @@ import pandas as pd
 
 from recbole_universal.app.evaluation.page import render
 from recbole_universal.app.evaluation.results import Evaluation
-from recbole_universal.app.output_files import latex_table, open_form
+from recbole_universal.app.output_files import latex_table, open_form, without_nan
 
 
 def open_output(path: str | os.PathLike[str]) -> AbstractContextManager[Callable[[Evaluation], None]]:
@@ -38,7 +38,7 @@ def as_json(evaluation: Evaluation) -> str:
         "users": evaluation.n_users,
         "top_k": evaluation.top_k,
         "recommenders": figures,
-        "difference": _without_nan(asdict(evaluation.difference)),
+        "difference": without_nan(asdict(evaluation.difference)),
         "notes": evaluation.notes,
         "examples": [asdict(example) for example in evaluation.examples],
     }
@@ -46,15 +46,7 @@ def as_json(evaluation: Evaluation) -> str:
 
 
 def _records(table: pd.DataFrame) -> dict:
-    return {name: _without_nan(row) for name, row in table.to_dict("index").items()}
-
-
-def _without_nan(values: dict) -> dict:
-    """JSON has no NaN and no infinity."""
-    return {
-        key: None if isinstance(value, float) and not abs(value) < float("inf") else value
-        for key, value in values.items()
-    }
+    return {name: without_nan(row) for name, row in table.to_dict("index").items()}
 
 
 def latex(evaluation: Evaluation) -> str:

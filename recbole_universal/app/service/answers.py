@@ -148,19 +148,19 @@ def _explained(loaded: Loaded, body: ExplainBody) -> Explanation:
 
 
 def found_items(loaded: Loaded, query: str, limit: int) -> bytes:
-    """Items whose id or title contains a text, those that begin with it first."""
+    """Items whose id or title contains a text. Ids and titles that begin with it come first."""
     columns = _found(loaded.item_keys, query, limit)
     items = [{"item": loaded.item_ids[column], "title": loaded.item_titles[column]} for column in columns]
     return encoded({"items": items})
 
 
 def found_users(loaded: Loaded, query: str, limit: int) -> bytes:
-    """Users whose id contains a text, those that begin with it first."""
+    """Users whose id contains a text. Ids that begin with it come first."""
     return encoded({"users": [loaded.user_ids[row] for row in _found(loaded.user_keys, query, limit)]})
 
 
 def _found(keys: Sequence[tuple[str, ...]], query: str, limit: int) -> list[int]:
-    """Indices of the entries that contain a text: equal ones first, then those that begin with it, then the others."""
+    """Indices of the entries that contain a text: equal entries, then entries that begin with it, then all others."""
     query = query.strip().casefold()
     ranks: tuple[list[int], list[int], list[int]] = ([], [], [])
     for index, texts in enumerate(keys):

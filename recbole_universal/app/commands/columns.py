@@ -1,0 +1,21 @@
+"""The options that say how the columns of a table are read, which several commands share."""
+
+from __future__ import annotations
+
+import argparse
+
+_ORDER = "rows: the rows are in the order of time, and no time column is read"
+
+
+def add_options(parser: argparse.ArgumentParser, order: str = _ORDER) -> None:
+    """Add the options.
+
+    Args:
+        parser: the parser of the command.
+        order: help of the option ``--order``.
+    """
+    for name in ("user", "item", "time"):
+        parser.add_argument(
+            f"--{name}-column", metavar="NAME", help=f"name of the {name} column; without header: 1, 2, ..."
+        )
+    parser.add_argument("--order", choices=["rows"], help=order)
