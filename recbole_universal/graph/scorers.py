@@ -7,7 +7,8 @@ the same code is meant for CPU and GPU; only the CPU is tested. docs/ablation.md
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import scipy.sparse as sp
@@ -69,9 +70,6 @@ _BLOCK_PAIRS = 2**16
 # Candidates are items of this number of nearest users, and this number of the most popular items. The columns of a
 # candidate read the 20th best score of each scorer.
 _N_NEAREST_USERS, _N_POPULAR = 100, 20
-# The other three sources draw this number of times the length of a scorer's list. With less, the best items of the
-# other scorers are missing where users have few items.
-_DRAWN = 2
 # Scorers that sum over the users of an item, and the power of the degree that divides each common item.
 _BY_USERS = ("user_cosine", "user_squared", "rp3", "linear_filter")
 _POWERS = (0.0, 0.7, 1.0, 0.5)
@@ -185,6 +183,8 @@ class GraphScorers:
         self._sample_index = np.full(self.n_users, -1)
         self._sample_index[sample] = np.arange(len(sample))
         self._vectors = tensor("vectors")
+        cut = int(arrays["cuts"][0])
+        self._low_pass = (self._vectors[:, :cut] * self._item_root[:, None]).T.contiguous()  # [cut, n_items]
         fitted = {n.removeprefix(_REGRESSION): array for n, array in arrays.items() if n.startswith(_REGRESSION)}
         if "row" in fitted:
             check_indices("regression.row", fitted["row"], self.n_users, least=-1, size=self.n_users)
@@ -399,22 +399,33 @@ class GraphScores:
         """Items that some scorer ranks high: candidates.
 
         The sources are those whose best items take few operations to find: the neighbours of the user's items, the
-        items of the nearest users, the regression, and popularity.
+        items of the nearest users, the shortest filter, the regression, and popularity. The best items of all other
+        scorers are nearly always among them.
 
         Args:
-            k: length of a scorer's list; each of the first three sources draws twice this number.
+            k: number of items that each source draws; popularity draws 20.
             excluded: items that each history leaves out, csr [n, n_items].
             allowed: items that may be drawn, bool [n or 1, n_items]; ``None``: all may.
 
         Returns:
             int64 [n, n_drawn] on the scorers' device, -1 where nothing is left. Items can be drawn twice.
         """
-        scorers, preference, k = self._scorers, self._preference.cpu().numpy(), _DRAWN * k
+        scorers, preference = self._scorers, self._preference.cpu().numpy()
         near, _ = best_of_sums(self._matrix, scorers._by_source, k, excluded, allowed, preference, DIGITS)
         theirs, _ = best_of_sums(self._nearest_users(), scorers._base, k, excluded, allowed, preference, DIGITS)
         popular = popular_rows(scorers._popular, excluded, _N_POPULAR, allowed)
         drawn = torch.from_numpy(np.concatenate([near, theirs, popular], axis=1)).to(scorers.device)
-        return torch.cat([drawn, self._best_regressed(k, excluded, allowed)], dim=1)
+        smooth = self._spectrum[:, : len(scorers._low_pass)] @ scorers._low_pass
+        every = torch.arange(scorers.n_items, device=scorers.device)
+        regression, regressed = scorers._regression, self._regressed.clone()
+        return torch.cat(
+            [
+                drawn,
+                self._best(smooth, every, lambda items: items, k, excluded, allowed),
+                self._best(regressed, regression.items, regression.columns, k, excluded, allowed),
+            ],
+            dim=1,
+        )
 
     def _nearest_users(self) -> sp.csr_matrix:
         """Squared similarity of the nearest sampled users, csr [n, n_sampled_users]."""
@@ -430,16 +441,38 @@ class GraphScores:
         indptr = np.concatenate([[0], np.cumsum(found.sum(axis=1))])
         return sp.csr_matrix((similar[found] ** 2, users[found], indptr), shape=own.shape)
 
-    def _best_regressed(self, k: int, excluded: sp.csr_matrix, allowed: np.ndarray | None) -> torch.Tensor:
-        regression, device = self._scorers._regression, self._scorers.device
-        scores = _rounded(self._regressed.clone()).mul_(self._preference[regression.items])
-        left_out = UserItems.of(excluded, device)
-        columns = regression.columns(left_out.items)
+    def _best(
+        self,
+        scores: torch.Tensor,
+        items: torch.Tensor,
+        columns_of: Callable[[torch.Tensor], torch.Tensor],
+        k: int,
+        excluded: sp.csr_matrix,
+        allowed: np.ndarray | None,
+    ) -> torch.Tensor:
+        """The best of some items, int64 [n, at most k], -1 where no score is positive.
+
+        Args:
+            scores: float32 [n, n_columns], changed in place.
+            items: item index of each column, int64 [n_columns].
+            columns_of: columns of item indices, -1 without one.
+            k: number of items.
+            excluded: as in :meth:`draw`.
+            allowed: as in :meth:`draw`.
+        """
+        scores = _rounded(scores).mul_(self._preference[items])
+        left_out = UserItems.of(excluded, scores.device)
+        columns = columns_of(left_out.items)
         scores[left_out.rows[columns >= 0], columns[columns >= 0]] = -torch.inf
         if allowed is not None:
-            scores.masked_fill_(~torch.from_numpy(allowed).to(device)[:, regression.items], -torch.inf)
+            scores.masked_fill_(~torch.from_numpy(allowed).to(scores.device)[:, items], -torch.inf)
         best, index = scores.topk(min(k, scores.shape[1]), dim=1)
-        return torch.where(best > 0, regression.items[index], -1)
+        return torch.where(best > 0, items[index], -1)
+
+    @functools.cached_property
+    def _spectrum(self) -> torch.Tensor:
+        """The histories in the basis of the singular vectors, float32 [n, rank]."""
+        return self._user_items.sums(self._scorers._vectors, self._scorers._item_inverse_power[0.5])
 
     def of(self, items: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Scores of some items of each history.
@@ -468,10 +501,9 @@ class GraphScores:
         columns = scorers._regression.columns(items)
         regressed = self._regressed.gather(1, columns.clamp(min=0)) if self._regressed.shape[1] else 0.0
         out[_INDEX["regression"]] = torch.where(columns >= 0, regressed, 0.0)
-        spectrum = self._user_items.sums(scorers._vectors, scorers._item_inverse_power[0.5])
-        bands = torch.zeros(*spectrum.shape, len(_FILTERS), device=device)
+        bands = torch.zeros(*self._spectrum.shape, len(_FILTERS), device=device)
         for index, cut in enumerate(scorers._arrays["cuts"].tolist()):
-            bands[:, :cut, index] = spectrum[:, :cut]
+            bands[:, :cut, index] = self._spectrum[:, :cut]
         size = max(1, _BLOCK_PAIRS // max(1, items.shape[1]))
         parts = zip(items.split(size), bands.split(size), strict=True)
         passes = torch.cat([torch.bmm(scorers._vectors[some], band) for some, band in parts])
