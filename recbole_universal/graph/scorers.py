@@ -8,7 +8,7 @@ the same code is meant for CPU and GPU; only the CPU is tested. docs/ablation.md
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import scipy.sparse as sp
@@ -70,6 +70,8 @@ _BLOCK_PAIRS = 2**16
 # Candidates are items of this number of nearest users, and this number of the most popular items. The columns of a
 # candidate read the 20th best score of each scorer.
 _N_NEAREST_USERS, _N_POPULAR = 100, 20
+# Number of most popular items among which the shortest filter draws candidates. It bounds the operations of a history.
+_MOST_FILTERED = 2**14
 # Scorers that sum over the users of an item, and the power of the degree that divides each common item.
 _BY_USERS = ("user_cosine", "user_squared", "rp3", "linear_filter")
 _POWERS = (0.0, 0.7, 1.0, 0.5)
@@ -183,14 +185,18 @@ class GraphScorers:
         self._sample_index = np.full(self.n_users, -1)
         self._sample_index[sample] = np.arange(len(sample))
         self._vectors = tensor("vectors")
-        cut = int(arrays["cuts"][0])
-        self._low_pass = (self._vectors[:, :cut] * self._item_root[:, None]).T.contiguous()  # [cut, n_items]
         fitted = {n.removeprefix(_REGRESSION): array for n, array in arrays.items() if n.startswith(_REGRESSION)}
         if "row" in fitted:
             check_indices("regression.row", fitted["row"], self.n_users, least=-1, size=self.n_users)
         self._regression = Regression.from_arrays(fitted, device, self.n_items)
         self._degree = torch.from_numpy(self.item_degree).to(device)
         self._popular = popularity_order(self.item_degree)
+        # The shortest filter of some items: the items, the column of each item or -1, and factors [rank, n_columns].
+        self._filtered = torch.from_numpy(self._popular[:_MOST_FILTERED].copy()).to(device)
+        self._filter_columns = torch.full((self.n_items,), -1, device=device)
+        self._filter_columns[self._filtered] = torch.arange(len(self._filtered), device=device)
+        targets = self._vectors[self._filtered, : int(arrays["cuts"][0])] * self._item_root[self._filtered, None]
+        self._low_pass = targets.T.contiguous()
 
     def _sampled_matrix(self) -> sp.csr_matrix:
         whole, sample = self.matrix, self._arrays["sample"]
@@ -399,8 +405,8 @@ class GraphScores:
         """Items that some scorer ranks high: candidates.
 
         The sources are those whose best items take few operations to find: the neighbours of the user's items, the
-        items of the nearest users, the shortest filter, the regression, and popularity. The best items of all other
-        scorers are nearly always among them.
+        items of the nearest users, the shortest filter among popular items, the regression, and popularity. Together
+        they have nearly all items that stand high in a list of the candidates of all scorers.
 
         Args:
             k: number of items that each source draws; popularity draws 20.
@@ -416,13 +422,13 @@ class GraphScores:
         popular = popular_rows(scorers._popular, excluded, _N_POPULAR, allowed)
         drawn = torch.from_numpy(np.concatenate([near, theirs, popular], axis=1)).to(scorers.device)
         smooth = self._spectrum[:, : len(scorers._low_pass)] @ scorers._low_pass
-        every = torch.arange(scorers.n_items, device=scorers.device)
-        regression, regressed = scorers._regression, self._regressed.clone()
+        regressed, regression = self._regressed.clone(), scorers._regression
+        left_out = UserItems.of(excluded, scorers.device)
         return torch.cat(
             [
                 drawn,
-                self._best(smooth, every, lambda items: items, k, excluded, allowed),
-                self._best(regressed, regression.items, regression.columns, k, excluded, allowed),
+                self._best(smooth, scorers._filtered, left_out, scorers._filter_columns[left_out.items], k, allowed),
+                self._best(regressed, regression.items, left_out, regression.columns(left_out.items), k, allowed),
             ],
             dim=1,
         )
@@ -445,24 +451,22 @@ class GraphScores:
         self,
         scores: torch.Tensor,
         items: torch.Tensor,
-        columns_of: Callable[[torch.Tensor], torch.Tensor],
+        left_out: UserItems,
+        columns: torch.Tensor,
         k: int,
-        excluded: sp.csr_matrix,
         allowed: np.ndarray | None,
     ) -> torch.Tensor:
         """The best of some items, int64 [n, at most k], -1 where no score is positive.
 
         Args:
             scores: float32 [n, n_columns], changed in place.
-            items: item index of each column, int64 [n_columns].
-            columns_of: columns of item indices, -1 without one.
+            items: item of each column, int64 [n_columns].
+            left_out: items that each history leaves out.
+            columns: column of each of these, -1 without one, int64.
             k: number of items.
-            excluded: as in :meth:`draw`.
             allowed: as in :meth:`draw`.
         """
         scores = _rounded(scores).mul_(self._preference[items])
-        left_out = UserItems.of(excluded, scores.device)
-        columns = columns_of(left_out.items)
         scores[left_out.rows[columns >= 0], columns[columns >= 0]] = -torch.inf
         if allowed is not None:
             scores.masked_fill_(~torch.from_numpy(allowed).to(scores.device)[:, items], -torch.inf)
