@@ -23,8 +23,8 @@ from recbole_universal.checkpoint import Pretrained
 from recbole_universal.features.pipeline import FeaturePipeline
 from recbole_universal.features.proximity_pairs import ProximityPairs
 from recbole_universal.graph import GraphScorers, scorers, threads
-from recbole_universal.ranking.ranker_state import RankerState
 from recbole_universal.ranking.pair_products import PairProducts
+from recbole_universal.ranking.ranker_state import RankerState
 from recbole_universal.ranking.ranking_network import RankingNetwork
 
 
