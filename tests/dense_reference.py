@@ -171,15 +171,15 @@ class Columns:
     def candidates(self, user: int) -> tuple[set[int], set[int]]:
         """Items that are candidates, and items that are candidates or not by rounding.
 
-        They are the best by neighbours, by the regression and by the squared similarity of the 100 nearest users, and
-        the 20 most popular ones that the user lacks.
+        They are the best by neighbours, by the shortest filter, by the regression and by the squared similarity of the
+        100 nearest users, and the 20 most popular ones that the user lacks.
         """
         sure, possible = set(), set()
         nearest = self.nearest_users(user) @ self.seen * (1 + 1e-5 * self.item_percentile)
         unseen = self.unseen(user)
-        rows = [unseen[SCORERS.index(name)] for name in ("neighbors", "regression")]
+        rows = [unseen[SCORERS.index(name)] for name in ("neighbors", "low_pass", "regression")]
         for row in (*rows, np.where(self.seen[user] > 0, 0.0, nearest)):
-            least = np.sort(row)[::-1][min(2 * self.top_k, len(row)) - 1]
+            least = np.sort(row)[::-1][min(self.top_k, len(row)) - 1]
             sure |= set(np.flatnonzero((row > least * (1 + 1e-4)) & (row > 1e-6)))
             possible |= set(np.flatnonzero((row >= least * (1 - 1e-4)) & (row > 0)))
         reached = unseen.max(axis=0) > 0

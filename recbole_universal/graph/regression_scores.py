@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from recbole_universal.graph.sums import DIGITS, best_of_sums, entries_at, rounded
+from recbole_universal.graph.sums import DIGITS, best_of_scores, best_of_sums, entries_at
 
 # Mean number of weights of an item that are read to draw the best items. On yelp2018 and ml-1m, of the 50 items with
 # the highest scores by all weights, these draw 99.9 % among their own best 200.
@@ -86,17 +86,8 @@ class DenseRegressionScores:
         self, k: int, excluded: sp.csr_matrix, allowed: NDArray[np.bool_] | None, preference: NDArray[np.float32]
     ) -> NDArray[np.int64]:
         """See :meth:`RegressionScores.draw`."""
-        scores = rounded(self._scores.copy())
-        scores *= preference
-        scores[np.repeat(np.arange(len(scores)), np.diff(excluded.indptr)), excluded.indices] = 0.0
-        if allowed is not None:
-            scores[np.broadcast_to(~allowed, scores.shape)] = 0.0
-        n_items = scores.shape[1]
-        items = np.full((len(scores), k), -1)
-        best = np.argpartition(scores, n_items - k, axis=1)[:, n_items - k :] if k < n_items else np.arange(n_items)
-        best = np.broadcast_to(best, (len(scores), min(k, n_items)))
-        items[:, : best.shape[1]] = np.where(np.take_along_axis(scores, best, 1) > 0, best, -1)
-        return items
+        items = np.arange(self._scores.shape[1])
+        return best_of_scores(self._scores.copy(), items, items, k, excluded, allowed, preference)
 
     def at(self, items: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
         """See :meth:`RegressionScores.at`."""

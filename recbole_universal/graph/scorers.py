@@ -31,7 +31,7 @@ from recbole_universal.graph.item_models import (
 from recbole_universal.graph.popularity import popular_rows, popularity_order
 from recbole_universal.graph.regression import Regression, mean_degree, ridge_regressions
 from recbole_universal.graph.sparse_sums import check_indices, checked_csr, csr_of
-from recbole_universal.graph.sums import DIGITS, UserSums, band_products, best_of_sums, rounded, sums_at
+from recbole_universal.graph.sums import DIGITS, UserSums, band_products, best_of_scores, best_of_sums, rounded, sums_at
 from recbole_universal.graph.threads import in_torch_threads, lazy_property
 
 #: Scorers in the order of the first axis of :meth:`GraphScorers.scores`, with the method and source of each.
@@ -67,9 +67,8 @@ _BLOCK_USERS, _BLOCK_FLOATS = 64, 2**23
 # Candidates are items of this number of nearest users, and this number of the most popular items. The columns of a
 # candidate read the 20th best score of each scorer.
 _N_NEAREST_USERS, _N_POPULAR = 100, 20
-# The other three sources draw this number of times the length of a scorer's list. With less, the best items of the
-# other scorers are missing where users have few items.
-_DRAWN = 2
+# Number of most popular items among which the shortest filter draws candidates. It bounds the operations of a history.
+_MOST_FILTERED = 2**14
 # Scorers that sum over the users of an item, and the power of the degree that divides each common item.
 _BY_USERS = ("user_cosine", "user_squared", "rp3", "linear_filter")
 _POWERS = (0.0, 0.7, 1.0, 0.5)
@@ -183,6 +182,12 @@ class GraphScorers:
             check_indices("regression.row", fitted["row"], self.n_users, least=-1, size=self.n_users)
         self._regression = Regression.from_arrays(fitted, device, self.n_items)
         self._popular = popularity_order(self.item_degree)
+        # The shortest filter of some items: the items, the column of each item or -1, and factors [rank, n_columns].
+        self._filtered = self._popular[:_MOST_FILTERED]
+        self._filter_columns = np.full(self.n_items, -1)
+        self._filter_columns[self._filtered] = np.arange(len(self._filtered))
+        targets = arrays["vectors"][self._filtered, : int(arrays["cuts"][0])] * self._root[self._filtered, None]
+        self._low_pass = np.ascontiguousarray(targets.T)
 
     def _sampled_matrix(self) -> sp.csr_matrix:
         whole, sample = self.matrix, self._arrays["sample"]
@@ -389,22 +394,26 @@ class GraphScores:
         """Items that some scorer ranks high: candidates.
 
         The sources are those whose best items take few operations to find: the neighbours of the user's items, the
-        items of the nearest users, the regression, and popularity.
+        items of the nearest users, the shortest filter among popular items, the regression, and popularity. Together
+        they have nearly all items that stand high in a list of the candidates of all scorers.
 
         Args:
-            k: length of a scorer's list; each of the first three sources draws twice this number.
+            k: number of items that each source draws; popularity draws 20.
             excluded: items that each history leaves out, csr [n, n_items].
             allowed: items that may be drawn, bool [n or 1, n_items]; ``None``: all may.
 
         Returns:
             int64 [n, n_drawn], -1 where nothing is left. Items can be drawn twice.
         """
-        scorers, preference, k = self._scorers, self._preference, _DRAWN * k
+        scorers, preference = self._scorers, self._preference
         near, _ = best_of_sums(self._matrix, scorers._by_source, k, excluded, allowed, preference, DIGITS)
         theirs, _ = best_of_sums(self._nearest_users(), scorers._base, k, excluded, allowed, preference, DIGITS)
         regressed = self._regression.draw(k, excluded, allowed, preference)
+        smooth = self._spectrum[:, : len(scorers._low_pass)] @ scorers._low_pass
+        columns = scorers._filtered, scorers._filter_columns
+        filtered = best_of_scores(smooth, *columns, k, excluded, allowed, preference)
         popular = popular_rows(scorers._popular, excluded, _N_POPULAR, allowed)
-        return np.concatenate([near, theirs, regressed, popular], axis=1)
+        return np.concatenate([near, theirs, regressed, filtered, popular], axis=1)
 
     def _nearest_users(self) -> sp.csr_matrix:
         """Squared similarity of the nearest sampled users, csr [n, n_sampled_users]."""
@@ -438,7 +447,7 @@ class GraphScores:
         by_users[2:] *= half
         out[: len(_BY_USERS)] = by_users
         out[_INDEX["neighbors"]] = sums_at(self._matrix, scorers._by_source, items, lengths)
-        passes = band_products(self._spectrum(), scorers._arrays["vectors"], scorers._arrays["cuts"], items, lengths)
+        passes = band_products(self._spectrum, scorers._arrays["vectors"], scorers._arrays["cuts"], items, lengths)
         passes *= scorers._root[items]
         first = _INDEX[_FILTERS[0]]
         out[first : first + len(_FILTERS)] = passes
@@ -449,6 +458,7 @@ class GraphScores:
         out *= np.arange(items.shape[1]) < lengths[:, None]
         return torch.from_numpy(out).to(scorers.device)
 
+    @lazy_property
     def _spectrum(self) -> np.ndarray:
         """The histories in the basis of the singular vectors, float32 [n, rank]."""
         entries = self._matrix.data * self._scorers._half[self._matrix.indices]

@@ -89,6 +89,41 @@ def best_of_sums(
     return columns, values
 
 
+def best_of_scores(
+    scores: NDArray[np.float32],
+    items: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    k: int,
+    excluded: sp.csr_matrix,
+    allowed: NDArray[np.bool_] | None,
+    factor: NDArray[np.float32],
+) -> NDArray[np.int64]:
+    """The best items of each row by scores of all of them, in no particular order.
+
+    Args:
+        scores: float32 [n, n_columns]; changed in place.
+        items: item of each column, int64 [n_columns].
+        columns: column of each item, -1 without one, int64 [n_items].
+        k: number of items.
+        excluded: items that each row leaves out, csr [n, n_items].
+        allowed: items that may be among the best, bool [n or 1, n_items]; ``None``: all may.
+        factor: factor of the scores of each item, float32 [n_items].
+
+    Returns:
+        int64 [n, at most k], -1 where no score is positive.
+    """
+    rounded(scores)
+    scores *= factor[items]
+    left_out = columns[excluded.indices]
+    rows = np.repeat(np.arange(len(scores)), np.diff(excluded.indptr))
+    scores[rows[left_out >= 0], left_out[left_out >= 0]] = 0.0
+    if allowed is not None:
+        scores *= allowed[:, items]
+    k = min(k, len(items))
+    best = np.argpartition(scores, len(items) - k, axis=1)[:, len(items) - k :]
+    return np.where(np.take_along_axis(scores, best, 1) > 0, items[best], -1)
+
+
 def sums_at(
     weights: sp.csr_matrix, relations: sp.csr_matrix, columns: NDArray[np.int64], lengths: NDArray[np.int64]
 ) -> NDArray[np.float32]:
