@@ -11,10 +11,13 @@ from sklearn.utils.extmath import randomized_svd
 
 from recbole_universal.graph.allowed_items import AllowedItems
 from recbole_universal.graph.canonical_order import hashed
+from recbole_universal.graph.sums import compiled
 from recbole_universal.graph.threads import in_threads
 
 # Largest number of co-occurrence counts that one thread holds at once.
 BLOCK_COUNTS = 2**22
+# Number of items whose neighbours a compiled loop finds at once.
+_BLOCK_ITEMS = 1024
 # With ties, an item has at most this many times `n_neighbors` neighbours.
 _MOST_TIED = 4
 # Up to this size the whole spectrum is computed. It is exact, and as fast as a random projection.
@@ -82,16 +85,38 @@ def nearest_neighbors(matrix: sp.csr_matrix, n_neighbors: int, items: np.ndarray
     scale = inverse_power(squares.astype(np.float32), 0.5).numpy()
     by_item = matrix.T.tocsr()
     targets = np.arange(n_items) if items is None else items
-    # The whole co-occurrence matrix of a large catalogue does not fit into memory.
-    blocks = row_blocks(paths_from_items(matrix)[targets], n_items)
-    results = in_threads(
-        lambda block: _nearest(by_item[targets[block]] @ matrix, targets[block], scale, n_neighbors), blocks
-    )
+    if compiled() is None:
+        # The whole co-occurrence matrix of a large catalogue does not fit into memory.
+        blocks = row_blocks(paths_from_items(matrix)[targets], n_items)
+        results = in_threads(
+            lambda block: _nearest(by_item[targets[block]] @ matrix, targets[block], scale, n_neighbors), blocks
+        )
+    else:
+        starts = range(0, max(1, len(targets)), _BLOCK_ITEMS)
+        results = in_threads(
+            lambda start: _compiled_nearest(by_item, matrix, targets[start : start + _BLOCK_ITEMS], scale, n_neighbors),
+            starts,
+        )
     data, indices, lengths = zip(*results, strict=True)
     lengths = np.concatenate(lengths)
     indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     data = np.concatenate(data) * np.repeat(scale[targets], lengths)
     return sp.csr_matrix((data, np.concatenate(indices), indptr), shape=(len(targets), n_items))
+
+
+def _compiled_nearest(
+    by_item: sp.csr_matrix, matrix: sp.csr_matrix, targets: np.ndarray, scale: np.ndarray, n_neighbors: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As :func:`_nearest` by compiled loops, which hold the common users of one item at a time."""
+    from recbole_universal.graph import compiled_neighbors
+
+    most = min(_MOST_TIED * n_neighbors, matrix.shape[1])
+    items, values = (np.empty((len(targets), most), dtype=dtype) for dtype in (np.int32, np.float32))
+    lengths = np.empty(len(targets), dtype=np.int64)
+    parts = (array for part in (by_item, matrix) for array in (part.indptr, part.indices, part.data))
+    compiled_neighbors.nearest(*parts, targets, scale, n_neighbors, _MOST_TIED * n_neighbors, items, values, lengths)
+    filled = np.arange(most) < lengths[:, None]
+    return values[filled], items[filled], lengths
 
 
 def row_blocks(widths: np.ndarray, n_columns: int, n_arrays: int = 1) -> list[np.ndarray]:
