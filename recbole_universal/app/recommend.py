@@ -324,8 +324,7 @@ class TableJob(RecommendationJob):
 
     def blocks(self) -> Iterator[Block]:
         """The recommendations of all users, a block of users at a time."""
-        _, rows, item_order = self.table.matrix()
-        rows = np.where(self._indices < 0, -1, rows[self._indices])
+        rows, item_order = np.where(self._indices < 0, -1, self.table.user_rows[self._indices]), self.table.item_order
         ranker = self.ranker()
         ranker.on_fallback = self._report
         if self._fast:

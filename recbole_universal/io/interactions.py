@@ -10,11 +10,13 @@ from typing import Any
 import pandas as pd
 
 from recbole_universal.io.column_names import FurtherColumns, Named, TimeColumn, listed_names
-from recbole_universal.io.events import RowTimes
+from recbole_universal.io.core import Core
 from recbole_universal.io.frames import frame_source
-from recbole_universal.io.interaction_table import InteractionTable, Rows
+from recbole_universal.io.interaction_table import InteractionTable
 from recbole_universal.io.json_records import is_json, json_source
 from recbole_universal.io.paths import existing_path, parts
+from recbole_universal.io.row_times import RowTimes
+from recbole_universal.io.rows import Rows
 from recbole_universal.io.source import Report, Source
 from recbole_universal.io.streams import open_text
 from recbole_universal.io.tables import arrow_source, is_arrow, is_parquet, parquet_sources
@@ -37,6 +39,7 @@ def read_interactions(
     weight_column: Hashable | None = None,
     event_column: Hashable | None = None,
     event_weights: Mapping[str, float] | None = None,
+    core: Core | None = None,
 ) -> InteractionTable:
     """Read interactions from a frame or a file.
 
@@ -55,6 +58,7 @@ def read_interactions(
             weight is read.
         event_column: as ``user_column``, of the kind of each interaction. It is read with ``event_weights``.
         event_weights: weight of each kind, which multiplies that of the weight column; ``None``: no kind is read.
+        core: numbers of interactions of the users and items that stay; ``None``: all stay.
 
     Raises:
         ValueError: if no row is usable, most rows are unusable, or the columns or the dates are ambiguous.
@@ -83,11 +87,14 @@ def read_interactions(
     times = None if first.time is None else RowTimes(first.time, time_column is not None)
     weights = RowWeights(event_weights) if reads_weights else None
     rows = Rows(first.strip, times, weights, by_rows=order == "rows")
-    for each in sources:
-        prefix = f"{Path(each.where).name}, " if len(sources) > 1 else ""
-        for chunk in each.chunks():
-            rows.add(chunk, f"{prefix}{each.row}")
-    return rows.table(where, first, report)
+    try:
+        for each in sources:
+            prefix = f"{Path(each.where).name}, " if len(sources) > 1 else ""
+            for chunk in each.chunks():
+                rows.add(chunk, f"{prefix}{each.row}")
+        return rows.table(where, first, report, core)
+    finally:
+        rows.close()
 
 
 def open_sources(
