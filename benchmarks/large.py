@@ -4,19 +4,21 @@
     python benchmarks/large.py --output OUT/large.jsonl --report docs/scale_results.md
 
 DuckDB makes the files by a seed and keeps them in the folder. The popularity of items and the activity of users follow
-power laws. Each user and each item belongs to one of 50 communities, and most interactions of a user stay inside it. Rows
-may repeat a pair. The measurement runs in a process of its own, without a limit on its memory.
+power laws. Each user and each item belongs to one of 50 communities, and most interactions of a user stay inside it.
+Rows may repeat a pair. The measurement runs in a process of its own, without a limit on its memory.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import duckdb
-from harness import add_result
+from harness import add_result, read_results
+from report import fill, table_of
 
 N_COMMUNITIES = 50
 INSIDE = 0.7
@@ -52,14 +54,14 @@ class Stages:
         print(name, {key: round(value, 2) for key, value in self.rows[name].items()}, file=sys.stderr, flush=True)
         self.start, self.cpu, self.peak = now, cpu, 0.0
 
-folder, n_users, output, options = sys.argv[1], int(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4])
+folder, n_users, output, model = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
 stages = Stages()
 import numpy as np
 from recbole_universal.app.fitted_interactions import FittedInteractions
 from recbole_universal.app.model_choice import given_model, ranker_of
 from recbole_universal.app.recommendation_files import open_recommendations
 from recbole_universal.io.interactions import read_interactions
-model = given_model(options.get("model", "auto"))
+model = given_model(model)
 stages.end("import")
 read_times = model is None or "sequence" in model.families
 table = read_interactions(folder, None, None, lambda message: print(message, file=sys.stderr), read_times=read_times)
@@ -137,17 +139,29 @@ def made(folder: Path, rows: int, seed: int = 0) -> Path:
 def measured(folder: Path, n_users: int, model: str) -> dict:
     """One run in a process of its own."""
     output = folder.parent / f"{folder.name}-recommendations.parquet"
-    options = f'{{"model": "{model}"}}'
-    command = [sys.executable, "-c", _MEASURED, str(folder), str(n_users), str(output), options]
+    command = [sys.executable, "-c", _MEASURED, str(folder), str(n_users), str(output), model]
     result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return read_last(result.stdout)
+    return json.loads(result.stdout.strip().splitlines()[-1])
 
 
-def read_last(text: str) -> dict:
-    """The JSON object in the last line."""
-    import json
-
-    return json.loads(text.strip().splitlines()[-1])
+def tables_of(rows: list[dict]) -> dict[str, str]:
+    """The tables of docs/scale_results.md: of each number of rows and model, the last result."""
+    last = {(row["rows"], row["model"]): row for row in rows}
+    flat = []
+    for _, row in sorted(last.items()):
+        stages = {f"{stage}_{key}": value for stage, one in row["stages"].items() for key, value in one.items()}
+        minutes = {f"{stage}_minutes": stages[f"{stage}_s"] / 60 for stage in _STAGES}
+        flat.append({**row, **stages, **minutes})
+    times = {f"{stage}, minutes": (f"{stage}_minutes", ".1f") for stage in _STAGES}
+    memory = {f"{stage}, peak GiB": (f"{stage}_peak_gib", ".2f") for stage in _STAGES}
+    data = {"rows": ("rows", ",d"), "Parquet, GB": ("parquet_gb", ".2f"), "pairs": ("pairs", ",d")}
+    data |= {"users": ("users", ",d"), "items": ("items", ",d"), "ranked users": ("ranked", ",d")}
+    rows_column = {"rows": ("rows", ",d"), "model": ("model", "")}
+    return {
+        "large, data": table_of(flat, data | {"peak GiB": ("peak_gib", ".2f")}),
+        "large, minutes": table_of(flat, rows_column | times),
+        "large, memory": table_of(flat, rows_column | memory),
+    }
 
 
 def main() -> None:
@@ -159,6 +173,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--report", type=Path)
     options = parser.parse_args()
+    if options.report:
+        fill(options.report, tables_of(read_results(options.output)))
+        return
     folder = made(options.folder, options.rows)
     size = sum(file.stat().st_size for file in folder.iterdir()) / 1e9
     row = measured(folder, options.ranked, options.model)

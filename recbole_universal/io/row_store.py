@@ -71,8 +71,8 @@ class RowStore:
             a_row = sum(kind.itemsize for kind in self._types.values())
             raise OSError(
                 f"The disk of [{tempfile.gettempdir()}] is full: the first {self.n_rows} rows need "
-                f"{self.n_rows * a_row} bytes of temporary files there. Set the environment variable TMPDIR to a folder "
-                "with more space."
+                f"{self.n_rows * a_row} bytes of temporary files there. Set the environment variable TMPDIR to a "
+                "folder with more space."
             ) from error
         self._parts.clear()
         self._n_in_memory = 0
