@@ -33,7 +33,8 @@ class Mutant:
     """A mutant.
 
     Attributes:
-        name: M, from the review of 0.1.0; N, chosen later; R, about reading; O, about order; with a number.
+        name: M, from the review of 0.1.0; N, chosen later; R, about reading; O, about order; B, about the build; with a
+            number.
         file: path in the package.
         old: text that occurs once in the file.
         new: the replacement.
@@ -49,6 +50,7 @@ class Mutant:
 
 #: Tests by the name that the table gives them, the cheapest and most likely first.
 TESTS = {
+    "GRAPH": "tests/graph/test_interaction_graph.py tests/graph/test_popularity.py",
     "SCORERS": "tests/graph/test_scorers_by_formula.py tests/graph/test_scorers.py tests/graph/test_item_models.py "
     "tests/graph/test_sums.py",
     "COLUMNS": "tests/features/test_columns_by_formula.py tests/features/test_proximity.py",

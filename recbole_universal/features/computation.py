@@ -144,13 +144,14 @@ class FeatureComputation:
             user_rank = _ranks(users, self.graph.user_degree)
             item_rank = _ranks(items, self.graph.item_degree)
             shape = (int(user_rank.max()) + 1, int(item_rank.max()) + 1)
-            edge_users, edge_items = self.graph.edges()
-            ends = (user_rank[edge_users], item_rank[edge_items])
-            matrix = sp.csr_matrix((self.graph.user_item.data, ends), shape=shape)
+            rows = self.graph.user_item[users[: shape[0]]]
+            columns = item_rank.astype(rows.indices.dtype)[rows.indices]
+            matrix = sp.csr_matrix((rows.data, columns, rows.indptr), shape=shape)
+            matrix.sort_indices()
             histories = self.graph.histories
             if histories is not None:
                 histories = histories[users[: shape[0]]].relabelled(np.arange(shape[0]), item_rank)
-            graph = InteractionGraph(matrix, histories, self.graph.weighted)
+            graph = InteractionGraph(matrix, histories, self.graph.weighted, copy=False)
             self._canonical = graph, user_rank, item_rank
             self.seconds["canonical order"] = time.perf_counter() - start
         return self._canonical

@@ -9,6 +9,20 @@ from scipy.stats import rankdata
 
 from recbole_universal.graph.allowed_items import AllowedItems
 
+# Number of interactions that are counted at once.
+_BLOCK_ENTRIES = 2**22
+
+
+def item_degrees(matrix: sp.csr_matrix) -> NDArray[np.int64]:
+    """Number of stored entries of each column, int64 [n_items].
+
+    NumPy counts a copy of 64 bits, so the entries are counted some at a time.
+    """
+    degree, indices = np.zeros(matrix.shape[1], dtype=np.int64), matrix.indices
+    for start in range(0, len(indices), _BLOCK_ENTRIES):
+        degree += np.bincount(indices[start : start + _BLOCK_ENTRIES], minlength=len(degree))
+    return degree
+
 
 def popularity_order(degree: NDArray) -> NDArray[np.int64]:
     """Item indices, most popular first; items of equal popularity by index.

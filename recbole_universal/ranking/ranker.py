@@ -92,7 +92,7 @@ class UniversalRanker:
         # Scorers of the order read no weights.
         interactions = evidence if histories is None else evidence.sign()
         weighted = bool((interactions.data != 1).any())
-        features = self._pipeline(InteractionGraph(interactions, histories, weighted))
+        features = self._pipeline(InteractionGraph(interactions, histories, weighted, copy=False))
         self._state = RankerState(binary, features, network.attach(features), evidence)
 
     def _network_of(self, pretrained: Pretrained, settings: dict[str, Any]) -> RankingNetwork:

@@ -15,6 +15,7 @@ from recbole_universal.graph import (
     GraphScorers,
     InteractionGraph,
     binary_matrix,
+    canonical_order,
     cluster_edges,
     cluster_nodes,
     factorize_walks,
@@ -62,6 +63,38 @@ def test_duplicates_are_one_edge_zeros_are_none_and_the_input_is_unchanged():
     assert graph.n_edges == 1
     assert graph.user_item[0, 1] == 3
     assert matrix.nnz == 3
+
+
+@pytest.mark.parametrize("form", [sp.csr_matrix, sp.csr_array, sp.coo_matrix])
+def test_a_graph_and_a_binary_matrix_do_not_change_with_the_input(form):
+    matrix = form(DENSE.astype(np.float32))
+    graph, binary = InteractionGraph(matrix), binary_matrix(matrix)
+    matrix.data[:] = 5.0
+    if matrix.format == "csr":
+        matrix.indices[:] = 0
+    np.testing.assert_array_equal(graph.user_item.toarray(), DENSE)
+    np.testing.assert_array_equal(binary.toarray(), DENSE > 0)
+
+
+def test_without_a_copy_a_graph_shares_a_matrix_of_its_form_alone():
+    matrix = sp.csr_matrix(DENSE.astype(np.float32))
+    assert np.shares_memory(InteractionGraph(matrix, copy=False).user_item.indices, matrix.indices)
+    unsorted = matrix.copy()
+    unsorted.indices[:2], unsorted.data[:2] = unsorted.indices[1::-1].copy(), unsorted.data[1::-1].copy()
+    unsorted.has_sorted_indices = True  # a flag that is wrong does not count
+    graph = InteractionGraph(unsorted, copy=False)
+    assert graph.user_item.indices.tolist() == [1, 3, 3]
+    np.testing.assert_array_equal(graph.user_item.toarray(), DENSE)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1.0, 1e300])
+@pytest.mark.filterwarnings("ignore:overflow")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_bad_weight_in_rows_is_named(value, dtype):
+    matrix = sp.csr_matrix(DENSE.astype(dtype))
+    matrix.data[1] = value
+    with pytest.raises(ValueError, match=r"row 1, column 3 \(1 such weights\)"):
+        InteractionGraph(matrix)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -1.0, 1e300])
@@ -130,6 +163,21 @@ def test_empty_rows_and_columns_do_not_change_the_canonical_graph():
     n_users, n_items = (dense > 0).any(axis=1).sum(), (dense > 0).any(axis=0).sum()
     ours, theirs = (canonical_matrix(InteractionGraph(sp.csr_matrix(m)))[:n_users, :n_items] for m in (dense, padded))
     np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_canonical_order_does_not_depend_on_how_much_is_read_at_once(weighted, monkeypatch):
+    rng = np.random.default_rng(0)
+    small = sp.random(9, 7, 0.4, random_state=0, format="csr", data_rvs=np.ones)
+    matrix = sp.block_diag([small, small, sp.csr_matrix(np.ones((3, 2)))], format="csr")
+    if weighted:
+        matrix.data = rng.integers(1, 3, matrix.nnz).astype(float)
+    graph = InteractionGraph(matrix)
+    whole = graph.canonical_order()
+    for size in (1, 2, 5):
+        monkeypatch.setattr(canonical_order, "_BLOCK_EDGES", size)
+        for ours, expected in zip(graph.canonical_order(), whole, strict=True):
+            np.testing.assert_array_equal(ours, expected)
 
 
 def test_weights_break_ties():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
+from recbole_universal.graph import popularity
 from recbole_universal.graph.allowed_items import AllowedItems
 from recbole_universal.graph.popularity import (
     fill_with_popular,
@@ -48,3 +49,11 @@ def test_popular_items_fill_the_end_of_lists():
     allowed = AllowedItems.checked(np.array([[1, 1, 0, 1, 0], [0, 0, 1, 0, 1], [1, 0, 0, 0, 0]], dtype=bool), 3, 5)
     fill_with_popular(lists, order, excluded, allowed)
     np.testing.assert_array_equal(lists, [[1, 0], [2, 4], [-1, -1]])
+
+
+def test_item_degrees_do_not_depend_on_how_much_is_counted_at_once(monkeypatch):
+    matrix = sp.csr_matrix(np.array([[1, 0, 0, 2], [0, 0, 3, 1], [1, 0, 0, 1]], dtype=np.float32))
+    assert popularity.item_degrees(matrix).tolist() == [2, 0, 1, 3]
+    monkeypatch.setattr(popularity, "_BLOCK_ENTRIES", 2)
+    degree = popularity.item_degrees(matrix)
+    assert degree.tolist() == [2, 0, 1, 3] and degree.dtype == np.int64
