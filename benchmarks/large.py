@@ -1,4 +1,4 @@
-"""More data than memory: minutes by stage and peak memory of a folder of Parquet files, from rows to recommendations.
+"""More data than memory: processor minutes and peak memory by stage, from Parquet files to recommendations.
 
     python benchmarks/large.py --rows 100000000 --folder FOLDER --output OUT/large.jsonl
     python benchmarks/large.py --output OUT/large.jsonl --report docs/scale_results.md
@@ -150,10 +150,10 @@ def tables_of(rows: list[dict]) -> dict[str, str]:
     flat = []
     for _, row in sorted(last.items()):
         stages = {f"{stage}_{key}": value for stage, one in row["stages"].items() for key, value in one.items()}
-        minutes = {f"{stage}_minutes": stages[f"{stage}_s"] / 60 for stage in _STAGES}
+        minutes = {f"{stage}_minutes": stages[f"{stage}_cpu_s"] / 60 for stage in _STAGES}
         flat.append({**row, **stages, **minutes})
-    times = {f"{stage}, minutes": (f"{stage}_minutes", ".1f") for stage in _STAGES}
-    memory = {f"{stage}, peak GiB": (f"{stage}_peak_gib", ".2f") for stage in _STAGES}
+    times = {stage: (f"{stage}_minutes", ".1f") for stage in _STAGES}
+    memory = {stage: (f"{stage}_peak_gib", ".2f") for stage in _STAGES}
     data = {"rows": ("rows", ",d"), "Parquet, GB": ("parquet_gb", ".2f"), "pairs": ("pairs", ",d")}
     data |= {"users": ("users", ",d"), "items": ("items", ",d"), "ranked users": ("ranked", ",d")}
     rows_column = {"rows": ("rows", ",d"), "model": ("model", "")}
