@@ -62,7 +62,7 @@ class RowStore:
                     self._files[name] = tempfile.TemporaryFile(prefix="recbole_universal-")
                 self._files[name].seek(0, 2)
                 for part in self._parts:
-                    self._files[name].write(memoryview(np.ascontiguousarray(part[name])).cast("B"))
+                    self._files[name].write(np.ascontiguousarray(part[name]).data)
                 self._files[name].flush()
         except OSError as error:
             self.close()

@@ -181,8 +181,8 @@ class Rows:
         if self.weights is not None and (about_kinds := self.weights.check(where, source.event)):
             report(about_kinds)
         every = np.arange(len(self.users)), np.arange(len(self.items))
-        indices = (codes.astype(np.int32) for codes in every)
-        rows = UsableRows(pd.Index(every[0]), pd.Index(every[1]), self._store, *indices, reading)
+        users, items = (codes.astype(np.int32) for codes in every)
+        rows = UsableRows(pd.Index(users), pd.Index(items), self._store, users, items, reading)
         used = _used(rows) if self.bad.count else every  # an id may occur in an unusable row only, or first
         if len(self.kinds) > 1:
             rows.users, rows.user_index = self._joined(self.users, used[0], "user", where, report)
@@ -226,4 +226,5 @@ def _joined(
     pairs: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64] | None]],
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64] | None]:
     """The pairs of blocks of users."""
-    return tuple(None if columns[0] is None else np.concatenate(columns) for columns in zip(*pairs, strict=True))
+    users, items, sums = zip(*pairs, strict=True)
+    return np.concatenate(users), np.concatenate(items), None if sums[0] is None else np.concatenate(sums)

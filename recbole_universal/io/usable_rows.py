@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,8 +39,10 @@ class Block:
         """The rows of at least one block."""
         if len(blocks) == 1:
             return blocks[0]
-        columns = zip(*(vars(block).values() for block in blocks), strict=True)
-        return cls(*(None if values[0] is None else np.concatenate(values) for values in columns))
+        columns: dict[str, Any] = {}
+        for name, values in vars(blocks[0]).items():
+            columns[name] = None if values is None else np.concatenate([getattr(block, name) for block in blocks])
+        return cls(**columns)
 
 
 @dataclass

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from recbole_universal import Recommender
 
 _FOLDER = ", or a folder that fit wrote"
-_OPTIONS = ("user_column", "item_column", "time_column", "order", "later", "model")
-_OPTIONS += ("user_inter_num_interval", "item_inter_num_interval")
+_CORE = ("user_inter_num_interval", "item_inter_num_interval")
+_OPTIONS = ("user_column", "item_column", "time_column", "order", "later", "model", *_CORE)
 
 
 def add_options(parser: argparse.ArgumentParser, takes_folder: bool) -> None:
