@@ -17,10 +17,10 @@ TABLES = lodo in-domain ablation penalty correction next-item unseen robustness 
 	zero-shot wide-grids interpolation node2vec features columns speed
 ZERO_SHOT = $(PYTHON) benchmarks/zero_shot.py --data-path $(DATA) --output $(OUT) --models $(OUT)/models.json
 
-.PHONY: help tables data models mutations reading service everyday site $(TABLES)
+.PHONY: help large tables data models mutations reading service everyday site $(TABLES)
 
 help:
-	@echo "make DATA=FOLDER OUT=FOLDER TARGET, with one of the targets" data $(TABLES) models mutations reading service everyday tables site
+	@echo "make DATA=FOLDER OUT=FOLDER TARGET, with one of the targets" data $(TABLES) models mutations reading large service everyday tables site
 	@echo "What each makes, needs and takes: docs/benchmarks.md"
 
 tables: $(TABLES:%=%.timed)  # some 12 hours of one core
@@ -155,6 +155,11 @@ speed:
 	$(PYTHON) benchmarks/speed.py --part growth --sizes 100 --sample 10000 --output $(OUT)/speed.jsonl
 	$(PYTHON) benchmarks/speed.py --part whole --output $(OUT)/speed.jsonl
 	$(PYTHON) benchmarks/speed.py --output $(OUT)/speed.jsonl --report docs/scale_results.md
+
+large:  # 2 GB of generated files in OUT
+	$(PYTHON) benchmarks/large.py --rows 10000000 --folder $(OUT) --output $(OUT)/large.jsonl
+	$(PYTHON) benchmarks/large.py --rows 100000000 --folder $(OUT) --output $(OUT)/large.jsonl
+	$(PYTHON) benchmarks/large.py --output $(OUT)/large.jsonl --report docs/scale_results.md
 
 reading:  # prints; CHECKOUTS are folders of the repository, such as this one and one of an earlier commit
 	$(PYTHON) benchmarks/reading.py --rows 10000000 --folder $(OUT)/reading $(CHECKOUTS:%=--checkout %)

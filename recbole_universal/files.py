@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from recbole_universal.io.paths import walk
+from recbole_universal.io.paths import matches, walk
 
 try:
     import fcntl
@@ -142,11 +142,13 @@ def would_replace(output: str | os.PathLike[str], protected: str | os.PathLike[s
 
     Args:
         output: the file to be written.
-        protected: a file or folder that must not change; it may be missing.
+        protected: a file, a folder or a pattern of input files that must not change; it may be missing.
 
     Raises:
         OSError: if a folder in ``protected`` cannot be read.
     """
+    if found := matches(protected):
+        return any(would_replace(output, path) for path in found)
     output, protected = os.path.realpath(os.path.expanduser(output)), os.path.expanduser(protected)
     if not os.path.isdir(protected):
         return _same(output, protected)

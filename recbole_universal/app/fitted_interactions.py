@@ -38,9 +38,8 @@ class FittedInteractions:
     @classmethod
     def of_table(cls, table: InteractionTable) -> FittedInteractions:
         """The interactions of a table."""
-        matrix, rows, item_order = table.matrix()
-        users, items = table.users.take(np.argsort(rows)), table.items.take(item_order)
-        return cls(users, items, matrix, Histories.of_table(table), table.amounts())
+        users, items = table.users.take(table.user_order), table.items.take(table.item_order)
+        return cls(users, items, table.matrix(), Histories.of_table(table), table.amounts())
 
     def weights(self, half_life: float | None) -> sp.csr_matrix | None:
         """Weight of each interaction for a ranker, csr [n_users, n_items]; ``None``: all count the same.

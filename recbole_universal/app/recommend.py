@@ -12,11 +12,14 @@ import numpy as np
 import pandas as pd
 
 from recbole_universal import arguments
+from recbole_universal.app.core import checked_core
 from recbole_universal.app.item_rules import ItemColumns
 from recbole_universal.app.model_choice import AUTO, given_model, ranker_of
 from recbole_universal.app.output_columns import output_columns
 from recbole_universal.app.recommendation_blocks import Block, RecommendationJob
 from recbole_universal.app.weighting import Weighting
+from recbole_universal.io.core import Core
+from recbole_universal.io.interaction_table import InteractionTable
 from recbole_universal.io.interactions import read_interactions
 from recbole_universal.io.item_table import read_items
 from recbole_universal.io.source import Report
@@ -44,6 +47,8 @@ def recommend(
     event_column: Hashable | None = None,
     event_weights: Mapping[Any, float] | None = None,
     half_life: float | None = None,
+    user_inter_num_interval: str | int | None = None,
+    item_inter_num_interval: str | int | None = None,
     include_seen: bool = False,
     items: Any = None,
     where: str | None = None,
@@ -93,6 +98,10 @@ def recommend(
             of the weight column.
         half_life: age in days at which an interaction weighs half. It needs times of a clock. ``None``: age does not
             count.
+        user_inter_num_interval: number of different items of a user, such as ``5``, which is ``[5,inf)``, or
+            ``[5,1000]``. Users and items with other numbers are left out, until all that stay fit. A user who is left
+            out gets the most popular items if ``users`` names the user. ``None``: any number.
+        item_inter_num_interval: likewise, number of different users of an item.
         include_seen: whether to recommend items that the user has interacted with, too. Where the rows repeat items and
             ``universal-sequential`` ranks, they are recommended in any case.
         items: an item table for ``where``, as of :meth:`Recommender.set_items`. It replaces that of a folder.
@@ -132,6 +141,7 @@ def recommend(
             order=order,
             later=later,
             weighting=Weighting.checked(weight_column, event_column, event_weights, half_life),
+            core=checked_core(user_inter_num_interval, item_inter_num_interval),
             include_seen=include_seen,
             items=items,
             where=where,
@@ -166,6 +176,7 @@ def open_job(
     order: Any,
     later: Any,
     weighting: Weighting,
+    core: Core | None,
     include_seen: Any,
     items: Any,
     where: Any,
@@ -186,6 +197,7 @@ def open_job(
         "order (--order)": order,
         "later (--later)": True if later else None,
         **weighting.given(),
+        "user_inter_num_interval, item_inter_num_interval (--user-inter-num-interval, --item-inter-num-interval)": core,
         "pretrained (--model)": None if isinstance(pretrained, str) and pretrained == AUTO else pretrained,
     }
     if items is not None and where is None:
@@ -208,7 +220,7 @@ def open_job(
 
             return RecommenderJob(*shared, interactions, fast, device, users, user_column, items, where)
         table_job = TableJob(*shared, later, fast, pretrained, device, weighting)
-        table_job.read(interactions, users, user_column, item_column, time_column, order)
+        table_job.read(interactions, users, user_column, item_column, time_column, order, core)
         table_job.choose_items(items, where)
         return table_job
     without = {"interactions (INTERACTIONS)": interactions, **of_a_file, "fast (--fast)": True if fast else None}
@@ -277,6 +289,7 @@ class TableJob(RecommendationJob):
         item_column: Hashable | None,
         time_column: Hashable | None = None,
         order: str | None = None,
+        core: Core | None = None,
     ) -> None:
         """Read the interactions, and the users who get recommendations."""
         check_column_names(user_column, item_column, time_column)
@@ -290,6 +303,7 @@ class TableJob(RecommendationJob):
             time_column=time_column,
             order=order,
             read_times=self._reads_order or self._weighting.half_life is not None,
+            core=core,
             **self._weighting.columns(),
         )
         self.items = self.table.items
@@ -324,9 +338,8 @@ class TableJob(RecommendationJob):
 
     def blocks(self) -> Iterator[Block]:
         """The recommendations of all users, a block of users at a time."""
-        _, rows, item_order = self.table.matrix()
-        rows = np.where(self._indices < 0, -1, rows[self._indices])
-        ranker = self.ranker()
+        rows, item_order = np.where(self._indices < 0, -1, self.table.user_rows[self._indices]), self.table.item_order
+        ranker = self._ranker(self.take_table())
         ranker.on_fallback = self._report
         if self._fast:
             ranker.prepare_fast()  # with a progress bar of its own
@@ -338,7 +351,13 @@ class TableJob(RecommendationJob):
             block.items = item_order[block.items]
             yield block
 
-    def ranker(self) -> UniversalRanker:
+    def take_table(self) -> InteractionTable:
+        """The interactions, which the job then forgets, since they take memory."""
+        table = self.table
+        del self.table
+        return table
+
+    def _ranker(self, table: InteractionTable) -> UniversalRanker:
         """The ranker of the given model, or of the shipped one that suits the interactions.
 
         Raises:
@@ -346,7 +365,8 @@ class TableJob(RecommendationJob):
         """
         from recbole_universal.app.fitted_interactions import FittedInteractions
 
-        read = FittedInteractions.of_table(self.table)
+        read = FittedInteractions.of_table(table)
+        del table
         settings: dict[str, Any] = {"device": self.device, "show_progress": self._show_progress}
         settings |= {"later": self._later, "weights": read.weights(self._weighting.half_life)}
         histories = read.histories if self._reads_order else None

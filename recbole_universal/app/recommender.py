@@ -12,6 +12,7 @@ import pandas as pd
 
 from recbole_universal import arguments
 from recbole_universal.app.arrow_tables import relations_table
+from recbole_universal.app.core import checked_core
 from recbole_universal.app.explanation import explained
 from recbole_universal.app.fitted_interactions import FittedInteractions
 from recbole_universal.app.model_choice import AUTO
@@ -85,6 +86,8 @@ class Recommender:
         event_column: Hashable | None = None,
         event_weights: Mapping[Any, float] | None = None,
         half_life: float | None = None,
+        user_inter_num_interval: str | int | None = None,
+        item_inter_num_interval: str | int | None = None,
         device: str = "cpu",
         show_progress: bool = True,
     ) -> Recommender:
@@ -107,6 +110,9 @@ class Recommender:
             event_column: name of a column of kinds of events; ``None``: found by a usual name.
             event_weights: weight of each kind, such as ``{"view": 1, "purchase": 10}``.
             half_life: age in days at which an interaction weighs half.
+            user_inter_num_interval: as of :func:`~recbole_universal.recommend`. It holds for these interactions alone;
+                :meth:`partial_fit` and :meth:`remove` leave nothing else out.
+            item_inter_num_interval: likewise.
             device: where to compute. Experimental: any other than ``cpu`` is not tested.
             show_progress: whether to draw progress bars on stderr.
 
@@ -117,9 +123,10 @@ class Recommender:
         with _warned() as report:
             weighting = Weighting.checked(weight_column, event_column, event_weights, half_life)
             job = TableJob(report, show_progress, 1, False, later, False, model, device, weighting)
-            job.read(interactions, None, user_column, item_column, time_column, order)
+            core = checked_core(user_inter_num_interval, item_inter_num_interval)
+            job.read(interactions, None, user_column, item_column, time_column, order, core)
             settings = FitSettings(job.model is None, later, (user_column, item_column, time_column), weighting)
-            read = FittedInteractions.of_table(job.table)
+            read = FittedInteractions.of_table(job.take_table())
             table = None if items is None else read_items(items, read.items.name, report)
             state = RecommenderState.fitted(read, settings, job.model, job.device, report, show_progress)
             return cls._of(state.with_item_table(table, report))

@@ -103,8 +103,10 @@ class Histories:
     @classmethod
     def of_table(cls, table: InteractionTable) -> Histories | None:
         """The histories of a table's users, by the indices of its matrix; ``None`` if the order is unknown."""
-        ordered = table.ordered()
-        return None if ordered is None else cls.of_events(*ordered[:2], len(table.users), *ordered[2:])
+        if (ordered := table.ordered()) is None:
+            return None
+        items, indptr, times, weights = ordered
+        return cls(items, indptr, np.arange(len(table.users)), times, weights=weights)
 
     @classmethod
     def of_lists(cls, lists: Iterable[Iterable[int]]) -> Histories:
@@ -276,7 +278,7 @@ def _indices(name: str, values: Any) -> NDArray[np.int64]:
     array = np.asarray(values)
     if array.ndim != 1 or (len(array) and (array.dtype.kind not in "iu" or array.max() > np.iinfo(np.int64).max)):
         raise ValueError(f"{name}: must be integers, [n], got {arguments.shown(values)}.")
-    return array.astype(np.int64)
+    return array.astype(np.int64, copy=False)
 
 
 def _numbers(name: str, values: Any, infinite: bool = False) -> NDArray[np.float64]:
@@ -288,7 +290,7 @@ def _numbers(name: str, values: Any, infinite: bool = False) -> NDArray[np.float
     array = np.asarray(values)
     if array.ndim != 1 or (len(array) and array.dtype.kind not in "iuf"):
         raise ValueError(f"{name}: must be numbers, [n], such as seconds; got {arguments.shown(values)}.")
-    array = array.astype(np.float64)
+    array = array.astype(np.float64, copy=False)
     if np.isnan(array).any() or not (infinite or np.isfinite(array).all()):
         raise ValueError(f"{name}: must be finite numbers; some are NaN{'' if infinite else ' or infinite'}.")
     return array

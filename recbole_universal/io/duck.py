@@ -41,6 +41,11 @@ def connection(files: Sequence[Path], problem: str) -> Iterator[duckdb.DuckDBPyC
         if "interrupt" not in str(error).lower():
             raise
         raise KeyboardInterrupt from error  # DuckDB has its own error for a signal
+    except duckdb.OutOfMemoryException as error:
+        raise ValueError(
+            f"{problem} in {_SETTINGS['memory_limit']} of memory. A row group of its files, or a value, is too large: "
+            "write the files again with smaller row groups, such as 100,000 rows."
+        ) from error
     except duckdb.Error as error:
         raise ValueError(f"{problem}: {str(error).splitlines()[0]}") from error
     finally:

@@ -69,34 +69,33 @@ class Ids:
     def __len__(self) -> int:
         return len(self._codes)
 
-    def joined(self, codes: np.ndarray, has_unused: bool) -> tuple[pd.Index, np.ndarray, list[tuple[Any, Any]]]:
+    def joined(self, used: np.ndarray) -> tuple[pd.Index, np.ndarray, list[tuple[Any, Any]]]:
         """Joins ids that have the same text, such as 27 and "27".
 
         Args:
-            codes: codes of the usable rows.
-            has_unused: whether an id may occur in an unusable row only, or first.
+            used: codes of the ids that a usable row has, in the order of their first one, int64 [n].
 
         Returns:
-            The ids, the codes of the rows, and the pairs of ids that were joined.
+            The ids; the index of each code's id, int32 [n_codes], -1 for the unused; and the pairs of ids that were
+            joined.
         """
         values = list(self._codes)
-        if has_unused:
-            codes, used = pd.factorize(codes)
-            values = [values[code] for code in used.tolist()]
+        values = [values[code] for code in used.tolist()]
+        indices, pairs = np.arange(len(values)), []
         kinds = set(map(type, values))
         if kinds == {float} and all(value.is_integer() and abs(value) < 2**53 for value in values):
             values = [int(value) for value in values]
         elif len(kinds) > 1:
             values = [whole(value) for value in values]
             first: dict[str, int] = {}
-            indices = np.array([first.setdefault(str(value), index) for index, value in enumerate(values)])
-            firsts, new_codes = np.unique(indices, return_inverse=True)
-            if len(firsts) < len(values):
-                same = np.flatnonzero(indices != np.arange(len(indices)))
-                pairs = [(values[indices[index]], values[index]) for index in same.tolist()]
-                values = [values[index] for index in firsts.tolist()]
-                return pd.Index(values, tupleize_cols=False), new_codes[codes], pairs
-        return pd.Index(values, tupleize_cols=False), codes, []
+            of_text = np.array([first.setdefault(str(value), index) for index, value in enumerate(values)])
+            firsts, indices = np.unique(of_text, return_inverse=True)
+            same = np.flatnonzero(of_text != np.arange(len(values)))
+            pairs = [(values[of_text[index]], values[index]) for index in same.tolist()]
+            values = [values[index] for index in firsts.tolist()]
+        index_of_code = np.full(len(self._codes), MISSING, dtype=np.int32)
+        index_of_code[used] = indices
+        return pd.Index(values, tupleize_cols=False), index_of_code, pairs
 
 
 class IdLookup:

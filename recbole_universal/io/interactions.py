@@ -10,11 +10,13 @@ from typing import Any
 import pandas as pd
 
 from recbole_universal.io.column_names import FurtherColumns, Named, TimeColumn, listed_names
-from recbole_universal.io.events import RowTimes
+from recbole_universal.io.core import Core
 from recbole_universal.io.frames import frame_source
-from recbole_universal.io.interaction_table import InteractionTable, Rows
+from recbole_universal.io.interaction_table import InteractionTable
 from recbole_universal.io.json_records import is_json, json_source
-from recbole_universal.io.paths import existing_path, parts
+from recbole_universal.io.paths import input_files
+from recbole_universal.io.row_times import RowTimes
+from recbole_universal.io.rows import Rows
 from recbole_universal.io.source import Report, Source
 from recbole_universal.io.streams import open_text
 from recbole_universal.io.tables import arrow_source, is_arrow, is_parquet, parquet_sources
@@ -37,12 +39,14 @@ def read_interactions(
     weight_column: Hashable | None = None,
     event_column: Hashable | None = None,
     event_weights: Mapping[str, float] | None = None,
+    core: Core | None = None,
 ) -> InteractionTable:
     """Read interactions from a frame or a file.
 
     Args:
         source: a data frame of pandas, a table that hands over Arrow data (polars, pyarrow, ...), or the path of a
-            delimited text file, a JSON file, a Parquet file, or a folder of parts of one of these.
+            delimited text file, a JSON file, a Parquet file, a folder of parts of one of these, or a pattern of parts
+            such as ``logs/2024-*.parquet``.
         user_column: name of the user column; ``None``: recognised. In a text file without header: position, from 1.
         item_column: as ``user_column``.
         report: receives a sentence on each thing that is left out or guessed.
@@ -55,6 +59,7 @@ def read_interactions(
             weight is read.
         event_column: as ``user_column``, of the kind of each interaction. It is read with ``event_weights``.
         event_weights: weight of each kind, which multiplies that of the weight column; ``None``: no kind is read.
+        core: numbers of interactions of the users and items that stay; ``None``: all stay.
 
     Raises:
         ValueError: if no row is usable, most rows are unusable, or the columns or the dates are ambiguous.
@@ -83,11 +88,14 @@ def read_interactions(
     times = None if first.time is None else RowTimes(first.time, time_column is not None)
     weights = RowWeights(event_weights) if reads_weights else None
     rows = Rows(first.strip, times, weights, by_rows=order == "rows")
-    for each in sources:
-        prefix = f"{Path(each.where).name}, " if len(sources) > 1 else ""
-        for chunk in each.chunks():
-            rows.add(chunk, f"{prefix}{each.row}")
-    return rows.table(where, first, report)
+    try:
+        for each in sources:
+            prefix = f"{Path(each.where).name}, " if len(sources) > 1 else ""
+            for chunk in each.chunks():
+                rows.add(chunk, f"{prefix}{each.row}")
+        return rows.table(where, first, report, core)
+    finally:
+        rows.close()
 
 
 def open_sources(
@@ -123,12 +131,10 @@ def _sources(
         kind = type(source).__name__
         hint = "; call .collect() first" if hasattr(source, "collect") else ""
         raise ValueError(f"interactions: must be a data frame, an Arrow table or the path of a file, got {kind}{hint}.")
-    path = existing_path(source, "interactions")
+    path, folder, files = input_files(source, "interactions")
     where = str(path)
-    files = parts(path) if path.is_dir() else [path]
     kinds = [is_parquet(file) for file in files]
     if files and all(kinds):
-        folder = path if path.is_dir() else None
         sources = parquet_sources(files, folder, named, further, where, show_progress, whole)
         return where, _of_one_table(path, sources)
     forms = [("Parquet",) if parquet else _endings(file) for file, parquet in zip(files, kinds, strict=True)]
@@ -137,7 +143,7 @@ def _sources(
             f"[{path}] is a folder of different files, such as [{files[0].name}] and [{odd[0].name}]; give a file, or "
             "a folder of parts of one table."
         )
-    made = [_file_source(file, named, further, show_progress, path.is_dir(), whole) for file in files]
+    made = [_file_source(file, named, further, show_progress, folder is not None, whole) for file in files]
     sources = [each for each in made if each]
     if not sources:
         raise ValueError(f"[{path}] is a folder without files, or with empty ones; give a file, or a folder of parts.")

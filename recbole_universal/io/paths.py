@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import stat
@@ -31,6 +32,44 @@ def existing_path(given: str | os.PathLike[str], argument: str) -> Path:
     if not path.is_dir():
         _check_regular(path)
     return path
+
+
+def matches(pattern: str | os.PathLike[str]) -> list[Path]:
+    """Files and folders of a pattern such as ``logs/2024-*.parquet``, by name; none if the text is an existing path."""
+    text = os.path.expanduser(os.fsdecode(pattern))
+    if os.path.exists(text) or not glob.has_magic(text):
+        return []
+    return [Path(match) for match in sorted(glob.glob(text, recursive=True))]
+
+
+def input_files(given: str | os.PathLike[str], argument: str) -> tuple[Path, Path | None, list[Path]]:
+    """The files of a table: one file, the parts of a folder, or the files of a pattern.
+
+    Args:
+        given: path of a file or a folder, or a pattern, in which ``*``, ``?``, ``[...]`` and ``**`` have their usual
+            meaning; ``~`` is expanded.
+        argument: name of the argument, for messages.
+
+    Returns:
+        The path or pattern, for messages; the folder whose subfolders may make columns, or ``None``; the files.
+
+    Raises:
+        ValueError: if the path is empty, a URL, a pipe or a device.
+        OSError: if the path does not exist or a folder cannot be read.
+    """
+    if not (found := matches(given)):
+        path = existing_path(given, argument)
+        return (path, path, parts(path)) if path.is_dir() else (path, None, [path])
+    pattern = Path(os.path.expanduser(os.fsdecode(given)))
+    fixed = next(parent for parent in pattern.parents if not glob.has_magic(str(parent)))
+    files: dict[Path, None] = {}  # ``**`` matches a folder and its files
+    for path in found:
+        if path.is_dir():
+            files |= dict.fromkeys(parts(path))
+        elif not path.name.startswith((".", "_")):
+            _check_regular(path)
+            files |= dict.fromkeys([path] if path.stat().st_size else [])
+    return pattern, fixed, list(files)
 
 
 def parts(folder: Path) -> list[Path]:

@@ -58,8 +58,25 @@ def _parquet(
             for name in partitions
         ]
         table = f"(SELECT *, {', '.join(made)} FROM read_parquet($1, {options}, filename = '{_FILE}'))"
-    with connection(paths, f"{where} cannot be read as Parquet") as duck:
-        yield duck, table, [[literal_path(path) for path in paths]]
+    try:
+        with connection(paths, f"{where} cannot be read as Parquet") as duck:
+            yield duck, table, [[literal_path(path) for path in paths]]
+    except ValueError as error:
+        if len(paths) == 1 or not isinstance(error.__cause__, duckdb.Error):
+            raise
+        _name_damaged(paths)
+        raise
+
+
+def _name_damaged(paths: Sequence[Path]) -> None:
+    """Name the first file that cannot be read alone.
+
+    Raises:
+        ValueError: if there is one.
+    """
+    for path in paths:
+        with connection([path], f"{path} cannot be read as Parquet") as duck:
+            duck.execute("SELECT bit_xor(hash(t)) FROM read_parquet($1) t", [literal_path(path)]).fetchall()
 
 
 def _pattern(name: str) -> str:

@@ -1,14 +1,14 @@
 """Reads the times of interactions: numbers, ISO 8601, and dates such as 31/12/2024.
 
 Some times have a meaning of their own. What a number or the date 03/04/2024 means depends on the other times of the
-column. So :func:`read_times` reads each time alone, and :func:`column_times` decides for the whole column.
+column. So :func:`read_times` reads each time alone, and :mod:`recbole_universal.io.time_column` decides for the column.
 """
 
 from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -23,10 +23,6 @@ MISSING, UNREADABLE, NUMBER, DATE, EITHER, DAY_FIRST, MONTH_FIRST = range(7)
 NULL_WORDS = ("", "NULL", "null", "None", "NaN", "nan", "NaT", "NA", "N/A", "<NA>", "\\N")
 _DAY_MONTH_YEAR = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4})", re.ASCII)
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}(?:\.\d+)?))? ?([ap]m)?", re.ASCII | re.IGNORECASE)
-_UNITS = ((1.0, "unix seconds"), (1e3, "unix milliseconds"), (1e6, "unix microseconds"), (1e9, "unix nanoseconds"))
-_IN_2100 = 4_102_444_800.0  # seconds from 1970 to 2100
-_LEAST_SECONDS = 1e8  # numbers below, which would be times before 1974, are positions
-_MOST_DAYS = 100_000  # more than there are days from 1900 to 2100
 _N_SHOWN = 5
 
 
@@ -51,82 +47,8 @@ class ReadTimes:
         """A time as it is written, for messages."""
         return self.texts.get(index, f"{self.values[index]:.16g}")
 
-    @classmethod
-    def joined(cls, parts: Sequence[ReadTimes]) -> ReadTimes:
-        """The times of several parts of a column."""
-        starts = np.cumsum([0, *(len(part.forms) for part in parts)]).tolist()
-        texts = {start + n: text for start, part in zip(starts, parts, strict=False) for n, text in part.texts.items()}
-        others = [part.others for part in parts]
-        if any(map(len, others)):
-            others = [part.others if len(part.others) else np.full(len(part.forms), np.nan) for part in parts]
-        forms, values = zip(*((part.forms, part.values) for part in parts), strict=True)
-        return cls(np.concatenate(forms), np.concatenate(values), np.concatenate(others), texts)
 
-
-@dataclass
-class ColumnTimes:
-    """The times of a whole column.
-
-    Attributes:
-        seconds: seconds since 1970 UTC, or numbers that give an order, float64 [n]; NaN for a time that is missing or
-            cannot be read.
-        form: how the column was read, for messages.
-        ambiguous: a date with two readings, if nothing in the column decides between them; "" otherwise.
-    """
-
-    seconds: NDArray[np.float64]
-    form: str
-    ambiguous: str = ""
-
-
-def column_times(read: ReadTimes) -> ColumnTimes:
-    """The times of a column, in the form that most of them have."""
-    counts = np.bincount(read.forms, minlength=7)
-    slashes = int(counts[EITHER:].sum())
-    if counts[NUMBER] >= max(counts[DATE], slashes):
-        return _numbers(np.where(read.forms == NUMBER, read.values, np.nan))
-    if counts[DATE] >= slashes:
-        return ColumnTimes(np.where(read.forms == DATE, read.values, np.nan), "dates")
-    dated = read.forms >= EITHER
-    if counts[DAY_FIRST] == counts[MONTH_FIRST]:
-        odd = np.flatnonzero((read.forms == EITHER) & (read.values != read.others))
-        if len(odd):
-            day, month = (
-                datetime.datetime.fromtimestamp(values[odd[0]], datetime.timezone.utc)
-                for values in (read.values, read.others)
-            )
-            readings = f"[{read.text(odd[0])}] may be {day:%Y-%m-%d} or {month:%Y-%m-%d}"
-            return ColumnTimes(np.where(dated, read.values, np.nan), "dates", readings)
-    day_first = counts[DAY_FIRST] >= counts[MONTH_FIRST]
-    seconds = np.where(dated, read.values if day_first else read.others, np.nan)
-    return ColumnTimes(seconds, f"dates with the {'day' if day_first else 'month'} first")
-
-
-def _numbers(values: NDArray[np.float64]) -> ColumnTimes:
-    """The times of a column of numbers, whose median decides what they are."""
-    median = float(np.nanmedian(values)) if np.isfinite(values).any() else 0.0
-    days = _days_of_numbers(values) if 19000101 <= median <= 21001231 else None
-    if days is not None:
-        return ColumnTimes(days * 86400.0, "dates written as yyyymmdd")
-    if median < _LEAST_SECONDS:
-        return ColumnTimes(values, "numbers that give an order")
-    for factor, unit in _UNITS:
-        if median <= _IN_2100 * factor:
-            return ColumnTimes(values / factor, unit)
-    return ColumnTimes(values, "numbers that give an order")
-
-
-def _days_of_numbers(values: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Days since 1970 of numbers such as 20241231; ``None`` if more than 5 % of the numbers are no dates."""
-    codes, unique = pd.factorize(values)  # NaN gets the code -1
-    if len(unique) > _MOST_DAYS:
-        return None
-    days = np.array([_days(int(n) // 10000, int(n) // 100 % 100, int(n) % 100) for n in unique] + [np.nan])[codes]
-    n_numbers = np.count_nonzero(codes >= 0)
-    return days if np.isfinite(days).sum() >= 0.95 * n_numbers else None
-
-
-def _days(year: int, month: int, day: int) -> float:
+def days_from_1970(year: int, month: int, day: int) -> float:
     """Days from 1970 to a date; NaN if there is no such date."""
     try:
         return float((datetime.date(year, month, day) - datetime.date(1970, 1, 1)).days)
@@ -270,7 +192,7 @@ def _days_both(text: str) -> tuple[float, float]:
     if not match:
         return np.nan, np.nan
     first, second, year = int(match[1]), int(match[3]), int(match[4])
-    return _days(year, second, first), np.nan if match[2] == "." else _days(year, first, second)
+    return days_from_1970(year, second, first), np.nan if match[2] == "." else days_from_1970(year, first, second)
 
 
 def _seconds_of_day(text: str) -> tuple[float]:

@@ -98,7 +98,7 @@ def test_weights_keep_to_their_events_in_the_order_of_time():
     frame = FRAME.assign(time=[50, 10, 30, 20, 40])
     table = read_interactions(frame, None, None, print, weight_column="quantity")
     assert table.events.weights.tolist() == [1.5, 0.0, 2.0, 1.0, 4.0]
-    amounts, matrix = table.amounts(), table.matrix()[0]
+    amounts, matrix = table.amounts(), table.matrix()
     assert amounts.nnz == matrix.nnz == 4
     assert np.array_equal(amounts.indices, matrix.indices) and amounts.toarray().tolist() == [[3.5, 0.0], [4.0, 1.0]]
 

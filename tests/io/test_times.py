@@ -14,7 +14,8 @@ from interactions_data import ROWS, lines, write
 from recbole_universal.graph.histories import Histories
 from recbole_universal.io.column_names import TimeColumn
 from recbole_universal.io.interactions import read_interactions
-from recbole_universal.io.times import ReadTimes, column_times, read_times
+from recbole_universal.io.time_column import TimeStatistics, column_times
+from recbole_universal.io.times import read_times
 
 NAN = float("nan")
 T = 1704067200.0  # 2024-01-01
@@ -176,10 +177,11 @@ def test_types_that_are_no_time():
 
 def test_parts_of_a_column_are_decided_together():
     parts = [["01/02/2024"], [None, "x"], ["02/13/2024", "y"]]
-    read = ReadTimes.joined([read_times(np.array(part, dtype=object)) for part in parts])
-    times = column_times(read)
-    assert times.seconds.tolist() == pytest.approx([T + DAY, NAN, NAN, T + 43 * DAY, NAN], nan_ok=True)
-    assert [read.text(index) for index in (0, 2, 3, 4)] == ["01/02/2024", "x", "02/13/2024", "y"]
+    reads, statistics = [read_times(np.array(part, dtype=object)) for part in parts], TimeStatistics()
+    for read in reads:
+        statistics.add(read)
+    seconds = np.concatenate([statistics.reading().seconds(read) for read in reads])
+    assert seconds.tolist() == pytest.approx([T + DAY, NAN, NAN, T + 43 * DAY, NAN], nan_ok=True)
 
 
 # -- The column ------------------------------------------------------------------------------------------------------
@@ -432,7 +434,7 @@ def test_rows_without_a_time_are_left_out(tmp_path, form):
     )
     assert len(table.events.times) == 7 and table.events.time_column == "when"
     np.testing.assert_array_equal(
-        Histories.of_table(table).matrix(table.matrix()[0].shape[1]).toarray(), table.matrix()[0].toarray()
+        Histories.of_table(table).matrix(table.matrix().shape[1]).toarray(), table.matrix().toarray()
     )
 
 
@@ -551,7 +553,7 @@ def test_histories_have_the_indices_of_the_matrix(options):
         }
     )
     table = read_interactions(frame, None, None, lambda _: None, **options)
-    matrix, rows, item_order = table.matrix()
+    matrix, rows, item_order = table.matrix(), table.user_rows, table.item_order
     histories = Histories.of_table(table)
     assert len(histories) == 30 and len(histories.items) == 400 and (histories.times is None) == bool(options)
     assert (histories.matrix(25) != matrix).nnz == 0

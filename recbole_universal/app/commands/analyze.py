@@ -87,7 +87,7 @@ def _write(options: argparse.Namespace, output: Path) -> None:
             time_column=options.time_column,
             order=options.order,
         )
-        matrices[name] = table.matrix()[0]
+        matrices[name] = table.matrix()
         in_order = Histories.of_table(table)
         if in_order is not None:
             histories[name] = in_order

@@ -1,4 +1,4 @@
-"""The options that say how the columns of a table are read, which several commands share."""
+"""The options that say how the columns of a table are read, and which rows stay, which several commands share."""
 
 from __future__ import annotations
 
@@ -19,3 +19,11 @@ def add_options(parser: argparse.ArgumentParser, order: str = _ORDER) -> None:
             f"--{name}-column", metavar="NAME", help=f"name of the {name} column; without header: 1, 2, ..."
         )
     parser.add_argument("--order", choices=["rows"], help=order)
+
+
+def add_core_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that leave out users and items by their number of interactions."""
+    for kind, of in (("user", "items of a user"), ("item", "users of an item")):
+        parser.add_argument(
+            f"--{kind}-inter-num-interval", metavar="INTERVAL", help=f"number of {of}, such as 5 or [5,100]; others go"
+        )

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from recbole_universal import Recommender
 
 _FOLDER = ", or a folder that fit wrote"
-_OPTIONS = ("user_column", "item_column", "time_column", "order", "later", "model")
+_CORE = ("user_inter_num_interval", "item_inter_num_interval")
+_OPTIONS = ("user_column", "item_column", "time_column", "order", "later", "model", *_CORE)
 
 
 def add_options(parser: argparse.ArgumentParser, takes_folder: bool) -> None:
@@ -33,6 +34,7 @@ def add_options(parser: argparse.ArgumentParser, takes_folder: bool) -> None:
     columns.add_options(parser)
     add("--later", action="store_true", help="the users get the lists some time after the last interaction of all")
     weights.add_options(parser)
+    columns.add_core_options(parser)
     add("--model", metavar="NAME", help="shipped model, or folder of a model (default: auto, by whether order helps)")
     add("--device", default="cpu", metavar="DEVICE", help="cpu, cuda, ... (default: cpu, the only one that is tested)")
     add("--quiet", action="store_true", help="no progress bars")

@@ -49,6 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--users", metavar="FILE_OR_LIST", help="file of user ids, one per line, or ids separated by commas")
     columns.add_options(parser)
     weights.add_options(parser)
+    columns.add_core_options(parser)
     add("--include-seen", action="store_true", help="also recommend items that the user has interacted with")
     add("--items", metavar="FILE", help="item table for --where: CSV, ..., JSON or Parquet, one row an item")
     add("--where", metavar="RULE", help="only items that fit, such as \"category == 'shoes' and price < 50\"")
@@ -83,6 +84,7 @@ def run(options: argparse.Namespace, _: list[str]) -> int:
 
 def _write(options: argparse.Namespace) -> tuple[int, int]:
     """Write the recommendations; returns the number of rows and of users."""
+    from recbole_universal.app.core import checked_core
     from recbole_universal.app.output_columns import output_columns
     from recbole_universal.app.recommend import open_job
     from recbole_universal.app.recommendation_files import open_recommendations
@@ -111,6 +113,7 @@ def _write(options: argparse.Namespace) -> tuple[int, int]:
             order=options.order,
             later=options.later,
             weighting=Weighting.checked(**weights.given(options)),
+            core=checked_core(options.user_inter_num_interval, options.item_inter_num_interval),
             include_seen=options.include_seen,
             items=options.items,
             where=options.where,

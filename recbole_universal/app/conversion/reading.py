@@ -13,11 +13,12 @@ import pandas as pd
 
 from recbole_universal.app.conversion.values import FLOAT, TOKEN, Column, problem, time_text
 from recbole_universal.io.column_names import FurtherColumns, OneColumn, TimeColumn, plain_name, rating_column
-from recbole_universal.io.events import RowTimes
-from recbole_universal.io.interaction_table import Rows
 from recbole_universal.io.interactions import open_sources
+from recbole_universal.io.row_times import RowTimes
+from recbole_universal.io.rows import Rows
 from recbole_universal.io.source import Chunk, Report, Source
 from recbole_universal.io.times import NULL_WORDS
+from recbole_universal.io.usable_rows import Block
 
 USER, ITEM, TIME, RATING = "user_id", "item_id", "timestamp", "rating"
 
@@ -103,9 +104,11 @@ class WholeTable:
                 report(note)
         if first.time_note:
             report(f"{self.where}: {first.time_note}")
-        self.rows = rows.usable(self.where, first, report)
+        self._usable = rows.usable(self.where, first, report)
+        self.rows = Block.joined(list(self._usable.blocks()))
         self._mask = np.concatenate(masks)
-        self._mask[self._mask] = self.rows.timed
+        self._mask[self._mask] = self._usable.timed()
+        rows.close()
         if self._unused_time is not None and self.rows.seconds is None:
             self.columns[self._unused_time.source] = self._unused_time
         else:
@@ -242,8 +245,8 @@ class Interactions(WholeTable):
             others[index].name = RATING
         self._timed = self.rows.seconds is not None
         rows = self.rows
-        self._users = self.id_texts("user", rows.users, rows.user_codes)
-        self._items = self.id_texts("item", rows.items, rows.item_codes)
+        self._users = self.id_texts("user", self._usable.users, rows.user_codes)
+        self._items = self.id_texts("item", self._usable.items, rows.item_codes)
         name_columns(others, [USER, ITEM, *([TIME] if self._timed else [])], self.where, report)
 
     def header(self) -> list[tuple[str, str]]:
@@ -287,7 +290,7 @@ class SideTable(WholeTable):
         super().__init__(source, named, TimeColumn(wanted=False), rules, report, show_progress)
         self._field = f"{kind}_id"
         self._codes = self.rows.item_codes  # the only ids
-        self._ids = self.id_texts(kind, self.rows.items, self._codes)
+        self._ids = self.id_texts(kind, self._usable.items, self._codes)
         self._is_last = np.zeros(len(self._codes), dtype=bool)  # as in io/item_table.py
         self._is_last[len(self._codes) - 1 - np.unique(self._codes[::-1], return_index=True)[1]] = True
         if repeated := int(np.count_nonzero(~self._is_last)):

@@ -16,9 +16,9 @@ from recbole_universal.app.conversion.values import BLANK, FLOAT, FLOAT_SEQ, TOK
 from recbole_universal.app.recommendation_files import TextWriter, output_file
 from recbole_universal.files import would_replace
 from recbole_universal.io.column_names import FurtherColumns, Named, OneColumn, TimeColumn, is_atomic, plain_name
-from recbole_universal.io.interaction_table import Rows
 from recbole_universal.io.interactions import open_sources
 from recbole_universal.io.paths import existing_path
+from recbole_universal.io.rows import Rows
 from recbole_universal.io.source import Report
 from recbole_universal.io.times import NULL_WORDS
 
@@ -123,6 +123,7 @@ def _write_table(file: IO[bytes], name: str, atomic: Path, named: Any, report: R
     except ValueError as error:
         raise error if str(where) in str(error) else ValueError(f"{where}: {error}") from error
     finally:
+        rows.close()
         table.close()  # a writer of Parquet that is left open complains on stderr
 
 

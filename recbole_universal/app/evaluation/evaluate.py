@@ -116,7 +116,7 @@ def evaluate(
     finally:
         for message in messages:
             warnings.warn(message, UserWarning, stacklevel=2)
-    matrix, _, _ = table.matrix()
+    matrix = table.matrix()
     if matrix.shape[1] <= top_k:
         raise ValueError(
             f"top_k (--top-k): a list of {top_k} would hold every item (number of items: {matrix.shape[1]}); give a "
@@ -212,7 +212,7 @@ class _Runs:
 
 def _ids_of_rows(table: InteractionTable) -> pd.Index:
     """The user of each row of the matrix."""
-    return table.users.take(np.argsort(table.matrix()[1]))
+    return table.users.take(table.user_order)
 
 
 def _notes(split: Split, n_users: int, max_users: int, seed: int, has_ease: bool, choices: list[str]) -> list[str]:
@@ -251,7 +251,7 @@ def _examples(fold: Fold, runs: _Runs, users: pd.Index, table: InteractionTable,
     """Some users of the latest fold, drawn at random."""
     universal = runs.latest
     assert isinstance(universal, recommenders.Universal)  # the last one of each fold
-    items = table.items.take(table.matrix()[2])
+    items = table.items.take(table.item_order)
     examples = []
     for row in np.random.default_rng(seed).permutation(len(fold.users))[:_N_EXAMPLES]:
         user = fold.users[row]

@@ -10,7 +10,8 @@ from recbole_universal.app.service.answers import Refused
 from recbole_universal.app.service.appended import Row, now
 from recbole_universal.app.service.bodies import Interaction
 from recbole_universal.app.service.loaded import Loaded
-from recbole_universal.io.times import column_times, read_times
+from recbole_universal.io.time_column import column_times
+from recbole_universal.io.times import read_times
 
 
 def new_rows(loaded: Loaded, interactions: Sequence[Interaction]) -> list[Row]:

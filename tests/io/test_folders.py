@@ -1,0 +1,105 @@
+"""Folders and patterns of parts: which files are read, and which one is named if it is damaged."""
+
+from __future__ import annotations
+
+import duckdb
+import pandas as pd
+import pytest
+from interactions_data import ROWS, lines, read, write
+
+from recbole_universal.files import would_replace
+from recbole_universal.io import duck
+
+FRAME = pd.DataFrame(ROWS, columns=["user", "item"])
+
+
+def parquet_parts(folder, n=4):
+    folder.mkdir()
+    for number in range(n):
+        FRAME[number::n].to_parquet(folder / f"{number}.parquet", index=False)
+    return folder
+
+
+@pytest.mark.parametrize("pattern", ["*.csv", "[0-2].csv", "?.csv", "../parts/*.csv", "**/*.csv", "**", "../pa*"])
+def test_a_pattern_reads_what_the_folder_reads(tmp_path, pattern):
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for number in range(3):
+        write(folder / f"{number}.csv", lines(ROWS[number::3]))
+    write(folder / "_SUCCESS", "user,item\nx,y\n")
+    write(folder / ".3.csv", "user,item\nx,y\n")
+    assert read(f"{folder}/{pattern}")[0] == read(folder)[0] == ROWS
+
+
+def test_a_pattern_leaves_other_files_out(tmp_path):
+    parts = parquet_parts(tmp_path / "parts")
+    assert read(parts / "[12].parquet")[0] == sorted([*ROWS[1::4], *ROWS[2::4]])
+
+
+def test_folders_of_a_pattern_make_columns(tmp_path):
+    for user in "ab":
+        (tmp_path / "log" / f"user_id={user}").mkdir(parents=True)
+        pd.DataFrame({"item": ["x", user]}).to_parquet(tmp_path / "log" / f"user_id={user}" / "0.parquet", index=False)
+    expected = [("a", "a"), ("a", "x"), ("b", "b"), ("b", "x")]
+    for source in (tmp_path / "log", tmp_path / "log" / "*" / "*.parquet", tmp_path / "l*" / "user_id=*"):
+        assert read(source, "user_id")[0] == expected
+
+
+def test_a_file_whose_name_is_a_pattern_is_a_file(tmp_path):
+    write(tmp_path / "a1.csv", "user,item\nx,y\n")
+    assert read(write(tmp_path / "a[1].csv", lines()))[0] == ROWS
+
+
+def test_a_pattern_without_files_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no file \[.*\*\.csv\]"):
+        read(tmp_path / "*.csv")
+    (tmp_path / "_SUCCESS").touch()
+    with pytest.raises(ValueError, match=r"\*\] is a folder without files"):
+        read(tmp_path / "*")
+
+
+def test_an_output_that_matches_an_input_pattern_would_replace_it(tmp_path):
+    folder = parquet_parts(tmp_path / "parts")
+    assert would_replace(folder / "1.parquet", folder / "*.parquet")
+    assert would_replace(folder / "1.parquet", folder / "[12]*")
+    assert not would_replace(folder / "3.parquet", folder / "[12]*")
+
+
+@pytest.mark.parametrize("damage", ["the footer", "the data"])
+def test_a_damaged_part_is_named(tmp_path, damage):
+    folder = parquet_parts(tmp_path / "parts")
+    FRAME.loc[[0, 1] * 5000].to_parquet(folder / "2.parquet", index=False)
+    content = bytearray((folder / "2.parquet").read_bytes())
+    if damage == "the footer":
+        content[-20:] = b""
+    else:
+        content[4:60] = b"\xff" * 56
+    (folder / "2.parquet").write_bytes(content)
+    with pytest.raises(ValueError, match=r"2\.parquet.? cannot be read|cannot be read.*2\.parquet"):
+        read(folder)
+
+
+def test_a_bad_row_of_a_part_is_named_by_file_and_line(tmp_path):
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for number in range(12):
+        write(folder / f"{number:02}.csv", lines())
+    write(folder / "07.csv", "user,item\nu1,a\nu1\nu2,c\n")
+    assert "07.csv, line 3 (1 column instead of 2)" in " ".join(read(folder)[1])
+
+
+def test_ids_of_parts_of_two_types_are_joined(tmp_path):
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    pd.DataFrame({"user": [1, 2], "item": ["a", "b"]}).to_parquet(folder / "0.parquet", index=False)
+    pd.DataFrame({"user": ["1", "x"], "item": ["a", "c"]}).to_parquet(folder / "1.parquet", index=False)
+    pairs, said = read(folder)
+    assert set(pairs) == {(1, "a"), (2, "b"), ("x", "c")} and "1 user ids have several types" in " ".join(said)
+
+
+def test_too_little_memory_is_an_error_that_says_what_to_do(tmp_path):
+    with (
+        pytest.raises(ValueError, match=r"x cannot be read in 1500MB of memory.*smaller row groups"),
+        duck.connection([], "x cannot be read"),
+    ):
+        raise duckdb.OutOfMemoryException("could not allocate block")
