@@ -161,6 +161,17 @@ def _load(state: Path, described: dict[str, Any], device: str) -> RecommenderSta
     return loaded
 
 
+def recommender_digest(folder: str | os.PathLike[str]) -> str:
+    """A digest of the recommender of a folder, in hexadecimal. Each save makes another one, and a copy has the same.
+
+    Raises:
+        FileNotFoundError: if the folder holds no recommender.
+        ValueError: if its description is damaged.
+    """
+    path = _path(folder)
+    return hashlib.sha256(json.dumps(_described(path), sort_keys=True).encode()).hexdigest()
+
+
 def _ignore(_: str) -> None:
     """Receives messages that the fit has reported."""
 
