@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from recbole_universal.app.recommendation_files import open_recommendations
 from recbole_universal.app.recommendation_parts import Part
-from recbole_universal.app.recommender_files import recommender_digest
+from recbole_universal.app.recommender_files import unchanged
 from recbole_universal.app.recommender_job import RecommenderJob
 
 
@@ -78,35 +78,22 @@ class PartWriter:
 
     def _loaded(self, settings: PartSettings) -> _JobOfParts:
         torch.set_num_threads(1)
-        _check_folder(settings)
-        job = _JobOfParts(
-            self._messages.append,
-            False,
-            settings.top_k,
-            settings.include_seen,
-            settings.folder,
-            settings.fast,
-            device="cpu",
-            users=None,
-            user_column=None,
-            items=None,
-            where=None,
-        )
-        _check_folder(settings)  # a save may have come before the files were opened
+        with unchanged(settings.folder, settings.digest):
+            job = _JobOfParts(
+                self._messages.append,
+                False,
+                settings.top_k,
+                settings.include_seen,
+                settings.folder,
+                settings.fast,
+                device="cpu",
+                users=None,
+                user_column=None,
+                items=None,
+                where=None,
+            )
         job.allowed = None if settings.allowed is None else np.array(settings.allowed)
         return job
-
-
-def _check_folder(settings: PartSettings) -> None:
-    """Refuse a folder that has been saved again.
-
-    Raises:
-        ValueError: if it has.
-    """
-    if recommender_digest(settings.folder) != settings.digest:
-        raise ValueError(
-            f"[{settings.folder}] has been saved again since the run began. Run again with a new output folder."
-        )
 
 
 class _JobOfParts(RecommenderJob):

@@ -16,7 +16,7 @@ from recbole_universal.app.output_columns import output_columns
 from recbole_universal.app.part_writer import PartSettings, PartWriter
 from recbole_universal.app.ray_engine import in_actors, ray_cluster
 from recbole_universal.app.recommendation_parts import Part, PartsFolder, description_of_run
-from recbole_universal.app.recommender_files import is_recommender, recommender_digest
+from recbole_universal.app.recommender_files import check_saved_matrix, is_recommender, recommender_digest
 from recbole_universal.app.recommender_job import RecommenderJob
 from recbole_universal.io.source import Report
 
@@ -129,11 +129,8 @@ class RayRun:
         self.job = job = RecommenderJob(
             report, show_progress, top_k, include_seen, folder, fast, "cpu", users, user_column, items, where
         )
-        if fast and not job.ranker.has_item_item:
-            raise ValueError(
-                f"fast (--fast): [{folder}] holds no item-item matrix, which each worker would have to compute; fit it "
-                "with fit --fast, or call ranker.item_item() before save."
-            )
+        if fast:
+            check_saved_matrix(job.ranker, folder)
         settings = {"top_k": int(top_k), "include_seen": include_seen, "fast": fast}
         self._top_k = int(top_k)
         self._settings = PartSettings(

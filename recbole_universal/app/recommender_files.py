@@ -14,7 +14,8 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,33 @@ def recommender_digest(folder: str | os.PathLike[str]) -> str:
     """
     path = _path(folder)
     return hashlib.sha256(json.dumps(_described(path), sort_keys=True).encode()).hexdigest()
+
+
+@contextmanager
+def unchanged(folder: str, digest: str) -> Iterator[None]:
+    """Make sure that what the ``with`` block reads is the recommender of a :func:`recommender_digest`.
+
+    Raises:
+        ValueError: if the folder has been saved again.
+        FileNotFoundError: if it holds no recommender.
+    """
+    before = recommender_digest(folder)
+    yield
+    if not before == digest == recommender_digest(folder):
+        raise ValueError(f"[{folder}] has been saved again since the run began: start a new run.")
+
+
+def check_saved_matrix(ranker: UniversalRanker, folder: str | os.PathLike[str]) -> None:
+    """Refuse a recommender without the item-item matrix, which each worker of an engine would have to compute.
+
+    Raises:
+        ValueError: if the matrix is missing.
+    """
+    if not ranker.has_item_item:
+        raise ValueError(
+            f"fast (--fast): [{folder}] holds no item-item matrix; make it with fit --fast, or with "
+            "rec.ranker.item_item() before rec.save."
+        )
 
 
 def _ignore(_: str) -> None:
