@@ -17,7 +17,7 @@ TABLES = lodo in-domain ablation penalty correction next-item unseen robustness 
 	zero-shot wide-grids interpolation node2vec features columns speed
 ZERO_SHOT = $(PYTHON) benchmarks/zero_shot.py --data-path $(DATA) --output $(OUT) --models $(OUT)/models.json
 
-.PHONY: help tables data models mutations reading service everyday site $(TABLES)
+.PHONY: help tables data models mutations reading service engines everyday site $(TABLES)
 
 help:
 	@echo "make DATA=FOLDER OUT=FOLDER TARGET, with one of the targets" data $(TABLES) models mutations reading service everyday tables site
@@ -158,6 +158,10 @@ speed:
 
 reading:  # prints; CHECKOUTS are folders of the repository, such as this one and one of an earlier commit
 	$(PYTHON) benchmarks/reading.py --rows 10000000 --folder $(OUT)/reading $(CHECKOUTS:%=--checkout %)
+
+engines:  # lists by one process, Ray and Spark, needs the extras ray and spark
+	$(PYTHON) benchmarks/engines.py --data-path $(DATA) --output $(OUT)/engines.jsonl
+	$(PYTHON) benchmarks/engines.py --output $(OUT)/engines.jsonl --report docs/scale_results.md
 
 everyday:  # prints seconds and memory of fit, save and load
 	$(PYTHON) benchmarks/everyday.py --data-path $(DATA) --output $(OUT)/everyday.jsonl

@@ -1,0 +1,139 @@
+"""Real workers of Ray: lists that do not depend on their number, workers and callers that are killed."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import engine_data
+import pandas as pd
+import psutil
+import pytest
+
+from recbole_universal import recommend, recommend_on_ray
+
+pytest.importorskip("pyarrow")
+pytestmark = pytest.mark.slow
+# A part a user, so that there is time to kill a worker in the middle.
+SETTINGS = {"top_k": 4, "part_users": 1, "show_progress": False}
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory) -> Path:
+    try:
+        importlib.import_module("ray")
+    except ImportError as error:
+        pytest.skip(f"Ray cannot be imported: {error}")
+    folder = tmp_path_factory.mktemp("ray") / "shop"
+    engine_data.saved(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(shop) -> pd.DataFrame:
+    return recommend(shop, top_k=4, show_progress=False)
+
+
+def processes(of: psutil.Process, name: str) -> list[psutil.Process]:
+    """Processes below another one whose words contain a name."""
+    found = []
+    for process in of.children(recursive=True):
+        try:
+            if name in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.Error:  # it has ended
+            continue
+    return found
+
+
+def wait_for(condition, seconds=300):
+    """The first true value of a function."""
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, "it takes too long"
+        time.sleep(0.01)
+    return value
+
+
+def run(shop, output, workers) -> subprocess.Popen:
+    """A process that writes all parts."""
+    call = f"recommend_on_ray({str(shop)!r}, {str(output)!r}, workers={workers}, **{SETTINGS!r})"
+    code = f"from recbole_universal import recommend_on_ray\n{call}"
+    return subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], stderr=subprocess.PIPE, text=True)
+
+
+def files(output) -> list[Path]:
+    return sorted(Path(output).glob("part-*.parquet"))
+
+
+def test_a_killed_worker_loses_nothing(shop, expected, tmp_path):
+    process = run(shop, tmp_path / "out", 2)
+    wait_for(lambda: len(files(tmp_path / "out")) > 2)
+    ray_processes = psutil.Process(process.pid)
+    assert not processes(ray_processes, "dashboard.py") or "--disable-frontend" in " ".join(
+        processes(ray_processes, "dashboard.py")[0].cmdline()
+    )
+    workers = processes(ray_processes, "ray::PartWriter")
+    assert 1 <= len(workers) <= 2
+    workers[0].kill()
+    assert len(files(tmp_path / "out")) < engine_data.N_USERS, "the worker was killed too late"
+    assert process.wait(600) == 0, process.stderr.read()
+    assert len(files(tmp_path / "out")) == engine_data.N_USERS
+    pd.testing.assert_frame_equal(engine_data.joined(files(tmp_path / "out")), expected, rtol=1e-5)
+
+
+def test_a_killed_caller_goes_on(shop, expected, tmp_path):
+    process = run(shop, tmp_path / "out", 1)
+    wait_for(lambda: len(files(tmp_path / "out")) > 2)
+    children = psutil.Process(process.pid).children(recursive=True)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    wait_for(lambda: not any(child.is_running() and child.status() != "zombie" for child in children))
+    done = {file: file.stat().st_mtime_ns for file in files(tmp_path / "out")}
+    assert 2 < len(done) < engine_data.N_USERS
+    with pytest.warns(UserWarning, match=f"{len(done)} of 53 users have lists in"):
+        found = recommend_on_ray(shop, tmp_path / "out", workers=1, **SETTINGS)
+    assert {file: file.stat().st_mtime_ns for file in done} == done
+    pd.testing.assert_frame_equal(engine_data.joined(found), expected, rtol=1e-5)
+
+
+def test_a_ray_that_runs_is_used_and_stays(shop, expected, tmp_path):
+    import ray
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert not ray.is_initialized()
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+    try:
+        found = recommend_on_ray(shop, tmp_path / "out", **{**SETTINGS, "part_users": 30})
+        pd.testing.assert_frame_equal(engine_data.joined(found), expected, rtol=1e-5)
+        with pytest.raises(ValueError, match=r"workers \(--workers\): Ray has 1 cores, which is fewer than 2"):
+            recommend_on_ray(shop, tmp_path / "two", workers=2, **SETTINGS)
+        with pytest.raises(ValueError, match=r"address \(--address\): this process is connected to Ray already"):
+            recommend_on_ray(shop, tmp_path / "two", address="auto", **SETTINGS)
+        assert ray.is_initialized()
+    finally:
+        ray.shutdown()
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_errors_of_workers_come_back(shop, tmp_path, monkeypatch):
+    monkeypatch.setattr("recbole_universal.app.part_writer.PartSettings.__post_init__", _other_digest, raising=False)
+    with pytest.raises(ValueError, match=r"has been saved again since the run began"):
+        recommend_on_ray(shop, tmp_path / "out", workers=1, **SETTINGS)
+    import ray
+
+    assert not ray.is_initialized() and not files(tmp_path / "out")
+
+
+def _other_digest(settings):
+    object.__setattr__(settings, "digest", "of another recommender")
+
+
+def test_no_cluster_at_an_address(shop, tmp_path):
+    with pytest.raises(ConnectionError, match=r"Ray cannot be reached or started at \[nowhere"):
+        recommend_on_ray(shop, tmp_path / "out", address="nowhere:1", **SETTINGS)
