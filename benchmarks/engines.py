@@ -46,6 +46,7 @@ class WorkerMemory(threading.Thread):
         self.private = self.proportional = 0
 
     def run(self) -> None:
+        """Read the memory twice a second."""
         import psutil
 
         while not self._ends.wait(0.5):

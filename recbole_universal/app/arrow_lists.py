@@ -126,8 +126,8 @@ def _column(ids: pd.Series, kind: str) -> Any:
     if kind == "string":
         return arrow.array([str(name) for name in ids], arrow.string())
     try:
-        return arrow.array(ids.tolist(), arrow.int64())
-    except (arrow.ArrowException, OverflowError, TypeError) as error:
+        return arrow.array([int(name) if isinstance(name, str) else name for name in ids.tolist()], arrow.int64())
+    except (ValueError, arrow.ArrowException, OverflowError, TypeError) as error:
         raise ValueError(
             f"users: the ids of this recommender are integers, and one of the asked is none: {error}"
         ) from error

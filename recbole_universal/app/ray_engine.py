@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
+
 from recbole_universal import arguments
+from recbole_universal.graph.shards import spread_by
 
 # How often work is given to a worker again whose process or machine died in it.
 _RETRIES = 3
@@ -18,7 +21,7 @@ _STORE_BYTES = 80 * 2**20
 
 
 @contextmanager
-def ray_cluster(workers: Any, address: Any) -> Iterator[tuple[Any, int]]:
+def ray_cluster(workers: Any, address: Any, store_bytes: int | None = _STORE_BYTES) -> Iterator[tuple[Any, int]]:
     """Ray, which is started if it does not run, and stopped afterwards if it was started here.
 
     Nothing is reported to the makers of Ray, and the dashboard is off.
@@ -27,6 +30,7 @@ def ray_cluster(workers: Any, address: Any) -> Iterator[tuple[Any, int]]:
         workers: number of workers; ``None``: one for each core that Ray has.
         address: address of a running cluster; ``None``: this machine, or the cluster to which this process is connected
             already.
+        store_bytes: size of the object store if Ray is started; ``None``: Ray decides.
 
     Yields:
         The package, and the number of workers.
@@ -49,7 +53,7 @@ def ray_cluster(workers: Any, address: Any) -> Iterator[tuple[Any, int]]:
         raise ValueError("address (--address): this process is connected to Ray already, so leave the address out.")
     try:
         if not was_running:
-            _start(ray, workers, address)
+            _start(ray, workers, address, store_bytes)
         cores = int(ray.cluster_resources().get("CPU", 0))
         if cores < (workers or 1):
             raise ValueError(f"workers (--workers): Ray has {cores} cores, which is fewer than {workers or 1}.")
@@ -70,7 +74,7 @@ def _import_ray() -> Any:
     return ray
 
 
-def _start(ray: Any, workers: int | None, address: str | None) -> None:
+def _start(ray: Any, workers: int | None, address: str | None, store_bytes: int | None) -> None:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # Ray replaces the handler of SIGTERM, and with it the exit status of a command.
     in_main = threading.current_thread() is threading.main_thread()
@@ -78,7 +82,7 @@ def _start(ray: Any, workers: int | None, address: str | None) -> None:
     quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
     try:
         if address is None:
-            ray.init(address="local", num_cpus=workers, object_store_memory=_STORE_BYTES, **quiet)
+            ray.init(address="local", num_cpus=workers, object_store_memory=store_bytes, **quiet)
         else:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, ValueError, RuntimeError) as error:
@@ -128,8 +132,13 @@ def _next(ray: Any, busy: dict[Any, Any], idle: list) -> Any:
     """The result of the call that is done next."""
     (done,), _ = ray.wait(list(busy), num_returns=1)
     idle.append(busy.pop(done))
+    return _result(ray, done)
+
+
+def _result(ray: Any, call: Any) -> Any:
+    """The result of a call, or its error."""
     try:
-        return ray.get(done)
+        return ray.get(call)
     except ray.exceptions.RayTaskError as error:
         raise error.cause from error
     except ray.exceptions.RayError as error:
@@ -137,3 +146,33 @@ def _next(ray: Any, busy: dict[Any, Any], idle: list) -> Any:
             f"A worker of Ray died {_RETRIES + 1} times in the same work, perhaps for lack of memory; fewer workers "
             f"(--workers) need less. Ray says: {str(error).strip().splitlines()[0]}"
         ) from error
+
+
+@contextmanager
+def shards_on_ray(workers: Any, address: Any) -> Iterator[None]:
+    """Let the workers of Ray find the neighbours of items in a fit, which stays equal to the last bit.
+
+    Args:
+        workers: as of :func:`ray_cluster`, like the next argument. A running cluster gives all its free cores.
+        address: address of a running cluster.
+
+    Raises:
+        ValueError, ConnectionError, ImportError: as :func:`ray_cluster`.
+        ChildProcessError: if workers die again and again.
+    """
+    with ray_cluster(workers, address, store_bytes=None) as (ray, _):
+
+        def spread(function: Callable[..., Any], shared: tuple, shards: Sequence[Any]) -> list:
+            compute = ray.remote(num_cpus=1, max_retries=_RETRIES)(_compute)
+            stored = ray.put((function, shared))
+            return [_result(ray, call) for call in [compute.remote(stored, shard) for shard in shards]]
+
+        with spread_by(spread):
+            yield
+
+
+def _compute(shared: tuple[Callable[..., Any], tuple], shard: Any) -> Any:
+    """What a worker computes of a shard, with one thread."""
+    torch.set_num_threads(1)
+    function, arguments_of_all = shared
+    return function(*arguments_of_all, shard)

@@ -11,11 +11,13 @@ import time
 from pathlib import Path
 
 import engine_data
+import numpy as np
 import pandas as pd
 import psutil
 import pytest
 
-from recbole_universal import recommend, recommend_on_ray
+from recbole_universal import Recommender, recommend, recommend_on_ray
+from recbole_universal.app import cli
 
 pytest.importorskip("pyarrow")
 pytestmark = pytest.mark.slow
@@ -132,6 +134,20 @@ def test_errors_of_workers_come_back(shop, tmp_path, monkeypatch):
 
 def _other_digest(settings):
     object.__setattr__(settings, "digest", "of another recommender")
+
+
+def test_fit_gives_the_same_recommender(tmp_path, capsys):
+    rows = [(f"u{user}", f"i{(7 * user + step) % 40}") for user in range(90) for step in range(5)]
+    pd.DataFrame(rows, columns=["user", "item"]).to_csv(tmp_path / "orders.csv", index=False)
+    words = ["fit", str(tmp_path / "orders.csv"), "--model", "universal-base", "--quiet", "--output"]
+    assert cli.main([*words, str(tmp_path / "one")]) == 0
+    assert cli.main([*words, str(tmp_path / "ray"), "--engine", "ray", "--workers", "1"]) == 0
+    one, other = (Recommender.load(tmp_path / name).ranker.arrays() for name in ("one", "ray"))
+    assert list(one) == list(other)
+    for name, values in one.items():
+        assert values.dtype == other[name].dtype and np.array_equal(values, other[name], equal_nan=True), name
+    assert cli.main([*words, str(tmp_path / "two"), "--workers", "2"]) == 1
+    assert "--workers: belongs to --engine ray, which is not given." in capsys.readouterr().err
 
 
 def test_no_cluster_at_an_address(shop, tmp_path):

@@ -8,7 +8,7 @@ import sys
 import time
 import warnings
 
-from recbole_universal.app.commands import columns, weights
+from recbole_universal.app.commands import columns, engine, weights
 
 SUMMARY = "recommend items to the users of a CSV, TSV, JSON or Parquet file, or of a RecBole checkpoint"
 DESCRIPTION = """Recommend items to the users of a file of interactions with a pre-trained model. Nothing
@@ -31,8 +31,6 @@ EXAMPLES = """examples:
   {program} --checkpoint saved/EASE-Nov-27-2026_10-00-00.pth --new-users today.csv --output recs.csv
 """
 TAKES_KEYS = False
-ENGINES = ("process", "ray")
-_OF_RAY = ("workers", "address")
 _NOT_WITH_RAY = (
     *("checkpoint", "data_path", "new_users", "item_column", "time_column", "order", "later", "pretrained", "device"),
     *weights.OPTIONS,
@@ -75,14 +73,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="shipped model, or folder of a model (default: auto, by whether the order of the rows helps)",
     )
     add("--device", default="cpu", metavar="DEVICE", help="cpu, cuda, ... (default: cpu, the only one that is tested)")
-    add(
-        "--engine",
-        choices=ENGINES,
-        default=ENGINES[0],
-        help="what computes: this process, or workers of Ray, which read a folder that fit wrote (default: process)",
-    )
-    add("--workers", type=int, metavar="N", help="with --engine ray: workers, each on one core (default: all cores)")
-    add("--address", metavar="ADDRESS", help="with --engine ray: a running cluster (default: this machine)")
+    engine.add_options(parser, "workers of Ray, for a folder that fit wrote")
     add("--quiet", action="store_true", help="no progress bars")
 
 
@@ -92,6 +83,7 @@ def run(options: argparse.Namespace, _: list[str]) -> int:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"recbole\.")  # RecBole's own code: nothing a user can act on
+            engine.check(options)
             n_rows, n_users = (_write_parts if options.engine == "ray" else _write)(options)
     except (ValueError, OSError, ImportError) as error:
         print(f"recommend: {error}", file=sys.stderr)
@@ -109,8 +101,6 @@ def _write(options: argparse.Namespace) -> tuple[int, int]:
     from recbole_universal.app.recommendation_files import open_recommendations
     from recbole_universal.app.weighting import Weighting
 
-    if given := [f"--{name}" for name in _OF_RAY if getattr(options, name) is not None]:
-        raise ValueError(f"{' and '.join(given)}: belongs to --engine ray, which is not given.")
     _check_output(options, options.output)
     # The file is opened first, so that a path that cannot be written is reported before the work.
     with open_recommendations(options.output) as writer:
