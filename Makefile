@@ -17,10 +17,10 @@ TABLES = lodo in-domain ablation penalty correction next-item unseen robustness 
 	zero-shot wide-grids interpolation node2vec features columns speed
 ZERO_SHOT = $(PYTHON) benchmarks/zero_shot.py --data-path $(DATA) --output $(OUT) --models $(OUT)/models.json
 
-.PHONY: help large tables data models mutations reading service everyday site $(TABLES)
+.PHONY: help large tables data models mutations reading service engines everyday site $(TABLES)
 
 help:
-	@echo "make DATA=FOLDER OUT=FOLDER TARGET, with one of the targets" data $(TABLES) models mutations reading large service everyday tables site
+	@echo "make DATA=FOLDER OUT=FOLDER TARGET, with one of the targets" data $(TABLES) models mutations reading large service engines everyday tables site
 	@echo "What each makes, needs and takes: docs/benchmarks.md"
 
 tables: $(TABLES:%=%.timed)  # some 12 hours of one core
@@ -163,6 +163,10 @@ large:  # 2 GB of generated files in OUT
 
 reading:  # prints; CHECKOUTS are folders of the repository, such as this one and one of an earlier commit
 	$(PYTHON) benchmarks/reading.py --rows 10000000 --folder $(OUT)/reading $(CHECKOUTS:%=--checkout %)
+
+engines:  # lists by one process, Ray and Spark, needs the extras ray and spark
+	$(PYTHON) benchmarks/engines.py --data-path $(DATA) --output $(OUT)/engines.jsonl
+	$(PYTHON) benchmarks/engines.py --output $(OUT)/engines.jsonl --report docs/scale_results.md
 
 everyday:  # prints seconds and memory of fit, save and load
 	$(PYTHON) benchmarks/everyday.py --data-path $(DATA) --output $(OUT)/everyday.jsonl

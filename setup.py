@@ -92,6 +92,10 @@ setup(
         "parquet": ["pyarrow>=14.0.1"],
         "analysis": ANALYSIS,
         "serve": SERVE,
+        # Ray 2.6.3, the newest that RecBole 1.2.1 allows, needs NumPy 1, setuptools before 81 and Python before 3.12.
+        # So pip takes RecBole 1.2.0 with this extra, which asks for no Ray.
+        "ray": ["ray>=2.31", "pyarrow>=14.0.1"],
+        "spark": ["pyspark>=4.0", "pyarrow>=15.0"],
         "docs": ["mkdocs>=1.6,<2", "mkdocstrings[python]>=0.27"],
     },
     classifiers=[

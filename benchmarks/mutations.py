@@ -65,6 +65,7 @@ TESTS = {
     "SEQUENCE": "tests/graph/test_histories.py tests/graph/test_transitions.py tests/graph/test_prefixes.py "
     "tests/graph/test_recent_popularity.py tests/graph/test_sequence_scorers.py tests/features/test_sequence.py "
     "tests/ranking/test_sequence_ranker.py tests/plugin/test_universal_sequential.py tests/app/test_order.py",
+    "ENGINES": "tests/graph/test_shards.py tests/app/test_recommendation_parts.py tests/app/test_arrow_lists.py",
     "READING": "tests/io tests/app/test_recommend.py tests/test_bad_input.py",
 }
 

@@ -13,10 +13,12 @@ from recbole_universal import signals
 from recbole_universal.plugin import registration
 
 if TYPE_CHECKING:
+    from recbole_universal.app.arrow_lists import ArrowLists
     from recbole_universal.app.conversion.convert import convert
     from recbole_universal.app.evaluation.evaluate import evaluate
     from recbole_universal.app.pretrain import pretrain
     from recbole_universal.app.recommend import recommend
+    from recbole_universal.app.recommend_on_ray import recommend_on_ray
     from recbole_universal.app.recommender import Recommender
     from recbole_universal.features.pipeline import FeaturePipeline, UniversalFeatures
     from recbole_universal.features.registry import register_family
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ArrowLists",
     "FeaturePipeline",
     "Histories",
     "InteractionGraph",
@@ -46,10 +49,12 @@ __all__ = [
     "interpolate",
     "pretrain",
     "recommend",
+    "recommend_on_ray",
     "register_family",
 ]
 
 _MODULES = {
+    "ArrowLists": "app.arrow_lists",
     "FeaturePipeline": "features.pipeline",
     "Histories": "graph.histories",
     "InteractionGraph": "graph.interaction_graph",
@@ -64,6 +69,7 @@ _MODULES = {
     "interpolate": "ranking.mixing",
     "pretrain": "app.pretrain",
     "recommend": "app.recommend",
+    "recommend_on_ray": "app.recommend_on_ray",
     "register_family": "features.registry",
 }
 

@@ -45,6 +45,9 @@ def test_snippets_run_and_print_the_shown_output(code, tmp_path, capsys):
     if '"ml-100k"' in code:  # minutes of training; tests/plugin/test_registration.py runs these ways in on small data
         compile(code, "snippet", "exec")
         return
+    if "pyspark" in code or "recommend_on_ray" in code:  # tests/app/test_ray.py and test_arrow_lists.py start engines
+        compile(code, "snippet", "exec")
+        return
     interactions = pd.DataFrame(likes(), columns=["user", "item"])
     interactions["user"] = [{0: "alice", 1: "bob"}.get(user, str(user)) for user in interactions["user"]]
     interactions.to_csv("ratings.csv", index=False)

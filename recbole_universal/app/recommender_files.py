@@ -14,7 +14,8 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,44 @@ def _load(state: Path, described: dict[str, Any], device: str) -> RecommenderSta
         excluded = _read_ids(state / _EXCLUDED, described["sha256"][_EXCLUDED])
         loaded = loaded.with_excluded(tuple(excluded.tolist()))
     return loaded
+
+
+def recommender_digest(folder: str | os.PathLike[str]) -> str:
+    """A digest of the recommender of a folder, in hexadecimal. Each save makes another one, and a copy has the same.
+
+    Raises:
+        FileNotFoundError: if the folder holds no recommender.
+        ValueError: if its description is damaged.
+    """
+    path = _path(folder)
+    return hashlib.sha256(json.dumps(_described(path), sort_keys=True).encode()).hexdigest()
+
+
+@contextmanager
+def unchanged(folder: str, digest: str) -> Iterator[None]:
+    """Make sure that what the ``with`` block reads is the recommender of a :func:`recommender_digest`.
+
+    Raises:
+        ValueError: if the folder has been saved again.
+        FileNotFoundError: if it holds no recommender.
+    """
+    before = recommender_digest(folder)
+    yield
+    if not before == digest == recommender_digest(folder):
+        raise ValueError(f"[{folder}] has been saved again since the run began: start a new run.")
+
+
+def check_saved_matrix(ranker: UniversalRanker, folder: str | os.PathLike[str]) -> None:
+    """Refuse a recommender without the item-item matrix, which each worker of an engine would have to compute.
+
+    Raises:
+        ValueError: if the matrix is missing.
+    """
+    if not ranker.has_item_item:
+        raise ValueError(
+            f"fast (--fast): [{folder}] holds no item-item matrix; make it with fit --fast, or with "
+            "rec.ranker.item_item() before rec.save."
+        )
 
 
 def _ignore(_: str) -> None:

@@ -18,7 +18,13 @@ from recbole_universal.io.users import read_users
 
 
 class RecommenderJob(RecommendationJob):
-    """Recommendations for the users of a folder that ``Recommender.save`` wrote."""
+    """Recommendations for the users of a folder that ``Recommender.save`` wrote.
+
+    Attributes:
+        ranker: its ranker.
+        allowed: whether each item may be recommended, bool [n_items]; ``None``: all may.
+        rows: row of each asked user in the interactions, -1 for an unknown user, int64 [n_users].
+    """
 
     def __init__(
         self,
@@ -38,23 +44,26 @@ class RecommenderJob(RecommendationJob):
         self._fast = arguments.flag("recommend", "fast", fast)
         asked = None if users is None else read_users(users, user_column, report)
         state = load_recommender(folder, device)
-        self._ranker, self.items = state.ranker, state.items
+        self.ranker, self.items = state.ranker, state.items
         if items is not None:
             state = state.with_item_table(read_items(items, state.items.name, report), report)
-        self._allowed = list_filters(state, state.users, None, None, where, {}).of(np.arange(0))
+        self.allowed = list_filters(state, state.users, None, None, where, {}).of(np.arange(0))
         self._choose_users(state.users, asked)
+        self.rows = self._indices
 
     def summary(self) -> str:
         """One sentence about the data."""
-        n_users, n_items = self._ranker.matrix.shape
-        return f"a recommender of {self._ranker.matrix.nnz} interactions of {n_users} users with {n_items} items."
+        n_users, n_items = self.ranker.matrix.shape
+        return f"a recommender of {self.ranker.matrix.nnz} interactions of {n_users} users with {n_items} items."
 
     def blocks(self) -> Iterator[Block]:
         """The recommendations of all users, a block of users at a time."""
-        self._ranker.on_fallback = self._report
+        return self.blocks_of(self.rows)
+
+    def blocks_of(self, rows: np.ndarray) -> Iterator[Block]:
+        """The recommendations of some rows of the interactions, -1 for an unknown user, int64 [n]."""
+        self.ranker.on_fallback = self._report
         if self._fast:
-            self._ranker.prepare_fast()
-        degree = np.bincount(self._ranker.evidence.indices, minlength=len(self.items))
-        yield from self._ranked(
-            self._indices, degree, functools.partial(self._ranker.top_k, fast=self._fast), self._allowed
-        )
+            self.ranker.prepare_fast()
+        degree = np.bincount(self.ranker.evidence.indices, minlength=len(self.items))
+        return self._ranked(rows, degree, functools.partial(self.ranker.top_k, fast=self._fast), self.allowed)

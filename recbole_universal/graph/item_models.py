@@ -11,6 +11,7 @@ from sklearn.utils.extmath import randomized_svd
 
 from recbole_universal.graph.allowed_items import AllowedItems
 from recbole_universal.graph.canonical_order import hashed
+from recbole_universal.graph.shards import balanced_shards, current_spread
 from recbole_universal.graph.sums import compiled
 from recbole_universal.graph.threads import in_threads
 
@@ -80,6 +81,11 @@ def nearest_neighbors(matrix: sp.csr_matrix, n_neighbors: int, items: np.ndarray
     Returns:
         csr [n, n_items], row = target item; an item is no neighbour of itself.
     """
+    spread = current_spread()
+    if spread is not None and items is None:
+        # Shards of items, not of users: each needs no merge, and returns 100 neighbours an item instead of all counts.
+        rows = spread(nearest_neighbors, (matrix, n_neighbors), balanced_shards(paths_from_items(matrix)))
+        return sp.vstack(rows, format="csr")
     n_items = matrix.shape[1]
     squares = np.bincount(matrix.indices, matrix.data.astype(np.float64) ** 2, minlength=n_items)
     scale = inverse_power(squares.astype(np.float32), 0.5).numpy()

@@ -106,16 +106,20 @@ class IdLookup:
     """
 
     def __init__(self, ids: pd.Index) -> None:
-        self._exact = {_key(name): index for index, name in enumerate(ids.tolist())}
+        self._ids = ids
+        # Made when they are first needed: they take some 100 bytes an id, and workers of an engine look up no id.
+        self._exact: dict[Any, int] | None = None
         self._by_text: dict[str, int] | None = None
 
     def indices(self, names: Iterable[Any]) -> np.ndarray:
         """Index of each name, -1 for an unknown one, int64 [n]."""
-        names = [_key(name) for name in names]
-        found = [self._exact.get(name, -1) for name in names]
+        if self._exact is None:
+            self._exact = {_key(name): index for index, name in enumerate(self._ids.tolist())}
+        exact, names = self._exact, [_key(name) for name in names]
+        found = [exact.get(name, -1) for name in names]
         if -1 in found:
             if self._by_text is None:
-                self._by_text = {str(name): index for name, index in self._exact.items()}
+                self._by_text = {str(name): index for name, index in exact.items()}
             text = self._by_text
             found = [text.get(str(name), -1) if index < 0 else index for name, index in zip(names, found, strict=True)]
         return np.array(found, dtype=np.int64)

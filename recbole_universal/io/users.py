@@ -16,7 +16,7 @@ from recbole_universal.io.column_names import listed_names, recognised
 from recbole_universal.io.ids import is_missing, is_utf_8, whole
 from recbole_universal.io.json_records import is_json
 from recbole_universal.io.layout import header_names, table_layout
-from recbole_universal.io.paths import existing_path
+from recbole_universal.io.paths import existing_path, parts
 from recbole_universal.io.records import SEPARATORS
 from recbole_universal.io.source import Chunk, Report
 from recbole_universal.io.streams import TOO_LONG, open_text
@@ -30,8 +30,8 @@ def read_users(source: Any, user_column: Hashable | None, report: Report) -> lis
     """The users who get recommendations, in the given order.
 
     Args:
-        source: ids (list, array, series), a frame, or text: a file of ids, one per line or in a user column, or ids
-            separated by commas.
+        source: ids (list, array, series), a frame, or text: a file of ids, one per line or in a user column, a folder
+            of Parquet parts, or ids separated by commas.
         user_column: name of the user column in the file; ``None``: recognised.
         report: receives a sentence on rows without a user id.
 
@@ -53,10 +53,11 @@ def read_users(source: Any, user_column: Hashable | None, report: Report) -> lis
     if isinstance(source, os.PathLike) or (isinstance(source, str) and _is_file_name(source)):
         path = existing_path(source, "users")
         where = str(path)
-        if path.is_dir():
-            raise IsADirectoryError(f"users: [{path}] is a folder; give a file.")
-        if is_parquet(path):
-            values = column_values(path, where, column_of)
+        files = parts(path) if path.is_dir() else [path]
+        if path.is_dir() and not (files and all(map(is_parquet, files))):
+            raise IsADirectoryError(f"users: [{path}] is a folder; give a file, or a folder of Parquet parts.")
+        if is_parquet(files[0]):
+            values = [value for file in files for value in column_values(file, str(file), column_of)]
         else:
             chunks = list(_text_chunks(path, user_column))
     elif isinstance(source, str):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from contextlib import AbstractContextManager, nullcontext
 
-from recbole_universal.app.commands import fitted
+from recbole_universal.app.commands import engine, fitted
 
 SUMMARY = "fit a recommender to a file of interactions, and save it in a folder"
 DESCRIPTION = """Read a file of interactions, compute its statistics and save both in a folder. The
@@ -25,6 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     fitted.add_options(parser, takes_folder=False)
     parser.add_argument("--items", metavar="FILE", help="item table, for rules and titles: CSV, ..., JSON or Parquet")
     parser.add_argument("--output", required=True, metavar="FOLDER", help="folder; a recommender in it is replaced")
+    engine.add_options(parser, "workers of Ray find the neighbours of items")
     parser.add_argument("--fast", action="store_true", help="also save the item-item matrix, for serve --fast")
 
 
@@ -41,9 +43,19 @@ def _save(options: argparse.Namespace) -> None:
         raise ValueError(f"--output: [{options.output}] is a file; name a folder.")
     if would_replace(os.path.join(options.output, "recommender.json"), options.interactions):
         raise ValueError(f"--output: [{options.output}] is the folder of the interactions; name another.")
-    rec = fitted.recommender(options, options.items)
+    engine.check(options)
+    with _engine(options):
+        rec = fitted.recommender(options, options.items)
     if options.fast:
         rec.ranker.item_item()
     rec.save(options.output)
     seconds = time.perf_counter() - start
     print(f"Wrote {len(rec.users)} users and {len(rec.items)} items to {options.output} in {seconds:.1f} s.")
+
+
+def _engine(options: argparse.Namespace) -> AbstractContextManager[None]:
+    if options.engine != "ray":
+        return nullcontext()
+    from recbole_universal.app.ray_engine import shards_on_ray
+
+    return shards_on_ray(options.workers, options.address)

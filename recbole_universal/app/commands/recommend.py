@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 import warnings
 
-from recbole_universal.app.commands import columns, weights
+from recbole_universal.app.commands import columns, engine, weights
 
 SUMMARY = "recommend items to the users of a CSV, TSV, JSON or Parquet file, or of a RecBole checkpoint"
 DESCRIPTION = """Recommend items to the users of a file of interactions with a pre-trained model. Nothing
@@ -25,10 +26,15 @@ EXAMPLES = """examples:
   {program} orders.parquet --output recs.parquet --top-k 20 --fast
   {program} log.tsv --user-column customer --item-column sku --users 17,42 --output recs.csv
   {program} orders.csv --items items.csv --where "category == 'shoes' and price < 50" --output recs.csv
+  {program} shop --engine ray --workers 8 --output recs
   {program} --checkpoint saved/LightGCN-Nov-27-2026_10-00-00.pth --output recs.csv
   {program} --checkpoint saved/EASE-Nov-27-2026_10-00-00.pth --new-users today.csv --output recs.csv
 """
 TAKES_KEYS = False
+_NOT_WITH_RAY = (
+    *("checkpoint", "data_path", "new_users", "item_column", "time_column", "order", "later", "pretrained", "device"),
+    *weights.OPTIONS,
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +50,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--checkpoint", metavar="PTH", help="a model that RecBole trained and saved; a file that you trust")
     add("--data-path", metavar="DIR", help="folder of the checkpoint's dataset folder (default: where it was trained)")
     add("--new-users", metavar="FILE", help="with --checkpoint: interactions of users who were not in its training")
-    add("--output", required=True, metavar="RECS", help="file to write: .csv, .tsv, .csv.gz, .tsv.gz or .parquet")
+    add(
+        "--output",
+        required=True,
+        metavar="RECS",
+        help="file to write: .csv, .tsv, .csv.gz, .tsv.gz or .parquet; with --engine ray, a folder for Parquet parts",
+    )
     add("--top-k", type=int, default=10, metavar="K", help="recommendations per user (default: 10)")
     add("--users", metavar="FILE_OR_LIST", help="file of user ids, one per line, or ids separated by commas")
     columns.add_options(parser)
@@ -63,6 +74,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="shipped model, or folder of a model (default: auto, by whether the order of the rows helps)",
     )
     add("--device", default="cpu", metavar="DEVICE", help="cpu, cuda, ... (default: cpu, the only one that is tested)")
+    engine.add_options(parser, "workers of Ray, for a folder that fit wrote")
     add("--quiet", action="store_true", help="no progress bars")
 
 
@@ -72,7 +84,8 @@ def run(options: argparse.Namespace, _: list[str]) -> int:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"recbole\.")  # RecBole's own code: nothing a user can act on
-            n_rows, n_users = _write(options)
+            engine.check(options)
+            n_rows, n_users = (_write_parts if options.engine == "ray" else _write)(options)
     except (ValueError, OSError, ImportError) as error:
         print(f"recommend: {error}", file=sys.stderr)
         return 1
@@ -89,18 +102,12 @@ def _write(options: argparse.Namespace) -> tuple[int, int]:
     from recbole_universal.app.recommend import open_job
     from recbole_universal.app.recommendation_files import open_recommendations
     from recbole_universal.app.weighting import Weighting
-    from recbole_universal.files import would_replace
 
-    def report(message: str) -> None:
-        print(f"recommend: {message}", file=sys.stderr)
-
-    for given in (options.interactions, options.checkpoint, options.users, options.new_users, options.items):
-        if given and would_replace(options.output, given):
-            raise ValueError(f"--output: [{options.output}] is an input file, or in an input folder; name another.")
+    _check_output(options, options.output)
     # The file is opened first, so that a path that cannot be written is reported before the work.
     with open_recommendations(options.output) as writer:
         job = open_job(
-            report,
+            _report,
             options.interactions,
             checkpoint=options.checkpoint,
             data_path=options.data_path,
@@ -122,10 +129,55 @@ def _write(options: argparse.Namespace) -> tuple[int, int]:
             device=options.device,
             show_progress=not options.quiet,
         )
-        report(job.summary())
+        _report(job.summary())
         writer.columns = output_columns(job.users, job.items)
         n_rows = 0
         for block in job.blocks():
             writer.write(job.users.take(block.users), job.items.take(block.items), block.scores, block.ranks)
             n_rows += len(block.users)
     return n_rows, len(job.users)
+
+
+def _write_parts(options: argparse.Namespace) -> tuple[int, int]:
+    """Write the recommendations as parts, by workers of Ray; returns the number of rows and of users."""
+    from recbole_universal.app.recommend_on_ray import PART_USERS, RayRun
+    from recbole_universal.app.recommendation_parts import MANIFEST
+
+    others = [name for name in _NOT_WITH_RAY if getattr(options, name) != options.parser.get_default(name)]
+    if others:
+        listed = " and ".join(f"--{name.replace('_', '-')}" for name in others)
+        raise ValueError(f"--engine ray reads a folder that fit wrote, so leave out {listed}.")
+    _check_output(options, os.path.join(options.output, MANIFEST))
+    run = RayRun(
+        _report,
+        options.interactions,
+        options.output,
+        top_k=options.top_k,
+        users=options.users,
+        user_column=options.user_column,
+        include_seen=options.include_seen,
+        items=options.items,
+        where=options.where,
+        fast=options.fast,
+        part_users=PART_USERS,
+        show_progress=not options.quiet,
+    )
+    _report(run.job.summary())
+    return run.write(options.workers, options.address), len(run.job.users)
+
+
+def _check_output(options: argparse.Namespace, output: str) -> None:
+    """Refuse an output that would replace an input.
+
+    Raises:
+        ValueError: if it would.
+    """
+    from recbole_universal.files import would_replace
+
+    for given in (options.interactions, options.checkpoint, options.users, options.new_users, options.items):
+        if given and would_replace(output, given):
+            raise ValueError(f"--output: [{options.output}] is an input file, or in an input folder; name another.")
+
+
+def _report(message: str) -> None:
+    print(f"recommend: {message}", file=sys.stderr)
