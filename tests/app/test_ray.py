@@ -163,8 +163,3 @@ def test_fit_gives_the_same_recommender(tmp_path, capsys):
         assert values.dtype == other[name].dtype and np.array_equal(values, other[name], equal_nan=True), name
     assert cli.main([*words, str(tmp_path / "two"), "--workers", "2"]) == 1
     assert "--workers: belongs to --engine ray, which is not given." in capsys.readouterr().err
-
-
-def test_no_cluster_at_an_address(shop, tmp_path):
-    with pytest.raises(ConnectionError, match=r"Ray cannot be reached or started at \[nowhere"):
-        recommend_on_ray(shop, tmp_path / "out", address="nowhere:1", **SETTINGS)
