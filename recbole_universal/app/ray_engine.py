@@ -85,7 +85,7 @@ def _start(ray: Any, workers: int | None, address: str | None, store_bytes: int 
             ray.init(address="local", num_cpus=workers, object_store_memory=store_bytes, **quiet)
         else:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray raises plain exceptions where a start takes too long
         raise ConnectionError(f"Ray cannot be reached or started at [{address or 'this machine'}]: {error}") from error
     finally:
         if before is not None:

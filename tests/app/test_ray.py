@@ -143,16 +143,12 @@ def test_a_ray_that_runs_is_used_and_stays(shop, expected, tmp_path):
 
 
 def test_errors_of_workers_come_back(shop, tmp_path, monkeypatch):
-    monkeypatch.setattr("recbole_universal.app.part_writer.PartSettings.__post_init__", _other_digest, raising=False)
+    monkeypatch.setattr("recbole_universal.app.recommend_on_ray.recommender_digest", lambda folder: "another")
     with pytest.raises(ValueError, match=r"has been saved again since the run began"):
         recommend_on_ray(shop, tmp_path / "out", workers=1, **SETTINGS)
     import ray
 
     assert not ray.is_initialized() and not files(tmp_path / "out")
-
-
-def _other_digest(settings):
-    object.__setattr__(settings, "digest", "of another recommender")
 
 
 def test_fit_gives_the_same_recommender(tmp_path, capsys):
@@ -167,8 +163,3 @@ def test_fit_gives_the_same_recommender(tmp_path, capsys):
         assert values.dtype == other[name].dtype and np.array_equal(values, other[name], equal_nan=True), name
     assert cli.main([*words, str(tmp_path / "two"), "--workers", "2"]) == 1
     assert "--workers: belongs to --engine ray, which is not given." in capsys.readouterr().err
-
-
-def test_no_cluster_at_an_address(shop, tmp_path):
-    with pytest.raises(ConnectionError, match=r"Ray cannot be reached or started at \[nowhere"):
-        recommend_on_ray(shop, tmp_path / "out", address="nowhere:1", **SETTINGS)
