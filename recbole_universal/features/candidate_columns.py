@@ -25,6 +25,8 @@ _CONTEXT = (
 _N_AVERAGES = 2
 _SHARPNESS = 20.0
 _REFERENCE_RANK = 20
+# All ranks from here on count as this one.
+_LAST_RANK = 400
 
 
 def n_columns(scorers: Sequence[str] = tuple(SCORERS)) -> int:
@@ -70,11 +72,18 @@ class CandidateColumns:
         self._linear = [index for index, name in enumerate(scorers.names) if name in scorers.linear]
 
     def __call__(self, block: ScoredCandidates) -> torch.Tensor:
-        """Columns of a block of candidate lists, float32 [n_users, n_candidates, dim]; zeros where there is no item."""
-        scored = self._scored(block)
-        averages = torch.einsum("ws,fsuc->wfuc", self.averages, scored)
-        columns = torch.cat([scored.flatten(0, 1), averages.flatten(0, 1), self._context(block)])
-        return (columns * block.mask).permute(1, 2, 0).contiguous()
+        """Columns of a block of candidate lists, float32 [n_users, n_candidates, dim]; zeros where there is no item.
+
+        In memory, each column is together.
+        """
+        names, shape = self._scorers.names, block.items.shape
+        columns = torch.empty(n_columns(names), *shape, device=block.values.device)
+        scored, averages, context = columns.split([3 * len(names), 3 * _N_AVERAGES, len(_CONTEXT)])
+        self._put_scored(block, scored.view(3, len(names), *shape))
+        by_form = self.averages @ scored.view(3, len(names), -1)
+        averages.view(_N_AVERAGES, 3, -1).copy_(by_form.transpose(0, 1))
+        self._put_context(block, context)
+        return columns.permute(1, 2, 0)
 
     def linear_scores(self, features: torch.Tensor) -> torch.Tensor:
         """The average score of the linear scorers.
@@ -87,41 +96,32 @@ class CandidateColumns:
         """
         return features[..., self._linear] @ self.averages[0][self._linear]
 
-    def _scored(self, block: ScoredCandidates) -> torch.Tensor:
-        """Each score by the best, by the 20th best, and by rank, float32 [3, n_scorers, n_users, n_candidates]."""
-        values, top_values = block.values, block.top_values
-        tiny = torch.finfo(torch.float32).tiny
-        best = top_values[:, :, :1].clamp(min=tiny)
-        reference = top_values[:, :, min(_REFERENCE_RANK, top_values.shape[2]) - 1 :][:, :, :1]
+    def _put_scored(self, block: ScoredCandidates, out: torch.Tensor) -> None:
+        """Put each score by the best, by the 20th best, and by rank into [3, n_scorers, n_users, n_candidates]."""
+        values, (share, excess, nearness) = block.values, out
+        best = block.score_of_rank(1).clamp(min=torch.finfo(torch.float32).tiny)
+        reference = block.score_of_rank(_REFERENCE_RANK)
         reference = torch.where(reference > 1e-6 * best, reference, best)
-        share = (values / best).clamp(max=4.0)
-        excess = torch.log1p((values / reference).clamp(max=100.0))
-        order = torch.where(block.mask, -values, torch.inf).argsort(dim=2, stable=True)
-        places = torch.arange(values.shape[2], device=values.device).expand_as(order)
-        rank = torch.empty_like(order).scatter_(2, order, places)
-        rank = torch.where(values > 0, rank.float(), torch.full_like(values, 400.0))
-        nearness = 1 - torch.log1p(rank.clamp(max=400.0)) / math.log(401.0)
-        return torch.stack([share, excess, nearness])
+        torch.div(values, best, out=share).clamp_(max=4.0)
+        torch.div(values, reference, out=excess).clamp_(max=100.0).log1p_()
+        by_rank = torch.arange(values.shape[2], device=values.device).clamp(max=_LAST_RANK).float()
+        by_rank = 1 - torch.log1p(by_rank) / math.log(_LAST_RANK + 1.0)
+        nearness.scatter_(2, block.order, by_rank.expand_as(values)).mul_(values > 0)
 
-    def _context(self, block: ScoredCandidates) -> torch.Tensor:
-        """The columns of activity, float32 [n_context, n_users, n_candidates]."""
-        percentiles = self._item_percentile[block.items]
-        log_item = self._log_item[block.items]
+    def _put_context(self, block: ScoredCandidates, out: torch.Tensor) -> None:
+        """Put the columns of activity into [n_context, n_users, n_candidates]."""
+        items, mask = block.items, block.mask
         history = block.histories.matrix(self._scorers.n_items)
         degree = np.diff(history.indptr)
         mean = history @ self._item_percentile.cpu().numpy() / np.maximum(degree, 1)
         of_history = [percentile_among(self._user_degrees, degree), mean, np.log1p(degree)]
         user_percentile, history_mean, log_user = (
-            torch.from_numpy(values.astype(np.float32)).to(percentiles.device)[:, None].expand_as(percentiles)
-            for values in of_history
+            torch.from_numpy(values.astype(np.float32)).to(items.device)[:, None] for values in of_history
         )
-        return torch.stack(
-            [
-                percentiles,
-                log_item - (log_item * block.mask).amax(dim=1, keepdim=True),
-                user_percentile,
-                history_mean,
-                percentiles - history_mean,
-                log_user / 5,
-            ]
-        )
+        log_item = self._log_item[items]
+        torch.mul(self._item_percentile[items], mask, out=out[0])
+        torch.mul(log_item - (log_item * mask).amax(dim=1, keepdim=True), mask, out=out[1])
+        torch.mul(user_percentile, mask, out=out[2])
+        torch.mul(history_mean, mask, out=out[3])
+        torch.sub(out[0], out[3], out=out[4])
+        torch.mul(log_user / 5, mask, out=out[5])

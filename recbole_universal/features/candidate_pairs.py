@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from recbole_universal.features.candidate_columns import CandidateColumns, n_columns
-from recbole_universal.features.candidates import CandidateGenerator, Candidates, ScoredCandidates, Scorers, padded
+from recbole_universal.features.candidates import CandidateGenerator, Candidates, ScoredCandidates, Scorers
 from recbole_universal.features.family import FamilyFeatures, PairFeatures
 from recbole_universal.features.self_check import CheckResult, SelfCheck, fallback_reason
 from recbole_universal.graph.allowed_items import AllowedItems
@@ -134,13 +134,47 @@ class CandidatePairs(PairFeatures, Generic[AnyScorers]):
         return self._candidates(self._by_index(histories), exclude_seen, allowed)
 
     def _candidates(self, histories: Histories, exclude_seen: bool | None, allowed: AllowedItems | None) -> Candidates:
+        return _joined(self._map(lambda lists, _: lists, histories, exclude_seen, allowed))
+
+    def map_lists(
+        self,
+        function: Callable[[Candidates, slice], _Result],
+        asked: torch.Tensor | Histories,
+        exclude_seen: bool | None = None,
+        allowed: AllowedItems | None = None,
+    ) -> list[_Result]:
+        """Results of a function for the candidate lists of each block of users or histories, in several threads.
+
+        The lists of a block stay in the processor's cache, and no other lists are in memory.
+
+        Args:
+            function: takes the lists of a block, in which the columns of features come before the users in memory, and
+                the rows of the block in ``asked``.
+            asked: user ids, int64 [n], or histories of item ids.
+            exclude_seen: as in :meth:`candidates`.
+            allowed: as in :meth:`candidates`.
+
+        Returns:
+            One result a block, in the order of the blocks; at least one.
+        """
+        histories = self._by_index(asked) if isinstance(asked, Histories) else self._histories(asked)
+        return self._map(function, histories, exclude_seen, allowed)
+
+    def _map(
+        self,
+        function: Callable[[Candidates, slice], _Result],
+        histories: Histories,
+        exclude_seen: bool | None,
+        allowed: AllowedItems | None,
+    ) -> list[_Result]:
+        """:meth:`map_lists` of histories by index."""
         exclude_seen = not self.repeats if exclude_seen is None else exclude_seen
 
-        def described(block: slice) -> Candidates:
+        def result(block: slice) -> _Result:
             some = None if allowed is None else self._allowed_by_index(allowed[block])
-            return self._described(self._generator(histories[block], exclude_seen, some))
+            return function(self._described(self._generator(histories[block], exclude_seen, some)), block)
 
-        return _joined(self._by_block(len(histories), described))
+        return self._by_block(len(histories), result)
 
     def _allowed_by_index(self, allowed: AllowedItems) -> torch.Tensor:
         """Whether an item may be a candidate, by index in the scorers, bool [n or 1, n_items]."""
@@ -198,9 +232,11 @@ class CandidatePairs(PairFeatures, Generic[AnyScorers]):
         own = np.unique(history.items)
         alone = Histories.of_lists(own[:, None])
         blocks = [alone[start : start + scorers.block_users] for start in range(0, len(own), scorers.block_users)]
-        index = torch.full((len(own), 1), int(self.item_index[item]), device=scorers.device)
-        one = torch.ones(scorers.n_items, device=scorers.device)
-        scores = [scorers.asked(block, one).of(i := index[: len(block)], i >= 0)[:, :, 0] for block in blocks]
+        index, one = int(self.item_index[item]), torch.ones(scorers.n_items, device=scorers.device)
+        scores = [
+            scorers.asked(block, one).of(np.full((len(block), 1), index), np.ones(len(block), dtype=np.int64))[:, :, 0]
+            for block in blocks
+        ]
         parts = torch.cat(scores, dim=1).cpu().numpy()
         weights = {
             decay: history.weighted(scorers.n_items, decay).toarray()[0, own] for decay in scorers.decays.values()
@@ -279,8 +315,14 @@ class CandidatePairs(PairFeatures, Generic[AnyScorers]):
 
 
 def _joined(lists: list[Candidates]) -> Candidates:
-    width = max(block.items.shape[1] for block in lists)
-    return Candidates(
-        torch.cat([padded(block.items, width, -1) for block in lists]),
-        torch.cat([padded(block.features, width, 0.0) for block in lists]),
-    )
+    """The lists of some blocks, padded to the longest."""
+    first = lists[0]
+    shape = sum(len(block.items) for block in lists), max(block.items.shape[1] for block in lists)
+    items, features = first.items.new_full(shape, -1), first.features.new_zeros(*shape, first.features.shape[2])
+    start = 0
+    for block in lists:
+        rows = slice(start, start + len(block.items))
+        items[rows, : block.items.shape[1]] = block.items
+        features[rows, : block.items.shape[1]] = block.features
+        start = rows.stop
+    return Candidates(items, features)

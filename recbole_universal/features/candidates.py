@@ -13,12 +13,13 @@ from torch.nn.functional import pad
 
 from recbole_universal.features.binning import percentile
 from recbole_universal.graph.histories import Histories
+from recbole_universal.graph.threads import lazy_property
 
 
 class HistoryScores(Protocol):
     """Scores of some histories, each multiplied by the item's preference."""
 
-    def draw(self, k: int, excluded: sp.csr_matrix, allowed: np.ndarray | None) -> torch.Tensor:
+    def draw(self, k: int, excluded: sp.csr_matrix, allowed: np.ndarray | None) -> np.ndarray:
         """Items with high scores, of which the candidates are made.
 
         Args:
@@ -30,12 +31,12 @@ class HistoryScores(Protocol):
             int64 [n, n_drawn], -1 where nothing is left; an item can be drawn twice.
         """
 
-    def of(self, items: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Scores of some items by every scorer, float32 [n_scorers, n, n_candidates].
+    def of(self, items: np.ndarray, lengths: np.ndarray) -> torch.Tensor:
+        """Scores of some items by every scorer, float32 [n_scorers, n, width].
 
         Args:
-            items: item indices, int64 [n, n_candidates].
-            mask: whether a position holds an item, bool [n, n_candidates]; the score is 0 where none is.
+            items: items of each history, int64 [n, width].
+            lengths: number of items of each history; those after them score 0, int64 [n].
         """
 
 
@@ -116,16 +117,43 @@ class ScoredCandidates:
         items: item indices, int64 [n_users, n_candidates]; 0 where a list is shorter.
         mask: whether a position holds a candidate, bool [n_users, n_candidates].
         values: scores, at least 0, float32 [n_scorers, n_users, n_candidates].
-        top_values: the highest scores of unseen items, best first, float32 [n_scorers, n_users, at most top_k].
-        top_items: indices of these items, int64 of the same shape; -1 where the score is 0.
+        order: positions of the list by descending score, equal ones by position, int64 as ``values``.
+        unseen: ``values``, 0 for the items of the history.
+        n_top: length of a scorer's list of unseen items.
     """
 
     histories: Histories
     items: torch.Tensor
     mask: torch.Tensor
     values: torch.Tensor
-    top_values: torch.Tensor
-    top_items: torch.Tensor
+    order: torch.Tensor
+    unseen: torch.Tensor
+    n_top: int
+
+    @lazy_property
+    def _top(self) -> torch.Tensor:
+        """Positions of the unseen items with the highest scores, int64 [n_scorers, n_users, at most n_top]."""
+        order = self.order if self.unseen is self.values else _by_descending(self.unseen)
+        return order[:, :, : self.n_top]
+
+    def score_of_rank(self, rank: int) -> torch.Tensor:
+        """The score of the unseen item of this rank, 1 is the best; 0 without one; float32 [n_scorers, n_users, 1]."""
+        index = min(rank, self.n_top) - 1
+        if index >= self._top.shape[2]:
+            return self.values.new_zeros(*self.values.shape[:2], 1)
+        return self.unseen.gather(2, self._top[:, :, index : index + 1])
+
+    @property
+    def top_values(self) -> torch.Tensor:
+        """The highest scores of unseen items, best first, float32 [n_scorers, n_users, n_top], 0 at the end."""
+        values = self.unseen.gather(2, self._top)
+        return pad(values, (0, self.n_top - values.shape[2]))  # the width says nothing about the block's other lists
+
+    @property
+    def top_items(self) -> torch.Tensor:
+        """The items of :attr:`top_values`, int64 of the same shape; -1 where the score is 0."""
+        items = self.items.expand(len(self.values), -1, -1).gather(2, self._top)
+        return pad(items, (0, self.n_top - items.shape[2]), value=-1).masked_fill_(self.top_values <= 0, -1)
 
 
 class CandidateGenerator:
@@ -168,30 +196,26 @@ class CandidateGenerator:
         seen = histories.matrix(self.scorers.n_items)
         adds_seen = not exclude_seen and not self.repeats
         excluded = seen if exclude_seen or adds_seen else sp.csr_matrix(seen.shape, dtype=np.float32)
-        drawn = asked.draw(self.top_k, excluded, None if allowed is None else allowed.cpu().numpy())
+        some = None if allowed is None else allowed.cpu().numpy()
+        drawn = asked.draw(self.top_k, excluded, some)
         if adds_seen:
-            own = _as_lists(seen).to(device)
-            if allowed is not None:
-                own = torch.where(allowed.expand(len(own), -1).gather(1, own.clamp(min=0)), own, -1)
-            drawn = torch.cat([drawn, own], dim=1)
-        drawn = drawn.masked_fill(torch.from_numpy(histories.lengths == 0).to(device)[:, None], -1)
-        items = _distinct(drawn, self.scorers.n_items)
-        mask = items >= 0
-        items = items.clamp(min=0)
-        values = asked.of(items, mask).clamp_(min=0.0)
-        joined = (values > 0).any(dim=0)
-        if bool((mask & ~joined).any()):
-            items, mask, values = _compact(items, joined, values)
+            own = _as_lists(seen)
+            if some is not None:
+                row = np.arange(len(own))[:, None] if len(some) > 1 else 0
+                own = np.where(some[row, np.maximum(own, 0)], own, -1)
+            drawn = np.concatenate([drawn, own], axis=1)
+        drawn[histories.lengths == 0] = -1
+        index, lengths = _distinct(drawn)
+        values = asked.of(index, lengths).clamp_(min=0.0)
+        items, mask = torch.from_numpy(index).to(device), (values > 0).any(dim=0)
+        if int(mask.sum()) < lengths.sum():
+            items, mask, values = _compact(items, mask, values)
         unseen = values
         if adds_seen:
             had = torch.from_numpy(seen.toarray() > 0).to(device)
             unseen = values.masked_fill(had.gather(1, items), 0.0)
-        top_values, index = unseen.topk(min(self.top_k, items.shape[1]), dim=2)
-        top_items = items.expand(len(values), -1, -1).gather(2, index).masked_fill_(top_values <= 0, -1)
-        # The width says nothing about the other lists of the block.
-        missing = min(self.top_k, self.scorers.n_items) - top_values.shape[2]
-        top_values, top_items = pad(top_values, (0, missing)), pad(top_items, (0, missing), value=-1)
-        return ScoredCandidates(histories, items, mask, values, top_values, top_items)
+        n_top = min(self.top_k, self.scorers.n_items)
+        return ScoredCandidates(histories, items, mask, values, _by_descending(values), unseen, n_top)
 
 
 def best_of_scorers(scorers: Scorers, histories: Histories, excluded: sp.csr_matrix, k: int) -> torch.Tensor:
@@ -206,9 +230,9 @@ def best_of_scorers(scorers: Scorers, histories: Histories, excluded: sp.csr_mat
     Returns:
         Item indices int64 [n_scorers, n, at most k], best first, -1 where a scorer gives no positive score.
     """
-    items = torch.arange(scorers.n_items, device=scorers.device).expand(len(histories), -1)
-    percentiles = torch.from_numpy(percentile(scorers.item_degree).astype(np.float32)).to(scorers.device)
-    scores = scorers.asked(histories, _preference(percentiles)).of(items, torch.ones_like(items, dtype=torch.bool))
+    items = np.tile(np.arange(scorers.n_items), (len(histories), 1))
+    preference = _preference(torch.from_numpy(percentile(scorers.item_degree).astype(np.float32)))
+    scores = scorers.asked(histories, preference).of(items, np.full(len(histories), scorers.n_items))
     values, best = best_unseen(scores, excluded, k)
     return torch.where(values > 0, best, -1)
 
@@ -218,14 +242,32 @@ def _preference(item_percentile: torch.Tensor) -> torch.Tensor:
     return 1 + 1e-5 * item_percentile
 
 
-def _distinct(items: torch.Tensor, n_items: int) -> torch.Tensor:
-    """The different items of each row in their order, int64 [n, longest >= 1]; -1 in ``items`` and at the end."""
-    items = torch.where(items < 0, n_items, items).sort(dim=1).values
-    items[:, 1:] = torch.where(items[:, 1:] == items[:, :-1], n_items, items[:, 1:])
-    items = items.sort(dim=1).values
-    longest = int((items < n_items).sum(dim=1).max()) if len(items) else 0
-    items = items[:, : max(1, longest)]
-    return torch.where(items < n_items, items, -1)
+def _distinct(drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different items of each row in their order, int64 [n, longest >= 1], 0 after the last; and their numbers.
+
+    Args:
+        drawn: items, int64 [n, n_drawn], -1 for none.
+    """
+    ordered = np.sort(drawn, axis=1)
+    new = ordered >= 0
+    new[:, 1:] &= ordered[:, 1:] != ordered[:, :-1]
+    lengths = new.sum(axis=1)
+    items = np.zeros((len(drawn), max(1, int(lengths.max(initial=0)))), dtype=np.int64)
+    items[np.arange(items.shape[1]) < lengths[:, None]] = ordered[new]
+    return items, lengths
+
+
+def _by_descending(values: torch.Tensor) -> torch.Tensor:
+    """Positions of non-negative values along the last axis, highest first and equal ones in order, int64."""
+    if values.device.type != "cpu":
+        return (-values).argsort(dim=-1, stable=True)
+    # Non-negative floats are ordered as their bits are. Integers take a fraction of the time of an argsort.
+    positive = values.numpy() + np.float32(0)  # there is a negative zero
+    keys = (~positive.view(np.uint32)).astype(np.uint64) << np.uint64(32)
+    keys |= np.arange(values.shape[-1], dtype=np.uint64)
+    keys.sort(axis=-1)
+    keys &= np.uint64(0xFFFFFFFF)
+    return torch.from_numpy(keys.view(np.int64))
 
 
 def _compact(
@@ -266,9 +308,9 @@ def padded(values: torch.Tensor, width: int, fill: float) -> torch.Tensor:
     return torch.cat([values, values.new_full(shape, fill)], dim=1)
 
 
-def _as_lists(matrix: sp.csr_matrix) -> torch.Tensor:
+def _as_lists(matrix: sp.csr_matrix) -> np.ndarray:
     """Column indices of the entries of each row, int64 [n_rows, longest], -1 at the end."""
     rows, lengths = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr)), np.diff(matrix.indptr)
     lists = np.full((matrix.shape[0], int(lengths.max(initial=0))), -1)
     lists[rows, np.arange(len(rows)) - np.repeat(matrix.indptr[:-1], lengths)] = matrix.indices
-    return torch.from_numpy(lists)
+    return lists

@@ -54,7 +54,7 @@ class AllowedItems:
         every = np.ones((1, excluded.shape[1]), dtype=bool)
         return cls(every if allowed is None else allowed._rows, excluded)
 
-    def __getitem__(self, lists: slice) -> AllowedItems:
+    def __getitem__(self, lists: slice | NDArray[np.int64]) -> AllowedItems:
         """The allowed items of some lists."""
         rows = self._rows if self._rows.shape[0] == 1 else self._rows[lists]
         return AllowedItems(rows, None if self._excluded is None else self._excluded[lists])

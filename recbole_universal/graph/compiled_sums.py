@@ -11,13 +11,18 @@ import math
 import numba
 import numpy as np
 
+# Values of at least 2**-8 times the highest are counted in buckets of a 32nd of a power of two.
+_N_BUCKETS, _BUCKET_SHIFT = 256, 18
 
-def _compiled(function):
+
+def _compiled(function=None, **options):
     """The function as compiled code, which is kept in a folder for further processes where one can be written."""
+    if function is None:
+        return lambda wrapped: _compiled(wrapped, **options)
     try:
-        return numba.njit(nogil=True, cache=True)(function)
+        return numba.njit(nogil=True, cache=True, **options)(function)
     except RuntimeError:
-        return numba.njit(nogil=True)(function)
+        return numba.njit(nogil=True, **options)(function)
 
 
 @_compiled
@@ -29,17 +34,17 @@ def best_of_sums(
     sums = np.zeros(n_columns, np.float32)
     reached = np.zeros(n_columns, np.bool_)
     blocked = np.zeros(n_columns, np.bool_)
-    touched = np.empty(n_columns, np.int32)
+    touched = np.empty(n_columns + 1, np.int32)
+    found = np.empty(n_columns, np.float32)
     for row in range(len(row_ptr) - 1):
         n_touched = 0
         for p in range(row_ptr[row], row_ptr[row + 1]):
             weight, source = row_data[p], row_idx[p]
             for e in range(rel_ptr[source], rel_ptr[source + 1]):
                 column = rel_idx[e]
-                if not reached[column]:
-                    reached[column] = True
-                    touched[n_touched] = column
-                    n_touched += 1
+                touched[n_touched] = column  # without a branch, which the processor could not predict
+                n_touched += not reached[column]
+                reached[column] = True
                 sums[column] += weight * rel_data[e]
         highest = np.float32(0)
         for t in range(n_touched):
@@ -50,34 +55,66 @@ def best_of_sums(
         for e in range(ex_ptr[row], ex_ptr[row + 1]):
             blocked[ex_idx[e]] = True
         filtered, filter_row = allowed.shape[0] > 0, min(row, allowed.shape[0] - 1)
-        best_items, best_values, n_best = items[row], values[row], 0
+        n_found = 0
         for t in range(n_touched):
             column = touched[t]
-            value = (sums[column] + large) - large
+            value = ((sums[column] + large) - large) * factor[column]
             sums[column] = 0
             reached[column] = False
-            value *= factor[column]
-            if value <= 0 or blocked[column] or (filtered and not allowed[filter_row, column]):
-                continue
-            # A heap whose first entry is the worst of the best so far.
-            if n_best < k:
-                at = n_best
-                n_best += 1
-                while at > 0:
-                    above = (at - 1) // 2
-                    if best_values[above] < value or (best_values[above] == value and best_items[above] > column):
-                        break
-                    best_values[at], best_items[at] = best_values[above], best_items[above]
-                    at = above
-                best_values[at], best_items[at] = value, column
-            elif best_values[0] < value or (best_values[0] == value and best_items[0] > column):
-                _sift(best_values, best_items, n_best, value, column)
+            touched[n_found], found[n_found] = column, value
+            n_found += value > 0 and not blocked[column] and (not filtered or allowed[filter_row, column])
         for e in range(ex_ptr[row], ex_ptr[row + 1]):
             blocked[ex_idx[e]] = False
-        for last in range(n_best - 1, 0, -1):  # the worst goes to the end
-            value, column = best_values[last], best_items[last]
-            best_values[last], best_items[last] = best_values[0], best_items[0]
-            _sift(best_values, best_items, last, value, column)
+        _take_best(touched, found, n_found, k, items[row], values[row])
+
+
+@_compiled
+def _take_best(columns, found, n, k, items, values):  # pragma: no cover
+    """Put the k best of n columns with positive values into ``items`` and ``values``, best first."""
+    least = np.float32(0) if n <= k else _lower_bound(found, n, k)
+    n_best = 0
+    for t in range(n):
+        value, column = found[t], columns[t]
+        if value < least:
+            continue
+        # A heap whose first entry is the worst of the best so far.
+        if n_best < k:
+            at = n_best
+            n_best += 1
+            while at > 0:
+                above = (at - 1) // 2
+                if values[above] < value or (values[above] == value and items[above] > column):
+                    break
+                values[at], items[at] = values[above], items[above]
+                at = above
+            values[at], items[at] = value, column
+        elif values[0] < value or (values[0] == value and items[0] > column):
+            _sift(values, items, n_best, value, column)
+    for last in range(n_best - 1, 0, -1):  # the worst goes to the end
+        value, column = values[last], items[last]
+        values[last], items[last] = values[0], items[0]
+        _sift(values, items, last, value, column)
+
+
+@_compiled
+def _lower_bound(found, n, k):  # pragma: no cover
+    """A number that at least k of n positive values reach, and few more."""
+    bits = found.view(np.int32)  # ordered like the values
+    highest = 0
+    for t in range(n):
+        highest = max(highest, bits[t])
+    top = highest >> _BUCKET_SHIFT
+    counts = np.zeros(_N_BUCKETS, np.int32)
+    for t in range(n):
+        counts[min(top - (bits[t] >> _BUCKET_SHIFT), _N_BUCKETS - 1)] += 1
+    n_above = 0
+    for bucket in range(_N_BUCKETS - 1):
+        n_above += counts[bucket]
+        if n_above >= k:
+            edge = np.empty(1, np.int32)
+            edge[0] = (top - bucket) << _BUCKET_SHIFT
+            return edge.view(np.float32)[0]
+    return np.float32(0)
 
 
 @_compiled
@@ -101,16 +138,17 @@ def _sift(values, items, n, value, item):  # pragma: no cover
 
 
 @_compiled
-def sums_at(row_ptr, row_idx, row_data, rel_ptr, rel_idx, rel_data, n_columns, ptr, items, out):  # pragma: no cover
-    """See :func:`recbole_universal.graph.sums.sums_at`; fills ``out``, [n_pairs]."""
+def sums_at(row_ptr, row_idx, row_data, rel_ptr, rel_idx, rel_data, n_columns, columns, lengths, out):
+    # pragma: no cover
+    """See :func:`recbole_universal.graph.sums.sums_at`; fills ``out``, [n, width]."""
     sums = np.zeros(n_columns, np.float32)
     for row in range(len(row_ptr) - 1):
         for p in range(row_ptr[row], row_ptr[row + 1]):
             weight, source = row_data[p], row_idx[p]
             for e in range(rel_ptr[source], rel_ptr[source + 1]):
                 sums[rel_idx[e]] += weight * rel_data[e]
-        for pair in range(ptr[row], ptr[row + 1]):
-            out[pair] = sums[items[pair]]
+        for place in range(lengths[row]):
+            out[row, place] = sums[columns[row, place]]
         for p in range(row_ptr[row], row_ptr[row + 1]):
             source = row_idx[p]
             for e in range(rel_ptr[source], rel_ptr[source + 1]):
@@ -118,14 +156,41 @@ def sums_at(row_ptr, row_idx, row_data, rel_ptr, rel_idx, rel_data, n_columns, p
 
 
 @_compiled
+def entries_at(row_ptr, row_idx, row_data, table, columns, lengths, out):  # pragma: no cover
+    """See :func:`recbole_universal.graph.sums.entries_at`; fills ``out``, [n, width]."""
+    for row in range(len(row_ptr) - 1):
+        for p in range(row_ptr[row], row_ptr[row + 1]):
+            weight, source = row_data[p], row_idx[p]
+            for place in range(lengths[row]):
+                column = columns[row, place]
+                if column >= 0:
+                    out[row, place] += weight * table[source, column]
+
+
+@_compiled(fastmath={"reassoc", "contract", "nsz"})
+def band_products(spectrum, vectors, cuts, items, lengths, out):  # pragma: no cover
+    """See :func:`recbole_universal.graph.sums.band_products`; fills ``out``, [n_cuts, n, width]."""
+    for row in range(len(spectrum)):
+        for place in range(lengths[row]):
+            item, start, total = items[row, place], 0, np.float32(0)
+            for band in range(len(cuts)):
+                part = np.float32(0)
+                for d in range(start, cuts[band]):
+                    part += spectrum[row, d] * vectors[item, d]
+                total += part
+                out[band, row, place] = total
+                start = cuts[band]
+
+
+@_compiled
 def user_sums(
-    row_ptr, row_idx, row_data, by_ptr, by_idx, by_data, powers, half, own, ptr, items, out
+    row_ptr, row_idx, row_data, by_ptr, by_idx, by_data, powers, half, own, items, lengths, out
 ):  # pragma: no cover
-    """See :meth:`recbole_universal.graph.sums.UserSums.at`; fills ``out``, [n_pairs, 4]; no ``by_data``: all are 1."""
+    """See :meth:`recbole_universal.graph.sums.UserSums.at`; fills ``out``, [4, n, width]; no ``by_data``: all are 1."""
     n_users, weighted, weight = len(half), len(by_data) > 0, np.float32(1)
     table = np.zeros((n_users, 4), np.float32)
     reached = np.zeros(n_users, np.bool_)
-    touched = np.empty(n_users, np.int32)
+    touched = np.empty(n_users + 1, np.int32)
     for row in range(len(row_ptr) - 1):
         n_touched = 0
         for p in range(row_ptr[row], row_ptr[row + 1]):
@@ -133,10 +198,9 @@ def user_sums(
             a, b, c, d = powers[item, 0] * mine, powers[item, 1] * mine, powers[item, 2] * mine, powers[item, 3] * mine
             for e in range(by_ptr[item], by_ptr[item + 1]):
                 user = by_idx[e]
-                if not reached[user]:
-                    reached[user] = True
-                    touched[n_touched] = user
-                    n_touched += 1
+                touched[n_touched] = user
+                n_touched += not reached[user]
+                reached[user] = True
                 if weighted:
                     weight = by_data[e]
                 table[user, 0] += a * weight
@@ -153,8 +217,8 @@ def user_sums(
             table[user, 3] *= power * power
         if own[row] >= 0:
             table[own[row], 1] = 0
-        for pair in range(ptr[row], ptr[row + 1]):
-            item = items[pair]
+        for place in range(lengths[row]):
+            item = items[row, place]
             a = b = c = d = np.float32(0)
             for e in range(by_ptr[item], by_ptr[item + 1]):
                 user = by_idx[e]
@@ -164,7 +228,7 @@ def user_sums(
                 b += table[user, 1] * weight
                 c += table[user, 2] * weight
                 d += table[user, 3] * weight
-            out[pair, 0], out[pair, 1], out[pair, 2], out[pair, 3] = a, b, c, d
+            out[0, row, place], out[1, row, place], out[2, row, place], out[3, row, place] = a, b, c, d
         for t in range(n_touched):
             user = touched[t]
             reached[user] = False

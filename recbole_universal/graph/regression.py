@@ -13,10 +13,18 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import scipy.sparse as sp
 import torch
+from numpy.typing import NDArray
 
 from recbole_universal.graph.item_models import row_blocks
 from recbole_universal.graph.popularity import popularity_order
+from recbole_universal.graph.regression_scores import (
+    DenseRegressionScores,
+    ItemRegressionScores,
+    RegressionScores,
+    strong_weights,
+)
 from recbole_universal.graph.sparse_sums import UserItems, check_indices, checked_csr, sparse_tensor
+from recbole_universal.graph.threads import lazy_property
 
 
 class Regression:
@@ -58,8 +66,13 @@ class Regression:
         """
         raise NotImplementedError
 
-    def columns(self, items: torch.Tensor) -> torch.Tensor:
-        """Index of each item in :attr:`items`, -1 for an item that is not there; int64 of the same shape."""
+    def asked(self, users: NDArray[np.int64], matrix: sp.csr_matrix) -> RegressionScores:
+        """The scores of some histories.
+
+        Args:
+            users: index of the user whose items these are, -1 if they are others, int64 [n].
+            matrix: the items of each history, csr float32 [n, n_items]; 1, or the weight of each.
+        """
         raise NotImplementedError
 
     def put_scores(self, out: torch.Tensor, users: torch.Tensor, user_items: UserItems) -> None:
@@ -103,13 +116,27 @@ class _ItemRegression(Regression):
     def items(self) -> torch.Tensor:
         return self._popular
 
+    @lazy_property
+    def _strong(self) -> sp.csr_matrix:
+        return strong_weights(self._arrays["weights"], self._arrays["popular"], self._n_items)
+
+    @lazy_property
+    def _columns(self) -> NDArray[np.int64]:
+        """Row of each item in the weights, -1 without one, int64 [n_items]."""
+        return self._row[np.minimum(np.arange(self._n_items), len(self._row) - 1)]
+
+    def asked(self, users: NDArray[np.int64], matrix: sp.csr_matrix) -> RegressionScores:
+        rows = self._columns[matrix.indices]
+        kept = rows >= 0
+        indptr = np.concatenate([[0], np.cumsum(kept)])[matrix.indptr]
+        shape = (matrix.shape[0], len(self._arrays["popular"]))
+        weighted = sp.csr_matrix((matrix.data[kept], rows[kept], indptr), shape=shape)
+        return ItemRegressionScores(weighted, self._arrays["weights"], self._strong, self._columns)
+
     def scores(self, users: torch.Tensor, user_items: UserItems) -> torch.Tensor:
         items = user_items.items.clamp(max=len(self._row) - 1)
         clamped = UserItems(items, user_items.rows, user_items.n_users, user_items.weights)
         return clamped.among(self._row_tensor).sums(self._weights)
-
-    def columns(self, items: torch.Tensor) -> torch.Tensor:
-        return self._row_tensor[items.clamp(max=len(self._row) - 1)]
 
     def relations(self, sources: np.ndarray, targets: np.ndarray) -> np.ndarray:
         rows, columns = (self._row[np.minimum(items, len(self._row) - 1)] for items in (sources, targets))
@@ -145,8 +172,12 @@ class _UserRegression(Regression):
     def items(self) -> torch.Tensor:
         return torch.arange(len(self._residual), device=self._device)
 
-    def columns(self, items: torch.Tensor) -> torch.Tensor:
-        return torch.where(items < len(self._residual), items, -1)
+    def asked(self, users: NDArray[np.int64], matrix: sp.csr_matrix) -> RegressionScores:
+        weighted = not bool((matrix.data == 1).all())
+        items = UserItems.of(matrix, self._device, weighted)
+        scores = np.zeros(matrix.shape, dtype=np.float32)
+        scores[:, : len(self._residual)] = self.scores(torch.from_numpy(users).to(self._device), items).cpu().numpy()
+        return DenseRegressionScores(scores)
 
     def scores(self, users: torch.Tensor, user_items: UserItems) -> torch.Tensor:
         row = torch.full_like(users, -1)

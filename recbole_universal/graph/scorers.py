@@ -7,7 +7,6 @@ the same code is meant for CPU and GPU; only the CPU is tested. docs/ablation.md
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 
 import numpy as np
@@ -31,8 +30,8 @@ from recbole_universal.graph.item_models import (
 )
 from recbole_universal.graph.popularity import popular_rows, popularity_order
 from recbole_universal.graph.regression import Regression, mean_degree, ridge_regressions
-from recbole_universal.graph.sparse_sums import UserItems, check_indices, checked_csr, csr_of
-from recbole_universal.graph.sums import DIGITS, UserSums, best_of_sums, sums_at
+from recbole_universal.graph.sparse_sums import check_indices, checked_csr, csr_of
+from recbole_universal.graph.sums import DIGITS, UserSums, band_products, best_of_scores, best_of_sums, rounded, sums_at
 from recbole_universal.graph.threads import in_torch_threads, lazy_property
 
 #: Scorers in the order of the first axis of :meth:`GraphScorers.scores`, with the method and source of each.
@@ -65,8 +64,6 @@ _MOST_ITEMS = 10_000
 # Number of histories that are scored at once, and bound on the floats of an array with a value for each history and
 # each item or user. So the arrays stay in the processor's cache.
 _BLOCK_USERS, _BLOCK_FLOATS = 64, 2**23
-# Number of pairs whose singular vectors are in memory at once.
-_BLOCK_PAIRS = 2**16
 # Candidates are items of this number of nearest users, and this number of the most popular items. The columns of a
 # candidate read the 20th best score of each scorer.
 _N_NEAREST_USERS, _N_POPULAR = 100, 20
@@ -155,9 +152,6 @@ class GraphScorers:
         self._load({**arrays, **_prefixed(regression), **_matrix_arrays(whole, neighbors)}, target)
 
     def _load(self, arrays: Mapping[str, np.ndarray], device: torch.device) -> None:
-        def tensor(name: str) -> torch.Tensor:
-            return torch.from_numpy(arrays[name]).to(device)
-
         self._arrays, self.device = dict(arrays), device
         self.n_neighbors = int(arrays["n_neighbors"])
         indices, indptr, self.n_items = arrays["matrix.indices"], arrays["matrix.indptr"], int(arrays["n_items"])
@@ -174,9 +168,8 @@ class GraphScorers:
         self._by_source = csr_of("neighbors", arrays, (self.n_items, self.n_items))
         base = self._sampled_matrix()
         user_sums, degree = weight_sums(base)
-        self._item_inverse_power = {p: inverse_power(degree, p).to(device) for p in (0.5, 1.0)}
-        half = self._item_inverse_power[0.5]
-        self._item_root = torch.where(half > 0, 1 / half, half)
+        self._half = inverse_power(degree, 0.5).numpy()
+        self._root = np.divide(1, self._half, out=np.zeros_like(self._half), where=self._half > 0)
         powers = [inverse_power(degree, power).numpy() for power in _POWERS]
         self._item_powers = np.ascontiguousarray(np.stack(powers, axis=1))
         self._user_inverse_power = {p: inverse_power(user_sums, p).numpy() for p in (0.5, 1.0)}
@@ -184,19 +177,17 @@ class GraphScorers:
         self._users_of_items = UserSums(base, self._user_inverse_power[0.5], self._item_powers)
         self._sample_index = np.full(self.n_users, -1)
         self._sample_index[sample] = np.arange(len(sample))
-        self._vectors = tensor("vectors")
         fitted = {n.removeprefix(_REGRESSION): array for n, array in arrays.items() if n.startswith(_REGRESSION)}
         if "row" in fitted:
             check_indices("regression.row", fitted["row"], self.n_users, least=-1, size=self.n_users)
         self._regression = Regression.from_arrays(fitted, device, self.n_items)
-        self._degree = torch.from_numpy(self.item_degree).to(device)
         self._popular = popularity_order(self.item_degree)
         # The shortest filter of some items: the items, the column of each item or -1, and factors [rank, n_columns].
-        self._filtered = torch.from_numpy(self._popular[:_MOST_FILTERED].copy()).to(device)
-        self._filter_columns = torch.full((self.n_items,), -1, device=device)
-        self._filter_columns[self._filtered] = torch.arange(len(self._filtered), device=device)
-        targets = self._vectors[self._filtered, : int(arrays["cuts"][0])] * self._item_root[self._filtered, None]
-        self._low_pass = targets.T.contiguous()
+        self._filtered = self._popular[:_MOST_FILTERED]
+        self._filter_columns = np.full(self.n_items, -1)
+        self._filter_columns[self._filtered] = np.arange(len(self._filtered))
+        targets = arrays["vectors"][self._filtered, : int(arrays["cuts"][0])] * self._root[self._filtered, None]
+        self._low_pass = np.ascontiguousarray(targets.T)
 
     def _sampled_matrix(self) -> sp.csr_matrix:
         whole, sample = self.matrix, self._arrays["sample"]
@@ -243,9 +234,8 @@ class GraphScorers:
             float32 [n_scorers, n, n_items] in the order of :data:`SCORERS`, on the scorers' device; higher is better,
             0 for an item that no path joins to the history. The items of the history are scored too.
         """
-        items = torch.arange(self.n_items, device=self.device).expand(len(histories), -1)
-        preference = torch.ones(self.n_items, device=self.device)
-        return self.asked(histories, preference).of(items, torch.ones_like(items, dtype=torch.bool))
+        items = np.tile(np.arange(self.n_items), (len(histories), 1))
+        return self.asked(histories, torch.ones(self.n_items)).of(items, np.full(len(histories), self.n_items))
 
     def asked(self, histories: Histories, preference: torch.Tensor) -> GraphScores:
         """The scores of some histories, of every item by few scorers and of given items by all.
@@ -273,7 +263,7 @@ class GraphScorers:
         weight = {name: float(weights.get(name, 0.0)) for name in LINEAR}
         base = thinned(self._sampled_matrix(), _MOST_ITEMS)
         by_item = base.T.tocsr()
-        item_half, item_one = (self._item_inverse_power[power].cpu().numpy() for power in (0.5, 1.0))
+        item_half, item_one = self._half, self._item_powers[:, _POWERS.index(1.0)]
 
         def counting(power: float) -> sp.csr_matrix:
             """The sampled interactions, each divided by that power of the user's degree."""
@@ -285,8 +275,8 @@ class GraphScorers:
         shares = torch.zeros(vectors.shape[1])
         for name, cut in zip(_FILTERS, self._arrays["cuts"], strict=True):
             shares[:cut] += weight[name]
-        sources = vectors * self._item_inverse_power[0.5].cpu()[:, None] * shares
-        targets = vectors * self._item_root.cpu()[:, None]
+        sources = vectors * torch.from_numpy(self._half)[:, None] * shares
+        targets = vectors * torch.from_numpy(self._root)[:, None]
         indptr, indices, data = (self._arrays[f"neighbors.{array}"] for array in ("indptr", "indices", "data"))
         neighbors = sp.csr_matrix((data * weight["neighbors"], indices, indptr), shape=(self.n_items, self.n_items))
 
@@ -386,13 +376,12 @@ class GraphScores:
     """
 
     def __init__(self, scorers: GraphScorers, histories: Histories, preference: torch.Tensor) -> None:
-        self._scorers, self._users, self._preference = scorers, histories.users, preference
+        self._scorers, self._users, self._preference = scorers, histories.users, preference.cpu().numpy()
         items, weighted = histories.matrix(scorers.n_items), histories.weights is not None
         self._matrix = histories.weighted(scorers.n_items, 1.0) if weighted else items
         self._row_in_sample = np.where(self._users >= 0, scorers._sample_index[self._users], -1)
-        self._user_items = UserItems.of(self._matrix, scorers.device, weighted)
-        users = torch.from_numpy(np.where(self._has_own_items(items), self._users, -1)).to(scorers.device)
-        self._regressed = scorers._regression.scores(users, self._user_items)
+        users = np.where(self._has_own_items(items), self._users, -1)
+        self._regression = scorers._regression.asked(users, self._matrix)
 
     def _has_own_items(self, items: sp.csr_matrix) -> np.ndarray:
         """Whether each history, with these items, holds those that its user has in the matrix, bool [n]."""
@@ -401,7 +390,7 @@ class GraphScores:
         same[same] = np.diff((own[same] != items[same]).indptr) == 0
         return same
 
-    def draw(self, k: int, excluded: sp.csr_matrix, allowed: np.ndarray | None) -> torch.Tensor:
+    def draw(self, k: int, excluded: sp.csr_matrix, allowed: np.ndarray | None) -> np.ndarray:
         """Items that some scorer ranks high: candidates.
 
         The sources are those whose best items take few operations to find: the neighbours of the user's items, the
@@ -414,24 +403,17 @@ class GraphScores:
             allowed: items that may be drawn, bool [n or 1, n_items]; ``None``: all may.
 
         Returns:
-            int64 [n, n_drawn] on the scorers' device, -1 where nothing is left. Items can be drawn twice.
+            int64 [n, n_drawn], -1 where nothing is left. Items can be drawn twice.
         """
-        scorers, preference = self._scorers, self._preference.cpu().numpy()
+        scorers, preference = self._scorers, self._preference
         near, _ = best_of_sums(self._matrix, scorers._by_source, k, excluded, allowed, preference, DIGITS)
         theirs, _ = best_of_sums(self._nearest_users(), scorers._base, k, excluded, allowed, preference, DIGITS)
-        popular = popular_rows(scorers._popular, excluded, _N_POPULAR, allowed)
-        drawn = torch.from_numpy(np.concatenate([near, theirs, popular], axis=1)).to(scorers.device)
+        regressed = self._regression.draw(k, excluded, allowed, preference)
         smooth = self._spectrum[:, : len(scorers._low_pass)] @ scorers._low_pass
-        regressed, regression = self._regressed.clone(), scorers._regression
-        left_out = UserItems.of(excluded, scorers.device)
-        return torch.cat(
-            [
-                drawn,
-                self._best(smooth, scorers._filtered, left_out, scorers._filter_columns[left_out.items], k, allowed),
-                self._best(regressed, regression.items, left_out, regression.columns(left_out.items), k, allowed),
-            ],
-            dim=1,
-        )
+        columns = scorers._filtered, scorers._filter_columns
+        filtered = best_of_scores(smooth, *columns, k, excluded, allowed, preference)
+        popular = popular_rows(scorers._popular, excluded, _N_POPULAR, allowed)
+        return np.concatenate([near, theirs, regressed, filtered, popular], axis=1)
 
     def _nearest_users(self) -> sp.csr_matrix:
         """Squared similarity of the nearest sampled users, csr [n, n_sampled_users]."""
@@ -447,87 +429,46 @@ class GraphScores:
         indptr = np.concatenate([[0], np.cumsum(found.sum(axis=1))])
         return sp.csr_matrix((similar[found] ** 2, users[found], indptr), shape=own.shape)
 
-    def _best(
-        self,
-        scores: torch.Tensor,
-        items: torch.Tensor,
-        left_out: UserItems,
-        columns: torch.Tensor,
-        k: int,
-        allowed: np.ndarray | None,
-    ) -> torch.Tensor:
-        """The best of some items, int64 [n, at most k], -1 where no score is positive.
-
-        Args:
-            scores: float32 [n, n_columns], changed in place.
-            items: item of each column, int64 [n_columns].
-            left_out: items that each history leaves out.
-            columns: column of each of these, -1 without one, int64.
-            k: number of items.
-            allowed: as in :meth:`draw`.
-        """
-        scores = _rounded(scores).mul_(self._preference[items])
-        scores[left_out.rows[columns >= 0], columns[columns >= 0]] = -torch.inf
-        if allowed is not None:
-            scores.masked_fill_(~torch.from_numpy(allowed).to(scores.device)[:, items], -torch.inf)
-        best, index = scores.topk(min(k, scores.shape[1]), dim=1)
-        return torch.where(best > 0, items[index], -1)
-
-    @functools.cached_property
-    def _spectrum(self) -> torch.Tensor:
-        """The histories in the basis of the singular vectors, float32 [n, rank]."""
-        return self._user_items.sums(self._scorers._vectors, self._scorers._item_inverse_power[0.5])
-
-    def of(self, items: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def of(self, items: np.ndarray, lengths: np.ndarray) -> torch.Tensor:
         """Scores of some items of each history.
 
         Args:
-            items: item indices, int64 [n, n_candidates].
-            mask: whether a position holds an item, bool [n, n_candidates]; only the last ones of a row do not.
+            items: items of each history, int64 [n, width].
+            lengths: number of items of each history; those after them do not count, int64 [n].
 
         Returns:
-            float32 [n_scorers, n, n_candidates] in the order of :data:`SCORERS`, on the scorers' device; 0 where no
-            item is.
+            float32 [n_scorers, n, width] in the order of :data:`SCORERS`, on the scorers' device; 0 after the items of
+            a history.
         """
-        scorers, device = self._scorers, self._scorers.device
-        out = torch.zeros(len(SCORERS), *items.shape, device=device)
-        chosen = mask.cpu()
-        pairs, lengths = items.cpu()[chosen].numpy(), chosen.sum(dim=1).numpy()
-        by_users = torch.from_numpy(scorers._users_of_items.at(self._matrix, self._row_in_sample, pairs, lengths))
-        for index, name in enumerate(_BY_USERS):
-            out[_INDEX[name]][mask] = by_users[:, index].to(device)
-        near = torch.from_numpy(sums_at(self._matrix, scorers._by_source, pairs, lengths))
-        out[_INDEX["neighbors"]][mask] = near.to(device)
-        half = scorers._item_inverse_power[0.5][items]
-        out[_INDEX["popularity"]] = (out[_INDEX["rp3"]] > 0) * scorers._degree[items]
-        out[_INDEX["rp3"]] *= half
-        out[_INDEX["linear_filter"]] *= half
-        columns = scorers._regression.columns(items)
-        regressed = self._regressed.gather(1, columns.clamp(min=0)) if self._regressed.shape[1] else 0.0
-        out[_INDEX["regression"]] = torch.where(columns >= 0, regressed, 0.0)
-        bands = torch.zeros(*self._spectrum.shape, len(_FILTERS), device=device)
-        for index, cut in enumerate(scorers._arrays["cuts"].tolist()):
-            bands[:, :cut, index] = self._spectrum[:, :cut]
-        size = max(1, _BLOCK_PAIRS // max(1, items.shape[1]))
-        parts = zip(items.split(size), bands.split(size), strict=True)
-        passes = torch.cat([torch.bmm(scorers._vectors[some], band) for some, band in parts])
-        passes *= scorers._item_root[items][..., None]
-        for index, name in enumerate(_FILTERS):
-            out[_INDEX[name]] = passes[..., index]
-        return _rounded(out.masked_fill_(~mask, 0.0)).mul_(self._preference[items])
+        scorers = self._scorers
+        out = np.empty((len(SCORERS), *items.shape), dtype=np.float32)
+        by_users = scorers._users_of_items.at(self._matrix, self._row_in_sample, items, lengths)
+        half = scorers._half[items]
+        by_users[2:] *= half
+        out[: len(_BY_USERS)] = by_users
+        out[_INDEX["neighbors"]] = sums_at(self._matrix, scorers._by_source, items, lengths)
+        passes = band_products(self._spectrum, scorers._arrays["vectors"], scorers._arrays["cuts"], items, lengths)
+        passes *= scorers._root[items]
+        first = _INDEX[_FILTERS[0]]
+        out[first : first + len(_FILTERS)] = passes
+        out[_INDEX["regression"]] = self._regression.at(items, lengths)
+        out[_INDEX["popularity"]] = (out[_INDEX["user_cosine"]] > 0) * scorers.item_degree[items]
+        rounded(out)
+        out *= self._preference[items]
+        out *= np.arange(items.shape[1]) < lengths[:, None]
+        return torch.from_numpy(out).to(scorers.device)
+
+    @lazy_property
+    def _spectrum(self) -> np.ndarray:
+        """The histories in the basis of the singular vectors, float32 [n, rank]."""
+        entries = self._matrix.data * self._scorers._half[self._matrix.indices]
+        scaled = sp.csr_matrix((entries, self._matrix.indices, self._matrix.indptr), shape=self._matrix.shape)
+        return scaled @ self._scorers._arrays["vectors"]
 
 
 def _prefixed(regression: Regression) -> dict[str, np.ndarray]:
     """The arrays of a regression by their names among those of the scorers."""
     return {_REGRESSION + name: array for name, array in regression.arrays().items()}
-
-
-def _rounded(scores: torch.Tensor) -> torch.Tensor:
-    """Scores [..., n_items], rounded in place."""
-    best = scores.amax(dim=-1, keepdim=True)
-    # A sum with this number keeps no more digits. With the factor 1.5 that also holds for negative scores.
-    large = torch.ldexp(torch.full_like(best, 1.5), torch.frexp(best).exponent + 23 - DIGITS)
-    return scores.add_(large).sub_(large)
 
 
 def _matrix_arrays(matrix: sp.csr_matrix, neighbors: sp.csr_matrix) -> dict[str, np.ndarray]:

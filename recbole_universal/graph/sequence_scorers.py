@@ -105,7 +105,7 @@ class SequenceScores(NamedTuple):
 
     scores: torch.Tensor
 
-    def draw(self, k: int, excluded: sp.csr_matrix, allowed: np.ndarray | None) -> torch.Tensor:
+    def draw(self, k: int, excluded: sp.csr_matrix, allowed: np.ndarray | None) -> np.ndarray:
         """The best items of each scorer, see :class:`~recbole_universal.features.candidates.HistoryScores`."""
         left_out = UserItems.of(excluded, self.scores.device)
         before = self.scores[:, left_out.rows, left_out.items]
@@ -113,16 +113,18 @@ class SequenceScores(NamedTuple):
         values = self.scores if allowed is None else self.scores.masked_fill(~torch.from_numpy(allowed), -torch.inf)
         best, items = values.topk(min(k, values.shape[2]), dim=2)
         self.scores[:, left_out.rows, left_out.items] = before
-        return torch.where(best > 0, items, -1).permute(1, 0, 2).flatten(1)
+        return torch.where(best > 0, items, -1).permute(1, 0, 2).flatten(1).numpy()
 
-    def of(self, items: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Scores of some items of each history, float32 [n_scorers, n, n_candidates].
+    def of(self, items: np.ndarray, lengths: np.ndarray) -> torch.Tensor:
+        """Scores of some items of each history, float32 [n_scorers, n, width].
 
         Args:
-            items: item indices, int64 [n, n_candidates].
-            mask: whether a position holds an item, bool [n, n_candidates].
+            items: items of each history, int64 [n, width].
+            lengths: number of items of each history; those after them score 0, int64 [n].
         """
-        return self.scores.gather(2, items.expand(len(self.scores), -1, -1)).masked_fill_(~mask, 0.0)
+        after = torch.from_numpy(np.arange(items.shape[1]) >= lengths[:, None])
+        index = torch.from_numpy(items).expand(len(self.scores), -1, -1)
+        return self.scores.gather(2, index).masked_fill_(after, 0.0)
 
 
 class SequenceScorers:

@@ -89,27 +89,135 @@ def best_of_sums(
     return columns, values
 
 
+def best_of_scores(
+    scores: NDArray[np.float32],
+    items: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    k: int,
+    excluded: sp.csr_matrix,
+    allowed: NDArray[np.bool_] | None,
+    factor: NDArray[np.float32],
+) -> NDArray[np.int64]:
+    """The best items of each row by scores of all of them, in no particular order.
+
+    Args:
+        scores: float32 [n, n_columns]; changed in place.
+        items: item of each column, int64 [n_columns].
+        columns: column of each item, -1 without one, int64 [n_items].
+        k: number of items.
+        excluded: items that each row leaves out, csr [n, n_items].
+        allowed: items that may be among the best, bool [n or 1, n_items]; ``None``: all may.
+        factor: factor of the scores of each item, float32 [n_items].
+
+    Returns:
+        int64 [n, at most k], -1 where no score is positive.
+    """
+    rounded(scores)
+    scores *= factor[items]
+    left_out = columns[excluded.indices]
+    rows = np.repeat(np.arange(len(scores)), np.diff(excluded.indptr))
+    scores[rows[left_out >= 0], left_out[left_out >= 0]] = 0.0
+    if allowed is not None:
+        scores *= allowed[:, items]
+    k = min(k, len(items))
+    best = np.argpartition(scores, len(items) - k, axis=1)[:, len(items) - k :]
+    return np.where(np.take_along_axis(scores, best, 1) > 0, items[best], -1)
+
+
 def sums_at(
     weights: sp.csr_matrix, relations: sp.csr_matrix, columns: NDArray[np.int64], lengths: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Entries of the product of two matrices.
+    """Entries of the product of two sparse matrices.
 
     Args:
         weights: csr [n, n_sources].
         relations: csr [n_sources, n_columns].
-        columns: columns of each row, one row after the other, int64 [n_pairs].
-        lengths: number of columns of each row, int64 [n].
+        columns: columns of each row, int64 [n, width].
+        lengths: number of columns of each row; those after them do not count, int64 [n].
 
     Returns:
-        float32 [n_pairs].
+        float32 [n, width], 0 after the columns of a row.
     """
+    out = np.zeros(columns.shape, dtype=np.float32)
     loops = compiled()
-    if loops is None:
-        return (weights @ relations).toarray()[np.repeat(np.arange(len(lengths)), lengths), columns]
-    out = np.empty(len(columns), dtype=np.float32)
-    indptr = np.concatenate([[0], np.cumsum(lengths)])
-    loops.sums_at(*_parts(weights), *_parts(relations), relations.shape[1], indptr, columns, out)
+    if loops is not None:
+        loops.sums_at(*_parts(weights), *_parts(relations), relations.shape[1], columns, lengths, out)
+        return out
+    sums, row_sums = weights @ relations, np.zeros(relations.shape[1], dtype=np.float32)
+    for row, length in enumerate(lengths.tolist()):
+        entries = slice(sums.indptr[row], sums.indptr[row + 1])
+        row_sums[sums.indices[entries]] = sums.data[entries]
+        out[row, :length] = row_sums[columns[row, :length]]
+        row_sums[sums.indices[entries]] = 0.0
     return out
+
+
+def entries_at(
+    weights: sp.csr_matrix, table: NDArray[np.float32], columns: NDArray[np.int64], lengths: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Entries of the product of a sparse matrix and a dense one.
+
+    Args:
+        weights: csr [n, n_sources].
+        table: float32 [n_sources, n_columns].
+        columns: columns of each row, -1 for none, int64 [n, width].
+        lengths: as of :func:`sums_at`.
+
+    Returns:
+        float32 [n, width], 0 where no column is.
+    """
+    out = np.zeros(columns.shape, dtype=np.float32)
+    loops = compiled()
+    if loops is not None:
+        loops.entries_at(*_parts(weights), table, columns, lengths, out)
+        return out
+    for row, length in enumerate(lengths.tolist()):
+        entries = slice(weights.indptr[row], weights.indptr[row + 1])
+        known = np.flatnonzero(columns[row, :length] >= 0)
+        out[row, known] = weights.data[entries] @ table[np.ix_(weights.indices[entries], columns[row, known])]
+    return out
+
+
+def band_products(
+    spectrum: NDArray[np.float32],
+    vectors: NDArray[np.float32],
+    cuts: NDArray[np.int64],
+    items: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+) -> NDArray[np.float32]:
+    """Products of the first entries of two vectors, for several numbers of entries.
+
+    Args:
+        spectrum: a vector of each row, float32 [n, rank].
+        vectors: a vector of each item, float32 [n_items, rank].
+        cuts: numbers of entries, ascending, int64 [n_cuts].
+        items: items of each row, int64 [n, width].
+        lengths: number of items of each row; those after them do not count, int64 [n].
+
+    Returns:
+        float32 [n_cuts, n, width], 0 after the items of a row.
+    """
+    out = np.zeros((len(cuts), *items.shape), dtype=np.float32)
+    loops = compiled()
+    if loops is not None:
+        loops.band_products(spectrum, vectors, cuts, items, lengths, out)
+        return out
+    for row, length in enumerate(lengths.tolist()):
+        bands = np.zeros((len(cuts), spectrum.shape[1]), dtype=np.float32)
+        for band, cut in zip(bands, cuts, strict=True):
+            band[:cut] = spectrum[row, :cut]
+        out[:, row, :length] = bands @ vectors[items[row, :length]].T
+    return out
+
+
+def rounded(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scores [..., n_items], rounded in place to :data:`DIGITS` binary digits of the highest one of a row."""
+    best = scores.max(axis=-1, keepdims=True)
+    # A sum with this number keeps no more digits. With the factor 1.5 that also holds for negative scores.
+    large = np.ldexp(np.float32(1.5), np.frexp(best)[1] + 23 - DIGITS).astype(np.float32)
+    scores += large
+    scores -= large
+    return scores
 
 
 class UserSums:
@@ -144,20 +252,19 @@ class UserSums:
         Args:
             histories: items of each history, csr float32 [n, n_items]; 1, or the weight of each.
             own: index of each history's user, -1 without one, int64 [n].
-            items: items of each history, one history after the other, int64 [n_pairs].
-            lengths: number of items of each history, int64 [n].
+            items: items of each history, int64 [n, width].
+            lengths: number of items of each history; those after them do not count, int64 [n].
 
         Returns:
-            float32 [n_pairs, 4].
+            float32 [4, n, width], 0 after the items of a history.
         """
-        out = np.empty((len(items), 4), dtype=np.float32)
-        indptr = np.concatenate([[0], np.cumsum(lengths)])
+        out = np.zeros((4, *items.shape), dtype=np.float32)
         loops = compiled()
         if loops is not None:
             by_item = self.by_item.indptr, self.by_item.indices, self._data
-            loops.user_sums(*_parts(histories), *by_item, self._powers, self._half, own, indptr, items, out)
+            loops.user_sums(*_parts(histories), *by_item, self._powers, self._half, own, items, lengths, out)
             return out
-        for row, (start, stop) in enumerate(zip(indptr.tolist(), indptr[1:].tolist(), strict=False)):
+        for row, length in enumerate(lengths.tolist()):
             entries = slice(histories.indptr[row], histories.indptr[row + 1])
             mine = histories.indices[entries]
             table = self.by_item[mine].T @ (self._powers[mine] * histories.data[entries, None])
@@ -166,7 +273,7 @@ class UserSums:
             table[:, 1] *= table[:, 1]
             if own[row] >= 0:
                 table[own[row], 1] = 0.0
-            out[start:stop] = self.by_item[items[start:stop]] @ table
+            out[:, row, :length] = (self.by_item[items[row, :length]] @ table).T
         return out
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -19,13 +19,16 @@ from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.item_models import best_of_sums
 from recbole_universal.graph.popularity import fill_with_popular, popularity_share
 from recbole_universal.graph.sparse_sums import checked_csr
+from recbole_universal.graph.threads import lazy_property
 from recbole_universal.ranking.attribution import attribution
-from recbole_universal.ranking.ranking_network import RankingNetwork
+from recbole_universal.ranking.ranking_network import MIN_CANDIDATE_SCORE, RankingNetwork
 
 #: Number of relations of an item in the item-item matrix.
 N_RELATIONS = 200
-# Floats of the scores of one block of users (64 MB).
+# Floats of the scores of one block of users (64 MB), for a model without candidates.
 _BLOCK_FLOATS = 2**24
+# Number of lists between two steps of the progress bar.
+_BLOCK_LISTS = 4096
 # Number of scores of a model without candidates that one thread computes.
 _FEW_SCORES = 2**19
 # Limit on the length of a list, if the matrix has fewer items.
@@ -168,34 +171,85 @@ class RankerState:
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """See :meth:`UniversalRanker.top_k`."""
         allowed = self._without_seen_only(allowed, users, exclude_seen)
-
-        def scores(block: slice, some: AllowedItems | None) -> torch.Tensor:
-            return self._scores(users[block], exclude_seen, some)
-
-        return self._best(len(users), k, show_progress, scores, allowed)
+        if self.network.ranks_candidates:
+            return self._best_candidates(users, users, k, exclude_seen, show_progress, allowed)
+        return self._best(users, k, exclude_seen, show_progress, allowed)
 
     def top_k_of(
         self, histories: Histories, k: int, exclude_seen: bool, allowed: AllowedItems | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """See :meth:`UniversalRanker.top_k_of`."""
         evidence, allowed = self._evidence_of(histories, allowed, exclude_seen)
+        return self._best_candidates(evidence, histories, k, exclude_seen, False, allowed)
 
-        def scores(block: slice, some: AllowedItems | None) -> torch.Tensor:
-            values = self.network.score_histories(evidence[block], exclude_seen, some)
-            return self._without(values, histories[block].matrix(self.matrix.shape[1])) if exclude_seen else values
-
-        return self._best(len(histories), k, False, scores, allowed)
-
-    def _best(
+    def _best_candidates(
         self,
-        n: int,
+        evidence: NDArray[np.int64] | Histories,
+        asked: NDArray[np.int64] | Histories,
         k: int,
+        exclude_seen: bool,
         show_progress: bool,
-        scores_of: Callable[[slice, AllowedItems | None], torch.Tensor],
         allowed: AllowedItems | None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The best allowed items of n lists by the scores of blocks of them, [n_block, n_items]."""
-        n_items = self.matrix.shape[1]
+        """The best candidates of users or histories with this evidence of taste, and popular items after them."""
+        n, n_ranked = len(asked), min(k, self.matrix.shape[1])
+        items = np.full((n, k), -1, dtype=np.int64)
+        values = np.full((n, k), -np.inf, dtype=np.float32)
+        with tqdm(total=n, desc="ranking", unit="user", disable=not show_progress) as bar:
+            for start in range(0, max(1, n), _BLOCK_LISTS):
+                block = slice(start, min(n, start + _BLOCK_LISTS))
+                some = None if allowed is None else allowed[block]
+                part = evidence[block]
+                if not isinstance(part, Histories):
+                    part = torch.from_numpy(part).to(self.network.device)
+                best = self.network.best_candidates(part, n_ranked, exclude_seen, some)
+                items[block, :n_ranked], values[block, :n_ranked] = (tensor.cpu().numpy() for tensor in best)
+                bar.update(block.stop - start)
+        self._fill_with_popular(items, values, asked if exclude_seen else None, allowed, MIN_CANDIDATE_SCORE - 1)
+        return items, values
+
+    @lazy_property
+    def _popular(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Popularity rank of each item, and the items by it."""
+        rank = self.network.candidate_pairs.popularity_rank.cpu().numpy()
+        return rank, np.argsort(rank, kind="stable")
+
+    def _fill_with_popular(
+        self,
+        items: NDArray[np.int64],
+        values: NDArray[np.float32],
+        asked: NDArray[np.int64] | Histories | None,
+        allowed: AllowedItems | None,
+        highest: float,
+    ) -> None:
+        """Fill the ends of lists with popular items.
+
+        Args:
+            items: items of each list, int64 [n, k], -1 at the end; changed in place.
+            values: their scores, float32 [n, k]; changed in place.
+            asked: users or histories whose items the lists leave out; ``None``: they leave out no items.
+            allowed: the items that may follow; ``None``: all may.
+            highest: score of an item that is as popular as the most popular one.
+        """
+        rows = np.flatnonzero((items < 0).any(axis=1))
+        if not len(rows):
+            return
+        rank, order = self._popular
+        lists, n_items = items[rows], self.matrix.shape[1]
+        if asked is None:
+            seen = sp.csr_matrix((len(rows), n_items))
+        else:
+            seen = asked[rows].matrix(n_items) if isinstance(asked, Histories) else self.matrix[asked[rows]]
+        is_popular = lists < 0
+        fill_with_popular(lists, order, seen, None if allowed is None else allowed[rows])
+        items[rows] = lists
+        values[rows] = np.where(is_popular, np.where(lists >= 0, highest - rank[lists], -np.inf), values[rows])
+
+    def _best(
+        self, users: NDArray[np.int64], k: int, exclude_seen: bool, show_progress: bool, allowed: AllowedItems | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The best allowed items of users by a network without candidates."""
+        n, n_items = len(users), self.matrix.shape[1]
         n_ranked = min(k, n_items)
         block_size = max(1, _BLOCK_FLOATS // n_items)
         items = np.full((n, k), -1, dtype=np.int64)
@@ -203,10 +257,9 @@ class RankerState:
         with tqdm(total=n, desc="ranking", unit="user", disable=not show_progress) as bar:
             for start in range(0, n, block_size):
                 block = slice(start, min(n, start + block_size))
-                some = None if allowed is None else allowed[block]
-                scores = scores_of(block, some)
-                if some is not None:
-                    scores.masked_fill_(~torch.tensor(some.dense(), device=scores.device), -torch.inf)
+                scores = self._scores(users[block], exclude_seen)
+                if allowed is not None:
+                    scores.masked_fill_(~torch.tensor(allowed[block].dense(), device=scores.device), -torch.inf)
                 best, index = scores.topk(n_ranked, dim=1)
                 index = torch.where(best > -torch.inf, index, -1)
                 items[block, :n_ranked] = index.cpu().numpy()
@@ -214,12 +267,12 @@ class RankerState:
                 bar.update(block.stop - start)
         return items, values
 
-    def _scores(self, users: NDArray[np.int64], exclude_seen: bool, allowed: AllowedItems | None) -> torch.Tensor:
+    def _scores(self, users: NDArray[np.int64], exclude_seen: bool) -> torch.Tensor:
         """Scores of all items, minus infinity for excluded items; float32 [n_users, n_items]."""
         device = self.network.device
-        scores = self.network.score_all(torch.from_numpy(users).to(device), exclude_seen, allowed)
+        scores = self.network.score_all(torch.from_numpy(users).to(device))
         unknown = torch.from_numpy(np.diff(self.evidence.indptr)[users] == 0).to(device)
-        if unknown.any() and not self.network.ranks_candidates:
+        if unknown.any():
             scores[unknown] = self._popularity
         return self._without(scores, self.matrix[users]) if exclude_seen else scores
 
@@ -297,22 +350,18 @@ class RankerState:
         allowed: AllowedItems | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The best items of users or histories, see :meth:`UniversalRanker.top_k`."""
+        all_asked = asked
         if isinstance(asked, Histories):
-            seen = of_lists = asked.matrix(self.matrix.shape[1])
+            of_lists = asked.matrix(self.matrix.shape[1])
             if asked.weights is not None:
                 of_lists = asked.weighted(self.matrix.shape[1], 1.0)
                 asked, allowed = self._evidence_of(asked, allowed, exclude_seen)
         else:
             allowed = self._without_seen_only(allowed, asked, exclude_seen)
-            seen, of_lists = self.matrix[asked], self.evidence[asked]
+            of_lists = self.evidence[asked]
         items, values = best_of_sums(of_lists, self.fast_relations(show_progress), k, exclude_seen, allowed)
-        if not (is_popular := items < 0).any():
-            return items, values
-        rank = self.network.candidate_pairs.popularity_rank.cpu().numpy()
-        excluded = seen if exclude_seen else sp.csr_matrix(seen.shape)
         # Popular items fill up a short list, as they follow the candidates of the network.
-        fill_with_popular(items, np.argsort(rank, kind="stable"), excluded, allowed)
-        values[is_popular] = np.where(items[is_popular] >= 0, 0.0 - rank[items[is_popular]], -np.inf)
+        self._fill_with_popular(items, values, all_asked if exclude_seen else None, allowed, 0.0)
         return items, values
 
     @torch.no_grad()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -23,6 +23,7 @@ from recbole_universal.graph.threads import in_torch_threads
 from recbole_universal.ranking.correction import choose_correction, corrected
 from recbole_universal.ranking.fallback import Fallback
 from recbole_universal.ranking.network import FamilyNetwork, UniversalNetwork
+from recbole_universal.ranking.pair_products import PairProducts
 
 #: All candidates score at least this and at most 0; all other items score less.
 MIN_CANDIDATE_SCORE = -60.0
@@ -285,14 +286,77 @@ class RankingNetwork(UniversalNetwork):
                 score = family_network.pair({family: pair.full(block) for family, pair in pairs.items()})
             scores[start : start + block_size] += weight * score
 
-    def _score_candidates(self, users: torch.Tensor, exclude_seen: bool, allowed: AllowedItems | None) -> torch.Tensor:
+    def _score_candidates(
+        self, asked: torch.Tensor | Histories, exclude_seen: bool, allowed: AllowedItems | None
+    ) -> torch.Tensor:
+        by_popularity = self._by_popularity
         if self.falls_back():
-            return self._by_popularity.repeat(len(users), 1)
-        scores = []
-        for block in self._blocks(len(users)):
-            some = None if allowed is None else allowed[block]
-            scores.append(self._list_scores(*self.candidate_columns(users[block], exclude_seen, some)))
-        return torch.cat(scores)
+            return by_popularity.repeat(len(asked), 1)
+        scores = torch.empty(len(asked), len(by_popularity), device=self.device)
+
+        def put(lists: Candidates, values: torch.Tensor, block: slice) -> None:
+            scores[block] = by_popularity
+            rows, columns = lists.mask.nonzero(as_tuple=True)
+            scores[block][rows, lists.items[rows, columns]] = values[rows, columns]
+
+        self._map_scores(put, asked, exclude_seen, allowed)
+        return scores
+
+    def best_candidates(
+        self, asked: torch.Tensor | Histories, k: int, exclude_seen: bool = True, allowed: AllowedItems | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The best candidates of users or histories, without the scores of other items.
+
+        Args:
+            asked: user ids, int64 [n], or histories as :meth:`score_histories` takes them.
+            k: number of candidates.
+            exclude_seen: whether the items of a history are no candidates.
+            allowed: as in :meth:`score_all`.
+
+        Returns:
+            Item ids int64 [n, k], best first and those of equal scores in an order that no label changes, and their
+            scores float32 [n, k] as :meth:`score_all` has them. -1 and minus infinity where no candidates are left:
+            popular items follow. All are -1 where popularity ranks (:meth:`falls_back`).
+        """
+        if isinstance(asked, Histories):
+            self._check_histories()
+        items = torch.full((len(asked), k), -1, device=self.device)
+        scores = torch.full((len(asked), k), -torch.inf, device=self.device)
+        if self.falls_back():
+            return items, scores
+
+        def put(lists: Candidates, values: torch.Tensor, block: slice) -> None:
+            best, index = values.masked_fill(~lists.mask, -torch.inf).sort(dim=1, descending=True, stable=True)
+            width = min(k, best.shape[1])
+            scores[block, :width] = best[:, :width]
+            items[block, :width] = lists.items.gather(1, index[:, :width])
+
+        self._map_scores(put, asked, exclude_seen, allowed)
+        return items, scores
+
+    def _map_scores(
+        self,
+        put: Callable[[Candidates, torch.Tensor, slice], None],
+        asked: torch.Tensor | Histories,
+        exclude_seen: bool,
+        allowed: AllowedItems | None,
+    ) -> None:
+        """Call a function with the candidates of each block of users or histories, their scores and its rows."""
+        products = None
+        if self.families == [self._candidate_family] and not torch.is_grad_enabled():
+            products = PairProducts(self, self.correction)
+
+        def scored(lists: Candidates, block: slice) -> None:
+            lists = self._here(lists)
+            if products is None:
+                values = self.candidate_scores(self._columns_of(lists, asked[block]))
+            else:
+                values = products(lists.features)
+            # The loss is invariant to a constant added to a list's scores. The log-softmax removes this constant.
+            values = values.masked_fill(~lists.mask, -torch.inf).log_softmax(dim=1)
+            put(lists, _above_minimum(values), block)
+
+        self.candidate_pairs.map_lists(scored, asked, exclude_seen, allowed)
 
     def score_histories(
         self, histories: Histories, exclude_seen: bool = True, allowed: AllowedItems | None = None
@@ -311,13 +375,7 @@ class RankingNetwork(UniversalNetwork):
             ValueError: if the network reads further families, which describe users by id.
         """
         self._check_histories()
-        if self.falls_back():
-            return self._by_popularity.repeat(len(histories), 1)
-        scores = []
-        for block in self._blocks(len(histories)):
-            some = None if allowed is None else allowed[block]
-            scores.append(self._list_scores(*self.history_columns(histories[block], exclude_seen, some)))
-        return torch.cat(scores)
+        return self._score_candidates(histories, exclude_seen, allowed)
 
     def _check_histories(self) -> None:
         if self.families != [self.candidate_family]:
@@ -336,9 +394,7 @@ class RankingNetwork(UniversalNetwork):
         """
         self._check_histories()
         lists = self._here(self.candidate_pairs.candidates_of(histories, exclude_seen, allowed))
-        none = lists.features[..., :0]
-        family = self._candidate_family
-        return lists, [{family: none}, {family: none}, {family: lists.features}]
+        return lists, self._columns_of(lists, histories)
 
     def _here(self, lists: Candidates) -> Candidates:
         """Candidate lists on the device of this network; scorers may compute elsewhere."""
@@ -348,22 +404,6 @@ class RankingNetwork(UniversalNetwork):
     def _by_popularity(self) -> torch.Tensor:
         """Scores of items that are no candidates, float32 [n_items]."""
         return MIN_CANDIDATE_SCORE - 1 - self.candidate_pairs.popularity_rank.to(self.device)
-
-    def _blocks(self, n_lists: int) -> list[slice]:
-        """Blocks of lists, at least one. Candidates have many columns, so the size of a block follows from these."""
-        size = max(1, _BLOCK_FLOATS // (self.candidate_pairs.dim * self.candidate_pairs.max_candidates))
-        return [slice(start, start + size) for start in range(0, max(1, n_lists), size)]
-
-    def _list_scores(self, lists: Candidates, columns: list[dict[str, torch.Tensor]]) -> torch.Tensor:
-        """Scores of all items from those of the candidates, float32 [n, n_items]."""
-        by_popularity = self._by_popularity
-        # The loss is invariant to a constant added to a list's scores. The log-softmax removes this constant.
-        values = self.candidate_scores(columns).masked_fill(~lists.mask, -torch.inf)
-        values = _above_minimum(values.log_softmax(dim=1))
-        scores = torch.cat([by_popularity, by_popularity.new_zeros(1)]).repeat(len(values), 1)
-        # The last column takes the padding of the lists.
-        scores.scatter_(1, torch.where(lists.mask, lists.items, len(by_popularity)), values)
-        return scores[:, :-1]
 
     def candidate_scores(self, columns: list[dict[str, torch.Tensor]]) -> torch.Tensor:
         """Scores of the candidates with these columns before the softmax over the list, float32 [n, n_candidates]."""
@@ -387,15 +427,22 @@ class RankingNetwork(UniversalNetwork):
     ) -> tuple[Candidates, list[dict[str, torch.Tensor]]]:
         """Candidates of some users, and their user, item and pair columns by family, as :meth:`forward` takes them."""
         lists = self._here(self.candidate_pairs.candidates(users, exclude_seen, allowed))
-        items = lists.items.clamp(min=0)
-        user = {f: getattr(self, column("user", f))[users][:, None] for f in self.families}
-        item = {f: getattr(self, column("item", f))[items] for f in self.families}
+        return lists, self._columns_of(lists, users)
+
+    def _columns_of(self, lists: Candidates, asked: torch.Tensor | Histories) -> list[dict[str, torch.Tensor]]:
+        """User, item and pair columns of candidates by family; those of users or of histories, which have no others."""
         pair = {self._candidate_family: lists.features}
+        if isinstance(asked, Histories):
+            none = {self._candidate_family: lists.features[..., :0]}
+            return [none, none, pair]
+        items = lists.items.clamp(min=0)
+        user = {f: getattr(self, column("user", f))[asked][:, None] for f in self.families}
+        item = {f: getattr(self, column("item", f))[items] for f in self.families}
         for family in self._pairs:
             if family != self._candidate_family:
-                repeated = users[:, None].expand_as(items).flatten()
+                repeated = asked[:, None].expand_as(items).flatten()
                 pair[family] = self.pairs(family)(repeated, items.flatten()).view(*items.shape, -1)
-        return lists, [user, item, pair]
+        return [user, item, pair]
 
 
 def _above_minimum(log_shares: torch.Tensor) -> torch.Tensor:

@@ -23,6 +23,7 @@ from recbole_universal.checkpoint import Pretrained
 from recbole_universal.features.pipeline import FeaturePipeline
 from recbole_universal.features.proximity_pairs import ProximityPairs
 from recbole_universal.graph import GraphScorers, scorers, threads
+from recbole_universal.ranking.pair_products import PairProducts
 from recbole_universal.ranking.ranker_state import RankerState
 from recbole_universal.ranking.ranking_network import RankingNetwork
 
@@ -160,7 +161,7 @@ def test_few_users_are_ranked_by_the_calling_thread_alone(two_threads, monkeypat
         return call
 
     monkeypatch.setattr(GraphScorers, "asked", spied("scorers", GraphScorers.asked))
-    monkeypatch.setattr(RankingNetwork, "forward", spied("network", RankingNetwork.forward))
+    monkeypatch.setattr(PairProducts, "__call__", spied("network", PairProducts.__call__))
     monkeypatch.setattr(threads, "ThreadPoolExecutor", None)
     np.testing.assert_array_equal(ranker.top_k([3], 5)[0], expected[[3]])
     assert {name for name, *_ in used} == {"scorers", "network"} and {tuple(rest) for _, *rest in used} == {(1, True)}
