@@ -62,8 +62,8 @@ _MOST_USERS = 2**19
 # (see `thinned`).
 _MOST_ITEMS = 10_000
 # Number of histories that are scored at once, and bound on the floats of an array with a value for each history and
-# each item or user. So the arrays stay in the processor's cache.
-_BLOCK_USERS, _BLOCK_FLOATS = 64, 2**23
+# each item or user. Smaller blocks spend more of their time outside of the loops, and larger ones leave the cache.
+_BLOCK_USERS, _BLOCK_FLOATS = 128, 2**23
 # Candidates are items of this number of nearest users, and this number of the most popular items. The columns of a
 # candidate read the 20th best score of each scorer.
 _N_NEAREST_USERS, _N_POPULAR = 100, 20
