@@ -31,7 +31,16 @@ from recbole_universal.graph.item_models import (
 from recbole_universal.graph.popularity import popular_rows, popularity_order
 from recbole_universal.graph.regression import Regression, mean_degree, ridge_regressions
 from recbole_universal.graph.sparse_sums import check_indices, checked_csr, csr_of
-from recbole_universal.graph.sums import DIGITS, UserSums, band_products, best_of_scores, best_of_sums, rounded, sums_at
+from recbole_universal.graph.sums import (
+    DIGITS,
+    UserSums,
+    band_products,
+    best_of_scores,
+    best_of_sums,
+    in_large_pages,
+    rounded,
+    sums_at,
+)
 from recbole_universal.graph.threads import in_torch_threads, lazy_property
 
 #: Scorers in the order of the first axis of :meth:`GraphScorers.scores`, with the method and source of each.
@@ -152,7 +161,8 @@ class GraphScorers:
         self._load({**arrays, **_prefixed(regression), **_matrix_arrays(whole, neighbors)}, target)
 
     def _load(self, arrays: Mapping[str, np.ndarray], device: torch.device) -> None:
-        self._arrays, self.device = dict(arrays), device
+        self._arrays, self.device = {name: in_large_pages(array) for name, array in arrays.items()}, device
+        arrays = self._arrays
         self.n_neighbors = int(arrays["n_neighbors"])
         indices, indptr, self.n_items = arrays["matrix.indices"], arrays["matrix.indptr"], int(arrays["n_items"])
         self.n_users = len(indptr) - 1
