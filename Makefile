@@ -69,11 +69,10 @@ seeds: lodo  # another split of all datasets but those on which EASE takes longe
 		--rows baselines zero-shot
 
 unfiltered: lodo  # without the 5-core filter
-	$(ZERO_SHOT) --datasets $(UNFILTERED) --unfiltered --max-users 2000 --rows baselines zero-shot "zero-shot, fast"
+	$(ZERO_SHOT) --datasets $(UNFILTERED) --unfiltered --max-users 2000 --rows baselines zero-shot
 
 published: lodo
-	$(ZERO_SHOT) --datasets yelp2018 ml-1m amazon-book-kgat --published --max-users 4000 --rows baselines zero-shot \
-		"zero-shot, fast"
+	$(ZERO_SHOT) --datasets yelp2018 ml-1m amazon-book-kgat --published --max-users 4000 --rows baselines zero-shot
 	$(ZERO_SHOT) --datasets yelp2018 --published --rows GF-CF zero-shot
 
 trained: lodo

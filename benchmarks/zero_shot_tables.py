@@ -27,6 +27,8 @@ from recbole_universal.files import atomic_write
 #: Fewest evaluated users of a dataset in a group by activity.
 MIN_USERS = 100
 TRAINED_ROWS = (*TRAINED, "in-domain", "fine-tuned", "zero-shot")
+#: A row of which the page shows the ratio to zero-shot alone.
+FAST = "zero-shot, fast"
 
 
 def write_page(output: Path, page: Path) -> None:
@@ -44,13 +46,14 @@ def tables_of(results: list[dict], output: Path) -> dict[str, str]:
         results: lines of ``output / "results.jsonl"``.
         output: the folder, which also has NDCG@10 by user.
     """
-    every_seed = comparable(results)
+    every_row = comparable(results)
+    every_seed = every_row[every_row["row"] != FAST]
     table = first_seed(every_seed)
     values = ndcg_of(table)
     return {
         "ndcg": ndcg_table(values),
         "ratios": ratio_table(values),
-        "pairs of rows": pair_table(values),
+        "pairs of rows": pair_table(ndcg_of(first_seed(every_row))),
         "below": below_table(values),
         "significance": significance_table(table, output),
         "splits": seed_table(every_seed),
@@ -88,7 +91,7 @@ def ratio_table(values: pd.DataFrame) -> str:
 def pair_table(values: pd.DataFrame, n_lowest: int = 7) -> str:
     """Ratios of two rows."""
     rows = []
-    for above, below in (("zero-shot", "EASE"), ("zero-shot, fast", "zero-shot")):
+    for above, below in (("zero-shot", "EASE"), (FAST, "zero-shot")):
         if {above, below} <= set(values):
             ratio = (values[above] / values[below]).dropna().sort_values()
             counts = [f"{len(ratio)}", f"{ratio.mean():.3f}", f"{(ratio >= 1).sum()}"]
@@ -164,7 +167,7 @@ def seed_table(table: pd.DataFrame) -> str:
 
 def domain_table(values: pd.DataFrame) -> str:
     """Ratios to the best baseline by domain."""
-    names = [name for name in ("MostPop", "ItemKNN", "EASE", "zero-shot, fast", "zero-shot") if name in values]
+    names = [name for name in ("MostPop", "ItemKNN", "EASE", "zero-shot") if name in values]
     ratios = values[names].div(best_baseline(values), axis=0)
     rows = []
     for domain, datasets in DOMAINS.items():
@@ -178,7 +181,7 @@ def activity_table(table: pd.DataFrame) -> str:
     """Ratios to the best baseline of a group of users by their interactions."""
     if "by_activity" not in table:
         return ""
-    names = [name for name in (*BASELINES, "zero-shot, fast", "zero-shot") if name in set(table["row"])]
+    names = [name for name in (*BASELINES, "zero-shot") if name in set(table["row"])]
     table = whole_datasets(table[table["row"].isin(names)])
     # Without the groups of one row the best of the others would be too low.
     table = table[table["by_activity"].notna().groupby(table["dataset"]).transform("all")]
@@ -204,7 +207,7 @@ def unfiltered_table(table: pd.DataFrame) -> str:
     if table.empty:
         return ""
     values = table.pivot(index="dataset", columns="row", values="ndcg@10").reindex(table["dataset"].unique())
-    values = values[[name for name in (*BASELINES, "zero-shot, fast", "zero-shot") if name in values]]
+    values = values[[name for name in (*BASELINES, "zero-shot") if name in values]]
     values.index = values.index.str.removesuffix(", unfiltered")
     ratio = values.div(best_baseline(values), axis=0)
     rows = [[name, *map(cell, row), f"{ratio.loc[name, 'zero-shot']:.3f}"] for name, row in values.iterrows()]
@@ -242,7 +245,7 @@ def trained_table(table: pd.DataFrame) -> str:
 def seconds_table(table: pd.DataFrame) -> str:
     """Median seconds a dataset."""
     table = whole_datasets(table)
-    table = table[table["row"].isin([*BASELINES, "zero-shot", "zero-shot, fast"])]
+    table = table[table["row"].isin([*BASELINES, "zero-shot"])]
     seconds = table.pivot_table(index="row", values="seconds", aggfunc="median", sort=False)["seconds"]
     return markdown(list(seconds.index), [[f"{value:.1f}" for value in seconds]])
 
@@ -251,7 +254,7 @@ def plot(results: list[dict], file: Path) -> None:
     """Ratios to the best baseline: a plot for the page and, where matplotlib is installed, one for the README."""
     import plotly.express
 
-    values = ndcg_of(comparable(results))
+    values = ndcg_of(comparable([result for result in results if result["row"] != FAST]))
     ratio = values.div(best_baseline(values), axis=0)
     long = ratio.reset_index().melt("dataset", value_name="NDCG@10 / best baseline's")
     figure = plotly.express.scatter(long, x="dataset", y=long.columns[-1], color="row")

@@ -153,10 +153,13 @@ class Columns:
         scores: of :func:`scores`.
         weights: of the scorers, [n_scorers].
         top_k: candidates of each scorer.
+        most_filtered: number of most popular items among which the shortest filter draws.
     """
 
-    def __init__(self, seen: np.ndarray, scores: np.ndarray, weights: np.ndarray, top_k: int) -> None:
-        self.seen, self.top_k = seen, top_k
+    def __init__(
+        self, seen: np.ndarray, scores: np.ndarray, weights: np.ndarray, top_k: int, most_filtered: int = 2**14
+    ) -> None:
+        self.seen, self.top_k, self.most_filtered = seen, top_k, most_filtered
         user, item = counts(seen)
         self.item_percentile, self.user_percentile = percentiles(item), percentiles(user)
         # Of items with equal scores the more popular comes first.
@@ -171,13 +174,16 @@ class Columns:
     def candidates(self, user: int) -> tuple[set[int], set[int]]:
         """Items that are candidates, and items that are candidates or not by rounding.
 
-        They are the best by neighbours, by the shortest filter, by the regression and by the squared similarity of the
-        100 nearest users, and the 20 most popular ones that the user lacks.
+        They are the best by neighbours, by the shortest filter among popular items, by the regression and by the
+        squared similarity of the 100 nearest users, and the 20 most popular ones that the user lacks.
         """
         sure, possible = set(), set()
         nearest = self.nearest_users(user) @ self.seen * (1 + 1e-5 * self.item_percentile)
         unseen = self.unseen(user)
         rows = [unseen[SCORERS.index(name)] for name in ("neighbors", "low_pass", "regression")]
+        rows[1] = np.where(
+            np.isin(np.arange(len(rows[1])), most_popular(self.seen)[: self.most_filtered]), rows[1], 0.0
+        )
         for row in (*rows, np.where(self.seen[user] > 0, 0.0, nearest)):
             least = np.sort(row)[::-1][min(self.top_k, len(row)) - 1]
             sure |= set(np.flatnonzero((row > least * (1 + 1e-4)) & (row > 1e-6)))

@@ -253,6 +253,13 @@ def test_tables_take_one_number_of_users_and_pair_them(tmp_path):
     assert tables["significance"].endswith("| 1 | 1 | 0 | 0 | - |")
 
 
+def test_fast_lists_are_a_ratio_and_no_row(tmp_path):
+    values = {"MostPop": 0.1, "EASE": 0.4, "zero-shot": 0.5, "zero-shot, fast": 0.45}
+    tables = zero_shot_tables.tables_of([result("a", row, value) for row, value in values.items()], tmp_path)
+    assert "| zero-shot, fast / zero-shot | 1 | 0.900 | 0 | a 0.900 |" in tables.pop("pairs of rows")
+    assert "fast" not in "".join(tables.values())
+
+
 @pytest.mark.parametrize(
     ("shift", "counts"), [(0.02, "1 | 0 | 0 | -"), (-0.02, "0 | 1 | 0 | a"), (0.0, "0 | 0 | 1 | -")]
 )

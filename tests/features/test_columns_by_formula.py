@@ -16,6 +16,7 @@ from recbole_universal.features.candidates import CandidateGenerator
 from recbole_universal.features.proximity import ProximityFeatures
 from recbole_universal.features.proximity_pairs import ProximityPairs
 from recbole_universal.graph import InteractionGraph
+from recbole_universal.graph import scorers as scorers_module
 from recbole_universal.graph.held_out import support_query_split
 from recbole_universal.graph.scorers import LINEAR, SCORERS, GraphScorers
 
@@ -26,19 +27,19 @@ WEIGHTS[8] = 1.0
 
 @pytest.fixture(
     scope="module",
-    params=[("small", 50), ("small", 5), ("large", 50), ("large", 22), ("weighted", 22)],
+    params=[("small", 50), ("small", 5), ("large", 50), ("large", 22), ("large", 8, 30), ("weighted", 22)],
     ids=lambda setting: "-".join(map(str, setting)),
 )
 def built(request):
-    name, top_k = request.param
+    name, top_k, *most_filtered = request.param
     interactions = (dense.MATRICES | dense.WEIGHTED)[name]
-    scorers = GraphScorers(sp.csr_matrix(interactions), weighted=name in dense.WEIGHTED)
+    with pytest.MonkeyPatch.context() as patch:
+        for most in most_filtered:
+            patch.setattr(scorers_module, "_MOST_FILTERED", most)
+        scorers = GraphScorers(sp.csr_matrix(interactions), weighted=name in dense.WEIGHTED)
     pairs = ProximityPairs(scorers, WEIGHTS, top_k)
-    return (
-        interactions,
-        pairs,
-        dense.Columns(interactions, dense.scores(interactions), WEIGHTS.astype(np.float64), top_k),
-    )
+    scores, weights = dense.scores(interactions), WEIGHTS.astype(np.float64)
+    return interactions, pairs, dense.Columns(interactions, scores, weights, top_k, *most_filtered)
 
 
 def test_there_are_42_columns():
