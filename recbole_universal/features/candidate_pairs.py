@@ -74,11 +74,6 @@ class CandidatePairs(PairFeatures, Generic[AnyScorers]):
     def __deepcopy__(self, memo) -> CandidatePairs:
         return self  # immutable and as large as the dataset; RecBole copies a model to count its operations
 
-    @property
-    def max_candidates(self) -> int:
-        """Length of the longest possible list of unseen items."""
-        return self._generator.max_candidates
-
     @lazy_property
     def popularity_rank(self) -> torch.Tensor:
         """Popularity rank of each item id in [0, 1), 0 = most popular, equal for equals; float32 [n_items]."""

@@ -1,8 +1,8 @@
 """Training-free graph scorers: how much a user's interactions say about every item.
 
 No scorer needs a gradient: user-user similarity, random walks, a nearest-neighbour graph, spectral filters, a ridge
-regression and popularity. All are products of sparse and small dense matrices with the columns of a batch of users, so
-the same code is meant for CPU and GPU; only the CPU is tested. docs/ablation.md compares them with more scorers.
+regression and popularity. All are sums over the items of users, which the CPU computes for the items that are asked for.
+docs/ablation.md compares them with more scorers.
 """
 
 from __future__ import annotations
