@@ -1,7 +1,7 @@
 """Training-free graph scorers: how much a user's interactions say about every item.
 
 No scorer needs a gradient: user-user similarity, random walks, a nearest-neighbour graph, spectral filters, a ridge
-regression and popularity. All are sums over the items of users, which the CPU computes for the items that are asked for.
+regression and popularity. All are sums over the items of users, computed on the CPU for the items that are asked for.
 docs/ablation.md compares them with more scorers.
 """
 
