@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from recbole_universal.graph.allowed_items import AllowedItems
 from recbole_universal.graph.canonical_order import hashed
+from recbole_universal.graph.popularity import item_degrees
 from recbole_universal.graph.spectrum import largest_singular
 from recbole_universal.graph.sums import compiled
 from recbole_universal.graph.threads import in_threads
@@ -62,8 +63,9 @@ def thinned(matrix: sp.csr_matrix, max_items: int) -> sp.csr_matrix:
         stays[start + order[n_items:]] = False
     if stays.all():
         return matrix
-    indptr = np.concatenate([[0], np.cumsum(stays)])[matrix.indptr]
-    return sp.csr_matrix((matrix.data[stays], matrix.indices[stays], indptr), shape=matrix.shape)
+    before = np.zeros(matrix.nnz + 1, dtype=matrix.indptr.dtype)
+    np.cumsum(stays, out=before[1:])
+    return sp.csr_matrix((matrix.data[stays], matrix.indices[stays], before[matrix.indptr]), shape=matrix.shape)
 
 
 def most_items(degree: np.ndarray, max_items: int, max_paths: int) -> int:
@@ -105,8 +107,8 @@ def nearest_neighbors(matrix: sp.csr_matrix, n_neighbors: int, items: np.ndarray
         csr [n, n_items], row = target item; an item is no neighbour of itself.
     """
     n_items = matrix.shape[1]
-    squares = np.bincount(matrix.indices, matrix.data.astype(np.float64) ** 2, minlength=n_items)
-    scale = inverse_power(squares.astype(np.float32), 0.5).numpy()
+    squares = weight_squares(matrix).astype(np.float32)
+    scale = inverse_power(squares, 0.5).numpy()
     by_item = matrix.T.tocsr()
     targets = np.arange(n_items) if items is None else items
     if compiled() is None:
@@ -248,12 +250,21 @@ def _cut(values: NDArray, rank: int) -> int:
     return int(cuts[cuts <= rank].max(initial=0) or cuts[0])
 
 
+def weight_squares(matrix: sp.csr_matrix) -> np.ndarray:
+    """Sum of the squared weights of each item, [n_items]; degrees without weights."""
+    if (matrix.data == 1).all():
+        return item_degrees(matrix)
+    return np.bincount(matrix.indices, matrix.data.astype(np.float64) ** 2, minlength=matrix.shape[1])
+
+
 def weight_sums(matrix: sp.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
     """Sum of the weights of each user, float32 [n_users], and of each item, float32 [n_items]; degrees without weights.
 
     Args:
         matrix: csr [n_users, n_items]; 1, or the weight of each interaction.
     """
+    if (matrix.data == 1).all():  # the sums of weights take 24 bytes an interaction
+        return np.diff(matrix.indptr).astype(np.float32), item_degrees(matrix).astype(np.float32)
     users = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
     of_users = np.bincount(users, matrix.data, minlength=matrix.shape[0])
     of_items = np.bincount(matrix.indices, matrix.data, minlength=matrix.shape[1])

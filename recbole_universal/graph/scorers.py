@@ -30,7 +30,7 @@ from recbole_universal.graph.item_models import (
     thinned,
     weight_sums,
 )
-from recbole_universal.graph.popularity import popular_rows, popularity_order
+from recbole_universal.graph.popularity import item_degrees, popular_rows, popularity_order
 from recbole_universal.graph.regression import Regression, mean_degree, ridge_regressions
 from recbole_universal.graph.sparse_sums import UserItems, check_indices, checked_csr, csr_of
 from recbole_universal.graph.sums import DIGITS, UserSums, best_of_sums, compiled, sums_at
@@ -173,7 +173,7 @@ class GraphScorers:
         self.matrix = checked_csr(ones, indices, indptr, (self.n_users, self.n_items))
         self._weights = arrays.get("matrix.data")  # None: all are 1
         self.user_degree = np.diff(indptr).astype(np.float32)
-        self.item_degree = np.bincount(indices, minlength=self.n_items).astype(np.float32)
+        self.item_degree = item_degrees(self.matrix).astype(np.float32)
         # All arrays from here on describe the sampled users.
         sample = arrays["sample"]
         check_indices("sample", sample, self.n_users)
