@@ -63,10 +63,11 @@ def chunks(n_users: int, n_items: int, n_interactions: int, seed: int = 0) -> It
 
 def matrix(n_users: int, n_items: int, n_interactions: int, seed: int = 0) -> sp.csr_matrix:
     """The interactions as a binary csr float32 [n_users, n_items]."""
-    parts = list(chunks(n_users, n_items, n_interactions, seed))
-    lengths = np.concatenate([np.bincount(users, minlength=n_users)[None] for users, _ in parts]).sum(axis=0)
-    indptr = np.concatenate([[0], np.cumsum(lengths)])
-    indices = np.concatenate([items for _, items in parts]).astype(np.int32)
+    lengths, parts = np.zeros(n_users, dtype=np.int64), []
+    for users, items in chunks(n_users, n_items, n_interactions, seed):
+        lengths += np.bincount(users, minlength=n_users)
+        parts.append(items.astype(np.int32))
+    indptr, indices = np.concatenate([[0], np.cumsum(lengths)]), np.concatenate(parts)
     return sp.csr_matrix((np.ones(len(indices), dtype=np.float32), indices, indptr), shape=(n_users, n_items))
 
 

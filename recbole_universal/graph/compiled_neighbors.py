@@ -1,4 +1,4 @@
-"""The nearest neighbours of items as loops that Numba compiles; needs the extra ``fast``.
+"""The nearest neighbours and the strongest relations of items as loops that Numba compiles; needs the extra ``fast``.
 
 Each thread needs memory for one row of common users. Additions come in the same order as in SciPy's products.
 """
@@ -53,6 +53,66 @@ def nearest(
                 if touched[t] != target:
                     items[row, n], values[row, n] = touched[t], near[t]
                     n += 1
+        lengths[row] = n
+
+
+@_compiled
+def strongest(
+    by_ptr,
+    by_idx,
+    by_data,
+    user_ptr,
+    user_idx,
+    user_data,
+    half,
+    one,
+    block,
+    dense,
+    cosine,
+    walks,
+    item_half,
+    k,
+    items,
+    values,
+    lengths,
+):  # pragma: no cover
+    """See :meth:`recbole_universal.graph.scorers.GraphScorers.item_item`.
+
+    Two sums over the common users of each item of the block and another item, with the factors ``half`` and ``one`` of
+    the users, times ``cosine`` and times ``walks`` of the first item and ``item_half`` of the other one. ``dense``,
+    [n, n_items], is added where the items share a user. Fills the k of largest absolute value into ``items`` and
+    ``values``, [n, k], and their number into ``lengths``, [n].
+    """
+    n_items = len(item_half)
+    sums = np.zeros((n_items, 2), np.float32)
+    touched = np.empty(n_items + 1, np.int32)  # the last entry is never read
+    best = np.empty(k, np.float32)
+    for row in range(len(block)):
+        source, n_touched = block[row], 0
+        for p in range(by_ptr[source], by_ptr[source + 1]):
+            user = by_idx[p]
+            a, b = by_data[p] * half[user], by_data[p] * one[user]
+            for e in range(user_ptr[user], user_ptr[user + 1]):
+                item = user_idx[e]
+                touched[n_touched] = item
+                n_touched += sums[item, 1] == 0  # all weights are positive
+                sums[item, 0] += a * user_data[e]
+                sums[item, 1] += b * user_data[e]
+        best[:] = 0
+        for t in range(n_touched):
+            item = touched[t]
+            value = sums[item, 0] * cosine + dense[row, item] + sums[item, 1] * walks[source] * item_half[item]
+            sums[item, 0] = sums[item, 1] = 0
+            dense[row, item] = np.float32(0) if item == source else value
+            if best[0] < abs(dense[row, item]):
+                _replace_least(best, abs(dense[row, item]))
+        n_tied, n = np.sum(best == best[0]), 0  # of those that are as strong as the weakest, so many stay
+        for t in range(n_touched):
+            value = dense[row, touched[t]]
+            if value != 0 and (abs(value) > best[0] or (abs(value) == best[0] and n_tied > 0)):
+                n_tied -= abs(value) == best[0]
+                items[row, n], values[row, n] = touched[t], value
+                n += 1
         lengths[row] = n
 
 

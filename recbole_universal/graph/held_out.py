@@ -177,5 +177,6 @@ def _of_users(matrix: sp.csr_matrix, users: NDArray[np.bool_]) -> sp.csr_matrix:
 
 
 def _entries_where(matrix: sp.csr_matrix, chosen: NDArray[np.bool_]) -> sp.csr_matrix:
-    indptr = np.concatenate([[0], np.cumsum(chosen)])[matrix.indptr]
-    return sp.csr_matrix((matrix.data[chosen], matrix.indices[chosen], indptr), shape=matrix.shape)
+    before = np.zeros(matrix.nnz + 1, dtype=matrix.indptr.dtype)
+    np.cumsum(chosen, out=before[1:])
+    return sp.csr_matrix((matrix.data[chosen], matrix.indices[chosen], before[matrix.indptr]), shape=matrix.shape)

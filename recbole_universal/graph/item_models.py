@@ -7,11 +7,12 @@ import scipy.linalg
 import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
-from sklearn.utils.extmath import randomized_svd
 
 from recbole_universal.graph.allowed_items import AllowedItems
 from recbole_universal.graph.canonical_order import hashed
+from recbole_universal.graph.popularity import item_degrees
 from recbole_universal.graph.shards import balanced_shards, current_spread
+from recbole_universal.graph.spectrum import largest_singular
 from recbole_universal.graph.sums import compiled
 from recbole_universal.graph.threads import in_threads
 
@@ -63,8 +64,33 @@ def thinned(matrix: sp.csr_matrix, max_items: int) -> sp.csr_matrix:
         stays[start + order[n_items:]] = False
     if stays.all():
         return matrix
-    indptr = np.concatenate([[0], np.cumsum(stays)])[matrix.indptr]
-    return sp.csr_matrix((matrix.data[stays], matrix.indices[stays], indptr), shape=matrix.shape)
+    before = np.zeros(matrix.nnz + 1, dtype=matrix.indptr.dtype)
+    np.cumsum(stays, out=before[1:])
+    return sp.csr_matrix((matrix.data[stays], matrix.indices[stays], before[matrix.indptr]), shape=matrix.shape)
+
+
+def most_items(degree: np.ndarray, max_items: int, max_paths: int) -> int:
+    """Number of items above which users are :func:`thinned`, so that they relate a bounded number of pairs of items.
+
+    Args:
+        degree: number of items of each user, [n_users].
+        max_items: upper bound of the result, >= 1.
+        max_paths: largest sum of the squared numbers of items that the users keep. Users of one item may exceed it.
+
+    Returns:
+        A number from 1 to ``max_items``.
+    """
+    values, counts = np.unique(degree[degree > 0].astype(np.int64), return_counts=True)
+
+    def paths(limit: int) -> float:
+        kept = np.where(values > limit, np.maximum(1, limit**2 // values), values).astype(np.float64)
+        return float((kept**2 * counts).sum())
+
+    low, high = 1, max_items
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if paths(middle) <= max_paths else (low, middle - 1)
+    return low
 
 
 def nearest_neighbors(matrix: sp.csr_matrix, n_neighbors: int, items: np.ndarray | None = None) -> sp.csr_matrix:
@@ -87,8 +113,8 @@ def nearest_neighbors(matrix: sp.csr_matrix, n_neighbors: int, items: np.ndarray
         rows = spread(nearest_neighbors, (matrix, n_neighbors), balanced_shards(paths_from_items(matrix)))
         return sp.vstack(rows, format="csr")
     n_items = matrix.shape[1]
-    squares = np.bincount(matrix.indices, matrix.data.astype(np.float64) ** 2, minlength=n_items)
-    scale = inverse_power(squares.astype(np.float32), 0.5).numpy()
+    squares = weight_squares(matrix).astype(np.float32)
+    scale = inverse_power(squares, 0.5).numpy()
     by_item = matrix.T.tocsr()
     targets = np.arange(n_items) if items is None else items
     if compiled() is None:
@@ -116,7 +142,7 @@ def _compiled_nearest(
     """As :func:`_nearest` by compiled loops, which hold the common users of one item at a time."""
     from recbole_universal.graph import compiled_neighbors
 
-    most = min(_MOST_TIED * n_neighbors, matrix.shape[1])
+    most = min(_MOST_TIED * n_neighbors + 1, matrix.shape[1])
     items, values = (np.empty((len(targets), most), dtype=dtype) for dtype in (np.int32, np.float32))
     lengths = np.empty(len(targets), dtype=np.int64)
     parts = (array for part in (by_item, matrix) for array in (part.indptr, part.indices, part.data))
@@ -218,8 +244,7 @@ def singular_vectors(
             vectors = normalised.T @ vectors / np.sqrt(np.maximum(values[:rank], 1e-12))
         vectors = vectors * (values[:rank] > 1e-9)
     else:
-        _, values, vectors = randomized_svd(normalised, rank, n_iter=4, random_state=0)
-        values, vectors = values**2, vectors.T
+        values, vectors = largest_singular(normalised, rank)
     cuts = np.minimum([_cut(values, max(1, rank // part)) for part in parts], rank)
     return np.ascontiguousarray(vectors[:, : cuts.max()], dtype=np.float32), cuts
 
@@ -231,12 +256,21 @@ def _cut(values: NDArray, rank: int) -> int:
     return int(cuts[cuts <= rank].max(initial=0) or cuts[0])
 
 
+def weight_squares(matrix: sp.csr_matrix) -> np.ndarray:
+    """Sum of the squared weights of each item, [n_items]; degrees without weights."""
+    if (matrix.data == 1).all():
+        return item_degrees(matrix)
+    return np.bincount(matrix.indices, matrix.data.astype(np.float64) ** 2, minlength=matrix.shape[1])
+
+
 def weight_sums(matrix: sp.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
     """Sum of the weights of each user, float32 [n_users], and of each item, float32 [n_items]; degrees without weights.
 
     Args:
         matrix: csr [n_users, n_items]; 1, or the weight of each interaction.
     """
+    if (matrix.data == 1).all():  # the sums of weights take 24 bytes an interaction
+        return np.diff(matrix.indptr).astype(np.float32), item_degrees(matrix).astype(np.float32)
     users = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
     of_users = np.bincount(users, matrix.data, minlength=matrix.shape[0])
     of_items = np.bincount(matrix.indices, matrix.data, minlength=matrix.shape[1])
@@ -259,6 +293,32 @@ def strongest(matrix: sp.csr_matrix, k: int) -> sp.csr_matrix:
     indptr = np.concatenate([[0], np.cumsum([len(row) for row in by_row])]).astype(matrix.indptr.dtype)
     entries = np.concatenate([*by_row, np.zeros(0, dtype=np.int64)])
     return sp.csr_matrix((matrix.data[entries], matrix.indices[entries], indptr), shape=matrix.shape)
+
+
+def strongest_sums(
+    by_item: sp.csr_matrix,
+    matrix: sp.csr_matrix,
+    block: np.ndarray,
+    dense: NDArray[np.float32],
+    half: np.ndarray,
+    one: np.ndarray,
+    cosine: np.float32,
+    walks: np.ndarray,
+    item_half: np.ndarray,
+    k: int,
+) -> sp.csr_matrix:
+    """Strongest relations of a block of items by :func:`recbole_universal.graph.compiled_neighbors.strongest`."""
+    from recbole_universal.graph import compiled_neighbors
+
+    width = min(k, matrix.shape[1])
+    items, values = (np.empty((len(block), width), dtype=dtype) for dtype in (np.int32, np.float32))
+    lengths = np.empty(len(block), dtype=np.int64)
+    parts = (array for part in (by_item, matrix) for array in (part.indptr, part.indices, part.data))
+    factors = half, one, block, dense, cosine, walks, item_half
+    compiled_neighbors.strongest(*parts, *factors, width, items, values, lengths)
+    filled = np.arange(width) < lengths[:, None]
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    return sp.csr_matrix((values[filled], items[filled], indptr), shape=dense.shape)
 
 
 def best_of_sums(

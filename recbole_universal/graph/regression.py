@@ -15,8 +15,8 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
-from recbole_universal.graph.item_models import row_blocks
-from recbole_universal.graph.popularity import popularity_order
+from recbole_universal.graph.item_models import row_blocks, weight_squares
+from recbole_universal.graph.popularity import item_degrees, popularity_order
 from recbole_universal.graph.regression_scores import (
     DenseRegressionScores,
     ItemRegressionScores,
@@ -242,7 +242,7 @@ def ridge_regressions(
             arrays |= {} if (matrix.data == 1).all() else {"data": matrix.data}
             yield Regression.from_arrays(arrays, device, matrix.shape[1])
         return
-    popular = popularity_order(_degree(matrix))[:max_size]
+    popular = popularity_order(item_degrees(matrix))[:max_size]
     chosen = matrix[:, popular]
     gram = (chosen.T @ chosen).toarray()
     for ridge in ridges:
@@ -254,18 +254,14 @@ def ridge_regressions(
 
 def mean_degree(matrix: sp.csr_matrix, max_size: int) -> float:
     """Mean diagonal of the products: without weights, the mean number of interactions of the related items."""
-    squares = np.bincount(matrix.indices, matrix.data.astype(np.float64) ** 2, minlength=matrix.shape[1])
+    squares = weight_squares(matrix)
     if not _by_users(matrix, max_size):
-        squares = squares[popularity_order(_degree(matrix))[:max_size]]
+        squares = squares[popularity_order(item_degrees(matrix))[:max_size]]
     return float(squares[squares > 0].mean()) if squares.any() else 1.0
 
 
 def _by_users(matrix: sp.csr_matrix, max_size: int) -> bool:
     return matrix.shape[0] < matrix.shape[1] and matrix.shape[0] <= max_size
-
-
-def _degree(matrix: sp.csr_matrix) -> np.ndarray:
-    return np.bincount(matrix.indices, minlength=matrix.shape[1])
 
 
 def _inverse(gram: np.ndarray, ridge: float) -> np.ndarray:

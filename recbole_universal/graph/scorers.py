@@ -19,16 +19,18 @@ from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.interaction_graph import InteractionGraph, binary_matrix
 from recbole_universal.graph.item_models import (
     inverse_power,
+    most_items,
     nearest_neighbors,
     paths_from_items,
     row_blocks,
     sampled_users,
     singular_vectors,
     strongest,
+    strongest_sums,
     thinned,
     weight_sums,
 )
-from recbole_universal.graph.popularity import popular_rows, popularity_order
+from recbole_universal.graph.popularity import item_degrees, popular_rows, popularity_order
 from recbole_universal.graph.regression import Regression, mean_degree, ridge_regressions
 from recbole_universal.graph.sparse_sums import check_indices, checked_csr, csr_of
 from recbole_universal.graph.sums import (
@@ -37,6 +39,7 @@ from recbole_universal.graph.sums import (
     band_products,
     best_of_scores,
     best_of_sums,
+    compiled,
     in_large_pages,
     rounded,
     sums_at,
@@ -63,13 +66,14 @@ LINEAR = tuple(name for name in SCORERS if name not in ("user_squared", "popular
 PENALTY = 3.0
 _FILTERS = ("low_pass", "mid_pass", "full_pass")
 _INDEX = {name: index for index, name in enumerate(SCORERS)}
-# Larger matrices are sampled by user. The cost of ranking one user grows with the number of interactions, and the
-# memory of filters and scores grows with the number of users.
-_MOST_INTERACTIONS = 2**22
+# Larger matrices are sampled by user: they take 16 bytes an interaction, and some arrays have a row a user.
+_MOST_INTERACTIONS = 2**26
 _MOST_USERS = 2**19
+# Filters and regression are fitted to a part of the sample. Their cost is that of hundreds of products an interaction.
+_MOST_FITTED = 2**22
 # A user with more items is thinned before items are related to items, since the cost is quadratic in the user's items
-# (see `thinned`).
-_MOST_ITEMS = 10_000
+# (see `thinned`). The number of items is lower where the users would relate more pairs than the second number.
+_MOST_ITEMS, _MOST_PATHS = 10_000, 2**32
 # Number of histories that are scored at once, and bound on the floats of an array with a value for each history and
 # each item or user. Smaller blocks spend more of their time outside of the loops, and larger ones leave the cache.
 _BLOCK_USERS, _BLOCK_FLOATS = 128, 2**23
@@ -88,9 +92,11 @@ _REGRESSION = "regression."
 class GraphScorers:
     """The scorers of one interaction matrix.
 
-    A matrix of more than 2**22 (four million) interactions or 2**19 users is sampled: items and users are related
-    through a sample of the users, drawn with a fixed seed. Degrees and the items of each scored user come from the
-    whole matrix. Nearest neighbours and :meth:`item_item` use only 10**8 // n items of a user with n > 10,000 items.
+    Filters and regression are fitted to at most 2**22 (four million) interactions of a sample of the users. A matrix of
+    more than 2**26 (67 million) interactions or 2**19 users is sampled for the other scorers too: items and users are
+    related through a sample of the users. Both are drawn with a fixed seed. Degrees and the items of each scored user
+    come from the whole matrix. Nearest neighbours and :meth:`item_item` use only 10**8 // n items of a user with
+    n > 10,000 items. Both numbers of items are lower where the users relate more than 2**32 pairs of items.
 
     Args:
         matrix: interactions, sparse [n_users, n_items]; any value but 0 counts as one interaction.
@@ -146,14 +152,16 @@ class GraphScorers:
         bar = tqdm(total=len(steps), desc="graph scorers", unit="step", disable=not show_progress)
         sample = sampled_users(whole, _MOST_INTERACTIONS, _MOST_USERS)
         base = whole if len(sample) == whole.shape[0] else whole[sample]
-        neighbors = nearest_neighbors(thinned(base, _MOST_ITEMS), n_neighbors)
+        neighbors = nearest_neighbors(_thin(base), n_neighbors)
         bar.update()
-        vectors, cuts = singular_vectors(base, max_rank, (4, 2, 1))
+        few = sampled_users(whole, min(_MOST_FITTED, _MOST_INTERACTIONS), _MOST_USERS)
+        fitted = base if len(few) == len(sample) else whole[few]
+        vectors, cuts = singular_vectors(fitted, max_rank, (4, 2, 1))
         bar.update()
         row = np.full(whole.shape[0], -1)
-        row[sample] = np.arange(len(sample))
-        ridge = penalty * mean_degree(base, max_regression_size)
-        (regression,) = ridge_regressions(base, [ridge], max_regression_size, target, row)
+        row[few] = np.arange(len(few))
+        ridge = penalty * mean_degree(fitted, max_regression_size)
+        (regression,) = ridge_regressions(fitted, [ridge], max_regression_size, target, row)
         bar.update()
         bar.close()
         arrays = {"sample": sample, "vectors": vectors, "cuts": cuts, "n_neighbors": np.array(n_neighbors)}
@@ -170,7 +178,7 @@ class GraphScorers:
         self.matrix = checked_csr(ones, indices, indptr, (self.n_users, self.n_items))
         self._weights = arrays.get("matrix.data")  # None: all are 1
         self.user_degree = np.diff(indptr).astype(np.float32)
-        self.item_degree = np.bincount(indices, minlength=self.n_items).astype(np.float32)
+        self.item_degree = item_degrees(self.matrix).astype(np.float32)
         # All arrays from here on describe the sampled users.
         sample = arrays["sample"]
         check_indices("sample", sample, self.n_users)
@@ -271,16 +279,10 @@ class GraphScorers:
             csr float32 [n_items, n_items], row = item of the user, zero diagonal.
         """
         weight = {name: float(weights.get(name, 0.0)) for name in LINEAR}
-        base = thinned(self._sampled_matrix(), _MOST_ITEMS)
+        base = _thin(self._sampled_matrix())
         by_item = base.T.tocsr()
         item_half, item_one = self._half, self._item_powers[:, _POWERS.index(1.0)]
 
-        def counting(power: float) -> sp.csr_matrix:
-            """The sampled interactions, each divided by that power of the user's degree."""
-            data = np.repeat(self._user_inverse_power[power], np.diff(base.indptr)) * base.data
-            return sp.csr_matrix((data, base.indices, base.indptr), shape=base.shape)
-
-        by_half, by_one = counting(0.5), counting(1.0)
         vectors = torch.from_numpy(self._arrays["vectors"])
         shares = torch.zeros(vectors.shape[1])
         for name, cut in zip(_FILTERS, self._arrays["cuts"], strict=True):
@@ -289,6 +291,23 @@ class GraphScorers:
         targets = vectors * torch.from_numpy(self._root)[:, None]
         indptr, indices, data = (self._arrays[f"neighbors.{array}"] for array in ("indptr", "indices", "data"))
         neighbors = sp.csr_matrix((data * weight["neighbors"], indices, indptr), shape=(self.n_items, self.n_items))
+
+        walks = (weight["rp3"] * item_one + weight["linear_filter"] * item_half).astype(np.float32)
+        loops = compiled() is not None
+        half, one = (self._user_inverse_power[power] for power in (0.5, 1.0))
+        by_half, by_one = (base if loops else sp.diags(factor) @ base for factor in (half, one))
+
+        def fused(block: np.ndarray) -> sp.csr_matrix:
+            """As ``relations`` by compiled loops."""
+            dense = (sources[block] @ targets.T).numpy()
+            if weight["regression"]:
+                scored = self._regression.items.cpu().numpy()
+                dense[:, scored] += weight["regression"] * self._regression.relations(block, scored)
+            near = neighbors[block].tocoo()
+            dense[near.row, near.col] += near.data
+            factors = half, one, np.float32(weight["user_cosine"]), walks, item_half
+            bar.update(len(block))
+            return strongest_sums(by_item, base, block, dense, *factors, n_relations)
 
         def relations(block: np.ndarray) -> sp.csr_matrix:
             # Both products sum over the same paths, so their entries are in the same order.
@@ -306,16 +325,16 @@ class GraphScorers:
             near = neighbors[block].tocoo()
             dense[near.row, column[near.col]] += near.data
             values = related.data * weight["user_cosine"] + dense[row, column[target]]
-            walks = weight["rp3"] * item_one[source] + weight["linear_filter"] * item_half[source]
-            values += walked.data * walks * item_half[target]
+            values += walked.data * walks[source] * item_half[target]
             values[source == target] = 0.0
             bar.update(len(block))
             return strongest(sp.csr_matrix((values, target, related.indptr), shape=related.shape), n_relations)
 
         with tqdm(total=self.n_items, desc="item-item", unit="item", disable=not show_progress) as bar:
             # An item without sampled users has no path, but takes a row of a block.
-            blocks = row_blocks(np.maximum(paths_from_items(base), 1), self.n_items, n_arrays=4)
-            matrix = sp.vstack(in_torch_threads(relations, blocks), format="csr")
+            widths = np.full(self.n_items, self.n_items) if loops else np.maximum(paths_from_items(base), 1)
+            blocks = row_blocks(widths, self.n_items, n_arrays=4)
+            matrix = sp.vstack(in_torch_threads(fused if loops else relations, blocks), format="csr")
         matrix.eliminate_zeros()
         return matrix
 
@@ -347,7 +366,7 @@ class GraphScorers:
         before.resize(binary.shape)
         changed_users = np.diff((before != binary).indptr) > 0
         sample = np.concatenate([self._arrays["sample"], np.arange(self.n_users, binary.shape[0])])
-        before, base = (thinned(interactions[sample], _MOST_ITEMS) for interactions in (before, binary))
+        before, base = (_thin(interactions[sample]) for interactions in (before, binary))
         # If an item gains or loses a user, its cosines change, and with them the neighbours of items that share a user.
         changed = np.zeros(binary.shape[1], dtype=np.float32)
         changed[(before != base).indices] = 1.0
@@ -474,6 +493,11 @@ class GraphScores:
         entries = self._matrix.data * self._scorers._half[self._matrix.indices]
         scaled = sp.csr_matrix((entries, self._matrix.indices, self._matrix.indptr), shape=self._matrix.shape)
         return scaled @ self._scorers._arrays["vectors"]
+
+
+def _thin(matrix: sp.csr_matrix) -> sp.csr_matrix:
+    """A matrix whose users relate a bounded number of pairs of items."""
+    return thinned(matrix, most_items(np.diff(matrix.indptr), _MOST_ITEMS, _MOST_PATHS))
 
 
 def _prefixed(regression: Regression) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ from graph_data import random_matrix
 from recbole_universal.graph import SCORERS, GraphScorers, item_models, scorers
 from recbole_universal.graph.item_models import (
     best_of_sums,
+    most_items,
     nearest_neighbors,
     paths_from_items,
     row_blocks,
@@ -19,6 +20,7 @@ from recbole_universal.graph.item_models import (
     strongest,
     thinned,
 )
+from recbole_universal.graph.spectrum import largest_singular
 
 
 def test_neighbors_are_the_nearest_items_and_ties():
@@ -32,12 +34,43 @@ def test_neighbors_are_the_nearest_items_and_ties():
 
 
 def test_both_ways_to_the_spectrum_agree(monkeypatch):
-    matrix = random_matrix(120, 90, 0.2)
+    # Four groups with different numbers of common items: the fifth value is far below the fourth.
+    groups = [random_matrix(30, 22, density, seed) for seed, density in enumerate((0.5, 0.6, 0.7, 0.8))]
+    matrix = sp.csr_matrix(sp.block_diag(groups).maximum(random_matrix(120, 88, 0.02)))
     exact, cuts = singular_vectors(matrix, 4, (2, 1))
     monkeypatch.setattr(item_models, "_EXACT_SPECTRUM", 0)
     projected, others = singular_vectors(matrix, 4, (2, 1))
     assert cuts.tolist() == others.tolist() == [2, 4]
-    np.testing.assert_allclose(exact @ exact.T, projected @ projected.T, atol=0.05)
+    np.testing.assert_allclose(exact @ exact.T, projected @ projected.T, atol=1e-3)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("n_neighbors", [1, 5, 40])
+def test_compiled_loops_find_the_same_neighbours(monkeypatch, weighted, n_neighbors):
+    pytest.importorskip("numba")
+    matrix = sp.block_diag([random_matrix(60, 30, 0.2), np.ones((1, 50)), random_matrix(5, 9, 0.5)], format="csr")
+    matrix = matrix.astype(np.float32)
+    if weighted:
+        matrix.data = np.random.default_rng(0).random(matrix.nnz, dtype=np.float32) + 0.5
+    items = np.arange(0, matrix.shape[1], 2)
+    monkeypatch.setattr(item_models, "_BLOCK_ITEMS", 7)
+    ours = [nearest_neighbors(matrix, n_neighbors, some) for some in (None, items, items[:0])]
+    monkeypatch.setattr(item_models, "compiled", lambda: None)
+    for compiled, some in zip(ours, (None, items, items[:0]), strict=True):
+        expected = nearest_neighbors(matrix, n_neighbors, some)
+        assert compiled.shape == expected.shape and compiled.nnz == expected.nnz
+        np.testing.assert_array_equal(compiled.toarray(), expected.toarray())
+
+
+def test_the_spectrum_of_a_matrix_of_low_rank_is_exact():
+    rng = np.random.default_rng(0)
+    dense = (rng.random((300, 4)) @ rng.random((4, 90))).astype(np.float32)
+    dense[:, 7] = 0
+    squares, vectors = largest_singular(sp.csr_matrix(dense), 6)
+    _, values, right = np.linalg.svd(dense.astype(np.float64), full_matrices=False)
+    np.testing.assert_allclose(squares, values[:6] ** 2, rtol=1e-4, atol=1e-4 * values[0])
+    np.testing.assert_allclose(vectors[:, :4] @ vectors[:, :4].T, right[:4].T @ right[:4], atol=1e-3)
+    assert not vectors[7].any() and np.isfinite(vectors).all()
 
 
 def test_ties_do_not_fill_the_neighbour_graph():
@@ -138,6 +171,17 @@ def test_users_with_more_items_relate_fewer_pairs():
         changed = set(thin[3].indices) ^ set(thinned(less.tocsr(), 40)[3].indices)
         assert len(changed - {gone}) <= 2
     assert np.diff(thinned(heavy, 1).indptr).max() == 1
+
+
+def test_users_are_thinned_where_they_relate_too_many_pairs():
+    degree = np.array([0, 10, 20, 20, 40])
+    assert most_items(degree, 50, 2500) == 50  # 100 + 400 + 400 + 1600
+    limit = most_items(degree, 50, 1000)
+    kept = np.where(degree > limit, limit**2 // np.maximum(degree, 1), degree)
+    assert 20 <= limit < 40 and (kept**2).sum() <= 1000
+    more = limit + 1
+    assert (np.where(degree > more, more**2 // np.maximum(degree, 1), degree) ** 2).sum() > 1000
+    assert most_items(degree, 50, 0) == 1 and most_items(np.zeros(3, dtype=np.int64), 50, 0) == 50
 
 
 @pytest.mark.parametrize("n_items", [10_001, 100_000])

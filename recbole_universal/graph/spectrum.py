@@ -1,0 +1,64 @@
+"""The largest singular values of a large sparse matrix, by subspace iteration (Halko, Martinsson, Tropp 2011).
+
+scikit-learn's ``randomized_svd`` multiplies on one thread, and factorises dense matrices of users and of items in each
+pass. Here a pass has two products in PyTorch's threads and one small eigenvalue problem.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+
+from recbole_universal.graph.sparse_sums import sparse_tensor
+
+# Number of vectors beside those that are asked for, and number of passes.
+_MORE_VECTORS, _N_PASSES = 10, 5
+# Number of rows whose products are summed in float32; the sums of such blocks are added in float64.
+_BLOCK_ROWS = 8192
+
+
+def largest_singular(matrix: sp.csr_matrix, rank: int) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """The largest singular values of a matrix and their right singular vectors, from a fixed seed.
+
+    Args:
+        matrix: csr float32 [n_rows, n_columns], both sides larger than ``rank``.
+        rank: number of values.
+
+    Returns:
+        Squares of the values, largest first, float64 [rank], and the vectors, float32 [n_columns, rank]. Vectors of
+        values near 0 are 0.
+    """
+    rows, columns = (sparse_tensor(some, torch.device("cpu")) for some in (matrix, matrix.T.tocsr()))
+    n_vectors = min(rank + _MORE_VECTORS, *matrix.shape)
+    drawn = np.random.default_rng(0).standard_normal((matrix.shape[1], n_vectors), dtype=np.float32)
+    vectors = torch.from_numpy(drawn)
+    for _ in range(_N_PASSES):
+        vectors = _orthonormal(columns @ (rows @ vectors))
+    vectors = _orthonormal(vectors)  # once more, without the rounding errors of the first time
+    squares, rotation = _largest_first(_gram(rows @ vectors))
+    vectors = vectors @ (rotation * (squares > 1e-9)).float()
+    return squares[:rank].numpy(), np.ascontiguousarray(vectors[:, :rank].numpy())
+
+
+def _orthonormal(vectors: torch.Tensor) -> torch.Tensor:
+    """An orthonormal basis of the columns; columns of 0 for what they lack."""
+    squares, rotation = _largest_first(_gram(vectors))
+    kept = squares > 1e-10 * squares[0]
+    scale = torch.where(kept, squares.clamp(min=torch.finfo(torch.float64).tiny) ** -0.5, 0.0)
+    return vectors @ (rotation * scale).float()
+
+
+def _gram(vectors: torch.Tensor) -> torch.Tensor:
+    """Products of the columns, float64 [n_columns, n_columns]."""
+    gram = torch.zeros(vectors.shape[1], vectors.shape[1], dtype=torch.float64)
+    for block in vectors.split(_BLOCK_ROWS):
+        gram += block.T @ block
+    return gram
+
+
+def _largest_first(gram: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Eigenvalues and eigenvectors of a symmetric matrix, largest value first."""
+    values, vectors = torch.linalg.eigh(gram)
+    return values.flip(0), vectors.flip(1)
