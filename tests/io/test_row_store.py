@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from recbole_universal.graph.histories import Histories
-from recbole_universal.io import row_store, usable_rows
+from recbole_universal.io import interaction_table, row_store, usable_rows
 from recbole_universal.io.core import Core
 from recbole_universal.io.interactions import read_interactions
 from recbole_universal.io.row_store import RowStore
@@ -18,10 +18,11 @@ from recbole_universal.io.row_store import RowStore
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    """Three rows in memory, blocks of two rows and users of five rows at once."""
+    """Three rows in memory, blocks of two rows, users of five rows and seven events at once."""
     monkeypatch.setattr(row_store, "ROWS_IN_MEMORY", 3)
     monkeypatch.setattr(row_store, "ROWS_AT_ONCE", 2)
     monkeypatch.setattr(usable_rows, "_ROWS_OF_USERS", 5)
+    monkeypatch.setattr(interaction_table, "_EVENTS_AT_ONCE", 7)
 
 
 def rows(n=200, seed=0):
@@ -54,12 +55,14 @@ def content(table):
 def test_files_give_what_memory_gives(seed, options, core, request):
     frame, said = rows(seed=seed), ([], [])
     expected = read_interactions(frame, None, None, said[0].append, core=core, **options)
+    others = Histories.of_table(expected)
     request.getfixturevalue("small_blocks")
     table = read_interactions(frame, None, None, said[1].append, core=core, **options)
     assert content(table) == content(expected) and said[0] == said[1]
     assert (table.matrix() != expected.matrix()).nnz == 0
-    if table.events is not None:
-        histories, others = Histories.of_table(table), Histories.of_table(expected)
+    histories = Histories.of_table(table)
+    assert (histories is None) == (others is None)
+    if histories is not None and others is not None:
         assert histories.items.tolist() == others.items.tolist() and histories.indptr.tolist() == others.indptr.tolist()
 
 
