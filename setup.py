@@ -43,6 +43,7 @@ TEST = [
     "pyarrow>=14.0.1",
     "polars>=1.0",
     *SERVE,
+    "numba>=0.61",  # the tests run the compiled sums and SciPy's
     "httpx>=0.27",  # the client of FastAPI's tests
     "torch-geometric>=2.4",  # its loss has its optimum at the ratios that node2vec factorises
 ]

@@ -146,8 +146,15 @@ class Split:
 
     def ndcg_of_lists(self, users: np.ndarray, items: np.ndarray) -> float:
         """Mean NDCG of recommendations, int [n_users, k], on the test part."""
-        hits = np.stack([np.isin(row, self.test[user].indices) for user, row in zip(users, items, strict=True)])
-        return float(ndcg(hits, np.diff(self.test.indptr)[users]).mean())
+        return float(ndcg(self._hits(users, items), np.diff(self.test.indptr)[users]).mean())
+
+    def recall_of_lists(self, users: np.ndarray, items: np.ndarray) -> float:
+        """Mean recall of recommendations, int [n_users, k], on the test part."""
+        return float(recall(self._hits(users, items), np.diff(self.test.indptr)[users]).mean())
+
+    def _hits(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Whether each recommendation is in the test part, bool [n_users, k]."""
+        return np.stack([np.isin(row, self.test[user].indices) for user, row in zip(users, items, strict=True)])
 
 
 class PublishedSplit(Split):

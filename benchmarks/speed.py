@@ -6,6 +6,7 @@
     python benchmarks/speed.py --part sample --data-path DATA --output OUT/speed.jsonl
     python benchmarks/speed.py --part growth --sizes 1 4 16 --output OUT/speed.jsonl
     python benchmarks/speed.py --part whole --output OUT/speed.jsonl
+    python benchmarks/speed.py --part busy --data-path DATA --output OUT/speed.jsonl
     python benchmarks/speed.py --output OUT/speed.jsonl --report docs/scale_results.md
 
 Each measurement runs in a new process, whose peak resident memory is that of the measurement. Each line of the output
@@ -29,6 +30,7 @@ import scipy.sparse as sp
 import torch
 from harness import PublishedSplit, add_result, parse, parser_with, read_results
 from report import fill
+from speed_busy import busy
 from speed_tables import BATCHES, EPOCH, tables_of
 
 import recbole_universal
@@ -59,16 +61,13 @@ def ranking(data_path: str) -> dict:
     start = time.perf_counter()
     ranker = UniversalRanker(split.train, "universal-base")
     fitted = time.perf_counter()
-
-    def scores(users: np.ndarray) -> np.ndarray:
-        with torch.no_grad():
-            return ranker.network.score_all(torch.from_numpy(users)).numpy()
-
-    metrics = split.evaluate(scores, "test")
+    users = split.test_users
+    lists, _ = ranker.top_k(users, 20)
+    metrics = {"ndcg@20": split.ndcg_of_lists(users, lists), "recall@20": split.recall_of_lists(users, lists)}
     end = time.perf_counter()
     return {
         "what": "yelp2018, zero-shot",
-        "users": len(split.test_users),
+        "users": len(users),
         "features_s": fitted - start,
         "ranking_s": end - fitted,
         "seconds": end - start,
@@ -254,6 +253,10 @@ def all_users(millions: float) -> dict:
     }
 
 
+def _busy(argument: tuple[str, str]) -> dict:
+    return busy(*argument)
+
+
 def measured(function, argument, output: Path) -> None:
     """Run a measurement in a fresh process and append its result."""
     load = os.getloadavg()[0]
@@ -271,7 +274,7 @@ def _with_peak(function, argument) -> dict:
 
 def main() -> None:
     parser = parser_with(__doc__, "data-path", "output", "report", output=Path("speed.jsonl"))
-    parser.add_argument("--part", choices=["yelp2018", "implicit", "update", "sample", "growth", "whole"])
+    parser.add_argument("--part", choices=["yelp2018", "implicit", "update", "sample", "growth", "whole", "busy"])
     parser.add_argument("--sizes", nargs="*", type=float, default=[1, 4, 16], help="millions of draws of growth")
     parser.add_argument("--sample", type=int, default=2000, help="users that growth ranks")
     arguments = parse(parser)
@@ -287,6 +290,7 @@ def main() -> None:
         "sample": [(sampled, (name, share, data_path)) for name, shares in SAMPLES.items() for share in shares],
         "growth": [(grown, (millions, arguments.sample)) for millions in arguments.sizes],
         "whole": [(all_users, 20.0)],
+        "busy": [(_busy, (dataset, data_path)) for dataset in ("yelp2018", "ml-1m")],
     }
     for function, argument in parts.get(arguments.part, ()):
         measured(function, argument, arguments.output)

@@ -39,6 +39,15 @@ COLUMNS = {
         "implicit, s": ("implicit_lists_s", ".2f"),
         "NDCG@20 of implicit": ("implicit_ndcg@20", ".4f"),
     },
+    "busy": {
+        "dataset": ("dataset", ""),
+        "users": ("ranked", ",.0f"),
+        "processor seconds, idle": ("idle_cpu_s", ".2f"),
+        "beside 8 loops": ("busy_cpu_s", ".2f"),
+        "ratio": ("ratio", ".2f"),
+        "seconds, idle": ("idle_s", ".2f"),
+        "Numba": ("numba", ""),
+    },
     "update": {
         "late interactions": ("late", ",.0f"),
         "update with all, s": ("update_s", ".1f"),
@@ -106,6 +115,8 @@ def tables_of(results: list[dict]) -> dict[str, str]:
             rows["lists"].append({"dataset": dataset, **result})
             ratio = result["cosine_s"] / result["implicit_cosine_s"]
             rows["cosines"].append({"dataset": dataset, "cosine_ratio": ratio, **result})
+        elif what.endswith(", busy"):
+            rows["busy"].append(result)
         elif what.endswith(", update"):
             rows["update"].append({"fastest": min(result["one_s"]), "slowest": max(result["one_s"]), **result})
         elif ", sample of " in what:

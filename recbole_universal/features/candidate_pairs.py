@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -18,6 +19,9 @@ from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.popularity import popularity_rank as rank_by_popularity
 from recbole_universal.graph.sparse_sums import check_indices
 from recbole_universal.graph.threads import in_torch_threads, lazy_property
+
+# Fewer users than this are not divided among threads.
+_LEAST_USERS = 16
 
 _Result = TypeVar("_Result")
 AnyScorers = TypeVar("AnyScorers", bound=Scorers)
@@ -69,11 +73,6 @@ class CandidatePairs(PairFeatures, Generic[AnyScorers]):
 
     def __deepcopy__(self, memo) -> CandidatePairs:
         return self  # immutable and as large as the dataset; RecBole copies a model to count its operations
-
-    @property
-    def max_candidates(self) -> int:
-        """Length of the longest possible list of unseen items."""
-        return self._generator.max_candidates
 
     @lazy_property
     def popularity_rank(self) -> torch.Tensor:
@@ -206,8 +205,10 @@ class CandidatePairs(PairFeatures, Generic[AnyScorers]):
 
     def _by_block(self, n: int, function: Callable[[slice], _Result]) -> list[_Result]:
         """Results of a function for each block of n histories; at least one block."""
-        size = self.scorers.block_users
-        blocks = [slice(start, start + size) for start in range(0, max(1, n), size)]
+        # A batch of few users becomes a block for each thread.
+        n_blocks = max(1, -(-n // self.scorers.block_users), min(torch.get_num_threads(), n // _LEAST_USERS))
+        edges = [n * block // n_blocks for block in range(n_blocks + 1)]
+        blocks = [slice(*edge) for edge in pairwise(edges)]
         if self.scorers.device.type == "cpu":
             return in_torch_threads(function, blocks)
         return [function(block) for block in blocks]

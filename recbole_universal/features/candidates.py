@@ -177,11 +177,6 @@ class CandidateGenerator:
         self.item_percentile = torch.from_numpy(percentiles).to(scorers.device)
         self._preference = _preference(self.item_percentile)
 
-    @property
-    def max_candidates(self) -> int:
-        """Length of the longest possible list of unseen items."""
-        return min(self.scorers.n_items, len(self.scorers.names) * self.top_k)
-
     def __call__(
         self, histories: Histories, exclude_seen: bool = True, allowed: torch.Tensor | None = None
     ) -> ScoredCandidates:

@@ -1,8 +1,8 @@
 """Training-free graph scorers: how much a user's interactions say about every item.
 
 No scorer needs a gradient: user-user similarity, random walks, a nearest-neighbour graph, spectral filters, a ridge
-regression and popularity. All are products of sparse and small dense matrices with the columns of a batch of users, so
-the same code is meant for CPU and GPU; only the CPU is tested. docs/ablation.md compares them with more scorers.
+regression and popularity. All are sums over the items of users, computed on the CPU for the items that are asked for.
+docs/ablation.md compares them with more scorers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,16 @@ from recbole_universal.graph.item_models import (
 from recbole_universal.graph.popularity import popular_rows, popularity_order
 from recbole_universal.graph.regression import Regression, mean_degree, ridge_regressions
 from recbole_universal.graph.sparse_sums import check_indices, checked_csr, csr_of
-from recbole_universal.graph.sums import DIGITS, UserSums, band_products, best_of_scores, best_of_sums, rounded, sums_at
+from recbole_universal.graph.sums import (
+    DIGITS,
+    UserSums,
+    band_products,
+    best_of_scores,
+    best_of_sums,
+    in_large_pages,
+    rounded,
+    sums_at,
+)
 from recbole_universal.graph.threads import in_torch_threads, lazy_property
 
 #: Scorers in the order of the first axis of :meth:`GraphScorers.scores`, with the method and source of each.
@@ -62,8 +71,8 @@ _MOST_USERS = 2**19
 # (see `thinned`).
 _MOST_ITEMS = 10_000
 # Number of histories that are scored at once, and bound on the floats of an array with a value for each history and
-# each item or user. So the arrays stay in the processor's cache.
-_BLOCK_USERS, _BLOCK_FLOATS = 64, 2**23
+# each item or user. Smaller blocks spend more of their time outside of the loops, and larger ones leave the cache.
+_BLOCK_USERS, _BLOCK_FLOATS = 128, 2**23
 # Candidates are items of this number of nearest users, and this number of the most popular items. The columns of a
 # candidate read the 20th best score of each scorer.
 _N_NEAREST_USERS, _N_POPULAR = 100, 20
@@ -152,7 +161,8 @@ class GraphScorers:
         self._load({**arrays, **_prefixed(regression), **_matrix_arrays(whole, neighbors)}, target)
 
     def _load(self, arrays: Mapping[str, np.ndarray], device: torch.device) -> None:
-        self._arrays, self.device = dict(arrays), device
+        self._arrays, self.device = {name: in_large_pages(array) for name, array in arrays.items()}, device
+        arrays = self._arrays
         self.n_neighbors = int(arrays["n_neighbors"])
         indices, indptr, self.n_items = arrays["matrix.indices"], arrays["matrix.indptr"], int(arrays["n_items"])
         self.n_users = len(indptr) - 1

@@ -200,9 +200,8 @@ class RankerState:
                 block = slice(start, min(n, start + _BLOCK_LISTS))
                 some = None if allowed is None else allowed[block]
                 part = evidence[block]
-                if not isinstance(part, Histories):
-                    part = torch.from_numpy(part).to(self.network.device)
-                best = self.network.best_candidates(part, n_ranked, exclude_seen, some)
+                rows = part if isinstance(part, Histories) else torch.from_numpy(part).to(self.network.device)
+                best = self.network.best_candidates(rows, n_ranked, exclude_seen, some)
                 items[block, :n_ranked], values[block, :n_ranked] = (tensor.cpu().numpy() for tensor in best)
                 bar.update(block.stop - start)
         self._fill_with_popular(items, values, asked if exclude_seen else None, allowed, MIN_CANDIDATE_SCORE - 1)
