@@ -223,13 +223,17 @@ def best_of_scorers(scorers: Scorers, histories: Histories, excluded: sp.csr_mat
         k: length of a list.
 
     Returns:
-        Item indices int64 [n_scorers, n, at most k], best first, -1 where a scorer gives no positive score.
+        Item indices int64 [n_scorers, n, at most k], best first and equal ones by index, -1 where a scorer gives no
+        positive score.
     """
-    items = np.tile(np.arange(scorers.n_items), (len(histories), 1))
+    # The items that are left, by index. The others do not take part, since scores are rounded against the highest one.
+    left_out = excluded.toarray() > 0
+    items = np.argsort(left_out, axis=1, kind="stable")
     preference = _preference(torch.from_numpy(percentile(scorers.item_degree).astype(np.float32)))
-    scores = scorers.asked(histories, preference).of(items, np.full(len(histories), scorers.n_items))
-    values, best = best_unseen(scores, excluded, k)
-    return torch.where(values > 0, best, -1)
+    scores = scorers.asked(histories, preference).of(items, (~left_out).sum(axis=1))
+    best = _by_descending(scores.clamp_(min=0.0))[:, :, :k]
+    best_items = torch.from_numpy(items).to(scores.device).expand(len(scores), -1, -1).gather(2, best)
+    return torch.where(scores.gather(2, best) > 0, best_items, -1)
 
 
 def _preference(item_percentile: torch.Tensor) -> torch.Tensor:

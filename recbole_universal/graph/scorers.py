@@ -77,6 +77,8 @@ _MOST_ITEMS, _MOST_PATHS = 10_000, 2**32
 # Number of histories that are scored at once, and bound on the floats of an array with a value for each history and
 # each item or user. Smaller blocks spend more of their time outside of the loops, and larger ones leave the cache.
 _BLOCK_USERS, _BLOCK_FLOATS = 128, 2**23
+# A product of a filter is 0 below this share of the norm of the history.
+_NO_PASS = 2.0**-18
 # Candidates are items of this number of nearest users, and this number of the most popular items. The columns of a
 # candidate read the 20th best score of each scorer.
 _N_NEAREST_USERS, _N_POPULAR = 100, 20
@@ -476,7 +478,11 @@ class GraphScores:
         by_users[2:] *= half
         out[: len(_BY_USERS)] = by_users
         out[_INDEX["neighbors"]] = sums_at(self._matrix, scorers._by_source, items, lengths)
-        passes = band_products(self._spectrum, scorers._arrays["vectors"], scorers._arrays["cuts"], items, lengths)
+        cuts = scorers._arrays["cuts"]
+        passes = band_products(self._spectrum, scorers._arrays["vectors"], cuts, items, lengths)
+        # An item without a path from the history differs from 0 by the rounding errors of a product.
+        norms = np.sqrt(np.cumsum(self._spectrum**2, axis=1))[:, np.maximum(cuts, 1) - 1].T
+        passes[np.abs(passes) < _NO_PASS * norms[..., None]] = 0.0
         passes *= scorers._root[items]
         first = _INDEX[_FILTERS[0]]
         out[first : first + len(_FILTERS)] = passes

@@ -227,7 +227,7 @@ def test_memory_is_used_again_outside_of_inference_mode():
 def test_many_users_or_items_make_small_blocks(monkeypatch, shape):
     monkeypatch.setattr(scorers, "_BLOCK_FLOATS", 8000)
     few, many = GraphScorers(random_matrix(20, 20)), GraphScorers(random_matrix(*shape))
-    assert many.block_users == 10 and few.block_users == 64
+    assert many.block_users == 10 and few.block_users == scorers._BLOCK_USERS
 
 
 def test_the_self_check_evaluates_held_out_interactions(monkeypatch):
