@@ -263,7 +263,8 @@ def test_an_epoch_has_each_list_once(sources, tmp_path, monkeypatch, stage):
     assert epochs[0] != epochs[1] != epochs[2]
 
 
-def test_a_loader_that_is_iterated_at_once_has_each_list_once(sources):
+def test_a_loader_that_is_iterated_at_once_has_each_list_once(sources, monkeypatch):
+    monkeypatch.setattr(scorers, "_N_POPULAR", 2)
     extra = {
         "train_stage": "in_domain",
         "list_batch_size": 7,
