@@ -144,10 +144,8 @@ class SequenceScores:
             decay = SEQUENCE_SCORERS[name].decay
             weighted = self._weighted[decay][:, scorers.popular]
             scores[name] = entries_at(weighted, scorers.prefix_weights[decay], columns, lengths)
-        strangers = np.full(len(self._histories), -1)  # a history may have other items than its user
         for name in ("regression", "recent_regression"):
-            asked = scorers.regression.asked(strangers, self._weighted[scorers.decays[name]])
-            scores[name] = asked.at(items, lengths)
+            scores[name] = scorers.regression.at(self._weighted[scorers.decays[name]], items, lengths)
         return scores
 
     def _by_users(self, items: NDArray[np.int64], lengths: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from recbole_universal.graph import sums
 from recbole_universal.graph.sums import sums_at
 
+_MOST_WEIGHTS = 4
+
 
 class Weightings:
     """Several weightings of the items of the same histories.
@@ -47,7 +49,7 @@ def weighted_sums_at(
     """Entries of the products of several weightings and one sparse matrix.
 
     Args:
-        weightings: n_weights weightings of n histories.
+        weightings: n_weights weightings of n histories, at most four.
         relations: csr [n_items, n_columns].
         columns: columns of each history, int64 [n, width].
         lengths: number of columns of each history; those after them do not count, int64 [n].
@@ -59,12 +61,13 @@ def weighted_sums_at(
     loops = _loops()
     if loops is None:
         return np.stack([sums_at(weightings.matrix(w), relations, columns, lengths) for w in range(n_weights)])
-    out = np.zeros((n_weights, *columns.shape), dtype=np.float32)
+    # The processor adds four numbers at once.
+    weights = np.zeros((len(weightings.weights), _MOST_WEIGHTS), dtype=np.float32)
+    weights[:, :n_weights] = weightings.weights
+    out = np.zeros((_MOST_WEIGHTS, *columns.shape), dtype=np.float32)
     pattern, parts = weightings.pattern, (relations.indptr, relations.indices, relations.data)
-    loops.weighted_sums_at(
-        pattern.indptr, pattern.indices, weightings.weights, *parts, relations.shape[1], columns, lengths, out
-    )
-    return out
+    loops.weighted_sums_at(pattern.indptr, pattern.indices, weights, *parts, relations.shape[1], columns, lengths, out)
+    return out[:n_weights]
 
 
 def similar_user_sums(
@@ -104,6 +107,30 @@ def similar_user_sums(
         if own[row] >= 0:
             table[own[row]] = 0.0
         out[:, row, :length] = (by_item[columns[row, :length]] @ table).T
+    return out
+
+
+def products_at(
+    table: NDArray[np.float32], by_column: sp.csr_matrix, columns: NDArray[np.int64], lengths: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Entries of the product of a dense matrix and a sparse one.
+
+    Args:
+        table: float32 [n, n_sources].
+        by_column: the sparse matrix, transposed, csr float32 [n_columns, n_sources].
+        columns: columns of each row, int64 [n, width].
+        lengths: number of columns of each row; those after them do not count, int64 [n].
+
+    Returns:
+        float32 [n, width], 0 after the columns of a row.
+    """
+    out, loops = np.zeros(columns.shape, dtype=np.float32), _loops()
+    if loops is not None:
+        parts = by_column.indptr, by_column.indices, by_column.data
+        loops.products_at(np.ascontiguousarray(table), *parts, columns, lengths, out)
+        return out
+    for row, length in enumerate(lengths.tolist()):
+        out[row, :length] = by_column[columns[row, :length]] @ table[row]
     return out
 
 
