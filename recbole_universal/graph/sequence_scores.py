@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 # A source draws this multiple of the number of candidates. The network was trained on the lists of all scorers: lists
 # of about their length keep what a rank in a list means.
 _SHARE = 1.5
-# Candidates are items of this number of nearest users, and half of `k` popular ones of each kind.
-_N_NEAREST_USERS, _POPULAR_SHARE = 100, 0.5
+# Candidates are items of this number of nearest users, and this number of the items popular at all, now and of late.
+_N_NEAREST_USERS, _N_POPULAR = 100, 20
 # Scorers of one sparse matrix, which share a pass over it. The history of the last one has the items of all others.
 _SHARED = {
     "next": ("next_item",),
@@ -59,14 +60,14 @@ class SequenceScores:
         all items that stand high in a list of the candidates of all scorers.
 
         Args:
-            k: number of candidates of a source, which draws half as many again; popularity draws half of ``k``.
+            k: number of candidates of a source, which draws half as many again; popularity draws 20 of each kind.
             excluded: items that each history leaves out, csr [n, n_items].
             allowed: items that may be drawn, bool [n or 1, n_items]; ``None``: all may.
 
         Returns:
             int64 [n, n_drawn], -1 where nothing is left. Items can be drawn twice.
         """
-        scorers, n_drawn, n_popular = self._scorers, int(_SHARE * k), max(1, int(_POPULAR_SHARE * k))
+        scorers, n_drawn = self._scorers, math.ceil(_SHARE * k)
         which = excluded, allowed
 
         def best(weights: sp.csr_matrix, relations: sp.csr_matrix, power: float = 0.0, n: int = n_drawn) -> NDArray:
@@ -79,12 +80,12 @@ class SequenceScores:
         smooth = self._spectra[0][:, : len(scorers.drawing_targets)] @ scorers.drawing_targets
         columns = scorers.drawn_from, scorers.drawing_column
         drawn.append(best_of_scores(smooth, *columns, n_drawn, *which, self._preference))
-        drawn.append(popular_rows(scorers.popularity_order, excluded, n_popular, allowed))
+        drawn.append(popular_rows(scorers.popularity_order, excluded, _N_POPULAR, allowed))
         if self._step is not None:
             ones = np.ones(len(self._step), dtype=np.float32)
             for recent in scorers.recently_popular:
                 now = sp.csr_matrix((ones, self._step, np.arange(len(ones) + 1)), shape=(len(ones), recent.shape[0]))
-                drawn.append(best(now, recent, n=n_popular))
+                drawn.append(best(now, recent, n=_N_POPULAR))
         if scorers.repeats:
             drawn.append(best(self._weighted[0.7], scorers.relations["identity"]))
         return np.concatenate(drawn, axis=1)
