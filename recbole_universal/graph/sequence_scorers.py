@@ -142,6 +142,7 @@ class SequenceScorers:
         self._arrays = {name: in_large_pages(array) for name, array in arrays.items()}
         arrays = self._arrays
         self.n_items = int(arrays["n_items"])
+        _check_shapes(arrays, self.n_items)
         items, indptr, now = (arrays[f"histories.{name}"] for name in ("items", "indptr", "now"))
         self.n_users = len(indptr) - 1
         check_indices("histories.items", items, self.n_items)
@@ -257,6 +258,25 @@ class SequenceScorers:
         """
         items = np.tile(np.arange(self.n_items), (len(histories), 1))
         return self.asked(histories, torch.ones(self.n_items)).of(items, np.full(len(histories), self.n_items))
+
+
+def _check_shapes(arrays: Mapping[str, np.ndarray], n_items: int) -> None:
+    """Check stored tables before compiled code reads rows of them.
+
+    Raises:
+        ValueError: if an array has another shape.
+    """
+    n_popular = len(arrays["popular"])
+    shapes = {name: (n_items,) for name in ("degree", "prefixes.rarity")}
+    tables = {name: (n_items, arrays[name].shape[-1]) for name in ("vectors", "low_rank.sources")}
+    tables["low_rank.targets"] = tables["low_rank.sources"]
+    tables |= {f"prefix_regression_{decay}": (n_popular, n_popular) for decay in (0.7, 0.9)}
+    if "recent.starts" in arrays:
+        n_points = len(arrays["recent.starts"])
+        tables |= {f"recent.counts_{horizon}": (n_points, n_items) for horizon in HORIZONS}
+    for name, shape in {**shapes, **tables}.items():
+        if arrays[name].shape != shape:
+            raise ValueError(f"its array {name} must have the shape {list(shape)} and has {list(arrays[name].shape)}")
 
 
 def _events(histories: Histories, n_items: int) -> sp.csr_matrix:

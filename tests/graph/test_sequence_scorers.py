@@ -173,6 +173,20 @@ def test_stored_scorers_are_the_computed_ones(built):
         SequenceScorers.from_arrays(arrays)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("degree", "prefixes.rarity", "vectors", "low_rank.sources", "low_rank.targets", "prefix_regression_0.9"),
+        *(f"recent.counts_{HORIZONS[1]}", "popular"),
+    ],
+)
+def test_a_stored_table_of_another_shape_is_refused(built, name):
+    """Compiled code would read outside of it."""
+    arrays = built[2].arrays()
+    with pytest.raises(ValueError, match="its array"):
+        SequenceScorers.from_arrays({**arrays, name: arrays[name][:-1]})
+
+
 def test_a_batch_is_one_by_one(built):
     _, histories, scorers, _ = built
     whole = scorers.scores_of(histories)
