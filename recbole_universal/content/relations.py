@@ -35,8 +35,8 @@ class ContentRelations:
     interactions X, it is X V (V^T V + a I)^-1 v for a new item with vector v, where a is the mean eigenvalue of V^T V.
 
     ``adopted_regression`` and ``adopted_neighbors``: the new item takes the scores of its 10 nearest items, averaged by
-    squared cosines. The scores are those of a regression (EASE) and of the collaborative neighbours of the user's items.
-    So the new item gets the neighbours that it will have if users treat it like similar items.
+    squared cosines. The scores are those of a regression (EASE) and of the collaborative neighbours of the user's
+    items. So the new item gets the neighbours that it will have if users treat it like similar items.
 
     ``popularity``: the mean log-popularity of the 30 nearest items.
 

@@ -134,7 +134,7 @@ def _largest_components(rows: NDArray | sp.csr_matrix) -> NDArray[np.float32]:
 
     rank = min(MOST_DIMS, min(rows.shape) - 1)
     if rank < 1 or not abs(rows).max():
-        return np.asarray(rows.toarray() if sp.issparse(rows) else rows, dtype=np.float32)
+        return np.asarray(rows if isinstance(rows, np.ndarray) else rows.toarray(), dtype=np.float32)
     return TruncatedSVD(rank, random_state=0).fit_transform(rows).astype(np.float32)
 
 

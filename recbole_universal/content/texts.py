@@ -38,7 +38,7 @@ def cleaned(value: Any) -> str:
 
 
 def _is_missing(value: Any) -> bool:
-    return isinstance(value, str) and not value or (not isinstance(value, str) and is_missing(value))
+    return not value if isinstance(value, str) else is_missing(value)
 
 
 def is_text(values: Iterable[Any]) -> bool:
@@ -80,8 +80,7 @@ def chosen_fields(columns: Mapping[Hashable, Sequence[Any]], named: Sequence[str
     by_text = {str(name): name for name in columns}
     if missing := [name for name in named if name not in by_text]:
         raise ValueError(
-            f"universal_content_fields: {where} has no column {listed_names(missing)}. Columns: "
-            f"{listed_names(list(columns))}."
+            f"content fields: {where} has no column {listed_names(missing)}. Columns: {listed_names(list(columns))}."
         )
     return [by_text[name] for name in named]
 
@@ -121,7 +120,7 @@ def texts_of_table(
     Raises:
         ValueError: if a named column does not exist, or no item of the catalogue has a row.
     """
-    columns = {name: frame[name].tolist() for name in frame.columns[1:]}
+    columns: dict[Hashable, Sequence[Any]] = {name: frame[name].tolist() for name in frame.columns[1:]}
     fields = chosen_fields(columns, named, where)
     of_rows = item_texts(columns, fields, len(frame))
     rows = IdLookup(ids).indices(items.tolist())
