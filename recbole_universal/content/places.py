@@ -11,8 +11,8 @@ def earned_places(known_rate: NDArray[np.float64], new_rate: NDArray[np.float64]
     """Which of the first k ranks go to new items.
 
     Both rates come from held-out interactions. They are smoothed to fall with the rank. Each rank goes to the list
-    whose next item has the higher rate, so the expected number of hits is as high as it can be. Equal rates go to the item
-    that others have had.
+    whose next item has the higher rate, so the expected number of hits is as high as it can be. Equal rates go to the
+    item that others have had.
 
     Args:
         known_rate: share of users with a hit at each rank of the list of known items, float64 [n].
