@@ -14,7 +14,7 @@ from recbole_universal.content.spaces import Space
 from recbole_universal.content.weights import fitted_weights, standardised
 from recbole_universal.metrics import ndcg, paired_z_score
 
-_SHARE, _MOST_HELD_OUT, _MOST_USERS, _K = 0.2, 1000, 1000, 10
+_SHARE, _MOST_HELD_OUT, _MOST_USERS, _K = 0.2, 1000, 500, 10
 # Weight of each relation without any evidence. Popularity alone is no reason to show a new item.
 _FIRST_WEIGHT = 0.1
 _BLOCK_PAIRS = 2**19
@@ -31,7 +31,8 @@ class NewItemCheck:
         ndcg: NDCG@10 among the held-out items, of the choice.
         ndcg_of_columns: the same of each column alone.
         chance: expectation of the same for a random order.
-        hit_rate: share of users who had the item at each of the first ten ranks, float64 [10].
+        hit_rate: share of users who had the item at each of the first ten ranks, float64 [10]. A user counts 1 / number
+            of the user's items, so that a few users with very many items do not decide for the others.
         trust: 1 - chance / ndcg, at least 0; 0 too if the difference is below two standard errors or nobody could be
             tested. It says how far content is from chance.
         n_items: number of held-out items.
@@ -98,7 +99,7 @@ def check_new_items(
     """Hold out items with all their interactions, and see which columns find them.
 
     A fifth of the items that have content and interactions is held out, 1,000 at most. Relations are built of the
-    others. The columns' weights are fitted to the held-out interactions of up to 1,000 users. Each half of the users is
+    others. The columns' weights are fitted to the held-out interactions of up to 500 users. Each half of the users is
     ranked with the weights of the other half. One column alone, or equal weights, rank instead of the fitted ones only
     if their NDCG@10 is higher by more than one standard error.
 
@@ -123,7 +124,7 @@ def check_new_items(
     relations = ContentRelations(support, spaces, max_regression_size)
     columns = standardised(relations.columns(support[users], held_out))
     hits = query[users][:, held_out].toarray() > 0
-    return _decided(columns, hits, names)
+    return _decided(columns, hits, names, 1 / np.diff(matrix.indptr)[users])
 
 
 def _names(spaces: Sequence[Space]) -> list[tuple[str, str]]:
@@ -144,7 +145,12 @@ def split_items(matrix: sp.csr_matrix, held_out: NDArray[np.int64]) -> tuple[sp.
     return part(~marked[matrix.indices]), part(marked[matrix.indices])
 
 
-def _decided(columns: NDArray[np.float32], hits: NDArray[np.bool_], names: list[tuple[str, str]]) -> NewItemCheck:
+def _decided(
+    columns: NDArray[np.float32],
+    hits: NDArray[np.bool_],
+    names: list[tuple[str, str]],
+    user_weights: NDArray[np.float64],
+) -> NewItemCheck:
     """The weights, chosen among fitted, equal and single ones."""
     n_users, n_items = hits.shape
     n_relevant = hits.sum(axis=1)
@@ -169,7 +175,7 @@ def _decided(columns: NDArray[np.float32], hits: NDArray[np.bool_], names: list[
     mean = float(by_user.mean())
     trusted = paired_z_score(by_user - chance) >= 2 and mean > 0
     hit_rate = np.zeros(_K)
-    hit_rate[: in_list.shape[1]] = in_list.mean(axis=0)
+    hit_rate[: in_list.shape[1]] = np.average(in_list, axis=0, weights=user_weights)
     return NewItemCheck(
         chosen,
         names,
