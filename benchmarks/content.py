@@ -19,6 +19,7 @@ import recbole
 import scipy.sparse as sp
 import torch
 from harness import Results
+from report import cell as number
 from report import fill, markdown
 from sklearn.decomposition import TruncatedSVD
 
@@ -169,7 +170,8 @@ def choose(split: ColdSplit, spaces: dict[str, Space]) -> dict[str, object]:
 
 def rates(lists: np.ndarray, split: ColdSplit) -> np.ndarray:
     """Hit rate of known items by rank, weighted as in the self-check on held-out items."""
-    hits = np.stack([np.isin(row, split.known_query[user].indices) for user, row in zip(split.users, lists, strict=True)])
+    query = split.known_query[split.users]
+    hits = np.stack([np.isin(row, query[user].indices) for user, row in enumerate(lists)])
     return np.average(hits, axis=0, weights=1 / split.degree[split.users])
 
 
@@ -246,14 +248,14 @@ def tables(rows: list[dict]) -> dict[str, str]:
         best = others["cold"].idxmax()
 
         def cell(method: str, column: str = "cold", of_set=of_set) -> str:
-            return f"{of_set.loc[method, column]:.3f}" if method in of_set.index else "-"
+            return number(of_set[column].get(method), ".3f")
 
         texts = [name, f"{of_set['cold items'].max():.0f}", cell("random")]
         texts += [cell(one) for one in kinds]
         cold.append(texts)
         ours = [one for one in kinds if one.startswith("content")]
-        mark = [f"{of_set.loc[one, 'z to best']:+.1f}" if one in of_set.index else "-" for one in ours]
-        floor = f"{FLOORS[name]:.3f}" if name in FLOORS else "-"
+        mark = [number(of_set["z to best"].get(one), "+.1f") for one in ours]
+        floor = number(FLOORS.get(name), ".3f")
         everything.append(
             [name, cell("known items alone", "all"), f"{best} {cell(best, 'all')}"]
             + [cell(one, "all") for one in ours]

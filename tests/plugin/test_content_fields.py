@@ -13,6 +13,7 @@ ITEMS = """item_id:token	title:token_seq	genre:token	year:float	code:token
 i0	the red car	motor	1990	17
 i1	a red truck	motor	1991	18
 i2	sea and river	water	1992	19
+i3			1993	20
 """
 
 
@@ -56,7 +57,7 @@ def test_texts_by_internal_id(dataset):
 def test_named_fields(dataset):
     heard = []
     content_of_dataset(dataset(), ["code"], [lambda texts: heard.extend(texts) or np.eye(len(texts))])
-    assert sorted(heard) == ["17", "18", "19"]
+    assert sorted(heard) == ["17", "18", "19", "20"]
     with pytest.raises(ValueError, match=r"no column .*plot"):
         content_of_dataset(dataset(), ["plot"])
 
