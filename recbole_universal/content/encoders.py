@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -104,7 +106,8 @@ def _sentence_transformers(model: str) -> TextEncoder:
             f"The encoder sentence-transformers:{model} needs pip install sentence-transformers"
         ) from error
     loaded = SentenceTransformer(model)
-    return TextEncoder(f"sentence-transformers:{model}", None, lambda texts: loaded.encode(texts))
+    version = _version("sentence-transformers", model)
+    return TextEncoder(f"sentence-transformers:{model}", version, lambda texts: loaded.encode(texts))
 
 
 def _model2vec(model: str) -> TextEncoder:
@@ -113,7 +116,17 @@ def _model2vec(model: str) -> TextEncoder:
     except ImportError as error:
         raise ImportError(f"The encoder model2vec:{model} needs pip install model2vec") from error
     loaded = StaticModel.from_pretrained(model)
-    return TextEncoder(f"model2vec:{model}", None, lambda texts: loaded.encode(texts))
+    return TextEncoder(f"model2vec:{model}", _version("model2vec", model), lambda texts: loaded.encode(texts))
+
+
+def _version(library: str, model: str) -> str | None:
+    """Version of a library, for the cache; ``None`` for a model in a folder, whose files may change."""
+    if os.path.exists(model):
+        return None
+    try:
+        return f"{library} {importlib.metadata.version(library)}"
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 #: Encoders that need no name of a model, and those that do.
