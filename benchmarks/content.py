@@ -250,7 +250,8 @@ def tables(rows: list[dict]) -> dict[str, str]:
         def cell(method: str, column: str = "cold", of_set=of_set) -> str:
             return number(of_set[column].get(method), ".3f")
 
-        texts = [name, f"{of_set['cold items'].max():.0f}", cell("random")]
+        n_draws = frame.loc[frame["dataset"] == name, "seed"].nunique()
+        texts = [name, str(n_draws), f"{of_set['cold items'].max():.0f}", cell("random")]
         texts += [cell(one) for one in kinds]
         cold.append(texts)
         ours = [one for one in kinds if one.startswith("content")]
@@ -277,7 +278,7 @@ def tables(rows: list[dict]) -> dict[str, str]:
         [[row["dataset"], row["space"], f"{row['z']:.1f}", f"{row['share']:.0%}"] for row in joins],
     )
     return {
-        "cold": markdown(["dataset", "new items", "random", *kinds], cold),
+        "cold": markdown(["dataset", "draws", "new items", "random", *kinds], cold),
         "cold-all": markdown(head, everything),
         "cold-join": join,
     }
