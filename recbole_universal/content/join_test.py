@@ -60,7 +60,7 @@ class JoinTest(NamedTuple):
         return text
 
     def refused(self, least: float = LEAST_JOIN_Z) -> bool:
-        """Whether the content seems to belong to other items; false if there are too few pairs to tell."""
+        """Whether this space alone speaks against the join; false if there are too few pairs to tell."""
         return self.z < least or self.shift_z > least
 
 
@@ -125,17 +125,33 @@ def _pairs(
     return items[starts[drawn] + first].astype(np.int64), items[starts[drawn] + second].astype(np.int64)
 
 
+def wrong_joins(tests: Sequence[JoinTest], least: float = LEAST_JOIN_Z) -> list[JoinTest]:
+    """The results that show that the content belongs to other items.
+
+    One encoder may see little in content that is right: names of artists share few words. So a low z-score counts only
+    if no space of the content reaches the least one. A shift counts in any space.
+
+    Args:
+        tests: results of :func:`content_join_z` for the spaces of one table or one array.
+        least: smallest accepted z-score.
+    """
+    shifted = [test for test in tests if test.shift_z > least]
+    if shifted or any(test.z >= least for test in tests):
+        return shifted
+    return [test for test in tests if test.refused(least)]
+
+
 def refuse_wrong_join(tests: Sequence[JoinTest], least: float | None = LEAST_JOIN_Z) -> None:
     """Refuse content that does not belong to the items.
 
     Args:
-        tests: results of :func:`content_join_z`. Those with too few pairs cannot tell and are not refused.
-        least: smallest accepted z-score, the config key ``content_join_z``; ``None``: any.
+        tests: as in :func:`wrong_joins`. Those with too few pairs cannot tell and are not refused.
+        least: smallest accepted z-score, the argument ``content_join_z``; ``None``: any.
 
     Raises:
         ValueError: naming the spaces below it, and what to do.
     """
-    wrong = [] if least is None else [test for test in tests if test.refused(least)]
+    wrong = [] if least is None else wrong_joins(tests, least)
     if wrong:
         raise ValueError(
             "content_join_z: two items of one user are not more alike than any two, so the content may belong to other "

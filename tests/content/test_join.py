@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from content_data import N_ITEMS, interactions, texts
 
 from recbole_universal.content.encoders import text_encoder
-from recbole_universal.content.join_test import content_join_z, refuse_wrong_join
+from recbole_universal.content.join_test import JoinTest, content_join_z, refuse_wrong_join, wrong_joins
 from recbole_universal.content.spaces import array_space, text_space
 
 
@@ -47,6 +47,18 @@ def test_the_order_of_ids_finds_a_shift_that_the_order_of_indices_hides():
     space = text_space([content[(k + 1) % N_ITEMS] for k in order], text_encoder("tfidf"))
     assert content_join_z(matrix, space, np.argsort(order)).refused()
     assert not content_join_z(matrix, space).refused()
+
+
+def result(z: float, shift_z: float = 0.0) -> JoinTest:
+    return JoinTest("x", z, 0.1, 0.0, 100, 1.0, int(shift_z > 0), shift_z)
+
+
+def test_one_space_that_sees_the_join_is_enough_but_a_shift_in_one_is_too_much():
+    assert wrong_joins([result(1.7), result(11)]) == []
+    assert wrong_joins([result(1.7), result(2.9)]) == [result(1.7), result(2.9)]
+    assert wrong_joins([result(15, 5.5), result(9)]) == [result(15, 5.5)]
+    assert wrong_joins([result(math.nan)]) == []
+    assert wrong_joins([result(1.7)], least=1) == []
 
 
 def test_too_few_pairs_cannot_tell():

@@ -50,6 +50,7 @@ def run(options: argparse.Namespace, _: list[str]) -> int:
 def _test_join(options: argparse.Namespace) -> int:
     """Print the join test of a table of items; returns the exit status."""
     from recbole_universal.app.content_check import join_tests
+    from recbole_universal.content.join_test import wrong_joins
     from recbole_universal.io.interactions import read_interactions
 
     def note(message: str) -> None:
@@ -66,5 +67,7 @@ def _test_join(options: argparse.Namespace) -> int:
     )
     tests = join_tests(table, options.items, note, options.content_fields)
     for test in tests:
-        print(f"{test}: {'REFUSED' if test.refused() else 'accepted'}")
-    return int(any(test.refused() for test in tests))
+        print(test)
+    wrong = bool(wrong_joins(tests))
+    print(f"The content {'seems to belong to other items: REFUSED' if wrong else 'is accepted'}.")
+    return int(wrong)
