@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import duckdb
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from interactions_data import ROWS, lines, read, write
 
@@ -100,8 +102,9 @@ def test_a_bad_row_of_parquet_parts_is_named_by_file_and_row(tmp_path):
     for number, users in enumerate((["u1", "u2"], [], ["u3", None, "u4"], ["", "u5"])):
         part = tmp_path / "parts" / f"day=[{number}]"
         part.mkdir(parents=True)
-        frame = pd.DataFrame({"user": pd.Series(users, dtype="str"), "item": ["a", "b", "c"][: len(users)]})
-        frame.astype(object).astype({"item": "str"}).to_parquet(part / "x.parquet", index=False)
+        frame = pd.DataFrame({"user": users, "item": ["a", "b", "c"][: len(users)]})
+        schema = pa.schema({"user": pa.string(), "item": pa.string()})  # also of the empty part
+        pq.write_table(pa.Table.from_pandas(frame, schema, preserve_index=False), part / "x.parquet")
     said = " ".join(read(tmp_path / "parts")[1])
     assert ": day=[2]/x.parquet, row 2 (no user id), day=[3]/x.parquet, row 1 (no user id)." in said
 
