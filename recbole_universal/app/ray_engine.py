@@ -41,6 +41,7 @@ def ray_cluster(workers: Any, address: Any, store_bytes: int | None = _STORE_BYT
         ImportError: without Ray.
     """
     ray = checked_ray(workers, address)
+    workers = None if workers is None else int(workers)  # Ray takes no integers of NumPy
     was_running = ray.is_initialized()
     if was_running and address is not None:
         raise ValueError("address (--address): this process is connected to Ray already, so leave the address out.")

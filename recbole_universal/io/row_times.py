@@ -126,6 +126,11 @@ class RowTimes:
         self.n_left_out = n_bad
         bad.count += sum(counts.n_rows for counts in left_out.values()) - min(len(examples), _N_SHOWN)
         self.sentence = f"times from [{self.column}], read as {reading.form}."
+        if reading.n_other_units:
+            self.sentence += (
+                f" {reading.n_other_units} of {self.n_times} times are before March 1970 or after 2100 in this unit, "
+                "so they may have another one; write all of them in one unit."
+            )
         return reading
 
     def _unused(self, n_bad: int, left_out: dict[int, _OfForm]) -> str:

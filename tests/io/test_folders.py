@@ -118,6 +118,17 @@ def test_a_time_that_cannot_be_read_is_named_by_file_and_row(tmp_path):
     assert "1.parquet, row 30 (a time that cannot be read: 'soon')" in " ".join(read(folder)[1])
 
 
+@pytest.mark.parametrize("factors, n_other", [((1, 1), 0), ((1, 1000), 10), ((1000, 1), 10), ((10**6, 10**3), 10)])
+def test_parts_with_times_in_two_units_are_reported(tmp_path, factors, n_other):
+    for number, (factor, n_rows) in enumerate(zip(factors, (30, 10), strict=True)):
+        rows = {"user": [f"u{row % 5}" for row in range(n_rows)], "item": [f"i{row % 7}" for row in range(n_rows)]}
+        times = [(1_700_000_000 + row) * factor for row in range(n_rows - 1)] + [0]  # 0 is no time in any unit
+        pd.DataFrame(rows | {"time": times}).to_parquet(tmp_path / f"{number}.parquet", index=False)
+    said = " ".join(read(tmp_path)[1])
+    assert ("may have another one" in said) is bool(n_other)
+    assert not n_other or f"{n_other - 1} of 40 times are before March 1970 or after 2100 in this unit" in said
+
+
 def test_folders_that_could_make_a_column_are_named_where_it_is_missing(tmp_path):
     (tmp_path / "user_id=u1").mkdir()
     pd.DataFrame({"item": ["a", "b"]}).to_parquet(tmp_path / "user_id=u1" / "x.parquet", index=False)
