@@ -77,9 +77,7 @@ def _write(options: argparse.Namespace, output: Path) -> None:
             raise ValueError(f"Two datasets have the name [{name}]; rename one of the files.")
         for written in (output, output.with_suffix(".csv")):
             if would_replace(written, file):
-                raise ValueError(
-                    f"--output: [{written}] is an input file, or in an input folder or pattern; name another."
-                )
+                raise ValueError(f"--output: [{written}] is an input file, or in an input folder; name another.")
         table = read_interactions(
             file,
             options.user_column,
