@@ -181,7 +181,7 @@ class _UserRegression(Regression):
 
     def scores(self, users: torch.Tensor, user_items: UserItems) -> torch.Tensor:
         row = torch.full_like(users, -1)
-        if user_items.weights is None:  # without weights, a row of X has its users' items
+        if user_items.weights is None and "data" not in self._arrays:  # a row of X has its users' items without weights
             row[users >= 0] = self._row[users[users >= 0]]
         # K X x_u is the column u of K X X^T = I - lambda K, if x_u is a row of X.
         weights = self._inverse[row.clamp(min=0)].mul_(-self._ridge)
