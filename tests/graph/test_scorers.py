@@ -306,3 +306,36 @@ def test_the_item_item_matrix_of_a_sum_is_the_sum():
     assert np.diff(few.indptr).max() == 4
     present = few.toarray() != 0
     np.testing.assert_allclose(few.toarray()[present], both.toarray()[present], rtol=1e-6)
+
+
+def test_a_history_without_weights_is_not_the_weighted_one_of_its_user():
+    matrix = random_matrix(20, 40)
+    matrix.data = np.random.default_rng(0).uniform(0.5, 2.0, matrix.nnz).astype(np.float32)
+    built = GraphScorers(matrix, weighted=True)
+    own = built.histories[np.arange(4)]
+    scores = [
+        built.scores_of(Histories(own.items, own.indptr, users))[list(SCORERS).index("regression")]
+        for users in (own.users, np.full(4, -1))
+    ]
+    torch.testing.assert_close(*scores)
+
+
+@pytest.mark.parametrize("weight", [1e-25, 1e25])
+def test_weights_whose_products_are_no_numbers_are_refused(weight):
+    """A sum of 0 tells the compiled loops that they reach an item for the first time."""
+    matrix = random_matrix(20, 10)
+    arrays = GraphScorers(matrix, weighted=True).arrays()
+    matrix.data[3] = weight
+    with pytest.raises(ValueError, match=r"^matrix: weights must be from 2\*\*-40 to 2\*\*40"):
+        GraphScorers(matrix, weighted=True)
+    for value in (weight, 0.0, np.nan):
+        damaged = arrays["matrix.data"].copy()
+        damaged[3] = value
+        with pytest.raises(ValueError, match=r"its array matrix\.data: weights must be"):
+            GraphScorers.from_arrays({**arrays, "matrix.data": damaged})
+
+
+def test_stored_filters_without_vectors_are_refused():
+    arrays = GraphScorers(random_matrix(20, 10)).arrays()
+    with pytest.raises(ValueError, match="its array cuts must hold indices from 1"):
+        GraphScorers.from_arrays({**arrays, "cuts": np.array([0, 1, 2])})
