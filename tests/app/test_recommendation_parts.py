@@ -233,6 +233,7 @@ def test_a_damaged_part_is_named(shop, calls):
     files[1].write_bytes(b"PAR1")
     with pytest.raises(ValueError, match=r"part-00001.parquet\] is damaged.*Remove it and run again"):
         parts(shop)
+    assert not Path("out", COMPLETE).exists()
 
 
 def test_the_end_of_many_parts(tmp_path):
