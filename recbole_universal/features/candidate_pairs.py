@@ -31,13 +31,13 @@ Pairs = TypeVar("Pairs", bound="CandidatePairs")
 class CandidatePairs(PairFeatures, Generic[AnyScorers]):
     """Histories and candidates of one dataset, described on request by scorers.
 
-    The candidates of a history are the union of every scorer's ``top_k`` best items outside of the history. All other
-    pairs have all-zero features. Use :meth:`candidates` or :meth:`candidates_of` to rank.
+    The candidates of a history are the union of the ``top_k`` best items of each source of the scorers, outside of the
+    history. All other pairs have all-zero features. Use :meth:`candidates` or :meth:`candidates_of` to rank.
 
     Args:
         scorers: the scorers of the dataset.
         scorer_weights: held-out NDCG@10 of each scorer relative to the best scorer's, in [0, 1], float32 [n_scorers].
-        top_k: number of candidates from each scorer.
+        top_k: number of candidates from each source of the scorers.
         user_index: scorer index of each user id, -1 without interactions, int64 [n_users].
         item_index: the same for items, int64 [n_items].
         check: the self-check that measured the scorer weights; ``None`` if no interaction could be held out.
