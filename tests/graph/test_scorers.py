@@ -308,16 +308,22 @@ def test_the_item_item_matrix_of_a_sum_is_the_sum():
     np.testing.assert_allclose(few.toarray()[present], both.toarray()[present], rtol=1e-6)
 
 
-def test_a_history_without_weights_is_not_the_weighted_one_of_its_user():
+def test_a_regression_of_weights_scores_a_history_without_weights():
+    """Whoever its user is, and whether or not other histories of a block have weights."""
     matrix = random_matrix(20, 40)
     matrix.data = np.random.default_rng(0).uniform(0.5, 2.0, matrix.nnz).astype(np.float32)
     built = GraphScorers(matrix, weighted=True)
     own = built.histories[np.arange(4)]
-    scores = [
-        built.scores_of(Histories(own.items, own.indptr, users))[list(SCORERS).index("regression")]
-        for users in (own.users, np.full(4, -1))
-    ]
-    torch.testing.assert_close(*scores)
+    dense, gram = own.matrix(40).toarray(), (matrix.T @ matrix).toarray()
+    inverse = np.linalg.inv(gram + scorers.PENALTY * gram.diagonal()[gram.diagonal() > 0].mean() * np.eye(40))
+    expected = dense @ (np.eye(40) - inverse / np.diag(inverse))
+    ones = np.ones(len(own.items))
+    ones[own.indptr[3] :] = 2.0  # the last history has weights
+    for users in (own.users, np.full(4, -1)):
+        for weights in (None, ones):
+            asked = Histories(own.items, own.indptr, users, weights=weights)
+            scores = built.scores_of(asked)[list(SCORERS).index("regression")].numpy()
+            np.testing.assert_allclose(scores[:3], expected[:3], atol=2**-14 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("weight", [1e-25, 1e25])
