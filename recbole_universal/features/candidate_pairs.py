@@ -31,8 +31,8 @@ Pairs = TypeVar("Pairs", bound="CandidatePairs")
 class CandidatePairs(PairFeatures, Generic[AnyScorers]):
     """Histories and candidates of one dataset, described on request by scorers.
 
-    The candidates of a history are the union of the ``top_k`` best items of each source of the scorers, outside of the
-    history. All other pairs have all-zero features. Use :meth:`candidates` or :meth:`candidates_of` to rank.
+    The candidates of a history are the items that the sources of the scorers draw. All other pairs have all-zero
+    features. Use :meth:`candidates` or :meth:`candidates_of` to rank.
 
     Args:
         scorers: the scorers of the dataset.

@@ -33,7 +33,7 @@ class SequenceFeatures(FeatureFamily):
     training histories repeat items, the items of a history are candidates.
 
     Args:
-        top_k: number of candidates from each scorer, >= 1.
+        top_k: number of best items of a scorer that count, >= 1. A source draws half as many again as candidates.
         n_neighbors: neighbours of an item in the nearest-neighbour scorers, >= 1.
         max_rank: largest number of singular vectors of the low-pass filters, >= 4.
         max_regression_size: largest number of items in the regressions, >= 1; their cost is cubic in it.
@@ -45,7 +45,7 @@ class SequenceFeatures(FeatureFamily):
     """
 
     name = "sequence"
-    version = 3
+    version = 4
     needs_histories = True
     pair_class = SequencePairs
     seeded = True

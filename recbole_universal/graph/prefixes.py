@@ -14,6 +14,7 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
+from recbole_universal.graph import sums
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.sparse_sums import csr_arrays, csr_of
 from recbole_universal.graph.transitions import WINDOW, Transitions
@@ -133,6 +134,12 @@ class PrefixNeighbors:
         """Votes for each item, csr float32 [n, n_items]."""
         query = histories.latest(WINDOW).weighted(len(self._rarity), self._decay)
         query.data *= self._rarity[query.indices]
+        if sums.compiled() is not None:
+            from recbole_universal.graph.compiled_sequence_sums import prefix_votes
+
+            parts = [array for m in (query, self._by_item, self._votes) for array in (m.indptr, m.indices, m.data)]
+            votes = prefix_votes(*parts, self._user, histories.users, query.shape[1])
+            return sp.csr_matrix(votes, shape=query.shape)
         n_paths = query.astype(bool) @ np.diff(self._by_item.indptr).astype(np.float64)
         blocks = np.cumsum(n_paths) // _MOST_PATHS
         starts = np.flatnonzero(np.diff(blocks, prepend=-1))

@@ -23,7 +23,9 @@ from recbole_universal.graph.regression_scores import (
     RegressionScores,
     strong_weights,
 )
+from recbole_universal.graph.sequence_sums import products_at
 from recbole_universal.graph.sparse_sums import UserItems, check_indices, checked_csr, sparse_tensor
+from recbole_universal.graph.sums import sums_at
 from recbole_universal.graph.threads import lazy_property
 
 
@@ -74,6 +76,16 @@ class Regression:
             matrix: the items of each history, csr float32 [n, n_items]; 1, or the weight of each.
         """
         raise NotImplementedError
+
+    def at(self, matrix: sp.csr_matrix, items: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Scores of some items for histories of any weights, float32 [n, width].
+
+        Args:
+            matrix: weight of each item in each history, csr float32 [n, n_items].
+            items: items of each history, int64 [n, width].
+            lengths: number of items of each history; those after them score 0, int64 [n].
+        """
+        return self.asked(np.full(matrix.shape[0], -1), matrix).at(items, lengths)
 
     def put_scores(self, out: torch.Tensor, users: torch.Tensor, user_items: UserItems) -> None:
         """Put the scores of every item into ``out``, float32 [n_users, n_items]; see :meth:`scores`."""
@@ -197,6 +209,18 @@ class _UserRegression(Regression):
         own = self._residual[items] - 1  # the diagonal of B is 0
         scores[user_items.rows, items] += own if user_items.weights is None else own * user_items.weights
         return scores / self._residual
+
+    def at(self, matrix: sp.csr_matrix, items: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
+        residual = self._arrays["residual"]
+        n_items = len(residual)
+        known = matrix[:, :n_items]
+        weights = torch.from_numpy((known @ self._by_item).toarray()) @ self._inverse.cpu()
+        inside = items < n_items  # later items are unknown to the regression
+        asked = np.where(inside, items, 0)
+        scores = products_at(weights.numpy(), self._by_item, asked, lengths)
+        own = sums_at(known, sp.eye(n_items, format="csr", dtype=np.float32), asked, lengths)
+        scores += own * (residual[asked] - 1)  # the diagonal of B is 0
+        return scores / residual[asked] * inside
 
     def _common_items(self, user_items: UserItems) -> torch.Tensor:
         """X x_u: without weights, the number of items shared with each row of X, float32 [n_users, n_rows]."""

@@ -7,12 +7,12 @@ of them are scorers here too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import numpy as np
 import scipy.sparse as sp
 import torch
+from numpy.typing import NDArray
 from sklearn.utils.extmath import randomized_svd
 from tqdm import tqdm
 
@@ -25,106 +25,28 @@ from recbole_universal.graph.prefixes import PrefixNeighbors, prefix_regression
 from recbole_universal.graph.recent_popularity import HORIZONS, recent_popularity
 from recbole_universal.graph.regression import Regression, mean_degree, ridge_regressions
 from recbole_universal.graph.scorers import PENALTY
-from recbole_universal.graph.sparse_sums import UserItems, check_indices, csr_arrays, csr_of
+from recbole_universal.graph.sequence_definitions import LINEAR_SEQUENCE, POWERS, SEQUENCE_SCORERS
+from recbole_universal.graph.sequence_scores import SequenceScores
+from recbole_universal.graph.sparse_sums import check_indices, csr_arrays, csr_of
+from recbole_universal.graph.sums import in_large_pages
+from recbole_universal.graph.threads import lazy_property
 from recbole_universal.graph.transitions import Transitions
 
-
-class SequenceScorer(NamedTuple):
-    """A relation between items and a weighting of the history.
-
-    Attributes:
-        relation: name of the relation.
-        decay: weight of an item of age a is ``decay ** a``; 0 is the last item alone, 1 no order.
-        words: what it measures, for explanations.
-    """
-
-    relation: str
-    decay: float
-    words: str
-
-
-#: Scorers in the order of the first axis of :meth:`SequenceScorers.scores_of`.
-SEQUENCE_SCORERS: dict[str, SequenceScorer] = {
-    "next_item": SequenceScorer("next", 0.0, "what follows the last item"),
-    "transitions_short": SequenceScorer("transitions", 0.4, "what follows the last few items"),
-    "transitions": SequenceScorer("transitions", 0.7, "what follows the latest items"),
-    "transitions_long": SequenceScorer("transitions", 0.9, "what follows the items of the history"),
-    "cosine_transitions": SequenceScorer(
-        "cosine_transitions", 0.7, "what follows the latest items more than others do"
-    ),
-    "reversed_transitions": SequenceScorer("reversed_transitions", 0.7, "what comes before the latest items"),
-    "low_rank_transitions": SequenceScorer("low_rank", 0.7, "what follows items like the latest ones"),
-    "low_rank_transitions_long": SequenceScorer("low_rank", 0.9, "what follows items like those of the history"),
-    "prefix_regression": SequenceScorer("prefix_regression_0.7", 0.7, "prediction from the order of the latest items"),
-    "prefix_regression_long": SequenceScorer("prefix_regression_0.9", 0.9, "prediction from the order of the history"),
-    "prefix_neighbors": SequenceScorer("prefix_neighbors", 0.85, "what followed in similar histories"),
-    "neighbors": SequenceScorer("neighbors", 1.0, "similarity to the items of the history"),
-    "recent_neighbors": SequenceScorer("neighbors", 0.8, "similarity to the latest items"),
-    "full_pass": SequenceScorer("full_pass", 1.0, "wide low-pass filter"),
-    "recent_mid_pass": SequenceScorer("mid_pass", 0.9, "medium low-pass filter of the latest items"),
-    "regression": SequenceScorer("regression", 1.0, "regression on the items of the history"),
-    "recent_regression": SequenceScorer("regression", 0.7, "regression on the latest items"),
-    "user_squared": SequenceScorer("user_squared", 1.0, "users with the same rare items"),
-    "recent_user_squared": SequenceScorer("user_squared", 0.8, "users with the same rare items of late"),
-    "recent_user_cosine": SequenceScorer("user_cosine", 0.8, "users with the same items of late"),
-    "popularity": SequenceScorer("popularity", 1.0, "popularity"),
-    "recent_popularity": SequenceScorer("recent_popularity_0", 1.0, "popularity of the last while"),
-    "recent_popularity_long": SequenceScorer("recent_popularity_1", 1.0, "popularity of late"),
-    "repeats": SequenceScorer("identity", 1.0, "how often the item was had"),
-    "recent_repeats": SequenceScorer("identity", 0.7, "how recently the item was had"),
-}
-# Relations that are not linear in the weighted history.
-_NOT_LINEAR = ("user_squared", "popularity", "recent_popularity_0", "recent_popularity_1", "prefix_neighbors")
-# Index of each filter's number of singular vectors.
-_CUTS = {"mid_pass": 0, "full_pass": 1}
-# Exponents of the degrees of the earlier and the later item, by relation.
-_POWERS = {
-    "next": (0.5, 0.3),
-    "transitions": (0.8, 0.2),
-    "cosine_transitions": (0.5, 0.5),
-    "reversed_transitions": (0.6, 0.4),
-    "low_rank": (0.5, -0.3),
-}
+# Filters in the order of their numbers of singular vectors.
+_FILTERS = ("mid_pass", "full_pass")
 _LONGEST_GAP = 10
 _MOST_RANK = 200
 # As for the scorers without order.
 _MOST_EVENTS, _MOST_USERS = 2**22, 2**19
-_BLOCK_FLOATS = 2**24
-# An addition in a product of sparse matrices takes as long as so many in a product with a dense one.
-_SPARSE_COST = 8
+# Number of histories that are scored at once, and bound on the floats of an array with a value for each history and
+# each item or user.
+_BLOCK_USERS, _BLOCK_FLOATS = 128, 2**23
+# Number of most popular items among which the transitions' factors draw, and number of the largest factors that do.
+_MOST_DRAWN_FROM, _N_DRAWING = 2**14, 64
+# Number of items that are popular at a point in time and can be drawn.
+_N_RECENT = 256
 # The prefixes of at most this number of events are neighbours.
 _MOST_PREFIXES = 2**20
-
-
-class SequenceScores(NamedTuple):
-    """Scores of some histories.
-
-    Attributes:
-        scores: scores of every item by every scorer, float32 [n_scorers, n, n_items].
-    """
-
-    scores: torch.Tensor
-
-    def draw(self, k: int, excluded: sp.csr_matrix, allowed: np.ndarray | None) -> np.ndarray:
-        """The best items of each scorer, see :class:`~recbole_universal.features.candidates.HistoryScores`."""
-        left_out = UserItems.of(excluded, self.scores.device)
-        before = self.scores[:, left_out.rows, left_out.items]
-        self.scores[:, left_out.rows, left_out.items] = -torch.inf
-        values = self.scores if allowed is None else self.scores.masked_fill(~torch.from_numpy(allowed), -torch.inf)
-        best, items = values.topk(min(k, values.shape[2]), dim=2)
-        self.scores[:, left_out.rows, left_out.items] = before
-        return torch.where(best > 0, items, -1).permute(1, 0, 2).flatten(1).numpy()
-
-    def of(self, items: np.ndarray, lengths: np.ndarray) -> torch.Tensor:
-        """Scores of some items of each history, float32 [n_scorers, n, width].
-
-        Args:
-            items: items of each history, int64 [n, width].
-            lengths: number of items of each history; those after them score 0, int64 [n].
-        """
-        after = torch.from_numpy(np.arange(items.shape[1]) >= lengths[:, None])
-        index = torch.from_numpy(items).expand(len(self.scores), -1, -1)
-        return self.scores.gather(2, index).masked_fill_(after, 0.0)
 
 
 class SequenceScorers:
@@ -158,7 +80,7 @@ class SequenceScorers:
     """
 
     names = tuple(SEQUENCE_SCORERS)
-    linear = tuple(name for name, scorer in SEQUENCE_SCORERS.items() if scorer.relation not in _NOT_LINEAR)
+    linear = LINEAR_SEQUENCE
     decays: Mapping[str, float] = {name: scorer.decay for name, scorer in SEQUENCE_SCORERS.items()}
     device = torch.device("cpu")
 
@@ -217,8 +139,10 @@ class SequenceScorers:
         self._load(arrays)
 
     def _load(self, arrays: Mapping[str, np.ndarray]) -> None:
-        self._arrays = dict(arrays)
+        self._arrays = {name: in_large_pages(array) for name, array in arrays.items()}
+        arrays = self._arrays
         self.n_items = int(arrays["n_items"])
+        _check_shapes(arrays, self.n_items)
         items, indptr, now = (arrays[f"histories.{name}"] for name in ("items", "indptr", "now"))
         self.n_users = len(indptr) - 1
         check_indices("histories.items", items, self.n_items)
@@ -229,27 +153,74 @@ class SequenceScorers:
         self.item_degree = np.bincount(self.matrix.indices, minlength=self.n_items).astype(np.float32)
         check_indices("sample", arrays["sample"], self.n_users)
         check_indices("popular", arrays["popular"], self.n_items, size=len(arrays["prefix_regression_0.7"]))
-        check_indices("cuts", arrays["cuts"], arrays["vectors"].shape[1] + 1, size=len(_CUTS))
-        self._base = self.matrix[arrays["sample"]]
-        self._by_item = self._base.T.tocsr()
-        self._sample_index = np.full(self.n_users, -1)
-        self._sample_index[arrays["sample"]] = np.arange(len(arrays["sample"]))
-        self._user_half = inverse_power(np.diff(self._base.indptr).astype(np.float32), 0.5).numpy()
+        check_indices("cuts", arrays["cuts"], arrays["vectors"].shape[1] + 1, size=len(_FILTERS))
+        # All attributes from here on are what the scores of histories read. They describe the sampled users.
+        self.base = self.matrix[arrays["sample"]]
+        self.by_item: sp.csr_matrix = self.base.T.tocsr()
+        self.row_in_sample = np.full(self.n_users, -1)
+        self.row_in_sample[arrays["sample"]] = np.arange(len(arrays["sample"]))
+        self.user_half = inverse_power(np.diff(self.base.indptr).astype(np.float32), 0.5).numpy()
         shape = (self.n_items, self.n_items)
-        self._relations = {name: csr_of(name, arrays, shape) for name in ("next", "transitions", "neighbors")}
-        self._relations["reversed_transitions"] = self._relations["transitions"].T.tocsr()
-        self._relations["cosine_transitions"] = self._relations["transitions"]
-        self._relations["identity"] = sp.eye(self.n_items, format="csr", dtype=np.float32)
+        self.relations = {name: csr_of(name, arrays, shape) for name in ("next", "transitions", "neighbors")}
+        self.relations["reversed_transitions"] = self.relations["transitions"].T.tocsr()
+        self.relations["identity"] = sp.eye(self.n_items, format="csr", dtype=np.float32)
         fitted = {n.removeprefix("regression."): array for n, array in arrays.items() if n.startswith("regression.")}
-        self._regression = Regression.from_arrays(fitted, self.device, self.n_items)
+        self.regression = Regression.from_arrays(fitted, self.device, self.n_items)
         prefixes = {n.removeprefix("prefixes."): array for n, array in arrays.items() if n.startswith("prefixes.")}
-        self._prefixes = PrefixNeighbors(prefixes)
-        self._degree = torch.from_numpy(arrays["degree"])
+        self.prefixes = PrefixNeighbors(prefixes)
+        self.prefix_weights = {decay: arrays[f"prefix_regression_{decay}"] for decay in (0.7, 0.9)}
+        self.popular = arrays["popular"]
+        self.popular_column = np.full(self.n_items, -1)
+        self.popular_column[self.popular] = np.arange(len(self.popular))
+        self.vectors = arrays["vectors"]
+        self.cuts = dict(zip(_FILTERS, arrays["cuts"].tolist(), strict=True))
+        self.low_rank = arrays["low_rank.sources"], arrays["low_rank.targets"]
+        self._degree = arrays["degree"]
+        self._powers: dict[float, NDArray[np.float32]] = {}
+        # The items among which the factors draw, the column of each item or -1, and factors [n_factors, n_columns].
+        self.popularity_order = popularity_order(self.item_degree)
+        self.drawn_from = self.popularity_order[:_MOST_DRAWN_FROM]
+        self.drawing_column = np.full(self.n_items, -1)
+        self.drawing_column[self.drawn_from] = np.arange(len(self.drawn_from))
+        targets = self.low_rank[1][self.drawn_from, :_N_DRAWING]
+        targets = targets * self.power(POWERS["low_rank"][1])[self.drawn_from, None]
+        self.drawing_targets = np.ascontiguousarray(targets.T)
+
+    def power(self, power: float) -> NDArray[np.float32]:
+        """``degree ** -power``, and 0 for an item without sampled events, float32 [n_items]."""
+        if power not in self._powers:
+            degree = self._degree
+            values = np.where(degree > 0, np.maximum(degree, np.float32(1)) ** np.float32(-power), np.float32(0))
+            self._powers[power] = values.astype(np.float32)
+        return self._powers[power]
+
+    def recent_counts(self, horizon: float) -> NDArray[np.float32]:
+        """Decayed counts of each item at each point in time, float32 [n_points, n_items]."""
+        return self._arrays[f"recent.counts_{horizon}"]
+
+    def steps_of(self, now: NDArray[np.float64]) -> NDArray[np.int64] | None:
+        """Index of the last point in time before each time, int64 [n]; ``None`` without a clock."""
+        if "recent.starts" not in self._arrays:
+            return None
+        return np.maximum(np.searchsorted(self._arrays["recent.starts"], now, side="right") - 1, 0)
+
+    @lazy_property
+    def recently_popular(self) -> list[sp.csr_matrix]:
+        """The largest :meth:`recent_counts` of each point in time, csr [n_points, n_items] for each horizon."""
+        matrices = []
+        for horizon in HORIZONS:
+            counts = self.recent_counts(horizon)
+            n, k = len(counts), min(_N_RECENT, self.n_items)
+            items = np.argpartition(counts, self.n_items - k, axis=1)[:, self.n_items - k :]
+            values = np.take_along_axis(counts, items, 1).ravel()
+            indptr = np.arange(n + 1) * k
+            matrices.append(sp.csr_matrix((values, items.ravel(), indptr), shape=counts.shape))
+        return matrices
 
     @property
     def block_users(self) -> int:
         """Number of histories to score at once, which bounds the memory for any number of users and items."""
-        return max(1, _BLOCK_FLOATS // max(len(self.names) * self.n_items, 3 * len(self._base.indptr)))
+        return max(1, min(_BLOCK_USERS, _BLOCK_FLOATS // max(self.n_items, len(self.base.indptr))))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The state of the scorers, for :meth:`from_arrays`."""
@@ -267,8 +238,13 @@ class SequenceScorers:
         return scorers
 
     def asked(self, histories: Histories, preference: torch.Tensor) -> SequenceScores:
-        """The scores of some histories, times a preference of each item, [n_items]. Every scorer scores every item."""
-        return SequenceScores(self.scores_of(histories).mul_(preference))
+        """The scores of some histories, of every item by few scorers and of given items by all.
+
+        Args:
+            histories: the histories.
+            preference: factor of each item's scores, which orders items of equal scores, float32 [n_items].
+        """
+        return SequenceScores(self, histories, preference)
 
     def scores_of(self, histories: Histories) -> torch.Tensor:
         """Scores of every item for some histories.
@@ -280,124 +256,27 @@ class SequenceScorers:
             float32 [n_scorers, n, n_items] in the order of :data:`SEQUENCE_SCORERS`; higher is better. The items of the
             history are scored too.
         """
-        out = torch.empty(len(self.names), len(histories), self.n_items)
-        weighted = {
-            scorer.decay: histories.weighted(self.n_items, scorer.decay) for scorer in SEQUENCE_SCORERS.values()
-        }
-        for index, (name, scorer) in enumerate(SEQUENCE_SCORERS.items()):
-            put = self._method(scorer.relation)
-            put(out[index], scorer.relation, weighted[scorer.decay], histories)
-            if name == "user_squared":
-                reached = out[index] > 0
-            elif name == "popularity":
-                out[index] *= reached
-        return out
+        items = np.tile(np.arange(self.n_items), (len(histories), 1))
+        return self.asked(histories, torch.ones(self.n_items)).of(items, np.full(len(histories), self.n_items))
 
-    def _method(self, relation: str) -> Callable[[torch.Tensor, str, sp.csr_matrix, Histories], None]:
-        if relation in self._relations:
-            return self._put_relation
-        if relation.endswith("_pass"):
-            return self._put_filter
-        if relation.startswith("prefix_regression"):
-            return self._put_prefix_regression
-        if relation.startswith("recent_popularity"):
-            return self._put_recent_popularity
-        return {
-            "low_rank": self._put_low_rank,
-            "prefix_neighbors": self._put_prefix_neighbors,
-            "regression": self._put_regression,
-            "user_squared": self._put_users,
-            "user_cosine": self._put_users,
-            "popularity": self._put_popularity,
-        }[relation]
 
-    def _put_relation(self, out: torch.Tensor, relation: str, weighted: sp.csr_matrix, _: Histories) -> None:
-        source_power, target_power = _POWERS.get(relation, (0.0, 0.0))
-        (self._scaled(weighted, source_power) @ self._relations[relation]).toarray(out=out.numpy())
-        if target_power:
-            out *= self._power(target_power)
+def _check_shapes(arrays: Mapping[str, np.ndarray], n_items: int) -> None:
+    """Check stored tables before compiled code reads rows of them.
 
-    def _put_low_rank(self, out: torch.Tensor, relation: str, weighted: sp.csr_matrix, _: Histories) -> None:
-        source_power, target_power = _POWERS[relation]
-        spectrum = torch.from_numpy(self._scaled(weighted, source_power) @ self._arrays["low_rank.sources"])
-        torch.mm(spectrum, torch.from_numpy(self._arrays["low_rank.targets"]).T, out=out)
-        out *= self._power(target_power)
-
-    def _put_filter(self, out: torch.Tensor, relation: str, weighted: sp.csr_matrix, _: Histories) -> None:
-        rank = int(self._arrays["cuts"][_CUTS[relation]])
-        vectors = self._arrays["vectors"]
-        spectrum = torch.from_numpy(self._scaled(weighted, 0.5) @ vectors)
-        torch.mm(spectrum[:, :rank], torch.from_numpy(vectors[:, :rank]).T, out=out)
-        out *= self._power(-0.5)
-
-    def _put_prefix_regression(self, out: torch.Tensor, relation: str, weighted: sp.csr_matrix, _: Histories) -> None:
-        popular = self._arrays["popular"]
-        out.zero_().numpy()[:, popular] = weighted[:, popular] @ self._arrays[relation]
-
-    def _put_regression(self, out: torch.Tensor, _: str, weighted: sp.csr_matrix, histories: Histories) -> None:
-        users = torch.from_numpy(histories.users)
-        self._regression.put_scores(out, users, UserItems.of(weighted, self.device, weighted=True))
-
-    def _put_prefix_neighbors(self, out: torch.Tensor, _: str, __: sp.csr_matrix, histories: Histories) -> None:
-        self._prefixes.scores(self._sampled(histories)).toarray(out=out.numpy())
-
-    def _put_users(self, out: torch.Tensor, relation: str, weighted: sp.csr_matrix, histories: Histories) -> None:
-        squared = relation == "user_squared"
-        query = self._scaled(weighted, 0.7) if squared else weighted
-        if self._has_few_paths(query):
-            self._similar_of_few(query, histories, squared).toarray(out=out.numpy())
-            return
-        similar = (self._base @ query.T).toarray()
-        sampled = np.flatnonzero(self._sampled(histories).users >= 0)
-        similar[self._sample_index[histories.users[sampled]], sampled] = 0.0  # a user's similarity to itself
-        similar *= self._user_half[:, None]
-        if squared:
-            np.square(similar, out=similar)
-        out.copy_(torch.from_numpy((self._by_item @ similar).T))
-
-    def _has_few_paths(self, query: sp.csr_matrix) -> bool:
-        """Whether sparse products of users take less time than dense ones."""
-        n_users = query.astype(bool) @ np.diff(self._by_item.indptr).astype(np.float64)
-        mean_degree = self._base.nnz / max(1, self._base.shape[0])
-        return float(n_users.sum()) * mean_degree * _SPARSE_COST < len(n_users) * self._base.nnz
-
-    def _similar_of_few(self, query: sp.csr_matrix, histories: Histories, squared: bool) -> sp.csr_matrix:
-        """Scores of items by similar users, csr [n, n_items], where few users share an item."""
-        similar = (query @ self._by_item).tocsr()
-        own = np.where(self._sampled(histories).users >= 0, self._sample_index[histories.users], -1)
-        similar.data[similar.indices == np.repeat(own, np.diff(similar.indptr))] = 0.0  # a user's own similarity
-        similar.data *= self._user_half[similar.indices]
-        if squared:
-            np.square(similar.data, out=similar.data)
-        return similar @ self._base
-
-    def _put_popularity(self, out: torch.Tensor, *_: object) -> None:
-        out.copy_(torch.from_numpy(self.item_degree).expand_as(out))
-
-    def _put_recent_popularity(self, out: torch.Tensor, relation: str, _: sp.csr_matrix, histories: Histories) -> None:
-        if "recent.starts" not in self._arrays:
-            out.zero_()
-            return
-        index = np.searchsorted(self._arrays["recent.starts"], histories.now, side="right") - 1
-        counts = self._arrays[f"recent.counts_{HORIZONS[int(relation[-1])]}"]
-        out.copy_(torch.from_numpy(counts[np.maximum(index, 0)]))
-
-    def _sampled(self, histories: Histories) -> Histories:
-        """The same histories, whose users are -1 if they are not in the sample."""
-        index = np.where(histories.users >= 0, self._sample_index[histories.users], -1)
-        users = np.where(index >= 0, histories.users, -1)
-        return Histories(histories.items, histories.indptr, users)
-
-    def _scaled(self, weighted: sp.csr_matrix, power: float) -> sp.csr_matrix:
-        """A weighted history with each item divided by a power of its degree."""
-        if not power:
-            return weighted
-        data = weighted.data * self._power(power).numpy()[weighted.indices]
-        return sp.csr_matrix((data, weighted.indices, weighted.indptr), shape=weighted.shape)
-
-    def _power(self, power: float) -> torch.Tensor:
-        """``degree ** -power``, and 0 for an item without sampled events, float32 [n_items]."""
-        return torch.where(self._degree > 0, self._degree.clamp(min=1.0) ** -power, 0.0)
+    Raises:
+        ValueError: if an array has another shape.
+    """
+    n_popular = len(arrays["popular"])
+    shapes = {name: (n_items,) for name in ("degree", "prefixes.rarity")}
+    tables = {name: (n_items, arrays[name].shape[-1]) for name in ("vectors", "low_rank.sources")}
+    tables["low_rank.targets"] = tables["low_rank.sources"]
+    tables |= {f"prefix_regression_{decay}": (n_popular, n_popular) for decay in (0.7, 0.9)}
+    if "recent.starts" in arrays:
+        n_points = len(arrays["recent.starts"])
+        tables |= {f"recent.counts_{horizon}": (n_points, n_items) for horizon in HORIZONS}
+    for name, shape in {**shapes, **tables}.items():
+        if arrays[name].shape != shape:
+            raise ValueError(f"its array {name} must have the shape {list(shape)} and has {list(arrays[name].shape)}")
 
 
 def _events(histories: Histories, n_items: int) -> sp.csr_matrix:

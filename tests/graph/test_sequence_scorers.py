@@ -8,7 +8,7 @@ import pytest
 import torch
 from histories_data import clocked, histories_of, lists_of, random_lists, ring
 
-from recbole_universal.graph import sequence_scorers
+from recbole_universal.graph import sequence_scorers, sums
 from recbole_universal.graph.held_out import last_event_split
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.item_models import sampled_users
@@ -40,10 +40,17 @@ def test_the_reference_has_all_scorers(built):
     assert set(expected) | set(RECENT) == set(SEQUENCE_SCORERS) and not set(expected) & set(RECENT)
 
 
-@pytest.mark.parametrize("sparse_cost", [0, 1e9])
-def test_scores(built, sparse_cost, monkeypatch):
-    """Of the users by row, and of strangers with the histories of some of them and others, in both ways of products."""
-    monkeypatch.setattr(sequence_scorers, "_SPARSE_COST", sparse_cost)
+@pytest.fixture(params=["loops", "products"])
+def way(request, monkeypatch):
+    """Compiled loops, or products by SciPy and NumPy."""
+    if request.param == "products":
+        monkeypatch.setattr(sums, "compiled", lambda: None)
+    elif sums.compiled() is None:
+        pytest.skip("Numba is not installed")
+
+
+def test_scores(built, way):
+    """Of the users by row, and of strangers with the histories of some of them and others."""
     lists, histories, scorers, n_neighbors = built
     for queries, users, asked in (
         (lists, list(range(len(lists))), histories),
@@ -56,6 +63,19 @@ def test_scores(built, sparse_cost, monkeypatch):
                 scores[name], values, rtol=1e-3, atol=1e-4 * max(1, np.abs(values).max()), err_msg=name
             )
             assert np.abs(values).max() > 0.01, name
+
+
+def test_scores_of_pairs_are_those_of_every_item(built, way):
+    """Each history is asked about other items, and about another number of them; the preference is a factor."""
+    _, histories, scorers, _ = built
+    rng = np.random.default_rng(0)
+    items = np.stack([rng.permutation(16)[:11] for _ in range(len(histories))])
+    lengths, preference = rng.integers(0, 12, len(histories)), torch.from_numpy(rng.random(16).astype(np.float32))
+    some = scorers.asked(histories, preference).of(items, lengths)
+    whole = (scorers.scores_of(histories) * preference).gather(2, torch.from_numpy(items).expand(len(some), -1, -1))
+    after = np.arange(11) >= lengths[:, None]
+    assert not some[:, after].any() and some[:, ~after].any()
+    torch.testing.assert_close(some[:, ~after], whole[:, ~after], rtol=1e-5, atol=1e-6)
 
 
 def test_recent_popularity_is_that_of_the_time_of_the_query(built):
@@ -151,6 +171,20 @@ def test_stored_scorers_are_the_computed_ones(built):
     del arrays["next.indptr"]
     with pytest.raises(KeyError):
         SequenceScorers.from_arrays(arrays)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("degree", "prefixes.rarity", "vectors", "low_rank.sources", "low_rank.targets", "prefix_regression_0.9"),
+        *(f"recent.counts_{HORIZONS[1]}", "popular"),
+    ],
+)
+def test_a_stored_table_of_another_shape_is_refused(built, name):
+    """Compiled code would read outside of it."""
+    arrays = built[2].arrays()
+    with pytest.raises(ValueError, match="its array"):
+        SequenceScorers.from_arrays({**arrays, name: arrays[name][:-1]})
 
 
 def test_a_batch_is_one_by_one(built):

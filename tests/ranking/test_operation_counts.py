@@ -9,8 +9,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from recbole_universal import UniversalRanker
-from recbole_universal.graph import regression_scores
+from recbole_universal.graph import regression_scores, sequence_scores
 from recbole_universal.graph.allowed_items import AllowedItems
+from recbole_universal.graph.histories import Histories
+from recbole_universal.graph.sequence_scores import SequenceScores
 from recbole_universal.ranking.pair_products import PairProducts
 
 N_USERS, N_ITEMS = 700, 900
@@ -24,6 +26,16 @@ def ranker() -> UniversalRanker:
     columns = np.where(rng.random(len(rows)) < 0.7, columns // 4 * 4 + rows % 4, columns) % N_ITEMS
     matrix = sp.csr_matrix((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=(N_USERS, N_ITEMS))
     return UniversalRanker(matrix)
+
+
+@pytest.fixture(scope="module")
+def sequential(ranker) -> UniversalRanker:
+    """The same interactions as walks, mostly one step on."""
+    rng = np.random.default_rng(1)
+    steps = np.where(rng.random((N_USERS, 12)) < 0.8, 1, rng.integers(2, N_ITEMS, (N_USERS, 12)))
+    items = (rng.integers(0, N_ITEMS, N_USERS)[:, None] + steps.cumsum(axis=1)) % N_ITEMS
+    histories = Histories.of_events(np.repeat(np.arange(N_USERS), 12), items.ravel(), N_USERS)
+    return UniversalRanker(histories.matrix(N_ITEMS), "universal-sequential", histories=histories)
 
 
 class Widths(TorchDispatchMode):
@@ -101,3 +113,47 @@ def test_the_regression_of_small_components_draws_by_no_weight_of_0():
     """Without a common user, the weights of two items are exactly 0."""
     weights = np.kron(np.eye(200, dtype=np.float32), np.ones((5, 5), dtype=np.float32))
     assert regression_scores.strong_weights(weights, np.arange(1000), 1000).nnz == 200 * 25
+
+
+def test_scorers_of_histories_score_few_pairs_without_scores_of_all_items(sequential, monkeypatch):
+    asked, call = [], SequenceScores.of
+
+    def counted(scores, items, lengths):
+        asked.append(items.shape)
+        return call(scores, items, lengths)
+
+    monkeypatch.setattr(SequenceScores, "of", counted)
+    pairs = sequential.network.candidate_pairs
+    with Widths() as widths:
+        sequential.top_k_of(pairs.scorers.histories[:60], 20)
+    assert not widths.dense and sum(n for n, _ in asked) == 60
+    # Five sources draw half as many items again as a scorer's list has, and popularity draws 20.
+    assert 50 < max(width for _, width in asked) <= 5 * 1.5 * pairs.top_k + 20 < N_ITEMS / 2
+
+
+def test_relations_of_histories_are_read_twice(sequential, monkeypatch):
+    """Once to draw and once for all scorers of a relation, and no more than the rows of the history's items."""
+    scorers = sequential.network.candidate_pairs.scorers
+    histories = scorers.histories[:60]
+    read = dict.fromkeys(("transitions", "neighbors", "reversed_transitions", "next"), 0)
+
+    def spied(name, items_of):
+        function = getattr(sequence_scores, name)
+
+        def counting(weights, relations, *args):
+            for relation in read:
+                if relations is scorers.relations[relation]:
+                    read[relation] += int(np.diff(relations.indptr)[items_of(weights)].sum())
+            return function(weights, relations, *args)
+
+        monkeypatch.setattr(sequence_scores, name, counting)
+
+    spied("weighted_sums_at", lambda weights: weights.pattern.indices)
+    for name in ("best_of_sums", "sums_at"):
+        spied(name, lambda weights: weights.indices)
+    sequential.top_k_of(histories, 20)
+    whole = {name: int(np.diff(scorers.relations[name].indptr)[histories.items].sum()) for name in read}
+    assert 0 < read["next"] <= whole["next"] / 6
+    assert whole["reversed_transitions"] / 2 < read["reversed_transitions"] <= whole["reversed_transitions"]
+    for name in ("transitions", "neighbors"):
+        assert whole[name] < read[name] <= 2 * whole[name]
