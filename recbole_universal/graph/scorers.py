@@ -32,7 +32,7 @@ from recbole_universal.graph.item_models import (
 )
 from recbole_universal.graph.popularity import item_degrees, popular_rows, popularity_order
 from recbole_universal.graph.regression import Regression, mean_degree, ridge_regressions
-from recbole_universal.graph.sparse_sums import check_indices, checked_csr, csr_of
+from recbole_universal.graph.sparse_sums import check_indices, check_weights, checked_csr, csr_of
 from recbole_universal.graph.sums import (
     DIGITS,
     UserSums,
@@ -79,8 +79,6 @@ _MOST_ITEMS, _MOST_PATHS = 10_000, 2**32
 _BLOCK_USERS, _BLOCK_FLOATS = 128, 2**23
 # A product of a filter is 0 below this share of the norm of the history.
 _NO_PASS = 2.0**-18
-# Smallest weight, and the largest is its inverse. The compiled loops count on it that no product of weights is 0.
-_LEAST_WEIGHT = 2.0**-40
 # Candidates are items of this number of nearest users, and this number of the most popular items. The columns of a
 # candidate read the 20th best score of each scorer.
 _N_NEAREST_USERS, _N_POPULAR = 100, 20
@@ -144,7 +142,7 @@ class GraphScorers:
         show_progress: bool = False,
     ) -> None:
         whole = InteractionGraph(matrix).user_item if weighted else binary_matrix(matrix)
-        _check_weights("matrix", whole.data)
+        check_weights("matrix", whole.data)
         for name, value in (
             ("n_neighbors", n_neighbors),
             ("max_rank", max_rank),
@@ -183,7 +181,7 @@ class GraphScorers:
         self.matrix = checked_csr(ones, indices, indptr, (self.n_users, self.n_items))
         self._weights = arrays.get("matrix.data")  # None: all are 1
         if self._weights is not None:
-            _check_weights("its array matrix.data", self._weights)
+            check_weights("its array matrix.data", self._weights)
         self.user_degree = np.diff(indptr).astype(np.float32)
         self.item_degree = item_degrees(self.matrix).astype(np.float32)
         # All arrays from here on describe the sampled users.
@@ -504,19 +502,6 @@ class GraphScores:
         entries = self._matrix.data * self._scorers._half[self._matrix.indices]
         scaled = sp.csr_matrix((entries, self._matrix.indices, self._matrix.indptr), shape=self._matrix.shape)
         return scaled @ self._scorers._arrays["vectors"]
-
-
-def _check_weights(name: str, weights: np.ndarray) -> None:
-    """Check weights before they reach compiled code.
-
-    Raises:
-        ValueError: if one is NaN, or too small or too large.
-    """
-    if not len(weights):
-        return
-    least, most = float(weights.min()), float(weights.max())
-    if not _LEAST_WEIGHT <= least <= most <= 1 / _LEAST_WEIGHT:
-        raise ValueError(f"{name}: weights must be from 2**-40 to 2**40, and are from {least:g} to {most:g}.")
 
 
 def _thin(matrix: sp.csr_matrix) -> sp.csr_matrix:
