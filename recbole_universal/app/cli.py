@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options, others = parser.parse_known_args(words)
     if others and not options.takes_keys:
-        options.parser.error(f"unrecognized arguments: {' '.join(others)}")
+        hint = "; quote a pattern, such as 'logs/*.csv', so that the shell leaves it alone"
+        options.parser.error(f"unrecognized arguments: {' '.join(others)}{hint * all(map(os.path.exists, others))}")
     if options.command in _OF_RECBOLE and importlib.util.find_spec("recbole") is None:
         print(f"{options.name}: RecBole is not installed; pip install 'recbole>=1.2,<1.3'.", file=sys.stderr)
         return 1

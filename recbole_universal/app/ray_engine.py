@@ -40,14 +40,8 @@ def ray_cluster(workers: Any, address: Any, store_bytes: int | None = _STORE_BYT
         ConnectionError: if there is no cluster at the address.
         ImportError: without Ray.
     """
-    if workers is not None:
-        workers = arguments.integer("Ray", "workers (--workers)", workers, 1)
-    if address is not None and (not isinstance(address, str) or not address.strip()):
-        raise ValueError(
-            f"address (--address): must be the address of a Ray cluster, such as [auto] or [10.0.0.1:6379], got "
-            f"{arguments.shown(address)}."
-        )
-    ray = _import_ray()
+    ray = checked_ray(workers, address)
+    workers = None if workers is None else int(workers)  # Ray takes no integers of NumPy
     was_running = ray.is_initialized()
     if was_running and address is not None:
         raise ValueError("address (--address): this process is connected to Ray already, so leave the address out.")
@@ -63,7 +57,20 @@ def ray_cluster(workers: Any, address: Any, store_bytes: int | None = _STORE_BYT
             ray.shutdown()
 
 
-def _import_ray() -> Any:
+def checked_ray(workers: Any, address: Any) -> Any:
+    """The package Ray, after a check of the arguments of :func:`ray_cluster`; nothing is started.
+
+    Raises:
+        ValueError: if an argument is of another type.
+        ImportError: without Ray.
+    """
+    if workers is not None:
+        arguments.integer("Ray", "workers (--workers)", workers, 1)
+    if address is not None and (not isinstance(address, str) or not address.strip()):
+        raise ValueError(
+            f"address (--address): must be the address of a Ray cluster, such as [auto] or [10.0.0.1:6379], got "
+            f"{arguments.shown(address)}."
+        )
     try:
         import ray
     except ImportError as error:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from recbole_universal import arguments
 from recbole_universal.app.output_columns import output_columns
 from recbole_universal.app.part_writer import PartSettings, PartWriter
-from recbole_universal.app.ray_engine import in_actors, ray_cluster
+from recbole_universal.app.ray_engine import checked_ray, in_actors, ray_cluster
 from recbole_universal.app.recommendation_parts import Part, PartsFolder, description_of_run
 from recbole_universal.app.recommender_files import check_saved_matrix, is_recommender, recommender_digest
 from recbole_universal.app.recommender_job import RecommenderJob
@@ -141,6 +141,7 @@ class RayRun:
 
     def write(self, workers: Any, address: Any) -> int:
         """Write the missing parts; returns the number of rows of all parts."""
+        checked_ray(workers, address)  # a wrong argument leaves no folder behind
         with self.output.opened() as missing:
             done = len(self.job.users) - sum(part.stop - part.start for part in missing)
             if done:

@@ -111,9 +111,11 @@ class PartsFolder:
         try:
             with open(file, "rb") as stream:
                 found = json.loads(stream.read(_MOST_JSON_BYTES))
+            if not isinstance(found, dict):
+                raise ValueError("it is no JSON object")
             differing = sorted(name for name in {*found, *self._run} if found.get(name) != self._run.get(name))
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:
-            raise ValueError(f"[{file}] is no description of a run: {error!r}. Name a new folder.") from error
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"[{file}] is no description of a run: {error}. Name a new folder.") from error
         if differing:
             values = ", ".join(f"{name} [{found.get(name)}] and not [{self._run.get(name)}]" for name in differing)
             raise ValueError(

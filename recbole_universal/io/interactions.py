@@ -14,7 +14,7 @@ from recbole_universal.io.core import Core
 from recbole_universal.io.frames import frame_source
 from recbole_universal.io.interaction_table import InteractionTable
 from recbole_universal.io.json_records import is_json, json_source
-from recbole_universal.io.paths import input_files
+from recbole_universal.io.paths import input_files, name_in
 from recbole_universal.io.row_times import RowTimes
 from recbole_universal.io.rows import Rows
 from recbole_universal.io.source import Report, Source
@@ -90,7 +90,7 @@ def read_interactions(
     rows = Rows(first.strip, times, weights, by_rows=order == "rows")
     try:
         for each in sources:
-            prefix = f"{Path(each.where).name}, " if len(sources) > 1 else ""
+            prefix = f"{name_in(where, each.where)}, " if len(sources) > 1 else ""
             for chunk in each.chunks():
                 rows.add(chunk, f"{prefix}{each.row}")
         return rows.table(where, first, report, core)

@@ -61,7 +61,7 @@ def input_files(given: str | os.PathLike[str], argument: str) -> tuple[Path, Pat
         path = existing_path(given, argument)
         return (path, path, parts(path)) if path.is_dir() else (path, None, [path])
     pattern = Path(os.path.expanduser(os.fsdecode(given)))
-    fixed = next(parent for parent in pattern.parents if not glob.has_magic(str(parent)))
+    fixed = _without_magic(pattern)
     files: dict[Path, None] = {}  # ``**`` matches a folder and its files
     for path in found:
         if path.is_dir():
@@ -107,6 +107,21 @@ def walk(folder: str | os.PathLike[str]) -> Iterator[tuple[str, list[str], list[
         seen.add((status.st_dev, status.st_ino))
         folders.sort()
         yield root, folders, sorted(names)
+
+
+def name_in(table: str, file: str | os.PathLike[str]) -> str:
+    """The name of a file of a table, with the folders that tell it from the others.
+
+    Args:
+        table: path of a folder, or a pattern.
+        file: a file of it.
+    """
+    folder = Path(table) if os.path.isdir(table) else _without_magic(Path(table))
+    return os.path.relpath(file, folder)
+
+
+def _without_magic(pattern: Path) -> Path:
+    return next(parent for parent in pattern.parents if not glob.has_magic(str(parent)))
 
 
 def _check_regular(path: Path) -> None:

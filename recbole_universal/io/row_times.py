@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,20 +62,25 @@ class RowTimes:
         times, numbers = chunk.further["times"], chunk.numbers
         if not usable.all():
             times, numbers = times[usable], np.asarray(numbers)[usable]
-        read = read_times(times)
+        read, names = read_times(times), partial(chunk.named, row)
         is_day = self.statistics.add(read)
         forms = {int(form): read.forms == form for form in np.unique(read.forms)}
         if NUMBER in forms and not is_day[forms[NUMBER]].all():
             forms[_NO_DAY] = forms[NUMBER] & ~is_day
         for form, of_form in forms.items():
-            self._count(self._forms.setdefault(form, _OfForm()), np.flatnonzero(of_form), read, numbers, row)
+            self._count(self._forms.setdefault(form, _OfForm()), np.flatnonzero(of_form), read, numbers, names)
         self.n_times += len(read.forms)
         if not len(read.others):
             read.others = np.full(len(read.forms), np.nan)
         return read
 
     def _count(
-        self, counts: _OfForm, indices: NDArray, read: ReadTimes, numbers: Sequence[int] | NDArray, row: str
+        self,
+        counts: _OfForm,
+        indices: NDArray,
+        read: ReadTimes,
+        numbers: Sequence[int] | NDArray,
+        names: Callable[[int], str],
     ) -> None:
         counts.n_times += len(indices)
         if isinstance(numbers, range):  # each row has one interaction
@@ -85,7 +91,7 @@ class RowTimes:
             counts.n_rows += len(of_rows)
             first = indices[starts[:_N_SHOWN]]
         for index in first[: _N_SHOWN - len(counts.first)].tolist():
-            counts.first.append((self.n_times + index, f"{row} {numbers[index]}", read.text(index)))
+            counts.first.append((self.n_times + index, names(numbers[index]), read.text(index)))
 
     def settle(self, where: str, bad: BadRows) -> Reading | None:
         """Decide how the column is read, and count the rows without a time as bad ones.
@@ -120,6 +126,11 @@ class RowTimes:
         self.n_left_out = n_bad
         bad.count += sum(counts.n_rows for counts in left_out.values()) - min(len(examples), _N_SHOWN)
         self.sentence = f"times from [{self.column}], read as {reading.form}."
+        if reading.n_other_units:
+            self.sentence += (
+                f" {reading.n_other_units} of {self.n_times} times are before March 1970 or after 2100 in this unit, "
+                "so they may have another one; write all of them in one unit."
+            )
         return reading
 
     def _unused(self, n_bad: int, left_out: dict[int, _OfForm]) -> str:

@@ -95,7 +95,9 @@ class Rows:
             if reason is None and NOT_TEXT in (users[index], items[index]):
                 reason = "an id that is not UTF-8"
             missing = [kind for kind, codes in zip(self.kinds, (users, items), strict=False) if codes[index] < 0]
-            self.bad.add(f"{row} {chunk.numbers[index]}", reason or ", ".join(f"no {kind} id" for kind in missing))
+            self.bad.add(
+                chunk.named(row, chunk.numbers[index]), reason or ", ".join(f"no {kind} id" for kind in missing)
+            )
         self.bad.count += max(0, len(numbers) - 5)
 
     def table(self, where: str, source: Source, report: Report, core: Core | None = None) -> InteractionTable:

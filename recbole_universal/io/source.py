@@ -22,6 +22,8 @@ class Chunk:
         problems: for an unusable row, by its index in the chunk, the reason.
         n_rows: number of rows of the file, if a row may hold several items; negative: the length of ``users``.
         further: values of further columns as they are stored: ``times``, ``weights``, ``events``, where they are read.
+        row_name: what a row is called, by its number, if the rows are those of several files; ``None``: as
+            :attr:`Source.row` and the number say.
         others: the columns :attr:`Source.ignored`, if the source reads whole rows. A missing value is ``None`` or NaN.
     """
 
@@ -32,6 +34,11 @@ class Chunk:
     n_rows: int = -1
     further: Mapping[str, np.ndarray | pd.Series] = field(default_factory=dict)
     others: Sequence[np.ndarray | pd.Series] = ()
+    row_name: Callable[[int], str] | None = None
+
+    def named(self, row: str, number: int) -> str:
+        """The row with a number, for messages; ``row`` is what a row is called."""
+        return f"{row} {number}" if self.row_name is None else self.row_name(number)
 
 
 @dataclass

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import groupby
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,12 @@ def parquet_sources(
         name = where if files[schema] == paths[0] else str(files[schema])
         candidates = [*columns[schema], *used_folders]
         names = _written_names(candidates, [*written[schema], *(name for name, _ in used_folders)])
-        chosen[schema] = _chosen(candidates, names, named, further, name)
+        try:
+            chosen[schema] = _chosen(candidates, names, named, further, name)
+        except ValueError as error:
+            if unused := [f"[{name}]" for name, kind in made if (name, kind) not in used_folders]:
+                raise ValueError(f"{error} Folders make further columns: {', '.join(unused[:10])}.") from error
+            raise
     runs = [list(run) for _, run in groupby(paths, lambda path: chosen[schemas[str(path)]])]
     sources = []
     for run in runs:
@@ -157,7 +163,8 @@ def parquet_sources(
         of_run = {name: kind for path in reversed(run) for name, kind in columns[schemas[str(path)]]}
         first = dict(columns[schema])
         all_columns = [*first.items(), *((name, kind) for name, kind in of_run.items() if name not in first), *made]
-        sources.append(_source(opened, all_columns, used, time_note, named, where, show_progress, whole))
+        row_name = _RowsOfFiles(opened, run, folder) if folder is not None and len(run) > 1 else None
+        sources.append(_source(opened, all_columns, used, time_note, named, where, show_progress, whole, row_name))
     return sources
 
 
@@ -258,6 +265,7 @@ def _source(
     where: str,
     show_progress: bool,
     whole: bool,
+    row_name: Callable[[int], str] | None = None,
 ) -> Source:
     used = {each: name for each, (name, _) in chosen.items()}
     names = used["users"], used["items"]
@@ -267,7 +275,7 @@ def _source(
         columns=names,
         ignored=[name for name, _ in others],
         row="row",
-        chunks=partial(_chunks, opened, chosen, show_progress, others if whole else []),
+        chunks=partial(_chunks, opened, chosen, show_progress, others if whole else [], row_name),
         guess=weak_guess(names, (0, 1), named),
         given=None not in named,
         time=used.get("times"),
@@ -345,7 +353,26 @@ def _number(text: str) -> Any:
     return int(head) if head and not tail.strip("0") else text
 
 
-def _chunks(opened, chosen: Chosen, show_progress: bool, others: Columns) -> Iterator[Chunk]:
+class _RowsOfFiles:
+    """Names the file and the row of a row of several files, whose sizes it reads at the first call."""
+
+    def __init__(self, opened, paths: Sequence[Path], folder: Path) -> None:
+        self._opened, self._folder, self._paths = opened, folder, paths
+        self._starts: list[int] = []  # number of rows before each file
+
+    def __call__(self, number: int) -> str:
+        if not self._starts:
+            with self._opened() as (duck, _, parameters):
+                query = "SELECT file_name, num_rows FROM parquet_file_metadata($1)"
+                sizes = dict(duck.execute(query, parameters).fetchall())
+            self._starts = [0, *accumulate(sizes[str(path)] for path in self._paths[:-1])]
+        index = bisect_left(self._starts, number) - 1  # the last one, as files may be empty
+        return f"{self._paths[index].relative_to(self._folder)}, row {number - self._starts[index]}"
+
+
+def _chunks(
+    opened, chosen: Chosen, show_progress: bool, others: Columns, row_name: Callable[[int], str] | None
+) -> Iterator[Chunk]:
     with (
         opened() as (duck, table, parameters),
         tqdm(desc="reading", unit="row", unit_scale=True, disable=not show_progress) as bar,
@@ -362,6 +389,7 @@ def _chunks(opened, chosen: Chosen, show_progress: bool, others: Columns) -> Ite
             if "times" in values:
                 values["times"] = _times(values["times"], chosen["times"][1])
             rest = [frame[f"other_{number}"] for number in range(len(others))]
-            yield Chunk(users, items, range(row_number, row_number + len(users)), further=values, others=rest)
+            numbers = range(row_number, row_number + len(users))
+            yield Chunk(users, items, numbers, further=values, others=rest, row_name=row_name)
             row_number += len(users)
             bar.update(len(users))

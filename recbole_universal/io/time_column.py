@@ -32,6 +32,7 @@ class Reading:
         factor: by which numbers are divided.
         days: days from 1970 to dates that are written as yyyymmdd, by the number; ``None``: numbers are no such dates.
         ambiguous: a date with two readings, if nothing in the column decides between them; "" otherwise.
+        n_other_units: number of numbers that are before March 1970 or after 2100 in the unit, and times in another one.
     """
 
     form: str
@@ -40,6 +41,7 @@ class Reading:
     factor: float = 1.0
     days: dict[float, float] | None = None
     ambiguous: str = ""
+    n_other_units: int = 0
 
     def seconds(self, read: ReadTimes) -> NDArray[np.float64]:
         """Seconds since 1970 UTC, or numbers that give an order, float64 [n]; NaN for a time that is not read."""
@@ -128,8 +130,14 @@ class TimeStatistics:
         if not below[_LEAST_SECONDS]:
             for factor, unit in _UNITS:
                 if at_most[_IN_2100 * factor]:
-                    return Reading(unit, (NUMBER,), factor=factor)
+                    return Reading(unit, (NUMBER,), factor=factor, n_other_units=self._of_other_units(factor))
         return Reading(_ORDER, (NUMBER,))
+
+    def _of_other_units(self, factor: float) -> int:
+        """How many numbers are no plausible times in a unit, and are some in a smaller or a larger one."""
+        below, at_most = (dict(zip(_EDGES, counts.tolist(), strict=True)) for counts in (self.below, self.at_most))
+        n_later = at_most[_IN_2100 * _UNITS[-1][0]] - at_most[_IN_2100 * factor]
+        return n_later if factor == 1 else n_later + at_most[_IN_2100 * factor / 1e3] - below[_LEAST_SECONDS]
 
     def _are_days(self) -> bool:
         return self.days is not None and self.n_days >= 0.95 * self.forms[NUMBER]

@@ -16,7 +16,7 @@ from recbole_universal.io.column_names import listed_names, recognised
 from recbole_universal.io.ids import is_missing, is_utf_8, whole
 from recbole_universal.io.json_records import is_json
 from recbole_universal.io.layout import header_names, table_layout
-from recbole_universal.io.paths import existing_path, parts
+from recbole_universal.io.paths import existing_path, name_in, parts
 from recbole_universal.io.records import SEPARATORS
 from recbole_universal.io.source import Chunk, Report
 from recbole_universal.io.streams import TOO_LONG, open_text
@@ -40,7 +40,7 @@ def read_users(source: Any, user_column: Hashable | None, report: Report) -> lis
         OSError: if the file cannot be read.
     """
     where = "users"
-    chunks: list[Chunk] = []
+    chunks: list[tuple[str, Chunk]] = []  # and what its rows are called
     values: list = []
 
     def column_of(names: Sequence[Hashable]) -> int:
@@ -57,9 +57,13 @@ def read_users(source: Any, user_column: Hashable | None, report: Report) -> lis
         if path.is_dir() and not (files and all(map(is_parquet, files))):
             raise IsADirectoryError(f"users: [{path}] is a folder; give a file, or a folder of Parquet parts.")
         if is_parquet(files[0]):
-            values = [value for file in files for value in column_values(file, str(file), column_of)]
+            for file in files:
+                where = str(file)  # also for the messages of column_of
+                chunk = _only_users(column_values(file, where, column_of))
+                chunks.append((f"{name_in(str(path), file)}, row" if path.is_dir() else "row", chunk))
+            where = str(path)
         else:
-            chunks = list(_text_chunks(path, user_column))
+            chunks = [("line", chunk) for chunk in _text_chunks(path, user_column)]
     elif isinstance(source, str):
         ids = [text for line in source.split("\n") for text in header_names([line], ",")]
         values = [text for text in ids if text]
@@ -75,10 +79,8 @@ def read_users(source: Any, user_column: Hashable | None, report: Report) -> lis
         except RuntimeError as error:  # a sparse tensor
             raise ValueError(f"{where}: must be ids of users or a file of them; {error}.") from error
         values = list(values) if hasattr(values, "__iter__") else [values]
-    row = "line" if chunks else "row"
-    chunks = chunks or [Chunk(_objects(values), _objects(values), range(1, len(values) + 1))]
     bad, ids = BadRows(), []
-    for chunk in chunks:
+    for row, chunk in chunks or [("row", _only_users(values))]:
         for index, (number, value) in enumerate(zip(chunk.numbers, chunk.users, strict=True)):
             problem = chunk.problems.get(index) or _problem(value)
             if problem:
@@ -93,6 +95,11 @@ def read_users(source: Any, user_column: Hashable | None, report: Report) -> lis
         return list({(value, isinstance(value, (bool, np.bool_))): value for value in ids}.values())  # True is not 1
     except TypeError as error:
         raise ValueError(f"{where}: must be ids of users or a file of them; a value is no id: {error}.") from error
+
+
+def _only_users(values: Sequence) -> Chunk:
+    users = _objects(values)
+    return Chunk(users, users, range(1, len(users) + 1))
 
 
 def _objects(values: Sequence) -> np.ndarray:

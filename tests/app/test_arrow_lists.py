@@ -50,6 +50,19 @@ def test_unknown_users(shop):
     assert frame(ArrowLists(folder, k=3), batch(["gone"]))["item"].tolist() == expected["item"].tolist()
     with pytest.raises(ValueError, match="row 2 of a batch has no id"):
         frame(ArrowLists(folder), batch(["u1", None]))
+    with pytest.raises(ValueError, match="row 1 of a batch has no id"):
+        frame(ArrowLists(folder), batch([float("nan"), 1.0]))
+    with pytest.raises(ValueError, match="row 2 of a batch has no id"):
+        frame(ArrowLists(folder), batch(["u1", " "]))
+
+
+@pytest.mark.parametrize(
+    "given, name",
+    [(pa.record_batch([], names=[]), "RecordBatch without a column"), (pd.DataFrame({"user": ["u1"]}), "DataFrame")],
+)
+def test_what_is_no_batch_of_users(shop, given, name):
+    with pytest.raises(ValueError, match=f"one of them is {name}\\."):
+        frame(ArrowLists(shop[1]), given)
 
 
 def test_integer_ids(tmp_path):

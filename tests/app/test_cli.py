@@ -109,6 +109,15 @@ def test_unknown_words_are_refused(words, capsys):
     assert f"unrecognized arguments: {words[-1]}" in capsys.readouterr().err
 
 
+def test_files_of_a_pattern_without_quotes_get_a_hint(tmp_path, capsys):
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).touch()
+    for words, has_hint in (([str(tmp_path / "b.csv")], True), ([str(tmp_path / "b.csv"), "--foo"], False)):
+        with pytest.raises(SystemExit, match="2"):
+            cli.main(["recommend", str(tmp_path / "a.csv"), *words, "--output", "recs.csv"])
+        assert ("quote a pattern" in capsys.readouterr().err) is has_hint
+
+
 def test_doctor():
     result = fresh.run("-m", "recbole_universal", "doctor")
     assert result.returncode == 0, result.stdout + result.stderr

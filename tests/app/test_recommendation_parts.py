@@ -9,6 +9,7 @@ import contextlib
 import errno
 import json
 import shutil
+import sys
 import warnings
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def calls(monkeypatch) -> list[int]:
             yield getattr(worker, method)(shared, *arguments)
 
     monkeypatch.setattr(module, "ray_cluster", lambda workers, address: contextlib.nullcontext((None, 1)))
+    monkeypatch.setattr(module, "checked_ray", lambda workers, address: None)
     monkeypatch.setattr(module, "in_actors", in_this_process)
     return written
 
@@ -219,6 +221,9 @@ def test_folders_of_others(shop, calls, tmp_path):
     Path("out", MANIFEST).write_text("[1")
     with pytest.raises(ValueError, match="is no description of a run"):
         parts(shop)
+    Path("out", MANIFEST).write_text("[1]")
+    with pytest.raises(ValueError, match="is no description of a run: it is no JSON object"):
+        parts(shop)
     assert Path("out", "mine.txt").read_text() == "mine" and not calls
 
 
@@ -234,6 +239,14 @@ def test_a_damaged_part_is_named(shop, calls):
     with pytest.raises(ValueError, match=r"part-00001.parquet\] is damaged.*Remove it and run again"):
         parts(shop)
     assert not Path("out", COMPLETE).exists()
+
+
+@pytest.mark.parametrize("wrong", [{"workers": 0}, {"address": " "}, {}], ids=["workers", "address", "no Ray"])
+def test_a_run_that_cannot_start_leaves_no_folder(shop, monkeypatch, wrong):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ImportError if not wrong else ValueError, match=next(iter(wrong), "The engine ray needs Ray")):
+        parts(shop, **wrong)
+    assert not Path("out").exists()
 
 
 def test_the_end_of_many_parts(tmp_path):
@@ -252,6 +265,7 @@ def test_command(shop, calls, capsys):
     pd.testing.assert_frame_equal(pd.read_parquet("out"), expected, check_exact=True)
     for more, message in (
         (["--order", "rows", "--device", "cuda"], "so leave out --order and --device"),
+        (["--item-inter-num-interval", "5"], "so leave out --item-inter-num-interval"),
         (["--users", str(Path("users.csv").absolute())], "users.csv"),
     ):
         assert cli.main([*words, *more]) == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,7 +13,9 @@ import scipy.sparse as sp
 from recbole_universal import arguments
 from recbole_universal.app.analysis.page import Section, begins, check_plotly, is_report, render
 from recbole_universal.app.analysis.study import Study, similarity_of_datasets
+from recbole_universal.app.content_check import join_table
 from recbole_universal.checkpoint import Pretrained, load_pretrained
+from recbole_universal.content.join_test import JoinTest
 from recbole_universal.features import UniversalFeatures
 from recbole_universal.files import atomic_write
 from recbole_universal.graph.histories import Histories
@@ -22,6 +24,12 @@ __all__ = ["analyze", "is_report"]
 
 _COLUMNS = ["dataset", "section", "table", "row", "metric", "value"]
 _TOGETHER = "All datasets"
+_JOIN = (
+    "Two items of one user should be more alike than any two items. z is the difference of their mean cosines in units "
+    "of its standard deviation after the content is shuffled among the items. Below 3 the content may belong to other "
+    "items. The same holds if z of a shift is above 3: the items of one user are then more alike with the content of a "
+    "neighbour in the order of ids."
+)
 
 
 def analyze(
@@ -30,6 +38,7 @@ def analyze(
     *,
     pretrained: str | os.PathLike[str] | Pretrained = "universal-base",
     histories: Mapping[str, Histories] | None = None,
+    content: Mapping[str, Sequence[JoinTest]] | None = None,
     n_users: int = 1000,
     in_domain: bool = False,
     seed: int = 2020,
@@ -43,6 +52,7 @@ def analyze(
             has that name, the function raises an error and keeps the file.
         pretrained: model that ranks by candidates: name of a shipped one, folder of one, or a loaded one.
         histories: the same interactions in the order of time, of datasets whose order is known.
+        content: results of the join test of datasets with a table of items.
         n_users: number of evaluated users in each dataset at most.
         in_domain: whether to train models of each family, and of all families, on each dataset, too.
         seed: seed of everything random.
@@ -80,6 +90,8 @@ def analyze(
         except OSError as error:
             raise OSError(f"output (--output): cannot write [{path}] and [{table}]: {error.strerror}.") from error
         sections = _sections(matrices, histories or {}, model, n_users, in_domain, seed, show_progress)
+        for name, tests in (content or {}).items():
+            sections[name].append(Section("Does the content belong to the items?", _JOIN, {"Join": join_table(tests)}))
         figures = _long_table(sections)
         page_file.write(render(sections).encode())
         table_file.write(figures.to_csv(index=False).encode())

@@ -37,6 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--output", metavar="HTML", help=f"report (default: {_DEFAULT_OUTPUT})")
     add("--data-path", default="dataset/", metavar="DIR", help="folder of the named datasets (default: dataset/)")
     add("--users", type=int, default=1000, metavar="N", help="users evaluated (default: 1000)")
+    add("--items", metavar="FILE", help="table of items of the one dataset: do its texts belong to the items?")
     add("--in-domain", action="store_true", help="also train models of each family on each dataset (minutes)")
     add("--seed", type=int, default=2020, help="seed of everything random (default: 2020)")
     columns.add_options(parser)
@@ -63,20 +64,23 @@ def _report(message: str) -> None:
 
 def _write(options: argparse.Namespace, output: Path) -> None:
     from recbole_universal.app.analysis.report import analyze, is_report
+    from recbole_universal.app.content_check import join_tests
     from recbole_universal.files import would_replace
     from recbole_universal.graph.histories import Histories
     from recbole_universal.io.interactions import read_interactions
 
+    if options.items is not None and len(options.datasets) > 1:
+        raise ValueError("--items: describes the items of one dataset; name one.")
     if options.output is None and output.exists() and not is_report(output):
         raise ValueError(f"[{output}] exists and is no report of analyze: name another file with --output.")
-    matrices, histories = {}, {}
+    matrices, histories, content = {}, {}, {}
     for given in options.datasets:
         file = _file_of(given, options.data_path)
         name = _name_of(file)
         if name in matrices:
             raise ValueError(f"Two datasets have the name [{name}]; rename one of the files.")
         for written in (output, output.with_suffix(".csv")):
-            if would_replace(written, file):
+            if would_replace(written, file) or (options.items is not None and would_replace(written, options.items)):
                 raise ValueError(f"--output: [{written}] is an input file, or in an input folder; name another.")
         table = read_interactions(
             file,
@@ -88,6 +92,8 @@ def _write(options: argparse.Namespace, output: Path) -> None:
             order=options.order,
         )
         matrices[name] = table.matrix()
+        if options.items is not None:
+            content[name] = join_tests(table, options.items, _report)
         in_order = Histories.of_table(table)
         if in_order is not None:
             histories[name] = in_order
@@ -95,6 +101,7 @@ def _write(options: argparse.Namespace, output: Path) -> None:
         matrices,
         output,
         histories=histories,
+        content=content,
         pretrained=options.pretrained,
         n_users=options.users,
         in_domain=options.in_domain,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 
 _ORDER = "rows: the rows are in the order of time, and no time column is read"
+#: The options of :func:`add_core_options`, as attributes of the parsed options.
+CORE_OPTIONS = ("user_inter_num_interval", "item_inter_num_interval")
 
 
 def add_options(parser: argparse.ArgumentParser, order: str = _ORDER) -> None:

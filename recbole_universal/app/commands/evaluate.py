@@ -74,7 +74,9 @@ def _evaluated(options: argparse.Namespace) -> str:
     from recbole_universal.files import would_replace
 
     if options.output and would_replace(options.output, options.interactions):
-        raise ValueError(f"--output: [{options.output}] is an input file, or in an input folder; name another.")
+        raise ValueError(
+            f"--output: [{options.output}] is an input file, or in an input folder or pattern; name another."
+        )
     # The file is opened first, so that a path that cannot be written is reported before the work.
     with open_output(options.output) if options.output else nullcontext() as write:
         evaluation = evaluate(

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from recbole_universal import Recommender
 
 _FOLDER = ", or a folder that fit wrote"
-_CORE = ("user_inter_num_interval", "item_inter_num_interval")
-_OPTIONS = ("user_column", "item_column", "time_column", "order", "later", "model", *_CORE)
+_OPTIONS = ("user_column", "item_column", "time_column", "order", "later", "model", *columns.CORE_OPTIONS)
 
 
 def add_options(parser: argparse.ArgumentParser, takes_folder: bool) -> None:

@@ -34,6 +34,7 @@ TAKES_KEYS = False
 _NOT_WITH_RAY = (
     *("checkpoint", "data_path", "new_users", "item_column", "time_column", "order", "later", "pretrained", "device"),
     *weights.OPTIONS,
+    *columns.CORE_OPTIONS,
 )
 
 
@@ -176,7 +177,9 @@ def _check_output(options: argparse.Namespace, output: str) -> None:
 
     for given in (options.interactions, options.checkpoint, options.users, options.new_users, options.items):
         if given and would_replace(output, given):
-            raise ValueError(f"--output: [{options.output}] is an input file, or in an input folder; name another.")
+            raise ValueError(
+                f"--output: [{options.output}] is an input file, or in an input folder or pattern; name another."
+            )
 
 
 def _report(message: str) -> None:

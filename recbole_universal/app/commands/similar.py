@@ -44,7 +44,9 @@ def _similar(options: argparse.Namespace) -> None:
         found.to_csv(sys.stdout, index=False, float_format="%.7g")
         return
     if would_replace(options.output, options.interactions):
-        raise ValueError(f"--output: [{options.output}] is an input file, or in an input folder; name another.")
+        raise ValueError(
+            f"--output: [{options.output}] is an input file, or in an input folder or pattern; name another."
+        )
     # The file is opened first, so that a path that cannot be written is reported before the work.
     with open_recommendations(options.output) as writer:
         found = fitted.recommender(options).similar_items(options.items, options.top_k)

@@ -1,0 +1,147 @@
+"""Arrays of item vectors that a user brings, by id: images, audio, embeddings of a language model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from recbole_universal import arguments
+from recbole_universal.io.column_names import listed_names
+from recbole_universal.io.ids import IdLookup
+from recbole_universal.io.paths import existing_path
+from recbole_universal.io.tables import is_parquet, whole_table
+
+_ID_NAMES = ("ids", "id", "item_id", "items")
+_ENDINGS = ".npz, .npy, .csv, .tsv or .parquet"
+
+
+def item_vectors(source: Any, items: pd.Index, name: str = "vectors") -> NDArray[np.float32]:
+    """The vectors of a catalogue's items.
+
+    Args:
+        source: a mapping from id to vector; a pair of ids and an array [n, dim]; an array with one row for each item of
+            the catalogue, in its order; or the path of a file. A file ``.npz`` holds an array of ids (``ids``) and an
+            array of vectors. A file ``.npy`` holds one row for each item of the catalogue, as RecBole's
+            ``preload_weight`` does, or beside it is a text file with the same name and the ending ``.ids``, one id a
+            line. A table (CSV, TSV, Parquet) has the ids in its first column and numbers, or one list, in the others.
+        items: the ids of the catalogue, [n_items].
+        name: name of the array, for messages.
+
+    Returns:
+        float32 [n_items, dim]; zeros for an item without a vector.
+
+    Raises:
+        ValueError: if ids occur twice, none of them is an item, vectors differ in length, or hold NaN or infinity.
+        OSError: if a file cannot be read.
+    """
+    where = f"{name}: [{source}]" if isinstance(source, (str, os.PathLike)) else name
+    ids, values = _parts(source, where)
+    array = _numbers(values, where)
+    if ids is None:
+        if len(array) != len(items):
+            raise ValueError(
+                f"{where}: has {len(array)} rows for {len(items)} items; give the ids too, or one row an item."
+            )
+        return array
+    known = [str(one) for one in ids]
+    if len(known) != len(array):
+        raise ValueError(f"{where}: has {len(known)} ids for {len(array)} vectors.")
+    index = pd.Index(known)
+    if not index.is_unique:
+        raise ValueError(
+            f"{where}: the id {listed_names(index[index.duplicated()].unique()[:1].tolist())} is there twice."
+        )
+    rows = IdLookup(index).indices(map(str, items.tolist()))
+    found = rows >= 0
+    if len(items) and not found.any():
+        raise ValueError(
+            f"{where}: no id is an item of the interactions, such as {listed_names(items.tolist()[:3])}; it has ids "
+            f"such as {listed_names(known[:3])}."
+        )
+    vectors = np.zeros((len(items), array.shape[1]), dtype=np.float32)
+    vectors[found] = array[rows[found]]
+    return vectors
+
+
+def _parts(source: Any, where: str) -> tuple[Sequence[Any] | None, Any]:
+    """Ids, or ``None`` for the catalogue's order, and vectors."""
+    if isinstance(source, (str, os.PathLike)):
+        return _of_file(existing_path(source, where), where)
+    if isinstance(source, Mapping):
+        return list(source), list(source.values())
+    if isinstance(source, tuple) and len(source) == 2:
+        return list(source[0]), source[1]
+    return None, source
+
+
+def _of_file(path: Path, where: str) -> tuple[Sequence[Any] | None, Any]:
+    ending = path.suffix.lower()
+    try:
+        if ending == ".npz":
+            return _of_npz(path, where)
+        if ending == ".npy":
+            ids = path.with_suffix(".ids")
+            lines = ids.read_text(encoding="utf-8").splitlines() if ids.is_file() else None
+            return lines, np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, KeyError) as error:
+        if str(error).startswith(where):
+            raise
+        raise ValueError(f"{where}: is no array file that can be read: {error}.") from error
+    if is_parquet(path):
+        frame = whole_table(path, where)
+    elif ending in (".csv", ".tsv", ".txt"):
+        try:
+            frame = pd.read_csv(path, sep="," if ending == ".csv" else "\t", dtype={0: str}, keep_default_na=False)
+        except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
+            raise ValueError(f"{where}: is no table that can be read: {error}.") from error
+    else:
+        raise ValueError(f"{where}: must end in {_ENDINGS}. Encode pictures, sound and texts into vectors first.")
+    if frame.shape[1] < 2:
+        raise ValueError(f"{where}: needs a column of ids and columns of numbers, and has {frame.shape[1]} column.")
+    values = frame.iloc[:, 1:]
+    is_list = values.shape[1] == 1 and values.iloc[:, 0].map(lambda value: isinstance(value, (list, np.ndarray))).any()
+    return frame.iloc[:, 0].tolist(), values.iloc[:, 0].tolist() if is_list else values.to_numpy()
+
+
+def _of_npz(path: Path, where: str) -> tuple[Sequence[Any] | None, Any]:
+    with np.load(path, allow_pickle=False) as file:
+        names = list(file)
+        named = [name for name in names if name.lower() in _ID_NAMES]
+        others = [name for name in names if name not in named]
+        if len(others) != 1 or len(named) > 1:
+            raise ValueError(f"{where}: must hold one array of ids, called ids, and one of vectors; it holds {names}.")
+        return (file[named[0]].tolist() if named else None), file[others[0]]
+
+
+def _numbers(values: Any, where: str) -> NDArray[np.float32]:
+    """Vectors as an array, float32 [n, dim].
+
+    Raises:
+        ValueError: if they are no finite numbers of one length.
+    """
+    if isinstance(values, list):
+        lengths = {len(each) if hasattr(each, "__len__") and not isinstance(each, str) else -1 for each in values}
+        if len(lengths) > 1 or lengths == {-1}:
+            problem = "vectors differ in length" if -1 not in lengths else "a vector is no list of numbers"
+            raise ValueError(f"{where}: {problem}.")
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: holds values that are no numbers: {arguments.shown(str(error))}.") from error
+    if array.ndim != 2 or not array.shape[1]:
+        raise ValueError(f"{where}: must be an array [n, dim], got the shape {array.shape}.")
+    with np.errstate(over="ignore"):
+        single = array.astype(np.float32)
+    wrong = np.asarray(~np.isfinite(single).all(axis=1))
+    if wrong.any():
+        raise ValueError(
+            f"{where}: {int(wrong.sum())} of {len(wrong)} vectors hold NaN or infinity, the first in row "
+            f"{int(wrong.argmax())}. Leave such items out; they count as items without a vector."
+        )
+    return single

@@ -1,0 +1,57 @@
+"""The ranks that new items earn in a list of items that others have had."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.isotonic import IsotonicRegression
+
+
+def earned_places(known_rate: NDArray[np.float64], new_rate: NDArray[np.float64], k: int) -> NDArray[np.bool_]:
+    """Which of the first k ranks go to new items.
+
+    Both rates come from held-out interactions. They are smoothed to fall with the rank. Each rank goes to the list
+    whose next item has the higher rate, so the expected number of hits is as high as it can be. Equal rates go to the
+    item that others have had.
+
+    Args:
+        known_rate: share of users with a hit at each rank of the list of known items, float64 [n].
+        new_rate: the same for the list of new items, float64 [m].
+        k: number of ranks, at most n + m.
+
+    Returns:
+        bool [k], the same for every user.
+    """
+    known, new = _falling(known_rate), _falling(new_rate)
+    rates = np.concatenate([known, new])
+    order = np.argsort(-rates, kind="stable")[:k]
+    return order >= len(known)
+
+
+def _falling(rate: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The nearest rates that do not rise with the rank."""
+    if len(rate) < 2:
+        return np.asarray(rate, dtype=np.float64)
+    return IsotonicRegression(increasing=False).fit_transform(np.arange(len(rate)), rate)
+
+
+def merged(known: NDArray[np.int64], new: NDArray[np.int64], is_new: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Lists in which new items have the given ranks.
+
+    Args:
+        known: items that others have had, best first, int64 [n_users, k]; -1 is no item.
+        new: new items, best first, int64 [n_users, m]; -1 is no item.
+        is_new: which ranks go to new items, bool [k], such as of :func:`earned_places`.
+
+    Returns:
+        int64 [n_users, k]. Where a list has no item left, the other one fills the rank; -1 if neither has.
+    """
+    lists = np.full((len(known), len(is_new)), -1, dtype=np.int64)
+    for row, (of_known, of_new) in enumerate(zip(known.tolist(), new.tolist(), strict=True)):
+        left, right = ([item for item in items if item >= 0][::-1] for items in (of_known, of_new))
+        for rank, wanted in enumerate(is_new.tolist()):
+            source = (right or left) if wanted else (left or right)
+            if not source:
+                break
+            lists[row, rank] = source.pop()
+    return lists

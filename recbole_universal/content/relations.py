@@ -1,0 +1,109 @@
+"""Relations between new items, which nobody has had, and the items of users, by what the items are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+
+from recbole_universal.content.spaces import Space, combined
+from recbole_universal.graph.item_models import nearest_neighbors, sampled_users, strongest
+from recbole_universal.graph.regression import mean_degree, ridge_regressions
+from recbole_universal.graph.sparse_sums import UserItems
+
+#: Number of nearest items by content whose cosines are summed.
+N_NEAREST = 20
+#: Number of nearest items by content whose scores a new item takes over.
+N_ADOPTED = 10
+#: Number of nearest items by content whose popularity is averaged.
+N_POPULARITY = 30
+_N_NEIGHBORS = 100
+_MOST_INTERACTIONS, _MOST_USERS = 2**21, 2**18
+#: The relations, in the order of their columns. The last one is the same for all users.
+RELATIONS = ("nearest", "ridge", "adopted_regression", "adopted_neighbors", "popularity")
+
+
+class ContentRelations:
+    """Scores of new items for users, one column for each space and relation.
+
+    ``nearest``: sum of the cosines of the user's items that are among the 20 nearest items of the new item.
+
+    ``ridge``: the closed form of a map from content to the users who have an item. With vectors V of the items and
+    interactions X, it is X V (V^T V + a I)^-1 v for a new item with vector v, where a is the mean eigenvalue of V^T V.
+
+    ``adopted_regression`` and ``adopted_neighbors``: the new item takes the scores of its 10 nearest items, averaged by
+    squared cosines. The scores are those of a regression (EASE) and of the collaborative neighbours of the user's
+    items. So the new item gets the neighbours that it will have if users treat it like similar items.
+
+    ``popularity``: the mean log-popularity of the 30 nearest items.
+
+    Args:
+        matrix: interactions, csr [n_users, n_items]; any value but 0 counts as one.
+        spaces: spaces of item vectors, at least one. With several, a space that combines them follows.
+        max_regression_size: items of the regression at most, the most popular ones.
+    """
+
+    def __init__(self, matrix: sp.csr_matrix, spaces: Sequence[Space], max_regression_size: int = 3000) -> None:
+        self.spaces = tuple(spaces) if len(spaces) == 1 else (*spaces, combined(spaces))
+        self._degree = np.bincount(matrix.indices, minlength=matrix.shape[1])
+        sample = matrix[sampled_users(matrix, _MOST_INTERACTIONS, _MOST_USERS)]
+        sample = sp.csr_matrix((np.ones(sample.nnz, dtype=np.float32), sample.indices, sample.indptr), sample.shape)
+        penalty = mean_degree(sample, max_regression_size)
+        device = torch.device("cpu")
+        (self._regression,) = ridge_regressions(sample, [penalty], max_regression_size, device)
+        self._neighbors = nearest_neighbors(sample, _N_NEIGHBORS)
+        self._maps = [self._ridge_map(space) for space in self.spaces]
+
+    @property
+    def names(self) -> list[tuple[str, str]]:
+        """Space and relation of each column."""
+        return [(space.name, relation) for space in self.spaces for relation in RELATIONS]
+
+    def _ridge_map(self, space: Space) -> NDArray[np.float32]:
+        """(V^T V + a I)^-1 of the items with interactions, float32 [dim, dim]."""
+        vectors = space.vectors[self._degree > 0].astype(np.float64)
+        gram = vectors.T @ vectors
+        mean = max(float(np.trace(gram)) / len(gram), 1e-6)
+        return np.linalg.inv(gram + mean * np.eye(len(gram))).astype(np.float32)
+
+    def columns(self, user_items: sp.csr_matrix, targets: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Scores of new items for some users.
+
+        Args:
+            user_items: the items of these users, csr [n_users, n_items].
+            targets: the new items, by index, int64 [n_targets].
+
+        Returns:
+            float32 [n_users, n_targets, n_columns], see :attr:`names`; no NaN.
+        """
+        sources = np.flatnonzero(self._degree > 0)
+        known = self._known_scores(user_items)
+        columns = []
+        for space, ridge in zip(self.spaces, self._maps, strict=True):
+            near = space.neighbors(targets, sources, max(N_NEAREST, N_ADOPTED, N_POPULARITY))
+            columns.append((user_items @ strongest(near, N_NEAREST).T).toarray())
+            columns.append((user_items @ space.vectors) @ ridge @ space.vectors[targets].T)
+            adopted = _averaging(strongest(near, N_ADOPTED))
+            columns += [(adopted @ scores.T).T for scores in known]
+            expected = _averaging(near) @ np.log1p(self._degree)
+            columns.append(np.broadcast_to(expected.astype(np.float32), (user_items.shape[0], len(targets))))
+        return np.stack(columns, axis=-1, dtype=np.float32)
+
+    def _known_scores(self, user_items: sp.csr_matrix) -> list[NDArray[np.float32]]:
+        """Scores of all items by the regression and by neighbours, float32 [n_users, n_items] each."""
+        n_users, n_items = user_items.shape
+        regression = torch.zeros((n_users, n_items))
+        users = torch.full((n_users,), -1)
+        self._regression.put_scores(regression, users, UserItems.of(user_items, torch.device("cpu")))
+        return [regression.numpy(), (user_items @ self._neighbors.T).toarray()]
+
+
+def _averaging(neighbors: sp.csr_matrix) -> sp.csr_matrix:
+    """Squared cosines that sum to 1 in each row; an empty row stays empty."""
+    weights = neighbors.copy()
+    weights.data = weights.data**2
+    sums = np.asarray(weights.sum(axis=1)).ravel()
+    return sp.diags(np.divide(1.0, sums, out=np.zeros_like(sums), where=sums > 0)) @ weights

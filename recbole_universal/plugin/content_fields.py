@@ -1,0 +1,75 @@
+"""Content of the items of a RecBole dataset: texts of its ``.item`` file, and vectors of ``preload_weight``."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+import pandas as pd
+from recbole.data.dataset import Dataset
+from recbole.utils import FeatureType
+
+from recbole_universal.array_store import ArrayStore
+from recbole_universal.content.arrays import item_vectors
+from recbole_universal.content.encoders import DEFAULT_ENCODERS, Callback, TextEncoder, text_encoder
+from recbole_universal.content.spaces import Space, array_space, text_space
+from recbole_universal.content.texts import chosen_fields, item_texts
+
+_TEXT_TYPES = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
+
+
+def content_of_dataset(
+    dataset: Dataset,
+    fields: Sequence[str] | None = None,
+    encoders: Sequence[str | Callback | TextEncoder] = DEFAULT_ENCODERS,
+    store: ArrayStore | None = None,
+) -> list[Space]:
+    """Spaces of the items of a dataset, by RecBole's internal item ids; the padding id 0 has no content.
+
+    The fields must be loaded, for example by ``load_col: {inter: [...], item: [item_id, title]}``. Vectors are those
+    that ``preload_weight`` aligns with the items, by ``additional_feat_suffix`` and ``alias_of_item_id``.
+
+    Args:
+        dataset: a dataset of RecBole.
+        fields: fields of type ``token`` or ``token_seq`` that hold text; ``None``: those whose values have letters, see
+            :func:`recbole_universal.content.texts.is_text`. Float fields are no text.
+        encoders: encoders of the texts.
+        store: cache of what the encoders compute.
+
+    Returns:
+        One space for each encoder, if there is text, and one for each preloaded array.
+
+    Raises:
+        ValueError: if a field does not exist, or an array has NaN or another length.
+    """
+    n_items = dataset.item_num
+    columns = _text_columns(dataset)
+    named = chosen_fields(columns, fields, "the item file")
+    texts = item_texts(columns, named, n_items)
+    spaces = [text_space(texts, text_encoder(encoder), store) for encoder in encoders] if any(texts) else []
+    items = pd.Index(dataset.field2id_token[dataset.iid_field])
+    for field in dataset.config["preload_weight"] or {}:
+        if len(dataset.field2id_token.get(field, ())) == n_items:
+            array = np.asarray(dataset.get_preload_weight(field), dtype=np.float32)
+            spaces.append(
+                array_space(field, item_vectors(array.reshape(n_items, -1), items, f"preload_weight: [{field}]"))
+            )
+    return spaces
+
+
+def _text_columns(dataset: Dataset) -> dict[Hashable, list[str]]:
+    """The tokens of each item as one text, by field; "" for an item without a row."""
+    columns: dict[Hashable, list[str]] = {}
+    if dataset.item_feat is None:
+        return columns
+    ids = np.asarray(dataset.item_feat[dataset.iid_field])
+    for field in dataset.item_feat.columns:
+        if field == dataset.iid_field or dataset.field2type[field] not in _TEXT_TYPES:
+            continue
+        tokens = dataset.field2id_token[field]
+        texts = [""] * dataset.item_num
+        for item, value in zip(ids.tolist(), dataset.item_feat[field], strict=True):
+            codes = np.atleast_1d(np.asarray(value, dtype=np.int64))  # a list or a padded row of a tensor
+            texts[item] = " ".join(map(str, tokens[codes[codes > 0]]))
+        columns[field] = texts
+    return columns

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from recbole_universal.content.arrays import item_vectors
+
+ITEMS = pd.Index(["a", "b", "c"])
+VECTORS = np.array([[1, 2], [3, 4], [5, 6]], dtype=np.float32)
+
+
+def written(folder, ending) -> str:
+    path = folder / f"vectors{ending}"
+    frame = pd.DataFrame({"item_id": list("cab"), "x": [5, 1, 3], "y": [6, 2, 4]})
+    if ending == ".npz":
+        np.savez(path, ids=np.array(list("cab")), feat=VECTORS[[2, 0, 1]])
+    elif ending == ".npy":
+        np.save(path, VECTORS[[2, 0, 1]])
+        path.with_suffix(".ids").write_text("c\na\nb\n")
+    elif ending == ".parquet":
+        pd.DataFrame({"item_id": list("cab"), "v": [[5, 6], [1, 2], [3, 4]]}).to_parquet(path)
+    else:
+        frame.to_csv(path, index=False, sep="," if ending == ".csv" else "\t")
+    return str(path)
+
+
+@pytest.mark.parametrize("ending", [".npz", ".npy", ".csv", ".tsv", ".parquet"])
+def test_files_are_read_by_id(tmp_path, ending):
+    assert (item_vectors(written(tmp_path, ending), ITEMS) == VECTORS).all()
+
+
+@pytest.mark.parametrize(
+    "source", [VECTORS, dict(zip("abc", VECTORS, strict=True)), (["b", "c", "a"], VECTORS[[1, 2, 0]]), VECTORS.tolist()]
+)
+def test_objects(source):
+    assert (item_vectors(source, ITEMS) == VECTORS).all()
+
+
+def test_items_without_a_vector_get_zeros_and_other_ids_are_left_out():
+    found = item_vectors({"b": [1.0, 1.0], "x": [2.0, 2.0]}, ITEMS)
+    assert found.tolist() == [[0, 0], [1, 1], [0, 0]]
+
+
+def test_ids_of_another_type_match():
+    assert item_vectors({"1": [1.0], "2": [2.0]}, pd.Index([2, 1])).tolist() == [[2], [1]]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ({"a": [1.0, np.nan], "b": [1.0, 2.0]}, r"1 of 2 vectors hold NaN or infinity, the first in row 0"),
+        ({"a": [1.0, 1e300]}, r"NaN or infinity"),
+        ({"a": [1.0], "b": [1.0, 2.0]}, r"differ in length"),
+        ((["a", "a"], [[1.0], [2.0]]), r"the id \[?'?a'?\]? is there twice"),
+        ((["a"], [[1.0], [2.0]]), r"1 ids for 2 vectors"),
+        ({"x": [1.0]}, r"no id is an item"),
+        (VECTORS[:2], r"2 rows for 3 items"),
+        ({"a": "picture"}, r"no list of numbers"),
+        (np.ones((3, 0)), r"must be an array \[n, dim\]"),
+        ([["x"], ["y"], ["z"]], r"no numbers"),
+    ],
+)
+def test_bad_vectors(source, message):
+    with pytest.raises(ValueError, match=message):
+        item_vectors(source, ITEMS, "images")
+
+
+@pytest.mark.parametrize("ending", [".npz", ".npy"])
+def test_files_that_are_no_arrays(tmp_path, ending):
+    path = tmp_path / f"x{ending}"
+    path.write_bytes(b"\x89PNG no array")
+    with pytest.raises(ValueError, match="no array file"):
+        item_vectors(path, ITEMS)
+
+
+def test_a_picture_is_no_vector(tmp_path):
+    path = tmp_path / "cover.jpg"
+    path.write_bytes(b"\xff\xd8\xff")
+    with pytest.raises(ValueError, match="Encode pictures"):
+        item_vectors(path, ITEMS)
+
+
+def test_objects_in_a_file_are_not_run(tmp_path):
+    path = tmp_path / "x.npy"
+    np.save(path, np.array([object()]), allow_pickle=True)
+    with pytest.raises(ValueError, match="no array file"):
+        item_vectors(path, ITEMS)
+
+
+def test_a_file_with_two_arrays_says_what_is_valid(tmp_path):
+    np.savez(tmp_path / "x.npz", ids=np.array(["a"]), one=np.ones((1, 1)), two=np.ones((1, 1)))
+    with pytest.raises(ValueError, match="one array of ids"):
+        item_vectors(tmp_path / "x.npz", ITEMS)
