@@ -75,6 +75,8 @@ class PartsFolder:
         try:
             with locked_folder(self._folder):
                 self._check()
+                # A part may have been removed from a complete folder, or be damaged.
+                (self._folder / COMPLETE).unlink(missing_ok=True)
                 yield [part for part in self.parts if not part.path.exists()]
                 write_text(self._folder / COMPLETE, "")
         except BlockingIOError as error:

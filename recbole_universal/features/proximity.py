@@ -36,7 +36,7 @@ class ProximityFeatures(FeatureFamily):
     best scorer's, so it has the scale 0 to 1 on every dataset.
 
     Args:
-        top_k: number of candidates from each scorer, >= 1.
+        top_k: number of candidates from each source of the scorers, >= 1.
         n_neighbors: neighbours of an item in the nearest-neighbour scorer, >= 1.
         max_rank: largest number of singular vectors of the low-pass filters, >= 4.
         max_regression_size: largest number of users or items in the regression, >= 1; its cost is cubic in it.

@@ -6,6 +6,8 @@ import numpy as np
 
 from recbole_universal.graph.compiled_sums import _compiled
 
+_LEAST_VALUE = 1e-30
+
 
 @_compiled
 def weighted_sums_at(
@@ -100,7 +102,8 @@ def prefix_votes(
             square = similar[prefix] * similar[prefix]
             value = square * square
             similar[prefix] = 0
-            if value == 0 or (users[row] >= 0 and owner[prefix] == users[row]):
+            # Smaller values do not count, and their products with votes could be 0.
+            if value < _LEAST_VALUE or (users[row] >= 0 and owner[prefix] == users[row]):
                 continue
             for e in range(vote_ptr[prefix], vote_ptr[prefix + 1]):
                 item = vote_idx[e]

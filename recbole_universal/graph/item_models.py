@@ -365,5 +365,5 @@ def best_of_sums(
             items[user, : len(best)], values[user, : len(best)] = item[best], value[best]
 
     longest = int(np.diff(relations.indptr).max(initial=0))
-    in_threads(put, row_blocks(np.diff(user_items.indptr) * longest, n_items))
+    in_threads(put, row_blocks(np.diff(user_items.indptr).astype(np.int64) * longest, n_items))
     return items, values

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from recbole_universal.graph import sums
 from recbole_universal.graph.histories import Histories
-from recbole_universal.graph.sparse_sums import csr_arrays, csr_of
+from recbole_universal.graph.sparse_sums import check_weights, csr_arrays, csr_of
 from recbole_universal.graph.transitions import WINDOW, Transitions
 
 # Penalty of the regression, as a multiple of the mean diagonal of the prefixes' Gram matrix.
@@ -86,6 +86,9 @@ class PrefixNeighbors:
         n_items, n_prefixes = len(self._rarity), len(self._user)
         self._by_item = csr_of("by_item", arrays, (n_items, n_prefixes))
         self._votes = csr_of("votes", arrays, (n_prefixes, n_items))
+        stored = {"rarity": self._rarity, "by_item.data": self._by_item.data, "votes.data": self._votes.data}
+        for name, weights in stored.items():
+            check_weights(f"its array {name}", weights)
 
     @classmethod
     def of(cls, histories: Histories, n_items: int, decay: float) -> PrefixNeighbors:

@@ -173,6 +173,7 @@ class _UserRegression(Regression):
             torch.from_numpy(arrays[name]).to(device) for name in ("inverse", "residual", "row")
         )
         indices, indptr = arrays["indices"], arrays["indptr"]
+        self._is_weighted = "data" in arrays
         values, n_rows = arrays.get("data", np.ones(len(indices), dtype=np.float32)), len(indptr) - 1
         check_indices("regression.row", arrays["row"], n_rows, least=-1)
         if arrays["inverse"].shape != (n_rows, n_rows) or len(self._residual) > n_items:
@@ -193,7 +194,7 @@ class _UserRegression(Regression):
 
     def scores(self, users: torch.Tensor, user_items: UserItems) -> torch.Tensor:
         row = torch.full_like(users, -1)
-        if user_items.weights is None:  # without weights, a row of X has its users' items
+        if user_items.weights is None and not self._is_weighted:  # a row of X has its users' items without weights
             row[users >= 0] = self._row[users[users >= 0]]
         # K X x_u is the column u of K X X^T = I - lambda K, if x_u is a row of X.
         weights = self._inverse[row.clamp(min=0)].mul_(-self._ridge)
@@ -222,11 +223,13 @@ class _UserRegression(Regression):
         return scores / residual[asked] * inside
 
     def _common_items(self, user_items: UserItems) -> torch.Tensor:
-        """X x_u: the number of items that some users share with each row of X, float32 [n_users, n_rows]."""
+        """X x_u: without weights, the number of items shared with each row of X, float32 [n_users, n_rows]."""
         entry, source = user_items.entries(self._item_user.crow_indices())
         n_rows = len(self._inverse)
         position = user_items.rows[source] * n_rows + self._item_user.col_indices()[entry].long()
-        weights = None if user_items.weights is None else user_items.weights[source] * self._item_user.values()[entry]
+        weights = self._item_user.values()[entry] if self._is_weighted else None
+        if user_items.weights is not None:
+            weights = user_items.weights[source] if weights is None else weights * user_items.weights[source]
         return torch.bincount(position, weights, minlength=user_items.n_users * n_rows).float().view(-1, n_rows)
 
     def relations(self, sources: np.ndarray, targets: np.ndarray) -> np.ndarray:

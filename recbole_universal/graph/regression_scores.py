@@ -96,7 +96,7 @@ class DenseRegressionScores:
 
 
 def strong_weights(weights: NDArray[np.float32], items: NDArray[np.int64], n_items: int) -> sp.csr_matrix:
-    """The weights of the largest absolute value, 512 a row on average.
+    """The weights of the largest absolute value, at most 512 a row on average. Weights of 0 are left out.
 
     Args:
         weights: float32 [n, n].
@@ -112,7 +112,7 @@ def strong_weights(weights: NDArray[np.float32], items: NDArray[np.int64], n_ite
     indices, data, lengths = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.float32)], []
     step = max(1, _BLOCK_VALUES // max(1, n))
     for block in np.split(weights, range(step, n, step)):
-        strong = np.abs(block) >= least
+        strong = (np.abs(block) >= least) & (block != 0)
         lengths.append(strong.sum(axis=1))
         indices.append(items[np.nonzero(strong)[1]])
         data.append(block[strong])

@@ -32,7 +32,7 @@ from recbole_universal.graph.item_models import (
 )
 from recbole_universal.graph.popularity import item_degrees, popular_rows, popularity_order
 from recbole_universal.graph.regression import Regression, mean_degree, ridge_regressions
-from recbole_universal.graph.sparse_sums import check_indices, checked_csr, csr_of
+from recbole_universal.graph.sparse_sums import check_indices, check_weights, checked_csr, csr_of
 from recbole_universal.graph.sums import (
     DIGITS,
     UserSums,
@@ -104,7 +104,7 @@ class GraphScorers:
         matrix: interactions, sparse [n_users, n_items]; any value but 0 counts as one interaction.
         weighted: whether the values weigh the interactions, in the items of a user and in the relations of items. The
             degrees stay counts. The values should have a mean near 1
-            (:func:`~recbole_universal.graph.interaction_weights.evidence_of`).
+            (:func:`~recbole_universal.graph.interaction_weights.evidence_of`) and be from 2**-40 to 2**40.
         n_neighbors: number of neighbours of an item in the nearest-neighbour graph.
         max_rank: largest number of singular vectors of the filters. It is an eighth of the smaller side, between 8 and
             this number, where the side allows it.
@@ -142,6 +142,7 @@ class GraphScorers:
         show_progress: bool = False,
     ) -> None:
         whole = InteractionGraph(matrix).user_item if weighted else binary_matrix(matrix)
+        check_weights("matrix", whole.data)
         for name, value in (
             ("n_neighbors", n_neighbors),
             ("max_rank", max_rank),
@@ -179,12 +180,14 @@ class GraphScorers:
         ones = np.ones(len(indices), dtype=np.float32)
         self.matrix = checked_csr(ones, indices, indptr, (self.n_users, self.n_items))
         self._weights = arrays.get("matrix.data")  # None: all are 1
+        if self._weights is not None:
+            check_weights("its array matrix.data", self._weights)
         self.user_degree = np.diff(indptr).astype(np.float32)
         self.item_degree = item_degrees(self.matrix).astype(np.float32)
         # All arrays from here on describe the sampled users.
         sample = arrays["sample"]
         check_indices("sample", sample, self.n_users)
-        check_indices("cuts", arrays["cuts"], arrays["vectors"].shape[1] + 1, size=len(_FILTERS))
+        check_indices("cuts", arrays["cuts"], arrays["vectors"].shape[1] + 1, least=1, size=len(_FILTERS))
         self._by_source = csr_of("neighbors", arrays, (self.n_items, self.n_items))
         base = self._sampled_matrix()
         user_sums, degree = weight_sums(base)
@@ -481,7 +484,7 @@ class GraphScores:
         cuts = scorers._arrays["cuts"]
         passes = band_products(self._spectrum, scorers._arrays["vectors"], cuts, items, lengths)
         # An item without a path from the history differs from 0 by the rounding errors of a product.
-        norms = np.sqrt(np.cumsum(self._spectrum**2, axis=1))[:, np.maximum(cuts, 1) - 1].T
+        norms = np.sqrt(np.cumsum(self._spectrum**2, axis=1))[:, cuts - 1].T
         passes[np.abs(passes) < _NO_PASS * norms[..., None]] = 0.0
         passes *= scorers._root[items]
         first = _INDEX[_FILTERS[0]]

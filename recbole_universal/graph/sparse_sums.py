@@ -10,6 +10,8 @@ import scipy.sparse as sp
 import torch
 
 _CSR_PARTS = ("data", "indices", "indptr")
+# Smallest weight, and the largest is its inverse. Compiled loops take a sum of 0 for one that has no term yet.
+_LEAST_WEIGHT = 2.0**-40
 
 
 class UserItems:
@@ -105,6 +107,23 @@ def check_indices(name: str, values: np.ndarray, below: int, least: int = 0, siz
         raise ValueError(f"its array {name} must be integers, [n], and is {values.dtype} {list(values.shape)}")
     if len(values) and not least <= int(values.min()) <= int(values.max()) < below:
         raise ValueError(f"its array {name} must hold indices from {least} to {below - 1}")
+
+
+def check_weights(name: str, weights: np.ndarray) -> None:
+    """Check positive weights before they reach compiled code, so that none of their products is 0.
+
+    Args:
+        name: what they are, for the message.
+        weights: the weights, [n].
+
+    Raises:
+        ValueError: if one is NaN, or too small or too large.
+    """
+    if not len(weights):
+        return
+    least, most = float(weights.min()), float(weights.max())
+    if not _LEAST_WEIGHT <= least <= most <= 1 / _LEAST_WEIGHT:
+        raise ValueError(f"{name}: weights must be from 2**-40 to 2**40, and are from {least:g} to {most:g}.")
 
 
 def sparse_tensor(matrix: sp.csr_matrix, device: torch.device) -> torch.Tensor:

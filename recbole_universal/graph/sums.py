@@ -108,7 +108,7 @@ def best_of_scores(
     allowed: NDArray[np.bool_] | None,
     factor: NDArray[np.float32],
 ) -> NDArray[np.int64]:
-    """The best items of each row by scores of all of them, in no particular order.
+    """The best items of each row by scores of all of them, in no particular order. Of equal ones, the first columns.
 
     Args:
         scores: float32 [n, n_columns]; changed in place.
@@ -131,6 +131,12 @@ def best_of_scores(
         scores *= allowed[:, items]
     k = min(k, len(items))
     best = np.argpartition(scores, len(items) - k, axis=1)[:, len(items) - k :]
+    # Which of the columns that tie with the k-th a partition takes depends on the processor.
+    least = np.take_along_axis(scores, best, 1).min(axis=1, keepdims=True)
+    tied = (least[:, 0] > 0) & (np.count_nonzero(scores >= least, axis=1) > k)
+    for row in np.flatnonzero(tied).tolist():
+        ties = np.flatnonzero(scores[row] >= least[row])
+        best[row] = ties[np.argsort(-scores[row, ties], kind="stable")[:k]]
     return np.where(np.take_along_axis(scores, best, 1) > 0, items[best], -1)
 
 

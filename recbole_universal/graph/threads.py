@@ -91,13 +91,14 @@ def in_threads(
 
 
 def in_torch_threads(function: Callable[[_Argument], _Result], arguments: Iterable[_Argument]) -> list[_Result]:
-    """As :func:`in_threads`, with PyTorch on one core in each thread and with gradients if the caller has them."""
+    """As :func:`in_threads`, with PyTorch on one core in each thread, in the caller's gradient and inference mode."""
     arguments = list(arguments)
     if len(arguments) > 1:
-        with_gradients = torch.is_grad_enabled()  # holds for the calling thread alone
+        # Both modes hold for the calling thread alone. Only inference mode may change the caller's inference tensors.
+        with_gradients, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
 
         def as_caller(argument: _Argument) -> _Result:
-            with torch.set_grad_enabled(with_gradients):
+            with torch.inference_mode(inference), torch.set_grad_enabled(with_gradients):
                 return function(argument)
 
         return in_threads(as_caller, arguments, stay_on_one_thread)

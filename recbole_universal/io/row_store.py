@@ -65,13 +65,14 @@ class RowStore:
                     self._files[name].write(np.ascontiguousarray(part[name]).data)
                 self._files[name].flush()
         except OSError as error:
+            n_rows = self.n_rows
             self.close()
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
             a_row = sum(kind.itemsize for kind in self._types.values())
             raise OSError(
-                f"The disk of [{tempfile.gettempdir()}] is full: the first {self.n_rows} rows need "
-                f"{self.n_rows * a_row} bytes of temporary files there. Set the environment variable TMPDIR to a "
+                f"The disk of [{tempfile.gettempdir()}] is full: the first {n_rows} rows need "
+                f"{n_rows * a_row} bytes of temporary files there. Set the environment variable TMPDIR to a "
                 "folder with more space."
             ) from error
         self._parts.clear()

@@ -238,6 +238,7 @@ def test_a_damaged_part_is_named(shop, calls):
     files[1].write_bytes(b"PAR1")
     with pytest.raises(ValueError, match=r"part-00001.parquet\] is damaged.*Remove it and run again"):
         parts(shop)
+    assert not Path("out", COMPLETE).exists()
 
 
 @pytest.mark.parametrize("wrong", [{"workers": 0}, {"address": " "}, {}], ids=["workers", "address", "no Ray"])

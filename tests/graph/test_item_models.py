@@ -209,3 +209,14 @@ def test_many_items_of_a_user_are_bounded_in_neighbors_and_relations(monkeypatch
     updated, rebuilt = built.with_interactions(grown.tocsr()), GraphScorers(grown.tocsr(), n_neighbors=5)
     for name in ("neighbors.indptr", "neighbors.indices", "neighbors.data"):
         np.testing.assert_allclose(updated.arrays()[name], rebuilt.arrays()[name], rtol=1e-6)
+
+
+def test_the_work_of_long_histories_is_counted_in_64_bits(monkeypatch):
+    widths = []
+    monkeypatch.setattr(item_models, "row_blocks", lambda work, _: widths.append(work.max()) or [])
+    n_items = 70_000
+    history = sp.csr_matrix(np.ones((1, n_items), dtype=np.float32))
+    ones, first = np.ones(n_items // 2, dtype=np.float32), np.zeros(n_items // 2, dtype=int)
+    relations = sp.csr_matrix((ones, (first, np.arange(n_items // 2))), shape=(n_items, n_items))
+    item_models.best_of_sums(history, relations, 1, False)
+    assert widths == [n_items * (n_items // 2)]

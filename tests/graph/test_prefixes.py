@@ -103,3 +103,15 @@ def test_stored_prefixes_are_the_computed_ones():
     neighbors = PrefixNeighbors.of(histories, 16, 0.85)
     again = PrefixNeighbors(neighbors.arrays())
     np.testing.assert_array_equal(neighbors.scores(histories).toarray(), again.scores(histories).toarray())
+
+
+@pytest.mark.parametrize("name", ["rarity", "by_item.data", "votes.data"])
+@pytest.mark.parametrize("value", [0.0, 1e-30, np.nan])
+def test_stored_weights_are_positive(name, value):
+    """A sum of 0 tells the compiled loops that they reach a prefix or an item for the first time."""
+    histories = Histories.of_lists([[0, 1, 2, 1], [2, 1, 0]])
+    arrays = PrefixNeighbors.of(histories, 3, 0.8).arrays()
+    damaged = arrays[name].copy()
+    damaged[1] = value
+    with pytest.raises(ValueError, match=f"its array {name}: weights must be from"):
+        PrefixNeighbors({**arrays, name: damaged})

@@ -306,3 +306,42 @@ def test_the_item_item_matrix_of_a_sum_is_the_sum():
     assert np.diff(few.indptr).max() == 4
     present = few.toarray() != 0
     np.testing.assert_allclose(few.toarray()[present], both.toarray()[present], rtol=1e-6)
+
+
+def test_a_regression_of_weights_scores_a_history_without_weights():
+    """Whoever its user is, and whether or not other histories of a block have weights."""
+    matrix = random_matrix(20, 40)
+    matrix.data = np.random.default_rng(0).uniform(0.5, 2.0, matrix.nnz).astype(np.float32)
+    built = GraphScorers(matrix, weighted=True)
+    own = built.histories[np.arange(4)]
+    dense, gram = own.matrix(40).toarray(), (matrix.T @ matrix).toarray()
+    inverse = np.linalg.inv(gram + scorers.PENALTY * gram.diagonal()[gram.diagonal() > 0].mean() * np.eye(40))
+    expected = dense @ (np.eye(40) - inverse / np.diag(inverse))
+    ones = np.ones(len(own.items))
+    ones[own.indptr[3] :] = 2.0  # the last history has weights
+    for users in (own.users, np.full(4, -1)):
+        for weights in (None, ones):
+            asked = Histories(own.items, own.indptr, users, weights=weights)
+            scores = built.scores_of(asked)[list(SCORERS).index("regression")].numpy()
+            np.testing.assert_allclose(scores[:3], expected[:3], atol=2**-14 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("weight", [1e-25, 1e25])
+def test_weights_whose_products_are_no_numbers_are_refused(weight):
+    """A sum of 0 tells the compiled loops that they reach an item for the first time."""
+    matrix = random_matrix(20, 10)
+    arrays = GraphScorers(matrix, weighted=True).arrays()
+    matrix.data[3] = weight
+    with pytest.raises(ValueError, match=r"^matrix: weights must be from 2\*\*-40 to 2\*\*40"):
+        GraphScorers(matrix, weighted=True)
+    for value in (weight, 0.0, np.nan):
+        damaged = arrays["matrix.data"].copy()
+        damaged[3] = value
+        with pytest.raises(ValueError, match=r"its array matrix\.data: weights must be"):
+            GraphScorers.from_arrays({**arrays, "matrix.data": damaged})
+
+
+def test_stored_filters_without_vectors_are_refused():
+    arrays = GraphScorers(random_matrix(20, 10)).arrays()
+    with pytest.raises(ValueError, match="its array cuts must hold indices from 1"):
+        GraphScorers.from_arrays({**arrays, "cuts": np.array([0, 1, 2])})

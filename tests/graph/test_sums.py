@@ -10,7 +10,7 @@ import torch
 from recbole_universal.features.candidates import CandidateGenerator
 from recbole_universal.graph import sums
 from recbole_universal.graph.scorers import SCORERS, GraphScorers
-from recbole_universal.graph.sums import UserSums, best_of_sums, sums_at
+from recbole_universal.graph.sums import UserSums, best_of_scores, best_of_sums, sums_at
 
 
 def random_csr(n_rows: int, n_columns: int, density: float, seed: int = 0) -> sp.csr_matrix:
@@ -178,3 +178,14 @@ def test_scores_of_pairs_are_those_of_every_item():
     whole = scorers.scores_of(histories)[:, :, ::7]
     assert not some[:, ~mask].any()
     torch.testing.assert_close(some[:, mask], whole[:, mask], rtol=2**-12, atol=1e-3)
+
+
+def test_of_equal_scores_the_first_columns_are_the_best():
+    """Which of them a partition takes depends on the processor."""
+    rng = np.random.default_rng(0)
+    scores = rng.integers(-1, 4, (8, 300)).astype(np.float32)
+    items = rng.permutation(300)
+    columns, nothing = np.argsort(items), sp.csr_matrix((8, 300), dtype=np.float32)
+    best = best_of_scores(scores.copy(), items, columns, 90, nothing, None, np.ones(300, dtype=np.float32))
+    for row, value in zip(best, scores, strict=True):
+        assert sorted(row) == sorted(items[np.argsort(-value, kind="stable")[:90]])

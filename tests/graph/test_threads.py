@@ -156,3 +156,16 @@ def test_threads_have_gradients_if_the_caller_has(two_threads, n_arguments):
         with torch.set_grad_enabled(grad):
             results = in_torch_threads(lambda value: weight * value, range(n_arguments))
         assert [result.requires_grad for result in results] == [grad] * n_arguments
+
+
+@pytest.mark.parametrize("inference", [True, False])
+def test_threads_may_change_the_tensors_of_a_caller_in_inference_mode(two_threads, inference):
+    with torch.inference_mode(inference), torch.no_grad():
+        out = torch.zeros(4)
+
+        def put(index: int) -> tuple[bool, bool]:
+            out[index] = 1.0
+            return torch.is_inference_mode_enabled(), torch.is_grad_enabled()
+
+        assert set(in_torch_threads(put, range(4))) == {(inference, False)}
+    assert out.tolist() == [1.0] * 4

@@ -125,7 +125,7 @@ def test_a_full_disk_is_an_error_that_names_the_folder(tmp_path, monkeypatch, sm
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: Full())
-    with pytest.raises(OSError, match=r"is full: the first \d+ rows need \d+ bytes .* TMPDIR") as raised:
+    with pytest.raises(OSError, match=r"is full: the first [1-9]\d* rows need [1-9]\d* bytes .* TMPDIR") as raised:
         read_interactions(rows(), None, None, lambda _: None)
     assert str(tmp_path) in str(raised.value)
 

@@ -109,6 +109,12 @@ def test_the_regression_draws_by_its_largest_weights():
     np.testing.assert_array_equal(few.toarray()[:, items[:5]], weights[:5, :5])  # all of few weights
 
 
+def test_the_regression_of_small_components_draws_by_no_weight_of_0():
+    """Without a common user, the weights of two items are exactly 0."""
+    weights = np.kron(np.eye(200, dtype=np.float32), np.ones((5, 5), dtype=np.float32))
+    assert regression_scores.strong_weights(weights, np.arange(1000), 1000).nnz == 200 * 25
+
+
 def test_scorers_of_histories_score_few_pairs_without_scores_of_all_items(sequential, monkeypatch):
     asked, call = [], SequenceScores.of
 
