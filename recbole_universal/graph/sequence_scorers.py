@@ -28,7 +28,7 @@ from recbole_universal.graph.scorers import PENALTY
 from recbole_universal.graph.sequence_definitions import LINEAR_SEQUENCE, POWERS, SEQUENCE_SCORERS
 from recbole_universal.graph.sequence_scores import SequenceScores
 from recbole_universal.graph.sparse_sums import check_indices, csr_arrays, csr_of
-from recbole_universal.graph.sums import in_large_pages
+from recbole_universal.graph.sums import best_columns, in_large_pages
 from recbole_universal.graph.threads import lazy_property
 from recbole_universal.graph.transitions import Transitions
 
@@ -211,7 +211,7 @@ class SequenceScorers:
         for horizon in HORIZONS:
             counts = self.recent_counts(horizon)
             n, k = len(counts), min(_N_RECENT, self.n_items)
-            items = np.argpartition(counts, self.n_items - k, axis=1)[:, self.n_items - k :]
+            items = best_columns(counts, k)
             values = np.take_along_axis(counts, items, 1).ravel()
             indptr = np.arange(n + 1) * k
             matrices.append(sp.csr_matrix((values, items.ravel(), indptr), shape=counts.shape))

@@ -129,15 +129,29 @@ def best_of_scores(
     scores[rows[left_out >= 0], left_out[left_out >= 0]] = 0.0
     if allowed is not None:
         scores *= allowed[:, items]
-    k = min(k, len(items))
-    best = np.argpartition(scores, len(items) - k, axis=1)[:, len(items) - k :]
+    best = best_columns(scores, k)
+    return np.where(np.take_along_axis(scores, best, 1) > 0, items[best], -1)
+
+
+def best_columns(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """The columns of the highest scores of each row, in no particular order. Of equal ones, the first columns.
+
+    Args:
+        scores: non-negative, float32 [n, n_columns].
+        k: number of columns.
+
+    Returns:
+        int64 [n, at most k]; any columns where fewer than k scores are positive.
+    """
+    k = min(k, scores.shape[1])
+    best = np.argpartition(scores, scores.shape[1] - k, axis=1)[:, scores.shape[1] - k :]
     # Which of the columns that tie with the k-th a partition takes depends on the processor.
     least = np.take_along_axis(scores, best, 1).min(axis=1, keepdims=True)
     tied = (least[:, 0] > 0) & (np.count_nonzero(scores >= least, axis=1) > k)
     for row in np.flatnonzero(tied).tolist():
         ties = np.flatnonzero(scores[row] >= least[row])
         best[row] = ties[np.argsort(-scores[row, ties], kind="stable")[:k]]
-    return np.where(np.take_along_axis(scores, best, 1) > 0, items[best], -1)
+    return best
 
 
 def sums_at(

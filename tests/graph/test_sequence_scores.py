@@ -10,7 +10,7 @@ import scipy.sparse as sp
 import torch
 from histories_data import clocked, histories_of, random_lists
 
-from recbole_universal.graph import sequence_scores
+from recbole_universal.graph import sequence_scorers, sequence_scores
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.sequence_scorers import SEQUENCE_SCORERS, SequenceScorers
 
@@ -73,3 +73,13 @@ def test_without_a_clock_nothing_is_drawn_by_time(monkeypatch):
     nothing = sp.csr_matrix((50, N_ITEMS), dtype=np.float32)
     drawn = scorers.asked(scorers.histories, torch.ones(N_ITEMS)).draw(K, nothing, None)
     assert drawn.shape == (50, len(SOURCES) * math.ceil(1.5 * K) + 20)
+
+
+def test_of_items_that_were_equally_popular_the_first_are_kept(scorers, monkeypatch):
+    """Whichever of them a partition would take, which depends on the processor."""
+    monkeypatch.setattr(sequence_scorers, "_N_RECENT", 4)
+    counts = np.random.default_rng(0).integers(0, 3, (40, N_ITEMS)).astype(np.float32)
+    monkeypatch.setattr(SequenceScorers, "recent_counts", lambda self, horizon: counts)
+    best = np.sort(np.argsort(-counts, axis=1, kind="stable")[:, :4], axis=1)
+    for matrix in scorers.recently_popular:
+        np.testing.assert_array_equal(np.sort(matrix.indices.reshape(-1, 4), axis=1), best)
