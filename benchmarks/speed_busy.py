@@ -1,4 +1,4 @@
-"""Processor time of ranking on an idle machine and beside other processes that keep it busy.
+"""Processor time of ranking on an idle machine and while other processes keep it busy.
 
 Threads that wait for each other in a loop take processor time without work, most of it where they do not get a core.
 """
@@ -16,14 +16,14 @@ from harness import PublishedSplit
 from recbole_universal import UniversalRanker
 from recbole_universal.graph.sums import compiled
 
-#: Processes that run beside the ranking.
+#: Processes that run during the ranking.
 N_LOOPS = 8
 #: Users that are ranked.
 N_USERS = 4096
 
 
 def busy(dataset: str, data_path: str) -> dict:
-    """Processor and wall seconds of lists of some users, idle and beside busy loops, in turns."""
+    """Processor and wall seconds of lists of some users, idle and with busy loops, in turns."""
     split = PublishedSplit(dataset, data_path, 2020, 0)
     ranker = UniversalRanker(split.train, "universal-base")
     users = np.random.default_rng(0).permutation(split.test_users)[:N_USERS]

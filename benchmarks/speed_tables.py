@@ -43,7 +43,7 @@ COLUMNS = {
         "dataset": ("dataset", ""),
         "users": ("ranked", ",.0f"),
         "processor seconds, idle": ("idle_cpu_s", ".2f"),
-        "beside 8 loops": ("busy_cpu_s", ".2f"),
+        "with 8 loops": ("busy_cpu_s", ".2f"),
         "ratio": ("ratio", ".2f"),
         "seconds, idle": ("idle_s", ".2f"),
         "Numba": ("numba", ""),

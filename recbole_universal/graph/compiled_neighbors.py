@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from recbole_universal.graph.compiled_sums import _compiled
+from recbole_universal.graph.compiled_sums import compiled_loop
 
 
-@_compiled
+@compiled_loop
 def nearest(
     by_ptr, by_idx, by_data, user_ptr, user_idx, user_data, targets, scale, k, most, items, values, lengths
 ):  # pragma: no cover
@@ -56,7 +56,7 @@ def nearest(
         lengths[row] = n
 
 
-@_compiled
+@compiled_loop
 def strongest(
     by_ptr,
     by_idx,
@@ -116,7 +116,7 @@ def strongest(
         lengths[row] = n
 
 
-@_compiled
+@compiled_loop
 def _replace_least(heap, value):  # pragma: no cover
     """Put a value in place of the first and least one of a heap."""
     at, n = 0, len(heap)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from recbole_universal.graph.compiled_sums import _compiled
+from recbole_universal.graph.compiled_sums import compiled_loop
 
 _LEAST_VALUE = 1e-30
 
 
-@_compiled
+@compiled_loop
 def weighted_sums_at(
     row_ptr, row_idx, weights, rel_ptr, rel_idx, rel_data, n_columns, columns, lengths, out
 ):  # pragma: no cover
@@ -38,7 +38,7 @@ def weighted_sums_at(
                 sums[rel_idx[e]] = 0
 
 
-@_compiled
+@compiled_loop
 def similar_user_sums(row_ptr, row_idx, weights, by_ptr, by_idx, half, own, columns, lengths, out):  # pragma: no cover
     """See :func:`recbole_universal.graph.sequence_sums.similar_user_sums`; fills ``out``, [3, n, width]."""
     n_users = len(half)
@@ -77,7 +77,7 @@ def similar_user_sums(row_ptr, row_idx, weights, by_ptr, by_idx, half, own, colu
             table[touched[t]] = 0
 
 
-@_compiled
+@compiled_loop
 def prefix_votes(
     row_ptr, row_idx, row_data, by_ptr, by_idx, by_data, vote_ptr, vote_idx, vote_data, owner, users, n_items
 ):  # pragma: no cover
@@ -125,7 +125,7 @@ def prefix_votes(
     return data[: indptr[-1]], indices[: indptr[-1]], indptr
 
 
-@_compiled
+@compiled_loop
 def products_at(table, by_ptr, by_idx, by_data, columns, lengths, out):  # pragma: no cover
     """See :func:`recbole_universal.graph.sequence_sums.products_at`; fills ``out``, [n, width]."""
     for row in range(len(table)):

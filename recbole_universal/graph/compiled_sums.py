@@ -15,17 +15,17 @@ import numpy as np
 _N_BUCKETS, _BUCKET_SHIFT = 256, 18
 
 
-def _compiled(function=None, **options):
+def compiled_loop(function=None, **options):
     """The function as compiled code, which is kept in a folder for further processes where one can be written."""
     if function is None:
-        return lambda wrapped: _compiled(wrapped, **options)
+        return lambda wrapped: compiled_loop(wrapped, **options)
     try:
         return numba.njit(nogil=True, cache=True, **options)(function)
     except RuntimeError:
         return numba.njit(nogil=True, **options)(function)
 
 
-@_compiled
+@compiled_loop
 def best_of_sums(
     row_ptr, row_idx, row_data, rel_ptr, rel_idx, rel_data, factor, ex_ptr, ex_idx, allowed, digits, items, values
 ):  # pragma: no cover
@@ -68,7 +68,7 @@ def best_of_sums(
         _take_best(touched, found, n_found, k, items[row], values[row])
 
 
-@_compiled
+@compiled_loop
 def _take_best(columns, found, n, k, items, values):  # pragma: no cover
     """Put the k best of n columns with positive values into ``items`` and ``values``, best first."""
     least = np.float32(0) if n <= k else _lower_bound(found, n, k)
@@ -96,7 +96,7 @@ def _take_best(columns, found, n, k, items, values):  # pragma: no cover
         _sift(values, items, last, value, column)
 
 
-@_compiled
+@compiled_loop
 def _lower_bound(found, n, k):  # pragma: no cover
     """A number that at least k of n positive values reach, and few more."""
     bits = found.view(np.int32)  # ordered like the values
@@ -117,7 +117,7 @@ def _lower_bound(found, n, k):  # pragma: no cover
     return np.float32(0)
 
 
-@_compiled
+@compiled_loop
 def _sift(values, items, n, value, item):  # pragma: no cover
     """Put an entry in place of the first one of a heap of n entries."""
     at = 0
@@ -137,7 +137,7 @@ def _sift(values, items, n, value, item):  # pragma: no cover
     values[at], items[at] = value, item
 
 
-@_compiled
+@compiled_loop
 def sums_at(row_ptr, row_idx, row_data, rel_ptr, rel_idx, rel_data, n_columns, columns, lengths, out):
     # pragma: no cover
     """See :func:`recbole_universal.graph.sums.sums_at`; fills ``out``, [n, width]."""
@@ -155,7 +155,7 @@ def sums_at(row_ptr, row_idx, row_data, rel_ptr, rel_idx, rel_data, n_columns, c
                 sums[rel_idx[e]] = 0
 
 
-@_compiled
+@compiled_loop
 def entries_at(row_ptr, row_idx, row_data, table, columns, lengths, out):  # pragma: no cover
     """See :func:`recbole_universal.graph.sums.entries_at`; fills ``out``, [n, width]."""
     for row in range(len(row_ptr) - 1):
@@ -167,7 +167,7 @@ def entries_at(row_ptr, row_idx, row_data, table, columns, lengths, out):  # pra
                     out[row, place] += weight * table[source, column]
 
 
-@_compiled(fastmath={"reassoc", "contract", "nsz"})
+@compiled_loop(fastmath={"reassoc", "contract", "nsz"})
 def band_products(spectrum, vectors, cuts, items, lengths, out):  # pragma: no cover
     """See :func:`recbole_universal.graph.sums.band_products`; fills ``out``, [n_cuts, n, width]."""
     for row in range(len(spectrum)):
@@ -182,7 +182,7 @@ def band_products(spectrum, vectors, cuts, items, lengths, out):  # pragma: no c
                 start = cuts[band]
 
 
-@_compiled
+@compiled_loop
 def user_sums(
     row_ptr, row_idx, row_data, by_ptr, by_idx, by_data, powers, half, own, items, lengths, out
 ):  # pragma: no cover

@@ -13,7 +13,7 @@ from recbole_universal.graph.canonical_order import hashed
 from recbole_universal.graph.popularity import item_degrees
 from recbole_universal.graph.shards import balanced_shards, current_spread
 from recbole_universal.graph.spectrum import largest_singular
-from recbole_universal.graph.sums import compiled
+from recbole_universal.graph.sums import best_of_row, compiled
 from recbole_universal.graph.threads import in_threads
 
 # Largest number of co-occurrence counts that one thread holds at once.
@@ -358,10 +358,7 @@ def best_of_sums(
                 is_seen[seen] = False
             if allowed is not None:
                 value[~allowed.row(user)[item]] = 0.0
-            # All items that tie with the k-th take part, so that a longer list starts with the shorter one.
-            least = np.partition(value, -k)[-k] if len(value) > k else 0.0
-            best = np.flatnonzero((value >= least) & (value > 0))
-            best = best[np.lexsort((item[best], -value[best]))][:k]
+            best = best_of_row(item, value, k)
             items[user, : len(best)], values[user, : len(best)] = item[best], value[best]
 
     longest = int(np.diff(relations.indptr).max(initial=0))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from recbole_universal.graph.sparse_sums import sparse_tensor
 
-# Number of vectors beside those that are asked for, and number of passes. On yelp2018 (3,000 users), NDCG@20 is .0601,
+# Number of additional vectors, and number of passes. On yelp2018 (3,000 users), NDCG@20 is .0601,
 # .0598 and .0602 with four, five and ten passes, and .0601 and .0602 by scikit-learn with two seeds. That is noise.
 _MORE_VECTORS, _N_PASSES = 10, 4
 # Number of rows whose products are summed in float32; the sums of such blocks are added in float64.

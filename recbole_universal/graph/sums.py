@@ -91,12 +91,23 @@ def best_of_sums(
         is_excluded[left_out] = False
         if allowed is not None:
             value[~allowed[min(row, len(allowed) - 1)][column]] = 0.0
-        # All that tie with the k-th take part, so that a longer list starts with the shorter one.
-        least = np.partition(value, -k)[-k] if len(value) > k else 0.0
-        best = np.flatnonzero((value >= least) & (value > 0))
-        best = best[np.lexsort((column[best], -value[best]))][:k]
+        best = best_of_row(column, value, k)
         columns[row, : len(best)], values[row, : len(best)] = column[best], value[best]
     return columns, values
+
+
+def best_of_row(columns: NDArray[np.integer], values: NDArray[np.floating], k: int) -> NDArray[np.int64]:
+    """Positions of the highest positive values of one row, best first and equal ones by column, int64 [at most k].
+
+    Args:
+        columns: the columns that have a value, [n].
+        values: their values, [n].
+        k: number of positions.
+    """
+    # All that tie with the k-th take part, so that a longer list starts with the shorter one.
+    least = np.partition(values, -k)[-k] if len(values) > k else 0.0
+    best = np.flatnonzero((values >= least) & (values > 0))
+    return best[np.lexsort((columns[best], -values[best]))][:k]
 
 
 def best_of_scores(
