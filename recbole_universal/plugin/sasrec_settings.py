@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -36,6 +37,13 @@ def _files(value: Any) -> dict[str, str]:
     return {str(name): forms.text("").read(path) for name, path in value.items()}
 
 
+def _negatives(value: Any) -> Mapping[str, Any] | None:
+    """RecBole checks what the mapping holds."""
+    if value is not None and not isinstance(value, Mapping):
+        raise forms.WrongValueError
+    return value
+
+
 _DROPOUT = forms.real("a number in [0, 1)", lambda x: 0 <= x < 1)
 _SIZE = forms.integer(1, 4096)
 KEYS: dict[str, forms.Form] = {
@@ -56,6 +64,10 @@ KEYS: dict[str, forms.Form] = {
     "inner_size": forms.POSITIVE,
     "hidden_dropout_prob": _DROPOUT,
     "attn_dropout_prob": _DROPOUT,
+    "hidden_act": forms.choice(("gelu", "relu", "swish", "tanh", "sigmoid")),
+    "layer_norm_eps": forms.real("a number above 0", lambda x: 0 < x < math.inf),
+    "initializer_range": forms.real("a number above 0", lambda x: 0 < x < math.inf),
+    "train_neg_sample_args": forms.Form("a mapping, with loss_type: BPR, or empty", _negatives),
     "MAX_ITEM_LIST_LENGTH": forms.POSITIVE,
 }
 
