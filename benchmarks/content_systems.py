@@ -37,7 +37,7 @@ KEYS = {
     "content_fields": ["text"],
     **{"n_layers": 1, "n_heads": 2, "hidden_size": 64, "inner_size": 128, "MAX_ITEM_LIST_LENGTH": 10},
     **{"hidden_dropout_prob": 0.3, "attn_dropout_prob": 0.3, "train_batch_size": 256, "eval_batch_size": 1024},
-    **{"epochs": 20, "stopping_step": 3, "metrics": ["NDCG", "Recall"], "topk": [10], "valid_metric": "NDCG@10"},
+    **{"epochs": 15, "stopping_step": 2, "metrics": ["NDCG", "Recall"], "topk": [10], "valid_metric": "NDCG@10"},
     **{"show_progress": False, "state": "ERROR", "learning_rate": 0.003},
 }
 #: Of fine-tuning all weights. New weights, and few weights, take the rate above.
@@ -243,7 +243,7 @@ def ranks(model: UniversalSASRec, pairs: list, code: dict[str, int], among: torc
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--system", nargs="*", default=["morec", "transrec", "adapterrec", "ninerec", "tcf"])
+    parser.add_argument("--system", nargs="*", default=["morec", "transrec", "adapterrec", "tcf", "ninerec"])
     parser.add_argument("--data-path", type=Path, default=Path("dataset"))
     parser.add_argument("--content-path", type=Path, default=Path("content"))
     parser.add_argument("--seeds", type=int, nargs="*", default=[2020, 2021])

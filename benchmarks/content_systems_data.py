@@ -13,7 +13,7 @@ from recbole_universal.content.texts import chosen_fields, item_texts
 from recbole_universal.files import write_text
 from recbole_universal.io.item_table import read_items
 
-N_USERS, N_LAST, FEWEST, CHARACTERS = 1200, 12, 4, 300
+N_USERS, N_LAST, FEWEST, CHARACTERS = 800, 12, 4, 300
 USER, ITEM, TIME = "user_id:token", "item_id:token", "timestamp:float"
 
 

@@ -132,7 +132,7 @@ def _train(config: Config, sources: dict[str, Source], folder: Path) -> Path:
         logger.info("pre-training, epoch %d: loss %.4f, validation %.4f %s", epoch, loss, mean, values)
         if best is None or mean > best[0]:
             best, waited = (mean, {k: v.clone() for k, v in model.transferable().items()}, values), 0
-        elif (waited := waited + 1) >= config["stopping_step"]:
+        elif (waited := waited + 1) > config["stopping_step"]:  # as RecBole counts
             break
     assert best is not None
     return save_pretrained(folder, best[1], model.schema, _card(config, trained, best[2]))
