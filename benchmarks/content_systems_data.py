@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -61,7 +62,7 @@ def prepared(name: str, data: Path, content: Path, folder: Path, new_share: floa
     users = np.sort(rows[USER].unique()[rows.groupby(USER).size() >= FEWEST])
     rows = rows[rows[USER].isin(generator.permutation(users)[:N_USERS])].groupby(USER).tail(N_LAST)
     table = read_items(content / name / f"{name}.item", None, print)
-    columns = {column: table.frame[column].tolist() for column in table.frame.columns[1:]}
+    columns = {column: [_text(value) for value in table.frame[column]] for column in table.frame.columns[1:]}
     texts = item_texts(columns, chosen_fields(columns, None, name), len(table.frame))
     # RecBole reads quotes as pandas does, so that one in a title would join rows.
     text_of = dict(zip(table.ids, (text.replace('"', " ")[:CHARACTERS] for text in texts), strict=True))
@@ -78,6 +79,11 @@ def prepared(name: str, data: Path, content: Path, folder: Path, new_share: floa
         _write(folder, f"{label}-all", rows, everything)
     histories = {user: items.tolist() for user, items in rows.groupby(USER)[ITEM]}
     return Small(label, folder, histories, ordered, tuple(sorted(new)), tuple(first.items()))
+
+
+def _text(value: Any) -> Any:
+    """A list of words, as a field of the type token_seq is read, as the text that it was."""
+    return " ".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _write(folder: Path, name: str, rows: pd.DataFrame, text_of: dict[str, str]) -> None:

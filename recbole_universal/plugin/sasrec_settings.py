@@ -137,5 +137,6 @@ def pretrained_settings(config: Mapping[str, Any], given: Mapping[str, Any]) -> 
                 f"{value!r}. Leave the key out, or set train_stage: in_domain to train a model of your own."
             )
     if "content_encoders" not in given:
-        settings["content_encoders"] = [name for name in modalities if name in ENCODERS or ":" in name]
+        # A model of a library is loaded only where the user names it: the file of weights may be anybody's.
+        settings["content_encoders"] = [name for name in modalities if name in ENCODERS]
     return settings
