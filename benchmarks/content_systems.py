@@ -151,10 +151,13 @@ class Lab:
             np.savez(half, ids=arrays["ids"][chosen], feat=arrays["feat"][chosen])
         return half
 
+    def _model_of(self, run: Run) -> Path:
+        return self.work / "models" / f"{run.pretrained}-{run.items}-{run.seed}"
+
     def pretrained(self, run: Run) -> Path:
         """Folder of the pre-trained model of a run, trained now if it is not there."""
         sources = run.pretrained.split("+")
-        folder = self.work / "models" / f"{run.pretrained}-{run.items}-{run.seed}"
+        folder = self._model_of(run)
         if not (folder / "model" / "model.json").is_file():
             for name in sources:
                 self.small(name)
@@ -190,6 +193,10 @@ class Lab:
         row |= {"epochs": trainer.eval_collector is not None and len(trainer.train_loss_dict)}
         if run.new_items:
             row |= self._with_new_items(run, small, model, dataset)
+        exported = Path(trainer.saved_model_file).with_suffix("")
+        own = self._model_of(Run(run.target, run.seed, run.items, run.content, pretrained=run.target))
+        if run == Run(run.target, run.seed, run.items) and exported.is_dir() and not own.exists():
+            shutil.copytree(exported, own / "model")  # it is the model that is pre-trained on this dataset
         shutil.rmtree(self.work / "saved", ignore_errors=True)
         return row
 

@@ -43,16 +43,18 @@ class Source:
         config: its RecBole ``Config``.
         train, valid: its loaders.
         content: the content of its items.
+        repeats: whether items of a history are candidates.
     """
 
     config: Config
     train: Any
     valid: Any
     content: ItemContent
+    repeats: bool | None = None
 
     def attach_to(self, model: UniversalSASRec) -> None:
         """Make a model read this source."""
-        model.read_catalogue(self.train._dataset, self.content)
+        model.read_catalogue(self.train._dataset, self.content, self.repeats)
 
 
 def pretrain_sasrec(config: Config, files: list[str] | None, keys: dict[str, Any] | None = None) -> Path:
@@ -101,7 +103,7 @@ def _loaded(config: Config) -> Source:
     with checking_all_models():
         dataset = create_dataset(config)
         train, valid, _ = data_preparation(config, dataset)
-    return Source(config, train, valid, item_content(config, train._dataset))
+    return Source(config, train, valid, item_content(config, train._dataset).to(config["device"]))
 
 
 def _check_modalities(sources: dict[str, Source]) -> None:
@@ -120,6 +122,8 @@ def _train(config: Config, sources: dict[str, Source], folder: Path) -> Path:
     trained = [name for name in sources if name not in held_out]
     init_seed(config["seed"], config["reproducibility"])
     model = UniversalSASRec(sources[trained[0]].config, sources[trained[0]].train._dataset).to(config["device"])
+    for source in sources.values():
+        source.repeats = model.has_repeats(source.train._dataset)
     optimizer = torch.optim.Adam(model.parameters(), lr=config["learning_rate"], weight_decay=config["weight_decay"])
     judges = {name: UniversalSASRecTrainer(sources[name].config, model) for name in (held_out or trained)}
     generator = np.random.default_rng(config["seed"])
