@@ -158,9 +158,9 @@ class RankingNetwork(UniversalNetwork):
         if check is None:
             raise ValueError("there is no self-check")
         result = CheckResult(float(arrays["ndcg"]), float(arrays["z_score"]), torch.from_numpy(arrays["by_user"]))
-        self._checked = check, self._weights(), torch.from_numpy(arrays["correction"]), result
+        self._checked = check, self.weights(), torch.from_numpy(arrays["correction"]), result
 
-    def _weights(self) -> torch.Tensor:
+    def weights(self) -> torch.Tensor:
         """All weights and buffers of the networks, float32 [n]."""
         tensors = (*self.parameters(), *self.scorers.buffers())  # `scorers` are the single networks
         return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
@@ -175,7 +175,7 @@ class RankingNetwork(UniversalNetwork):
         check = self.candidate_pairs.check
         if check is None:
             return None
-        weights = self._weights()  # compared, since PyTorch counts no version for some changes in place
+        weights = self.weights()  # compared, since PyTorch counts no version for some changes in place
         checked = self._checked  # other threads may replace it
         if checked is None or checked[0] is not check or not torch.equal(checked[1], weights):
             with torch.inference_mode(False):  # calls outside of inference mode use the cached tensors
