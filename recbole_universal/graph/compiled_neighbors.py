@@ -57,6 +57,20 @@ def nearest(
 
 
 @compiled_loop
+def row_products(by_ptr, by_idx, by_data, row_ptr, row_idx, row_data, first, products):  # pragma: no cover
+    """See :func:`recbole_universal.graph.column_products.column_products`.
+
+    Adds the products of the columns from ``first`` on with all columns to ``products``, [n, n_columns].
+    """
+    for column in range(len(products)):
+        sums = products[column]
+        for p in range(by_ptr[first + column], by_ptr[first + column + 1]):
+            row, weight = by_idx[p], by_data[p]
+            for e in range(row_ptr[row], row_ptr[row + 1]):
+                sums[row_idx[e]] += weight * row_data[e]
+
+
+@compiled_loop
 def strongest(
     by_ptr,
     by_idx,

@@ -24,6 +24,8 @@ _BLOCK_ITEMS = 1024
 _MOST_TIED = 4
 # Up to this size the whole spectrum is computed. It is exact, and as fast as a random projection.
 _EXACT_SPECTRUM = 1024
+# The spectrum of a larger matrix begins with this number of interactions of a sample of the users.
+_FIRST_PASSES = 2**22
 
 
 def sampled_users(matrix: sp.csr_matrix, max_interactions: int, max_users: int) -> np.ndarray:
@@ -244,7 +246,8 @@ def singular_vectors(
             vectors = normalised.T @ vectors / np.sqrt(np.maximum(values[:rank], 1e-12))
         vectors = vectors * (values[:rank] > 1e-9)
     else:
-        values, vectors = largest_singular(normalised, rank)
+        few = sampled_users(normalised, _FIRST_PASSES, n_users)
+        values, vectors = largest_singular(normalised, rank, normalised[few] if len(few) < n_users else None)
     cuts = np.minimum([_cut(values, max(1, rank // part)) for part in parts], rank)
     return np.ascontiguousarray(vectors[:, : cuts.max()], dtype=np.float32), cuts
 

@@ -47,8 +47,6 @@ PENALTY = 3.0
 # Larger matrices are sampled by user: they take 16 bytes an interaction, and some arrays have a row a user.
 _MOST_INTERACTIONS = 2**26
 _MOST_USERS = 2**19
-# Filters and regression are fitted to a part of the sample. Their cost is that of hundreds of products an interaction.
-_MOST_FITTED = 2**22
 # A user with more items is thinned before items are related to items, since the cost is quadratic in the user's items
 # (see `thinned`). The number of items is lower where the users would relate more pairs than the second number.
 _MOST_ITEMS, _MOST_PATHS = 10_000, 2**32
@@ -64,10 +62,9 @@ _REGRESSION = "regression."
 class GraphScorers:
     """The scorers of one interaction matrix.
 
-    Filters and regression are fitted to at most 2**22 (four million) interactions of a sample of the users. A matrix of
-    more than 2**26 (67 million) interactions or 2**19 users is sampled for the other scorers too: items and users are
-    related through a sample of the users. Both are drawn with a fixed seed. Degrees and the items of each scored user
-    come from the whole matrix. Nearest neighbours and :meth:`item_item` use only 10**8 // n items of a user with
+    A matrix of more than 2**26 (67 million) interactions or 2**19 users is sampled: items and users are related through
+    a sample of the users, which is drawn with a fixed seed. Degrees and the items of each scored user come from the
+    whole matrix. Nearest neighbours and :meth:`item_item` use only 10**8 // n items of a user with
     n > 10,000 items. Both numbers of items are lower where the users relate more than 2**32 pairs of items.
 
     Args:
@@ -127,14 +124,12 @@ class GraphScorers:
         base = whole if len(sample) == whole.shape[0] else whole[sample]
         neighbors = nearest_neighbors(_thin(base), n_neighbors)
         bar.update()
-        few = sampled_users(whole, min(_MOST_FITTED, _MOST_INTERACTIONS), _MOST_USERS)
-        fitted = base if len(few) == len(sample) else whole[few]
-        vectors, cuts = singular_vectors(fitted, max_rank, (4, 2, 1))
+        vectors, cuts = singular_vectors(base, max_rank, (4, 2, 1))
         bar.update()
         row = np.full(whole.shape[0], -1)
-        row[few] = np.arange(len(few))
-        ridge = penalty * mean_degree(fitted, max_regression_size)
-        (regression,) = ridge_regressions(fitted, [ridge], max_regression_size, target, row)
+        row[sample] = np.arange(len(sample))
+        ridge = penalty * mean_degree(base, max_regression_size)
+        (regression,) = ridge_regressions(base, [ridge], max_regression_size, target, row)
         bar.update()
         bar.close()
         arrays = {"sample": sample, "vectors": vectors, "cuts": cuts, "n_neighbors": np.array(n_neighbors)}

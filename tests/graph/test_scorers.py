@@ -144,27 +144,10 @@ def test_large_data_are_scored_by_a_sample_of_users(monkeypatch):
     assert torch.equal(GraphScorers.from_arrays(built.arrays()).scores(torch.arange(200)), values)
 
 
-def test_filters_and_regression_of_large_data_come_from_a_smaller_sample(monkeypatch):
-    matrix = random_matrix(200, 40, 0.2)
-    whole = by_name(GraphScorers(matrix))
-    monkeypatch.setattr(scorers, "_MOST_FITTED", matrix.nnz // 2)
-    built = GraphScorers(matrix)
-    assert len(built.arrays()["sample"]) == 200
-    drawn = sampled_users(matrix, matrix.nnz // 2, 1000)
-    of_sample = GraphScorers(matrix[drawn])
-    for name, scores in by_name(built).items():
-        if name not in DECOMPOSED:
-            np.testing.assert_array_equal(scores, whole[name], err_msg=name)
-    np.testing.assert_array_equal(built.arrays()["vectors"], of_sample.arrays()["vectors"])
-    np.testing.assert_allclose(
-        by_name(built)["regression"][drawn], by_name(of_sample)["regression"], rtol=1e-4, atol=1e-4
-    )
-
-
 @pytest.mark.parametrize("shape", [(20, 60), (60, 20)])
 def test_the_regression_of_a_sample_knows_which_users_are_in_it(monkeypatch, shape):
     matrix = random_matrix(*shape, 0.3)
-    monkeypatch.setattr(scorers, "_MOST_FITTED", matrix.nnz // 2)
+    monkeypatch.setattr(scorers, "_MOST_INTERACTIONS", matrix.nnz // 2)
     built = GraphScorers(matrix)
     alone = by_name(built)["regression"]
     histories = Histories(matrix.indices.astype(np.int64), matrix.indptr.astype(np.int64))
