@@ -247,7 +247,9 @@ def singular_vectors(
         vectors = vectors * (values[:rank] > 1e-9)
     else:
         few = sampled_users(normalised, _FIRST_PASSES, n_users)
-        values, vectors = largest_singular(normalised, rank, normalised[few] if len(few) < n_users else None)
+        # Fewer users than vectors would leave vectors of 0.
+        begins_with_few = 4 * rank < len(few) < n_users
+        values, vectors = largest_singular(normalised, rank, normalised[few] if begins_with_few else None)
     cuts = np.minimum([_cut(values, max(1, rank // part)) for part in parts], rank)
     return np.ascontiguousarray(vectors[:, : cuts.max()], dtype=np.float32), cuts
 

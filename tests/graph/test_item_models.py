@@ -93,6 +93,9 @@ def test_a_large_spectrum_begins_with_a_sample_and_ends_with_all_users(monkeypat
     for vectors in (whole, begun):
         np.testing.assert_allclose(vectors @ vectors.T, exact @ exact.T, atol=2e-3)
     assert (begun != whole).any()
+    monkeypatch.setattr(item_models, "_FIRST_PASSES", 200)  # some 9 users
+    singular_vectors(matrix, 4, (1,))
+    assert seen[-1] is None
 
 
 def test_ties_do_not_fill_the_neighbour_graph():
