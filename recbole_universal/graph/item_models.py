@@ -232,7 +232,9 @@ def singular_vectors(
     """
     n_users, n_items = matrix.shape
     user, item = (inverse_power(sums, 0.5).numpy() for sums in weight_sums(matrix))
-    normalised = (sp.diags(user) @ matrix @ sp.diags(item)).tocsr()
+    data = matrix.data * np.repeat(user, np.diff(matrix.indptr))
+    data *= item[matrix.indices]
+    normalised = sp.csr_matrix((data, matrix.indices, matrix.indptr), shape=matrix.shape)
     smaller = min(n_users, n_items)
     rank = min(max_rank, max(8, smaller // 8), smaller)
     if smaller <= _EXACT_SPECTRUM:
