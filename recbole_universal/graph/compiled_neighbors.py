@@ -64,29 +64,39 @@ def strongest(
     user_ptr,
     user_idx,
     user_data,
+    near_ptr,
+    near_idx,
+    near_data,
     half,
     one,
-    block,
-    dense,
     cosine,
     walks,
     item_half,
-    k,
+    by_paths,
+    block,
+    dense,
+    columns,
+    dropped,
     items,
     values,
     lengths,
+    pool_items,
+    pool_values,
+    pool_lengths,
 ):  # pragma: no cover
-    """See :meth:`recbole_universal.graph.scorers.GraphScorers.item_item`.
+    """See :meth:`recbole_universal.graph.item_item.SparseTerms.strongest`.
 
     Two sums over the common users of each item of the block and another item, with the factors ``half`` and ``one`` of
-    the users, times ``cosine`` and times ``walks`` of the first item and ``item_half`` of the other one. ``dense``,
-    [n, n_items], is added where the items share a user. Fills the k of largest absolute value into ``items`` and
-    ``values``, [n, k], and their number into ``lengths``, [n].
+    the users, times ``cosine`` and times ``walks`` of the first item and ``item_half`` of the other one. ``dense`` is
+    added where the other item has a column. Fills the strongest pairs with a column and the strongest without one,
+    which ``by_paths`` orders by the second sum.
     """
     n_items = len(item_half)
     sums = np.zeros((n_items, 2), np.float32)
     touched = np.empty(n_items + 1, np.int32)  # the last entry is never read
-    best = np.empty(k, np.float32)
+    near, found, order = np.zeros(n_items, np.float32), np.empty(n_items, np.float32), np.empty(n_items, np.float32)
+    bits, keys = order.view(np.int32), np.empty(n_items, np.int64)
+    best, pool = np.empty(items.shape[1], np.int64), np.empty(pool_items.shape[1], np.int64)
     for row in range(len(block)):
         source, n_touched = block[row], 0
         for p in range(by_ptr[source], by_ptr[source + 1]):
@@ -98,22 +108,38 @@ def strongest(
                 n_touched += sums[item, 1] == 0  # all weights are positive
                 sums[item, 0] += a * user_data[e]
                 sums[item, 1] += b * user_data[e]
+        for p in range(near_ptr[source], near_ptr[source + 1]):
+            near[near_idx[p]] = near_data[p]
         best[:] = 0
+        pool[:] = 0
         for t in range(n_touched):
             item = touched[t]
-            value = sums[item, 0] * cosine + dense[row, item] + sums[item, 1] * walks[source] * item_half[item]
+            column, paths = columns[item], sums[item, 1]
+            value = sums[item, 0] * cosine + paths * walks[source] * item_half[item] + near[item]
             sums[item, 0] = sums[item, 1] = 0
-            dense[row, item] = np.float32(0) if item == source else value
-            if best[0] < abs(dense[row, item]):
-                _replace_least(best, abs(dense[row, item]))
-        n_tied, n = np.sum(best == best[0]), 0  # of those that are as strong as the weakest, so many stay
+            if column >= 0:
+                value += dense[row, column]
+            found[t] = value
+            order[t] = abs(paths * item_half[item] if by_paths and column < 0 else value)
+            # See recbole_universal.graph.item_item.strengths.
+            key = ((np.int64(bits[t]) + (1 << dropped - 1)) >> dropped << 32) + (2**31 - 1 - item)
+            keys[t] = -1 if item == source else key
+            if column >= 0 and best[0] < keys[t]:
+                _replace_least(best, key)
+            elif column < 0 and pool[0] < keys[t]:
+                _replace_least(pool, key)
+        for p in range(near_ptr[source], near_ptr[source + 1]):
+            near[near_idx[p]] = 0
+        n_best = n_pool = 0
         for t in range(n_touched):
-            value = dense[row, touched[t]]
-            if value != 0 and (abs(value) > best[0] or (abs(value) == best[0] and n_tied > 0)):
-                n_tied -= abs(value) == best[0]
-                items[row, n], values[row, n] = touched[t], value
-                n += 1
-        lengths[row] = n
+            item = touched[t]
+            if columns[item] >= 0 and keys[t] >= best[0]:
+                items[row, n_best], values[row, n_best] = item, found[t]
+                n_best += 1
+            elif columns[item] < 0 and keys[t] >= pool[0]:
+                pool_items[row, n_pool], pool_values[row, n_pool] = item, found[t]
+                n_pool += 1
+        lengths[row], pool_lengths[row] = n_best, n_pool
 
 
 @compiled_loop
