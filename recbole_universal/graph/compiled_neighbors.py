@@ -94,9 +94,12 @@ def strongest(
     n_items = len(item_half)
     sums = np.zeros((n_items, 2), np.float32)
     touched = np.empty(n_items + 1, np.int32)  # the last entry is never read
-    near, found, order = np.zeros(n_items, np.float32), np.empty(n_items, np.float32), np.empty(n_items, np.float32)
-    bits, keys = order.view(np.int32), np.empty(n_items, np.int64)
+    near = np.zeros(n_items, np.float32)
+    # Pairs that were among the strongest when they were met.
+    met, met_values, keys = np.empty(n_items, np.int32), np.empty(n_items, np.float32), np.empty(n_items, np.int64)
     best, pool = np.empty(items.shape[1], np.int64), np.empty(pool_items.shape[1], np.int64)
+    size = np.empty(1, np.float32)
+    bits, half_step = size.view(np.int32), 1 << dropped - 1
     for row in range(len(block)):
         source, n_touched = block[row], 0
         for p in range(by_ptr[source], by_ptr[source + 1]):
@@ -112,6 +115,8 @@ def strongest(
             near[near_idx[p]] = near_data[p]
         best[:] = 0
         pool[:] = 0
+        least_best = least_pool = np.float32(0)
+        n_met = 0
         for t in range(n_touched):
             item = touched[t]
             column, paths = columns[item], sums[item, 1]
@@ -119,25 +124,34 @@ def strongest(
             sums[item, 0] = sums[item, 1] = 0
             if column >= 0:
                 value += dense[row, column]
-            found[t] = value
-            order[t] = abs(paths * item_half[item] if by_paths and column < 0 else value)
+            size[0] = abs(paths * item_half[item] if by_paths and column < 0 else value)
+            if item == source or size[0] < (least_best if column >= 0 else least_pool):
+                continue
             # See recbole_universal.graph.item_item.strengths.
-            key = ((np.int64(bits[t]) + (1 << dropped - 1)) >> dropped << 32) + (2**31 - 1 - item)
-            keys[t] = -1 if item == source else key
-            if column >= 0 and best[0] < keys[t]:
-                _replace_least(best, key)
-            elif column < 0 and pool[0] < keys[t]:
-                _replace_least(pool, key)
+            key = ((np.int64(bits[0]) + half_step) >> dropped << 32) + (2**31 - 1 - item)
+            strongest_keys = best if column >= 0 else pool
+            if key <= strongest_keys[0]:
+                continue
+            _replace_least(strongest_keys, key)
+            met[n_met], met_values[n_met], keys[n_met] = item, value, key
+            n_met += 1
+            # The smallest number that is rounded to the least of the strongest.
+            bits[0] = max(0, (strongest_keys[0] >> 32 << dropped) - half_step)
+            if column >= 0:
+                least_best = size[0]
+            else:
+                least_pool = size[0]
         for p in range(near_ptr[source], near_ptr[source + 1]):
             near[near_idx[p]] = 0
         n_best = n_pool = 0
-        for t in range(n_touched):
-            item = touched[t]
-            if columns[item] >= 0 and keys[t] >= best[0]:
-                items[row, n_best], values[row, n_best] = item, found[t]
-                n_best += 1
-            elif columns[item] < 0 and keys[t] >= pool[0]:
-                pool_items[row, n_pool], pool_values[row, n_pool] = item, found[t]
+        for t in range(n_met):
+            item = met[t]
+            if columns[item] >= 0:
+                if keys[t] >= best[0]:
+                    items[row, n_best], values[row, n_best] = item, met_values[t]
+                    n_best += 1
+            elif keys[t] >= pool[0]:
+                pool_items[row, n_pool], pool_values[row, n_pool] = item, met_values[t]
                 n_pool += 1
         lengths[row], pool_lengths[row] = n_best, n_pool
 

@@ -84,14 +84,14 @@ class SparseTerms(NamedTuple):
         return not (self.cosine or self.walks.any())
 
     def strongest(
-        self, block: NDArray[np.int64], dense: NDArray[np.float32], columns: NDArray[np.int64], k: int, n_pool: int
+        self, block: NDArray[np.int64], dense: NDArray[np.float32], columns: NDArray[np.int32], k: int, n_pool: int
     ) -> tuple[Pairs, Pairs]:
         """The strongest pairs of some items.
 
         Args:
             block: the items, int64 [n].
             dense: the other terms of the relations to popular items, float32 [n, n_popular].
-            columns: column of each item in ``dense``, -1 without one, int64 [n_items].
+            columns: column of each item in ``dense``, -1 without one, int32 [n_items].
             k: number of pairs with a popular item, those of the largest absolute values.
             n_pool: number of pairs with any other item, those of the largest absolute sums. If the weights of the sums
                 are all 0, the linear filter chooses.
@@ -118,7 +118,7 @@ class SparseTerms(NamedTuple):
         self,
         block: NDArray[np.int64],
         dense: NDArray[np.float32],
-        columns: NDArray[np.int64],
+        columns: NDArray[np.int32],
         best: Pairs,
         pool: Pairs,
     ) -> None:
@@ -175,7 +175,7 @@ def item_item(
     terms = _sparse_terms(scorers, matrix, weight)
 
     popular = scorers._popular[:_N_POPULAR]
-    columns = np.full(n_items, -1)
+    columns = np.full(n_items, -1, dtype=np.int32)
     columns[popular] = np.arange(len(popular))
     popular_targets = torch.from_numpy(targets[popular].T)
     regression = scorers._regression
