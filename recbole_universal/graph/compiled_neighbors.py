@@ -76,6 +76,7 @@ def strongest(
     block,
     dense,
     columns,
+    first,
     dropped,
     items,
     values,
@@ -88,8 +89,8 @@ def strongest(
 
     Two sums over the common users of each item of the block and another item, with the factors ``half`` and ``one`` of
     the users, times ``cosine`` and times ``walks`` of the first item and ``item_half`` of the other one. ``dense`` is
-    added where the other item has a column. Fills the strongest pairs with a column and the strongest without one,
-    which ``by_paths`` orders by the second sum.
+    added where the other item has a column. Fills the strongest pairs with a column and the strongest without one. If
+    ``by_paths``, the latter are neighbours, and then those of the largest second sums.
     """
     n_items = len(item_half)
     sums = np.zeros((n_items, 2), np.float32)
@@ -124,7 +125,9 @@ def strongest(
             sums[item, 0] = sums[item, 1] = 0
             if column >= 0:
                 value += dense[row, column]
-            size[0] = abs(paths * item_half[item] if by_paths and column < 0 else value)
+            size[0] = abs(value)
+            if by_paths and column < 0:
+                size[0] = abs(near[item]) * first + paths * item_half[item]
             if item == source or size[0] < (least_best if column >= 0 else least_pool):
                 continue
             # See recbole_universal.graph.item_item.strengths.

@@ -8,6 +8,7 @@ computed for pairs whose second item is popular, and for a pool of other pairs w
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from tqdm import tqdm
 from recbole_universal.graph.item_models import paths_from_items, row_blocks
 from recbole_universal.graph.scorer_definitions import FILTERS, LINEAR, POWERS
 from recbole_universal.graph.sums import DIGITS, band_products, compiled
-from recbole_universal.graph.threads import in_torch_threads
+from recbole_universal.graph.threads import in_torch_threads, lazy_property
 
 if TYPE_CHECKING:
     from recbole_universal.graph.scorers import GraphScorers
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 _N_POPULAR = 2**14
 # Size of the pool of an item, as a multiple of the number of relations that it keeps.
 _POOL = 2
+# Factor that puts neighbours before all sums.
+_FIRST = np.float32(2**64)
 # Bits of a float32 beyond DIGITS. The last ones depend on the order of additions.
 _DROPPED = 23 - DIGITS
 
@@ -55,7 +58,8 @@ class Pairs(NamedTuple):
         return np.arange(self.items.shape[1]) < self.lengths[:, None]
 
 
-class SparseTerms(NamedTuple):
+@dataclass(frozen=True)
+class SparseTerms:
     """The terms of a relation of items that are sums over common users, and the nearest neighbours.
 
     Attributes:
@@ -83,6 +87,11 @@ class SparseTerms(NamedTuple):
         """Whether the weights of all sums over common users are 0."""
         return not (self.cosine or self.walks.any())
 
+    @lazy_property
+    def _weighted(self) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+        """The matrix with the factors of the users in the cosine and in the walks."""
+        return sp.diags(self.half) @ self.matrix, sp.diags(self.one) @ self.matrix
+
     def strongest(
         self, block: NDArray[np.int64], dense: NDArray[np.float32], columns: NDArray[np.int32], k: int, n_pool: int
     ) -> tuple[Pairs, Pairs]:
@@ -94,7 +103,7 @@ class SparseTerms(NamedTuple):
             columns: column of each item in ``dense``, -1 without one, int32 [n_items].
             k: number of pairs with a popular item, those of the largest absolute values.
             n_pool: number of pairs with any other item, those of the largest absolute sums. If the weights of the sums
-                are all 0, the linear filter chooses.
+                are all 0, these are the nearest neighbours and then those with the largest linear filter.
 
         Returns:
             The pairs with popular items, with all terms, and the pool, with the sparse terms only.
@@ -111,7 +120,7 @@ class SparseTerms(NamedTuple):
                 for array in (matrix.indptr, matrix.indices, matrix.data)
             )
             factors = self.half, self.one, self.cosine, self.walks, self.item_half, self.are_zero
-            compiled_neighbors.strongest(*parts, *factors, block, dense, columns, _DROPPED, *best, *pool)
+            compiled_neighbors.strongest(*parts, *factors, block, dense, columns, _FIRST, _DROPPED, *best, *pool)
         return best, pool
 
     def _by_products(
@@ -125,16 +134,17 @@ class SparseTerms(NamedTuple):
         """As the compiled loop by products of SciPy, with additions in the same order."""
         # Both products sum over the same paths, so their entries are in the same order.
         users = self.by_item[block]
-        related, walked = (users @ (sp.diags(factor) @ self.matrix) for factor in (self.half, self.one))
+        related, walked = (users @ weighted for weighted in self._weighted)
         near, near_row = self.neighbors[block], np.zeros(self.matrix.shape[1], dtype=np.float32)
         for row, source in enumerate(block):
             entries, close = (slice(*part.indptr[row : row + 2]) for part in (related, near))
             items, paths = related.indices[entries], walked.data[entries]
             near_row[near.indices[close]] = near.data[close]
             values = related.data[entries] * self.cosine + paths * self.walks[source] * self.item_half[items]
-            values += near_row[items]
+            nearness = near_row[items]
             near_row[near.indices[close]] = 0.0
-            order = paths * self.item_half[items] if self.are_zero else values
+            values += nearness
+            order = np.abs(nearness) * _FIRST + paths * self.item_half[items] if self.are_zero else values
             others, popular = items != source, columns[items] >= 0
             full = np.flatnonzero(others & popular)
             values[full] += dense[row, columns[items[full]]]
