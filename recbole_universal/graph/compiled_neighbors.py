@@ -85,7 +85,7 @@ def strongest(
     pool_values,
     pool_lengths,
 ):  # pragma: no cover
-    """See :meth:`recbole_universal.graph.item_item.SparseTerms.strongest`.
+    """See :meth:`recbole_universal.graph.item_pairs.SparseTerms.strongest`.
 
     Two sums over the common users of each item of the block and another item, with the factors ``half`` and ``one`` of
     the users, times ``cosine`` and times ``walks`` of the first item and ``item_half`` of the other one. ``dense`` is
@@ -130,7 +130,7 @@ def strongest(
                 size[0] = abs(near[item]) * first + paths * item_half[item]
             if item == source or size[0] < (least_best if column >= 0 else least_pool):
                 continue
-            # See recbole_universal.graph.item_item.strengths.
+            # See recbole_universal.graph.item_pairs.strengths.
             key = ((np.int64(bits[0]) + half_step) >> dropped << 32) + (2**31 - 1 - item)
             strongest_keys = best if column >= 0 else pool
             if key <= strongest_keys[0]:

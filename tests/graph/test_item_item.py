@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 from graph_data import random_matrix
 
-from recbole_universal.graph import item_item
+from recbole_universal.graph import item_item, item_pairs
 from recbole_universal.graph.scorer_definitions import LINEAR
 from recbole_universal.graph.scorers import GraphScorers
 from recbole_universal.graph.sums import compiled
@@ -21,7 +21,7 @@ def way(request, monkeypatch):
     if request.param == "compiled":
         pytest.importorskip("numba")
     else:
-        monkeypatch.setattr(item_item, "compiled", lambda: None)
+        monkeypatch.setattr(item_pairs, "compiled", lambda: None)
 
 
 def untied(n_users: int, n_items: int, **options) -> GraphScorers:
@@ -72,7 +72,7 @@ def test_the_first_of_equally_strong_items_stay(monkeypatch, n_popular):
     scorers = GraphScorers(matrix, n_neighbors=5, max_regression_size=30)
     monkeypatch.setattr(item_item, "_N_POPULAR", n_popular)
     ours = scorers.item_item(WEIGHTS, 5)
-    monkeypatch.setattr(item_item, "compiled", lambda: None)
+    monkeypatch.setattr(item_pairs, "compiled", lambda: None)
     expected = scorers.item_item(WEIGHTS, 5)
     np.testing.assert_array_equal(ours.indptr, expected.indptr)
     np.testing.assert_array_equal(ours.indices, expected.indices)
@@ -84,7 +84,7 @@ def test_the_first_of_equally_strong_items_stay(monkeypatch, n_popular):
 
 def test_strengths_are_of_rounded_absolute_values_then_of_the_first_item():
     values = np.array([1.0, -1.0, 1.0 + 2**-20, 1.001, 0.0, -2.0], dtype=np.float32)
-    strengths = item_item.strengths(values, np.array([7, 5, 6, 9, 0, 8]))
+    strengths = item_pairs.strengths(values, np.array([7, 5, 6, 9, 0, 8]))
     assert np.argsort(-strengths).tolist() == [5, 3, 1, 2, 0, 4]
     assert (strengths >= 0).all() and len(set(strengths.tolist())) == 6
 
@@ -131,4 +131,4 @@ def test_blocks_of_items_bound_the_dense_terms(monkeypatch, way):
 
 def test_compiled_loops_are_used_where_numba_is_installed():
     pytest.importorskip("numba")
-    assert item_item.compiled is compiled and compiled() is not None
+    assert item_pairs.compiled is compiled and compiled() is not None

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 import torch
 from graph_data import random_matrix
 
-from recbole_universal.graph import item_item, item_models, scorers, sums
+from recbole_universal.graph import item_models, item_pairs, scorers, sums
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.item_models import nearest_neighbors, sampled_users
 from recbole_universal.graph.scorer_definitions import LINEAR, SCORERS
@@ -274,10 +274,10 @@ def test_compiled_loops_give_the_same_item_item_matrix(monkeypatch, shape, weigh
     built = GraphScorers(matrix, weighted=weighted, n_neighbors=5, max_regression_size=30)
     weights = {name: 1.0 + index for index, name in enumerate(LINEAR)}
     for k in (3, 1000):
-        monkeypatch.setattr(item_item, "compiled", compiled)
+        monkeypatch.setattr(item_pairs, "compiled", compiled)
         monkeypatch.setattr(item_models, "BLOCK_COUNTS", 1000)
         ours = built.item_item(weights, k)
-        monkeypatch.setattr(item_item, "compiled", lambda: None)
+        monkeypatch.setattr(item_pairs, "compiled", lambda: None)
         expected = built.item_item(weights, k)
         assert (ours.shape, ours.nnz) == (expected.shape, expected.nnz) and np.diff(ours.indptr).max() <= k
         np.testing.assert_allclose(ours.toarray(), expected.toarray(), rtol=1e-4, atol=1e-5)
