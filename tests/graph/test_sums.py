@@ -8,10 +8,12 @@ import scipy.sparse as sp
 import torch
 
 from recbole_universal.features.candidates import CandidateGenerator
-from recbole_universal.graph import sums
+from recbole_universal.graph import graph_scores, sums
 from recbole_universal.graph.scorer_definitions import SCORERS
 from recbole_universal.graph.scorers import GraphScorers
-from recbole_universal.graph.sums import UserSums, best_of_scores, best_of_sums, sums_at
+from recbole_universal.graph.sums import best_of_scores, best_of_sums, sums_at
+from recbole_universal.graph.user_sums import user_sums
+from recbole_universal.graph.users_of_items import UsersOfItems
 
 
 def random_csr(n_rows: int, n_columns: int, density: float, seed: int = 0) -> sp.csr_matrix:
@@ -108,7 +110,8 @@ def test_sums_over_users_are_those_of_dense_products(way, weighted):
     half, weights = rng.random(30).astype(np.float32), rng.random((14, 4)).astype(np.float32)
     own, lengths = np.array([-1, 4, 29, -1, 0]), np.array([14, 3, 0, 7, 2])
     items, inside = places(lengths, 14)
-    got = UserSums(matrix, half, weights).at(histories, own, items, lengths)
+    mine = weights[histories.indices] * histories.data[:, None]
+    got = user_sums(UsersOfItems(matrix, half), histories, mine, graph_scores._BY_USERS, own, items, lengths)
     seen, asked = matrix.toarray().astype(np.float64), histories.toarray().astype(np.float64)
     shared = np.stack([(asked * weights[:, column]) @ seen.T for column in range(4)]) * half
     shared[1] **= 2
@@ -131,15 +134,15 @@ def test_candidates_read_a_small_part_of_the_interactions(way, monkeypatch):
     """Numbers of pairs and of interactions that a user costs; four products would read all interactions four times."""
     matrix, pairs, read = generated(), [], []
     scorers = GraphScorers(matrix)
-    at = UserSums.at
+    call = graph_scores.user_sums
 
-    def counted(users, histories, own, items, lengths):
+    def counted(users, histories, weights, kinds, own, items, lengths):
         pairs.extend(lengths)
         asked = items[np.arange(items.shape[1]) < lengths[:, None]]
         read.append(np.diff(users.by_item.indptr)[np.concatenate([asked, histories.indices])].sum())
-        return at(users, histories, own, items, lengths)
+        return call(users, histories, weights, kinds, own, items, lengths)
 
-    monkeypatch.setattr(UserSums, "at", counted)
+    monkeypatch.setattr(graph_scores, "user_sums", counted)
     block = CandidateGenerator(scorers, 50)(scorers.histories[:100])
     assert max(pairs) <= 3 * 100 + 20 and block.items.shape[1] == max(pairs)
     assert sum(read) / 100 < 0.5 * scorers.matrix.nnz
