@@ -13,8 +13,6 @@ import numpy as np
 
 # Values of at least 2**-8 times the highest are counted in buckets of a 32nd of a power of two.
 _N_BUCKETS, _BUCKET_SHIFT = 256, 18
-# A list of the columns that a sum reaches costs as much as a pass over this multiple of them, one after the other.
-_SWEPT = 4
 
 
 def compiled_loop(function=None, **options):
@@ -39,19 +37,15 @@ def best_of_sums(
     touched = np.empty(n_columns + 1, np.int32)
     found = np.empty(n_columns, np.float32)
     for row in range(len(row_ptr) - 1):
-        everyone, n_touched = reaches_many(row_idx[row_ptr[row] : row_ptr[row + 1]], rel_ptr, n_columns), 0
+        n_touched = 0
         for p in range(row_ptr[row], row_ptr[row + 1]):
             weight, source = row_data[p], row_idx[p]
             for e in range(rel_ptr[source], rel_ptr[source + 1]):
                 column = rel_idx[e]
-                if not everyone:
-                    touched[n_touched] = column  # without a branch, which the processor could not predict
-                    n_touched += not reached[column]
-                    reached[column] = True
+                touched[n_touched] = column  # without a branch, which the processor could not predict
+                n_touched += not reached[column]
+                reached[column] = True
                 sums[column] += weight * rel_data[e]
-        if everyone:
-            n_touched = n_columns
-            touched[:n_columns] = np.arange(n_columns)
         highest = np.float32(0)
         for t in range(n_touched):
             highest = max(highest, sums[touched[t]])
@@ -72,15 +66,6 @@ def best_of_sums(
         for e in range(ex_ptr[row], ex_ptr[row + 1]):
             blocked[ex_idx[e]] = False
         _take_best(touched, found, n_found, k, items[row], values[row])
-
-
-@compiled_loop
-def reaches_many(sources, rel_ptr, n_columns):  # pragma: no cover
-    """Whether some rows of relations have so many entries that a pass over all columns costs less than a list."""
-    n_entries = 0
-    for source in sources:
-        n_entries += rel_ptr[source + 1] - rel_ptr[source]
-    return _SWEPT * n_entries > n_columns
 
 
 @compiled_loop

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recbole_universal.graph.compiled_sums import compiled_loop, reaches_many
+from recbole_universal.graph.compiled_sums import compiled_loop
 
 # Users of a tile, and sums of a user.
 _TILE, _N_SUMS = 2**15, 4
@@ -30,7 +30,7 @@ def user_sums(
     inside = np.empty(len(sizes), np.int64)
     for row in range(len(row_ptr) - 1):
         history, asked = row_idx[row_ptr[row] : row_ptr[row + 1]], items[row, : lengths[row]]
-        everyone = reaches_many(history, by_ptr, n_users)
+        everyone = _reaches_many(history, by_ptr, n_users)
         read, summed = by_ptr[history], by_ptr[asked]  # next user of each item
         for first in range(0, n_users, tile):
             last, n_touched = min(first + tile, n_users), 0
@@ -81,6 +81,15 @@ def user_sums(
             _clear(table, reached, touched, n_touched, everyone, inside)
         for place in range(len(asked)):
             out[:, row, place] *= scale[level[asked[place]]]
+
+
+@compiled_loop
+def _reaches_many(items, by_ptr, n_users):  # pragma: no cover
+    """Whether the items of a history have so many users that a pass over all users costs less than a list of some."""
+    n_read = 0
+    for item in items:
+        n_read += by_ptr[item + 1] - by_ptr[item]
+    return 4 * n_read > n_users
 
 
 @compiled_loop
