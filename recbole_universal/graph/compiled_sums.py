@@ -65,11 +65,11 @@ def best_of_sums(
             n_found += value > 0 and not blocked[column] and (not filtered or allowed[filter_row, column])
         for e in range(ex_ptr[row], ex_ptr[row + 1]):
             blocked[ex_idx[e]] = False
-        _take_best(touched, found, n_found, k, items[row], values[row])
+        take_best(touched, found, n_found, k, items[row], values[row])
 
 
 @compiled_loop
-def _take_best(columns, found, n, k, items, values):  # pragma: no cover
+def take_best(columns, found, n, k, items, values):  # pragma: no cover
     """Put the k best of n columns with positive values into ``items`` and ``values``, best first."""
     least = np.float32(0) if n <= k else _lower_bound(found, n, k)
     n_best = 0

@@ -1,47 +1,48 @@
 """The sums of :mod:`recbole_universal.graph.user_sums` as loops that Numba compiles; needs the extra ``fast``.
 
-The users come in tiles, so that the sums of a tile's users stay in the processor's cache while the users of all items
-of the history are read, and then those of all asked items. The users of an item are sorted, so additions come in the
-same order as without tiles.
+The users come in tiles. The sums of a tile's users stay in the processor's cache while the users of all items of the
+history are read, and then those of all asked items. The users of an item are sorted, so additions come in the same
+order as without tiles.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from recbole_universal.graph.compiled_sums import compiled_loop
+from recbole_universal.graph.compiled_sums import compiled_loop, take_best
 
+# A list of the users that a history reaches costs as much as a pass over this multiple of them, one after the other.
+SWEPT = 4
 # Users of a tile, and sums of a user.
 _TILE, _N_SUMS = 2**15, 4
 
 
 @compiled_loop
 def user_sums(
-    row_ptr, row_idx, weights, by_ptr, by_idx, by_data, level, sizes, scale, half, kinds, own, items, lengths, out
+    row_ptr, row_idx, weights, by_ptr, by_idx, by_data, half, kinds, own, items, lengths, out
 ):  # pragma: no cover
-    """See :func:`recbole_universal.graph.user_sums.user_sums`; fills ``out``, [4, n, width].
+    """See :meth:`recbole_universal.graph.user_sums.UserSums.at`; fills ``out``, [4, n, width].
 
-    No ``by_data`` says that all are 1. ``kinds`` are the rows of :class:`~recbole_universal.graph.user_sums.Kinds`.
+    No ``by_data`` says that all are 1. The rows of ``kinds`` are those of
+    :class:`~recbole_universal.graph.user_sums.Kinds`.
     """
     n_users, weighted, weight = len(half), len(by_data) > 0, np.float32(1)
-    tile, ratios = min(_TILE, n_users), _ratios(scale, kinds[0])
-    table = np.zeros((len(sizes), tile, _N_SUMS), np.float32)
+    tile = min(_TILE, n_users)
+    sums = np.zeros((tile, _N_SUMS), np.float32)
     reached, touched = np.zeros(tile, np.bool_), np.empty(tile + 1, np.int32)
-    inside = np.empty(len(sizes), np.int64)
     for row in range(len(row_ptr) - 1):
         history, asked = row_idx[row_ptr[row] : row_ptr[row + 1]], items[row, : lengths[row]]
-        everyone = _reaches_many(history, by_ptr, n_users)
-        read, summed = by_ptr[history], by_ptr[asked]  # next user of each item
+        everyone = SWEPT * (by_ptr[history + 1] - by_ptr[history]).sum() > n_users
+        read, summed = by_ptr[history], by_ptr[asked]  # the next user of each item
         for first in range(0, n_users, tile):
             last, n_touched = min(first + tile, n_users), 0
             for p in range(len(history)):
-                item, at = history[p], row_ptr[row] + p
+                at, e, stop = row_ptr[row] + p, read[p], by_ptr[history[p] + 1]
                 a, b, c, d = weights[at, 0], weights[at, 1], weights[at, 2], weights[at, 3]
-                sums, e, stop = table[level[item]], read[p], by_ptr[item + 1]
                 while e < stop and by_idx[e] < last:
                     user = by_idx[e] - first
                     if not everyone:
-                        touched[n_touched] = user
+                        touched[n_touched] = user  # without a branch, which the processor could not predict
                         n_touched += not reached[user]
                         reached[user] = True
                     if weighted:
@@ -53,19 +54,13 @@ def user_sums(
                     e += 1
                 read[p] = e
             n_touched = last - first if everyone else n_touched
-            for depth in range(len(sizes)):
-                inside[depth] = max(0, min(sizes[depth], last) - first)
-            _spread(table, touched, n_touched, everyone, inside, ratios)
-            for depth in range(len(sizes)):
-                n_there = inside[depth] if everyone else n_touched
-                _finish(table[depth], half[first:last], touched, n_there, everyone, inside[depth], kinds)
+            _finish(sums, half[first:last], touched, n_touched, everyone, kinds)
             if first <= own[row] < last:
                 for column in range(_N_SUMS):
                     if kinds[2, column]:
-                        table[:, own[row] - first, column] = 0
+                        sums[own[row] - first, column] = 0
             for place in range(len(asked)):
-                item = asked[place]
-                sums, e, stop = table[level[item]], summed[place], by_ptr[item + 1]
+                e, stop = summed[place], by_ptr[asked[place] + 1]
                 a, b, c, d = out[0, row, place], out[1, row, place], out[2, row, place], out[3, row, place]
                 while e < stop and by_idx[e] < last:
                     user = by_idx[e] - first
@@ -78,81 +73,54 @@ def user_sums(
                     e += 1
                 summed[place] = e
                 out[0, row, place], out[1, row, place], out[2, row, place], out[3, row, place] = a, b, c, d
-            _clear(table, reached, touched, n_touched, everyone, inside)
-        for place in range(len(asked)):
-            out[:, row, place] *= scale[level[asked[place]]]
+            if everyone:
+                sums[:] = 0
+            else:
+                for t in range(n_touched):
+                    sums[touched[t]] = 0
+                    reached[touched[t]] = False
 
 
 @compiled_loop
-def _reaches_many(items, by_ptr, n_users):  # pragma: no cover
-    """Whether the items of a history have so many users that a pass over all users costs less than a list of some."""
-    n_read = 0
-    for item in items:
-        n_read += by_ptr[item + 1] - by_ptr[item]
-    return 4 * n_read > n_users
-
-
-@compiled_loop
-def _ratios(scale, squared):  # pragma: no cover
-    """How many users of a level a user of a level above stands for, by sum; 1 for a sum that is squared."""
-    ratios = np.ones((len(scale), len(scale), _N_SUMS), np.float32)
-    for level in range(len(scale)):
-        for above in range(level + 1, len(scale)):
-            for column in range(_N_SUMS):
-                if not squared[column]:
-                    ratios[level, above, column] = scale[above] / scale[level]
-    return ratios
-
-
-@compiled_loop
-def _spread(table, touched, n_touched, everyone, inside, ratios):  # pragma: no cover
-    """Change sums by level of the history's item to those that asked items of each level read.
-
-    See :func:`recbole_universal.graph.user_sums._by_asked_level`.
-    """
-    if len(inside) == 1:
-        return
-    for t in range(inside[1] if everyone else n_touched):
-        user, n_levels = t if everyone else touched[t], 1
-        while n_levels < len(inside) and user < inside[n_levels]:
-            n_levels += 1
-        for level in range(n_levels - 1):
-            here, following = table[level, user], table[level + 1, user]
-            a, b, c, d = here[0], here[1], here[2], here[3]
-            w = x = y = z = np.float32(0)
-            for above in range(level + 1, n_levels):
-                there, ratio = table[above, user], ratios[level, above]
-                w += ratio[0] * there[0]
-                x += ratio[1] * there[1]
-                y += ratio[2] * there[2]
-                z += ratio[3] * there[3]
-            here[0], here[1], here[2], here[3] = a + w, b + x, c + y, d + z
-            following[0] += a
-            following[1] += b
-            following[2] += c
-            following[3] += d
-
-
-@compiled_loop
-def _finish(sums, half, touched, n_touched, everyone, n_inside, kinds):  # pragma: no cover
+def _finish(sums, half, touched, n_touched, everyone, kinds):  # pragma: no cover
     """Multiply the sums of users by their factors, once or twice, and square those that are squared."""
     for t in range(n_touched):
         user = t if everyone else touched[t]
-        if user < n_inside:
-            power = half[user]
-            for column in range(_N_SUMS):
-                value = sums[user, column] * (power * power if kinds[1, column] else power)
-                sums[user, column] = value * value if kinds[0, column] else value
+        power = half[user]
+        for column in range(_N_SUMS):
+            value = sums[user, column] * (power * power if kinds[1, column] else power)
+            sums[user, column] = value * value if kinds[0, column] else value
 
 
 @compiled_loop
-def _clear(table, reached, touched, n_touched, everyone, inside):  # pragma: no cover
-    """Set the sums of the users that a history has reached to 0."""
-    for level in range(len(inside)):
-        if everyone:
-            table[level, : inside[level]] = 0
-        else:
-            for t in range(n_touched):
-                table[level, touched[t]] = 0
-    for t in range(0 if everyone else n_touched):
-        reached[touched[t]] = False
+def nearest_users(row_ptr, row_idx, row_data, by_ptr, by_idx, by_data, half, own, users, values):  # pragma: no cover
+    """See :meth:`recbole_universal.graph.user_sums.UserSums.nearest`; fills ``users`` and ``values``, [n, k]."""
+    n_users, k, weighted, weight = len(half), users.shape[1], len(by_data) > 0, np.float32(1)
+    tile = min(_TILE, n_users)
+    sums = np.zeros(tile, np.float32)
+    candidates, similar = np.empty(k + tile + 1, np.int32), np.empty(k + tile + 1, np.float32)
+    for row in range(len(row_ptr) - 1):
+        history, n_best, least = row_idx[row_ptr[row] : row_ptr[row + 1]], 0, np.float32(0)
+        read = by_ptr[history]  # the next user of each item
+        for first in range(0, n_users, tile):
+            last, n_found = min(first + tile, n_users), n_best
+            for p in range(len(history)):
+                mine, e, stop = row_data[row_ptr[row] + p], read[p], by_ptr[history[p] + 1]
+                while e < stop and by_idx[e] < last:
+                    if weighted:
+                        weight = by_data[e]
+                    sums[by_idx[e] - first] += mine * weight
+                    e += 1
+                read[p] = e
+            if first <= own[row] < last:
+                sums[own[row] - first] = 0
+            for user in range(last - first):
+                value = sums[user] * half[first + user]
+                sums[user] = 0
+                candidates[n_found], similar[n_found] = first + user, value
+                n_found += value > least  # of equal users the first stay
+            if n_found > n_best:
+                take_best(candidates, similar, n_found, k, users[row], values[row])
+                n_best = min(n_found, k)
+                candidates[:n_best], similar[:n_best] = users[row, :n_best], values[row, :n_best]
+                least = values[row, k - 1]

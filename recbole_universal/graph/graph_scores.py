@@ -13,7 +13,7 @@ from recbole_universal.graph.popularity import popular_rows
 from recbole_universal.graph.scorer_definitions import BY_USERS, FILTERS, POWERS, SCORERS
 from recbole_universal.graph.sums import DIGITS, band_products, best_of_scores, best_of_sums, rounded, sums_at
 from recbole_universal.graph.threads import lazy_property
-from recbole_universal.graph.user_sums import Kinds, user_sums
+from recbole_universal.graph.user_sums import Kinds
 
 if TYPE_CHECKING:
     from recbole_universal.graph.scorers import GraphScorers
@@ -83,7 +83,7 @@ class GraphScores:
         """Squared similarity of the nearest sampled users, csr [n, n_sampled_users]."""
         scorers, rare = self._scorers, self._matrix.copy()
         rare.data *= scorers._item_powers[rare.indices, POWERS.index(0.7)]
-        return scorers._users_of_items.nearest(rare, self._row_in_sample, _N_NEAREST_USERS)
+        return scorers._user_sums.nearest(rare, self._row_in_sample, _N_NEAREST_USERS)
 
     def of(self, items: np.ndarray, lengths: np.ndarray) -> torch.Tensor:
         """Scores of some items of each history.
@@ -101,7 +101,7 @@ class GraphScores:
         mine = self._matrix
         weights = scorers._item_powers[mine.indices] * mine.data[:, None]
         own = self._row_in_sample
-        by_users = user_sums(scorers._users_of_items, mine, weights, _BY_USERS, own, items, lengths)
+        by_users = scorers._user_sums.at(mine, weights, _BY_USERS, own, items, lengths)
         half = scorers._half[items]
         by_users[2:] *= half
         out[: len(BY_USERS)] = by_users

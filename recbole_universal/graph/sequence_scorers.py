@@ -31,7 +31,7 @@ from recbole_universal.graph.sparse_sums import check_indices, csr_arrays, csr_o
 from recbole_universal.graph.sums import best_columns, in_large_pages
 from recbole_universal.graph.threads import lazy_property
 from recbole_universal.graph.transitions import Transitions
-from recbole_universal.graph.users_of_items import UsersOfItems
+from recbole_universal.graph.user_sums import UserSums
 
 # Filters in the order of their numbers of singular vectors.
 _FILTERS = ("mid_pass", "full_pass")
@@ -160,7 +160,7 @@ class SequenceScorers:
         self.row_in_sample = np.full(self.n_users, -1)
         self.row_in_sample[arrays["sample"]] = np.arange(len(arrays["sample"]))
         half = inverse_power(np.diff(self.base.indptr).astype(np.float32), 0.5).numpy()
-        self.users_of_items = UsersOfItems(self.base, half)
+        self.user_sums = UserSums(self.base, half)
         shape = (self.n_items, self.n_items)
         self.relations = {name: csr_of(name, arrays, shape) for name in ("next", "transitions", "neighbors")}
         self.relations["reversed_transitions"] = self.relations["transitions"].T.tocsr()

@@ -18,7 +18,7 @@ from recbole_universal.graph.sequence_definitions import POWERS, SEQUENCE_SCORER
 from recbole_universal.graph.sequence_sums import Weightings, weighted_sums_at
 from recbole_universal.graph.sums import band_products, best_of_scores, best_of_sums, entries_at, sums_at
 from recbole_universal.graph.threads import lazy_property
-from recbole_universal.graph.user_sums import Kinds, user_sums
+from recbole_universal.graph.user_sums import Kinds
 
 if TYPE_CHECKING:
     from recbole_universal.graph.sequence_scorers import SequenceScorers
@@ -157,8 +157,8 @@ class SequenceScores:
         weightings = Weightings([self._scaled(0.8, 0.7), self._weighted[0.8], self._scaled(1.0, 0.7)])
         # The last weighting has all entries. The two sums that are squared come first, and the fourth is of nothing.
         weights = np.pad(weightings.weights[:, [2, 0, 1]], ((0, 0), (0, 1)))
-        users, pattern = self._scorers.users_of_items, weightings.pattern
-        values = user_sums(users, pattern, weights, _BY_USERS, self._own, items, lengths)[:3]
+        user_sums, pattern = self._scorers.user_sums, weightings.pattern
+        values = user_sums.at(pattern, weights, _BY_USERS, self._own, items, lengths)[:3]
         return dict(zip(("user_squared", "recent_user_squared", "recent_user_cosine"), values, strict=True))
 
     def _by_popularity(self, items: NDArray[np.int64], reached: NDArray[np.bool_]) -> dict[str, NDArray[np.float32]]:
@@ -182,7 +182,7 @@ class SequenceScores:
 
     def _nearest_users(self) -> sp.csr_matrix:
         """Squared similarity of the nearest sampled users, csr [n, n_sampled_users]."""
-        return self._scorers.users_of_items.nearest(self._scaled(0.8, 0.7), self._own, _N_NEAREST_USERS)
+        return self._scorers.user_sums.nearest(self._scaled(0.8, 0.7), self._own, _N_NEAREST_USERS)
 
     @lazy_property
     def _own(self) -> NDArray[np.int64]:

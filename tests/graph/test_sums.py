@@ -12,8 +12,7 @@ from recbole_universal.graph import graph_scores, sums
 from recbole_universal.graph.scorer_definitions import SCORERS
 from recbole_universal.graph.scorers import GraphScorers
 from recbole_universal.graph.sums import best_of_scores, best_of_sums, sums_at
-from recbole_universal.graph.user_sums import user_sums
-from recbole_universal.graph.users_of_items import UsersOfItems
+from recbole_universal.graph.user_sums import UserSums
 
 
 def random_csr(n_rows: int, n_columns: int, density: float, seed: int = 0) -> sp.csr_matrix:
@@ -111,7 +110,7 @@ def test_sums_over_users_are_those_of_dense_products(way, weighted):
     own, lengths = np.array([-1, 4, 29, -1, 0]), np.array([14, 3, 0, 7, 2])
     items, inside = places(lengths, 14)
     mine = weights[histories.indices] * histories.data[:, None]
-    got = user_sums(UsersOfItems(matrix, half), histories, mine, graph_scores._BY_USERS, own, items, lengths)
+    got = UserSums(matrix, half).at(histories, mine, graph_scores._BY_USERS, own, items, lengths)
     seen, asked = matrix.toarray().astype(np.float64), histories.toarray().astype(np.float64)
     shared = np.stack([(asked * weights[:, column]) @ seen.T for column in range(4)]) * half
     shared[1] **= 2
@@ -134,15 +133,15 @@ def test_candidates_read_a_small_part_of_the_interactions(way, monkeypatch):
     """Numbers of pairs and of interactions that a user costs; four products would read all interactions four times."""
     matrix, pairs, read = generated(), [], []
     scorers = GraphScorers(matrix)
-    call = graph_scores.user_sums
+    at = UserSums.at
 
     def counted(users, histories, weights, kinds, own, items, lengths):
         pairs.extend(lengths)
         asked = items[np.arange(items.shape[1]) < lengths[:, None]]
         read.append(np.diff(users.by_item.indptr)[np.concatenate([asked, histories.indices])].sum())
-        return call(users, histories, weights, kinds, own, items, lengths)
+        return at(users, histories, weights, kinds, own, items, lengths)
 
-    monkeypatch.setattr(graph_scores, "user_sums", counted)
+    monkeypatch.setattr(UserSums, "at", counted)
     block = CandidateGenerator(scorers, 50)(scorers.histories[:100])
     assert max(pairs) <= 3 * 100 + 20 and block.items.shape[1] == max(pairs)
     assert sum(read) / 100 < 0.5 * scorers.matrix.nnz
