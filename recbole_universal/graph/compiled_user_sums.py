@@ -84,12 +84,13 @@ def user_sums(
 @compiled_loop
 def _finish(sums, half, touched, n_touched, everyone, kinds):  # pragma: no cover
     """Multiply the sums of users by their factors, once or twice, and square those that are squared."""
-    for t in range(n_touched):
-        user = t if everyone else touched[t]
-        power = half[user]
-        for column in range(_N_SUMS):
-            value = sums[user, column] * (power * power if kinds[1, column] else power)
-            sums[user, column] = value * value if kinds[0, column] else value
+    for column in range(_N_SUMS):
+        is_squared, is_twice = kinds[0, column], kinds[1, column]
+        for t in range(n_touched):
+            user = t if everyone else touched[t]
+            power = half[user]
+            value = sums[user, column] * (power * power if is_twice else power)
+            sums[user, column] = value * value if is_squared else value
 
 
 @compiled_loop

@@ -120,6 +120,45 @@ def test_sums_over_users_are_those_of_dense_products(way, weighted):
     np.testing.assert_allclose(got, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("density", [2e-4, 0.2])
+def test_sums_over_more_users_than_a_tile(density):
+    """With few and with many users of an item, and with the history's own user in each tile."""
+    pytest.importorskip("numba")
+    n_users = 2 * 2**15 + 5000
+    matrix, histories = random_csr(n_users, 14, density), random_csr(4, 14, 0.4, 1)
+    rng = np.random.default_rng(0)
+    half, weights = rng.random(n_users).astype(np.float32), rng.random((len(histories.data), 4)).astype(np.float32)
+    own, lengths = np.array([-1, 4, 2**15, n_users - 1]), np.array([14, 3, 0, 7])
+    items, _ = places(lengths, 14)
+    shared = UserSums(matrix, half)
+    asked = histories, weights, graph_scores._BY_USERS, own, items, lengths
+    got = shared.at(*asked)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sums, "compiled", lambda: None)
+        np.testing.assert_allclose(got, shared.at(*asked), rtol=1e-4)
+    assert got[:, 0].any(axis=1).all()
+
+
+@pytest.mark.parametrize("n_users", [40, 2**15 + 40])
+@pytest.mark.parametrize("n_nearest", [1, 7, 30])
+def test_the_nearest_users_are_those_of_the_dense_product(way, n_users, n_nearest):
+    """Whole numbers, so that many users are equally near: of these, the first are taken."""
+    matrix, histories = random_csr(n_users, 12, 0.3), random_csr(5, 12, 0.3, 1)
+    histories[4, :] = 0
+    histories.eliminate_zeros()
+    half = np.where(np.arange(n_users) % 7 == 3, 2.0, 1.0).astype(np.float32)
+    own = np.array([-1, 3, n_users - 1, 0, 5])
+    found = UserSums(matrix, half).nearest(histories, own, n_nearest)
+    expected = (histories @ matrix.T).toarray() * half
+    expected[own >= 0, own[own >= 0]] = 0.0
+    for row, value in enumerate(expected):
+        order = np.argsort(-value, kind="stable")[:n_nearest]
+        order = order[value[order] > 0]
+        entries = slice(found.indptr[row], found.indptr[row + 1])
+        np.testing.assert_array_equal(found.indices[entries], order)
+        np.testing.assert_array_equal(found.data[entries], value[order] ** 2)
+
+
 def generated(n_users: int = 1500, n_items: int = 1200) -> sp.csr_matrix:
     """Items whose popularity falls with their index, in communities."""
     rng = np.random.default_rng(0)
