@@ -37,9 +37,10 @@ def user_sums(
         for first in range(0, n_users, tile):
             last, n_touched = min(first + tile, n_users), 0
             for p in range(len(history)):
-                at, e, stop = row_ptr[row] + p, read[p], by_ptr[history[p] + 1]
+                at, start = row_ptr[row] + p, read[p]
+                read[p] = _end(by_idx, start, by_ptr[history[p] + 1], last)
                 a, b, c, d = weights[at, 0], weights[at, 1], weights[at, 2], weights[at, 3]
-                while e < stop and by_idx[e] < last:
+                for e in range(start, read[p]):
                     user = by_idx[e] - first
                     if not everyone:
                         touched[n_touched] = user  # without a branch, which the processor could not predict
@@ -51,8 +52,6 @@ def user_sums(
                     sums[user, 1] += b * weight
                     sums[user, 2] += c * weight
                     sums[user, 3] += d * weight
-                    e += 1
-                read[p] = e
             n_touched = last - first if everyone else n_touched
             _finish(sums, half[first:last], touched, n_touched, everyone, kinds)
             if first <= own[row] < last:
@@ -60,9 +59,10 @@ def user_sums(
                     if kinds[2, column]:
                         sums[own[row] - first, column] = 0
             for place in range(len(asked)):
-                e, stop = summed[place], by_ptr[asked[place] + 1]
+                start = summed[place]
+                summed[place] = _end(by_idx, start, by_ptr[asked[place] + 1], last)
                 a, b, c, d = out[0, row, place], out[1, row, place], out[2, row, place], out[3, row, place]
-                while e < stop and by_idx[e] < last:
+                for e in range(start, summed[place]):
                     user = by_idx[e] - first
                     if weighted:
                         weight = by_data[e]
@@ -70,8 +70,6 @@ def user_sums(
                     b += sums[user, 1] * weight
                     c += sums[user, 2] * weight
                     d += sums[user, 3] * weight
-                    e += 1
-                summed[place] = e
                 out[0, row, place], out[1, row, place], out[2, row, place], out[3, row, place] = a, b, c, d
             if everyone:
                 sums[:] = 0
@@ -79,6 +77,20 @@ def user_sums(
                 for t in range(n_touched):
                     sums[touched[t]] = 0
                     reached[touched[t]] = False
+
+
+@compiled_loop
+def _end(by_idx, start, stop, last):  # pragma: no cover
+    """The first position from ``start`` to ``stop`` whose user is not below ``last``; the users are sorted."""
+    if start == stop or by_idx[stop - 1] < last:
+        return stop
+    while start < stop:
+        middle = (start + stop) // 2
+        if by_idx[middle] < last:
+            start = middle + 1
+        else:
+            stop = middle
+    return start
 
 
 @compiled_loop
@@ -106,13 +118,12 @@ def nearest_users(row_ptr, row_idx, row_data, by_ptr, by_idx, by_data, half, own
         for first in range(0, n_users, tile):
             last, n_found = min(first + tile, n_users), n_best
             for p in range(len(history)):
-                mine, e, stop = row_data[row_ptr[row] + p], read[p], by_ptr[history[p] + 1]
-                while e < stop and by_idx[e] < last:
+                mine, start = row_data[row_ptr[row] + p], read[p]
+                read[p] = _end(by_idx, start, by_ptr[history[p] + 1], last)
+                for e in range(start, read[p]):
                     if weighted:
                         weight = by_data[e]
                     sums[by_idx[e] - first] += mine * weight
-                    e += 1
-                read[p] = e
             if first <= own[row] < last:
                 sums[own[row] - first] = 0
             for user in range(last - first):
