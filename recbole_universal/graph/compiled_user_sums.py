@@ -11,8 +11,6 @@ import numpy as np
 
 from recbole_universal.graph.compiled_sums import compiled_loop, take_best
 
-# A list of the users that a history reaches costs as much as a pass over this multiple of them, one after the other.
-SWEPT = 4
 # Users of a tile, and sums of a user.
 _TILE, _N_SUMS = 2**15, 4
 
@@ -32,7 +30,8 @@ def user_sums(
     reached, touched = np.zeros(tile, np.bool_), np.empty(tile + 1, np.int32)
     for row in range(len(row_ptr) - 1):
         history, asked = row_idx[row_ptr[row] : row_ptr[row + 1]], items[row, : lengths[row]]
-        everyone = SWEPT * (by_ptr[history + 1] - by_ptr[history]).sum() > n_users
+        # With many reads a pass over all users costs less than a list of some.
+        everyone = (by_ptr[history + 1] - by_ptr[history]).sum() > n_users
         read, summed = by_ptr[history], by_ptr[asked]  # the next user of each item
         for first in range(0, n_users, tile):
             last, n_touched = min(first + tile, n_users), 0

@@ -101,7 +101,7 @@ class UserSums:
         """
         n, loops = len(own), _loops()
         n_read = np.diff(self.by_item.indptr)[histories.indices].sum(dtype=np.int64)
-        if loops is not None and loops.SWEPT * n_read > n * self.n_users:
+        if loops is not None and n_read > n * self.n_users:
             users, similar = np.full((n, k), -1, dtype=np.int64), np.zeros((n, k), dtype=np.float32)
             by_item = self.by_item.indptr, self.by_item.indices, self._data
             loops.nearest_users(

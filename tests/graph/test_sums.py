@@ -143,7 +143,7 @@ def test_sums_over_more_users_than_a_tile(density):
 @pytest.mark.parametrize("n_nearest", [1, 7, 30])
 def test_the_nearest_users_are_those_of_the_dense_product(way, n_users, n_nearest):
     """Whole numbers, so that many users are equally near: of these, the first are taken."""
-    matrix, histories = random_csr(n_users, 12, 0.3), random_csr(5, 12, 0.3, 1)
+    matrix, histories = random_csr(n_users, 12, 0.7), random_csr(5, 12, 0.5, 1)
     histories[4, :] = 0
     histories.eliminate_zeros()
     half = np.where(np.arange(n_users) % 7 == 3, 2.0, 1.0).astype(np.float32)
