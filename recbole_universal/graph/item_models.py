@@ -295,32 +295,6 @@ def strongest(matrix: sp.csr_matrix, k: int) -> sp.csr_matrix:
     return sp.csr_matrix((matrix.data[entries], matrix.indices[entries], indptr), shape=matrix.shape)
 
 
-def strongest_sums(
-    by_item: sp.csr_matrix,
-    matrix: sp.csr_matrix,
-    block: np.ndarray,
-    dense: NDArray[np.float32],
-    half: np.ndarray,
-    one: np.ndarray,
-    cosine: np.float32,
-    walks: np.ndarray,
-    item_half: np.ndarray,
-    k: int,
-) -> sp.csr_matrix:
-    """Strongest relations of a block of items by :func:`recbole_universal.graph.compiled_neighbors.strongest`."""
-    from recbole_universal.graph import compiled_neighbors
-
-    width = min(k, matrix.shape[1])
-    items, values = (np.empty((len(block), width), dtype=dtype) for dtype in (np.int32, np.float32))
-    lengths = np.empty(len(block), dtype=np.int64)
-    parts = (array for part in (by_item, matrix) for array in (part.indptr, part.indices, part.data))
-    factors = half, one, block, dense, cosine, walks, item_half
-    compiled_neighbors.strongest(*parts, *factors, width, items, values, lengths)
-    filled = np.arange(width) < lengths[:, None]
-    indptr = np.concatenate([[0], np.cumsum(lengths)])
-    return sp.csr_matrix((values[filled], items[filled], indptr), shape=dense.shape)
-
-
 def best_of_sums(
     user_items: sp.csr_matrix,
     relations: sp.csr_matrix,
