@@ -147,6 +147,7 @@ def test_the_nearest_users_are_those_of_the_dense_product(way, n_users, n_neares
     histories[4, :] = 0
     histories.eliminate_zeros()
     half = np.where(np.arange(n_users) % 7 == 3, 2.0, 1.0).astype(np.float32)
+    half[-20:] = 4.0  # users of the last tile are among the nearest
     own = np.array([-1, 3, n_users - 1, 0, 5])
     found = UserSums(matrix, half).nearest(histories, own, n_nearest)
     expected = (histories @ matrix.T).toarray() * half
