@@ -44,6 +44,8 @@ N_BATCHES = 40
 SAMPLES = {"yelp2018": (10_000, (1.0, 0.42, 0.2)), "ml-1m": (3_000, (1.0, 0.33, 0.1))}
 #: Neighbours of an item.
 K = 100
+#: Users who get lists before time is taken.
+N_WARM_UP = 256
 #: Interactions that arrive one by one.
 N_ALONE = 10
 #: Users and items of one million draws. Both grow with the square root of the draws, as they do in public datasets.
@@ -216,9 +218,13 @@ def grown(argument: tuple[float, int]) -> dict:
     ranker = UniversalRanker(matrix, "universal-base")
     fitted = time.perf_counter()
     able = np.flatnonzero(np.diff(matrix.indptr))
-    sample = np.sort(np.random.default_rng(0).permutation(able)[:n_sample])
+    drawn = np.random.default_rng(0).permutation(able)
+    sample = np.sort(drawn[:n_sample])
+    # The first list of a process loads compiled loops and makes tables. So other users get lists that are not timed.
+    ranker.top_k(drawn[-N_WARM_UP:], 20)
+    start_ranking, processor = time.perf_counter(), time.process_time()
     ranker.top_k(sample, 20)
-    end = time.perf_counter()
+    end, processor = time.perf_counter(), time.process_time() - processor
     ranker.item_item()
     related = time.perf_counter()
     ranker.top_k(sample, 20, fast=True)
@@ -231,7 +237,8 @@ def grown(argument: tuple[float, int]) -> dict:
         "interactions": int(matrix.nnz),
         "ranked": len(sample),
         "features_s": fitted - start,
-        "ms_a_user": (end - fitted) / len(sample) * 1e3,
+        "ms_a_user": (end - start_ranking) / len(sample) * 1e3,
+        "cpu_ms_a_user": processor / len(sample) * 1e3,
         "seconds": end - start,
     }
 

@@ -32,8 +32,9 @@ from recbole_universal.graph.popularity import item_degrees, popularity_order
 from recbole_universal.graph.regression import Regression, mean_degree, ridge_regressions
 from recbole_universal.graph.scorer_definitions import FILTERS, LINEAR, POWERS, SCORERS
 from recbole_universal.graph.sparse_sums import check_indices, check_weights, checked_csr, csr_of
-from recbole_universal.graph.sums import UserSums, in_large_pages
+from recbole_universal.graph.sums import in_large_pages
 from recbole_universal.graph.threads import lazy_property
+from recbole_universal.graph.user_sums import UserSums
 
 #: Penalty of the regression, as a multiple of the mean item degree.
 PENALTY = 3.0
@@ -155,7 +156,7 @@ class GraphScorers:
         self._item_powers = np.ascontiguousarray(np.stack(powers, axis=1))
         self._user_inverse_power = {p: inverse_power(user_sums, p).numpy() for p in (0.5, 1.0)}
         self._base = base
-        self._users_of_items = UserSums(base, self._user_inverse_power[0.5], self._item_powers)
+        self._user_sums = UserSums(base, self._user_inverse_power[0.5])
         self._sample_index = np.full(self.n_users, -1)
         self._sample_index[sample] = np.arange(len(sample))
         fitted = {n.removeprefix(_REGRESSION): array for n, array in arrays.items() if n.startswith(_REGRESSION)}
@@ -179,7 +180,7 @@ class GraphScorers:
     @property
     def block_users(self) -> int:
         """Number of histories to score at once, which bounds the memory for any number of users and items."""
-        return max(1, min(_BLOCK_USERS, _BLOCK_FLOATS // max(self.n_items, self._users_of_items.n_users)))
+        return max(1, min(_BLOCK_USERS, _BLOCK_FLOATS // max(self.n_items, self._user_sums.n_users)))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The state of the scorers, for :meth:`from_arrays`."""
