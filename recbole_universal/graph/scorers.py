@@ -45,7 +45,7 @@ _MOST_USERS = 2**19
 # (see `thinned`). The number of items is lower where the users would relate more pairs than the second number.
 _MOST_ITEMS, _MOST_PATHS = 10_000, 2**32
 # Number of histories that are scored at once, and bound on the floats of an array with a value for each history and
-# each item or user. Smaller blocks spend more of their time outside of the loops, and larger ones leave the cache.
+# each item. Smaller blocks spend more of their time outside of the loops, and larger ones leave the cache.
 _BLOCK_USERS, _BLOCK_FLOATS = 128, 2**23
 # Number of most popular items among which the shortest filter draws candidates. It bounds the operations of a history.
 _MOST_FILTERED = 2**14
@@ -180,7 +180,7 @@ class GraphScorers:
     @property
     def block_users(self) -> int:
         """Number of histories to score at once, which bounds the memory for any number of users and items."""
-        return max(1, min(_BLOCK_USERS, _BLOCK_FLOATS // max(self.n_items, self._user_sums.n_users)))
+        return max(1, min(_BLOCK_USERS, _BLOCK_FLOATS // self.n_items))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The state of the scorers, for :meth:`from_arrays`."""

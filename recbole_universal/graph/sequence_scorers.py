@@ -40,7 +40,7 @@ _MOST_RANK = 200
 # As for the scorers without order.
 _MOST_EVENTS, _MOST_USERS = 2**22, 2**19
 # Number of histories that are scored at once, and bound on the floats of an array with a value for each history and
-# each item or user.
+# each item.
 _BLOCK_USERS, _BLOCK_FLOATS = 128, 2**23
 # Number of most popular items among which the transitions' factors draw, and number of the largest factors that do.
 _MOST_DRAWN_FROM, _N_DRAWING = 2**14, 64
@@ -221,7 +221,7 @@ class SequenceScorers:
     @property
     def block_users(self) -> int:
         """Number of histories to score at once, which bounds the memory for any number of users and items."""
-        return max(1, min(_BLOCK_USERS, _BLOCK_FLOATS // max(self.n_items, len(self.base.indptr))))
+        return max(1, min(_BLOCK_USERS, _BLOCK_FLOATS // self.n_items))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The state of the scorers, for :meth:`from_arrays`."""
