@@ -37,15 +37,23 @@ def best_of_sums(
     touched = np.empty(n_columns + 1, np.int32)
     found = np.empty(n_columns, np.float32)
     for row in range(len(row_ptr) - 1):
+        sources = row_idx[row_ptr[row] : row_ptr[row + 1]]
+        # With many reads a pass over all columns costs less than a list of some.
+        everything = (rel_ptr[sources + 1] - rel_ptr[sources]).sum() > n_columns
         n_touched = 0
         for p in range(row_ptr[row], row_ptr[row + 1]):
             weight, source = row_data[p], row_idx[p]
             for e in range(rel_ptr[source], rel_ptr[source + 1]):
                 column = rel_idx[e]
-                touched[n_touched] = column  # without a branch, which the processor could not predict
-                n_touched += not reached[column]
-                reached[column] = True
+                if not everything:
+                    touched[n_touched] = column  # without a branch, which the processor could not predict
+                    n_touched += not reached[column]
+                    reached[column] = True
                 sums[column] += weight * rel_data[e]
+        if everything:
+            n_touched = n_columns
+            for column in range(n_columns):
+                touched[column] = column
         highest = np.float32(0)
         for t in range(n_touched):
             highest = max(highest, sums[touched[t]])
