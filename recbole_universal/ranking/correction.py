@@ -6,9 +6,12 @@ network stay as they are; a weighted sum of the columns is added to its scores.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 
 from recbole_universal.features.self_check import CheckResult, SelfCheck
+from recbole_universal.metrics import paired_z_score
 
 #: Penalty of the squared weights of the correction, in nats. The likelihood is summed over all held-out interactions.
 #: docs/ablation.md compares other values.
@@ -30,7 +33,7 @@ def corrected(scores: torch.Tensor, features: torch.Tensor, weights: torch.Tenso
 
     Args:
         scores: scores by the network, float32 [n_users, n_candidates].
-        features: columns of the family ``proximity``, float32 [n_users, n_candidates, dim].
+        features: columns of the candidates, float32 [n_users, n_candidates, dim].
         weights: weight of each column, float32 [dim].
     """
     # Unlike a product of matrices, this gives candidates with equal columns equal sums, at any position.
@@ -64,6 +67,32 @@ def choose_correction(check: SelfCheck, scores: torch.Tensor) -> tuple[torch.Ten
         for block in half.split(_BLOCK_USERS):
             cross_fitted[block] = corrected(scores[block], check.features[block].float(), weights)
     return fit_correction(check, scores, users if len(second) else second), check.result(cross_fitted)
+
+
+class ContentGain(NamedTuple):
+    """What content adds to the corrected scores in the self-check.
+
+    Attributes:
+        without: NDCG@10 without content.
+        with_content: NDCG@10 with content.
+        z_score: paired z-score of the difference over the users.
+    """
+
+    without: float
+    with_content: float
+    z_score: float
+
+    @property
+    def helps(self) -> bool:
+        """Whether content ranks: the gain is more than one standard error."""
+        return self.z_score > 1
+
+
+def content_gain(without: CheckResult, with_content: CheckResult) -> ContentGain:
+    """Compare results of the same users in the self-check, both with ``by_user``."""
+    assert without.by_user is not None and with_content.by_user is not None
+    z_score = paired_z_score((with_content.by_user - without.by_user).numpy())
+    return ContentGain(without.ndcg, with_content.ndcg, z_score)
 
 
 def fit_correction(check: SelfCheck, scores: torch.Tensor, users: torch.Tensor) -> torch.Tensor:
