@@ -104,7 +104,13 @@ class UniversalRanker:
 
     def _nearest_by_content(self, content: Sequence[Space] | None, matrix: sp.csr_matrix) -> sp.csr_matrix | None:
         """Cosines of the items with interactions and their nearest ones; ``None`` without content."""
-        if content is None or not len(content):
+        if content is None:
+            return None
+        if isinstance(content, (str, Space)) or not isinstance(content, Sequence):
+            raise ValueError(
+                f"content: must be a list of spaces (text_space, array_space), got {arguments.shown(content)}."
+            )
+        if not len(content):
             return None
         if list(self._pipeline.families) not in ([family] for family in CANDIDATE_FAMILIES):
             raise ValueError(
