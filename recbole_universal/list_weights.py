@@ -39,9 +39,9 @@ def fitted_weights(
 ) -> torch.Tensor:
     r"""The weights w of the columns x that maximise the likelihood of the held-out entries, with a penalty.
 
-    The loss is the sum over the held-out entries of -log softmax(s + x w), plus ``penalty`` times the sum of the squared
-    distances of the weights from the first ones, where s are the scores. The softmax is over a list. With few held-out
-    entries, the weights are near the first ones. The loss is convex; Newton's method minimises it.
+    The loss is the sum over the held-out entries of -log softmax(s + x w), where s are the scores. ``penalty`` times
+    the sum of the squared distances of the weights from the first ones is added. The softmax is over a list. With few
+    held-out entries, the weights are near the first ones. The loss is convex; Newton's method minimises it.
 
     Args:
         lists: the lists.

@@ -95,7 +95,9 @@ def test_scores_far_apart_have_the_best_correction(monkeypatch, penalty, scale, 
     assert halves == any(after > before for before, after in pairwise(values))
     best = loss_by_hand(check, scores, weights)
     assert best < min(loss_by_hand(check, scores, factor * weights) for factor in (0.0, 0.5, 0.9, 1.1, 2.0))
-    _, gradient, _ = derivatives(check, scores, torch.arange(40), torch.from_numpy(weights))
+    lists = list_weights.Lists(check.features, scores, check.mask, check.label)
+    zeros = torch.zeros(len(weights), dtype=torch.float64)
+    _, gradient, _ = derivatives(lists, penalty, torch.arange(40), torch.from_numpy(weights), zeros)
     assert gradient.abs().max() < 0.01
 
 
