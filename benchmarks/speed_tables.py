@@ -60,6 +60,7 @@ COLUMNS = {
     },
     "sample": {
         "dataset": ("dataset", ""),
+        "users": ("users", ",.0f"),
         "share of the interactions": ("share", ".0%"),
         "NDCG@20": ("ndcg@20", ".4f"),
     },

@@ -19,7 +19,7 @@ from recbole_universal.features.fields import column
 from recbole_universal.features.self_check import CheckResult, SelfCheck
 from recbole_universal.graph.allowed_items import AllowedItems
 from recbole_universal.graph.histories import Histories
-from recbole_universal.graph.threads import in_torch_threads
+from recbole_universal.graph.threads import in_torch_threads, one_thread
 from recbole_universal.ranking.correction import ContentGain, choose_correction, content_gain, corrected
 from recbole_universal.ranking.fallback import Fallback
 from recbole_universal.ranking.network import FamilyNetwork, UniversalNetwork
@@ -186,9 +186,9 @@ class RankingNetwork(UniversalNetwork):
             raise ValueError("there is no self-check")
         result = CheckResult(float(arrays["ndcg"]), float(arrays["z_score"]), torch.from_numpy(arrays["by_user"]))
         gain = ContentGain(*arrays["content"].tolist()) if "content" in arrays else None
-        self._checked = _Checked(check, self._weights(), torch.from_numpy(arrays["correction"]), result, gain)
+        self._checked = _Checked(check, self.weights(), torch.from_numpy(arrays["correction"]), result, gain)
 
-    def _weights(self) -> torch.Tensor:
+    def weights(self) -> torch.Tensor:
         """All weights and buffers of the networks, float32 [n]."""
         tensors = (*self.parameters(), *self.scorers.buffers())  # `scorers` are the single networks
         return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
@@ -204,16 +204,18 @@ class RankingNetwork(UniversalNetwork):
         check = pairs.check
         if check is None:
             return None
-        weights = self._weights()  # compared, since PyTorch counts no version for some changes in place
+        weights = self.weights()  # compared, since PyTorch counts no version for some changes in place
         checked = self._checked  # other threads may replace it
         if checked is None or checked.check is not check or not torch.equal(checked.weights, weights):
-            with torch.inference_mode(False):  # calls outside of inference mode use the cached tensors
+            # Calls outside of inference mode use the cached tensors. The operations are small. While other processes
+            # are busy, two threads take many times as long, because each operation waits for both.
+            with torch.inference_mode(False), one_thread():
                 checked = self._measured(check, None if pairs.with_content is None else pairs.with_content.check)
             self._checked = checked
         return checked
 
     def _measured(self, check: SelfCheck, with_content: SelfCheck | None) -> _Checked:
-        weights = self._weights()
+        weights = self.weights()
         correction, result = choose_correction(check, self._check_scores(check))
         if with_content is None:
             return _Checked(check, weights, correction, result, None)
