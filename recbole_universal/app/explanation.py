@@ -29,6 +29,7 @@ _WORDS = {
     "popularity": "popularity",
     "scorer averages": "average of all scorers",
     "activity": "activity of the user and popularity of the item",
+    "content": "content of the item",
 }
 
 
