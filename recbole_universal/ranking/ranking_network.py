@@ -157,7 +157,9 @@ class RankingNetwork(UniversalNetwork):
         check = self.candidate_pairs.check
         if check is None:
             raise ValueError("there is no self-check")
-        result = CheckResult(float(arrays["ndcg"]), float(arrays["z_score"]), torch.from_numpy(arrays["by_user"]))
+        by_user = torch.from_numpy(arrays["by_user"])
+        next_rate = torch.from_numpy(arrays["next_rate"]) if "next_rate" in arrays else None  # not in old folders
+        result = CheckResult(float(arrays["ndcg"]), float(arrays["z_score"]), by_user, next_rate)
         self._checked = check, self._weights(), torch.from_numpy(arrays["correction"]), result
 
     def _weights(self) -> torch.Tensor:
