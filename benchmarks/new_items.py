@@ -54,7 +54,12 @@ def measure(catalogue: Catalogue, seed: int) -> dict:
     known_rate, new_rate = next_rates(ranker), rates_of_fewer(model.check.next_rate, len(new))
     # Without a common scale: hits in a fifth of the interactions against hits in all interactions with new items.
     earned, raw = next_places(known_rate, new_rate, K), next_places(known_rate, model.check.hit_rate, K)
-    rules = {"known alone": np.zeros(K, bool), "new alone": np.ones(K, bool), "earned": earned, "rates as they are": raw}
+    rules = {
+        "known alone": np.zeros(K, bool),
+        "new alone": np.ones(K, bool),
+        "earned": earned,
+        "rates as they are": raw,
+    }
     rules |= {f"{n} places": even_places(n, K) for n in (1, 2, 5)}
     hits = {
         name: held_out_hits(merged(of_known, of_new, places), sp.csr_matrix(future[users])).sum(axis=1)

@@ -16,7 +16,7 @@ import pandas as pd
 
 from recbole_universal import arguments
 from recbole_universal.app.arrow_tables import import_pyarrow
-from recbole_universal.app.output_columns import VALUES
+from recbole_universal.app.output_columns import NEW, VALUES
 from recbole_universal.files import atomic_write
 
 #: Endings of the files that can be written.
@@ -43,11 +43,13 @@ def write_recommendations(recommendations: pd.DataFrame, path: str | os.PathLike
     if not isinstance(path, (str, os.PathLike)):
         raise ValueError(f"path: must be the path of a file, got {arguments.shown(path)}.")
     with open_recommendations(path) as writer:
-        writer.columns = columns[:4]
+        with_new = columns[4:5] == [NEW]
+        writer.columns = columns[: 4 + with_new]
         for start in range(0, max(1, len(recommendations)), _ROWS_AT_ONCE):
             rows = recommendations.iloc[start : start + _ROWS_AT_ONCE]
             users, items, scores, ranks = (rows.iloc[:, index] for index in range(4))
-            writer.write(pd.Index(users), pd.Index(items), scores.to_numpy(), ranks.to_numpy())
+            new = rows.iloc[:, 4].to_numpy() if with_new else None
+            writer.write(pd.Index(users), pd.Index(items), scores.to_numpy(), ranks.to_numpy(), new)
 
 
 @contextmanager
@@ -98,7 +100,7 @@ class TextWriter:
     """Writes rows as CSV or TSV, plain or gzip.
 
     Attributes:
-        columns: names of the four columns, which the first rows need.
+        columns: names of the columns, which the first rows need.
     """
 
     columns: Sequence[str] = ()
@@ -110,15 +112,18 @@ class TextWriter:
         self._format: dict[str, Any] = {"delimiter": "\t" if ".tsv" in name[-7:] else ",", "lineterminator": "\n"}
         self._has_header = False
 
-    def write(self, users: pd.Index, items: pd.Index, scores: np.ndarray, ranks: np.ndarray) -> None:
-        """Write rows."""
+    def write(
+        self, users: pd.Index, items: pd.Index, scores: np.ndarray, ranks: np.ndarray, new: np.ndarray | None = None
+    ) -> None:
+        """Write rows; ``new`` says whether nobody has had the item, if there is such a column."""
         self._write_header()
         values = map("{:.7g}".format, scores.tolist())
         columns = users.tolist(), items.tolist()
         # The module csv quotes a line feed, but before Python 3.13 no carriage return, which also ends a line.
         has_return = any("\r" in text for ids in columns for text in ids if isinstance(text, str))
         rows = csv.writer(self._text, **self._format, quoting=csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL)
-        rows.writerows(zip(*columns, values, ranks.tolist(), strict=True))
+        is_new = [] if new is None else [["true" if each else "false" for each in new.tolist()]]
+        rows.writerows(zip(*columns, values, ranks.tolist(), *is_new, strict=True))
 
     def _write_header(self) -> None:
         if not self._has_header:
@@ -147,9 +152,12 @@ class ParquetWriter:
         self._file = file
         self._writer: Any = None
 
-    def write(self, users: pd.Index, items: pd.Index, scores: np.ndarray, ranks: np.ndarray) -> None:
-        """Write rows."""
-        columns = (self._ids(users), self._ids(items), self._arrow.array(scores), self._arrow.array(ranks))
+    def write(
+        self, users: pd.Index, items: pd.Index, scores: np.ndarray, ranks: np.ndarray, new: np.ndarray | None = None
+    ) -> None:
+        """Write rows; ``new`` says whether nobody has had the item, if there is such a column."""
+        columns = [self._ids(users), self._ids(items), self._arrow.array(scores), self._arrow.array(ranks)]
+        columns += [] if new is None else [self._arrow.array(new)]
         table = self._arrow.table(dict(zip(self.columns, columns, strict=True)))
         if self._writer is None:
             self._writer = self._arrow.parquet.ParquetWriter(self._file, table.schema)

@@ -74,7 +74,15 @@ def next_places(known: NDArray[np.float64], new: NDArray[np.float64], k: int) ->
 
 
 def even_places(n: int, k: int) -> NDArray[np.bool_]:
-    """n of the k ranks, spread evenly; the last rank is one of them."""
+    """Some of the ranks, spread evenly; the last rank is one of them.
+
+    Args:
+        n: number of places.
+        k: number of ranks, at least n.
+
+    Returns:
+        bool [k].
+    """
     is_new = np.zeros(k, dtype=bool)
     is_new[-(-np.arange(1, n + 1) * k // n) - 1 if n else []] = True
     return is_new

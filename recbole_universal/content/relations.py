@@ -95,9 +95,7 @@ class ContentRelations:
         made.spaces, made._degree = with_combined(spaces), arrays["degree"]
         n_items = len(made._degree)
         regression = {
-            name.removeprefix("regression."): array
-            for name, array in arrays.items()
-            if name.startswith("regression.")
+            name.removeprefix("regression."): array for name, array in arrays.items() if name.startswith("regression.")
         }
         made._regression = Regression.from_arrays(regression, torch.device("cpu"), n_items)
         made._neighbors = csr_of("neighbors", arrays, (n_items, n_items))

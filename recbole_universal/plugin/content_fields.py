@@ -11,7 +11,8 @@ from recbole.utils import FeatureType
 
 from recbole_universal.array_store import ArrayStore
 from recbole_universal.content.arrays import item_vectors
-from recbole_universal.content.encoders import DEFAULT_ENCODERS, Callback, TextEncoder, text_encoder
+from recbole_universal.content.defaults import DEFAULT_ENCODERS
+from recbole_universal.content.encoders import Callback, TextEncoder, text_encoder
 from recbole_universal.content.spaces import Space, array_space, text_space
 from recbole_universal.content.texts import chosen_fields, item_texts
 
