@@ -14,8 +14,9 @@ import scipy.sparse as sp
 from recbole_universal import arguments
 from recbole_universal.app.content_settings import checked_new_items
 from recbole_universal.app.list_filters import ListFilters, NewItemSet, list_filters
+from recbole_universal.app.new_catalogue import joined
 from recbole_universal.app.recommendation_blocks import find_users, without_list
-from recbole_universal.app.recommender_state import RecommenderState, about_unknown, as_ids
+from recbole_universal.app.recommender_state import RecommenderState, about_unknown, as_ids, known
 from recbole_universal.app.shown_new_items import ShownNewItems
 from recbole_universal.graph.allowed_items import AllowedItems
 from recbole_universal.graph.histories import Histories
@@ -182,14 +183,14 @@ def recommended(
 
 
 def with_new_items(
-    state: RecommenderState, asked: Asked, known: Lists, wanted: bool | int, k: int, fast: bool, filters: ListFilters
+    state: RecommenderState, asked: Asked, lists: Lists, wanted: bool | int, k: int, fast: bool, filters: ListFilters
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Lists with new items.
 
     Args:
         state: a recommender with new items.
         asked: the people.
-        known: their lists of known items.
+        lists: their lists of known items.
         wanted: true for the earned ranks, or a number of places.
         k: length of a list.
         fast: whether the lists of known items are fast ones.
@@ -200,11 +201,7 @@ def with_new_items(
     """
     catalogue = state.checked_catalogue()
     shown = ShownNewItems(catalogue, wanted, k, fast)
-    width = min(k, len(state.items) + len(catalogue.ids))
-    items, scores = (
-        np.pad(each, ((0, 0), (0, width - each.shape[1])), constant_values=empty)
-        for each, empty in zip(known, (-1, 0), strict=True)
-    )
+    items, scores = _of_width(lists, min(k, len(state.items) + len(catalogue.ids)))
     user_items = _items_of(state, asked)
     people = np.flatnonzero(np.diff(user_items.indptr))
     for block in filters.blocks(people, max(1, len(catalogue.ids))):
@@ -246,6 +243,37 @@ def similar_lists(state: RecommenderState, items: Any, k: int) -> tuple[np.ndarr
     ones = sp.eye(len(columns), format="csr", dtype=np.float32)
     lists = best_of_sums(ones, relations, k, exclude_seen=False, allowed=allowed)
     return columns, lists, about_unknown(unknown)
+
+
+def similar_to_all(state: RecommenderState, items: Any, k: int) -> tuple[pd.Index, Lists, list[str]]:
+    """What :func:`similar_lists` returns, also of new items, whose neighbours are those by content.
+
+    Returns:
+        Ids of the items that are known or new, their lists, and sentences on unknown ids.
+
+    Raises:
+        ValueError: if a value is no id.
+    """
+    columns, lists, messages = similar_lists(state, items, k)
+    ids = state.items.take(columns)
+    if state.catalogue is None:
+        return ids, lists, messages
+    unknown: dict[Any, None] = {}
+    state.known_items("items", items, unknown)
+    still_unknown: dict[Any, None] = {}
+    new = pd.unique(known("items", list(unknown), state.catalogue.find, still_unknown))
+    found, scores = np.full((len(new), k), -1), np.zeros((len(new), k), dtype=np.float32)
+    for row, index in enumerate(new.tolist()):
+        near, cosines = state.catalogue.lists.nearest_items(index, k, state.not_excluded)
+        found[row, : len(near)], scores[row, : len(near)] = near, cosines
+    both = tuple(np.concatenate(parts) for parts in zip(_of_width(lists, k), (found, scores), strict=True))
+    return joined(ids, state.catalogue.ids.take(new)), (both[0], both[1]), about_unknown(still_unknown)
+
+
+def _of_width(lists: Lists, k: int) -> Lists:
+    """Lists with k positions, -1 after their end."""
+    more = ((0, 0), (0, k - lists[0].shape[1]))
+    return np.pad(lists[0], more, constant_values=-1), np.pad(lists[1], more)
 
 
 def about_short(items: np.ndarray, k: int) -> list[str]:

@@ -18,7 +18,7 @@ from recbole_universal.app.explanation import explained
 from recbole_universal.app.fitted_interactions import FittedInteractions
 from recbole_universal.app.model_choice import AUTO
 from recbole_universal.app.new_catalogue import read_catalogue
-from recbole_universal.app.ranked_lists import as_lists, recommended, similar_lists
+from recbole_universal.app.ranked_lists import as_lists, recommended, similar_to_all
 from recbole_universal.app.recommend import TableJob, check_column_names, refuse_content
 from recbole_universal.app.recommender_files import load_recommender, save_recommender
 from recbole_universal.app.recommender_state import FitSettings, RecommenderState, about_unknown, as_ids, known
@@ -281,7 +281,7 @@ class Recommender:
                 report(" ".join(messages))
             if not len(rows) and not len(columns):
                 return state
-            return state.refitted(state.interactions().without(rows, columns), report, show_progress, columns)
+            return state.refitted(state.interactions().without(rows, columns), report, show_progress, columns.tolist())
 
         with _warned() as report:
             self._replace(without)
@@ -355,6 +355,8 @@ class Recommender:
     def similar_items(self, items: Any, k: int = 10) -> pd.DataFrame:
         """The items that are related most to each item, whoever asks.
 
+        The neighbours of a new item are the known items that are nearest by content.
+
         Items of :meth:`set_excluded` are left out. With the family ``proximity``, the relation is that of
         :meth:`UniversalRanker.item_item`, whose matrix the first call computes. With other models it is the cosine of
         the items' users.
@@ -372,9 +374,9 @@ class Recommender:
         """
         state = self._state
         k = min(arguments.integer("Recommender.similar_items", "k", k, 1), len(state.items))
-        asked, lists, messages = similar_lists(state, items, k)
+        ids, lists, messages = similar_to_all(state, items, k)
         self._warn(messages)
-        return state.frame(state.items.take(asked), *lists, "similar_to")
+        return state.frame(ids, *lists, "similar_to")
 
     def to_arrow(self) -> pyarrow.Table:
         """The item-item matrix as an Arrow table, for any engine that serves such matrices.

@@ -89,15 +89,15 @@ class ShownNewItems:
         if not n_content:
             return f"{text} Items without content are not shown. Give them texts or vectors."
         measured = (
-            f"NDCG@10 is {check.ndcg:.3f} by content and {check.chance:.3f} by chance, on {check.n_items} held-out items "
-            f"and {check.n_users} users"
+            f"NDCG@10 is {check.ndcg:.3f} by content and {check.chance:.3f} by chance, on {check.n_items} held-out "
+            f"items and {check.n_users} users"
         )
         if check.n_users < 2:
             measured = "too few users have two items with content, so nothing can be held out"
         if not self.shows:
             return (
-                f"{text} No new item is shown, since the content is not trusted: {measured}. Give other texts, encoders "
-                f"or vectors. A number of places, such as 1, shows new items all the same ({NEW_ITEMS})."
+                f"{text} No new item is shown, since the content is not trusted: {measured}. Give other texts, "
+                f"encoders or vectors. A number of places, such as 1, shows new items all the same ({NEW_ITEMS})."
             )
         if check.trust == 0:
             return f"{text} Their order may be no better than chance: {measured}. {self._about_places()}"

@@ -93,18 +93,22 @@ class NewItemLists:
             scores[block, :width] = np.where(is_item, found, 0)
         return items, scores
 
-    def nearest_items(self, item: int, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The items that are nearest to one by content, known and new ones.
+    def nearest_items(
+        self, new: int, k: int, allowed: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The known items that are nearest to a new one by content.
 
         Args:
-            item: index in the content.
+            new: index among the new items.
             k: number of items.
+            allowed: whether each known item may be among them, bool [n_known]; ``None``: all may.
 
         Returns:
             Their indices, nearest first, int64 [at most k], and cosines.
         """
         space = self.model.relations.spaces[-1]
-        near = space.neighbors(np.array([item]), np.arange(self.content.n_items), k)
+        known = np.arange(self.n_known) if allowed is None else np.flatnonzero(allowed)
+        near = space.neighbors(np.array([self.n_known + new]), known, k)
         order = np.argsort(-near.data, kind="stable")
         return near.indices[order].astype(np.int64), near.data[order]
 

@@ -17,7 +17,7 @@ from recbole_universal.metrics import ndcg, paired_z_score
 _SHARE, _MOST_HELD_OUT, _MOST_USERS, _K = 0.2, 1000, 500, 10
 # Weight of each relation without any evidence. Popularity alone is no reason to show a new item.
 _FIRST_WEIGHT = 0.1
-_BLOCK_PAIRS = 2**19
+_BLOCK_PAIRS = 2**21
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,10 @@ class NewItems:
         weights, step = self.check.weights.astype(np.float32), max(1, _BLOCK_PAIRS // len(targets))
         for start in range(0, user_items.shape[0], step):
             block = slice(start, min(start + step, user_items.shape[0]))
-            yield block, standardised(self.relations.columns(user_items[block], targets, near)) @ weights
+            scores = np.zeros((block.stop - start, len(targets)), dtype=np.float32)
+            for column, values in self.relations.each_column(user_items[block], targets, near, weights != 0):
+                scores += weights[column] * standardised(values)
+            yield block, scores
 
 
 def first_weights(names: Sequence[tuple[str, str]]) -> NDArray[np.float64]:

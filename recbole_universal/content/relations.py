@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import scipy.sparse as sp
@@ -146,22 +146,69 @@ class ContentRelations:
             float32 [n_users, n_targets, n_columns], see :attr:`names`; no NaN.
         """
         near = self.near(targets) if near is None else near
-        known = self._known_scores(user_items)
-        columns = []
-        for space, ridge, each in zip(self.spaces, self._maps, near, strict=True):
-            columns.append((user_items @ each.nearest.T).toarray())
-            columns.append((user_items @ space.vectors) @ ridge @ space.vectors[targets].T)
-            columns += [(each.adopted @ scores.T).T for scores in known]
-            columns.append(np.broadcast_to(each.popularity, (user_items.shape[0], len(targets))))
+        columns = [values for _, values in self.each_column(user_items, targets, near)]
         return np.stack(columns, axis=-1, dtype=np.float32)
 
-    def _known_scores(self, user_items: sp.csr_matrix) -> list[NDArray[np.float32]]:
-        """Scores of all items by the regression and by neighbours, float32 [n_users, n_items] each."""
-        n_users, n_items = user_items.shape
-        regression = torch.zeros((n_users, n_items))
-        users = torch.full((n_users,), -1)
-        self._regression.put_scores(regression, users, UserItems.of(user_items, torch.device("cpu")))
-        return [regression.numpy(), (user_items @ self._neighbors.T).toarray()]
+    def each_column(
+        self,
+        user_items: sp.csr_matrix,
+        targets: NDArray[np.int64],
+        near: Sequence[NearItems],
+        wanted: NDArray[np.bool_] | None = None,
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """The columns of :meth:`columns`, one after the other.
+
+        Args:
+            user_items: as of :meth:`columns`.
+            targets: as of :meth:`columns`.
+            near: as of :meth:`columns`.
+            wanted: whether each column is computed, bool [n_columns]; ``None``: all are.
+
+        Yields:
+            The index of the column and its scores, float32 [n_users, n_targets].
+        """
+        wanted = np.ones(len(self.names), dtype=bool) if wanted is None else wanted
+        known = [
+            scores(user_items) if wanted[index :: len(RELATIONS)].any() else None
+            for index, scores in ((2, self._regression_scores), (3, self._neighbor_scores))
+        ]
+        for first, (space, ridge, each) in enumerate(zip(self.spaces, self._maps, near, strict=True)):
+            for relation in range(len(RELATIONS)):
+                index = first * len(RELATIONS) + relation
+                if wanted[index]:
+                    yield index, self._column(relation, space, ridge, each, user_items, targets, known)
+
+    def _column(
+        self,
+        relation: int,
+        space: Space,
+        ridge: NDArray[np.float32],
+        near: NearItems,
+        user_items: sp.csr_matrix,
+        targets: NDArray[np.int64],
+        known: Sequence[NDArray[np.float32] | None],
+    ) -> NDArray[np.float32]:
+        """One relation of one space, float32 [n_users, n_targets]."""
+        if relation == 0:
+            return (user_items @ near.nearest.T).toarray()
+        if relation == 1:
+            return (user_items @ space.vectors) @ ridge @ space.vectors[targets].T
+        if relation in (2, 3):
+            scores = known[relation - 2]
+            assert scores is not None
+            return (near.adopted @ scores.T).T
+        return np.broadcast_to(near.popularity, (user_items.shape[0], len(targets)))
+
+    def _regression_scores(self, user_items: sp.csr_matrix) -> NDArray[np.float32]:
+        """Scores of all items by the regression, float32 [n_users, n_items]."""
+        scores = torch.zeros(user_items.shape)
+        users = torch.full((user_items.shape[0],), -1)
+        self._regression.put_scores(scores, users, UserItems.of(user_items, torch.device("cpu")))
+        return scores.numpy()
+
+    def _neighbor_scores(self, user_items: sp.csr_matrix) -> NDArray[np.float32]:
+        """Scores of all items by collaborative neighbours, float32 [n_users, n_items]."""
+        return (user_items @ self._neighbors.T).toarray()
 
 
 def with_combined(spaces: Sequence[Space]) -> tuple[Space, ...]:
