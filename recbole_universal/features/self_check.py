@@ -105,7 +105,7 @@ class SelfCheck:
         """Evaluate the candidates ordered by ``scores``, [n_users, n_candidates]."""
         by_user = self.ndcg(scores)
         z_score = paired_z_score((by_user - self.popularity_ndcg).numpy())
-        next_rate = (self._hits(scores, _RATED_RANKS) / self.n_held_out[:, None]).double().mean(dim=0)
+        next_rate = (self._hits(scores, _RATED_RANKS).double() / self.n_held_out[:, None]).mean(dim=0)
         return CheckResult(float(by_user.mean()), z_score, by_user, next_rate)
 
 
