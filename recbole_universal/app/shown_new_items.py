@@ -6,7 +6,6 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from recbole_universal.app.content_settings import NEW_ITEMS
 from recbole_universal.app.new_catalogue import NewCatalogue
 from recbole_universal.content.places import even_places, merged, next_places, rates_of_fewer
 from recbole_universal.graph.allowed_items import AllowedItems
@@ -84,7 +83,7 @@ class ShownNewItems:
         lists = self.catalogue.lists
         check, n_new, n_content = lists.check, lists.n_new, len(lists.targets)
         if not n_new:
-            return "There are no new items: all items of the item table have interactions."
+            return "There are no new items: all listed items have interactions."
         text = f"{n_new} items are new: nobody has had them. {n_content} of them have content."
         if not n_content:
             return f"{text} Items without content are not shown. Give them texts or vectors."
@@ -97,12 +96,13 @@ class ShownNewItems:
         if not self.shows:
             return (
                 f"{text} No new item is shown, since the content is not trusted: {measured}. Give other texts, "
-                f"encoders or vectors. A number of places, such as 1, shows new items all the same ({NEW_ITEMS})."
+                f"encoders or vectors. new_items=1 (--new-items 1) shows one in each list all the same."
             )
         if check.trust == 0:
             return f"{text} Their order may be no better than chance: {measured}. {self._about_places()}"
-        choice = {"fitted": "fitted weights", "equal": "equal weights"}.get(check.choice, check.choice)
-        return f"{text} {choice.capitalize()} rank them, trust {check.trust:.2f}: {measured}. {self._about_places()}"
+        named = {"fitted": "Fitted weights rank", "equal": "Equal weights rank"}
+        ranking = named.get(check.choice, f"The relation {check.choice} ranks")
+        return f"{text} {ranking} them, trust {check.trust:.2f}: {measured}. {self._about_places()}"
 
     def _about_places(self) -> str:
         places = (np.flatnonzero(self.is_new) + 1).tolist()
@@ -115,12 +115,12 @@ class ShownNewItems:
         first = self._new_rate[0] if len(self._new_rate) else 0.0
         return (
             f"They earn none of the first {k} ranks: {first:.2%} of the next interactions of a user are with the first "
-            f"new item, and {last:.2%} with the known item at rank {k}. A number of places, such as 1, shows new items "
-            f"all the same ({NEW_ITEMS})."
+            f"new item, and {last:.2%} with the known item at rank {k}. new_items=1 (--new-items 1) shows one in each "
+            "list all the same."
         )
 
     def about_lists(self) -> str:
-        """A sentence on the lists, after all were merged; empty if no new item is shown."""
-        if not self.shows:
+        """A sentence on the lists, after all were merged; empty if new items have no rank and are in no list."""
+        if not self.is_new.any() and not self._n_with:
             return ""
         return f"{self._n_with} of {self._n_lists} lists of people with interactions show a new item."
