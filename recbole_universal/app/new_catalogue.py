@@ -41,12 +41,17 @@ class ReadCatalogue:
     new: pd.Index
     content: ItemContent
 
-    def fitted(self, ranker: UniversalRanker) -> NewCatalogue:
-        """The catalogue with a ranking of the new items; it takes some seconds."""
+    def fitted(self, ranker: UniversalRanker, show_progress: bool = False) -> NewCatalogue:
+        """The catalogue with a ranking of the new items.
+
+        Args:
+            ranker: the ranker of the known items.
+            show_progress: whether to draw a progress bar on stderr.
+        """
         rates = {"": next_rates(ranker)}
         if "proximity" in ranker.pretrained.families:
             rates["fast"] = next_rates(ranker, fast=True)
-        return NewCatalogue(self.new, NewItemLists(ranker.evidence, self.content), rates)
+        return NewCatalogue(self.new, NewItemLists(ranker.evidence, self.content, show_progress=show_progress), rates)
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,7 @@ def read_catalogue(
         ImportError: if an encoder needs a package that is not installed.
     """
     vectors = {name: read_vectors(source, _VECTORS) for name, source in (settings.vectors or {}).items()}
-    if table is None and not any(each.ids is not None for each in vectors.values()):
+    if table is None and (not vectors or any(each.ids is None for each in vectors.values())):
         raise ValueError(
             "new_items (--new-items): needs an item table, items (--items), or item_vectors (--item-vectors) with ids."
         )

@@ -406,7 +406,8 @@ class TableJob(RecommendationJob):
         if self._catalogue is not None:
             from recbole_universal.app.shown_new_items import ShownNewItems
 
-            shown = ShownNewItems(self._catalogue.fitted(ranker), self._wanted, self._top_k, self._fast)
+            catalogue = self._catalogue.fitted(ranker, self._show_progress)
+            shown = ShownNewItems(catalogue, self._wanted, self._top_k, self._fast)
             self._report(shown.about_ranking())
             of_new = None if self._allowed is None else self._allowed[len(item_order) :]
             new = NewInBlocks(shown, ranker.evidence, of_new)

@@ -148,7 +148,7 @@ class Recommender:
             catalogue = read_catalogue(read.items, read.matrix, table, content) if new_items else None
             state = RecommenderState.fitted(read, settings, job.model, job.device, report, show_progress)
             if catalogue is not None:
-                state = state.with_catalogue(catalogue.fitted(state.ranker))
+                state = state.with_catalogue(catalogue.fitted(state.ranker, show_progress))
             return cls._of(state.with_item_table(table, report))
 
     def set_items(self, table: Any) -> None:

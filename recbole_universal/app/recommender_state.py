@@ -223,7 +223,7 @@ class RecommenderState:
         state.appended = self.appended
         if self.catalogue is not None:
             read = self.catalogue.of_known(self.items, state.items, np.asarray(erased, dtype=np.int64))
-            state.catalogue = read.fitted(state.ranker)
+            state.catalogue = read.fitted(state.ranker, show_progress)
         return state.with_item_table(self.item_table, report).with_excluded(self.excluded)
 
     def interactions(self) -> FittedInteractions:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from recbole_universal.content.item_content import ItemContent
-from recbole_universal.content.new_items import NewItemCheck, NewItems
+from recbole_universal.content.new_items import NewItemCheck, NewItems, check_new_items
 from recbole_universal.content.relations import ContentRelations, NearItems
 from recbole_universal.graph.allowed_items import AllowedItems
 from recbole_universal.graph.sparse_sums import csr_arrays, csr_of
@@ -26,6 +27,7 @@ class NewItemLists:
         matrix: interactions with the known items, csr [n_users, n_known].
         content: what the items are: the known ones in the order of the matrix, then the new ones.
         seed: seed of the self-check.
+        show_progress: whether to draw a progress bar on stderr.
 
     Attributes:
         content: the argument.
@@ -34,11 +36,17 @@ class NewItemLists:
         n_known: number of known items.
     """
 
-    def __init__(self, matrix: sp.csr_matrix, content: ItemContent, seed: int = 0) -> None:
+    def __init__(self, matrix: sp.csr_matrix, content: ItemContent, seed: int = 0, show_progress: bool = False) -> None:
         self._set(matrix.shape[1], content)
         wide = self._wide(matrix)
-        self.model = NewItems(wide, content.spaces, seed)
-        self._near: Sequence[NearItems] = self.model.relations.near(self.targets) if len(self.targets) else []
+        with tqdm(total=3, desc="new items", unit="step", disable=not show_progress) as bar:
+            check = check_new_items(wide, content.spaces, seed)
+            bar.update()
+            relations = ContentRelations(wide, content.spaces)
+            bar.update()
+            self.model = NewItems.of_parts(check, relations)
+            self._near: Sequence[NearItems] = relations.near(self.targets) if len(self.targets) else []
+            bar.update()
 
     def _set(self, n_known: int, content: ItemContent) -> None:
         self.n_known, self.content = n_known, content

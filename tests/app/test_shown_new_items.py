@@ -248,6 +248,8 @@ def shifted(frame: pd.DataFrame) -> pd.DataFrame:
     ("settings", "message"),
     [
         ({"new_items": True}, r"needs an item table"),
+        ({"new_items": True, "item_vectors": [np.ones((3, 2)), {"i001": [1.0, 2.0]}]}, r"needs .* with ids"),
+        ({"new_items": True, "items": ITEMS, "item_vectors": np.ones((3, 2))}, r"3 rows for 130 items; give the ids"),
         (
             {"new_items": 11, "items": ITEMS},
             r"new_items \(--new-items\): must be true .* from 1 to top_k .* 10, got 11",
@@ -357,6 +359,21 @@ def test_the_command_names_what_is_wrong(shop, further, message, capsys):
     assert run("recommend", shop / "orders.csv", "--output", shop / "recs.csv", "--quiet", *words) == 1
     shown = capsys.readouterr().err
     assert message in shown and "Traceback" not in shown and not (shop / "recs.csv").exists()
+
+
+def test_progress_bars_obey(shop, capsys):
+    words = ["recommend", shop / "orders.csv", "--items", shop / "items.csv", "--new-items", "--output", shop / "r.csv"]
+    assert run(*words, "--quiet") == 0
+    assert "new items:" not in capsys.readouterr().err
+    assert run(*words) == 0
+    assert "new items:" in capsys.readouterr().err
+
+
+def test_a_checkpoint_takes_no_new_items(shop, capsys):
+    (shop / "model.pth").write_bytes(b"")
+    words = ["recommend", "--checkpoint", shop / "model.pth", "--new-items", "--output", shop / "r.csv"]
+    assert run(*words) == 1
+    assert "leave out new_items" in capsys.readouterr().err
 
 
 def test_no_content_in_a_folder(shop, capsys):
