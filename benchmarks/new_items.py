@@ -131,10 +131,13 @@ def table(results: list[dict]) -> str:
         of = [result for result in results if result["dataset"] == name]
         mean = [f"{np.mean([result['hits'][rule] for result in of]):.0f}" for rule in names]
         ranks = ", ".join(str(result["ranks"]) for result in of)
-        share = f"{np.mean([result['share of the future'] for result in of]):.0%}"
-        row = [name, str(of[0]["n_new"]), share, ranks, *mean]
+        row = [name, str(of[0]["n_new"]), ranks, *mean]
+        if of[0]["by time"]:
+            row.insert(2, f"{np.mean([result['share of the future'] for result in of]):.0%}")
         rows.append([*row, number(np.mean([result["z, earned"] for result in of]), "+.1f")])
-    head = ["dataset", "new items", "share of the future", "ranks earned", *names, "z, earned against known"]
+    head = ["dataset", "new items", "ranks earned", *names, "z, earned against known"]
+    if results[0]["by time"]:
+        head.insert(2, "share of the future")
     return markdown(head, rows)
 
 

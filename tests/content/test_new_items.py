@@ -102,6 +102,21 @@ def test_nearest_is_the_sum_of_cosines():
     assert np.allclose(columns[:, 0, 0], matrix.toarray()[:, :2] @ cosines, atol=1e-6)
 
 
+def test_adopted_scores_are_means_over_the_ten_nearest_items(split):
+    known, _ = split
+    vectors = np.random.default_rng(0).normal(size=(N_ITEMS, 6))  # no two cosines are equal
+    relations = ContentRelations(known, [array_space("x", vectors)])
+    columns = relations.columns(known[:7], NEW)
+    (near,) = relations.near(NEW)
+    for row in range(len(NEW)):
+        of_row = near.cosines[row].tocoo()
+        first = np.argsort(-of_row.data)[:10]
+        items, weights = of_row.col[first], of_row.data[first] ** 2
+        for column, scores in ((2, relations._regression_scores), (3, relations._neighbor_scores)):
+            expected = scores(known[:7])[:, items] @ weights / weights.sum()
+            assert np.allclose(columns[:, row, column], expected, atol=1e-4)
+
+
 def test_standardised_columns_have_no_scale():
     columns = np.random.default_rng(0).random((3, 5, 2)).astype(np.float32)
     columns[1, :, 0] = 7.0
