@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from recbole_universal.graph.interaction_graph import InteractionGraph
     from recbole_universal.plugin.universal_interpolation import UniversalInterpolation
     from recbole_universal.plugin.universal_mlp import UniversalMLP
+    from recbole_universal.plugin.universal_sasrec import UniversalSASRec
     from recbole_universal.plugin.universal_sequential import UniversalSequential
     from recbole_universal.ranking.mixing import interpolate
     from recbole_universal.ranking.ranker import UniversalRanker
@@ -42,6 +43,7 @@ __all__ = [
     "UniversalInterpolation",
     "UniversalMLP",
     "UniversalRanker",
+    "UniversalSASRec",
     "UniversalSequential",
     "__version__",
     "convert",
@@ -63,6 +65,7 @@ _MODULES = {
     "UniversalInterpolation": "plugin.universal_interpolation",
     "UniversalMLP": "plugin.universal_mlp",
     "UniversalRanker": "ranking.ranker",
+    "UniversalSASRec": "plugin.universal_sasrec",
     "UniversalSequential": "plugin.universal_sequential",
     "convert": "app.conversion.convert",
     "evaluate": "app.evaluation.evaluate",

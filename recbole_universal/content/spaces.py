@@ -138,12 +138,27 @@ def text_space(texts: Sequence[str], encoder: TextEncoder, store: ArrayStore | N
         dense = np.zeros((len(texts), vectors.shape[1]), dtype=np.float32)
         dense[has_text] = vectors
         return Space(encoder.name, dense, full, np.diff(full.indptr) > 0)
+    return array_space(encoder.name, encoded_texts(texts, encoder, store))
+
+
+def encoded_texts(texts: Sequence[str], encoder: TextEncoder, store: ArrayStore | None = None) -> NDArray[np.float32]:
+    """Vectors of a dense encoder as it returns them, float32 [n_texts, dim]; zeros for "".
+
+    Args:
+        texts: as for :func:`text_space`.
+        encoder: as for :func:`text_space`.
+        store: as for :func:`text_space`.
+
+    Raises:
+        ValueError: as :func:`text_space`.
+    """
+    given = [text for text in texts if text]
     key = {"encoder": encoder.name, "version": encoder.version, "texts": text_digest(given)}
     folder = ArrayStore(None) if store is None or encoder.version is None else store
     encoded = folder.get(f"content-{encoder.name}", key, lambda: {"vectors": encoder.encode(given)})["vectors"]
     dense = np.zeros((len(texts), encoded.shape[1]), dtype=np.float32)
-    dense[has_text] = encoded
-    return array_space(encoder.name, dense)
+    dense[np.array([bool(text) for text in texts], dtype=bool)] = encoded
+    return dense
 
 
 def array_space(name: str, array: NDArray) -> Space:

@@ -7,6 +7,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from numpy.typing import NDArray
 from recbole.data.dataset import Dataset
 from recbole.utils import FeatureType
 
@@ -47,19 +48,38 @@ def content_of_dataset(
     Raises:
         ValueError: if a field does not exist, or an array has NaN or another length.
     """
-    n_items = dataset.item_num
-    columns = _text_columns(dataset)
-    named = chosen_fields(columns, fields, "the item file")
-    texts = item_texts(columns, named, n_items)
+    texts = texts_of_dataset(dataset, fields)
     spaces = [text_space(texts, text_encoder(encoder), store) for encoder in encoders] if any(texts) else []
+    return spaces + [array_space(name, array) for name, array in preloaded_arrays(dataset).items()]
+
+
+def texts_of_dataset(dataset: Dataset, fields: Sequence[str] | None = None) -> list[str]:
+    """The text of each item by RecBole's internal item id, [n_items]; "" for the padding id and items without text.
+
+    Args:
+        dataset: a dataset of RecBole.
+        fields: as for :func:`content_of_dataset`.
+
+    Raises:
+        ValueError: if a field does not exist.
+    """
+    columns = _text_columns(dataset)
+    return item_texts(columns, chosen_fields(columns, fields, "the item file"), dataset.item_num)
+
+
+def preloaded_arrays(dataset: Dataset) -> dict[str, NDArray[np.float32]]:
+    """Arrays of ``preload_weight`` by the name of their field, float32 [n_items, dim]; zeros for items without a row.
+
+    Raises:
+        ValueError: if an array has NaN or another length.
+    """
     items = pd.Index(dataset.field2id_token[dataset.iid_field])
+    arrays = {}
     for field in dataset.config["preload_weight"] or {}:
-        if len(dataset.field2id_token.get(field, ())) == n_items:
-            array = np.asarray(dataset.get_preload_weight(field), dtype=np.float32)
-            spaces.append(
-                array_space(field, item_vectors(array.reshape(n_items, -1), items, f"preload_weight: [{field}]"))
-            )
-    return spaces
+        if len(dataset.field2id_token.get(field, ())) == len(items):
+            array = np.asarray(dataset.get_preload_weight(field), dtype=np.float32).reshape(len(items), -1)
+            arrays[field] = item_vectors(array, items, f"preload_weight: [{field}]")
+    return arrays
 
 
 def relation_of_dataset(dataset: Dataset, matrix: sp.csr_matrix, families: Sequence[str]) -> sp.csr_matrix | None:

@@ -18,6 +18,7 @@ from recbole_universal import arguments
 from recbole_universal.content import encoders
 from recbole_universal.features import node2vec_args, pipeline
 from recbole_universal.plugin import key_forms as forms
+from recbole_universal.plugin import sasrec_settings
 from recbole_universal.plugin.recbole_keys import check_evaluation, check_metrics
 from recbole_universal.plugin.universal_model import TRAIN_STAGES, UNIVERSAL_MODELS
 from recbole_universal.plugin.unseen import GROUP, SHARE
@@ -214,10 +215,20 @@ MODEL_KEYS["UniversalSequential"] = {
 }
 MODEL_KEYS["UniversalSequential"] |= {"MAX_ITEM_LIST_LENGTH": forms.POSITIVE}
 
+MODEL_KEYS["UniversalSASRec"] = sasrec_settings.KEYS
+# Keys of the training that both kinds of models have.
+_SHARED = (
+    *("train_stage", "pretrain_sources", "pretrain_held_out", "pretrain_dir", "pretrain_name", "pretrain_command"),
+    *("train_batch_size", "eval_batch_size", "learning_rate", "epochs", "stopping_step", "valid_metric", "seed"),
+)
+MODEL_KEYS["UniversalSASRec"] |= {key: MODEL_KEYS["UniversalMLP"][key] for key in _SHARED}
+
 # Stock models of RecBole have these keys of the tables, too.
 _STOCK = {
     *("seed", "epochs", "stopping_step", "learning_rate", "train_batch_size", "eval_batch_size", "valid_metric"),
-    *("mlp_hidden_size", "embedding_size", "dropout_prob", "transform", "MAX_ITEM_LIST_LENGTH"),
+    *("mlp_hidden_size", "embedding_size", "dropout_prob", "transform", "MAX_ITEM_LIST_LENGTH", "loss_type"),
+    *("n_layers", "n_heads", "hidden_size", "inner_size", "hidden_dropout_prob", "attn_dropout_prob"),
+    *("hidden_act", "layer_norm_eps", "initializer_range", "train_neg_sample_args"),
 }
 #: Keys that the plugin alone reads.
 PLUGIN_KEYS = frozenset({*KEYS, "base_model", *(key for keys in MODEL_KEYS.values() for key in keys)} - _STOCK)
@@ -255,6 +266,8 @@ def read(config: Mapping[str, Any], model: str) -> dict[str, Any]:
     if values.get("train_stage") in ("zero_shot", "finetune") and not values["pretrained"]:
         needed = MODEL_KEYS["UniversalInterpolation"]["pretrained"].valid
         raise ValueError(forms.message("pretrained", config["pretrained"], f"must be {needed}"))
+    if model == "UniversalSASRec":
+        sasrec_settings.check_together(values)
     if model in MODEL_KEYS:
         check_metrics(config, model)
         check_evaluation(config)
