@@ -190,7 +190,7 @@ def _epoch(
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    return float(np.mean(losses))
+    return _mean(losses, sources)
 
 
 def _loss(model: UniversalSASRec, batch: Any, config: Config, draw: torch.Generator) -> torch.Tensor | None:
@@ -230,13 +230,16 @@ def _contrast(source: Source, model: UniversalSASRec, config: Config) -> float:
     model.eval()
     draw = torch.Generator().manual_seed(config["seed"])
     losses = [_loss(model, batch[0].to(config["device"]), config, draw) for batch in source.valid]
-    known = [loss.item() for loss in losses if loss is not None]
-    if not known:
+    return _mean([loss.item() for loss in losses if loss is not None], [source])
+
+
+def _mean(losses: list[float], sources: Sequence[Source]) -> float:
+    if not losses:
         raise ValueError(
-            f"pretrain_objective: dataset [{source.config['dataset']}] has no two users with two items each in its "
-            "validation part, which user_contrast needs."
+            f"pretrain_objective: no batch of {[source.config['dataset'] for source in sources]} has two users with two "
+            "items each in their histories, which user_contrast needs."
         )
-    return float(np.mean(known))
+    return float(np.mean(losses))
 
 
 def _card(config: Config, sources: list[str], values: Values) -> dict[str, Any]:

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import f1_score
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -25,12 +24,13 @@ class Probe:
     Attributes:
         correct: whether each user's class is predicted, bool [n_users].
         majority_correct: the same for the most frequent class of the other users.
-        macro_f1: mean F1 of the classes, in [0, 1], which a frequent class does not lift.
+        auc: area under the ROC curve of each class against the others, weighted by the size of the class, mean of the
+            folds; 0.5 is chance. Chances of different folds are not compared, since each fold has its own majority.
     """
 
     correct: NDArray[np.bool_]
     majority_correct: NDArray[np.bool_]
-    macro_f1: float
+    auc: float
 
     @property
     def accuracy(self) -> float:
@@ -60,7 +60,7 @@ def user_folds(labels: Sequence[Any], n_folds: int, seed: int) -> list[tuple[NDA
     if counts.min() < n_folds:
         rare = classes[counts.argmin()]
         raise ValueError(
-            f"labels: the class {rare!r} has {counts.min()} users, fewer than the {n_folds} folds; leave it out or "
+            f"labels: the class '{rare}' has {counts.min()} users, fewer than the {n_folds} folds; leave it out or "
             "join it with another."
         )
     folds = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
@@ -87,16 +87,28 @@ def probe(vectors: NDArray, labels: Sequence[Any], n_folds: int = 5, seed: int =
         raise ValueError(f"vectors: must be [n_users, dim] for {len(labels)} labels, got {list(vectors.shape)}.")
     if not np.isfinite(vectors).all():
         raise ValueError("vectors: must be finite, but hold NaN or infinity.")
-    predicted, most = labels.copy(), labels.copy()
+    codes = np.unique(labels, return_inverse=True)[1]
+    predicted, most, areas = codes.copy(), codes.copy(), []
     for fitted, tested in user_folds(labels, n_folds, seed):
-        inner = StratifiedKFold(3, shuffle=True, random_state=seed)
         model = GridSearchCV(
             make_pipeline(StandardScaler(), LogisticRegression(max_iter=300)),
             {"logisticregression__C": _PENALTIES},
-            cv=inner,
+            cv=StratifiedKFold(3, shuffle=True, random_state=seed),
             scoring="neg_log_loss",
         )
-        predicted[tested] = model.fit(vectors[fitted], labels[fitted]).predict(vectors[tested])
-        most[tested] = DummyClassifier().fit(vectors[fitted], labels[fitted]).predict(vectors[tested])
-    macro_f1 = float(f1_score(labels, predicted, average="macro", zero_division=0))
-    return Probe(predicted == labels, most == labels, macro_f1)
+        chances = model.fit(vectors[fitted], codes[fitted]).predict_proba(vectors[tested])
+        predicted[tested] = chances.argmax(axis=1)
+        most[tested] = np.bincount(codes[fitted]).argmax()
+        areas.append(area_under_curve(chances, codes[tested]))
+    return Probe(predicted == codes, most == codes, float(np.mean(areas)))
+
+
+def area_under_curve(chances: NDArray, codes: NDArray[np.int64]) -> float:
+    """See :attr:`Probe.auc`.
+
+    Args:
+        chances: of each class, float [n_users, n_classes].
+        codes: the class of each user, int64 [n_users]; each class occurs.
+    """
+    areas = [roc_auc_score(codes == code, chances[:, code]) for code in range(chances.shape[1])]
+    return float(np.average(areas, weights=np.bincount(codes, minlength=chances.shape[1])))
