@@ -39,7 +39,7 @@ from recbole_universal.sequential.user_labels import UserClassifier, class_score
 PROFILES, SOURCE = "ml-100k-last", "ml-latest-small"  # RecBole reads ml-100k from its own folder alone
 ORIGIN = {PROFILES: "ml-100k"}
 TASKS = ("coco-mooc", "anime", "hm-copurchase")
-HIDDEN, LAST, LAST_OF_TASKS, USERS_OF_TASKS, N_FOLDS = 64, 20, 12, 800, 5
+HIDDEN, LAST, LAST_OF_TASKS, USERS_OF_TASKS, N_FOLDS = 64, 20, 12, 500, 5
 KEYS: dict[str, Any] = {
     "load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "text"]},
     "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"},
@@ -51,7 +51,7 @@ KEYS: dict[str, Any] = {
     "MAX_ITEM_LIST_LENGTH": LAST,
     "train_batch_size": 256,
     "learning_rate": 0.003,
-    "epochs": 10,  # 15 for the tasks of Conure, which are smaller
+    "epochs": 10,
     "stopping_step": 3,
     "metrics": ["NDCG", "Recall"],
     "topk": [10],
@@ -138,6 +138,10 @@ class Benchmark:
             print(f"{label}: {time.process_time() - start:.0f} CPU s", flush=True)
         return folder
 
+    def has(self, system: str, **row: Any) -> bool:
+        """Whether an earlier run has stored a result."""
+        return self.results.has({"system": system, "seed": self.seed, **row})
+
     def add(self, system: str, **row: Any) -> None:
         """Store a result."""
         self.results.add({"system": system, "seed": self.seed, **row})
@@ -158,16 +162,21 @@ class Benchmark:
         other = self.folder("next-item-elsewhere", [SOURCE])
         dataset = loaded(PROFILES, self.keys)[2][0]._dataset
         histories = histories_of(small, dataset)
-        self.frozen("peterrec", "items, SVD", item_svd(small), labels)
-        self.frozen("peterrec", "mean of item contents", content_means(self.pretrained(own), histories), labels)
-        self.frozen("peterrec", "BPR user embedding", self.bpr(small), labels)
-        by_id = trained(PROFILES, {**self.keys, "item_encoder": "id"})[0]
-        self.frozen("peterrec", "SASRec of ids", vectors_of(by_id, histories), labels)
-        self.frozen("peterrec", f"pre-trained on ml-100k", vectors_of(self.pretrained(own), histories), labels)
-        self.frozen("peterrec", f"pre-trained on {SOURCE}", vectors_of(self.pretrained(other), histories), labels)
+        ids = {**self.keys, "item_encoder": "id"}
+        for method, vectors in {
+            "items, SVD": lambda: item_svd(small),
+            "mean of item contents": lambda: content_means(self.pretrained(own), histories),
+            "BPR user embedding": lambda: self.bpr(small),
+            "SASRec of ids": lambda: vectors_of(trained(PROFILES, ids)[0], histories),
+            "pre-trained on ml-100k": lambda: vectors_of(self.pretrained(own), histories),
+            f"pre-trained on {SOURCE}": lambda: vectors_of(self.pretrained(other), histories),
+        }.items():
+            if not self.has("peterrec", method=method):
+                self.frozen("peterrec", method, vectors(), labels)
         for attribute in ("gender", "age"):
             for how in ("from scratch", "all", "adapters", "head alone"):
-                self.tuned(attribute, how, own, histories, labels[attribute])
+                if not self.has("peterrec", method=f"trained: {how}", attribute=attribute):
+                    self.tuned(attribute, how, own, histories, labels[attribute])
 
     def frozen(self, system: str, method: str, vectors: np.ndarray, labels: dict[str, np.ndarray]) -> None:
         """Probes of frozen vectors."""
@@ -197,7 +206,7 @@ class Benchmark:
                 model.requires_grad_(False)
             classifier = UserClassifier(model, HIDDEN, len(names))
             fit_user_labels(
-                classifier, histories, torch.from_numpy(codes), fitted, self.seed, epochs=15, stopping_step=3
+                classifier, histories, torch.from_numpy(codes), fitted, self.seed, epochs=10, stopping_step=3
             )
             chances = class_scores(classifier, histories, tested).softmax(dim=1).numpy()
             predicted[tested] = chances.argmax(axis=1)
@@ -226,6 +235,8 @@ class Benchmark:
         _, _, parts = loaded(PROFILES, self.keys)
         histories = histories_of(small, parts[0]._dataset)
         for method, model in models.items():
+            if self.has("clue", method=method, attribute="next item"):
+                continue
             self.frozen("clue", method, vectors_of(model, histories), labels)
             self.add("clue", method=method, attribute="next item", ndcg=next_item(model, parts, self.seed))
 
@@ -235,13 +246,17 @@ class Benchmark:
         """Sources in turn, plainly and with masks."""
         for name in TASKS:
             self.data(name, n_last=LAST_OF_TASKS, n_users=USERS_OF_TASKS)
-        self.keys |= {"MAX_ITEM_LIST_LENGTH": LAST_OF_TASKS, "epochs": 15}
+        self.keys |= {"MAX_ITEM_LIST_LENGTH": LAST_OF_TASKS}
         for order in ("in_turn", "task_masks"):
             folder = self.folder(order, list(TASKS), pretrain_order=order)
             for name in TASKS:
                 for when, model in (("own", folder / "tasks" / name), ("last", folder / "model")):
-                    self.add("conure", method=order, dataset=name, when=when, ndcg=self.zero_shot(model, name))
+                    if not self.has("conure", method=order, dataset=name, when=when):
+                        ndcg10 = self.zero_shot(model, name)
+                        self.add("conure", method=order, dataset=name, when=when, ndcg=ndcg10)
         for name in TASKS[1:]:
+            if self.has("conure", method="alone", dataset=name):
+                continue
             ndcg10 = trained(name, {**self.keys, "train_stage": "in_domain"})[2]["ndcg@10"]
             self.add("conure", method="alone", dataset=name, when="own", ndcg=ndcg10)
 

@@ -60,10 +60,10 @@ class Source:
 def pretrain_sasrec(config: Config, files: list[str] | None, keys: dict[str, Any] | None = None) -> Path:
     """Pre-train by a ``Config`` of ``model: UniversalSASRec`` and ``train_stage: pretrain``.
 
-    With ``pretrain_order: mixed``, batches of all sources come in random order. A batch is ranked among the items of its
-    source. The best epoch has the highest mean of ``valid_metric`` over the validation parts of ``pretrain_held_out``,
-    or of the sources; with ``pretrain_objective: user_contrast``, the lowest mean of that loss. The other orders train on
-    one source after another (:mod:`recbole_universal.app.pretrain_in_turn`).
+    With ``pretrain_order: mixed``, batches of all sources come in random order. A batch is ranked among the items of
+    its source. The best epoch has the highest mean of ``valid_metric`` over the validation parts of
+    ``pretrain_held_out``, or of the sources. With ``pretrain_objective: user_contrast`` it has the lowest mean of that
+    loss. The other orders train on one source after another (:mod:`recbole_universal.app.pretrain_in_turn`).
 
     Args:
         config: the ``Config``.
@@ -235,9 +235,10 @@ def _contrast(source: Source, model: UniversalSASRec, config: Config) -> float:
 
 def _mean(losses: list[float], sources: Sequence[Source]) -> float:
     if not losses:
+        names = [source.config["dataset"] for source in sources]
         raise ValueError(
-            f"pretrain_objective: no batch of {[source.config['dataset'] for source in sources]} has two users with two "
-            "items each in their histories, which user_contrast needs."
+            f"pretrain_objective: no batch of {names} has two users with two items each in their histories, which "
+            "user_contrast needs."
         )
     return float(np.mean(losses))
 

@@ -47,7 +47,8 @@ def user_contrast(
     Other rows of the same user are neither right nor wrong, so they do not count.
 
     Args:
-        first, second: vectors of the two halves, float32 [n, dim] each.
+        first: vectors of one half of each row, float32 [n, dim].
+        second: vectors of the other halves, float32 [n, dim].
         users: the user of each row, [n].
         temperature: divides the cosines, above 0.
     """

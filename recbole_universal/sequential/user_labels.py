@@ -61,7 +61,10 @@ def fit_user_labels(
         fitted: users to train on. A tenth of them is held out for the choice of the epoch. No label of another user
             is read.
         seed: draws the tenth and the batches.
-        learning_rate, batch_size, epochs, stopping_step: as the keys of RecBole.
+        learning_rate: step of Adam.
+        batch_size: users a step.
+        epochs: the most passes over the users.
+        stopping_step: passes without a better one that end the training.
         on_epoch: is called with the epoch and the cross-entropy on the tenth.
     """
     generator = np.random.default_rng(seed)

@@ -124,5 +124,5 @@ def test_frozen_weights_stay_and_the_best_epoch_counts():
     assert torch.equal(classifier.model.items.weight, before)
     assert not torch.equal(classifier.head.weight, head)
     valid = np.random.default_rng(0).permutation(np.arange(40))[:4]
-    kept = nn.functional.cross_entropy(class_scores(classifier, (items, torch.full((40,), 2)), valid), labels[valid])
+    kept = nn.functional.cross_entropy(class_scores(classifier, histories, valid), labels[valid])
     assert kept.item() == pytest.approx(min(loss for _, loss in losses))
