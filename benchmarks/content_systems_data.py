@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from recbole_universal.content.texts import chosen_fields, item_texts
 from recbole_universal.files import write_text
 from recbole_universal.io.item_table import read_items
 
-N_USERS, N_LAST, FEWEST, CHARACTERS = 1200, 12, 4, 300
+N_USERS, N_LAST, FEWEST, CHARACTERS = 800, 12, 4, 300
 USER, ITEM, TIME = "user_id:token", "item_id:token", "timestamp:float"
 
 
@@ -73,7 +74,7 @@ def prepared(
     users = np.sort(rows[USER].unique()[rows.groupby(USER).size() >= FEWEST])
     rows = rows[rows[USER].isin(generator.permutation(users)[:n_users])].groupby(USER).tail(n_last)
     table = read_items(content / name / f"{name}.item", None, print)
-    columns = {column: table.frame[column].tolist() for column in table.frame.columns[1:]}
+    columns = {column: [_text(value) for value in table.frame[column]] for column in table.frame.columns[1:]}
     texts = item_texts(columns, chosen_fields(columns, None, name), len(table.frame))
     # RecBole reads quotes as pandas does, so that one in a title would join rows.
     text_of = dict(zip(table.ids, (text.replace('"', " ")[:CHARACTERS] for text in texts), strict=True))
@@ -90,6 +91,11 @@ def prepared(
         _write(folder, f"{label}-all", rows, everything)
     histories = {user: items.tolist() for user, items in rows.groupby(USER)[ITEM]}
     return Small(label, folder, histories, ordered, tuple(sorted(new)), tuple(first.items()))
+
+
+def _text(value: Any) -> Any:
+    """A list of words, as a field of the type token_seq is read, as the text that it was."""
+    return " ".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _write(folder: Path, name: str, rows: pd.DataFrame, text_of: dict[str, str]) -> None:

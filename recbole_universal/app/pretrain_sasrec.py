@@ -45,16 +45,18 @@ class Source:
         config: its RecBole ``Config``.
         train, valid: its loaders.
         content: the content of its items.
+        repeats: whether items of a history are candidates.
     """
 
     config: Config
     train: Any
     valid: Any
     content: ItemContent
+    repeats: bool | None = None
 
     def attach_to(self, model: UniversalSASRec) -> None:
         """Make a model read this source."""
-        model.read_catalogue(self.train._dataset, self.content)
+        model.read_catalogue(self.train._dataset, self.content, self.repeats)
 
 
 def pretrain_sasrec(config: Config, files: list[str] | None, keys: dict[str, Any] | None = None) -> Path:
@@ -106,7 +108,7 @@ def _loaded(config: Config) -> Source:
     with checking_all_models():
         dataset = create_dataset(config)
         train, valid, _ = data_preparation(config, dataset)
-    return Source(config, train, valid, item_content(config, train._dataset))
+    return Source(config, train, valid, item_content(config, train._dataset).to(config["device"]))
 
 
 def _check_modalities(sources: dict[str, Source]) -> None:
@@ -125,6 +127,8 @@ def _train(config: Config, sources: dict[str, Source], folder: Path) -> Path:
     trained = [name for name in sources if name not in held_out]
     init_seed(config["seed"], config["reproducibility"])
     model = UniversalSASRec(sources[trained[0]].config, sources[trained[0]].train._dataset).to(config["device"])
+    for source in sources.values():
+        source.repeats = model.has_repeats(source.train._dataset)
     generator = np.random.default_rng(config["seed"])
 
     def fit(names: Sequence[str]) -> Values:
@@ -166,7 +170,7 @@ def _fit(
         logger.info("pre-training, epoch %d: loss %.4f, validation %.4f %s", epoch, loss, mean, values)
         if best is None or mean > best[0]:
             best, waited = (mean, {k: v.clone() for k, v in model.transferable().items()}, values), 0
-        elif (waited := waited + 1) >= config["stopping_step"]:
+        elif (waited := waited + 1) > config["stopping_step"]:  # as RecBole counts
             break
     assert best is not None
     model.load_state_dict(best[1], strict=False)

@@ -69,7 +69,10 @@ def _arrays(config: Any, dataset: Any) -> dict[str, np.ndarray]:
     for name, path in (config["content_files"] or {}).items():
         if name in arrays:
             raise ValueError(f"content_files: the name [{name}] is that of a field of preload_weight; give another.")
-        arrays[name] = item_vectors(path, items, f"content_files, {name}")
+        try:
+            arrays[name] = item_vectors(path, items, f"content_files, {name}")
+        except OSError as error:
+            raise type(error)(f"content_files, {name}: {error}") from error
     return arrays
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -36,6 +37,13 @@ def _files(value: Any) -> dict[str, str]:
     return {str(name): forms.text("").read(path) for name, path in value.items()}
 
 
+def _negatives(value: Any) -> Mapping[str, Any] | None:
+    """RecBole checks what the mapping holds."""
+    if value is not None and not isinstance(value, Mapping):
+        raise forms.WrongValueError
+    return value
+
+
 #: What pre-training learns, and how it goes through its sources.
 PRETRAIN_OBJECTIVES, PRETRAIN_ORDERS = ("next_item", "user_contrast"), ("mixed", "in_turn", "task_masks")
 _DROPOUT = forms.real("a number in [0, 1)", lambda x: 0 <= x < 1)
@@ -61,6 +69,10 @@ KEYS: dict[str, forms.Form] = {
     "inner_size": forms.POSITIVE,
     "hidden_dropout_prob": _DROPOUT,
     "attn_dropout_prob": _DROPOUT,
+    "hidden_act": forms.choice(("gelu", "relu", "swish", "tanh", "sigmoid")),
+    "layer_norm_eps": forms.real("a number above 0", lambda x: 0 < x < math.inf),
+    "initializer_range": forms.real("a number above 0", lambda x: 0 < x < math.inf),
+    "train_neg_sample_args": forms.Form("a mapping, with loss_type: BPR, or empty", _negatives),
     "MAX_ITEM_LIST_LENGTH": forms.POSITIVE,
 }
 
@@ -130,5 +142,6 @@ def pretrained_settings(config: Mapping[str, Any], given: Mapping[str, Any]) -> 
                 f"{value!r}. Leave the key out, or set train_stage: in_domain to train a model of your own."
             )
     if "content_encoders" not in given:
-        settings["content_encoders"] = [name for name in modalities if name in ENCODERS or ":" in name]
+        # A model of a library is loaded only where the user names it: the file of weights may be anybody's.
+        settings["content_encoders"] = [name for name in modalities if name in ENCODERS]
     return settings

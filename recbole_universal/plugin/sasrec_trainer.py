@@ -20,11 +20,6 @@ class UniversalSASRecTrainer(Trainer):
     The folder is written after ``in_domain`` and after ``finetune`` of whole layers, of a model that reads content.
     """
 
-    def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
-        # RecBole gives frozen weights to the optimizer, too, and weight_decay would change them.
-        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        return super()._build_optimizer(**{"params": trained, **kwargs})
-
     def fit(
         self,
         train_data: Any,

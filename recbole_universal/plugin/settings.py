@@ -207,6 +207,7 @@ _STOCK = {
     *("seed", "epochs", "stopping_step", "learning_rate", "train_batch_size", "eval_batch_size", "valid_metric"),
     *("mlp_hidden_size", "embedding_size", "dropout_prob", "transform", "MAX_ITEM_LIST_LENGTH", "loss_type"),
     *("n_layers", "n_heads", "hidden_size", "inner_size", "hidden_dropout_prob", "attn_dropout_prob"),
+    *("hidden_act", "layer_norm_eps", "initializer_range", "train_neg_sample_args"),
 }
 #: Keys that the plugin alone reads.
 PLUGIN_KEYS = frozenset({*KEYS, "base_model", *(key for keys in MODEL_KEYS.values() for key in keys)} - _STOCK)

@@ -76,19 +76,22 @@ class UniversalSASRec(SASRec):
             adaptor = None if kind == "id" else VectorAdaptor(content.dims, self.hidden_size)
         return ItemEncoder(adaptor, ids)  # type: ignore[arg-type]
 
-    def read_catalogue(self, dataset: Any, content: ItemContent) -> None:
+    def read_catalogue(self, dataset: Any, content: ItemContent, repeats: bool | None = None) -> None:
         """Read the items of a dataset from now on. A model of ids alone can read one dataset only.
 
         Args:
             dataset: a training dataset of RecBole's ``SequentialDataset``.
             content: its content (:func:`recbole_universal.plugin.item_content.item_content`).
+            repeats: whether items of a history are candidates; ``None``: if some training history repeats an item.
         """
         self.n_items = dataset.item_num
-        self.item_embedding.attach(content)
-        self.item_embedding.to(self.device)
+        self.item_embedding.attach(content.to(self.device))
+        self._repeats = self.has_repeats(dataset) if repeats is None else repeats
+
+    def has_repeats(self, dataset: Any) -> bool:
+        """Whether a training history of a dataset repeats an item; so it is said of one without histories, too."""
         inter = dataset.inter_feat
-        own = inter[self.ITEM_SEQ] == inter[self.ITEM_ID][:, None] if self.ITEM_SEQ in inter else torch.ones(1, 1)
-        self._repeats = bool(own.any())
+        return self.ITEM_SEQ not in inter or bool((inter[self.ITEM_SEQ] == inter[self.ITEM_ID][:, None]).any())
 
     def user_vectors(self, interaction: Any) -> torch.Tensor:
         """Vectors of the histories of a batch, float32 [batch_size, hidden_size].

@@ -32,6 +32,11 @@ class ItemContent:
     pieces: torch.Tensor | None = None
     starts: torch.Tensor | None = None
 
+    def to(self, device: torch.device | str) -> ItemContent:
+        """The same on a device."""
+        words = (None if part is None else part.to(device) for part in (self.pieces, self.starts))
+        return ItemContent({name: rows.to(device) for name, rows in self.vectors.items()}, *words)
+
     @property
     def dims(self) -> dict[str, int]:
         """Dimensions by modality."""

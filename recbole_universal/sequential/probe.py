@@ -82,7 +82,7 @@ def probe(vectors: NDArray, labels: Sequence[Any], n_folds: int = 5, seed: int =
         ValueError: if the lengths differ, a vector is not finite, or the classes do not suffice
             (:func:`user_folds`).
     """
-    vectors, labels = np.asarray(vectors, dtype=np.float64), np.asarray(labels)
+    vectors, labels = np.asarray(vectors, dtype=np.float64), list(labels)
     if vectors.ndim != 2 or len(vectors) != len(labels):
         raise ValueError(f"vectors: must be [n_users, dim] for {len(labels)} labels, got {list(vectors.shape)}.")
     if not np.isfinite(vectors).all():

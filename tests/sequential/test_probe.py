@@ -113,14 +113,8 @@ def test_frozen_weights_stay_and_the_best_epoch_counts():
     losses = []
     labels = torch.arange(40) % 2
     settings = {"seed": 0, "learning_rate": 0.5, "epochs": 12, "stopping_step": 12}
-    fit_user_labels(
-        classifier,
-        (items, torch.full((40,), 2)),
-        labels,
-        np.arange(40),
-        **settings,
-        on_epoch=lambda *e: losses.append(e),
-    )
+    histories = items, torch.full((40,), 2)
+    fit_user_labels(classifier, histories, labels, np.arange(40), **settings, on_epoch=lambda *e: losses.append(e))
     assert torch.equal(classifier.model.items.weight, before)
     assert not torch.equal(classifier.head.weight, head)
     valid = np.random.default_rng(0).permutation(np.arange(40))[:4]
