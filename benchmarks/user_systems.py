@@ -39,7 +39,7 @@ from recbole_universal.sequential.user_labels import UserClassifier, class_score
 PROFILES, SOURCE = "ml-100k-last", "ml-latest-small"  # RecBole reads ml-100k from its own folder alone
 ORIGIN = {PROFILES: "ml-100k"}
 TASKS = ("coco-mooc", "anime", "hm-copurchase")
-HIDDEN, LAST, LAST_OF_TASKS, USERS_OF_TASKS, N_FOLDS = 64, 20, 12, 500, 5
+HIDDEN, LAST, LAST_OF_TASKS, USERS_OF_TASKS, N_FOLDS = 64, 20, 12, 500, 3
 KEYS: dict[str, Any] = {
     "load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "text"]},
     "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"},
@@ -51,7 +51,7 @@ KEYS: dict[str, Any] = {
     "MAX_ITEM_LIST_LENGTH": LAST,
     "train_batch_size": 256,
     "learning_rate": 0.003,
-    "epochs": 10,
+    "epochs": 8,
     "stopping_step": 3,
     "metrics": ["NDCG", "Recall"],
     "topk": [10],
@@ -159,17 +159,16 @@ class Benchmark:
         self.data(SOURCE, n_last=LAST)
         labels = profiles(self.options.data_path, list(small.histories))
         own = self.folder("next-item", [PROFILES])
-        other = self.folder("next-item-elsewhere", [SOURCE])
         dataset = loaded(PROFILES, self.keys)[2][0]._dataset
         histories = histories_of(small, dataset)
-        ids = {**self.keys, "item_encoder": "id"}
+        ids, elsewhere = {**self.keys, "item_encoder": "id"}, ("next-item-elsewhere", [SOURCE])
         for method, vectors in {
             "items, SVD": lambda: item_svd(small),
             "mean of item contents": lambda: content_means(self.pretrained(own), histories),
             "BPR user embedding": lambda: self.bpr(small),
-            "SASRec of ids": lambda: vectors_of(trained(PROFILES, ids)[0], histories),
             "pre-trained on ml-100k": lambda: vectors_of(self.pretrained(own), histories),
-            f"pre-trained on {SOURCE}": lambda: vectors_of(self.pretrained(other), histories),
+            f"pre-trained on {SOURCE}": lambda: vectors_of(self.pretrained(self.folder(*elsewhere)), histories),
+            "SASRec of ids": lambda: vectors_of(trained(PROFILES, ids)[0], histories),
         }.items():
             if not self.has("peterrec", method=method):
                 self.frozen("peterrec", method, vectors(), labels)
@@ -188,7 +187,7 @@ class Benchmark:
     def bpr(self, small: Small) -> np.ndarray:
         """User embeddings of RecBole's BPR."""
         keys = {key: value for key, value in self.keys.items() if key not in ("load_col", "n_layers")}
-        keys |= {"embedding_size": HIDDEN, "epochs": 40, "load_col": {"inter": ["user_id", "item_id", "timestamp"]}}
+        keys |= {"embedding_size": HIDDEN, "epochs": 20, "load_col": {"inter": ["user_id", "item_id", "timestamp"]}}
         model, dataset, _ = trained(PROFILES, keys, "BPR")
         rows = dataset.token2id("user_id", list(small.histories))
         return model.user_embedding.weight.detach().numpy()[rows]
@@ -206,7 +205,7 @@ class Benchmark:
                 model.requires_grad_(False)
             classifier = UserClassifier(model, HIDDEN, len(names))
             fit_user_labels(
-                classifier, histories, torch.from_numpy(codes), fitted, self.seed, epochs=10, stopping_step=3
+                classifier, histories, torch.from_numpy(codes), fitted, self.seed, epochs=8, stopping_step=2
             )
             chances = class_scores(classifier, histories, tested).softmax(dim=1).numpy()
             predicted[tested] = chances.argmax(axis=1)
@@ -288,7 +287,7 @@ def next_item(model: Any, parts: list[Any], seed: int) -> float:
     optimizer = torch.optim.Adam(head.parameters(), lr=0.003)
     spread = train[0].std(dim=0) + 1e-6
     best, waited, result = -1.0, 0, 0.0
-    for _ in range(60):
+    for _ in range(12):
         for rows in torch.randperm(len(train[0])).split(512):
             optimizer.zero_grad()
             functional.cross_entropy(head(train[0][rows] / spread), train[1][rows]).backward()

@@ -23,7 +23,8 @@ def halves(items: torch.Tensor, lengths: torch.Tensor, generator: torch.Generato
         generator: draws the half of each item. It belongs to the CPU.
 
     Returns:
-        Items and lengths of the first halves, and of the second ones. Of an odd number the first half has one more.
+        Items and lengths of the first halves, and of the second ones, with [n, (longest + 1) // 2] items. Of an odd
+        number the first half has one more.
     """
     longest = items.shape[1]
     inside = torch.arange(longest, device=items.device) < lengths[:, None]
@@ -36,7 +37,7 @@ def halves(items: torch.Tensor, lengths: torch.Tensor, generator: torch.Generato
 def _packed(items: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
     """The chosen items of each row at its beginning, zeros behind them."""
     order = (~chosen).to(torch.int8).argsort(dim=1, stable=True)
-    return (items * chosen).gather(1, order)
+    return (items * chosen).gather(1, order[:, : (items.shape[1] + 1) // 2])
 
 
 def user_contrast(

@@ -23,6 +23,7 @@ def test_halves_are_disjoint_in_order_and_hold_all_items(lengths, seed):
         assert sorted(one + other) == items[row, :length].tolist()
         assert one == sorted(one) and other == sorted(other)
         assert len(one) == (length + 1) // 2
+        assert first.shape[1] == second.shape[1] == 5
         assert not first[row, n_first[row] :].any() and not second[row, n_second[row] :].any()
 
 
