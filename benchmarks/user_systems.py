@@ -309,6 +309,7 @@ def _frozen(model: Any, rows: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Te
 @torch.no_grad()
 def _ndcg(head: torch.nn.Linear, rows: tuple[torch.Tensor, torch.Tensor, torch.Tensor], spread: torch.Tensor) -> float:
     scores = head(rows[0] / spread).scatter(1, rows[2], -torch.inf)
+    scores[:, 0] = -torch.inf  # the padding id
     hits = scores.topk(10, dim=1).indices == rows[1][:, None]
     return float(ndcg(hits.numpy(), np.ones(len(hits), dtype=np.int64)).mean())
 
