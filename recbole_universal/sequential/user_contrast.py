@@ -2,7 +2,7 @@
 
 The loss is the symmetric one of Radford et al., *Learning Transferable Visual Models From Natural Language
 Supervision*, ICML 2021. CLUE (Shin et al., *Scaling Law for Recommendation Models: Towards General-purpose User
-Representations*, AAAI 2023) uses it for the histories of one user in two services.
+Representations*, AAAI 2023) contrasts the histories of one user in different services with those of other users.
 """
 
 from __future__ import annotations
