@@ -38,8 +38,8 @@ from recbole_universal.sequential.user_labels import UserClassifier, class_score
 
 PROFILES, SOURCE = "ml-100k-last", "ml-latest-small"  # RecBole reads ml-100k from its own folder alone
 ORIGIN = {PROFILES: "ml-100k"}
-TASKS = ("coco-mooc", "anime", "hm-copurchase")
-HIDDEN, LAST, LAST_OF_TASKS, USERS_OF_TASKS, N_FOLDS = 64, 20, 12, 500, 3
+TASKS = ("anime", "coco-mooc", "hm-copurchase")
+HIDDEN, LAST, LAST_OF_TASKS, USERS_OF_TASKS, N_FOLDS = 64, 20, 12, 1000, 3
 KEYS: dict[str, Any] = {
     "load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "text"]},
     "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"},
