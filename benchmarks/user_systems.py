@@ -39,7 +39,7 @@ from recbole_universal.sequential.user_labels import UserClassifier, class_score
 PROFILES, SOURCE = "ml-100k-last", "ml-latest-small"  # RecBole reads ml-100k from its own folder alone
 ORIGIN = {PROFILES: "ml-100k"}
 TASKS = ("anime", "coco-mooc", "hm-copurchase")
-HIDDEN, LAST, LAST_OF_TASKS, USERS_OF_TASKS, N_FOLDS = 64, 20, 12, 1000, 3
+HIDDEN, LAST, LAST_OF_TASKS, USERS_OF_TASKS, N_FOLDS = 64, 20, 12, 500, 3
 KEYS: dict[str, Any] = {
     "load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "text"]},
     "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"},
@@ -204,9 +204,7 @@ class Benchmark:
             elif how == "head alone":
                 model.requires_grad_(False)
             classifier = UserClassifier(model, HIDDEN, len(names))
-            fit_user_labels(
-                classifier, histories, torch.from_numpy(codes), fitted, self.seed, epochs=8, stopping_step=2
-            )
+            fit_user_labels(classifier, histories, torch.from_numpy(codes), fitted, self.seed, batch_size=64, epochs=25)
             chances = class_scores(classifier, histories, tested).softmax(dim=1).numpy()
             predicted[tested] = chances.argmax(axis=1)
             areas.append(area_under_curve(chances, codes[tested]))
