@@ -32,7 +32,7 @@ from recbole_universal.graph import GraphScorers
 from recbole_universal.graph.held_out import held_out_hits
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.interaction_weights import evidence_of, pair_weights
-from recbole_universal.graph.scorers import SCORERS
+from recbole_universal.graph.scorer_definitions import SCORERS
 from recbole_universal.metrics import ndcg
 
 #: Datasets, and whether their ratings are numbers of plays; otherwise they are stars.

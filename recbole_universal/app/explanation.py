@@ -12,7 +12,7 @@ import pandas as pd
 
 from recbole_universal.app.recommender_state import RecommenderState, as_ids
 from recbole_universal.graph.histories import Histories
-from recbole_universal.graph.scorers import SCORERS
+from recbole_universal.graph.scorer_definitions import SCORERS
 from recbole_universal.graph.sequence_scorers import SEQUENCE_SCORERS
 from recbole_universal.ranking.ranker import UniversalRanker
 

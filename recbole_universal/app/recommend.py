@@ -309,6 +309,9 @@ class TableJob(RecommendationJob):
         self.items = self.table.items
         self._choose_users(self.table.users, asked)
 
+    def _left_out_users(self) -> pd.Index | None:
+        return self.table.left_out_users
+
     def choose_items(self, items: Any, where: Any) -> None:
         """Recommend only the items that fit a rule on an item table; ``None``: all.
 

@@ -119,10 +119,21 @@ class RecommendationJob:
                 f"so they get fewer recommendations" + (f"; {n_empty} have none." if n_empty else ".")
             )
 
+    def _left_out_users(self) -> pd.Index | None:
+        """Ids of users whose interactions do not count, by the intervals of the call; ``None``: there are no such."""
+        return None
+
     def _report_unknown(self) -> None:
-        unknown = self.users[self._indices < 0]
-        if len(unknown):
-            self._report(without_list(unknown, len(self.users), "users have no interactions"))
+        unknown, left_out = self.users[self._indices < 0], self._left_out_users()
+        is_left_out = np.zeros(len(unknown), dtype=bool)
+        if left_out is not None:
+            is_left_out = IdLookup(left_out).indices(unknown.tolist()) >= 0
+        for ids, why in (
+            (unknown[~is_left_out], "users have no interactions"),
+            (unknown[is_left_out], "users are left out by user_inter_num_interval and item_inter_num_interval"),
+        ):
+            if len(ids):
+                self._report(without_list(ids, len(self.users), why))
 
 
 def checked_top_k(top_k: Any) -> int:

@@ -14,40 +14,11 @@ from typing import IO, Any
 import numpy as np
 import pandas as pd
 
-from recbole_universal import arguments
 from recbole_universal.app.arrow_tables import import_pyarrow
-from recbole_universal.app.output_columns import VALUES
 from recbole_universal.files import atomic_write
 
 #: Endings of the files that can be written.
 ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".pq")
-_ROWS_AT_ONCE = 2**20
-
-
-def write_recommendations(recommendations: pd.DataFrame, path: str | os.PathLike[str]) -> None:
-    """Write what :func:`recommend` returns as CSV, TSV or Parquet, by the file's ending.
-
-    A reader sees the old file or the complete new one.
-
-    Raises:
-        ValueError: if the ending is unknown, or ``recommendations`` is no frame with these columns.
-        OSError: if the file cannot be written.
-        ImportError: if Parquet is written without pyarrow.
-    """
-    columns = list(recommendations.columns) if isinstance(recommendations, pd.DataFrame) else []
-    if len(columns) < 4 or tuple(columns[2:4]) != VALUES or not all(isinstance(name, str) for name in columns[:2]):
-        shown = arguments.shown(recommendations)
-        raise ValueError(
-            f"recommendations: must be a frame of users, items, {' and '.join(VALUES)}, in this order, got {shown}."
-        )
-    if not isinstance(path, (str, os.PathLike)):
-        raise ValueError(f"path: must be the path of a file, got {arguments.shown(path)}.")
-    with open_recommendations(path) as writer:
-        writer.columns = columns[:4]
-        for start in range(0, max(1, len(recommendations)), _ROWS_AT_ONCE):
-            rows = recommendations.iloc[start : start + _ROWS_AT_ONCE]
-            users, items, scores, ranks = (rows.iloc[:, index] for index in range(4))
-            writer.write(pd.Index(users), pd.Index(items), scores.to_numpy(), ranks.to_numpy())
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from recbole_universal.features.binning import percentile_among
 from recbole_universal.features.candidates import ScoredCandidates, Scorers
-from recbole_universal.graph.scorers import SCORERS
+from recbole_universal.graph.scorer_definitions import SCORERS
 
 # Columns of a pair: three for each scorer, three for each average over the scorers, and the activity of both sides.
 _CONTEXT = (

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from recbole_universal.features.candidate_pairs import CandidatePairs
-from recbole_universal.graph.scorers import LINEAR, SCORERS, GraphScorers
+from recbole_universal.graph.scorer_definitions import LINEAR, SCORERS
+from recbole_universal.graph.scorers import GraphScorers
 
 # Number of users that the scale of a scorer is estimated from.
 _N_SCALE_USERS = 300

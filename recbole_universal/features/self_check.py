@@ -22,7 +22,8 @@ from recbole_universal.graph.held_out import held_out_hits, support_query_split
 from recbole_universal.graph.interaction_graph import binary_matrix
 from recbole_universal.graph.popularity import fill_with_popular, popularity_order
 from recbole_universal.graph.regression import mean_degree, ridge_regressions
-from recbole_universal.graph.scorers import PENALTY, SCORERS, GraphScorers
+from recbole_universal.graph.scorer_definitions import SCORERS
+from recbole_universal.graph.scorers import PENALTY, GraphScorers
 from recbole_universal.graph.sparse_sums import UserItems
 from recbole_universal.metrics import ndcg, paired_z_score
 

@@ -13,7 +13,8 @@ from recbole_universal.graph.edge_operators import EDGE_OPERATORS, EdgeFeatures
 from recbole_universal.graph.interaction_graph import InteractionGraph, binary_matrix
 from recbole_universal.graph.node2vec import factorize_walks, node2vec
 from recbole_universal.graph.random_walk import RandomWalker
-from recbole_universal.graph.scorers import SCORERS, GraphScorers
+from recbole_universal.graph.scorer_definitions import SCORERS
+from recbole_universal.graph.scorers import GraphScorers
 
 __all__ = [
     "EDGE_OPERATORS",

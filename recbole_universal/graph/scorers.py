@@ -15,6 +15,7 @@ import torch
 from tqdm import tqdm
 
 from recbole_universal import arguments
+from recbole_universal.graph.graph_scores import GraphScores
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.interaction_graph import InteractionGraph, binary_matrix
 from recbole_universal.graph.item_models import (
@@ -30,42 +31,19 @@ from recbole_universal.graph.item_models import (
     thinned,
     weight_sums,
 )
-from recbole_universal.graph.popularity import item_degrees, popular_rows, popularity_order
+from recbole_universal.graph.popularity import item_degrees, popularity_order
 from recbole_universal.graph.regression import Regression, mean_degree, ridge_regressions
+from recbole_universal.graph.scorer_definitions import FILTERS, LINEAR, POWERS, SCORERS
 from recbole_universal.graph.sparse_sums import check_indices, check_weights, checked_csr, csr_of
 from recbole_universal.graph.sums import (
-    DIGITS,
     UserSums,
-    band_products,
-    best_of_scores,
-    best_of_sums,
     compiled,
     in_large_pages,
-    rounded,
-    sums_at,
 )
 from recbole_universal.graph.threads import in_torch_threads, lazy_property
 
-#: Scorers in the order of the first axis of :meth:`GraphScorers.scores`, with the method and source of each.
-SCORERS: dict[str, str] = {
-    "user_cosine": "user-user cosine",
-    "user_squared": "squared user-user similarity, which favours the nearest users and rare common items",
-    "rp3": "three-step random walk, re-weighted by the popularity of the target (RP3beta with beta .5, Paudel et al., "
-    "TiiS 2017)",
-    "linear_filter": "linear low-pass filter of GF-CF (Shen et al., CIKM 2021)",
-    "neighbors": "item-item cosine among each item's nearest neighbours (ItemKNN)",
-    "low_pass": "ideal low-pass filter, the first quarter of the computed singular vectors",
-    "mid_pass": "ideal low-pass filter, the first half of them",
-    "full_pass": "ideal low-pass filter of GF-CF, all of them (Shen et al., CIKM 2021)",
-    "regression": "EASE (Steck, WWW 2019)",
-    "popularity": "number of interactions of the item (MostPop), for items within three steps of the user",
-}
-#: Scorers that are linear in the user's items: sums of rows of an item-item matrix, up to a factor of the user.
-LINEAR = tuple(name for name in SCORERS if name not in ("user_squared", "popularity"))
 #: Penalty of the regression, as a multiple of the mean item degree.
 PENALTY = 3.0
-_FILTERS = ("low_pass", "mid_pass", "full_pass")
-_INDEX = {name: index for index, name in enumerate(SCORERS)}
 # Larger matrices are sampled by user: they take 16 bytes an interaction, and some arrays have a row a user.
 _MOST_INTERACTIONS = 2**26
 _MOST_USERS = 2**19
@@ -77,16 +55,8 @@ _MOST_ITEMS, _MOST_PATHS = 10_000, 2**32
 # Number of histories that are scored at once, and bound on the floats of an array with a value for each history and
 # each item or user. Smaller blocks spend more of their time outside of the loops, and larger ones leave the cache.
 _BLOCK_USERS, _BLOCK_FLOATS = 128, 2**23
-# A product of a filter is 0 below this share of the norm of the history.
-_NO_PASS = 2.0**-18
-# Candidates are items of this number of nearest users, and this number of the most popular items. The columns of a
-# candidate read the 20th best score of each scorer.
-_N_NEAREST_USERS, _N_POPULAR = 100, 20
 # Number of most popular items among which the shortest filter draws candidates. It bounds the operations of a history.
 _MOST_FILTERED = 2**14
-# Scorers that sum over the users of an item, and the power of the degree that divides each common item.
-_BY_USERS = ("user_cosine", "user_squared", "rp3", "linear_filter")
-_POWERS = (0.0, 0.7, 1.0, 0.5)
 # Prefix of the names of the arrays of the regression.
 _REGRESSION = "regression."
 
@@ -187,13 +157,13 @@ class GraphScorers:
         # All arrays from here on describe the sampled users.
         sample = arrays["sample"]
         check_indices("sample", sample, self.n_users)
-        check_indices("cuts", arrays["cuts"], arrays["vectors"].shape[1] + 1, least=1, size=len(_FILTERS))
+        check_indices("cuts", arrays["cuts"], arrays["vectors"].shape[1] + 1, least=1, size=len(FILTERS))
         self._by_source = csr_of("neighbors", arrays, (self.n_items, self.n_items))
         base = self._sampled_matrix()
         user_sums, degree = weight_sums(base)
         self._half = inverse_power(degree, 0.5).numpy()
         self._root = np.divide(1, self._half, out=np.zeros_like(self._half), where=self._half > 0)
-        powers = [inverse_power(degree, power).numpy() for power in _POWERS]
+        powers = [inverse_power(degree, power).numpy() for power in POWERS]
         self._item_powers = np.ascontiguousarray(np.stack(powers, axis=1))
         self._user_inverse_power = {p: inverse_power(user_sums, p).numpy() for p in (0.5, 1.0)}
         self._base = base
@@ -254,7 +224,7 @@ class GraphScorers:
             histories: the histories.
 
         Returns:
-            float32 [n_scorers, n, n_items] in the order of :data:`SCORERS`, on the scorers' device; higher is better,
+            float32 [n_scorers, n, n_items] in the order of ``SCORERS``, on the scorers' device; higher is better,
             0 for an item that no path joins to the history. The items of the history are scored too.
         """
         items = np.tile(np.arange(self.n_items), (len(histories), 1))
@@ -276,7 +246,7 @@ class GraphScorers:
         without a common user, and keeps only the strongest relations of each item.
 
         Args:
-            weights: weight of each scorer of :data:`LINEAR`; 0 for a missing one.
+            weights: weight of each scorer of ``LINEAR``; 0 for a missing one.
             n_relations: number of relations to keep for each item, those of the largest absolute value.
             show_progress: whether to draw a progress bar.
 
@@ -286,11 +256,11 @@ class GraphScorers:
         weight = {name: float(weights.get(name, 0.0)) for name in LINEAR}
         base = _thin(self._sampled_matrix())
         by_item = base.T.tocsr()
-        item_half, item_one = self._half, self._item_powers[:, _POWERS.index(1.0)]
+        item_half, item_one = self._half, self._item_powers[:, POWERS.index(1.0)]
 
         vectors = torch.from_numpy(self._arrays["vectors"])
         shares = torch.zeros(vectors.shape[1])
-        for name, cut in zip(_FILTERS, self._arrays["cuts"], strict=True):
+        for name, cut in zip(FILTERS, self._arrays["cuts"], strict=True):
             shares[:cut] += weight[name]
         sources = vectors * torch.from_numpy(self._half)[:, None] * shares
         targets = vectors * torch.from_numpy(self._root)[:, None]
@@ -398,110 +368,6 @@ class GraphScorers:
     def to(self, device: str | torch.device) -> GraphScorers:
         """The same scorers on another device."""
         return self.from_arrays(self._arrays, device)
-
-
-class GraphScores:
-    """Scores of some histories by the scorers of one matrix.
-
-    Args:
-        scorers: the scorers.
-        histories: the histories.
-        preference: factor of each item's scores, which orders items of equal scores, float32 [n_items].
-    """
-
-    def __init__(self, scorers: GraphScorers, histories: Histories, preference: torch.Tensor) -> None:
-        self._scorers, self._users, self._preference = scorers, histories.users, preference.cpu().numpy()
-        items, weighted = histories.matrix(scorers.n_items), histories.weights is not None
-        self._matrix = histories.weighted(scorers.n_items, 1.0) if weighted else items
-        self._row_in_sample = np.where(self._users >= 0, scorers._sample_index[self._users], -1)
-        users = np.where(self._has_own_items(items), self._users, -1)
-        self._regression = scorers._regression.asked(users, self._matrix)
-
-    def _has_own_items(self, items: sp.csr_matrix) -> np.ndarray:
-        """Whether each history, with these items, holds those that its user has in the matrix, bool [n]."""
-        own = self._scorers.matrix[np.maximum(self._users, 0)]
-        same = (self._users >= 0) & (np.diff(own.indptr) == np.diff(items.indptr))
-        same[same] = np.diff((own[same] != items[same]).indptr) == 0
-        return same
-
-    def draw(self, k: int, excluded: sp.csr_matrix, allowed: np.ndarray | None) -> np.ndarray:
-        """Items that some scorer ranks high: candidates.
-
-        The sources are those whose best items take few operations to find: the neighbours of the user's items, the
-        items of the nearest users, the shortest filter among popular items, the regression, and popularity. Together
-        they have nearly all items that stand high in a list of the candidates of all scorers.
-
-        Args:
-            k: number of items that each source draws; popularity draws 20.
-            excluded: items that each history leaves out, csr [n, n_items].
-            allowed: items that may be drawn, bool [n or 1, n_items]; ``None``: all may.
-
-        Returns:
-            int64 [n, n_drawn], -1 where nothing is left. Items can be drawn twice.
-        """
-        scorers, preference = self._scorers, self._preference
-        near, _ = best_of_sums(self._matrix, scorers._by_source, k, excluded, allowed, preference, DIGITS)
-        theirs, _ = best_of_sums(self._nearest_users(), scorers._base, k, excluded, allowed, preference, DIGITS)
-        regressed = self._regression.draw(k, excluded, allowed, preference)
-        smooth = self._spectrum[:, : len(scorers._low_pass)] @ scorers._low_pass
-        columns = scorers._filtered, scorers._filter_columns
-        filtered = best_of_scores(smooth, *columns, k, excluded, allowed, preference)
-        popular = popular_rows(scorers._popular, excluded, _N_POPULAR, allowed)
-        return np.concatenate([near, theirs, regressed, filtered, popular], axis=1)
-
-    def _nearest_users(self) -> sp.csr_matrix:
-        """Squared similarity of the nearest sampled users, csr [n, n_sampled_users]."""
-        scorers, n = self._scorers, len(self._users)
-        rare = self._matrix.copy()
-        rare.data *= scorers._item_powers[rare.indices, _POWERS.index(0.7)]
-        known = np.flatnonzero(self._row_in_sample >= 0)
-        entries = np.ones(len(known), dtype=np.float32), (known, self._row_in_sample[known])
-        own = sp.csr_matrix(entries, shape=(n, scorers._users_of_items.n_users))
-        half = scorers._user_inverse_power[0.5]
-        users, similar = best_of_sums(rare, scorers._users_of_items.by_item, _N_NEAREST_USERS, own, None, half)
-        found = users >= 0
-        indptr = np.concatenate([[0], np.cumsum(found.sum(axis=1))])
-        return sp.csr_matrix((similar[found] ** 2, users[found], indptr), shape=own.shape)
-
-    def of(self, items: np.ndarray, lengths: np.ndarray) -> torch.Tensor:
-        """Scores of some items of each history.
-
-        Args:
-            items: items of each history, int64 [n, width].
-            lengths: number of items of each history; those after them do not count, int64 [n].
-
-        Returns:
-            float32 [n_scorers, n, width] in the order of :data:`SCORERS`, on the scorers' device; 0 after the items of
-            a history.
-        """
-        scorers = self._scorers
-        out = np.empty((len(SCORERS), *items.shape), dtype=np.float32)
-        by_users = scorers._users_of_items.at(self._matrix, self._row_in_sample, items, lengths)
-        half = scorers._half[items]
-        by_users[2:] *= half
-        out[: len(_BY_USERS)] = by_users
-        out[_INDEX["neighbors"]] = sums_at(self._matrix, scorers._by_source, items, lengths)
-        cuts = scorers._arrays["cuts"]
-        passes = band_products(self._spectrum, scorers._arrays["vectors"], cuts, items, lengths)
-        # An item without a path from the history differs from 0 by the rounding errors of a product.
-        norms = np.sqrt(np.cumsum(self._spectrum**2, axis=1))[:, cuts - 1].T
-        passes[np.abs(passes) < _NO_PASS * norms[..., None]] = 0.0
-        passes *= scorers._root[items]
-        first = _INDEX[_FILTERS[0]]
-        out[first : first + len(_FILTERS)] = passes
-        out[_INDEX["regression"]] = self._regression.at(items, lengths)
-        out[_INDEX["popularity"]] = (out[_INDEX["user_cosine"]] > 0) * scorers.item_degree[items]
-        rounded(out)
-        out *= self._preference[items]
-        out *= np.arange(items.shape[1]) < lengths[:, None]
-        return torch.from_numpy(out).to(scorers.device)
-
-    @lazy_property
-    def _spectrum(self) -> np.ndarray:
-        """The histories in the basis of the singular vectors, float32 [n, rank]."""
-        entries = self._matrix.data * self._scorers._half[self._matrix.indices]
-        scaled = sp.csr_matrix((entries, self._matrix.indices, self._matrix.indptr), shape=self._matrix.shape)
-        return scaled @ self._scorers._arrays["vectors"]
 
 
 def _thin(matrix: sp.csr_matrix) -> sp.csr_matrix:

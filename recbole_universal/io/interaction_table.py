@@ -28,6 +28,7 @@ class InteractionTable:
         columns: names of the user and the item column.
         events: all interactions in their order; ``None``: the order is not known.
         weights: sum of the weights of each pair's rows, float64 [n_pairs]; ``None``: all pairs count the same.
+        left_out_users: ids of the users that a :class:`~recbole_universal.io.core.Core` leaves out; ``None`` without.
     """
 
     users: pd.Index
@@ -37,6 +38,7 @@ class InteractionTable:
     columns: tuple[str, str]
     events: Events | None = None
     weights: NDArray[np.float64] | None = None
+    left_out_users: pd.Index | None = None
 
     @cached_property
     def user_order(self) -> NDArray[np.int64]:

@@ -113,8 +113,7 @@ class Rows:
             ValueError: if there are too few usable rows, or a guessed column holds neither users nor items.
         """
         rows = self.usable(where, source, report)
-        if core is not None:
-            _keep_core(rows, core, where, report)
+        left_out = None if core is None else _keep_core(rows, core, where, report)
         n_usable, in_order = 0, self.by_rows or rows.reading is not None
         time_column = None if rows.reading is None else source.time
         pairs, events = [], []
@@ -132,7 +131,7 @@ class Rows:
             )
         user_codes, item_codes, sums = _joined(pairs)
         joined = Events.joined(events) if in_order else None
-        table = InteractionTable(users, items, user_codes, item_codes, source.columns, joined, sums)
+        table = InteractionTable(users, items, user_codes, item_codes, source.columns, joined, sums, left_out)
         self._check(table, n_usable, where, source, report)
         return table
 
@@ -218,10 +217,14 @@ def _used(rows: UsableRows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return np.array(list(users), dtype=np.int64), np.array(list(items), dtype=np.int64)
 
 
-def _keep_core(rows: UsableRows, core: Core, where: str, report: Report) -> None:
+def _keep_core(rows: UsableRows, core: Core, where: str, report: Report) -> pd.Index:
+    """Leave out the rows of users and items outside of the core; return the ids of these users."""
     shape = len(rows.users), len(rows.items)
     pairs = (distinct_pairs(block.user_codes, block.item_codes, shape[1], None)[:2] for block in rows.by_user())
-    rows.keep(*core.of(where, pairs, shape, report))
+    users, items = core.of(where, pairs, shape, report)
+    left_out = rows.users[~users]
+    rows.keep(users, items)
+    return left_out
 
 
 def _joined(

@@ -7,15 +7,15 @@ from typing import Any
 
 import recbole
 import torch
-from recbole.trainer import Trainer
 
 from recbole_universal.checkpoint import save_pretrained
+from recbole_universal.plugin.candidate_evaluation import CandidateEvaluation
 from recbole_universal.plugin.loader import CandidateListDataLoader
 from recbole_universal.plugin.pretrained_model import pretrained_model
 from recbole_universal.ranking.list_loss import refuse_divergence
 
 
-class UniversalMLPTrainer(Trainer):
+class UniversalMLPTrainer(CandidateEvaluation):
     """RecBole's Trainer with zero-shot runs, and with a pre-trained model as a second output.
 
     With ``train_stage: zero_shot``, ``fit`` evaluates the model on validation and saves it. After any other stage, the

@@ -86,3 +86,20 @@ class UniversalMLP(UniversalModel, GeneralRecommender):
         """
         check_ids(interaction[self.USER_ID], self.n_users, self.USER_ID)
         return self.network.score_all(interaction[self.USER_ID]).reshape(-1)
+
+    def best_candidates(self, interaction: Any, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The best candidates of the users of a batch, without the scores of other items.
+
+        Args:
+            interaction: the batch.
+            k: number of candidates.
+
+        Returns:
+            Item ids int64 [batch_size, k] and scores, as :meth:`RankingNetwork.best_candidates` has them. No other item
+            has a higher score in :meth:`full_sort_predict`.
+
+        Raises:
+            ValueError: if an id is out of range.
+        """
+        check_ids(interaction[self.USER_ID], self.n_users, self.USER_ID)
+        return self.network.best_candidates(interaction[self.USER_ID], k)

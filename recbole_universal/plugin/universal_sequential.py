@@ -74,3 +74,8 @@ class UniversalSequential(UniversalModel, SequentialRecommender):
             ValueError: if an id is out of range.
         """
         return self(interaction).reshape(-1)
+
+    def best_candidates(self, interaction: Any, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The best candidates of the histories of a batch; see :meth:`UniversalMLP.best_candidates`."""
+        repeats = self.network.candidate_pairs.repeats
+        return self.network.best_candidates(self._histories(interaction, repeats), k, exclude_seen=not repeats)

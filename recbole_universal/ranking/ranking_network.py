@@ -19,7 +19,7 @@ from recbole_universal.features.fields import column
 from recbole_universal.features.self_check import CheckResult, SelfCheck
 from recbole_universal.graph.allowed_items import AllowedItems
 from recbole_universal.graph.histories import Histories
-from recbole_universal.graph.threads import in_torch_threads
+from recbole_universal.graph.threads import in_torch_threads, one_thread
 from recbole_universal.ranking.correction import choose_correction, corrected
 from recbole_universal.ranking.fallback import Fallback
 from recbole_universal.ranking.network import FamilyNetwork, UniversalNetwork
@@ -158,9 +158,9 @@ class RankingNetwork(UniversalNetwork):
         if check is None:
             raise ValueError("there is no self-check")
         result = CheckResult(float(arrays["ndcg"]), float(arrays["z_score"]), torch.from_numpy(arrays["by_user"]))
-        self._checked = check, self._weights(), torch.from_numpy(arrays["correction"]), result
+        self._checked = check, self.weights(), torch.from_numpy(arrays["correction"]), result
 
-    def _weights(self) -> torch.Tensor:
+    def weights(self) -> torch.Tensor:
         """All weights and buffers of the networks, float32 [n]."""
         tensors = (*self.parameters(), *self.scorers.buffers())  # `scorers` are the single networks
         return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
@@ -175,10 +175,12 @@ class RankingNetwork(UniversalNetwork):
         check = self.candidate_pairs.check
         if check is None:
             return None
-        weights = self._weights()  # compared, since PyTorch counts no version for some changes in place
+        weights = self.weights()  # compared, since PyTorch counts no version for some changes in place
         checked = self._checked  # other threads may replace it
         if checked is None or checked[0] is not check or not torch.equal(checked[1], weights):
-            with torch.inference_mode(False):  # calls outside of inference mode use the cached tensors
+            # Calls outside of inference mode use the cached tensors. The operations are small. While other processes
+            # are busy, two threads take many times as long, because each operation waits for both.
+            with torch.inference_mode(False), one_thread():
                 checked = check, weights, *choose_correction(check, self._check_scores(check))
             self._checked = checked
         return checked[2:]

@@ -77,3 +77,15 @@ def test_lists_are_those_of_the_core_alone():
     with pytest.warns(UserWarning, match="interactions, .* stay, with 8 and more a user and 12 and more an item"):
         lists = recommend(frame, user_inter_num_interval=8, item_inter_num_interval="[12,inf)", **settings)
     pd.testing.assert_frame_equal(lists, recommend(core.reset_index(drop=True), **settings))
+
+
+def test_a_user_who_is_left_out_is_not_said_to_have_no_interactions():
+    frame = pd.DataFrame({"user": [1, 1, 2, 2, 3], "item": ["a", "b", "a", "b", "a"]})
+    with pytest.warns(UserWarning) as warned:
+        recommend(frame, users=["3", 1, "nobody"], user_inter_num_interval=2, top_k=1, show_progress=False)
+    said = [str(warning.message) for warning in warned]
+    left_out = (
+        "1 of 3 users are left out by user_inter_num_interval and item_inter_num_interval and get the most popular"
+    )
+    assert any(left_out in message and message.endswith(": [3].") for message in said)
+    assert any("1 of 3 users have no interactions" in message and "[nobody]" in message for message in said)

@@ -20,7 +20,7 @@ import recbole_universal.checkpoint
 import recbole_universal.ranking.ranker
 from recbole_universal.app import cli
 from recbole_universal.app.recommend import recommend
-from recbole_universal.app.recommendation_files import write_recommendations
+from recbole_universal.app.recommendation_files import open_recommendations
 from recbole_universal.checkpoint import Pretrained, save_pretrained
 from recbole_universal.features import FeaturePipeline
 from recbole_universal.ranking.network import UniversalNetwork
@@ -61,6 +61,16 @@ def ranker(monkeypatch):
 def lists(frame):
     user, item = frame.columns[:2]
     return {name: group[item].tolist() for name, group in frame.groupby(user, observed=True)}
+
+
+def written_to_file(frame, path):
+    """Write a frame of users, items, scores and ranks as the command line does."""
+    with open_recommendations(path) as writer:
+        writer.columns = list(frame.columns)
+        writer.write(
+            *(pd.Index(frame[name]) for name in frame.columns[:2]),
+            *(frame[name].to_numpy() for name in frame.columns[2:]),
+        )
 
 
 # -- Lists -----------------------------------------------------------------------------------------------------------
@@ -180,7 +190,7 @@ def test_ids_stay_as_written(tmp_path):
     assert sorted(ids) == sorted(user for user, _ in pairs) == sorted(item for _, item in pairs) and not said
     result = recommend(path, top_k=1, include_seen=True, show_progress=False)
     assert result["user"].tolist() == ids
-    write_recommendations(result, tmp_path / "out.csv")
+    written_to_file(result, tmp_path / "out.csv")
     with open(tmp_path / "out.csv", encoding="utf-8", newline="") as file:
         assert [row["user"] for row in csv.DictReader(file)] == ids
 
@@ -246,7 +256,7 @@ def test_parquet_in_and_out(tmp_path):
 @pytest.mark.parametrize("name", ["out.csv", "out.tsv", "out.csv.gz", "OUT.TSV.GZ"])
 def test_text_output(tmp_path, name):
     frame = pd.DataFrame({"user": ["007", "a,b"], "item": [1, 2], "score": np.float32([0.1, -1]), "rank": [1, 1]})
-    write_recommendations(frame, tmp_path / name)
+    written_to_file(frame, tmp_path / name)
     content = (tmp_path / name).read_bytes()
     text = (gzip.decompress(content) if name.lower().endswith("gz") else content).decode()
     expected = 'user,item,score,rank\n007,1,0.1,1\n"a,b",2,-1,1\n'
@@ -408,7 +418,7 @@ def test_a_header_that_is_read_as_data_gets_a_warning(tmp_path):
 @pytest.mark.parametrize("ending", [".csv", ".tsv", ".csv.gz", ".parquet"])
 def test_every_id_is_read_back(tmp_path, name, ending):
     recommendations = pd.DataFrame({"user": ["u", name], "item": [name, "i"], "score": [1.0, 0.5], "rank": [1, 1]})
-    write_recommendations(recommendations, tmp_path / f"x{ending}")
+    written_to_file(recommendations, tmp_path / f"x{ending}")
     if ending == ".parquet":
         found = pd.read_parquet(tmp_path / "x.parquet")
     else:

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from recbole_universal import Recommender, recommend
 from recbole_universal.app import explanation, recommender_files
 from recbole_universal.graph.histories import Histories
-from recbole_universal.graph.scorers import SCORERS, GraphScorers
+from recbole_universal.graph.scorer_definitions import SCORERS
+from recbole_universal.graph.scorers import GraphScorers
 from recbole_universal.graph.sequence_scorers import SEQUENCE_SCORERS, SequenceScorers
 from recbole_universal.ranking import order_check
 from recbole_universal.ranking.ranking_network import RankingNetwork

@@ -18,7 +18,8 @@ from recbole_universal.features.proximity_pairs import ProximityPairs
 from recbole_universal.graph import InteractionGraph
 from recbole_universal.graph import scorers as scorers_module
 from recbole_universal.graph.held_out import support_query_split
-from recbole_universal.graph.scorers import LINEAR, SCORERS, GraphScorers
+from recbole_universal.graph.scorer_definitions import LINEAR, SCORERS
+from recbole_universal.graph.scorers import GraphScorers
 
 # All weights differ, the first is not the best, and the softmax (of sharpness 20) enlarges the differences.
 WEIGHTS = np.array([0.9 - 0.013 * ((3 * index) % 10) for index in range(10)], dtype=np.float32)

@@ -19,7 +19,8 @@ from recbole_universal.features.proximity_pairs import ProximityPairs
 from recbole_universal.features.self_check import CheckResult, SelfCheck, falls_back, self_check_of, users_for_penalty
 from recbole_universal.graph import scorers
 from recbole_universal.graph.held_out import support_query_split
-from recbole_universal.graph.scorers import SCORERS, GraphScorers
+from recbole_universal.graph.scorer_definitions import SCORERS
+from recbole_universal.graph.scorers import GraphScorers
 from recbole_universal.metrics import ndcg
 
 

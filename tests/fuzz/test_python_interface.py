@@ -20,7 +20,6 @@ import torch
 
 from recbole_universal import FeaturePipeline, InteractionGraph, Recommender, UniversalRanker, interpolate, recommend
 from recbole_universal.app.analysis import evaluation, statistics
-from recbole_universal.app.recommendation_files import write_recommendations
 from recbole_universal.checkpoint import load_pretrained
 from recbole_universal.features.activity import ActivityFeatures
 from recbole_universal.features.interaction import InteractionFeatures
@@ -123,7 +122,6 @@ def updated(**arguments) -> None:
 
 
 FRAME = pd.DataFrame(dict(zip(("user", "item"), MATRIX.nonzero(), strict=True)))
-RECOMMENDATIONS = pd.DataFrame({"user": ["a"], "item": ["b"], "score": [0.5], "rank": [1]})
 # An id of a user may be of any type; one that is not in the data gets the most popular items.
 NO_USERS = {kind for kind in WRONG if kind.startswith(("empty", "sparse", "tensor")) and kind != "sparse 1-d"}
 NO_USERS |= {"NaN", "list of NaN", "list of None", "ragged list", "array 2-d", "array 3-d"}
@@ -311,12 +309,6 @@ CALLS: dict[str, Call] = {
         errors=(ValueError, OSError),
         names={"name_or_path": "pretrained"},
     ),
-    "write_recommendations": Call(
-        write_recommendations,
-        {"recommendations": RECOMMENDATIONS, "path": "recs.csv"},
-        errors=(ValueError, OSError),
-        names={"path": "(path|output)"},
-    ),
 }
 CASES = [(call, argument) for call in CALLS for argument in CALLS[call].right]
 
@@ -361,7 +353,6 @@ FAST_CALLS = (
     "interpolate",
     "FeaturePipeline",
     "load_pretrained",
-    "write_recommendations",
 )
 REPRESENTATIVE = ["NaN", "10**9", "2**70", "text", "ragged list", "array of objects", "sparse NaN"]
 

@@ -12,7 +12,8 @@ from graph_data import random_matrix
 
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.interaction_weights import event_weights, evidence_of, pair_weights
-from recbole_universal.graph.scorers import LINEAR, SCORERS, GraphScorers
+from recbole_universal.graph.scorer_definitions import LINEAR, SCORERS
+from recbole_universal.graph.scorers import GraphScorers
 
 DAY = 86400.0
 

@@ -11,7 +11,8 @@ from graph_data import random_matrix
 from recbole_universal.graph import item_models, scorers, sums
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.item_models import nearest_neighbors, sampled_users
-from recbole_universal.graph.scorers import LINEAR, SCORERS, GraphScorers
+from recbole_universal.graph.scorer_definitions import LINEAR, SCORERS
+from recbole_universal.graph.scorers import GraphScorers
 from recbole_universal.graph.sums import compiled
 
 

@@ -8,7 +8,8 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from recbole_universal.graph.scorers import LINEAR, SCORERS, GraphScorers
+from recbole_universal.graph.scorer_definitions import LINEAR, SCORERS
+from recbole_universal.graph.scorers import GraphScorers
 from recbole_universal.ranking.ranker_state import N_RELATIONS
 
 # Dataset, number of neighbours, largest size and penalty of the regression.

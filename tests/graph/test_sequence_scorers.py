@@ -14,7 +14,8 @@ from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.item_models import sampled_users
 from recbole_universal.graph.prefixes import PrefixNeighbors, prefix_regression
 from recbole_universal.graph.recent_popularity import HORIZONS, recent_popularity
-from recbole_universal.graph.scorers import SCORERS, GraphScorers
+from recbole_universal.graph.scorer_definitions import SCORERS
+from recbole_universal.graph.scorers import GraphScorers
 from recbole_universal.graph.sequence_scorers import SEQUENCE_SCORERS, SequenceScorers
 from recbole_universal.graph.transitions import Transitions
 

@@ -9,7 +9,8 @@ import torch
 
 from recbole_universal.features.candidates import CandidateGenerator
 from recbole_universal.graph import sums
-from recbole_universal.graph.scorers import SCORERS, GraphScorers
+from recbole_universal.graph.scorer_definitions import SCORERS
+from recbole_universal.graph.scorers import GraphScorers
 from recbole_universal.graph.sums import UserSums, best_of_scores, best_of_sums, sums_at
 
 

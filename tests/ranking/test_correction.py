@@ -278,3 +278,19 @@ def test_a_network_that_was_made_in_inference_mode():
     with torch.inference_mode():
         network = attached(random_matrix(200, 50, 0.2))
     assert network.correction.isfinite().all()
+
+
+def test_the_self_check_runs_on_one_thread(monkeypatch):
+    """Its small operations would wait for a second thread each time, and so for ever longer on a busy machine."""
+    network, threads = attached(random_matrix(60, 40, 0.2)), set()
+    forward = RankingNetwork.forward
+    monkeypatch.setattr(RankingNetwork, "forward", lambda *args: threads.add(torch.get_num_threads()) or forward(*args))
+    fit = correction.fit_correction
+    monkeypatch.setattr(correction, "fit_correction", lambda *args: threads.add(torch.get_num_threads()) or fit(*args))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        network.fallback_reason()
+        assert threads == {1} and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

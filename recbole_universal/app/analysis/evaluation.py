@@ -23,7 +23,8 @@ from recbole_universal.features.candidates import best_of_scorers
 from recbole_universal.graph.held_out import held_out_hits, support_query_split
 from recbole_universal.graph.interaction_graph import binary_matrix
 from recbole_universal.graph.popularity import popular_lists
-from recbole_universal.graph.scorers import SCORERS, GraphScorers
+from recbole_universal.graph.scorer_definitions import SCORERS
+from recbole_universal.graph.scorers import GraphScorers
 from recbole_universal.metrics import coverage_and_gini, ndcg, overlap, paired_z_score
 from recbole_universal.ranking.candidate_lists import CandidateLists, make_candidate_lists
 from recbole_universal.ranking.network import UniversalNetwork

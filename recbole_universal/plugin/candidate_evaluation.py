@@ -1,0 +1,87 @@
+"""Evaluation of the universal models by the best candidates of each row, without a score of every item."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from recbole.data.dataloader import FullSortEvalDataLoader
+from recbole.trainer import Trainer
+from recbole.utils import ModelType
+
+from recbole_universal.plugin.top_items import TopItems, TopItemsCollector, among_pairs
+from recbole_universal.plugin.universal_mlp import UniversalMLP
+from recbole_universal.plugin.universal_sequential import UniversalSequential
+from recbole_universal.plugin.user_candidates import UserCandidates
+
+
+class CandidateEvaluation(Trainer):
+    """RecBole's Trainer, which evaluates a universal model by its best candidates where they decide the metrics.
+
+    RecBole masks the items of a user in a row of scores of all items, and takes the best of the rest. Here the items
+    are masked among the candidates. The results are the same: a row is ranked in RecBole's way where candidates tie, or
+    where too few of them are left. So is every row where a metric reads all scores.
+    """
+
+    def __init__(self, config: Any, model: Any) -> None:
+        super().__init__(config, model)
+        self.eval_collector = TopItemsCollector(config)
+        self._upcoming = torch.zeros(0, dtype=torch.int64)
+        self._user_candidates: UserCandidates | None = None
+
+    def evaluate(
+        self, eval_data: Any, load_best_model: bool = True, model_file: Any = None, show_progress: bool = False
+    ) -> dict[str, float] | None:
+        """See RecBole's ``Trainer.evaluate``."""
+        if isinstance(eval_data, FullSortEvalDataLoader) and not eval_data.is_sequential:
+            self._upcoming = eval_data.uid_list[list(eval_data.sampler)]  # each process has users of its own
+        return super().evaluate(eval_data, load_best_model, model_file, show_progress)
+
+    def _full_sort_batch_eval(self, batched_data: tuple) -> tuple:
+        if not self._ranks_candidates():
+            return super()._full_sort_batch_eval(batched_data)
+        interaction, history_index, *positive = batched_data
+        items, scores = self._best_candidates(interaction)
+        is_complete = scores[:, -1:].isneginf()
+        if history_index is not None:
+            rows, columns = history_index
+            scores = scores.masked_fill(among_pairs(items, rows, columns, self.tot_item_num), -torch.inf)
+        scores, order = scores.sort(dim=1, descending=True, stable=True)
+        k = max(self.config["topk"])
+        top = items.gather(1, order[:, :k])
+        # Minus infinity is not above itself, so too few candidates decide nothing.
+        is_decided = (scores[:, :k] > scores[:, 1 : k + 1]) & (is_complete | scores[:, k : k + 1].isfinite())
+        rest = (~is_decided.all(dim=1)).nonzero()[:, 0]
+        if len(rest):
+            top[rest] = self._best_of_all(rest.cpu(), interaction, history_index)
+        return interaction, TopItems(top, self.tot_item_num), *positive
+
+    def _ranks_candidates(self) -> bool:
+        """Whether the best candidates are enough for the model and the metrics."""
+        collector = self.eval_collector
+        return (
+            type(self.model) in (UniversalMLP, UniversalSequential)  # a subclass may score in a way of its own
+            and self.model.network.ranks_candidates
+            and isinstance(collector, TopItemsCollector)
+            and not collector.needs_all_scores
+        )
+
+    def _best_candidates(self, interaction: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Best candidates of the rows of a batch, more than the metrics read, and their scores; best first."""
+        k = max(self.config["topk"])
+        if self.model.type == ModelType.SEQUENTIAL:
+            return self.model.best_candidates(interaction.to(self.device), k + 1)
+        if self._user_candidates is None or not self._user_candidates.is_valid:
+            self._user_candidates = UserCandidates(self.model, 2 * k + 16)  # RecBole masks some of them
+        return self._user_candidates.of(interaction[self.model.USER_ID], self._upcoming)
+
+    def _best_of_all(self, rows: torch.Tensor, interaction: Any, history_index: Any) -> torch.Tensor:
+        """The best items of some rows of a batch by RecBole's own code, int64 [n_rows, max(topk)]."""
+        if history_index is not None:
+            index = torch.full((len(interaction),), -1)
+            index[rows] = torch.arange(len(rows))
+            history_rows, history_items = history_index
+            is_asked = index[history_rows] >= 0
+            history_index = index[history_rows[is_asked]], history_items[is_asked]
+        _, scores, *_ = super()._full_sort_batch_eval((interaction[rows], history_index, None, None))
+        return scores.topk(max(self.config["topk"]), dim=-1).indices
