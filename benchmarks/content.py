@@ -72,8 +72,9 @@ class Catalogue:
         pairs = pd.read_csv(file, sep="\t", dtype=str, usecols=columns, quoting=3, keep_default_na=False)
         pairs = five_core(pairs[columns], filter_items)
         table = read_items(content / name / f"{name}.item", None, print)
-        users = pd.factorize(pairs[columns[0]])[0]
+        users, self.users = pd.factorize(pairs[columns[0]])
         self.items = pd.Index(sorted(pairs[columns[1]].unique(), key=lambda one: (len(one), one)))
+        self.file = file
         codes = self.items.get_indexer(pairs[columns[1]])
         self.matrix = sp.csr_matrix((np.ones(len(users), dtype=np.float32), (users, codes)))
         texts = texts_of_table(table.frame, table.ids, self.items, None, name)

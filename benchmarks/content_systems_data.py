@@ -39,7 +39,16 @@ class Small:
     new_of: tuple[tuple[str, str], ...] = ()
 
 
-def prepared(name: str, data: Path, content: Path, folder: Path, new_share: float = 0.0) -> Small:
+def prepared(
+    name: str,
+    data: Path,
+    content: Path,
+    folder: Path,
+    new_share: float = 0.0,
+    n_users: int = N_USERS,
+    n_last: int = N_LAST,
+    label: str = "",
+) -> Small:
     """Write a sample of a dataset as RecBole's atomic files.
 
     Args:
@@ -48,6 +57,9 @@ def prepared(name: str, data: Path, content: Path, folder: Path, new_share: floa
         content: folder of item texts.
         folder: where the files are written.
         new_share: share of the items that lose all their interactions.
+        n_users: the most users that stay.
+        n_last: interactions of a user that stay, the last ones.
+        label: name of the result; "": that of the dataset.
     """
     source = next(
         each / name / f"{name}.inter"
@@ -60,7 +72,7 @@ def prepared(name: str, data: Path, content: Path, folder: Path, new_share: floa
     rows[TIME] = pd.to_numeric(rows[TIME]) if ordered else generator.permutation(len(rows))
     rows = rows[[USER, ITEM, TIME]].drop_duplicates([USER, ITEM]).sort_values([USER, TIME], kind="stable")
     users = np.sort(rows[USER].unique()[rows.groupby(USER).size() >= FEWEST])
-    rows = rows[rows[USER].isin(generator.permutation(users)[:N_USERS])].groupby(USER).tail(N_LAST)
+    rows = rows[rows[USER].isin(generator.permutation(users)[:n_users])].groupby(USER).tail(n_last)
     table = read_items(content / name / f"{name}.item", None, print)
     columns = {column: [_text(value) for value in table.frame[column]] for column in table.frame.columns[1:]}
     texts = item_texts(columns, chosen_fields(columns, None, name), len(table.frame))
@@ -72,7 +84,7 @@ def prepared(name: str, data: Path, content: Path, folder: Path, new_share: floa
     first = rows[is_new].groupby(USER, sort=True)[ITEM].first()
     rows = rows[~is_new]
     known = sorted(rows[ITEM].unique())
-    label = f"{name}-new" if new_share else name
+    label = label or (f"{name}-new" if new_share else name)
     _write(folder, label, rows, {item: text_of.get(item, "") for item in known})
     if new:
         everything = {item: text_of.get(item, "") for item in [*known, *sorted(new)]}

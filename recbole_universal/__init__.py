@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from recbole_universal.app.recommend import recommend
     from recbole_universal.app.recommend_on_ray import recommend_on_ray
     from recbole_universal.app.recommender import Recommender
+    from recbole_universal.app.user_vectors import user_vectors
     from recbole_universal.features.pipeline import FeaturePipeline, UniversalFeatures
     from recbole_universal.features.registry import register_family
     from recbole_universal.graph.histories import Histories
@@ -53,6 +54,7 @@ __all__ = [
     "recommend",
     "recommend_on_ray",
     "register_family",
+    "user_vectors",
 ]
 
 _MODULES = {
@@ -74,6 +76,7 @@ _MODULES = {
     "recommend": "app.recommend",
     "recommend_on_ray": "app.recommend_on_ray",
     "register_family": "features.registry",
+    "user_vectors": "app.user_vectors",
 }
 
 signals.stop_while_importing()

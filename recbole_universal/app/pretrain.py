@@ -44,7 +44,7 @@ from recbole_universal.ranking.pretraining import Pretrainer
 def pretrain(
     config_file_list: Sequence[str] | None = None,
     config_dict: dict[str, Any] | None = None,
-    model: str = "UniversalMLP",
+    model: str | None = "UniversalMLP",
 ) -> Path:
     """Pre-train a model on many source datasets and save it (``train_stage: pretrain``).
 
@@ -57,7 +57,7 @@ def pretrain(
         config_dict: Parameters, as for RecBole. ``pretrain_sources`` is a list of dataset names, or of dicts with a
             key ``dataset`` and config keys of that source alone.
         model: Name of the model: ``UniversalMLP``, ``UniversalSequential`` or ``UniversalSASRec``, which reads items'
-            content and no candidate lists.
+            content and no candidate lists. ``None``: the model that a file names.
 
     Returns:
         Folder of the model. The key ``pretrained`` of other runs takes it.

@@ -19,6 +19,7 @@ from recbole.utils import init_seed
 from tqdm import tqdm
 
 import recbole_universal
+from recbole_universal.app.pretrain_in_turn import TASKS, Values, check_order, fit_in_turn
 from recbole_universal.app.pretrain_sources import check_source_folders, checked_sources
 from recbole_universal.checkpoint import check_model_folder, save_pretrained
 from recbole_universal.files import locked_folder
@@ -28,6 +29,7 @@ from recbole_universal.plugin.sasrec_trainer import UniversalSASRecTrainer
 from recbole_universal.plugin.universal_sasrec import UniversalSASRec
 from recbole_universal.ranking.list_loss import refuse_divergence
 from recbole_universal.sequential.item_content import ItemContent
+from recbole_universal.sequential.user_contrast import halves, user_contrast
 
 logger = logging.getLogger(__name__)
 
@@ -60,8 +62,10 @@ class Source:
 def pretrain_sasrec(config: Config, files: list[str] | None, keys: dict[str, Any] | None = None) -> Path:
     """Pre-train by a ``Config`` of ``model: UniversalSASRec`` and ``train_stage: pretrain``.
 
-    Batches of all sources come in random order. A batch is ranked among the items of its source. The best epoch has the
-    highest mean of ``valid_metric`` over the validation parts of ``pretrain_held_out``, or of the sources.
+    With ``pretrain_order: mixed``, batches of all sources come in random order. A batch is ranked among the items of
+    its source. The best epoch has the highest mean of ``valid_metric`` over the validation parts of
+    ``pretrain_held_out``, or of the sources. With ``pretrain_objective: user_contrast`` it has the lowest mean of that
+    loss. The other orders train on one source after another (:mod:`recbole_universal.app.pretrain_in_turn`).
 
     Args:
         config: the ``Config``.
@@ -76,6 +80,7 @@ def pretrain_sasrec(config: Config, files: list[str] | None, keys: dict[str, Any
         FileExistsError: if the folder holds a model of another program.
     """
     sources = checked_sources(config)
+    check_order(config)
     configs = {name: _source_config(name, files, {**(keys or {}), **own}) for name, own in sources.items()}
     check_source_folders(configs)
     folder = Path(os.path.expanduser(config["pretrain_dir"]))
@@ -124,14 +129,43 @@ def _train(config: Config, sources: dict[str, Source], folder: Path) -> Path:
     model = UniversalSASRec(sources[trained[0]].config, sources[trained[0]].train._dataset).to(config["device"])
     for source in sources.values():
         source.repeats = model.has_repeats(source.train._dataset)
-    optimizer = torch.optim.Adam(model.parameters(), lr=config["learning_rate"], weight_decay=config["weight_decay"])
-    judges = {name: UniversalSASRecTrainer(sources[name].config, model) for name in (held_out or trained)}
     generator = np.random.default_rng(config["seed"])
-    best: tuple[float, dict[str, torch.Tensor], dict[str, float]] | None = None
+
+    def fit(names: Sequence[str]) -> Values:
+        judged = {name: sources[name] for name in (held_out or names)}
+        return _fit(model, [sources[name] for name in names], judged, config, generator)
+
+    if config["pretrain_order"] == "mixed":
+        values = fit(trained)
+    else:
+        tasks = fit_in_turn(model, trained, fit, config)
+        for task in tasks:
+            card = _card(config, task.sources, task.values)
+            save_pretrained(folder.parent / TASKS / task.sources[-1], task.state, model.schema, card)
+        values = tasks[-1].values
+        model.load_state_dict(tasks[-1].state, strict=False)
+    return save_pretrained(folder, model.transferable(), model.schema, _card(config, trained, values))
+
+
+def _fit(
+    model: UniversalSASRec,
+    sources: Sequence[Source],
+    judged: dict[str, Source],
+    config: Config,
+    generator: np.random.Generator,
+) -> Values:
+    """Train until no epoch is better on the judged sources. The model has the weights of the best epoch then.
+
+    Returns:
+        What was judged in that epoch, by source.
+    """
+    optimizer = torch.optim.Adam(model.parameters(), lr=config["learning_rate"], weight_decay=config["weight_decay"])
+    judges = {name: UniversalSASRecTrainer(source.config, model) for name, source in judged.items()}
+    best: tuple[float, dict[str, torch.Tensor], Values] | None = None
     waited = 0
     for epoch in tqdm(range(config["epochs"]), desc="epochs", disable=not config["show_progress"]):
-        loss = _epoch(model, [sources[name] for name in trained], optimizer, generator, config)
-        values = {name: _value(sources[name], judge, model) for name, judge in judges.items()}
+        loss = _epoch(model, sources, optimizer, generator, config)
+        values = {name: _value(judged[name], judge, model, config) for name, judge in judges.items()}
         mean = float(np.mean(list(values.values())))
         logger.info("pre-training, epoch %d: loss %.4f, validation %.4f %s", epoch, loss, mean, values)
         if best is None or mean > best[0]:
@@ -139,7 +173,8 @@ def _train(config: Config, sources: dict[str, Source], folder: Path) -> Path:
         elif (waited := waited + 1) > config["stopping_step"]:  # as RecBole counts
             break
     assert best is not None
-    return save_pretrained(folder, best[1], model.schema, _card(config, trained, best[2]))
+    model.load_state_dict(best[1], strict=False)
+    return best[2]
 
 
 def _epoch(
@@ -148,15 +183,31 @@ def _epoch(
     """One pass over all sources; returns the mean loss."""
     model.train()
     losses = []
+    draw = torch.Generator().manual_seed(int(generator.integers(2**31)))
     for source, batch in _mixed(sources, generator):
         source.attach_to(model)
         optimizer.zero_grad()
-        loss = model.calculate_loss(batch.to(config["device"]))
+        loss = _loss(model, batch.to(config["device"]), config, draw)
+        if loss is None:
+            continue
         refuse_divergence(loss.item(), config["learning_rate"])
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    return float(np.mean(losses))
+    return _mean(losses, sources)
+
+
+def _loss(model: UniversalSASRec, batch: Any, config: Config, draw: torch.Generator) -> torch.Tensor | None:
+    """The loss of ``pretrain_objective``; ``None`` if no two histories of a batch can be told apart."""
+    if config["pretrain_objective"] == "next_item":
+        return model.calculate_loss(batch)
+    users, lengths = batch[model.USER_ID], batch[model.ITEM_SEQ_LEN]
+    long_enough = lengths >= 2
+    if len(users[long_enough].unique()) < 2:
+        return None
+    views = halves(batch[model.ITEM_SEQ][long_enough], lengths[long_enough], draw)
+    with model.item_embedding.one_table():
+        return user_contrast(model(*views[:2]), model(*views[2:]), users[long_enough])
 
 
 def _mixed(sources: Sequence[Source], generator: np.random.Generator) -> Iterator[tuple[Source, Any]]:
@@ -167,20 +218,42 @@ def _mixed(sources: Sequence[Source], generator: np.random.Generator) -> Iterato
         yield sources[turn], next(loaders[turn])
 
 
-def _value(source: Source, judge: UniversalSASRecTrainer, model: UniversalSASRec) -> float:
-    """``valid_metric`` of a source."""
+def _value(source: Source, judge: UniversalSASRecTrainer, model: UniversalSASRec, config: Config) -> float:
+    """``valid_metric`` of a source, or minus the loss of ``user_contrast``; more is better."""
     source.attach_to(model)
+    if config["pretrain_objective"] == "user_contrast":
+        return -_contrast(source, model, config)
     judge.eval_collector.data_collect(source.train)
     score, _ = judge._valid_epoch(source.valid)
     return float(score) if source.config["valid_metric_bigger"] else -float(score)
 
 
-def _card(config: Config, sources: list[str], values: dict[str, float]) -> dict[str, Any]:
+@torch.no_grad()
+def _contrast(source: Source, model: UniversalSASRec, config: Config) -> float:
+    """The mean loss of the histories of the validation part, whose halves are the same in every epoch."""
+    model.eval()
+    draw = torch.Generator().manual_seed(config["seed"])
+    losses = [_loss(model, batch[0].to(config["device"]), config, draw) for batch in source.valid]
+    return _mean([loss.item() for loss in losses if loss is not None], [source])
+
+
+def _mean(losses: list[float], sources: Sequence[Source]) -> float:
+    if not losses:
+        names = [source.config["dataset"] for source in sources]
+        raise ValueError(
+            f"pretrain_objective: no batch of {names} has two users with two items each in their histories, which "
+            "user_contrast needs."
+        )
+    return float(np.mean(losses))
+
+
+def _card(config: Config, sources: list[str], values: Values) -> dict[str, Any]:
+    judged = "minus user_contrast" if config["pretrain_objective"] == "user_contrast" else config["valid_metric"]
     return {
         "name": config["pretrain_name"],
         "description": "A sequence model over item content, which ranks items of datasets it was not trained on.",
         "sources": sources,
-        "metrics": {f"{config['valid_metric']}, validation, {name}": round(v, 4) for name, v in values.items()},
+        "metrics": {f"{judged}, validation, {name}": round(v, 4) for name, v in values.items()},
         "versions": {
             "recbole_universal": recbole_universal.__version__,
             "torch": torch.__version__,

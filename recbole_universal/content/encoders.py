@@ -139,8 +139,6 @@ LIBRARIES: dict[str, Callable[[str], TextEncoder]] = {
     "sentence-transformers": _sentence_transformers,
     "model2vec": _model2vec,
 }
-#: Encoders that need nothing but this package.
-DEFAULT_ENCODERS = ("tfidf", "distil")
 
 
 def text_encoder(given: str | Callback | TextEncoder) -> TextEncoder:

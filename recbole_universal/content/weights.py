@@ -14,7 +14,7 @@ PENALTY = 30.0
 
 
 def standardised(columns: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Each user's scores minus their mean, divided by their standard deviation, along the second axis of three.
+    """Each user's scores minus their mean, divided by their standard deviation, along the second axis of two or three.
 
     Equal scores become 0. So a column has the same scale on every dataset and for every user.
     """

@@ -27,8 +27,8 @@ from recbole_universal.graph.scorers import PENALTY, GraphScorers
 from recbole_universal.graph.sparse_sums import UserItems
 from recbole_universal.metrics import ndcg, paired_z_score
 
-# Cutoff of the NDCG that the self-check measures.
-_CUTOFF = 10
+# Cutoff of the NDCG that the self-check measures, and number of ranks whose hits it counts.
+_CUTOFF, _RATED_RANKS = 10, 100
 #: Penalties of the regression of which the self-check chooses one, as multiples of the mean item degree.
 PENALTIES = (1.0, PENALTY, 10.0)
 # The penalty is chosen by regressions of at most this number of items or users. Each has the lambda that the whole
@@ -47,11 +47,14 @@ class CheckResult(NamedTuple):
         ndcg: mean NDCG@10 over the users.
         z_score: paired z-score of the ranking's NDCG@10 minus that of popularity.
         by_user: NDCG@10 of each user, float64 [n_users].
+        next_rate: share of a user's held-out interactions that are with the candidate at each rank, mean over the
+            users, float64 [n_ranks].
     """
 
     ndcg: float
     z_score: float
     by_user: torch.Tensor | None = None
+    next_rate: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -90,17 +93,21 @@ class SelfCheck:
 
     def ndcg(self, scores: torch.Tensor) -> torch.Tensor:
         """NDCG@10 of the candidates ordered by ``scores``, [n_users, n_candidates]; float64 [n_users]."""
+        return torch.from_numpy(ndcg(self._hits(scores, _CUTOFF).numpy(), self.n_held_out.numpy())) + self.tail_ndcg
+
+    def _hits(self, scores: torch.Tensor, k: int) -> torch.Tensor:
+        """Whether the candidate at each of the first k ranks is held out, bool [n_users, k]."""
         scores = scores.float().cpu().masked_fill(~self.mask, -torch.inf)
-        scores = torch.nn.functional.pad(scores, (0, _CUTOFF), value=-torch.inf)
-        label = torch.nn.functional.pad(self.label, (0, _CUTOFF))
-        hits = label.gather(1, scores.topk(_CUTOFF, dim=1).indices).numpy()
-        return torch.from_numpy(ndcg(hits, self.n_held_out.numpy())) + self.tail_ndcg
+        scores = torch.nn.functional.pad(scores, (0, k), value=-torch.inf)
+        label = torch.nn.functional.pad(self.label, (0, k))
+        return label.gather(1, scores.topk(k, dim=1).indices)
 
     def result(self, scores: torch.Tensor) -> CheckResult:
         """Evaluate the candidates ordered by ``scores``, [n_users, n_candidates]."""
         by_user = self.ndcg(scores)
         z_score = paired_z_score((by_user - self.popularity_ndcg).numpy())
-        return CheckResult(float(by_user.mean()), z_score, by_user)
+        next_rate = (self._hits(scores, _RATED_RANKS).double() / self.n_held_out[:, None]).mean(dim=0)
+        return CheckResult(float(by_user.mean()), z_score, by_user, next_rate)
 
 
 def falls_back(z_score: float, mostly_one_interaction: bool) -> bool:

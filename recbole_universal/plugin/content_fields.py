@@ -13,7 +13,8 @@ from recbole.utils import FeatureType
 
 from recbole_universal.array_store import ArrayStore
 from recbole_universal.content.arrays import item_vectors
-from recbole_universal.content.encoders import DEFAULT_ENCODERS, Callback, TextEncoder, text_encoder
+from recbole_universal.content.defaults import DEFAULT_ENCODERS
+from recbole_universal.content.encoders import Callback, TextEncoder, text_encoder
 from recbole_universal.content.join_test import content_join_z, refuse_wrong_join
 from recbole_universal.content.spaces import Space, array_space, nearest_by_content, text_space
 from recbole_universal.content.texts import chosen_fields, item_texts

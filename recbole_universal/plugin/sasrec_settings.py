@@ -44,6 +44,8 @@ def _negatives(value: Any) -> Mapping[str, Any] | None:
     return value
 
 
+#: What pre-training learns, and how it goes through its sources.
+PRETRAIN_OBJECTIVES, PRETRAIN_ORDERS = ("next_item", "user_contrast"), ("mixed", "in_turn", "task_masks")
 _DROPOUT = forms.real("a number in [0, 1)", lambda x: 0 <= x < 1)
 _SIZE = forms.integer(1, 4096)
 KEYS: dict[str, forms.Form] = {
@@ -57,6 +59,9 @@ KEYS: dict[str, forms.Form] = {
     "finetune_parameters": forms.choice(FINETUNE_PARAMETERS),
     "adapter_size": _SIZE,
     "lora_rank": _SIZE,
+    "pretrain_objective": forms.choice(PRETRAIN_OBJECTIVES),
+    "pretrain_order": forms.choice(PRETRAIN_ORDERS),
+    "task_share": forms.real("a share in (0, 1)", lambda x: 0 < x < 1),
     "loss_type": forms.choice(("CE", "BPR")),
     "n_layers": forms.integer(1, 64),
     "n_heads": forms.integer(1, 64),

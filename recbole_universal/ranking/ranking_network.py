@@ -184,7 +184,9 @@ class RankingNetwork(UniversalNetwork):
         check = self._pairs_without_content.check
         if check is None:
             raise ValueError("there is no self-check")
-        result = CheckResult(float(arrays["ndcg"]), float(arrays["z_score"]), torch.from_numpy(arrays["by_user"]))
+        by_user = torch.from_numpy(arrays["by_user"])
+        next_rate = torch.from_numpy(arrays["next_rate"]) if "next_rate" in arrays else None  # not in old folders
+        result = CheckResult(float(arrays["ndcg"]), float(arrays["z_score"]), by_user, next_rate)
         gain = ContentGain(*arrays["content"].tolist()) if "content" in arrays else None
         self._checked = _Checked(check, self.weights(), torch.from_numpy(arrays["correction"]), result, gain)
 
