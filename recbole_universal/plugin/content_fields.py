@@ -53,19 +53,18 @@ def content_of_dataset(
     return spaces + [array_space(name, array) for name, array in preloaded_arrays(dataset).items()]
 
 
-def texts_of_dataset(dataset: Dataset, fields: Sequence[str] | None = None, key: str = "content fields") -> list[str]:
+def texts_of_dataset(dataset: Dataset, fields: Sequence[str] | None = None) -> list[str]:
     """The text of each item by RecBole's internal item id, [n_items]; "" for the padding id and items without text.
 
     Args:
         dataset: a dataset of RecBole.
         fields: as for :func:`content_of_dataset`.
-        key: what names the fields, for the message.
 
     Raises:
         ValueError: if a field does not exist.
     """
     columns = _text_columns(dataset)
-    return item_texts(columns, chosen_fields(columns, fields, "the item file", key), dataset.item_num)
+    return item_texts(columns, chosen_fields(columns, fields, "the item file", "loaded text field"), dataset.item_num)
 
 
 def preloaded_arrays(dataset: Dataset) -> dict[str, NDArray[np.float32]]:

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from recbole_universal.array_store import ArrayStore
-from recbole_universal.content.arrays import item_vectors
+from recbole_universal.content.arrays import read_vectors
 from recbole_universal.content.encoders import text_encoder
 from recbole_universal.content.spaces import encoded_texts, text_space
 from recbole_universal.plugin.content_fields import preloaded_arrays, texts_of_dataset
@@ -29,7 +29,7 @@ def item_content(config: Any, dataset: Any) -> ItemContent:
     """
     if config["item_encoder"] == "id":
         return ItemContent()
-    texts = texts_of_dataset(dataset, config["content_fields"] or None, "content_fields")
+    texts = texts_of_dataset(dataset, config["content_fields"] or None)
     if config["item_encoder"] == "words":
         if not any(texts):
             raise _without_content(dataset)
@@ -65,14 +65,19 @@ def _text_vectors(config: Any, texts: list[str]) -> dict[str, torch.Tensor]:
 
 def _arrays(config: Any, dataset: Any) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = dict(preloaded_arrays(dataset))
-    items = pd.Index(dataset.field2id_token[dataset.iid_field])
+    items = pd.Index(dataset.field2id_token[dataset.iid_field][1:])  # without the padding id
     for name, path in (config["content_files"] or {}).items():
         if name in arrays:
             raise ValueError(f"content_files: the name [{name}] is that of a field of preload_weight; give another.")
         try:
-            arrays[name] = item_vectors(path, items, f"content_files, {name}")
+            vectors = read_vectors(path, f"content_files, {name}")
         except OSError as error:
             raise type(error)(f"content_files, {name}: {error}") from error
+        if vectors.ids is None:
+            raise ValueError(
+                f"{vectors.where}: has no ids of the items. The order of the items is RecBole's; give ids."
+            )
+        arrays[name] = np.pad(vectors.of_items(items), ((1, 0), (0, 0)))
     return arrays
 
 
