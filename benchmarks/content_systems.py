@@ -40,8 +40,6 @@ KEYS = {
     **{"epochs": 15, "stopping_step": 2, "metrics": ["NDCG", "Recall"], "topk": [10], "valid_metric": "NDCG@10"},
     **{"show_progress": False, "state": "ERROR", "learning_rate": 0.003},
 }
-#: Of fine-tuning all weights. New weights, and few weights, take the rate above.
-TUNING_RATE = 0.001
 SOURCES = ("amazon-industrial", "coco-mooc", "ml-latest-small")
 TARGETS = ("amazon-office-text", "bx-books", "hm-copurchase")
 MATRIX = ("amazon-industrial", "amazon-office-text", "coco-mooc", "ml-latest-small")
@@ -137,7 +135,6 @@ class Lab:
             keys["train_stage"] = "zero_shot" if run.tuned == "zero_shot" else "finetune"
             if run.tuned != "zero_shot":
                 keys["finetune_parameters"] = run.tuned
-            keys["learning_rate"] = TUNING_RATE if run.tuned == "all" else KEYS["learning_rate"]
         return keys
 
     def _images(self, name: str, content: str) -> Path:

@@ -72,7 +72,7 @@ def _transrec(frame: pd.DataFrame) -> str:
     if not sources:
         return ""
     lines = []
-    targets = frame[(frame["items"] == "words")]["target"].unique()
+    targets = frame[frame["pretrained"] == sources]["target"].unique()
     for target in sorted(targets):
         own = frame[frame["target"] == target]
         line = [target, _one(own, "seeds", ".0f", items="id"), _one(own, "ndcg", items="id")]

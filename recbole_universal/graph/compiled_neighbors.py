@@ -57,6 +57,20 @@ def nearest(
 
 
 @compiled_loop
+def row_products(by_ptr, by_idx, by_data, row_ptr, row_idx, row_data, first, products):  # pragma: no cover
+    """See :func:`recbole_universal.graph.column_products.column_products`.
+
+    Adds the products of the columns from ``first`` on with all columns to ``products``, [n, n_columns].
+    """
+    for column in range(len(products)):
+        sums = products[column]
+        for p in range(by_ptr[first + column], by_ptr[first + column + 1]):
+            row, weight = by_idx[p], by_data[p]
+            for e in range(row_ptr[row], row_ptr[row + 1]):
+                sums[row_idx[e]] += weight * row_data[e]
+
+
+@compiled_loop
 def strongest(
     by_ptr,
     by_idx,
@@ -64,29 +78,43 @@ def strongest(
     user_ptr,
     user_idx,
     user_data,
+    near_ptr,
+    near_idx,
+    near_data,
     half,
     one,
-    block,
-    dense,
     cosine,
     walks,
     item_half,
-    k,
+    by_paths,
+    block,
+    dense,
+    columns,
+    first,
+    dropped,
     items,
     values,
     lengths,
+    pool_items,
+    pool_values,
+    pool_lengths,
 ):  # pragma: no cover
-    """See :meth:`recbole_universal.graph.scorers.GraphScorers.item_item`.
+    """See :meth:`recbole_universal.graph.item_pairs.SparseTerms.strongest`.
 
     Two sums over the common users of each item of the block and another item, with the factors ``half`` and ``one`` of
-    the users, times ``cosine`` and times ``walks`` of the first item and ``item_half`` of the other one. ``dense``,
-    [n, n_items], is added where the items share a user. Fills the k of largest absolute value into ``items`` and
-    ``values``, [n, k], and their number into ``lengths``, [n].
+    the users, times ``cosine`` and times ``walks`` of the first item and ``item_half`` of the other one. ``dense`` is
+    added where the other item has a column. Fills the strongest pairs with a column and the strongest without one. If
+    ``by_paths``, the latter are neighbours, and then those of the largest second sums.
     """
     n_items = len(item_half)
     sums = np.zeros((n_items, 2), np.float32)
     touched = np.empty(n_items + 1, np.int32)  # the last entry is never read
-    best = np.empty(k, np.float32)
+    near = np.zeros(n_items, np.float32)
+    # Pairs that were among the strongest when they were met.
+    met, met_values, keys = np.empty(n_items, np.int32), np.empty(n_items, np.float32), np.empty(n_items, np.int64)
+    best, pool = np.empty(items.shape[1], np.int64), np.empty(pool_items.shape[1], np.int64)
+    size = np.empty(1, np.float32)
+    bits, half_step = size.view(np.int32), 1 << dropped - 1
     for row in range(len(block)):
         source, n_touched = block[row], 0
         for p in range(by_ptr[source], by_ptr[source + 1]):
@@ -98,22 +126,51 @@ def strongest(
                 n_touched += sums[item, 1] == 0  # all weights are positive
                 sums[item, 0] += a * user_data[e]
                 sums[item, 1] += b * user_data[e]
+        for p in range(near_ptr[source], near_ptr[source + 1]):
+            near[near_idx[p]] = near_data[p]
         best[:] = 0
+        pool[:] = 0
+        least_best = least_pool = np.float32(0)
+        n_met = 0
         for t in range(n_touched):
             item = touched[t]
-            value = sums[item, 0] * cosine + dense[row, item] + sums[item, 1] * walks[source] * item_half[item]
+            column, paths = columns[item], sums[item, 1]
+            value = sums[item, 0] * cosine + paths * walks[source] * item_half[item] + near[item]
             sums[item, 0] = sums[item, 1] = 0
-            dense[row, item] = np.float32(0) if item == source else value
-            if best[0] < abs(dense[row, item]):
-                _replace_least(best, abs(dense[row, item]))
-        n_tied, n = np.sum(best == best[0]), 0  # of those that are as strong as the weakest, so many stay
-        for t in range(n_touched):
-            value = dense[row, touched[t]]
-            if value != 0 and (abs(value) > best[0] or (abs(value) == best[0] and n_tied > 0)):
-                n_tied -= abs(value) == best[0]
-                items[row, n], values[row, n] = touched[t], value
-                n += 1
-        lengths[row] = n
+            if column >= 0:
+                value += dense[row, column]
+            size[0] = abs(value)
+            if by_paths and column < 0:
+                size[0] = abs(near[item]) * first + paths * item_half[item]
+            if item == source or size[0] < (least_best if column >= 0 else least_pool):
+                continue
+            # See recbole_universal.graph.item_pairs.strengths.
+            key = ((np.int64(bits[0]) + half_step) >> dropped << 32) + (2**31 - 1 - item)
+            strongest_keys = best if column >= 0 else pool
+            if key <= strongest_keys[0]:
+                continue
+            _replace_least(strongest_keys, key)
+            met[n_met], met_values[n_met], keys[n_met] = item, value, key
+            n_met += 1
+            # The smallest number that is rounded to the least of the strongest.
+            bits[0] = max(0, (strongest_keys[0] >> 32 << dropped) - half_step)
+            if column >= 0:
+                least_best = size[0]
+            else:
+                least_pool = size[0]
+        for p in range(near_ptr[source], near_ptr[source + 1]):
+            near[near_idx[p]] = 0
+        n_best = n_pool = 0
+        for t in range(n_met):
+            item = met[t]
+            if columns[item] >= 0:
+                if keys[t] >= best[0]:
+                    items[row, n_best], values[row, n_best] = item, met_values[t]
+                    n_best += 1
+            elif keys[t] >= pool[0]:
+                pool_items[row, n_pool], pool_values[row, n_pool] = item, met_values[t]
+                n_pool += 1
+        lengths[row], pool_lengths[row] = n_best, n_pool
 
 
 @compiled_loop

@@ -39,45 +39,6 @@ def weighted_sums_at(
 
 
 @compiled_loop
-def similar_user_sums(row_ptr, row_idx, weights, by_ptr, by_idx, half, own, columns, lengths, out):  # pragma: no cover
-    """See :func:`recbole_universal.graph.sequence_sums.similar_user_sums`; fills ``out``, [3, n, width]."""
-    n_users = len(half)
-    table = np.zeros((n_users, 3), np.float32)
-    reached = np.zeros(n_users, np.bool_)
-    touched = np.empty(n_users + 1, np.int32)
-    for row in range(len(row_ptr) - 1):
-        n_touched = 0
-        for p in range(row_ptr[row], row_ptr[row + 1]):
-            item, a, b, c = row_idx[p], weights[p, 0], weights[p, 1], weights[p, 2]
-            for e in range(by_ptr[item], by_ptr[item + 1]):
-                user = by_idx[e]
-                touched[n_touched] = user
-                n_touched += not reached[user]
-                reached[user] = True
-                table[user, 0] += a
-                table[user, 1] += b
-                table[user, 2] += c
-        for t in range(n_touched):
-            user = touched[t]
-            first, second = table[user, 0] * half[user], table[user, 1] * half[user]
-            table[user, 0], table[user, 1], table[user, 2] = first * first, second * second, table[user, 2] * half[user]
-        if own[row] >= 0:
-            table[own[row]] = 0
-        for place in range(lengths[row]):
-            item = columns[row, place]
-            a = b = c = np.float32(0)
-            for e in range(by_ptr[item], by_ptr[item + 1]):
-                user = by_idx[e]
-                a += table[user, 0]
-                b += table[user, 1]
-                c += table[user, 2]
-            out[0, row, place], out[1, row, place], out[2, row, place] = a, b, c
-        for t in range(n_touched):
-            reached[touched[t]] = False
-            table[touched[t]] = 0
-
-
-@compiled_loop
 def prefix_votes(
     row_ptr, row_idx, row_data, by_ptr, by_idx, by_data, vote_ptr, vote_idx, vote_data, owner, users, n_items
 ):  # pragma: no cover

@@ -37,15 +37,23 @@ def best_of_sums(
     touched = np.empty(n_columns + 1, np.int32)
     found = np.empty(n_columns, np.float32)
     for row in range(len(row_ptr) - 1):
+        sources = row_idx[row_ptr[row] : row_ptr[row + 1]]
+        # With many reads a pass over all columns costs less than a list of some.
+        everything = (rel_ptr[sources + 1] - rel_ptr[sources]).sum() > n_columns
         n_touched = 0
         for p in range(row_ptr[row], row_ptr[row + 1]):
             weight, source = row_data[p], row_idx[p]
             for e in range(rel_ptr[source], rel_ptr[source + 1]):
                 column = rel_idx[e]
-                touched[n_touched] = column  # without a branch, which the processor could not predict
-                n_touched += not reached[column]
-                reached[column] = True
+                if not everything:
+                    touched[n_touched] = column  # without a branch, which the processor could not predict
+                    n_touched += not reached[column]
+                    reached[column] = True
                 sums[column] += weight * rel_data[e]
+        if everything:
+            n_touched = n_columns
+            for column in range(n_columns):
+                touched[column] = column
         highest = np.float32(0)
         for t in range(n_touched):
             highest = max(highest, sums[touched[t]])
@@ -65,11 +73,11 @@ def best_of_sums(
             n_found += value > 0 and not blocked[column] and (not filtered or allowed[filter_row, column])
         for e in range(ex_ptr[row], ex_ptr[row + 1]):
             blocked[ex_idx[e]] = False
-        _take_best(touched, found, n_found, k, items[row], values[row])
+        take_best(touched, found, n_found, k, items[row], values[row])
 
 
 @compiled_loop
-def _take_best(columns, found, n, k, items, values):  # pragma: no cover
+def take_best(columns, found, n, k, items, values):  # pragma: no cover
     """Put the k best of n columns with positive values into ``items`` and ``values``, best first."""
     least = np.float32(0) if n <= k else _lower_bound(found, n, k)
     n_best = 0
@@ -180,56 +188,3 @@ def band_products(spectrum, vectors, cuts, items, lengths, out):  # pragma: no c
                 total += part
                 out[band, row, place] = total
                 start = cuts[band]
-
-
-@compiled_loop
-def user_sums(
-    row_ptr, row_idx, row_data, by_ptr, by_idx, by_data, powers, half, own, items, lengths, out
-):  # pragma: no cover
-    """See :meth:`recbole_universal.graph.sums.UserSums.at`; fills ``out``, [4, n, width]; no ``by_data``: all are 1."""
-    n_users, weighted, weight = len(half), len(by_data) > 0, np.float32(1)
-    table = np.zeros((n_users, 4), np.float32)
-    reached = np.zeros(n_users, np.bool_)
-    touched = np.empty(n_users + 1, np.int32)
-    for row in range(len(row_ptr) - 1):
-        n_touched = 0
-        for p in range(row_ptr[row], row_ptr[row + 1]):
-            item, mine = row_idx[p], row_data[p]
-            a, b, c, d = powers[item, 0] * mine, powers[item, 1] * mine, powers[item, 2] * mine, powers[item, 3] * mine
-            for e in range(by_ptr[item], by_ptr[item + 1]):
-                user = by_idx[e]
-                touched[n_touched] = user
-                n_touched += not reached[user]
-                reached[user] = True
-                if weighted:
-                    weight = by_data[e]
-                table[user, 0] += a * weight
-                table[user, 1] += b * weight
-                table[user, 2] += c * weight
-                table[user, 3] += d * weight
-        for t in range(n_touched):
-            user = touched[t]
-            power = half[user]
-            similar = table[user, 1] * power
-            table[user, 0] *= power
-            table[user, 1] = similar * similar
-            table[user, 2] *= power * power
-            table[user, 3] *= power * power
-        if own[row] >= 0:
-            table[own[row], 1] = 0
-        for place in range(lengths[row]):
-            item = items[row, place]
-            a = b = c = d = np.float32(0)
-            for e in range(by_ptr[item], by_ptr[item + 1]):
-                user = by_idx[e]
-                if weighted:
-                    weight = by_data[e]
-                a += table[user, 0] * weight
-                b += table[user, 1] * weight
-                c += table[user, 2] * weight
-                d += table[user, 3] * weight
-            out[0, row, place], out[1, row, place], out[2, row, place], out[3, row, place] = a, b, c, d
-        for t in range(n_touched):
-            user = touched[t]
-            reached[user] = False
-            table[user, 0] = table[user, 1] = table[user, 2] = table[user, 3] = 0

@@ -13,6 +13,7 @@ from recbole_universal.graph.popularity import popular_rows
 from recbole_universal.graph.scorer_definitions import BY_USERS, FILTERS, POWERS, SCORERS
 from recbole_universal.graph.sums import DIGITS, band_products, best_of_scores, best_of_sums, rounded, sums_at
 from recbole_universal.graph.threads import lazy_property
+from recbole_universal.graph.user_sums import Kinds
 
 if TYPE_CHECKING:
     from recbole_universal.graph.scorers import GraphScorers
@@ -23,6 +24,10 @@ _NO_PASS = 2.0**-18
 # Candidates are items of this number of nearest users, and this number of the most popular items. The columns of a
 # candidate read the 20th best score of each scorer.
 _N_NEAREST_USERS, _N_POPULAR = 100, 20
+# The scorers that sum over users: walks have the user's factor twice, and similarities are those of other users.
+_BY_USERS = Kinds(
+    squared=(False, True, False, False), twice=(False, False, True, True), without_own=(False, True, False, False)
+)
 
 
 class GraphScores:
@@ -76,17 +81,9 @@ class GraphScores:
 
     def _nearest_users(self) -> sp.csr_matrix:
         """Squared similarity of the nearest sampled users, csr [n, n_sampled_users]."""
-        scorers, n = self._scorers, len(self._users)
-        rare = self._matrix.copy()
+        scorers, rare = self._scorers, self._matrix.copy()
         rare.data *= scorers._item_powers[rare.indices, POWERS.index(0.7)]
-        known = np.flatnonzero(self._row_in_sample >= 0)
-        entries = np.ones(len(known), dtype=np.float32), (known, self._row_in_sample[known])
-        own = sp.csr_matrix(entries, shape=(n, scorers._users_of_items.n_users))
-        half = scorers._user_inverse_power[0.5]
-        users, similar = best_of_sums(rare, scorers._users_of_items.by_item, _N_NEAREST_USERS, own, None, half)
-        found = users >= 0
-        indptr = np.concatenate([[0], np.cumsum(found.sum(axis=1))])
-        return sp.csr_matrix((similar[found] ** 2, users[found], indptr), shape=own.shape)
+        return scorers._user_sums.nearest(rare, self._row_in_sample, _N_NEAREST_USERS)
 
     def of(self, items: np.ndarray, lengths: np.ndarray) -> torch.Tensor:
         """Scores of some items of each history.
@@ -101,7 +98,10 @@ class GraphScores:
         """
         scorers = self._scorers
         out = np.empty((len(SCORERS), *items.shape), dtype=np.float32)
-        by_users = scorers._users_of_items.at(self._matrix, self._row_in_sample, items, lengths)
+        mine = self._matrix
+        weights = scorers._item_powers[mine.indices] * mine.data[:, None]
+        own = self._row_in_sample
+        by_users = scorers._user_sums.at(mine, weights, _BY_USERS, own, items, lengths)
         half = scorers._half[items]
         by_users[2:] *= half
         out[: len(BY_USERS)] = by_users

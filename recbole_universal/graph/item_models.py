@@ -24,6 +24,8 @@ _BLOCK_ITEMS = 1024
 _MOST_TIED = 4
 # Up to this size the whole spectrum is computed. It is exact, and as fast as a random projection.
 _EXACT_SPECTRUM = 1024
+# The spectrum of a larger matrix begins with this number of interactions of a sample of the users.
+_FIRST_PASSES = 2**22
 
 
 def sampled_users(matrix: sp.csr_matrix, max_interactions: int, max_users: int) -> np.ndarray:
@@ -230,7 +232,9 @@ def singular_vectors(
     """
     n_users, n_items = matrix.shape
     user, item = (inverse_power(sums, 0.5).numpy() for sums in weight_sums(matrix))
-    normalised = (sp.diags(user) @ matrix @ sp.diags(item)).tocsr()
+    data = matrix.data * np.repeat(user, np.diff(matrix.indptr))
+    data *= item[matrix.indices]
+    normalised = sp.csr_matrix((data, matrix.indices, matrix.indptr), shape=matrix.shape)
     smaller = min(n_users, n_items)
     rank = min(max_rank, max(8, smaller // 8), smaller)
     if smaller <= _EXACT_SPECTRUM:
@@ -244,7 +248,10 @@ def singular_vectors(
             vectors = normalised.T @ vectors / np.sqrt(np.maximum(values[:rank], 1e-12))
         vectors = vectors * (values[:rank] > 1e-9)
     else:
-        values, vectors = largest_singular(normalised, rank)
+        few = sampled_users(normalised, _FIRST_PASSES, n_users)
+        # Fewer users than vectors would leave vectors of 0.
+        begins_with_few = 4 * rank < len(few) < n_users
+        values, vectors = largest_singular(normalised, rank, normalised[few] if begins_with_few else None)
     cuts = np.minimum([_cut(values, max(1, rank // part)) for part in parts], rank)
     return np.ascontiguousarray(vectors[:, : cuts.max()], dtype=np.float32), cuts
 
@@ -293,32 +300,6 @@ def strongest(matrix: sp.csr_matrix, k: int) -> sp.csr_matrix:
     indptr = np.concatenate([[0], np.cumsum([len(row) for row in by_row])]).astype(matrix.indptr.dtype)
     entries = np.concatenate([*by_row, np.zeros(0, dtype=np.int64)])
     return sp.csr_matrix((matrix.data[entries], matrix.indices[entries], indptr), shape=matrix.shape)
-
-
-def strongest_sums(
-    by_item: sp.csr_matrix,
-    matrix: sp.csr_matrix,
-    block: np.ndarray,
-    dense: NDArray[np.float32],
-    half: np.ndarray,
-    one: np.ndarray,
-    cosine: np.float32,
-    walks: np.ndarray,
-    item_half: np.ndarray,
-    k: int,
-) -> sp.csr_matrix:
-    """Strongest relations of a block of items by :func:`recbole_universal.graph.compiled_neighbors.strongest`."""
-    from recbole_universal.graph import compiled_neighbors
-
-    width = min(k, matrix.shape[1])
-    items, values = (np.empty((len(block), width), dtype=dtype) for dtype in (np.int32, np.float32))
-    lengths = np.empty(len(block), dtype=np.int64)
-    parts = (array for part in (by_item, matrix) for array in (part.indptr, part.indices, part.data))
-    factors = half, one, block, dense, cosine, walks, item_half
-    compiled_neighbors.strongest(*parts, *factors, width, items, values, lengths)
-    filled = np.arange(width) < lengths[:, None]
-    indptr = np.concatenate([[0], np.cumsum(lengths)])
-    return sp.csr_matrix((values[filled], items[filled], indptr), shape=dense.shape)
 
 
 def best_of_sums(

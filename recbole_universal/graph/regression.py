@@ -15,6 +15,7 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
+from recbole_universal.graph.column_products import column_products
 from recbole_universal.graph.item_models import row_blocks, weight_squares
 from recbole_universal.graph.popularity import item_degrees, popularity_order
 from recbole_universal.graph.regression_scores import (
@@ -260,7 +261,7 @@ def ridge_regressions(
         users: row of the matrix of each user, -1 without one, int64 [n_users]; None: all users have a row.
     """
     if _by_users(matrix, max_size):
-        gram = (matrix @ matrix.T).toarray()
+        gram = column_products(matrix.T.tocsr())
         row = np.arange(matrix.shape[0]) if users is None else users
         for ridge in ridges:
             inverse = _inverse(gram, ridge)
@@ -270,8 +271,7 @@ def ridge_regressions(
             yield Regression.from_arrays(arrays, device, matrix.shape[1])
         return
     popular = popularity_order(item_degrees(matrix))[:max_size]
-    chosen = matrix[:, popular]
-    gram = (chosen.T @ chosen).toarray()
+    gram = column_products(matrix[:, popular])
     for ridge in ridges:
         weights = _inverse(gram, ridge)
         weights /= -weights.diagonal()[None, :].copy()

@@ -18,16 +18,13 @@ from recbole_universal import arguments
 from recbole_universal.graph.graph_scores import GraphScores
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.interaction_graph import InteractionGraph, binary_matrix
+from recbole_universal.graph.item_item import item_item
 from recbole_universal.graph.item_models import (
     inverse_power,
     most_items,
     nearest_neighbors,
-    paths_from_items,
-    row_blocks,
     sampled_users,
     singular_vectors,
-    strongest,
-    strongest_sums,
     thinned,
     weight_sums,
 )
@@ -35,25 +32,20 @@ from recbole_universal.graph.popularity import item_degrees, popularity_order
 from recbole_universal.graph.regression import Regression, mean_degree, ridge_regressions
 from recbole_universal.graph.scorer_definitions import FILTERS, LINEAR, POWERS, SCORERS
 from recbole_universal.graph.sparse_sums import check_indices, check_weights, checked_csr, csr_of
-from recbole_universal.graph.sums import (
-    UserSums,
-    compiled,
-    in_large_pages,
-)
-from recbole_universal.graph.threads import in_torch_threads, lazy_property
+from recbole_universal.graph.sums import in_large_pages
+from recbole_universal.graph.threads import lazy_property
+from recbole_universal.graph.user_sums import UserSums
 
 #: Penalty of the regression, as a multiple of the mean item degree.
 PENALTY = 3.0
 # Larger matrices are sampled by user: they take 16 bytes an interaction, and some arrays have a row a user.
 _MOST_INTERACTIONS = 2**26
 _MOST_USERS = 2**19
-# Filters and regression are fitted to a part of the sample. Their cost is that of hundreds of products an interaction.
-_MOST_FITTED = 2**22
 # A user with more items is thinned before items are related to items, since the cost is quadratic in the user's items
 # (see `thinned`). The number of items is lower where the users would relate more pairs than the second number.
 _MOST_ITEMS, _MOST_PATHS = 10_000, 2**32
 # Number of histories that are scored at once, and bound on the floats of an array with a value for each history and
-# each item or user. Smaller blocks spend more of their time outside of the loops, and larger ones leave the cache.
+# each item. Smaller blocks spend more of their time outside of the loops, and larger ones leave the cache.
 _BLOCK_USERS, _BLOCK_FLOATS = 128, 2**23
 # Number of most popular items among which the shortest filter draws candidates. It bounds the operations of a history.
 _MOST_FILTERED = 2**14
@@ -64,10 +56,9 @@ _REGRESSION = "regression."
 class GraphScorers:
     """The scorers of one interaction matrix.
 
-    Filters and regression are fitted to at most 2**22 (four million) interactions of a sample of the users. A matrix of
-    more than 2**26 (67 million) interactions or 2**19 users is sampled for the other scorers too: items and users are
-    related through a sample of the users. Both are drawn with a fixed seed. Degrees and the items of each scored user
-    come from the whole matrix. Nearest neighbours and :meth:`item_item` use only 10**8 // n items of a user with
+    A matrix of more than 2**26 (67 million) interactions or 2**19 users is sampled: items and users are related through
+    a sample of the users, which is drawn with a fixed seed. Degrees and the items of each scored user come from the
+    whole matrix. Nearest neighbours and :meth:`item_item` use only 10**8 // n items of a user with
     n > 10,000 items. Both numbers of items are lower where the users relate more than 2**32 pairs of items.
 
     Args:
@@ -127,14 +118,12 @@ class GraphScorers:
         base = whole if len(sample) == whole.shape[0] else whole[sample]
         neighbors = nearest_neighbors(_thin(base), n_neighbors)
         bar.update()
-        few = sampled_users(whole, min(_MOST_FITTED, _MOST_INTERACTIONS), _MOST_USERS)
-        fitted = base if len(few) == len(sample) else whole[few]
-        vectors, cuts = singular_vectors(fitted, max_rank, (4, 2, 1))
+        vectors, cuts = singular_vectors(base, max_rank, (4, 2, 1))
         bar.update()
         row = np.full(whole.shape[0], -1)
-        row[few] = np.arange(len(few))
-        ridge = penalty * mean_degree(fitted, max_regression_size)
-        (regression,) = ridge_regressions(fitted, [ridge], max_regression_size, target, row)
+        row[sample] = np.arange(len(sample))
+        ridge = penalty * mean_degree(base, max_regression_size)
+        (regression,) = ridge_regressions(base, [ridge], max_regression_size, target, row)
         bar.update()
         bar.close()
         arrays = {"sample": sample, "vectors": vectors, "cuts": cuts, "n_neighbors": np.array(n_neighbors)}
@@ -167,7 +156,7 @@ class GraphScorers:
         self._item_powers = np.ascontiguousarray(np.stack(powers, axis=1))
         self._user_inverse_power = {p: inverse_power(user_sums, p).numpy() for p in (0.5, 1.0)}
         self._base = base
-        self._users_of_items = UserSums(base, self._user_inverse_power[0.5], self._item_powers)
+        self._user_sums = UserSums(base, self._user_inverse_power[0.5])
         self._sample_index = np.full(self.n_users, -1)
         self._sample_index[sample] = np.arange(len(sample))
         fitted = {n.removeprefix(_REGRESSION): array for n, array in arrays.items() if n.startswith(_REGRESSION)}
@@ -191,7 +180,7 @@ class GraphScorers:
     @property
     def block_users(self) -> int:
         """Number of histories to score at once, which bounds the memory for any number of users and items."""
-        return max(1, min(_BLOCK_USERS, _BLOCK_FLOATS // max(self.n_items, self._users_of_items.n_users)))
+        return max(1, min(_BLOCK_USERS, _BLOCK_FLOATS // self.n_items))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The state of the scorers, for :meth:`from_arrays`."""
@@ -243,7 +232,9 @@ class GraphScorers:
         """The weighted sum of the linear scorers as one item-item matrix.
 
         The sum of the rows of a user's items approximates the user's scores. The matrix omits relations of items
-        without a common user, and keeps only the strongest relations of each item.
+        without a common user, and keeps only the strongest relations of each item. An item beyond the 16,384 most
+        popular ones is only related to the items whose sums over common users rank it among ``2 * n_relations``.
+        :mod:`recbole_universal.graph.item_item` explains the terms.
 
         Args:
             weights: weight of each scorer of ``LINEAR``; 0 for a missing one.
@@ -253,65 +244,7 @@ class GraphScorers:
         Returns:
             csr float32 [n_items, n_items], row = item of the user, zero diagonal.
         """
-        weight = {name: float(weights.get(name, 0.0)) for name in LINEAR}
-        base = _thin(self._sampled_matrix())
-        by_item = base.T.tocsr()
-        item_half, item_one = self._half, self._item_powers[:, POWERS.index(1.0)]
-
-        vectors = torch.from_numpy(self._arrays["vectors"])
-        shares = torch.zeros(vectors.shape[1])
-        for name, cut in zip(FILTERS, self._arrays["cuts"], strict=True):
-            shares[:cut] += weight[name]
-        sources = vectors * torch.from_numpy(self._half)[:, None] * shares
-        targets = vectors * torch.from_numpy(self._root)[:, None]
-        indptr, indices, data = (self._arrays[f"neighbors.{array}"] for array in ("indptr", "indices", "data"))
-        neighbors = sp.csr_matrix((data * weight["neighbors"], indices, indptr), shape=(self.n_items, self.n_items))
-
-        walks = (weight["rp3"] * item_one + weight["linear_filter"] * item_half).astype(np.float32)
-        loops = compiled() is not None
-        half, one = (self._user_inverse_power[power] for power in (0.5, 1.0))
-        by_half, by_one = (base if loops else sp.diags(factor) @ base for factor in (half, one))
-
-        def fused(block: np.ndarray) -> sp.csr_matrix:
-            """As ``relations`` by compiled loops."""
-            dense = (sources[block] @ targets.T).numpy()
-            if weight["regression"]:
-                scored = self._regression.items.cpu().numpy()
-                dense[:, scored] += weight["regression"] * self._regression.relations(block, scored)
-            near = neighbors[block].tocoo()
-            dense[near.row, near.col] += near.data
-            factors = half, one, np.float32(weight["user_cosine"]), walks, item_half
-            bar.update(len(block))
-            return strongest_sums(by_item, base, block, dense, *factors, n_relations)
-
-        def relations(block: np.ndarray) -> sp.csr_matrix:
-            # Both products sum over the same paths, so their entries are in the same order.
-            related, walked = (by_item[block] @ weighted for weighted in (by_half, by_one))
-            row = np.repeat(np.arange(len(block)), np.diff(related.indptr))
-            source, target = block[row], related.indices
-            # A dense matrix of the block's items and all items that share a user with one of them.
-            column = np.zeros(self.n_items, dtype=np.int64)
-            column[target] = 1
-            others = np.flatnonzero(column)
-            column[others] = np.arange(len(others))
-            dense = (sources[block] @ targets[others].T).numpy()
-            if weight["regression"]:
-                dense += weight["regression"] * self._regression.relations(block, others)
-            near = neighbors[block].tocoo()
-            dense[near.row, column[near.col]] += near.data
-            values = related.data * weight["user_cosine"] + dense[row, column[target]]
-            values += walked.data * walks[source] * item_half[target]
-            values[source == target] = 0.0
-            bar.update(len(block))
-            return strongest(sp.csr_matrix((values, target, related.indptr), shape=related.shape), n_relations)
-
-        with tqdm(total=self.n_items, desc="item-item", unit="item", disable=not show_progress) as bar:
-            # An item without sampled users has no path, but takes a row of a block.
-            widths = np.full(self.n_items, self.n_items) if loops else np.maximum(paths_from_items(base), 1)
-            blocks = row_blocks(widths, self.n_items, n_arrays=4)
-            matrix = sp.vstack(in_torch_threads(fused if loops else relations, blocks), format="csr")
-        matrix.eliminate_zeros()
-        return matrix
+        return item_item(self, _thin(self._sampled_matrix()), weights, n_relations, show_progress)
 
     def with_interactions(self, matrix: sp.spmatrix | sp.sparray) -> GraphScorers:
         """Scorers of a matrix with further interactions, without the slow steps of a rebuild.

@@ -31,6 +31,7 @@ from recbole_universal.graph.sparse_sums import check_indices, csr_arrays, csr_o
 from recbole_universal.graph.sums import best_columns, in_large_pages
 from recbole_universal.graph.threads import lazy_property
 from recbole_universal.graph.transitions import Transitions
+from recbole_universal.graph.user_sums import UserSums
 
 # Filters in the order of their numbers of singular vectors.
 _FILTERS = ("mid_pass", "full_pass")
@@ -39,7 +40,7 @@ _MOST_RANK = 200
 # As for the scorers without order.
 _MOST_EVENTS, _MOST_USERS = 2**22, 2**19
 # Number of histories that are scored at once, and bound on the floats of an array with a value for each history and
-# each item or user.
+# each item.
 _BLOCK_USERS, _BLOCK_FLOATS = 128, 2**23
 # Number of most popular items among which the transitions' factors draw, and number of the largest factors that do.
 _MOST_DRAWN_FROM, _N_DRAWING = 2**14, 64
@@ -156,10 +157,10 @@ class SequenceScorers:
         check_indices("cuts", arrays["cuts"], arrays["vectors"].shape[1] + 1, size=len(_FILTERS))
         # All attributes from here on are what the scores of histories read. They describe the sampled users.
         self.base = self.matrix[arrays["sample"]]
-        self.by_item: sp.csr_matrix = self.base.T.tocsr()
         self.row_in_sample = np.full(self.n_users, -1)
         self.row_in_sample[arrays["sample"]] = np.arange(len(arrays["sample"]))
-        self.user_half = inverse_power(np.diff(self.base.indptr).astype(np.float32), 0.5).numpy()
+        half = inverse_power(np.diff(self.base.indptr).astype(np.float32), 0.5).numpy()
+        self.user_sums = UserSums(self.base, half)
         shape = (self.n_items, self.n_items)
         self.relations = {name: csr_of(name, arrays, shape) for name in ("next", "transitions", "neighbors")}
         self.relations["reversed_transitions"] = self.relations["transitions"].T.tocsr()
@@ -220,7 +221,7 @@ class SequenceScorers:
     @property
     def block_users(self) -> int:
         """Number of histories to score at once, which bounds the memory for any number of users and items."""
-        return max(1, min(_BLOCK_USERS, _BLOCK_FLOATS // max(self.n_items, len(self.base.indptr))))
+        return max(1, min(_BLOCK_USERS, _BLOCK_FLOATS // self.n_items))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The state of the scorers, for :meth:`from_arrays`."""

@@ -15,9 +15,10 @@ from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.popularity import popular_rows
 from recbole_universal.graph.recent_popularity import HORIZONS
 from recbole_universal.graph.sequence_definitions import POWERS, SEQUENCE_SCORERS
-from recbole_universal.graph.sequence_sums import Weightings, similar_user_sums, weighted_sums_at
+from recbole_universal.graph.sequence_sums import Weightings, weighted_sums_at
 from recbole_universal.graph.sums import band_products, best_of_scores, best_of_sums, entries_at, sums_at
 from recbole_universal.graph.threads import lazy_property
+from recbole_universal.graph.user_sums import Kinds
 
 if TYPE_CHECKING:
     from recbole_universal.graph.sequence_scorers import SequenceScorers
@@ -35,6 +36,8 @@ _SHARED = {
     "neighbors": ("recent_neighbors", "neighbors"),
     "identity": ("recent_repeats", "repeats"),
 }
+# The scorers that sum over other users.
+_BY_USERS = Kinds(squared=(True, True, False, False), twice=(False,) * 4, without_own=(True,) * 4)
 
 
 class SequenceScores:
@@ -151,11 +154,11 @@ class SequenceScores:
 
     def _by_users(self, items: NDArray[np.int64], lengths: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
         """Scores by the users who share items with the history."""
-        scorers = self._scorers
         weightings = Weightings([self._scaled(0.8, 0.7), self._weighted[0.8], self._scaled(1.0, 0.7)])
-        # The last weighting has all entries; the two that are squared come first in the sums.
-        weightings.weights = np.ascontiguousarray(weightings.weights[:, [2, 0, 1]])
-        values = similar_user_sums(weightings, scorers.by_item, scorers.user_half, self._own, items, lengths)
+        # The last weighting has all entries. The two sums that are squared come first, and the fourth is of nothing.
+        weights = np.pad(weightings.weights[:, [2, 0, 1]], ((0, 0), (0, 1)))
+        user_sums, pattern = self._scorers.user_sums, weightings.pattern
+        values = user_sums.at(pattern, weights, _BY_USERS, self._own, items, lengths)[:3]
         return dict(zip(("user_squared", "recent_user_squared", "recent_user_cosine"), values, strict=True))
 
     def _by_popularity(self, items: NDArray[np.int64], reached: NDArray[np.bool_]) -> dict[str, NDArray[np.float32]]:
@@ -179,15 +182,7 @@ class SequenceScores:
 
     def _nearest_users(self) -> sp.csr_matrix:
         """Squared similarity of the nearest sampled users, csr [n, n_sampled_users]."""
-        scorers, n = self._scorers, len(self._histories)
-        known = np.flatnonzero(self._own >= 0)
-        entries = np.ones(len(known), dtype=np.float32), (known, self._own[known])
-        own = sp.csr_matrix(entries, shape=(n, scorers.base.shape[0]))
-        rare = self._scaled(0.8, 0.7)
-        users, similar = best_of_sums(rare, scorers.by_item, _N_NEAREST_USERS, own, None, scorers.user_half)
-        found = users >= 0
-        indptr = np.concatenate([[0], np.cumsum(found.sum(axis=1))])
-        return sp.csr_matrix((similar[found] ** 2, users[found], indptr), shape=own.shape)
+        return self._scorers.user_sums.nearest(self._scaled(0.8, 0.7), self._own, _N_NEAREST_USERS)
 
     @lazy_property
     def _own(self) -> NDArray[np.int64]:

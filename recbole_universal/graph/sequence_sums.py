@@ -70,46 +70,6 @@ def weighted_sums_at(
     return out[:n_weights]
 
 
-def similar_user_sums(
-    weightings: Weightings,
-    by_item: sp.csr_matrix,
-    half: NDArray[np.float32],
-    own: NDArray[np.int64],
-    columns: NDArray[np.int64],
-    lengths: NDArray[np.int64],
-) -> NDArray[np.float32]:
-    """Sums of the similarities of the users of some items.
-
-    The similarity of a user is the sum of a weighting over the items that the history and the user share, times the
-    user's factor. The first two weightings add its square. The history's own user adds nothing.
-
-    Args:
-        weightings: three weightings of n histories.
-        by_item: users of each item, binary csr [n_items, n_users].
-        half: factor of each user, float32 [n_users].
-        own: index of each history's user, -1 without one, int64 [n].
-        columns: items of each history, int64 [n, width].
-        lengths: number of items of each history; those after them do not count, int64 [n].
-
-    Returns:
-        float32 [3, n, width], 0 after the items of a history.
-    """
-    out = np.zeros((3, *columns.shape), dtype=np.float32)
-    pattern, loops = weightings.pattern, _loops()
-    if loops is not None:
-        parts = pattern.indptr, pattern.indices, weightings.weights, by_item.indptr, by_item.indices
-        loops.similar_user_sums(*parts, half, own, columns, lengths, out)
-        return out
-    for row, length in enumerate(lengths.tolist()):
-        entries = slice(pattern.indptr[row], pattern.indptr[row + 1])
-        table = by_item[pattern.indices[entries]].T @ weightings.weights[entries] * half[:, None]
-        table[:, :2] *= table[:, :2]
-        if own[row] >= 0:
-            table[own[row]] = 0.0
-        out[:, row, :length] = (by_item[columns[row, :length]] @ table).T
-    return out
-
-
 def products_at(
     table: NDArray[np.float32], by_column: sp.csr_matrix, columns: NDArray[np.int64], lengths: NDArray[np.int64]
 ) -> NDArray[np.float32]:

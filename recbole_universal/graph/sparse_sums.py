@@ -127,12 +127,13 @@ def check_weights(name: str, weights: np.ndarray) -> None:
 
 
 def sparse_tensor(matrix: sp.csr_matrix, device: torch.device) -> torch.Tensor:
-    """A csr matrix as a sparse tensor of float32."""
+    """A csr matrix as a sparse tensor of float32, which may share its memory."""
     matrix = sp.csr_matrix(matrix, dtype=np.float32)
-    matrix.sort_indices()
+    if not matrix.has_sorted_indices:
+        matrix = matrix.sorted_indices()  # a copy, since other matrices may share the indices
     # Indices of 32 bits take half the memory, and MKL computes with them.
     index = np.int32 if matrix.nnz < 2**31 else np.int64
-    arrays = (matrix.indptr.astype(index), matrix.indices.astype(index), matrix.data)
+    arrays = (matrix.indptr.astype(index, copy=False), matrix.indices.astype(index, copy=False), matrix.data)
     indptr, indices, data = (torch.from_numpy(array) for array in arrays)
     return torch.sparse_csr_tensor(indptr, indices, data, size=matrix.shape, device=device, check_invariants=False)
 

@@ -9,6 +9,7 @@ from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.trainer import Trainer
 from recbole.utils import ModelType
 
+from recbole_universal.graph.threads import one_thread
 from recbole_universal.plugin.top_items import TopItems, TopItemsCollector, among_pairs
 from recbole_universal.plugin.universal_mlp import UniversalMLP
 from recbole_universal.plugin.universal_sequential import UniversalSequential
@@ -42,19 +43,26 @@ class CandidateEvaluation(Trainer):
             return super()._full_sort_batch_eval(batched_data)
         interaction, history_index, *positive = batched_data
         items, scores = self._best_candidates(interaction)
+        with one_thread():  # on a busy machine, two threads wait for each other in small operations
+            top, is_decided = self._best_left(items, scores, history_index)
+        rest = (~is_decided).nonzero()[:, 0]
+        if len(rest):
+            top[rest] = self._best_of_all(rest.cpu(), interaction, history_index)
+        return interaction, TopItems(top, self.tot_item_num), *positive
+
+    def _best_left(
+        self, items: torch.Tensor, scores: torch.Tensor, history_index: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The best candidates without those that RecBole masks, int64 [n, max(topk)], and where they are certain."""
         is_complete = scores[:, -1:].isneginf()
         if history_index is not None:
             rows, columns = history_index
             scores = scores.masked_fill(among_pairs(items, rows, columns, self.tot_item_num), -torch.inf)
         scores, order = scores.sort(dim=1, descending=True, stable=True)
         k = max(self.config["topk"])
-        top = items.gather(1, order[:, :k])
         # Minus infinity is not above itself, so too few candidates decide nothing.
         is_decided = (scores[:, :k] > scores[:, 1 : k + 1]) & (is_complete | scores[:, k : k + 1].isfinite())
-        rest = (~is_decided.all(dim=1)).nonzero()[:, 0]
-        if len(rest):
-            top[rest] = self._best_of_all(rest.cpu(), interaction, history_index)
-        return interaction, TopItems(top, self.tot_item_num), *positive
+        return items.gather(1, order[:, :k]), is_decided.all(dim=1)
 
     def _ranks_candidates(self) -> bool:
         """Whether the best candidates are enough for the model and the metrics."""

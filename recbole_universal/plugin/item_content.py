@@ -29,7 +29,7 @@ def item_content(config: Any, dataset: Any) -> ItemContent:
     """
     if config["item_encoder"] == "id":
         return ItemContent()
-    texts = texts_of_dataset(dataset, config["content_fields"] or None)
+    texts = texts_of_dataset(dataset, config["content_fields"] or None, "content_fields")
     if config["item_encoder"] == "words":
         if not any(texts):
             raise _without_content(dataset)

@@ -8,6 +8,8 @@ import torch
 from recbole.evaluator import Collector
 from recbole.evaluator.register import metric_information
 
+from recbole_universal.graph.threads import one_thread
+
 #: What a metric may need of a run so that the best items suffice.
 _SUFFICIENT = {"rec.items", "rec.topk", "data.num_items", "data.num_users", "data.count_items", "data.count_users"}
 
@@ -43,7 +45,11 @@ class TopItemsCollector(Collector):
         if not isinstance(scores_tensor, TopItems):
             super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
             return
-        items, n_items = scores_tensor
+        with one_thread():
+            self._collect_top(scores_tensor, positive_u, positive_i)
+
+    def _collect_top(self, top: TopItems, positive_u: torch.Tensor, positive_i: torch.Tensor) -> None:
+        items, n_items = top
         if self.register.need("rec.items"):
             self.data_struct.update_tensor("rec.items", items)
         if self.register.need("rec.topk"):

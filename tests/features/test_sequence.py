@@ -282,7 +282,7 @@ def test_blocks_of_users_and_threads_change_nothing(plain, monkeypatch, threads)
     users, n_threads = torch.arange(60), torch.get_num_threads()
     expected = pairs.candidates(users)
     again = SequencePairs.from_arrays(pairs.arrays())
-    monkeypatch.setattr(sequence_scorers, "_BLOCK_FLOATS", 3 * 61)
+    monkeypatch.setattr(sequence_scorers, "_BLOCK_FLOATS", 3 * 17)
     assert again.scorers.block_users < 4
     try:
         torch.set_num_threads(threads)

@@ -73,6 +73,31 @@ def test_the_spectrum_of_a_matrix_of_low_rank_is_exact():
     assert not vectors[7].any() and np.isfinite(vectors).all()
 
 
+def test_a_large_spectrum_begins_with_a_sample_and_ends_with_all_users(monkeypatch):
+    """Half of the users have no interaction with half of the items, and the vectors describe all items."""
+    halves = [random_matrix(60, 44, 0.5, seed) for seed in range(2)]
+    matrix = sp.csr_matrix(sp.block_diag(halves).maximum(random_matrix(120, 88, 0.02)))
+    exact, _ = singular_vectors(matrix, 2, (1,))
+    monkeypatch.setattr(item_models, "_EXACT_SPECTRUM", 0)
+    seen = []
+
+    def recorded(whole, rank, sample=None):
+        seen.append(sample)
+        return largest_singular(whole, rank, whole[:60] if sample is not None else None)
+
+    monkeypatch.setattr(item_models, "largest_singular", recorded)
+    whole, _ = singular_vectors(matrix, 2, (1,))
+    monkeypatch.setattr(item_models, "_FIRST_PASSES", matrix.nnz // 2)
+    begun, _ = singular_vectors(matrix, 2, (1,))
+    assert seen[0] is None and 0.4 * matrix.nnz < seen[1].nnz <= matrix.nnz // 2
+    for vectors in (whole, begun):
+        np.testing.assert_allclose(vectors @ vectors.T, exact @ exact.T, atol=2e-3)
+    assert (begun != whole).any()
+    monkeypatch.setattr(item_models, "_FIRST_PASSES", 200)  # some 9 users
+    singular_vectors(matrix, 4, (1,))
+    assert seen[-1] is None
+
+
 def test_ties_do_not_fill_the_neighbour_graph():
     """An item of one heavy user ties with all items of that user."""
     matrix = sp.csr_matrix(np.vstack([np.ones((1, 50)), np.eye(2, 50)]).astype(np.float32))

@@ -8,10 +8,11 @@ import scipy.sparse as sp
 import torch
 
 from recbole_universal.features.candidates import CandidateGenerator
-from recbole_universal.graph import sums
+from recbole_universal.graph import graph_scores, sums
 from recbole_universal.graph.scorer_definitions import SCORERS
 from recbole_universal.graph.scorers import GraphScorers
-from recbole_universal.graph.sums import UserSums, best_of_scores, best_of_sums, sums_at
+from recbole_universal.graph.sums import best_of_scores, best_of_sums, sums_at
+from recbole_universal.graph.user_sums import UserSums
 
 
 def random_csr(n_rows: int, n_columns: int, density: float, seed: int = 0) -> sp.csr_matrix:
@@ -108,7 +109,8 @@ def test_sums_over_users_are_those_of_dense_products(way, weighted):
     half, weights = rng.random(30).astype(np.float32), rng.random((14, 4)).astype(np.float32)
     own, lengths = np.array([-1, 4, 29, -1, 0]), np.array([14, 3, 0, 7, 2])
     items, inside = places(lengths, 14)
-    got = UserSums(matrix, half, weights).at(histories, own, items, lengths)
+    mine = weights[histories.indices] * histories.data[:, None]
+    got = UserSums(matrix, half).at(histories, mine, graph_scores._BY_USERS, own, items, lengths)
     seen, asked = matrix.toarray().astype(np.float64), histories.toarray().astype(np.float64)
     shared = np.stack([(asked * weights[:, column]) @ seen.T for column in range(4)]) * half
     shared[1] **= 2
@@ -116,6 +118,46 @@ def test_sums_over_users_are_those_of_dense_products(way, weighted):
     shared[1, own >= 0, own[own >= 0]] = 0.0
     expected = np.where(inside, (shared @ seen)[:, np.arange(5)[:, None], items], 0.0)
     np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("density", [2e-4, 0.2])
+def test_sums_over_more_users_than_a_tile(density):
+    """With few and with many users of an item, and with the history's own user in each tile."""
+    pytest.importorskip("numba")
+    n_users = 2 * 2**15 + 5000
+    matrix, histories = random_csr(n_users, 14, density), random_csr(4, 14, 0.4, 1)
+    rng = np.random.default_rng(0)
+    half, weights = rng.random(n_users).astype(np.float32), rng.random((len(histories.data), 4)).astype(np.float32)
+    own, lengths = np.array([-1, 4, 2**15, n_users - 1]), np.array([14, 3, 0, 7])
+    items, _ = places(lengths, 14)
+    shared = UserSums(matrix, half)
+    asked = histories, weights, graph_scores._BY_USERS, own, items, lengths
+    got = shared.at(*asked)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sums, "compiled", lambda: None)
+        np.testing.assert_allclose(got, shared.at(*asked), rtol=1e-4)
+    assert got[:, 0].any(axis=1).all()
+
+
+@pytest.mark.parametrize("n_users", [40, 2**15 + 40])
+@pytest.mark.parametrize("n_nearest", [1, 7, 30])
+def test_the_nearest_users_are_those_of_the_dense_product(way, n_users, n_nearest):
+    """Whole numbers, so that many users are equally near: of these, the first are taken."""
+    matrix, histories = random_csr(n_users, 12, 0.7), random_csr(5, 12, 0.5, 1)
+    histories[4, :] = 0
+    histories.eliminate_zeros()
+    half = np.where(np.arange(n_users) % 7 == 3, 2.0, 1.0).astype(np.float32)
+    half[-20:] = 4.0  # users of the last tile are among the nearest
+    own = np.array([-1, 3, n_users - 1, 0, 5])
+    found = UserSums(matrix, half).nearest(histories, own, n_nearest)
+    expected = (histories @ matrix.T).toarray() * half
+    expected[own >= 0, own[own >= 0]] = 0.0
+    for row, value in enumerate(expected):
+        order = np.argsort(-value, kind="stable")[:n_nearest]
+        order = order[value[order] > 0]
+        entries = slice(found.indptr[row], found.indptr[row + 1])
+        np.testing.assert_array_equal(found.indices[entries], order)
+        np.testing.assert_array_equal(found.data[entries], value[order] ** 2)
 
 
 def generated(n_users: int = 1500, n_items: int = 1200) -> sp.csr_matrix:
@@ -133,11 +175,11 @@ def test_candidates_read_a_small_part_of_the_interactions(way, monkeypatch):
     scorers = GraphScorers(matrix)
     at = UserSums.at
 
-    def counted(users, histories, own, items, lengths):
+    def counted(users, histories, weights, kinds, own, items, lengths):
         pairs.extend(lengths)
         asked = items[np.arange(items.shape[1]) < lengths[:, None]]
         read.append(np.diff(users.by_item.indptr)[np.concatenate([asked, histories.indices])].sum())
-        return at(users, histories, own, items, lengths)
+        return at(users, histories, weights, kinds, own, items, lengths)
 
     monkeypatch.setattr(UserSums, "at", counted)
     block = CandidateGenerator(scorers, 50)(scorers.histories[:100])

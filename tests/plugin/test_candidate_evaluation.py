@@ -161,6 +161,17 @@ def test_more_masked_items_than_candidates_in_reserve(shop, monkeypatch):
     assert rows.n > len(test.uid_list)  # RecBole's trainer asks for each once
 
 
+def test_a_tie_with_a_candidate_beyond_the_reserve(shop, monkeypatch):
+    """Candidates tie. Where RecBole masks the second of two that are kept, the third may be the best."""
+    split = {"split": {"RS": [3, 5, 2]}, "order": "RO", "group_by": "user", "mode": "full"}
+    keys = {**shop, "eval_args": split, "topk": [1], "valid_metric": "NDCG@1", "metrics": ["NDCG", "ItemCoverage"]}
+    _, ours, stock, (_, _, test) = built(keys)
+    products = "recbole_universal.ranking.ranking_network.PairProducts"
+    monkeypatch.setattr(products, lambda *_: lambda features: features[..., 0] * 0)
+    monkeypatch.setattr(user_candidates.UserCandidates, "__init__", lambda self, model, k: _init(self, model, 2))
+    assert_same(ours, stock, test)
+
+
 _init = user_candidates.UserCandidates.__init__
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_universal import UniversalRanker
-from recbole_universal.graph import scorers, sequence_scores
+from recbole_universal.graph import graph_scores, sequence_scores
 from recbole_universal.graph.allowed_items import AllowedItems
 from recbole_universal.ranking.ranking_network import MIN_CANDIDATE_SCORE, RankingNetwork
 
@@ -37,7 +37,7 @@ def ranker_of(family: str) -> UniversalRanker:
 def personal(monkeypatch):
     """The small random data are no reason to fall back to popularity."""
     monkeypatch.setattr(RankingNetwork, "fallback_reason", lambda self: "")
-    monkeypatch.setattr(scorers, "_N_POPULAR", TOP_K)
+    monkeypatch.setattr(graph_scores, "_N_POPULAR", TOP_K)
     monkeypatch.setattr(sequence_scores, "_N_POPULAR", TOP_K)
 
 
