@@ -1,5 +1,7 @@
 """New items by content: a fifth of the items loses all its interactions, and is found by what it is.
 
+With ``--part warm``, known items: the model with and without content (``content_warm.py``).
+
     python benchmarks/content.py --data-path DATA --content-path CONTENT     # appends to results/content.jsonl
     python benchmarks/content.py --page docs/content.md                      # writes the tables into the page
 
@@ -18,6 +20,7 @@ import pandas as pd
 import recbole
 import scipy.sparse as sp
 import torch
+from content_warm import DENSE, SPARSE, measure_warm, warm_table
 from harness import Results
 from report import cell as number
 from report import fill, markdown
@@ -44,11 +47,12 @@ N_USERS, K, REGRESSION = 500, 10, 3000
 DEVICE = torch.device("cpu")
 
 
-def five_core(pairs: pd.DataFrame) -> pd.DataFrame:
+def five_core(pairs: pd.DataFrame, items_too: bool = True) -> pd.DataFrame:
+    """The pairs of users, and of items, with five interactions."""
     pairs = pairs.drop_duplicates()
     while True:
         counts = [pairs[column].map(pairs[column].value_counts()) for column in pairs]
-        stays = (counts[0] >= 5) & (counts[1] >= 5)
+        stays = (counts[0] >= 5) & ((counts[1] >= 5) | (not items_too))
         if stays.all():
             return pairs
         pairs = pairs[stays]
@@ -57,16 +61,20 @@ def five_core(pairs: pd.DataFrame) -> pd.DataFrame:
 class Catalogue:
     """Interactions, csr [n_users, n_items], and spaces of a dataset; items in the order of their ids."""
 
-    def __init__(self, name: str, data: Path, content: Path, encoders: list[str], store: ArrayStore):
+    def __init__(
+        self, name: str, data: Path, content: Path, encoders: list[str], store: ArrayStore, filter_items: bool = True
+    ):
         folders = (content, data, Path(recbole.__file__).parent / "dataset_example")
         file = next(
             folder / name / f"{name}.inter" for folder in folders if (folder / name / f"{name}.inter").is_file()
         )
         columns = ["user_id:token", "item_id:token"]
-        pairs = five_core(pd.read_csv(file, sep="\t", dtype=str, usecols=columns, quoting=3, keep_default_na=False))
+        pairs = pd.read_csv(file, sep="\t", dtype=str, usecols=columns, quoting=3, keep_default_na=False)
+        pairs = five_core(pairs[columns], filter_items)
         table = read_items(content / name / f"{name}.item", None, print)
-        users = pd.factorize(pairs[columns[0]])[0]
+        users, self.users = pd.factorize(pairs[columns[0]])
         self.items = pd.Index(sorted(pairs[columns[1]].unique(), key=lambda one: (len(one), one)))
+        self.file = file
         codes = self.items.get_indexer(pairs[columns[1]])
         self.matrix = sp.csr_matrix((np.ones(len(users), dtype=np.float32), (users, codes)))
         texts = texts_of_table(table.frame, table.ids, self.items, None, name)
@@ -229,6 +237,7 @@ def measure(catalogue: Catalogue, seed: int) -> list[dict]:
 
 def tables(rows: list[dict]) -> dict[str, str]:
     """The tables of the page, of the run with the most encoders of each dataset."""
+    rows = [row for row in rows if row.get("part") != "warm"]
     most = {
         row["dataset"]: max((one["encoders"] for one in rows if one["dataset"] == row["dataset"]), key=len)
         for row in rows
@@ -284,12 +293,27 @@ def tables(rows: list[dict]) -> dict[str, str]:
     }
 
 
+def run_warm(options: argparse.Namespace, results: Results) -> None:
+    """Measure known items on all sets: those without a filter of items first, one seed after the other."""
+    encoders, store = options.encoders or ["tfidf", "distil"], ArrayStore(options.cache, limit_gb=None)
+    for seed in options.seeds:
+        for filtered, names in ((False, SPARSE), (True, DENSE)):
+            for name in names.split():
+                common = {"part": "warm", "dataset": name, "five_core": filtered, "encoders": " ".join(encoders)}
+                wanted = name in options.datasets if options.datasets else True
+                if wanted and not results.has({**common, "seed": seed}):
+                    catalogue = Catalogue(name, options.data_path, options.content_path, encoders, store, filtered)
+                    spaces = [catalogue.spaces[encoder] for encoder in encoders]
+                    results.add({**common, **measure_warm(catalogue.matrix, spaces, seed)})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", choices=["new", "warm"], default="new", help="new items, or known ones")
     parser.add_argument("--data-path", type=Path)
     parser.add_argument("--content-path", type=Path)
-    parser.add_argument("--datasets", nargs="*", default=DATASETS.split())
-    parser.add_argument("--encoders", nargs="*", default=["tfidf", "distil", "minilm"])
+    parser.add_argument("--datasets", nargs="*")
+    parser.add_argument("--encoders", nargs="*")
     parser.add_argument("--seeds", type=int, nargs="*", default=[2020, 2021])
     parser.add_argument("--cache", type=Path, help="folder for the vectors of encoders")
     parser.add_argument("--output", type=Path, default=Path("results/content.jsonl"))
@@ -297,9 +321,14 @@ def main() -> None:
     options = parser.parse_args()
     results = Results(options.output)
     if options.page:
-        fill(options.page, tables(results.rows))
+        warm = options.part == "warm"
+        fill(options.page, {"warm": warm_table(results.rows)} if warm else tables(results.rows))
         return
-    for name in options.datasets:
+    if options.part == "warm":
+        run_warm(options, results)
+        return
+    options.encoders = options.encoders or ["tfidf", "distil", "minilm"]
+    for name in options.datasets or DATASETS.split():
         common = {"dataset": name, "encoders": " ".join(options.encoders)}
         missing = [seed for seed in options.seeds if not results.has({**common, "seed": seed})]
         if not missing:

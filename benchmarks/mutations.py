@@ -33,8 +33,8 @@ class Mutant:
     """A mutant.
 
     Attributes:
-        name: M, from the review of 0.1.0; N, chosen later; R, about reading; O, about order; B, about the build; with a
-            number.
+        name: M, from the review of 0.1.0; N, chosen later; R, about reading; O, about order; B, about the build; I,
+            about new items; with a number.
         file: path in the package.
         old: text that occurs once in the file.
         new: the replacement.

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from recbole_universal.app.recommend import recommend
     from recbole_universal.app.recommend_on_ray import recommend_on_ray
     from recbole_universal.app.recommender import Recommender
+    from recbole_universal.app.user_vectors import user_vectors
     from recbole_universal.features.pipeline import FeaturePipeline, UniversalFeatures
     from recbole_universal.features.registry import register_family
     from recbole_universal.graph.histories import Histories
     from recbole_universal.graph.interaction_graph import InteractionGraph
     from recbole_universal.plugin.universal_interpolation import UniversalInterpolation
     from recbole_universal.plugin.universal_mlp import UniversalMLP
+    from recbole_universal.plugin.universal_sasrec import UniversalSASRec
     from recbole_universal.plugin.universal_sequential import UniversalSequential
     from recbole_universal.ranking.mixing import interpolate
     from recbole_universal.ranking.ranker import UniversalRanker
@@ -42,6 +44,7 @@ __all__ = [
     "UniversalInterpolation",
     "UniversalMLP",
     "UniversalRanker",
+    "UniversalSASRec",
     "UniversalSequential",
     "__version__",
     "convert",
@@ -51,6 +54,7 @@ __all__ = [
     "recommend",
     "recommend_on_ray",
     "register_family",
+    "user_vectors",
 ]
 
 _MODULES = {
@@ -63,6 +67,7 @@ _MODULES = {
     "UniversalInterpolation": "plugin.universal_interpolation",
     "UniversalMLP": "plugin.universal_mlp",
     "UniversalRanker": "ranking.ranker",
+    "UniversalSASRec": "plugin.universal_sasrec",
     "UniversalSequential": "plugin.universal_sequential",
     "convert": "app.conversion.convert",
     "evaluate": "app.evaluation.evaluate",
@@ -71,6 +76,7 @@ _MODULES = {
     "recommend": "app.recommend",
     "recommend_on_ray": "app.recommend_on_ray",
     "register_family": "features.registry",
+    "user_vectors": "app.user_vectors",
 }
 
 signals.stop_while_importing()

@@ -25,7 +25,7 @@ from safetensors.torch import load, save
 from recbole_universal.arguments import shown
 from recbole_universal.files import atomic_write, locked_folder, write_text
 from recbole_universal.model_card import is_card, model_card
-from recbole_universal.model_json import FORMAT, MOST_JSON_BYTES, read_description, weight_shapes
+from recbole_universal.model_json import FORMAT, MOST_JSON_BYTES, SEQUENCE_MODEL, read_description, weight_shapes
 
 _JSON, _CARD = "model.json", "README.md"
 _SHIPPED = Path(__file__).resolve().parent / "pretrained"
@@ -40,7 +40,7 @@ class Pretrained:
     Attributes:
         state_dict: weights by name.
         schema: inputs and architecture: ``features`` (``FeaturePipeline.schema``) and ``network``
-            (``UniversalNetwork.arguments``).
+            (``UniversalNetwork.arguments``); of a model of UniversalSASRec ``sequence_model``.
         card: origin of the weights: name, sources, metrics, versions, seed, command.
     """
 
@@ -156,20 +156,24 @@ def _remove_unused_weights(folder: Path, old: dict[str, Any] | None) -> None:
                 path.unlink()
 
 
-def load_pretrained(name_or_path: str | os.PathLike[str]) -> Pretrained:
+def load_pretrained(name_or_path: str | os.PathLike[str], sequence_model: bool = False) -> Pretrained:
     """Read a model.
 
     Args:
         name_or_path: name of a shipped model, or folder of one.
+        sequence_model: whether it is to be a model of UniversalSASRec. Otherwise it is one of universal features.
 
     Raises:
         FileNotFoundError: if there is no such model.
         ValueError: if its files are damaged, do not belong together, are of another format or another version of the
-            features, or its weights cannot rank.
+            features, or its weights cannot rank; or if it is a model of the other kind.
     """
     folder = model_folder(name_or_path)
     try:
         described = read_description(folder / _JSON)
+        if (SEQUENCE_MODEL in described["schema"]) != sequence_model:
+            kinds = "a model of universal features", "a model of UniversalSASRec"
+            raise ValueError(f"describes {kinds[not sequence_model]}; {kinds[sequence_model]} is needed here.")
         shapes = weight_shapes(described["schema"])
     except ValueError as error:
         raise ValueError(f"Pre-trained model [{folder}]: {_JSON} {error}") from error
@@ -178,7 +182,7 @@ def load_pretrained(name_or_path: str | os.PathLike[str]) -> Pretrained:
     except FileNotFoundError:
         if read_description(folder / _JSON)["weights"] == described["weights"]:
             raise
-        return load_pretrained(name_or_path)  # the model was replaced in the meantime
+        return load_pretrained(name_or_path, sequence_model)  # the model was replaced in the meantime
     except ValueError as error:
         raise ValueError(f"Pre-trained model [{folder}]: {error}") from error
     return Pretrained(state_dict, described["schema"], described["card"])

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from recbole_universal.model_json import SEQUENCE_MODEL
+
 
 def model_card(schema: dict[str, Any], card: dict[str, Any]) -> str:
     """A model card as Markdown.
@@ -16,11 +18,11 @@ def model_card(schema: dict[str, Any], card: dict[str, Any]) -> str:
         card: ``Pretrained.card``.
     """
     lines = [f"# {card.get('name', 'A pre-trained universal recommender')}", ""]
-    lines += [str(card.get("description", "")), "", "## Features", "", "| family | arguments |", "|---|---|"]
-    for family in schema["features"]["families"]:
-        arguments = ", ".join(f"{name} {value}" for name, value in family["args"].items())
-        lines.append(f"| {family['name']} | {arguments} |")
-    lines += ["", f"Network: `{json.dumps(schema['network'])}`", ""]
+    lines += [str(card.get("description", "")), ""]
+    if SEQUENCE_MODEL in schema:
+        lines += [f"UniversalSASRec: `{json.dumps(schema[SEQUENCE_MODEL]['arguments'])}`", ""]
+    else:
+        lines += _features(schema)
     for title in ("sources", "metrics", "versions"):
         values = card.get(title)
         if not values:
@@ -39,6 +41,14 @@ def model_card(schema: dict[str, Any], card: dict[str, Any]) -> str:
         ]
     lines += ["Load it with the config key `pretrained`, or `recbole_universal.checkpoint.load_pretrained`.", ""]
     return "\n".join(lines)
+
+
+def _features(schema: dict[str, Any]) -> list[str]:
+    lines = ["## Features", "", "| family | arguments |", "|---|---|"]
+    for family in schema["features"]["families"]:
+        arguments = ", ".join(f"{name} {value}" for name, value in family["args"].items())
+        lines.append(f"| {family['name']} | {arguments} |")
+    return [*lines, "", f"Network: `{json.dumps(schema['network'])}`", ""]
 
 
 def is_card(file: Path, model: dict[str, Any] | None) -> bool:

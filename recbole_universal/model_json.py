@@ -18,11 +18,15 @@ from recbole_universal.features.pipeline import pipeline_of
 from recbole_universal.ranking.network import UniversalNetwork
 
 FORMAT = 1
+#: Entry of the schema of a model of UniversalSASRec. It stands in the place of ``features`` and ``network``.
+SEQUENCE_MODEL = "sequence_model"
 #: Largest size of the file.
 MOST_JSON_BYTES = 2**20
 # Largest product of the node2vec arguments, which set the memory and time of the features and no shape of a weight. The
 # product of the defaults is a million. A step on few dimensions takes as long as one on 512.
 _MOST_NODE2VEC_WORK, _FEW_DIMENSIONS = 10**8, 512
+#: Largest number of weights of one tensor of a sequence model.
+_MOST_WEIGHTS = 2**26
 _WORK = ("walks_per_node", "walk_length", "context_size", "embedding_dim")
 
 
@@ -71,6 +75,10 @@ def checked(described: Any) -> dict[str, Any]:
     if not re.fullmatch("[0-9a-f]{64}", described["weights"]["sha256"]):
         raise ValueError("must hold 64 hexadecimal digits at weights.sha256.")
     schema = described["schema"]
+    if isinstance(schema, dict) and SEQUENCE_MODEL in schema:
+        _check_sequence_model(schema)
+        _check_card(described["card"])
+        return described
     _entries(schema, "schema", {"features": dict, "network": dict})
     _check_features(schema["features"])
     sizes = {"mlp_hidden_size": list, "embedding_size": int, "dropout_prob": (int, float), "feature_combination": str}
@@ -83,11 +91,14 @@ def weight_shapes(schema: dict[str, Any]) -> dict[str, list[int]]:
     """Shape of each weight of the network of a schema, without memory for any weight.
 
     Args:
-        schema: checked schema, with ``features`` and ``network``.
+        schema: checked schema, with ``features`` and ``network``. That of a sequence model names the shapes itself,
+            and the model refuses weights of other shapes than its own.
 
     Raises:
         ValueError: if the features or the network cannot be built, or the features are of another version.
     """
+    if SEQUENCE_MODEL in schema:
+        return schema[SEQUENCE_MODEL]["shapes"]
     try:
         pipeline = pipeline_of(schema["features"])
         with torch.device("meta"):
@@ -113,6 +124,16 @@ def _check_features(features: dict[str, Any]) -> None:
     work["embedding_dim"] = max(_FEW_DIMENSIONS, work.get("embedding_dim", 0))
     if math.prod(work.values()) > _MOST_NODE2VEC_WORK:
         raise ValueError(f"asks for a node2vec of too much work: the product of {', '.join(_WORK)} is too large.")
+
+
+def _check_sequence_model(schema: dict[str, Any]) -> None:
+    where = f"schema.{SEQUENCE_MODEL}"
+    _entries(schema, "schema", {SEQUENCE_MODEL: dict})
+    _entries(schema[SEQUENCE_MODEL], where, {"arguments": dict, "shapes": dict})
+    for name, shape in schema[SEQUENCE_MODEL]["shapes"].items():
+        is_shape = isinstance(shape, list) and all(isinstance(size, int) and size > 0 for size in shape)
+        if not is_shape or math.prod(shape) > _MOST_WEIGHTS:
+            raise ValueError(f"must hold the shape of {_short(name)} in {where}.shapes, got {_short(shape)}.")
 
 
 def _check_card(card: dict[str, Any]) -> None:

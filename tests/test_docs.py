@@ -96,6 +96,7 @@ def test_every_config_key_is_explained():
     sections = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE))
     rows = {name: set(re.findall(r"`(\w+)`", " ".join(cells(part)))) for name, part in sections.items()}
     files = {"For every model": "overall_universal", "UniversalMLP": "model/UniversalMLP"}
+    files["UniversalSASRec"] = "model/UniversalSASRec"
     files["UniversalInterpolation"] = "model/UniversalInterpolation"
     for section, file in files.items():
         keys = set(yaml.safe_load((ROOT / "properties" / f"{file}.yaml").read_text(encoding="utf-8")))

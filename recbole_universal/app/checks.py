@@ -45,7 +45,7 @@ def _model_names() -> list[str]:
     """Names of RecBole's models and of the plugin's."""
     import recbole.model
 
-    names = ["UniversalMLP", "UniversalSequential", "UniversalInterpolation"]
+    names = ["UniversalMLP", "UniversalSequential", "UniversalSASRec", "UniversalInterpolation"]
     for file in Path(recbole.model.__file__).parent.glob("*_recommender/*.py"):
         classes = re.findall(r"^class (\w+)\(", file.read_text(encoding="utf-8"), re.MULTILINE)
         names += [name for name in classes if name.lower() == file.stem]

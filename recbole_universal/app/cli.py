@@ -25,6 +25,7 @@ from recbole_universal.app.commands import (
     script,
     serve,
     similar,
+    user_vectors,
 )
 from recbole_universal.signals import REPOSITORY_SCRIPT, one_line_when_stopped
 
@@ -41,9 +42,10 @@ _COMMANDS = {
     "run": run,
     "compare": compare,
     "pretrain": pretrain,
+    "user-vectors": user_vectors,
     "doctor": doctor,
 }
-_OF_RECBOLE = {"run", "pretrain", "doctor"}
+_OF_RECBOLE = {"run", "pretrain", "user-vectors", "doctor"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from recbole_universal.content.arrays import item_vectors
-from recbole_universal.content.encoders import DEFAULT_ENCODERS, text_encoder
+from recbole_universal.content.defaults import DEFAULT_ENCODERS
+from recbole_universal.content.encoders import text_encoder
 from recbole_universal.content.join_test import JoinTest, content_join_z
 from recbole_universal.content.spaces import Space, array_space, text_space
 from recbole_universal.content.texts import texts_of_table

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
+from recbole_universal.app.new_catalogue import NewCatalogue
 from recbole_universal.app.recommender_state import RecommenderState, as_ids
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.scorer_definitions import SCORERS
@@ -29,6 +30,7 @@ _WORDS = {
     "popularity": "popularity",
     "scorer averages": "average of all scorers",
     "activity": "activity of the user and popularity of the item",
+    "content": "content of the item",
 }
 
 
@@ -74,11 +76,39 @@ def explained(state: RecommenderState, item: Any, *, user: Any = None, history: 
         stranger = "This history has no known item, so the most popular items are recommended."
     if unknown:
         return Explanation(stranger)
+    if column < 0 and state.catalogue is not None:
+        new = int(state.catalogue.find.indices([item])[0])
+        if new >= 0:
+            own = state.ranker.evidence[[asked]].indices if isinstance(asked, int) else np.unique(asked.items)
+            return _explained_by_content(state.catalogue, new, own, state.items, who)
     if column < 0:
         return Explanation(f"[{item}] is no item of the interactions, so it is never recommended.")
     if state.not_excluded is not None and not state.not_excluded[column]:
         return Explanation(f"[{state.items[column]}] is left out of all lists (set_excluded).")
     return explanation(state.ranker, asked, column, state.items, who)
+
+
+def _explained_by_content(catalogue: NewCatalogue, new: int, own: np.ndarray, items: pd.Index, who: str) -> Explanation:
+    """Which items of a person are nearest to a new item by content.
+
+    Args:
+        catalogue: the new items.
+        new: index of the item among them.
+        own: columns of the person's items.
+        items: id of each column.
+        who: the person in words.
+    """
+    text = f"[{catalogue.ids[new]}] is new: nobody has had it."
+    if not catalogue.lists.content.has_content[len(items) + new]:
+        return Explanation(f"{text} It has no content, so it is never recommended.")
+    mine = np.isin(np.arange(len(items)), own)
+    near, cosines = catalogue.lists.nearest_items(new, _MOST_NAMED, mine)
+    if not len(near):
+        return Explanation(f"{text} No item of {who} is like it by content.")
+    named = "; ".join(f"[{items[index]}] (cosine {value:.2f})" for index, value in zip(near, cosines, strict=True))
+    shares = (cosines / cosines.sum()).tolist()
+    text = f"{text} By content, these items of {who} are most like it: {named}."
+    return Explanation(text, list(zip(near.tolist(), shares, strict=True)))
 
 
 def explanation(ranker: UniversalRanker, asked: int | Histories, column: int, items: pd.Index, who: str) -> Explanation:

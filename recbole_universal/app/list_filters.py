@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recbole_universal import arguments
-from recbole_universal.app.recommender_state import RecommenderState, as_ids
+from recbole_universal.app.item_rules import ItemColumns
+from recbole_universal.app.recommender_state import RecommenderState, as_ids, known
 from recbole_universal.graph.allowed_items import AllowedItems
 from recbole_universal.graph.popularity import fill_with_popular
 from recbole_universal.io.column_names import find_columns
@@ -20,6 +21,57 @@ from recbole_universal.io.tables import is_arrow, whole_table
 
 # Truth values of one block of lists with filters of their own (16 MB).
 _BLOCK_VALUES = 2**24
+
+
+class ItemSet(Protocol):
+    """Items that lists are made of: those of a recommender, or its new ones."""
+
+    @property
+    def users(self) -> pd.Index:
+        """Ids of the users."""
+
+    @property
+    def items(self) -> pd.Index:
+        """Ids of the items."""
+
+    @property
+    def find_item(self) -> IdLookup:
+        """Finds the items."""
+
+    @property
+    def not_excluded(self) -> NDArray[np.bool_] | None:
+        """Whether each item may be in a list, bool [n_items]; ``None``: all may."""
+
+    def checked_columns(self) -> ItemColumns:
+        """The columns of the item table."""
+
+
+class NewItemSet:
+    """The new items of a recommender, as :func:`list_filters` takes them.
+
+    Args:
+        state: the recommender, which has a catalogue.
+    """
+
+    def __init__(self, state: RecommenderState) -> None:
+        assert state.catalogue is not None
+        self._state, self.users = state, state.users
+        self.items, self.find_item = state.catalogue.ids, state.catalogue.find
+        self.not_excluded: NDArray[np.bool_] | None = None
+        found = self.find_item.indices(state.excluded)
+        if (found >= 0).any():
+            self.not_excluded = np.ones(len(self.items), dtype=bool)
+            self.not_excluded[found[found >= 0]] = False
+
+    def checked_columns(self) -> ItemColumns:
+        """The columns of the item table, of the new items.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        self._state.checked_columns()
+        assert self._state.item_table is not None
+        return ItemColumns(self._state.item_table, self.items)
 
 
 class ListFilters:
@@ -88,12 +140,12 @@ class ListFilters:
 
 
 def list_filters(
-    state: RecommenderState, lists: pd.Index, candidates: Any, exclude: Any, where: Any, unknown: dict[Any, None]
+    state: ItemSet, lists: pd.Index, candidates: Any, exclude: Any, where: Any, unknown: dict[Any, None]
 ) -> ListFilters:
     """The filters of a call.
 
     Args:
-        state: the recommender.
+        state: the items.
         lists: id of the user, or position of the history, of each list, [n_lists].
         candidates: ids of the only items that may be recommended, of all lists or by list; ``None``: all may.
         exclude: ids of items that are never recommended, of all lists or by list.
@@ -112,13 +164,13 @@ def list_filters(
         only = _by_list(state, "candidates", lists, candidates, unknown)
     elif candidates is not None:
         fits = np.zeros(len(state.items), dtype=bool)
-        fits[state.known_items("candidates", candidates, unknown)] = True
+        fits[known("candidates", candidates, state.find_item, unknown)] = True
         common = fits if common is None else common & fits
     if _is_by_list(exclude):
         without = _by_list(state, "exclude", lists, exclude, unknown)
     elif exclude is not None:
         common = np.ones(len(state.items), dtype=bool) if common is None else common.copy()
-        common[state.known_items("exclude", exclude, unknown)] = False
+        common[known("exclude", exclude, state.find_item, unknown)] = False
     return ListFilters(common, only, without)
 
 
@@ -127,9 +179,7 @@ def _is_by_list(values: Any) -> bool:
     return isinstance(values, (Mapping, pd.DataFrame)) or (is_arrow(values) and hasattr(values, "columns"))
 
 
-def _by_list(
-    state: RecommenderState, argument: str, lists: pd.Index, values: Any, unknown: dict[Any, None]
-) -> sp.csr_matrix:
+def _by_list(state: ItemSet, argument: str, lists: pd.Index, values: Any, unknown: dict[Any, None]) -> sp.csr_matrix:
     """Items by list, csr bool [n_lists, n_items], of a mapping or a table of users and items.
 
     Raises:

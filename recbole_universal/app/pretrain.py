@@ -18,7 +18,7 @@ from recbole.utils import get_tensorboard, init_logger, init_seed
 from tqdm import tqdm
 
 import recbole_universal
-from recbole_universal.app.checks import check_files, is_downloaded
+from recbole_universal.app.pretrain_sources import check_source_folders, checked_sources
 from recbole_universal.array_store import ArrayStore, array_digest
 from recbole_universal.checkpoint import check_model_folder, save_pretrained
 from recbole_universal.features.computation import CACHE_VERSION, library_versions
@@ -41,7 +41,11 @@ from recbole_universal.ranking.network import UniversalNetwork
 from recbole_universal.ranking.pretraining import Pretrainer
 
 
-def pretrain(config_file_list: Sequence[str] | None = None, config_dict: dict[str, Any] | None = None) -> Path:
+def pretrain(
+    config_file_list: Sequence[str] | None = None,
+    config_dict: dict[str, Any] | None = None,
+    model: str | None = "UniversalMLP",
+) -> Path:
     """Pre-train a model on many source datasets and save it (``train_stage: pretrain``).
 
     RecBole loads, filters and splits each source. The candidate lists of its training part are stored in
@@ -52,6 +56,8 @@ def pretrain(config_file_list: Sequence[str] | None = None, config_dict: dict[st
         config_file_list: Paths of yaml files, as for RecBole.
         config_dict: Parameters, as for RecBole. ``pretrain_sources`` is a list of dataset names, or of dicts with a
             key ``dataset`` and config keys of that source alone.
+        model: Name of the model: ``UniversalMLP``, ``UniversalSequential`` or ``UniversalSASRec``, which reads items'
+            content and no candidate lists. ``None``: the model that a file names.
 
     Returns:
         Folder of the model. The key ``pretrained`` of other runs takes it.
@@ -63,7 +69,7 @@ def pretrain(config_file_list: Sequence[str] | None = None, config_dict: dict[st
     """
     files = list(config_file_list) if config_file_list else None
     keys = {**(config_dict or {}), "train_stage": "pretrain"}
-    return pretrain_by_config(Config("UniversalMLP", "ml-100k", files, keys), files, config_dict)
+    return pretrain_by_config(Config(model, "ml-100k", files, keys), files, config_dict)
 
 
 def pretrain_by_config(config: Config, files: list[str] | None, config_dict: dict[str, Any] | None = None) -> Path:
@@ -80,12 +86,16 @@ def pretrain_by_config(config: Config, files: list[str] | None, config_dict: dic
     if config["train_stage"] != "pretrain":
         raise ValueError(f"train_stage: must be pretrain for a pre-training, got {config['train_stage']!r}.")
     init_logger(config)
+    if config["model"] == "UniversalSASRec":
+        from recbole_universal.app.pretrain_sasrec import pretrain_sasrec
+
+        return pretrain_sasrec(config, files, config_dict)
     defaults = IN_ORDER if pipeline_from_config(config).needs_histories else {}
     sources = {
         name: source_config(name, files, {**defaults, **(config_dict or {}), **keys})
         for name, keys in checked_sources(config).items()
     }
-    _check_folders(sources)
+    check_source_folders(sources)
     folder = Path(os.path.expanduser(config["pretrain_dir"]))
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -164,40 +174,6 @@ def _model_card(config: Config, sources: list[str], metrics: dict[str, float]) -
     }
 
 
-def checked_sources(config: Config) -> dict[str, dict[str, Any]]:
-    """Config keys of each source of ``pretrain_sources``, by its name.
-
-    Raises:
-        ValueError: If a source is not valid or named twice, or a held-out dataset is no source.
-    """
-    given = config["pretrain_sources"]
-    if not isinstance(given, (list, tuple)) or not given:
-        raise ValueError(f"pretrain_sources: must be a list of datasets, e.g. [ml-1m, lastfm-2k], got {given!r}.")
-    sources: dict[str, dict[str, Any]] = {}
-    for source in given:
-        keys = {"dataset": source} if isinstance(source, str) else source
-        if not isinstance(keys, dict) or not isinstance(keys.get("dataset"), str):
-            raise ValueError(
-                f"pretrain_sources: each must be a name or a mapping with the key dataset, got {source!r}."
-            )
-        name = keys["dataset"]
-        if name in sources:
-            raise ValueError(f"pretrain_sources: dataset [{name}] is named twice.")
-        sources[name] = {key: value for key, value in keys.items() if key != "dataset"}
-    _check_held_out(config["pretrain_held_out"] or [], sources)
-    return sources
-
-
-def _check_held_out(held_out: Any, sources: dict[str, dict[str, Any]]) -> None:
-    if not isinstance(held_out, (list, tuple)) or not all(isinstance(name, str) for name in held_out):
-        raise ValueError(f"pretrain_held_out: must be a list of names among pretrain_sources, got {held_out!r}.")
-    strangers = [name for name in held_out if name not in sources]
-    if strangers:
-        raise ValueError(f"pretrain_held_out: {strangers} are not among pretrain_sources {list(sources)}.")
-    if set(sources) == set(held_out):
-        raise ValueError("pretrain_held_out: holds out every source; at least one must be left to train on.")
-
-
 #: Config keys of the sources of a model that reads the order, where they are not given.
 IN_ORDER = {
     "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
@@ -218,19 +194,6 @@ def source_config(name: str, files: list[str] | None, keys: dict[str, Any]) -> C
     source = Config("BPR", name, files, {**keys, "show_progress": False})
     source["universal_features"] = None  # also where the command line sets it
     return source
-
-
-def _check_folders(sources: dict[str, Config]) -> None:
-    """Check that each source is on disk or downloaded by RecBole, before any is read."""
-    missing = [n for n, source in sources.items() if not (Path(source["data_path"]).is_dir() or is_downloaded(n))]
-    if missing:
-        folders = ", ".join(f"[{sources[name]['data_path']}]" for name in missing)
-        raise ValueError(
-            f"pretrain_sources: there are no folders {folders} of RecBole atomic files (data_path/dataset); set "
-            "data_path to the folder that holds the datasets, or leave these sources out."
-        )
-    for source in sources.values():
-        check_files(source)
 
 
 def source_lists(source: Config, config: Config, pipeline: FeaturePipeline, store: ArrayStore) -> list[Block]:

@@ -12,9 +12,12 @@ import pandas as pd
 import scipy.sparse as sp
 
 from recbole_universal import arguments
-from recbole_universal.app.list_filters import ListFilters, list_filters
+from recbole_universal.app.content_settings import checked_new_items
+from recbole_universal.app.list_filters import ListFilters, NewItemSet, list_filters
+from recbole_universal.app.new_catalogue import joined
 from recbole_universal.app.recommendation_blocks import find_users, without_list
-from recbole_universal.app.recommender_state import RecommenderState, about_unknown, as_ids
+from recbole_universal.app.recommender_state import RecommenderState, about_unknown, as_ids, known
+from recbole_universal.app.shown_new_items import ShownNewItems
 from recbole_universal.graph.allowed_items import AllowedItems
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.item_models import best_of_sums, nearest_neighbors
@@ -141,6 +144,7 @@ def recommended(
     where: Any,
     filter_seen: bool | None,
     fast: bool,
+    new_items: bool | int = False,
 ) -> tuple[pd.DataFrame, list[str]]:
     """What :meth:`Recommender.recommend` returns, and what it says in its warning.
 
@@ -153,16 +157,71 @@ def recommended(
     if filter_seen is not None:
         arguments.flag("Recommender.recommend", "filter_seen", filter_seen)
     arguments.flag("Recommender.recommend", "fast", fast)
+    shows_new = checked_new_items(new_items, wanted, "k")
+    if shows_new:
+        state.checked_catalogue()
     settings = ListSettings(min(wanted, len(state.items)), filter_seen, fast)
     unknown: dict[Any, None] = {}
     if histories is None:
         asked = asked_users(state, users)
     else:
         asked = asked_histories(state, as_lists("histories", histories), unknown)
-    filters = list_filters(state, asked.ids, candidates, exclude, where, unknown)
+    of_filters: dict[Any, None] = {}
+    filters = list_filters(state, asked.ids, candidates, exclude, where, of_filters)
     (items, scores) = ranked(state, [asked], settings, filters)[0]
-    messages = [*about_strangers(asked), *about_unknown(unknown), *about_short(items, wanted)]
-    return state.frame(asked.ids, items, scores, None if histories is None else "history"), messages
+    about_new: list[str] = []
+    new = None
+    if shows_new:
+        known_before, of_filters = of_filters, {}
+        of_new = list_filters(NewItemSet(state), asked.ids, candidates, exclude, where, of_filters)
+        of_filters = {name: None for name in known_before if name in of_filters}
+        items, scores, about_new = with_new_items(state, asked, (items, scores), shows_new, wanted, fast, of_new)
+        new = state.checked_catalogue().ids
+    about_ids = about_unknown(unknown | of_filters)
+    messages = [*about_new, *about_strangers(asked), *about_ids, *about_short(items, wanted)]
+    return state.frame(asked.ids, items, scores, None if histories is None else "history", new), messages
+
+
+def with_new_items(
+    state: RecommenderState, asked: Asked, lists: Lists, wanted: bool | int, k: int, fast: bool, filters: ListFilters
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Lists with new items.
+
+    Args:
+        state: a recommender with new items.
+        asked: the people.
+        lists: their lists of known items.
+        wanted: true for the earned ranks, or a number of places.
+        k: length of a list.
+        fast: whether the lists of known items are fast ones.
+        filters: the new items that each list may hold.
+
+    Returns:
+        The lists, in which new items have the indices after the columns of the known ones, their scores, and sentences.
+    """
+    catalogue = state.checked_catalogue()
+    shown = ShownNewItems(catalogue, wanted, k, fast)
+    items, scores = _of_width(lists, min(k, len(state.items) + len(catalogue.ids)))
+    user_items = _items_of(state, asked)
+    people = np.flatnonzero(np.diff(user_items.indptr))
+    for block in filters.blocks(people, max(1, len(catalogue.ids))):
+        merged = shown.merged(items[block], scores[block], user_items[block], filters.of(block))
+        items[block], scores[block] = merged
+    return items, scores, [text for text in (shown.about_ranking(), shown.about_lists()) if text]
+
+
+def _items_of(state: RecommenderState, asked: Asked) -> sp.csr_matrix:
+    """The items of the people that are evidence of taste, csr [n, n_items]."""
+    n_items = len(state.items)
+    chosen = np.flatnonzero(asked.rows >= 0)
+    evidence = state.ranker.evidence[asked.rows[chosen]].tocoo()
+    rows, columns = [chosen[evidence.row]], [evidence.col]
+    for index, history in asked.histories.items():
+        own = np.unique(history.of_positive_weight().items)
+        rows.append(np.full(len(own), index))
+        columns.append(own)
+    places = np.concatenate(rows), np.concatenate(columns)
+    return sp.csr_matrix((np.ones(len(places[0]), dtype=np.float32), places), shape=(len(asked.rows), n_items))
 
 
 def similar_lists(state: RecommenderState, items: Any, k: int) -> tuple[np.ndarray, Lists, list[str]]:
@@ -184,6 +243,37 @@ def similar_lists(state: RecommenderState, items: Any, k: int) -> tuple[np.ndarr
     ones = sp.eye(len(columns), format="csr", dtype=np.float32)
     lists = best_of_sums(ones, relations, k, exclude_seen=False, allowed=allowed)
     return columns, lists, about_unknown(unknown)
+
+
+def similar_to_all(state: RecommenderState, items: Any, k: int) -> tuple[pd.Index, Lists, list[str]]:
+    """What :func:`similar_lists` returns, also of new items, whose neighbours are those by content.
+
+    Returns:
+        Ids of the items that are known or new, their lists, and sentences on unknown ids.
+
+    Raises:
+        ValueError: if a value is no id.
+    """
+    columns, lists, messages = similar_lists(state, items, k)
+    ids = state.items.take(columns)
+    if state.catalogue is None:
+        return ids, lists, messages
+    unknown: dict[Any, None] = {}
+    state.known_items("items", items, unknown)
+    still_unknown: dict[Any, None] = {}
+    new = pd.unique(known("items", list(unknown), state.catalogue.find, still_unknown))
+    found, scores = np.full((len(new), k), -1), np.zeros((len(new), k), dtype=np.float32)
+    for row, index in enumerate(new.tolist()):
+        near, cosines = state.catalogue.lists.nearest_items(index, k, state.not_excluded)
+        found[row, : len(near)], scores[row, : len(near)] = near, cosines
+    both = tuple(np.concatenate(parts) for parts in zip(_of_width(lists, k), (found, scores), strict=True))
+    return joined(ids, state.catalogue.ids.take(new)), (both[0], both[1]), about_unknown(still_unknown)
+
+
+def _of_width(lists: Lists, k: int) -> Lists:
+    """Lists with k positions, -1 after their end."""
+    more = ((0, 0), (0, k - lists[0].shape[1]))
+    return np.pad(lists[0], more, constant_values=-1), np.pad(lists[1], more)
 
 
 def about_short(items: np.ndarray, k: int) -> list[str]:

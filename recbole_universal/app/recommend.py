@@ -12,12 +12,14 @@ import numpy as np
 import pandas as pd
 
 from recbole_universal import arguments
+from recbole_universal.app.content_settings import ContentSettings, checked_new_items
 from recbole_universal.app.core import checked_core
 from recbole_universal.app.item_rules import ItemColumns
 from recbole_universal.app.model_choice import AUTO, given_model, ranker_of
 from recbole_universal.app.output_columns import output_columns
-from recbole_universal.app.recommendation_blocks import Block, RecommendationJob
+from recbole_universal.app.recommendation_blocks import Block, NewInBlocks, RecommendationJob, checked_top_k
 from recbole_universal.app.weighting import Weighting
+from recbole_universal.content.defaults import LEAST_JOIN_Z
 from recbole_universal.io.core import Core
 from recbole_universal.io.interaction_table import InteractionTable
 from recbole_universal.io.interactions import read_interactions
@@ -26,6 +28,7 @@ from recbole_universal.io.source import Report
 from recbole_universal.io.users import read_users
 
 if TYPE_CHECKING:
+    from recbole_universal.app.new_catalogue import ReadCatalogue
     from recbole_universal.checkpoint import Pretrained
     from recbole_universal.ranking.ranker import UniversalRanker
 
@@ -52,6 +55,11 @@ def recommend(
     include_seen: bool = False,
     items: Any = None,
     where: str | None = None,
+    new_items: bool | int = False,
+    content_fields: Any = None,
+    content_encoders: Any = None,
+    item_vectors: Any = None,
+    content_join_z: float | None = LEAST_JOIN_Z,
     fast: bool = False,
     pretrained: str | os.PathLike[str] | Pretrained = "auto",
     device: str = "cpu",
@@ -104,9 +112,19 @@ def recommend(
         item_inter_num_interval: likewise, number of different users of an item.
         include_seen: whether to recommend items that the user has interacted with, too. Where the rows repeat items and
             ``universal-sequential`` ranks, they are recommended in any case.
-        items: an item table for ``where``, as of :meth:`Recommender.set_items`. It replaces that of a folder.
+        items: an item table for ``where`` and ``new_items``, as of :meth:`Recommender.set_items`. It replaces that of a
+            folder.
         where: a rule on the columns of the item table, such as ``category == 'shoes' and price < 50``. Only items that
             fit are recommended.
+        new_items: whether the lists show items of the item table that nobody has had, at the ranks that their content
+            earns in a self-check (docs/content.md). A number gives them so many places of each list. A folder needs a
+            fit with ``new_items``.
+        content_fields: names of the columns of the item table that are text; ``None``: those that hold text.
+        content_encoders: encoders of the texts, such as ``["tfidf", "minilm"]``, or functions from texts to vectors;
+            ``None``: ``tfidf`` and ``distil``.
+        item_vectors: further vectors of the items, such as of pictures: a file, several files, or a mapping from names
+            to files, arrays, pairs of ids and an array, or mappings from ids to vectors.
+        content_join_z: smallest accepted z-score of the test whether the content belongs to the items; ``None``: any.
         fast: whether to rank by one item-item matrix instead of the network (:meth:`UniversalRanker.item_item`). For
             many users this is much faster. The recommendations are less accurate (docs/zero_shot.md). It needs a model
             with the family ``proximity``.
@@ -118,7 +136,8 @@ def recommend(
     Returns:
         Users and items in columns of the names that came in (``user_id`` and ``item_id`` if none came in), ``score``
         (higher is better; comparable within one user) and ``rank`` (from 1), best first, users in the order of
-        ``users`` or of their first row. A user who has seen nearly all items gets fewer than ``top_k`` rows.
+        ``users`` or of their first row. A user who has seen nearly all items gets fewer than ``top_k`` rows. With
+        ``new_items`` a column ``new`` says whether nobody has had the item.
 
     Raises:
         ValueError: naming the file, column or argument and the valid values.
@@ -145,6 +164,8 @@ def recommend(
             include_seen=include_seen,
             items=items,
             where=where,
+            new_items=new_items,
+            content=ContentSettings.checked(content_fields, content_encoders, item_vectors, content_join_z),
             fast=fast,
             pretrained=pretrained,
             device=device,
@@ -157,8 +178,10 @@ def recommend(
     user, item, scores, ranks = (
         np.concatenate([getattr(block, name) for block in blocks]) for name in ("users", "items", "scores", "ranks")
     )
-    columns = (job.users.take(user), job.items.take(item), scores, ranks)
-    return pd.DataFrame(dict(zip(output_columns(job.users, job.items), columns, strict=True)))
+    columns = [job.users.take(user), job.items.take(item), scores, ranks]
+    if job.with_new:
+        columns.append(np.concatenate([block.new for block in blocks]))
+    return pd.DataFrame(dict(zip(output_columns(job.users, job.items, with_new=job.with_new), columns, strict=True)))
 
 
 def open_job(
@@ -180,6 +203,8 @@ def open_job(
     include_seen: Any,
     items: Any,
     where: Any,
+    new_items: Any,
+    content: ContentSettings,
     fast: Any,
     pretrained: Any,
     device: Any,
@@ -200,8 +225,11 @@ def open_job(
         "user_inter_num_interval, item_inter_num_interval (--user-inter-num-interval, --item-inter-num-interval)": core,
         "pretrained (--model)": None if isinstance(pretrained, str) and pretrained == AUTO else pretrained,
     }
-    if items is not None and where is None:
-        raise ValueError("items (--items): belongs to where (--where), which is not given.")
+    wanted = checked_new_items(new_items, checked_top_k(top_k))
+    if items is not None and where is None and not wanted:
+        raise ValueError("items (--items): belongs to where (--where) or new_items (--new-items); give one of them.")
+    if not wanted:
+        refuse_content(content)
     if checkpoint is None:
         if interactions is None:
             raise ValueError(
@@ -215,16 +243,17 @@ def open_job(
         from recbole_universal.app.recommender_files import is_recommender
 
         if is_recommender(interactions):
-            _refuse_given("interactions (INTERACTIONS): is a recommender, which", of_a_file)
+            _refuse_given("interactions (INTERACTIONS): is a recommender, which", of_a_file | content.given())
             from recbole_universal.app.recommender_job import RecommenderJob
 
-            return RecommenderJob(*shared, interactions, fast, device, users, user_column, items, where)
+            return RecommenderJob(*shared, interactions, fast, device, users, user_column, items, where, wanted)
         table_job = TableJob(*shared, later, fast, pretrained, device, weighting)
         table_job.read(interactions, users, user_column, item_column, time_column, order, core)
-        table_job.choose_items(items, where)
+        table_job.choose_items(items, where, wanted, content)
         return table_job
     without = {"interactions (INTERACTIONS)": interactions, **of_a_file, "fast (--fast)": True if fast else None}
     without |= {"items (--items)": items, "where (--where)": where}
+    without |= {"new_items (--new-items)": wanted or None}
     if new_users is not None:  # these belong to its file
         check_column_names(user_column, item_column, time_column)
         without = {name: value for name, value in without.items() if not name.startswith(("item_", "time_", "order"))}
@@ -233,6 +262,16 @@ def open_job(
 
     columns = user_column, item_column, time_column
     return CheckpointJob(*shared, checkpoint, data_path, device, users, columns, order, new_users)
+
+
+def refuse_content(content: ContentSettings) -> None:
+    """Refuse settings of content that nothing reads.
+
+    Raises:
+        ValueError: if there are any.
+    """
+    if given := [name for name, value in content.given().items() if value is not None]:
+        raise ValueError(f"{given[0]}: belongs to new_items (--new-items), which is not given.")
 
 
 def _refuse_given(what: str, values: dict[str, Any]) -> None:
@@ -269,6 +308,8 @@ class TableJob(RecommendationJob):
     ) -> None:
         super().__init__(report, show_progress, top_k, include_seen)
         self._allowed: np.ndarray | None = None
+        self._wanted: bool | int = False
+        self._catalogue: ReadCatalogue | None = None
         self._later = arguments.flag("recommend", "later", later)
         self._fast = arguments.flag("recommend", "fast", fast)
         self._weighting = weighting
@@ -312,17 +353,31 @@ class TableJob(RecommendationJob):
     def _left_out_users(self) -> pd.Index | None:
         return self.table.left_out_users
 
-    def choose_items(self, items: Any, where: Any) -> None:
-        """Recommend only the items that fit a rule on an item table; ``None``: all.
+    def choose_items(self, items: Any, where: Any, wanted: bool | int, content: ContentSettings) -> None:
+        """Recommend only the items that fit a rule on an item table, and new items.
+
+        Args:
+            items: the item table.
+            where: the rule; ``None``: all items.
+            wanted: what :func:`checked_new_items` returns.
+            content: what the content of the items is.
 
         Raises:
-            ValueError: if there is no table, or the rule is none.
+            ValueError: if there is no table, the rule is none, or the content is not usable.
         """
+        table = None if items is None else read_items(items, self.items.name, self._report)
+        if wanted:
+            from recbole_universal.app.new_catalogue import joined, read_catalogue
+
+            known = self.items[self.table.item_order]
+            self._wanted, self.with_new = wanted, True
+            self._catalogue = read_catalogue(known, self.table.matrix(), table, content)
+            self.items = joined(self.items, self._catalogue.new)
         if where is None:
             return
-        if items is None:
+        if table is None:
             raise ValueError("where (--where): needs an item table; name it with items (--items).")
-        columns = ItemColumns(read_items(items, self.items.name, self._report), self.items)
+        columns = ItemColumns(table, self.items)
         for sentence in columns.about_items_without_row():
             self._report(sentence)
         self._allowed = columns.matching(where)
@@ -350,8 +405,19 @@ class TableJob(RecommendationJob):
         top_k = functools.partial(ranker.top_k, fast=self._fast)
         allowed = None if self._allowed is None else self._allowed[item_order]
         degree = np.bincount(ranker.evidence.indices, minlength=len(item_order))
-        for block in self._ranked(rows, degree, top_k, allowed):
-            block.items = item_order[block.items]
+        new = None
+        if self._catalogue is not None:
+            from recbole_universal.app.shown_new_items import ShownNewItems
+
+            catalogue = self._catalogue.fitted(ranker, self._show_progress)
+            shown = ShownNewItems(catalogue, self._wanted, self._top_k, self._fast)
+            self._report(shown.about_ranking())
+            of_new = None if self._allowed is None else self._allowed[len(item_order) :]
+            new = NewInBlocks(shown, ranker.evidence, of_new)
+        places = np.arange(len(self.items))
+        places[: len(item_order)] = item_order
+        for block in self._ranked(rows, degree, top_k, allowed, new):
+            block.items = places[block.items]
             yield block
 
     def take_table(self) -> InteractionTable:

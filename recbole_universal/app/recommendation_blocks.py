@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,11 @@ from recbole_universal import arguments
 from recbole_universal.io.ids import IdLookup
 from recbole_universal.io.source import Report
 
+if TYPE_CHECKING:
+    import scipy.sparse as sp
+
+    from recbole_universal.app.shown_new_items import ShownNewItems
+
 #: What a job reports where the data repeat items.
 REPEATS = "The users come back to items, so items that a user had are recommended too."
 # A block is small enough for little memory and large enough that its overhead does not count.
@@ -22,12 +27,39 @@ _BLOCK_USERS = 2048
 
 @dataclass
 class Block:
-    """Recommendations of some users, one row each: index of user and item, score, rank from 1; each [n_rows]."""
+    """Recommendations of some users, one row each: index of user and item, score, rank from 1; each [n_rows].
+
+    With new items, ``new`` says whether nobody has had the item.
+    """
 
     users: np.ndarray
     items: np.ndarray
     scores: np.ndarray
     ranks: np.ndarray
+    new: np.ndarray | None = None
+
+
+class NewInBlocks(NamedTuple):
+    """The new items of a job.
+
+    Attributes:
+        shown: how they are shown.
+        user_items: the items of the users, csr [n_users, n_items].
+        allowed: whether each new item may be recommended, bool [n_new]; ``None``: all may.
+    """
+
+    shown: ShownNewItems
+    user_items: sp.csr_matrix
+    allowed: np.ndarray | None
+
+    @property
+    def n_items(self) -> int:
+        """Number of new items."""
+        return self.shown.catalogue.lists.n_new
+
+    def merged(self, rows: np.ndarray, items: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The lists of some rows of the interactions with new items; see :meth:`ShownNewItems.merged`."""
+        return self.shown.merged(items, scores, self.user_items[rows], self.allowed)
 
 
 class RecommendationJob:
@@ -42,10 +74,12 @@ class RecommendationJob:
     Attributes:
         users: ids of the users who get recommendations; the name is that of their column.
         items: ids of all items, likewise.
+        with_new: whether the lists say which items are new.
     """
 
     users: pd.Index
     items: pd.Index
+    with_new = False
 
     def __init__(self, report: Report, show_progress: bool, top_k: Any, include_seen: bool) -> None:
         self._report = report
@@ -75,6 +109,7 @@ class RecommendationJob:
         degree: np.ndarray,
         top_k: Callable[..., tuple[np.ndarray, np.ndarray]],
         allowed: np.ndarray | None = None,
+        new: NewInBlocks | None = None,
     ) -> Iterator[Block]:
         """The blocks; an item is its column.
 
@@ -85,15 +120,17 @@ class RecommendationJob:
                 of items, and whether the user's items are left out, where ``None`` lets the model decide. With
                 ``allowed``, it takes that, too.
             allowed: whether each item may be recommended, bool [n_items]; ``None``: all may.
+            new: the new items, which have the columns from n_items on; ``None``: there are none.
         """
         from recbole_universal.graph.popularity import popularity_order, popularity_share
 
         # A user without interactions has no row in the matrix, so the asked users do not change other users' results.
         order = popularity_order(degree)
         best = order[: self._top_k] if allowed is None else order[allowed[order]][: self._top_k]
-        popular = np.full(min(self._top_k, len(order)), -1)
+        popular = np.full(min(self._top_k, len(order) + (0 if new is None else new.n_items)), -1)
         popular[: len(best)] = best
         share = popularity_share(degree)[popular]
+        n_known = min(self._top_k, len(order))
         exclude_seen = False if self._include_seen else None
         settings = {} if allowed is None else {"allowed": allowed}
         lengths = []
@@ -103,13 +140,19 @@ class RecommendationJob:
                 known = block >= 0
                 items, scores = np.tile(popular, (len(block), 1)), np.tile(share, (len(block), 1))
                 if known.any():
-                    items[known], scores[known] = top_k(block[known], len(popular), exclude_seen, **settings)
+                    found = top_k(block[known], n_known, exclude_seen, **settings)
+                    items[known], scores[known] = (_widened(each, len(popular)) for each in found)
+                    if new is not None:
+                        items[known], scores[known] = new.merged(block[known], items[known], scores[known])
                 is_item = items >= 0
                 user, rank = np.nonzero(is_item)
-                yield Block(start + user, items[is_item], scores[is_item], (rank + 1).astype(np.int32))
+                is_new = None if new is None else items[is_item] >= len(order)
+                yield Block(start + user, items[is_item], scores[is_item], (rank + 1).astype(np.int32), is_new)
                 lengths.append(is_item.sum(axis=1))
                 bar.update(len(block))
         self._report_short(np.concatenate(lengths), "" if allowed is None else "that the filters allow and ")
+        if new is not None and (sentence := new.shown.about_lists()):
+            self._report(sentence)
 
     def _report_short(self, lengths: np.ndarray, what: str) -> None:
         n_short, n_empty = int((lengths < self._top_k).sum()), int((lengths == 0).sum())
@@ -134,6 +177,11 @@ class RecommendationJob:
         ):
             if len(ids):
                 self._report(without_list(ids, len(self.users), why))
+
+
+def _widened(lists: np.ndarray, k: int) -> np.ndarray:
+    """Lists of length k, with -1 after their end."""
+    return np.pad(lists, ((0, 0), (0, k - lists.shape[1])), constant_values=-1)
 
 
 def checked_top_k(top_k: Any) -> int:

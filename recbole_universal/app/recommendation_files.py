@@ -69,7 +69,7 @@ class TextWriter:
     """Writes rows as CSV or TSV, plain or gzip.
 
     Attributes:
-        columns: names of the four columns, which the first rows need.
+        columns: names of the columns, which the first rows need.
     """
 
     columns: Sequence[str] = ()
@@ -81,15 +81,18 @@ class TextWriter:
         self._format: dict[str, Any] = {"delimiter": "\t" if ".tsv" in name[-7:] else ",", "lineterminator": "\n"}
         self._has_header = False
 
-    def write(self, users: pd.Index, items: pd.Index, scores: np.ndarray, ranks: np.ndarray) -> None:
-        """Write rows."""
+    def write(
+        self, users: pd.Index, items: pd.Index, scores: np.ndarray, ranks: np.ndarray, new: np.ndarray | None = None
+    ) -> None:
+        """Write rows; ``new`` says whether nobody has had the item, if there is such a column."""
         self._write_header()
         values = map("{:.7g}".format, scores.tolist())
         columns = users.tolist(), items.tolist()
         # The module csv quotes a line feed, but before Python 3.13 no carriage return, which also ends a line.
         has_return = any("\r" in text for ids in columns for text in ids if isinstance(text, str))
         rows = csv.writer(self._text, **self._format, quoting=csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL)
-        rows.writerows(zip(*columns, values, ranks.tolist(), strict=True))
+        is_new = [] if new is None else [["true" if each else "false" for each in new.tolist()]]
+        rows.writerows(zip(*columns, values, ranks.tolist(), *is_new, strict=True))
 
     def _write_header(self) -> None:
         if not self._has_header:
@@ -118,9 +121,12 @@ class ParquetWriter:
         self._file = file
         self._writer: Any = None
 
-    def write(self, users: pd.Index, items: pd.Index, scores: np.ndarray, ranks: np.ndarray) -> None:
-        """Write rows."""
-        columns = (self._ids(users), self._ids(items), self._arrow.array(scores), self._arrow.array(ranks))
+    def write(
+        self, users: pd.Index, items: pd.Index, scores: np.ndarray, ranks: np.ndarray, new: np.ndarray | None = None
+    ) -> None:
+        """Write rows; ``new`` says whether nobody has had the item, if there is such a column."""
+        columns = [self._ids(users), self._ids(items), self._arrow.array(scores), self._arrow.array(ranks)]
+        columns += [] if new is None else [self._arrow.array(new)]
         table = self._arrow.table(dict(zip(self.columns, columns, strict=True)))
         if self._writer is None:
             self._writer = self._arrow.parquet.ParquetWriter(self._file, table.schema)

@@ -12,16 +12,19 @@ import pandas as pd
 
 from recbole_universal import arguments
 from recbole_universal.app.arrow_tables import relations_table
+from recbole_universal.app.content_settings import ContentSettings
 from recbole_universal.app.core import checked_core
 from recbole_universal.app.explanation import explained
 from recbole_universal.app.fitted_interactions import FittedInteractions
 from recbole_universal.app.model_choice import AUTO
-from recbole_universal.app.ranked_lists import as_lists, recommended, similar_lists
-from recbole_universal.app.recommend import TableJob, check_column_names
+from recbole_universal.app.new_catalogue import read_catalogue
+from recbole_universal.app.ranked_lists import as_lists, recommended, similar_to_all
+from recbole_universal.app.recommend import TableJob, check_column_names, refuse_content
 from recbole_universal.app.recommender_files import load_recommender, save_recommender
 from recbole_universal.app.recommender_state import FitSettings, RecommenderState, about_unknown, as_ids, known
 from recbole_universal.app.weighting import Weighting
 from recbole_universal.checkpoint import Pretrained
+from recbole_universal.content.defaults import LEAST_JOIN_Z
 from recbole_universal.io.interactions import read_interactions
 from recbole_universal.io.item_table import read_items
 from recbole_universal.io.source import Report
@@ -82,6 +85,11 @@ class Recommender:
         order: str | None = None,
         later: bool = False,
         items: Any = None,
+        new_items: bool = False,
+        content_fields: Any = None,
+        content_encoders: Any = None,
+        item_vectors: Any = None,
+        content_join_z: float | None = LEAST_JOIN_Z,
         weight_column: Hashable | None = None,
         event_column: Hashable | None = None,
         event_weights: Mapping[Any, float] | None = None,
@@ -105,6 +113,12 @@ class Recommender:
             time_column: as ``user_column``; where no column has a usual name, the interactions have no times.
             order: ``rows``: the rows are in the order of time, and no time column is read.
             items: an item table, as of :meth:`set_items`.
+            new_items: whether to rank items of the item table that nobody has had, by their content, so that
+                :meth:`recommend` can show them (docs/content.md).
+            content_fields: as of :func:`~recbole_universal.recommend`, like the next arguments: columns of text.
+            content_encoders: encoders of the texts.
+            item_vectors: further vectors of the items.
+            content_join_z: smallest accepted z-score of the test whether the content belongs to the items.
             later: as of :func:`~recbole_universal.recommend`, like the next arguments.
             weight_column: name of a column of weights, numbers of at least 0.
             event_column: name of a column of kinds of events; ``None``: found by a usual name.
@@ -122,19 +136,26 @@ class Recommender:
         """
         with _warned() as report:
             weighting = Weighting.checked(weight_column, event_column, event_weights, half_life)
+            content = ContentSettings.checked(content_fields, content_encoders, item_vectors, content_join_z)
+            if not arguments.flag("Recommender.fit", "new_items", new_items):
+                refuse_content(content)
             job = TableJob(report, show_progress, 1, False, later, False, model, device, weighting)
             core = checked_core(user_inter_num_interval, item_inter_num_interval)
             job.read(interactions, None, user_column, item_column, time_column, order, core)
             settings = FitSettings(job.model is None, later, (user_column, item_column, time_column), weighting)
             read = FittedInteractions.of_table(job.take_table())
             table = None if items is None else read_items(items, read.items.name, report)
+            catalogue = read_catalogue(read.items, read.matrix, table, content) if new_items else None
             state = RecommenderState.fitted(read, settings, job.model, job.device, report, show_progress)
+            if catalogue is not None:
+                state = state.with_catalogue(catalogue.fitted(state.ranker, show_progress))
             return cls._of(state.with_item_table(table, report))
 
     def set_items(self, table: Any) -> None:
         """Give the items columns, such as category, price and title, for the rules of :meth:`recommend`.
 
-        A warning counts the items without a row. They fit no rule. Updates and :meth:`save` keep the table.
+        A warning counts the items without a row. They fit no rule. Updates and :meth:`save` keep the table. The content
+        and the new items stay those of the fit.
 
         Args:
             table: one row an item: a frame of pandas or polars, an Arrow table, or the path of a JSON file, a Parquet
@@ -187,7 +208,8 @@ class Recommender:
 
         The recommender is then that of a fit of all interactions, and the statistics are computed again. Other threads
         get lists of the old interactions until then. Warnings report what :meth:`fit` reports. The weights come from
-        the columns of the fit.
+        the columns of the fit. The content is that of the fit, so an item that neither the item table nor the vectors
+        had then has none.
 
         Args:
             new: interactions as of :meth:`fit`. They have times if those of the fit have times. If the order of the
@@ -237,6 +259,8 @@ class Recommender:
         without another user and a user without another item are erased, too. Other threads get lists of the old
         interactions until then. A folder keeps what was saved there until :meth:`save` replaces it.
 
+        The content of ``items`` is erased, too. An item with content whose last user is erased is a new item.
+
         Args:
             users: ids of users, or one id. One warning names the unknown ids.
             items: ids of items, or one id.
@@ -257,7 +281,7 @@ class Recommender:
                 report(" ".join(messages))
             if not len(rows) and not len(columns):
                 return state
-            return state.refitted(state.interactions().without(rows, columns), report, show_progress)
+            return state.refitted(state.interactions().without(rows, columns), report, show_progress, columns.tolist())
 
         with _warned() as report:
             self._replace(without)
@@ -279,6 +303,7 @@ class Recommender:
         where: str | None = None,
         filter_seen: bool | None = None,
         fast: bool = False,
+        new_items: bool | int = False,
     ) -> pd.DataFrame:
         """The best items of users, or of histories of people without a row in the interactions.
 
@@ -300,13 +325,16 @@ class Recommender:
                 people come back to items and a model that reads the order ranks.
             fast: whether to rank by the item-item matrix (:meth:`UniversalRanker.item_item`), which takes less time and
                 is less accurate. The first call computes the matrix.
+            new_items: whether to show new items at the ranks that they earn, or in how many places of each list. It
+                needs a fit with ``new_items``. Users without interactions and histories without a known item get none.
 
         Returns:
             Users and items in columns of the names that came in (``user_id`` and ``item_id`` if none came in),
             ``score`` (higher is better; comparable within one list) and ``rank`` (from 1), best first. With
             ``histories``, the first column is ``history``, the position of the history, from 0. A list has ``k`` rows,
             or one for each item that is left. A list of popular items has the number of an item's users, divided by
-            that of the most popular item, as scores.
+            that of the most popular item, as scores. With ``new_items``, a column ``new`` says whether nobody has had
+            the item. Such an item has the score of the item above it.
 
         Raises:
             ValueError: if users and histories are given, an argument is of another type, ``k`` is out of range, there
@@ -314,7 +342,9 @@ class Recommender:
                 ``proximity`` or ``sequence``), or it has no item-item matrix and ``fast`` is set.
         """
         state = self._state
-        found, messages = recommended(state, users, histories, k, candidates, exclude, where, filter_seen, fast)
+        found, messages = recommended(
+            state, users, histories, k, candidates, exclude, where, filter_seen, fast, new_items
+        )
         self._warn(messages)
         return found
 
@@ -324,6 +354,8 @@ class Recommender:
 
     def similar_items(self, items: Any, k: int = 10) -> pd.DataFrame:
         """The items that are related most to each item, whoever asks.
+
+        The neighbours of a new item are the known items that are nearest by content.
 
         Items of :meth:`set_excluded` are left out. With the family ``proximity``, the relation is that of
         :meth:`UniversalRanker.item_item`, whose matrix the first call computes. With other models it is the cosine of
@@ -342,9 +374,9 @@ class Recommender:
         """
         state = self._state
         k = min(arguments.integer("Recommender.similar_items", "k", k, 1), len(state.items))
-        asked, lists, messages = similar_lists(state, items, k)
+        ids, lists, messages = similar_to_all(state, items, k)
         self._warn(messages)
-        return state.frame(state.items.take(asked), *lists, "similar_to")
+        return state.frame(ids, *lists, "similar_to")
 
     def to_arrow(self) -> pyarrow.Table:
         """The item-item matrix as an Arrow table, for any engine that serves such matrices.

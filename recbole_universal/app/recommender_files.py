@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 import recbole_universal
 from recbole_universal import arguments
 from recbole_universal.app.arrow_tables import id_column, import_pyarrow
+from recbole_universal.app.new_catalogue import NewCatalogue
 from recbole_universal.app.recommender_state import FitSettings, RecommenderState
 from recbole_universal.array_store import read_arrays, write_arrays
 from recbole_universal.checkpoint import load_pretrained, save_pretrained
@@ -41,7 +42,7 @@ from recbole_universal.ranking.ranker import UniversalRanker
 FORMAT = 2
 _JSON, _ARRAYS, _MODEL = "recommender.json", "arrays.safetensors", "model"
 _IDS = ("users.parquet", "items.parquet")
-_TABLE, _EXCLUDED = "item_table.parquet", "excluded.parquet"  # only where there are any
+_TABLE, _EXCLUDED, _NEW = "item_table.parquet", "excluded.parquet", "new_items.parquet"  # only where there are any
 _KEY = {"content": "recommender"}
 _STATE = re.compile("state-[0-9a-f]{16}")
 _MOST_JSON_BYTES = 2**16
@@ -67,6 +68,8 @@ def save_recommender(folder: str | os.PathLike[str], recommender: RecommenderSta
         files[_TABLE] = _parquet(import_pyarrow().Table.from_pandas(recommender.item_table.frame, preserve_index=False))
     if recommender.excluded:
         files[_EXCLUDED] = _parquet_of_ids(_EXCLUDED, pd.Index([str(name) for name in recommender.excluded]))
+    if recommender.catalogue is not None:
+        files[_NEW] = _parquet_of_ids(_NEW, recommender.catalogue.ids)
     folder.mkdir(parents=True, exist_ok=True)
     with locked_folder(folder, wait=True):
         _remove_unused(folder)  # what a killed save left; refuses a folder of another program
@@ -78,6 +81,8 @@ def save_recommender(folder: str | os.PathLike[str], recommender: RecommenderSta
             arrays = recommender.ranker.arrays() | _history_arrays(recommender.histories)
             if recommender.amounts is not None:
                 arrays["amounts"] = recommender.amounts.data
+            if recommender.catalogue is not None:
+                arrays |= {f"new.{name}": array for name, array in recommender.catalogue.arrays().items()}
             write_arrays(state / _ARRAYS, _KEY, arrays, None if settings is None else settings.described())
             for name, content in files.items():
                 with atomic_write(state / name) as file:
@@ -144,6 +149,13 @@ def _load(state: Path, described: dict[str, Any], device: str) -> RecommenderSta
         if "amounts" in arrays:
             entries = (arrays["amounts"], ranker.matrix.indices, ranker.matrix.indptr)
             amounts = sp.csr_matrix(entries, shape=ranker.matrix.shape)
+        catalogue = None
+        if _NEW in described["sha256"]:
+            new = _read_ids(state / _NEW, described["sha256"][_NEW]).rename(items.name)
+            of_new = {name[len("new.") :]: array for name, array in arrays.items() if name.startswith("new.")}
+            catalogue = NewCatalogue.from_arrays(new, of_new)
+            if catalogue.lists.n_known != len(items):
+                raise ValueError("the new items belong to other known items")
     except (ValueError, TypeError, LookupError, RuntimeError) as error:
         raise ValueError(f"[{state / _ARRAYS}] is damaged: {error}. Save it again.") from error
     if not ranker.matrix.shape == (len(users), len(items)) == (described["n_users"], described["n_items"]):
@@ -152,7 +164,7 @@ def _load(state: Path, described: dict[str, Any], device: str) -> RecommenderSta
             f"{list(ranker.matrix.shape)}, and {_JSON} says [{described['n_users']}, {described['n_items']}]."
         )
     appended = described.get("appended", 0)
-    loaded = RecommenderState(ranker, users, items, settings, histories, amounts, appended)
+    loaded = RecommenderState(ranker, users, items, settings, histories, amounts, appended).with_catalogue(catalogue)
     if _TABLE in described["sha256"]:
         frame = _read_parquet(state / _TABLE, described["sha256"][_TABLE]).to_pandas()
         loaded = loaded.with_item_table(read_items(frame, frame.columns[0], _ignore), _ignore)
@@ -276,7 +288,7 @@ def _described(folder: Path) -> dict[str, Any]:
     counts += [described.get("n_items"), described.get("appended", 0)]
     if (
         not (isinstance(state, str) and _STATE.fullmatch(state))
-        or not (isinstance(hashes, dict) and set(_IDS) <= set(hashes) <= {*_IDS, _TABLE, _EXCLUDED})
+        or not (isinstance(hashes, dict) and set(_IDS) <= set(hashes) <= {*_IDS, _TABLE, _EXCLUDED, _NEW})
         or not (isinstance(sizes, dict) and set(sizes) == {_ARRAYS, *hashes})
         or not all(isinstance(count, int) for count in [*counts, *sizes.values()])
         or "features" not in described

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from recbole_universal import arguments
-from recbole_universal.app.list_filters import list_filters
-from recbole_universal.app.recommendation_blocks import Block, RecommendationJob
+from recbole_universal.app.list_filters import NewItemSet, list_filters
+from recbole_universal.app.new_catalogue import joined
+from recbole_universal.app.recommendation_blocks import Block, NewInBlocks, RecommendationJob
 from recbole_universal.app.recommender_files import load_recommender
+from recbole_universal.app.shown_new_items import ShownNewItems
 from recbole_universal.io.item_table import read_items
 from recbole_universal.io.source import Report
 from recbole_universal.io.users import read_users
@@ -39,6 +41,7 @@ class RecommenderJob(RecommendationJob):
         user_column: Any,
         items: Any,
         where: Any,
+        new_items: bool | int = False,
     ) -> None:
         super().__init__(report, show_progress, top_k, include_seen)
         self._fast = arguments.flag("recommend", "fast", fast)
@@ -48,6 +51,13 @@ class RecommenderJob(RecommendationJob):
         if items is not None:
             state = state.with_item_table(read_items(items, state.items.name, report), report)
         self.allowed = list_filters(state, state.users, None, None, where, {}).of(np.arange(0))
+        self._new: NewInBlocks | None = None
+        if new_items:
+            shown = ShownNewItems(state.checked_catalogue(), new_items, self._top_k, self._fast)
+            of_new = list_filters(NewItemSet(state), state.users, None, None, where, {}).of(np.arange(0))
+            self._new = NewInBlocks(shown, self.ranker.evidence, of_new)
+            self.items, self.with_new = joined(self.items, shown.catalogue.ids), True
+            report(shown.about_ranking())
         self._choose_users(state.users, asked)
         self.rows = self._indices
 
@@ -65,5 +75,6 @@ class RecommenderJob(RecommendationJob):
         self.ranker.on_fallback = self._report
         if self._fast:
             self.ranker.prepare_fast()
-        degree = np.bincount(self.ranker.evidence.indices, minlength=len(self.items))
-        return self._ranked(rows, degree, functools.partial(self.ranker.top_k, fast=self._fast), self.allowed)
+        degree = np.bincount(self.ranker.evidence.indices, minlength=self.ranker.matrix.shape[1])
+        top_k = functools.partial(self.ranker.top_k, fast=self._fast)
+        return self._ranked(rows, degree, top_k, self.allowed, self._new)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from recbole_universal import arguments
 from recbole_universal.app.fitted_interactions import FittedInteractions
 from recbole_universal.app.item_rules import ItemColumns
 from recbole_universal.app.model_choice import ranker_of
+from recbole_universal.app.new_catalogue import NewCatalogue, joined
 from recbole_universal.app.output_columns import output_columns
 from recbole_universal.app.recommendation_blocks import named
 from recbole_universal.app.weighting import Weighting
@@ -76,6 +77,8 @@ class RecommenderState:
         item_table: the item table; ``None``: there is none.
         excluded: ids of items that are in no list, also of items without interactions.
         columns: the columns of the item table, or ``None``.
+        catalogue: the items of a catalogue that nobody has had, with their ranking; ``None``: a fit without
+            ``new_items``.
         not_excluded: whether each item may be in a list, bool [n_items]; ``None``: all may.
 
     Raises:
@@ -86,6 +89,7 @@ class RecommenderState:
     excluded: tuple = ()
     columns: ItemColumns | None = None
     not_excluded: np.ndarray | None = None
+    catalogue: NewCatalogue | None = None
 
     def __init__(
         self,
@@ -116,6 +120,12 @@ class RecommenderState:
             report(sentence)
         return state
 
+    def with_catalogue(self, catalogue: NewCatalogue | None) -> RecommenderState:
+        """This state with other new items."""
+        state = copy.copy(self)
+        state.catalogue = catalogue
+        return state
+
     def with_excluded(self, ids: tuple) -> RecommenderState:
         """This state with other items that are in no list."""
         state = copy.copy(self)
@@ -137,6 +147,19 @@ class RecommenderState:
                 "where (--where): needs an item table: give it with items (--items) of the fit, or with set_items."
             )
         return self.columns
+
+    def checked_catalogue(self) -> NewCatalogue:
+        """The new items.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        if self.catalogue is None:
+            raise ValueError(
+                "new_items (--new-items): needs the content of the items: fit with new_items (--new-items) and an item "
+                "table, items (--items)."
+            )
+        return self.catalogue
 
     @classmethod
     def fitted(
@@ -177,8 +200,17 @@ class RecommenderState:
         ranker.show_progress = False
         return cls(ranker, interactions.users, interactions.items, settings, histories, interactions.amounts)
 
-    def refitted(self, interactions: FittedInteractions, report: Report, show_progress: bool) -> RecommenderState:
-        """The state of other interactions by the same fit."""
+    def refitted(
+        self, interactions: FittedInteractions, report: Report, show_progress: bool, erased: Sequence[int] = ()
+    ) -> RecommenderState:
+        """The state of other interactions by the same fit.
+
+        Args:
+            interactions: the interactions.
+            report: receives the messages.
+            show_progress: whether to draw progress bars.
+            erased: columns of items that are erased, so that they are no new items either.
+        """
         settings, model = self.checked_settings(), self.ranker.pretrained
         state = self.fitted(
             interactions,
@@ -189,6 +221,9 @@ class RecommenderState:
             show_progress,
         )
         state.appended = self.appended
+        if self.catalogue is not None:
+            read = self.catalogue.of_known(self.items, state.items, np.asarray(erased, dtype=np.int64))
+            state.catalogue = read.fitted(state.ranker, show_progress)
         return state.with_item_table(self.item_table, report).with_excluded(self.excluded)
 
     def interactions(self) -> FittedInteractions:
@@ -225,12 +260,31 @@ class RecommenderState:
             )
         return self.settings
 
-    def frame(self, ids: pd.Index, items: np.ndarray, scores: np.ndarray, first: str | None = None) -> pd.DataFrame:
-        """One row for each item of lists [n, k]; ``first`` is the name of ids that are no users."""
+    def frame(
+        self,
+        ids: pd.Index,
+        items: np.ndarray,
+        scores: np.ndarray,
+        first: str | None = None,
+        new: pd.Index | None = None,
+    ) -> pd.DataFrame:
+        """One row for each item of lists [n, k].
+
+        Args:
+            ids: ids of the lists, [n].
+            items: their items by column, -1 where a list ends; new items have the indices after the columns.
+            scores: their scores.
+            first: name of the ids if they are no users.
+            new: ids of the new items, if a column says which items are new.
+        """
         is_item = items >= 0
         row, rank = np.nonzero(is_item)
-        values = ids.take(row), self.items.take(items[is_item]), scores[is_item], (rank + 1).astype(np.int32)
-        return pd.DataFrame(dict(zip(output_columns(self.users, self.items, first), values, strict=True)))
+        every = self.items if new is None else joined(self.items, new)
+        values = [ids.take(row), every.take(items[is_item]), scores[is_item], (rank + 1).astype(np.int32)]
+        if new is not None:
+            values.append(items[is_item] >= len(self.items))
+        names = output_columns(self.users, self.items, first, with_new=new is not None)
+        return pd.DataFrame(dict(zip(names, values, strict=True)))
 
     def known_items(self, argument: str, ids: Any, unknown: dict[Any, None]) -> np.ndarray:
         """Columns of item ids, int64 [n]; unknown ids go to ``unknown``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -40,33 +40,63 @@ def item_vectors(source: Any, items: pd.Index, name: str = "vectors") -> NDArray
         ValueError: if ids occur twice, none of them is an item, vectors differ in length, or hold NaN or infinity.
         OSError: if a file cannot be read.
     """
+    return read_vectors(source, name).of_items(items)
+
+
+class ItemVectors(NamedTuple):
+    """Vectors of some items.
+
+    Attributes:
+        ids: their ids, distinct, [n]; ``None``: the vectors have the order of a catalogue.
+        vectors: finite, float32 [n, dim].
+        where: what they are of, for messages.
+    """
+
+    ids: pd.Index | None
+    vectors: NDArray[np.float32]
+    where: str
+
+    def of_items(self, items: pd.Index) -> NDArray[np.float32]:
+        """The vectors of a catalogue's items; see :func:`item_vectors`."""
+        if self.ids is None:
+            if len(self.vectors) != len(items):
+                raise ValueError(
+                    f"{self.where}: has {len(self.vectors)} rows for {len(items)} items; give the ids too, or one row "
+                    "an item."
+                )
+            return self.vectors
+        rows = IdLookup(self.ids).indices(map(str, items.tolist()))
+        found = rows >= 0
+        if len(items) and not found.any():
+            raise ValueError(
+                f"{self.where}: no id is an item of the interactions, such as {listed_names(items.tolist()[:3])}; it "
+                f"has ids such as {listed_names(self.ids.tolist()[:3])}."
+            )
+        vectors = np.zeros((len(items), self.vectors.shape[1]), dtype=np.float32)
+        vectors[found] = self.vectors[rows[found]]
+        return vectors
+
+
+def read_vectors(source: Any, name: str = "vectors") -> ItemVectors:
+    """Vectors and their ids out of a source, as of :func:`item_vectors`.
+
+    Raises:
+        ValueError: if ids occur twice, vectors differ in length, or hold NaN or infinity.
+        OSError: if a file cannot be read.
+    """
     where = f"{name}: [{source}]" if isinstance(source, (str, os.PathLike)) else name
     ids, values = _parts(source, where)
     array = _numbers(values, where)
     if ids is None:
-        if len(array) != len(items):
-            raise ValueError(
-                f"{where}: has {len(array)} rows for {len(items)} items; give the ids too, or one row an item."
-            )
-        return array
-    known = [str(one) for one in ids]
+        return ItemVectors(None, array, where)
+    known = pd.Index([str(one) for one in ids], dtype=object)
     if len(known) != len(array):
         raise ValueError(f"{where}: has {len(known)} ids for {len(array)} vectors.")
-    index = pd.Index(known)
-    if not index.is_unique:
+    if not known.is_unique:
         raise ValueError(
-            f"{where}: the id {listed_names(index[index.duplicated()].unique()[:1].tolist())} is there twice."
+            f"{where}: the id {listed_names(known[known.duplicated()].unique()[:1].tolist())} is there twice."
         )
-    rows = IdLookup(index).indices(map(str, items.tolist()))
-    found = rows >= 0
-    if len(items) and not found.any():
-        raise ValueError(
-            f"{where}: no id is an item of the interactions, such as {listed_names(items.tolist()[:3])}; it has ids "
-            f"such as {listed_names(known[:3])}."
-        )
-    vectors = np.zeros((len(items), array.shape[1]), dtype=np.float32)
-    vectors[found] = array[rows[found]]
-    return vectors
+    return ItemVectors(known, array, where)
 
 
 def _parts(source: Any, where: str) -> tuple[Sequence[Any] | None, Any]:

@@ -139,8 +139,6 @@ LIBRARIES: dict[str, Callable[[str], TextEncoder]] = {
     "sentence-transformers": _sentence_transformers,
     "model2vec": _model2vec,
 }
-#: Encoders that need nothing but this package.
-DEFAULT_ENCODERS = ("tfidf", "distil")
 
 
 def text_encoder(given: str | Callback | TextEncoder) -> TextEncoder:
@@ -158,14 +156,22 @@ def text_encoder(given: str | Callback | TextEncoder) -> TextEncoder:
         return given
     if isinstance(given, str):
         library, _, model = given.partition(":")
-        if model and library in LIBRARIES:
-            return LIBRARIES[library](model)
-        if given in ENCODERS:
-            return ENCODERS[given](given)
+        if is_encoder(given):
+            return ENCODERS[given](given) if given in ENCODERS else LIBRARIES[library](model)
     elif callable(given):
         return TextEncoder(getattr(given, "__name__", "function"), None, given)
-    known = ", ".join([*ENCODERS, *(f"{name}:MODEL" for name in LIBRARIES)])
-    raise ValueError(f"encoder: must be one of {known}, or a function, got {arguments.shown(given)}.")
+    raise ValueError(f"encoder: must be one of {known_encoders()}, or a function, got {arguments.shown(given)}.")
+
+
+def known_encoders() -> str:
+    """The names of all encoders, for messages."""
+    return ", ".join([*ENCODERS, *(f"{name}:MODEL" for name in LIBRARIES)])
+
+
+def is_encoder(name: str) -> bool:
+    """Whether :func:`text_encoder` knows a name; the model that it names may be missing."""
+    library, _, model = name.partition(":")
+    return name in ENCODERS or (library in LIBRARIES and bool(model))
 
 
 def text_digest(texts: Sequence[str]) -> str:

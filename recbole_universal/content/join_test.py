@@ -13,11 +13,10 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from recbole_universal.content.defaults import LEAST_JOIN_Z
 from recbole_universal.content.spaces import Space
 from recbole_universal.metrics import paired_z_score
 
-#: Smallest z-score of content that is used, unless the user sets another (``content_join_z``).
-LEAST_JOIN_Z = 3.0
 _MOST_USERS, _PAIRS_OF_A_USER, _N_SHUFFLES = 5000, 4, 200
 # A table that is read one row too early gives each item the content of its neighbour, which may be alike.
 _SHIFTS = (-3, -2, -1, 1, 2, 3)
@@ -155,6 +154,6 @@ def refuse_wrong_join(tests: Sequence[JoinTest], least: float | None = LEAST_JOI
     if wrong:
         raise ValueError(
             "content_join_z: two items of one user are not more alike than any two, so the content may belong to other "
-            f"items: {'; '.join(map(str, wrong))}. Check the ids of the items. With an empty content_join_z the "
-            "content is used all the same."
+            f"items: {'; '.join(map(str, wrong))}. Check the ids of the items. With content_join_z none "
+            "(--content-join-z none) the content is used all the same."
         )

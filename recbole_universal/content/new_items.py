@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from recbole_universal.content.relations import RELATIONS, ContentRelations
+from recbole_universal.content.relations import RELATIONS, ContentRelations, NearItems
 from recbole_universal.content.spaces import Space
 from recbole_universal.content.weights import fitted_weights, standardised
 from recbole_universal.metrics import ndcg, paired_z_score
@@ -17,7 +17,7 @@ from recbole_universal.metrics import ndcg, paired_z_score
 _SHARE, _MOST_HELD_OUT, _MOST_USERS, _K = 0.2, 1000, 500, 10
 # Weight of each relation without any evidence. Popularity alone is no reason to show a new item.
 _FIRST_WEIGHT = 0.1
-_BLOCK_PAIRS = 2**19
+_BLOCK_PAIRS = 2**21
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class NewItemCheck:
         chance: expectation of the same for a random order.
         hit_rate: share of users who had the item at each of the first ten ranks, float64 [10]. A user counts 1 / number
             of the user's items, so that a few users with very many items do not decide for the others.
+        next_rate: share of the next interactions of a user that are with the held-out item at each rank, mean over all
+            users with two items, float64 [n_ranks]. A user without a held-out item counts with 0.
         trust: 1 - chance / ndcg, at least 0; 0 too if the difference is below two standard errors or nobody could be
             tested. It says how far content is from chance.
         n_items: number of held-out items.
@@ -46,6 +48,7 @@ class NewItemCheck:
     ndcg_of_columns: NDArray[np.float64]
     chance: float
     hit_rate: NDArray[np.float64]
+    next_rate: NDArray[np.float64]
     trust: float
     n_items: int
     n_users: int
@@ -67,6 +70,13 @@ class NewItems:
         self.check = check_new_items(matrix, spaces, seed, max_regression_size)
         self.relations = ContentRelations(matrix, spaces, max_regression_size)
 
+    @classmethod
+    def of_parts(cls, check: NewItemCheck, relations: ContentRelations) -> NewItems:
+        """The model of a self-check and relations that were made before."""
+        made = cls.__new__(cls)
+        made.check, made.relations = check, relations
+        return made
+
     def scores(self, user_items: sp.csr_matrix, targets: NDArray[np.int64]) -> NDArray[np.float32]:
         """Scores of new items for some users, comparable within a user; an item without content has NaN.
 
@@ -79,13 +89,32 @@ class NewItems:
         """
         scores = np.full((user_items.shape[0], len(targets)), np.nan, dtype=np.float32)
         has_content = np.any([space.has_vector[targets] for space in self.relations.spaces], axis=0)
-        if not has_content.any():
-            return scores
-        step = max(1, _BLOCK_PAIRS // max(1, int(has_content.sum())))
-        for start in range(0, user_items.shape[0], step):
-            columns = self.relations.columns(user_items[start : start + step], targets[has_content])
-            scores[start : start + step, has_content] = standardised(columns) @ self.check.weights.astype(np.float32)
+        if has_content.any():
+            targets = targets[has_content]
+            for block, values in self.score_blocks(user_items, targets, self.relations.near(targets)):
+                scores[block, has_content] = values
         return scores
+
+    def score_blocks(
+        self, user_items: sp.csr_matrix, targets: NDArray[np.int64], near: Sequence[NearItems]
+    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Scores of new items with content, a block of users at a time, so that many users take little memory.
+
+        Args:
+            user_items: as of :meth:`scores`.
+            targets: new items with content, by index, int64 [n_targets], at least one.
+            near: their :meth:`ContentRelations.near`.
+
+        Yields:
+            The rows of the block, and float32 [n_block, n_targets].
+        """
+        weights, step = self.check.weights.astype(np.float32), max(1, _BLOCK_PAIRS // len(targets))
+        for start in range(0, user_items.shape[0], step):
+            block = slice(start, min(start + step, user_items.shape[0]))
+            scores = np.zeros((block.stop - start, len(targets)), dtype=np.float32)
+            for column, values in self.relations.each_column(user_items[block], targets, near, weights != 0):
+                scores += weights[column] * standardised(values)
+            yield block, scores
 
 
 def first_weights(names: Sequence[tuple[str, str]]) -> NDArray[np.float64]:
@@ -115,16 +144,20 @@ def check_new_items(
     n_held_out = min(_MOST_HELD_OUT, int(_SHARE * len(eligible)))
     held_out = np.sort(generator.permutation(eligible)[:n_held_out])
     support, query = split_items(matrix, held_out)
-    users = np.flatnonzero((np.diff(support.indptr) > 0) & (np.diff(query.indptr) > 0))
+    has_list = (np.diff(support.indptr) > 0) & (np.diff(matrix.indptr) > 1)
+    tested = has_list & (np.diff(query.indptr) > 0)
+    share_tested = tested.sum() / max(1, has_list.sum())
+    users = np.flatnonzero(tested)
     users = np.sort(generator.permutation(users)[:_MOST_USERS])
     names = _names(spaces)
     if len(users) < 2:
         nothing, equal = np.zeros(len(names)), first_weights(names)
-        return NewItemCheck(equal, names, "equal", 0.0, nothing, 0.0, np.zeros(_K), 0.0, n_held_out, len(users))
+        rates = np.zeros(_K), np.zeros(n_held_out)
+        return NewItemCheck(equal, names, "equal", 0.0, nothing, 0.0, *rates, 0.0, n_held_out, len(users))
     relations = ContentRelations(support, spaces, max_regression_size)
     columns = standardised(relations.columns(support[users], held_out))
     hits = query[users][:, held_out].toarray() > 0
-    return _decided(columns, hits, names, 1 / np.diff(matrix.indptr)[users])
+    return _decided(columns, hits, names, 1 / np.diff(matrix.indptr)[users], share_tested)
 
 
 def _names(spaces: Sequence[Space]) -> list[tuple[str, str]]:
@@ -150,8 +183,17 @@ def _decided(
     hits: NDArray[np.bool_],
     names: list[tuple[str, str]],
     user_weights: NDArray[np.float64],
+    share_tested: float,
 ) -> NewItemCheck:
-    """The weights, chosen among fitted, equal and single ones."""
+    """The weights, chosen among fitted, equal and single ones.
+
+    Args:
+        columns: standardised scores of the held-out items, float32 [n_users, n_items, n_columns].
+        hits: the held-out interactions, bool [n_users, n_items].
+        names: space and relation of each column.
+        user_weights: 1 / number of items of each user, float64 [n_users].
+        share_tested: share of the users with a list who have a held-out item.
+    """
     n_users, n_items = hits.shape
     n_relevant = hits.sum(axis=1)
     first = first_weights(names)
@@ -171,11 +213,13 @@ def _decided(
     name, (weights, value, found) = max(others.items(), key=lambda entry: entry[1][1].mean())
     if paired_z_score(value - by_user) > 1:
         chosen, choice, by_user, in_list = weights, name, value, found
+        scores = columns @ weights.astype(np.float32)
     chance = _chance(n_relevant, n_items)
     mean = float(by_user.mean())
     trusted = paired_z_score(by_user - chance) >= 2 and mean > 0
     hit_rate = np.zeros(_K)
     hit_rate[: in_list.shape[1]] = np.average(in_list, axis=0, weights=user_weights)
+    by_rank = np.take_along_axis(hits, np.argsort(-scores, axis=1, kind="stable"), axis=1)
     return NewItemCheck(
         chosen,
         names,
@@ -184,6 +228,7 @@ def _decided(
         np.array([of_column.mean() for of_column, _ in single]),
         float(chance.mean()),
         hit_rate,
+        share_tested * (user_weights @ by_rank) / n_users,
         max(0.0, 1 - float(chance.mean()) / mean) if trusted else 0.0,
         n_items,
         n_users,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import gammaln
 from sklearn.isotonic import IsotonicRegression
 
 
@@ -26,6 +27,65 @@ def earned_places(known_rate: NDArray[np.float64], new_rate: NDArray[np.float64]
     rates = np.concatenate([known, new])
     order = np.argsort(-rates, kind="stable")[:k]
     return order >= len(known)
+
+
+def rates_of_fewer(rates: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+    """The rates that a ranking would have with fewer items, drawn at random from those that it ranks.
+
+    The item at rank j of N is among n drawn ones with r - 1 of the items before it with the probability
+    C(j - 1, r - 1) C(N - j, n - r) / C(N, n), and has the rank r then.
+
+    Args:
+        rates: rate at each rank, float64 [N].
+        n: number of items; N or more leave the rates as they are.
+
+    Returns:
+        float64 [min(n, N)].
+    """
+    total = len(rates)
+    if n >= total:
+        return rates
+    before = np.arange(total)[:, None]  # j - 1
+    drawn_before = np.arange(n)[None]  # r - 1
+    after = total - 1 - before
+    possible = (drawn_before <= before) & (n - 1 - drawn_before <= after)
+    chosen, rest = np.minimum(drawn_before, before), np.minimum(n - 1 - drawn_before, after)
+    logarithm = _log_binomial(before, chosen) + _log_binomial(after, rest)
+    return rates @ np.where(possible, np.exp(logarithm - _log_binomial(np.array(total), np.array(n))), 0.0)
+
+
+def _log_binomial(n: NDArray, k: NDArray) -> NDArray[np.float64]:
+    """Logarithm of the number of ways to choose k of n."""
+    return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+
+
+def next_places(known: NDArray[np.float64], new: NDArray[np.float64], k: int) -> NDArray[np.bool_]:
+    """Which ranks of a list go to new items, by :func:`earned_places`; ranks without a rate go to known items.
+
+    Args:
+        known: rate at each rank of the list of known items, float64 [n].
+        new: rate at each rank of the list of new items, float64 [m].
+        k: number of ranks.
+    """
+    is_new = np.zeros(k, dtype=bool)
+    n_rated = min(k, len(known) + len(new))
+    is_new[:n_rated] = earned_places(known, new, n_rated)
+    return is_new
+
+
+def even_places(n: int, k: int) -> NDArray[np.bool_]:
+    """Some of the ranks, spread evenly; the last rank is one of them.
+
+    Args:
+        n: number of places.
+        k: number of ranks, at least n.
+
+    Returns:
+        bool [k].
+    """
+    is_new = np.zeros(k, dtype=bool)
+    is_new[-(-np.arange(1, n + 1) * k // n) - 1 if n else []] = True
+    return is_new
 
 
 def _falling(rate: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from recbole_universal.content.spaces import Space, combined
 from recbole_universal.graph.item_models import nearest_neighbors, sampled_users, strongest
-from recbole_universal.graph.regression import mean_degree, ridge_regressions
-from recbole_universal.graph.sparse_sums import UserItems
+from recbole_universal.graph.popularity import item_degrees
+from recbole_universal.graph.regression import Regression, mean_degree, ridge_regressions
+from recbole_universal.graph.sparse_sums import UserItems, csr_arrays, csr_of
 
 #: Number of nearest items by content whose cosines are summed.
 N_NEAREST = 20
@@ -24,6 +25,26 @@ _N_NEIGHBORS = 100
 _MOST_INTERACTIONS, _MOST_USERS = 2**21, 2**18
 #: The relations, in the order of their columns. The last one is the same for all users.
 RELATIONS = ("nearest", "ridge", "adopted_regression", "adopted_neighbors", "popularity")
+
+
+class NearItems:
+    """The nearest items of some items in one space, and what the relations read of them.
+
+    Args:
+        cosines: cosines of the nearest items with interactions, csr [n_targets, n_items].
+        degree: number of users of each item, int64 [n_items].
+
+    Attributes:
+        cosines: the argument.
+        nearest: the cosines of the 20 nearest items, csr [n_targets, n_items].
+        adopted: weights of the 10 nearest items, which sum to 1, csr [n_targets, n_items].
+        popularity: mean log-popularity of the 30 nearest items, float32 [n_targets].
+    """
+
+    def __init__(self, cosines: sp.csr_matrix, degree: NDArray[np.int64]) -> None:
+        self.cosines, self.nearest = cosines, strongest(cosines, N_NEAREST)
+        self.adopted = _averaging(strongest(cosines, N_ADOPTED))
+        self.popularity = (_averaging(cosines) @ np.log1p(degree)).astype(np.float32)
 
 
 class ContentRelations:
@@ -47,8 +68,8 @@ class ContentRelations:
     """
 
     def __init__(self, matrix: sp.csr_matrix, spaces: Sequence[Space], max_regression_size: int = 3000) -> None:
-        self.spaces = tuple(spaces) if len(spaces) == 1 else (*spaces, combined(spaces))
-        self._degree = np.bincount(matrix.indices, minlength=matrix.shape[1])
+        self.spaces = with_combined(spaces)
+        self._degree = item_degrees(matrix)
         sample = matrix[sampled_users(matrix, _MOST_INTERACTIONS, _MOST_USERS)]
         sample = sp.csr_matrix((np.ones(sample.nnz, dtype=np.float32), sample.indices, sample.indptr), sample.shape)
         penalty = mean_degree(sample, max_regression_size)
@@ -56,6 +77,34 @@ class ContentRelations:
         (self._regression,) = ridge_regressions(sample, [penalty], max_regression_size, device)
         self._neighbors = nearest_neighbors(sample, _N_NEIGHBORS)
         self._maps = [self._ridge_map(space) for space in self.spaces]
+
+    def arrays(self) -> dict[str, NDArray]:
+        """What was computed of the interactions, as numeric arrays by name; :meth:`from_arrays` takes them."""
+        arrays = {f"regression.{name}": array for name, array in self._regression.arrays().items()}
+        arrays |= {"degree": self._degree} | csr_arrays("neighbors", self._neighbors)
+        return arrays | {f"map.{index}": ridge for index, ridge in enumerate(self._maps)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray], spaces: Sequence[Space]) -> ContentRelations:
+        """The relations of :meth:`arrays`, of the same spaces.
+
+        Raises:
+            KeyError, ValueError: if an array is missing, has another shape or an index out of range.
+        """
+        made = cls.__new__(cls)
+        made.spaces, made._degree = with_combined(spaces), arrays["degree"]
+        n_items = len(made._degree)
+        regression = {
+            name.removeprefix("regression."): array for name, array in arrays.items() if name.startswith("regression.")
+        }
+        made._regression = Regression.from_arrays(regression, torch.device("cpu"), n_items)
+        made._neighbors = csr_of("neighbors", arrays, (n_items, n_items))
+        made._maps = [arrays[f"map.{index}"] for index in range(len(made.spaces))]
+        for space, ridge in zip(made.spaces, made._maps, strict=True):
+            dim = space.vectors.shape[1]
+            if ridge.shape != (dim, dim) or len(space.vectors) != n_items:
+                raise ValueError(f"the arrays of the space {space.name} have other shapes")
+        return made
 
     @property
     def names(self) -> list[tuple[str, str]]:
@@ -69,36 +118,102 @@ class ContentRelations:
         mean = max(float(np.trace(gram)) / len(gram), 1e-6)
         return np.linalg.inv(gram + mean * np.eye(len(gram))).astype(np.float32)
 
-    def columns(self, user_items: sp.csr_matrix, targets: NDArray[np.int64]) -> NDArray[np.float32]:
+    def near(self, targets: NDArray[np.int64]) -> list[NearItems]:
+        """The nearest items with interactions of some items, for each space.
+
+        Args:
+            targets: the items, by index, int64 [n_targets].
+        """
+        sources = np.flatnonzero(self._degree > 0)
+        most = max(N_NEAREST, N_ADOPTED, N_POPULARITY)
+        return [NearItems(space.neighbors(targets, sources, most), self._degree) for space in self.spaces]
+
+    def near_of(self, cosines: Sequence[sp.csr_matrix]) -> list[NearItems]:
+        """What :meth:`near` returns, of the :attr:`NearItems.cosines` of each space."""
+        return [NearItems(each, self._degree) for each in cosines]
+
+    def columns(
+        self, user_items: sp.csr_matrix, targets: NDArray[np.int64], near: Sequence[NearItems] | None = None
+    ) -> NDArray[np.float32]:
         """Scores of new items for some users.
 
         Args:
             user_items: the items of these users, csr [n_users, n_items].
             targets: the new items, by index, int64 [n_targets].
+            near: what :meth:`near` returns for them; ``None``: it is computed.
 
         Returns:
             float32 [n_users, n_targets, n_columns], see :attr:`names`; no NaN.
         """
-        sources = np.flatnonzero(self._degree > 0)
-        known = self._known_scores(user_items)
-        columns = []
-        for space, ridge in zip(self.spaces, self._maps, strict=True):
-            near = space.neighbors(targets, sources, max(N_NEAREST, N_ADOPTED, N_POPULARITY))
-            columns.append((user_items @ strongest(near, N_NEAREST).T).toarray())
-            columns.append((user_items @ space.vectors) @ ridge @ space.vectors[targets].T)
-            adopted = _averaging(strongest(near, N_ADOPTED))
-            columns += [(adopted @ scores.T).T for scores in known]
-            expected = _averaging(near) @ np.log1p(self._degree)
-            columns.append(np.broadcast_to(expected.astype(np.float32), (user_items.shape[0], len(targets))))
+        near = self.near(targets) if near is None else near
+        columns = [values for _, values in self.each_column(user_items, targets, near)]
         return np.stack(columns, axis=-1, dtype=np.float32)
 
-    def _known_scores(self, user_items: sp.csr_matrix) -> list[NDArray[np.float32]]:
-        """Scores of all items by the regression and by neighbours, float32 [n_users, n_items] each."""
-        n_users, n_items = user_items.shape
-        regression = torch.zeros((n_users, n_items))
-        users = torch.full((n_users,), -1)
-        self._regression.put_scores(regression, users, UserItems.of(user_items, torch.device("cpu")))
-        return [regression.numpy(), (user_items @ self._neighbors.T).toarray()]
+    def each_column(
+        self,
+        user_items: sp.csr_matrix,
+        targets: NDArray[np.int64],
+        near: Sequence[NearItems],
+        wanted: NDArray[np.bool_] | None = None,
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """The columns of :meth:`columns`, one after the other.
+
+        Args:
+            user_items: as of :meth:`columns`.
+            targets: as of :meth:`columns`.
+            near: as of :meth:`columns`.
+            wanted: whether each column is computed, bool [n_columns]; ``None``: all are.
+
+        Yields:
+            The index of the column and its scores, float32 [n_users, n_targets].
+        """
+        wanted = np.ones(len(self.names), dtype=bool) if wanted is None else wanted
+        known = [
+            scores(user_items) if wanted[index :: len(RELATIONS)].any() else None
+            for index, scores in ((2, self._regression_scores), (3, self._neighbor_scores))
+        ]
+        for first, (space, ridge, each) in enumerate(zip(self.spaces, self._maps, near, strict=True)):
+            for relation in range(len(RELATIONS)):
+                index = first * len(RELATIONS) + relation
+                if wanted[index]:
+                    yield index, self._column(relation, space, ridge, each, user_items, targets, known)
+
+    def _column(
+        self,
+        relation: int,
+        space: Space,
+        ridge: NDArray[np.float32],
+        near: NearItems,
+        user_items: sp.csr_matrix,
+        targets: NDArray[np.int64],
+        known: Sequence[NDArray[np.float32] | None],
+    ) -> NDArray[np.float32]:
+        """One relation of one space, float32 [n_users, n_targets]."""
+        if relation == 0:
+            return (user_items @ near.nearest.T).toarray()
+        if relation == 1:
+            return (user_items @ space.vectors) @ ridge @ space.vectors[targets].T
+        if relation in (2, 3):
+            scores = known[relation - 2]
+            assert scores is not None
+            return (near.adopted @ scores.T).T
+        return np.broadcast_to(near.popularity, (user_items.shape[0], len(targets)))
+
+    def _regression_scores(self, user_items: sp.csr_matrix) -> NDArray[np.float32]:
+        """Scores of all items by the regression, float32 [n_users, n_items]."""
+        scores = torch.zeros(user_items.shape)
+        users = torch.full((user_items.shape[0],), -1)
+        self._regression.put_scores(scores, users, UserItems.of(user_items, torch.device("cpu")))
+        return scores.numpy()
+
+    def _neighbor_scores(self, user_items: sp.csr_matrix) -> NDArray[np.float32]:
+        """Scores of all items by collaborative neighbours, float32 [n_users, n_items]."""
+        return (user_items @ self._neighbors.T).toarray()
+
+
+def with_combined(spaces: Sequence[Space]) -> tuple[Space, ...]:
+    """The spaces, and after several ones the space that combines them."""
+    return tuple(spaces) if len(spaces) == 1 else (*spaces, combined(spaces))
 
 
 def _averaging(neighbors: sp.csr_matrix) -> sp.csr_matrix:

@@ -73,6 +73,41 @@ def combined(spaces: Sequence[Space]) -> Space:
     return Space("combined", unit_rows(vectors), None, has_vector, tuple(spaces))
 
 
+#: Number of nearest items of an item in :func:`nearest_by_content`.
+N_NEAREST = 50
+
+
+def nearest_by_content(spaces: Sequence[Space], known: NDArray[np.bool_]) -> sp.csr_matrix:
+    """The nearest items of each item by content, among some items.
+
+    Several spaces count the same. The time is quadratic in the number of items (docs/content.md has figures).
+
+    Args:
+        spaces: at least one, of the same items.
+        known: the items, bool [n_items].
+
+    Returns:
+        Positive cosines, csr float32 [n_items, n_items]; empty rows and columns for all other items.
+
+    Raises:
+        ValueError: if a space is of another number of items.
+    """
+    for space in spaces:
+        if not isinstance(space, Space):
+            raise ValueError(f"content: must be spaces (text_space, array_space), got {type(space).__name__}.")
+        if len(space.vectors) != len(known):
+            raise ValueError(
+                f"content: the space [{space.name}] has {len(space.vectors)} items, and there are {len(known)}."
+            )
+    items = np.flatnonzero(known)
+    space = spaces[0] if len(spaces) == 1 else combined(spaces)
+    near = space.neighbors(items, items, N_NEAREST)
+    lengths = np.zeros(len(known), dtype=np.int64)
+    lengths[items] = np.diff(near.indptr)
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    return sp.csr_matrix((near.data, near.indices, indptr), shape=(len(known), len(known)))
+
+
 def _largest(values: NDArray[np.float32], columns: NDArray[np.int64], k: int, n_items: int) -> sp.csr_matrix:
     """The k largest positive entries of each row, csr [n, n_items]."""
     k = min(k, values.shape[1])
@@ -103,12 +138,27 @@ def text_space(texts: Sequence[str], encoder: TextEncoder, store: ArrayStore | N
         dense = np.zeros((len(texts), vectors.shape[1]), dtype=np.float32)
         dense[has_text] = vectors
         return Space(encoder.name, dense, full, np.diff(full.indptr) > 0)
+    return array_space(encoder.name, encoded_texts(texts, encoder, store))
+
+
+def encoded_texts(texts: Sequence[str], encoder: TextEncoder, store: ArrayStore | None = None) -> NDArray[np.float32]:
+    """Vectors of a dense encoder as it returns them, float32 [n_texts, dim]; zeros for "".
+
+    Args:
+        texts: as for :func:`text_space`.
+        encoder: as for :func:`text_space`.
+        store: as for :func:`text_space`.
+
+    Raises:
+        ValueError: as :func:`text_space`.
+    """
+    given = [text for text in texts if text]
     key = {"encoder": encoder.name, "version": encoder.version, "texts": text_digest(given)}
     folder = ArrayStore(None) if store is None or encoder.version is None else store
     encoded = folder.get(f"content-{encoder.name}", key, lambda: {"vectors": encoder.encode(given)})["vectors"]
     dense = np.zeros((len(texts), encoded.shape[1]), dtype=np.float32)
-    dense[has_text] = encoded
-    return array_space(encoder.name, dense)
+    dense[np.array([bool(text) for text in texts], dtype=bool)] = encoded
+    return dense
 
 
 def array_space(name: str, array: NDArray) -> Space:

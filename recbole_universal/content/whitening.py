@@ -19,7 +19,7 @@ def unit_rows(vectors: NDArray) -> NDArray[np.float32]:
     return (vectors / np.where(lengths > 0, lengths, 1.0)).astype(np.float32)
 
 
-def whitened(vectors: NDArray, has_vector: NDArray[np.bool_]) -> NDArray[np.float32]:
+def whitened(vectors: NDArray, has_vector: NDArray[np.bool_], keep_axes: bool = False) -> NDArray[np.float32]:
     r"""Whitened rows of length one.
 
     The covariance C of n vectors in d dimensions is shrunk to (1 - a) C + a t I, with t the mean of its diagonal and
@@ -28,6 +28,8 @@ def whitened(vectors: NDArray, has_vector: NDArray[np.bool_]) -> NDArray[np.floa
     Args:
         vectors: float [n_items, dim].
         has_vector: whether an item has a vector, bool [n_items]. The others stay zero and do not count.
+        keep_axes: whether the result is rotated back to the axes of ``vectors``. Otherwise its axes are the principal
+            ones of this catalogue. Cosines are the same.
 
     Returns:
         float32 [n_items, dim], no NaN.
@@ -46,5 +48,6 @@ def whitened(vectors: NDArray, has_vector: NDArray[np.bool_]) -> NDArray[np.floa
     values, directions = np.linalg.eigh(covariance)
     shrunk = (1 - share) * np.maximum(values, 0) + share * mean_spread
     scale = np.where(shrunk > _LEAST * mean_spread, shrunk, np.inf) ** -0.5
-    result[has_vector] = unit_rows(rows @ (directions * scale))
+    transform = directions * scale
+    result[has_vector] = unit_rows(rows @ (transform @ directions.T if keep_axes else transform))
     return result

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from recbole_universal.features.binning import percentile_among
 from recbole_universal.features.candidates import ScoredCandidates, Scorers
+from recbole_universal.graph.content_scorers import CONTENT_SCORERS
 from recbole_universal.graph.scorer_definitions import SCORERS
 
 # Columns of a pair: three for each scorer, three for each average over the scorers, and the activity of both sides.
@@ -23,6 +24,9 @@ _CONTEXT = (
     "log user degree",
 )
 _N_AVERAGES = 2
+#: Number of columns by content: three for each of its scorers, and the same times 1 minus the item's percentile, since
+#: rare items gain most.
+N_CONTENT_COLUMNS = 2 * 3 * len(CONTENT_SCORERS)
 _SHARPNESS = 20.0
 _REFERENCE_RANK = 20
 # All ranks from here on count as this one.
@@ -74,12 +78,18 @@ class CandidateColumns:
     def __call__(self, block: ScoredCandidates) -> torch.Tensor:
         """Columns of a block of candidate lists, float32 [n_users, n_candidates, dim]; zeros where there is no item.
 
-        In memory, each column is together.
+        In memory, each column is together. Columns by content follow where the lists have it.
         """
         names, shape = self._scorers.names, block.items.shape
-        columns = torch.empty(n_columns(names), *shape, device=block.values.device)
-        scored, averages, context = columns.split([3 * len(names), 3 * _N_AVERAGES, len(_CONTEXT)])
-        self._put_scored(block, scored.view(3, len(names), *shape))
+        n_content = 0 if block.content is None else N_CONTENT_COLUMNS
+        columns = torch.empty(n_columns(names) + n_content, *shape, device=block.values.device)
+        parts = [3 * len(names), 3 * _N_AVERAGES, len(_CONTEXT), n_content]
+        scored, averages, context, content = columns.split(parts)
+        _put_scored(block, scored.view(3, len(names), *shape))
+        if block.content is not None:
+            alike, rare = content.view(2, 3, len(CONTENT_SCORERS), *shape)
+            _put_scored(block.content, alike)
+            torch.mul(alike, 1 - self._item_percentile[block.items], out=rare)
         by_form = self.averages @ scored.view(3, len(names), -1)
         averages.view(_N_AVERAGES, 3, -1).copy_(by_form.transpose(0, 1))
         self._put_context(block, context)
@@ -95,18 +105,6 @@ class CandidateColumns:
             float32 [...].
         """
         return features[..., self._linear] @ self.averages[0][self._linear]
-
-    def _put_scored(self, block: ScoredCandidates, out: torch.Tensor) -> None:
-        """Put each score by the best, by the 20th best, and by rank into [3, n_scorers, n_users, n_candidates]."""
-        values, (share, excess, nearness) = block.values, out
-        best = block.score_of_rank(1).clamp(min=torch.finfo(torch.float32).tiny)
-        reference = block.score_of_rank(_REFERENCE_RANK)
-        reference = torch.where(reference > 1e-6 * best, reference, best)
-        torch.div(values, best, out=share).clamp_(max=4.0)
-        torch.div(values, reference, out=excess).clamp_(max=100.0).log1p_()
-        by_rank = torch.arange(values.shape[2], device=values.device).clamp(max=_LAST_RANK).float()
-        by_rank = 1 - torch.log1p(by_rank) / math.log(_LAST_RANK + 1.0)
-        nearness.scatter_(2, block.order, by_rank.expand_as(values)).mul_(values > 0)
 
     def _put_context(self, block: ScoredCandidates, out: torch.Tensor) -> None:
         """Put the columns of activity into [n_context, n_users, n_candidates]."""
@@ -125,3 +123,16 @@ class CandidateColumns:
         torch.mul(history_mean, mask, out=out[3])
         torch.sub(out[0], out[3], out=out[4])
         torch.mul(log_user / 5, mask, out=out[5])
+
+
+def _put_scored(block: ScoredCandidates, out: torch.Tensor) -> None:
+    """Put each score by the best, by the 20th best, and by rank into [3, n_scorers, n_users, n_candidates]."""
+    values, (share, excess, nearness) = block.values, out
+    best = block.score_of_rank(1).clamp(min=torch.finfo(torch.float32).tiny)
+    reference = block.score_of_rank(_REFERENCE_RANK)
+    reference = torch.where(reference > 1e-6 * best, reference, best)
+    torch.div(values, best, out=share).clamp_(max=4.0)
+    torch.div(values, reference, out=excess).clamp_(max=100.0).log1p_()
+    by_rank = torch.arange(values.shape[2], device=values.device).clamp(max=_LAST_RANK).float()
+    by_rank = 1 - torch.log1p(by_rank) / math.log(_LAST_RANK + 1.0)
+    nearness.scatter_(2, block.order, by_rank.expand_as(values)).mul_(values > 0)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
-from recbole_universal.features.candidate_columns import CandidateColumns, n_columns
+from recbole_universal.features.candidate_columns import N_CONTENT_COLUMNS, CandidateColumns, n_columns
 from recbole_universal.features.candidates import CandidateGenerator, Candidates, ScoredCandidates, Scorers
 from recbole_universal.features.family import FamilyFeatures, PairFeatures
 from recbole_universal.features.self_check import CheckResult, SelfCheck, fallback_reason
 from recbole_universal.graph.allowed_items import AllowedItems
+from recbole_universal.graph.content_scorers import ContentScorers
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.popularity import popularity_rank as rank_by_popularity
-from recbole_universal.graph.sparse_sums import check_indices
+from recbole_universal.graph.sparse_sums import check_indices, csr_arrays, csr_of
 from recbole_universal.graph.threads import in_torch_threads, lazy_property
 
 # Fewer users than this are not divided among threads.
@@ -41,12 +43,18 @@ class CandidatePairs(PairFeatures, Generic[AnyScorers]):
         user_index: scorer index of each user id, -1 without interactions, int64 [n_users].
         item_index: the same for items, int64 [n_items].
         check: the self-check that measured the scorer weights; ``None`` if no interaction could be held out.
+        content: scores by content, which draw candidates and add columns; ``None``: there is none.
 
     Attributes:
+        content_decay: weight of an item of age a in the content of a history is ``content_decay ** a``.
+        with_content: the same pairs with content. Their self-check has the lists with content of the same users and
+            held-out interactions. ``None`` if the content of the items is not known.
         repeats: whether the training histories repeat items. The items of a history are then candidates like others,
             where a call does not say otherwise.
         origin: an object that all updates of the same features share.
     """
+
+    content_decay: ClassVar[float] = 1.0
 
     def __init__(
         self,
@@ -56,20 +64,50 @@ class CandidatePairs(PairFeatures, Generic[AnyScorers]):
         user_index: NDArray[np.int64] | None = None,
         item_index: NDArray[np.int64] | None = None,
         check: SelfCheck | None = None,
+        content: ContentScorers | None = None,
     ) -> None:
         self.scorers, self.scorer_weights, self.top_k, self.check = scorers, scorer_weights, top_k, check
         self.user_index = np.arange(scorers.n_users) if user_index is None else user_index
         self.item_index = np.arange(scorers.n_items) if item_index is None else item_index
         self.n_users, self.n_items = len(self.user_index), len(self.item_index)
-        self.dim = n_columns(scorers.names)
+        self.dim = n_columns(scorers.names) + (0 if content is None else N_CONTENT_COLUMNS)
+        self.with_content: CandidatePairs | None = None
         self.origin = object()
         self.repeats = scorers.repeats
-        self._generator = CandidateGenerator(scorers, top_k, self.repeats)
+        self._generator = CandidateGenerator(scorers, top_k, self.repeats, content, self.content_decay)
         self._columns = CandidateColumns(scorers, scorer_weights, self._generator.item_percentile)
         known = np.flatnonzero(self.item_index >= 0)
         item_id = np.full(scorers.n_items, -1, dtype=np.int64)
         item_id[self.item_index[known]] = known
         self._item_id = torch.from_numpy(item_id).to(scorers.device)
+
+    def add_content(self, cosines: sp.csr_matrix, check: SelfCheck | None = None) -> None:
+        """Set :attr:`with_content`.
+
+        Args:
+            cosines: as of :class:`ContentScorers`, by index in the scorers.
+            check: the self-check with content; ``None`` if no interaction could be held out.
+        """
+        content = ContentScorers(cosines, self.scorers.item_degree)
+        index = self.user_index, self.item_index
+        self.with_content = type(self)(self.scorers, self.scorer_weights, self.top_k, *index, check, content)
+        self.with_content.origin = self.origin
+
+    @property
+    def content(self) -> sp.csr_matrix | None:
+        """The cosines of :meth:`add_content`, by index in the scorers; ``None`` without content."""
+        scorers = None if self.with_content is None else self.with_content._generator.content
+        return None if scorers is None else scorers.cosines
+
+    def content_by_id(self) -> sp.csr_matrix | None:
+        """The cosines of :meth:`add_content` by item id, csr [n_items, n_items]; ``None`` without content."""
+        if self.content is None:
+            return None
+        cosines, ids = self.content.tocoo(), self._item_id.cpu().numpy()
+        row, column = ids[cosines.row], ids[cosines.col]
+        known = (row >= 0) & (column >= 0)
+        entries = cosines.data[known], (row[known], column[known])
+        return sp.csr_matrix(entries, shape=(self.n_items, self.n_items))
 
     def __deepcopy__(self, memo) -> CandidatePairs:
         return self  # immutable and as large as the dataset; RecBole copies a model to count its operations
@@ -283,9 +321,9 @@ class CandidatePairs(PairFeatures, Generic[AnyScorers]):
         """See :meth:`PairFeatures.arrays`; as large as the scorers, most of which is the regression."""
         arrays = {"scorer_weights": self.scorer_weights, "top_k": np.array(self.top_k)}
         arrays |= {"user_index": self.user_index, "item_index": self.item_index}
-        if self.check is not None:
-            stored = {name: tensor for name, tensor in vars(self.check).items() if tensor is not None}
-            arrays |= {f"check.{name}": tensor.numpy() for name, tensor in stored.items()}
+        arrays |= _check_arrays("check.", self.check)
+        if self.content is not None and self.with_content is not None:
+            arrays |= csr_arrays("content", self.content) | _check_arrays("content check.", self.with_content.check)
         return arrays | {f"scorers.{name}": array for name, array in self.scorers.arrays().items()}
 
     @classmethod
@@ -295,13 +333,19 @@ class CandidatePairs(PairFeatures, Generic[AnyScorers]):
         def part(prefix: str) -> dict[str, NDArray]:
             return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
-        tensors = {name: torch.from_numpy(array) for name, array in part("check.").items()}
-        check = SelfCheck(**tensors) if tensors else None
+        def check_of(prefix: str) -> SelfCheck | None:
+            tensors = {name: torch.from_numpy(array) for name, array in part(prefix).items()}
+            return SelfCheck(**tensors) if tensors else None
+
         scorers = scorers_of(part("scorers."))
         for name, below in (("user_index", scorers.n_users), ("item_index", scorers.n_items)):
             check_indices(name, arrays[name], below, least=-1)
         index = arrays["user_index"], arrays["item_index"]
-        return cls(scorers, arrays["scorer_weights"], int(arrays["top_k"]), *index, check)
+        pairs = cls(scorers, arrays["scorer_weights"], int(arrays["top_k"]), *index, check_of("check."))
+        if "content.data" in arrays:
+            cosines = csr_of("content", arrays, (scorers.n_items, scorers.n_items))
+            pairs.add_content(cosines, check_of("content check."))
+        return pairs
 
     def reindexed(self: Pairs, users: NDArray[np.int64], items: NDArray[np.int64]) -> Pairs:
         """See :meth:`PairFeatures.reindexed`."""
@@ -312,7 +356,16 @@ class CandidatePairs(PairFeatures, Generic[AnyScorers]):
     def _with(self: Pairs, scorers: Any, user_index: NDArray[np.int64], item_index: NDArray[np.int64]) -> Pairs:
         other = type(self)(scorers, self.scorer_weights, self.top_k, user_index, item_index, self.check)
         other.origin = self.origin
+        if self.content is not None and self.with_content is not None:
+            cosines = self.content.copy()
+            cosines.resize((scorers.n_items, scorers.n_items))  # an item that is new since has none
+            other.add_content(cosines, self.with_content.check)
         return other
+
+
+def _check_arrays(prefix: str, check: SelfCheck | None) -> dict[str, NDArray]:
+    stored = {} if check is None else {name: tensor for name, tensor in vars(check).items() if tensor is not None}
+    return {prefix + name: tensor.numpy() for name, tensor in stored.items()}
 
 
 def _joined(lists: list[Candidates]) -> Candidates:

@@ -12,6 +12,7 @@ import torch
 from torch.nn.functional import pad
 
 from recbole_universal.features.binning import percentile
+from recbole_universal.graph.content_scorers import ContentScorers
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.threads import lazy_property
 
@@ -120,6 +121,7 @@ class ScoredCandidates:
         order: positions of the list by descending score, equal ones by position, int64 as ``values``.
         unseen: ``values``, 0 for the items of the history.
         n_top: length of a scorer's list of unseen items.
+        content: the same lists with scores by content; ``None`` without content.
     """
 
     histories: Histories
@@ -129,6 +131,7 @@ class ScoredCandidates:
     order: torch.Tensor
     unseen: torch.Tensor
     n_top: int
+    content: ScoredCandidates | None = None
 
     @lazy_property
     def _top(self) -> torch.Tensor:
@@ -163,16 +166,25 @@ class CandidateGenerator:
 
     Args:
         scorers: the scorers of the dataset.
-        top_k: number of candidates from each source of the scorers.
+        top_k: number of candidates from each source of the scorers, and from content.
         repeats: whether the items of a history that are candidates compete with others for the places of a list.
             Otherwise all of them are added to the list.
+        content: scores by content, one more source of candidates; ``None``: there is none.
+        decay: weight of an item of age a in the content of a history is ``decay ** a``.
 
     Attributes:
         item_percentile: percentile of each item's degree, float32 [n_items].
     """
 
-    def __init__(self, scorers: Scorers, top_k: int, repeats: bool = False) -> None:
-        self.scorers, self.top_k, self.repeats = scorers, top_k, repeats
+    def __init__(
+        self,
+        scorers: Scorers,
+        top_k: int,
+        repeats: bool = False,
+        content: ContentScorers | None = None,
+        decay: float = 1.0,
+    ) -> None:
+        self.scorers, self.top_k, self.repeats, self.content, self._decay = scorers, top_k, repeats, content, decay
         percentiles = percentile(scorers.item_degree).astype(np.float32)
         self.item_percentile = torch.from_numpy(percentiles).to(scorers.device)
         self._preference = _preference(self.item_percentile)
@@ -193,6 +205,10 @@ class CandidateGenerator:
         excluded = seen if exclude_seen or adds_seen else sp.csr_matrix(seen.shape, dtype=np.float32)
         some = None if allowed is None else allowed.cpu().numpy()
         drawn = asked.draw(self.top_k, excluded, some)
+        if self.content is not None:
+            history, preference = self._weighted(histories, seen), self._preference.cpu().numpy()
+            alike = self.content.draw(history, self.top_k, excluded, some, preference)
+            drawn = np.concatenate([drawn, alike], axis=1)
         if adds_seen:
             own = _as_lists(seen)
             if some is not None:
@@ -202,6 +218,10 @@ class CandidateGenerator:
         drawn[histories.lengths == 0] = -1
         index, lengths = _distinct(drawn)
         values = asked.of(index, lengths).clamp_(min=0.0)
+        n_scorers = len(values)
+        if self.content is not None:
+            by_content = torch.from_numpy(self.content.of(history, index, lengths, preference)).to(device)
+            values = torch.cat([values, by_content])
         items, mask = torch.from_numpy(index).to(device), (values > 0).any(dim=0)
         if int(mask.sum()) < lengths.sum():
             items, mask, values = _compact(items, mask, values)
@@ -209,8 +229,20 @@ class CandidateGenerator:
         if adds_seen:
             had = torch.from_numpy(seen.toarray() > 0).to(device)
             unseen = values.masked_fill(had.gather(1, items), 0.0)
-        n_top = min(self.top_k, self.scorers.n_items)
-        return ScoredCandidates(histories, items, mask, values, _by_descending(values), unseen, n_top)
+
+        def scored(part: slice, content: ScoredCandidates | None) -> ScoredCandidates:
+            n_top, own = min(self.top_k, self.scorers.n_items), values[part]
+            order, rest = _by_descending(own), own if unseen is values else unseen[part]
+            return ScoredCandidates(histories, items, mask, own, order, rest, n_top, content)
+
+        content = None if self.content is None else scored(slice(n_scorers, None), None)
+        return scored(slice(n_scorers), content)
+
+    def _weighted(self, histories: Histories, items: sp.csr_matrix) -> sp.csr_matrix:
+        """Weights of the items of histories in the scores by content, csr float32 [n, n_items]."""
+        if self._decay == 1 and histories.weights is None:
+            return items
+        return histories.weighted(self.scorers.n_items, self._decay)
 
 
 def best_of_scorers(scorers: Scorers, histories: Histories, excluded: sp.csr_matrix, k: int) -> torch.Tensor:

@@ -131,6 +131,7 @@ class FeatureFamily(ABC):
         needs_embedding: whether :meth:`compute` uses the node2vec embedding.
         pair_class: class of the pair features, or None.
         needs_histories: whether :meth:`compute` uses ``graph.histories``, the order of the interactions.
+        reads_content: whether :meth:`compute` uses ``graph.content``.
         seeded: whether :meth:`compute` draws random numbers.
         version: version of the numbers that :meth:`compute` gives; raise it when they change. The cache stores the
             features under it. None: the features are computed in each run and never stored.
@@ -145,6 +146,7 @@ class FeatureFamily(ABC):
     name: ClassVar[str]
     needs_embedding: ClassVar[bool] = False
     needs_histories: ClassVar[bool] = False
+    reads_content: ClassVar[bool] = False
     pair_class: ClassVar[type[PairFeatures] | None] = None
     seeded: ClassVar[bool] = False
     version: ClassVar[int | None] = None

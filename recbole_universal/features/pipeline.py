@@ -166,17 +166,23 @@ class FeaturePipeline:
         computation = FeatureComputation(self, graph, support)
         return UniversalFeatures(computation.features(), self.schema, computation.seconds)
 
-    def with_interactions(self, features: UniversalFeatures, matrix: sp.spmatrix | sp.sparray) -> UniversalFeatures:
+    def with_interactions(
+        self,
+        features: UniversalFeatures,
+        matrix: sp.spmatrix | sp.sparray,
+        content: sp.csr_matrix | None = None,
+    ) -> UniversalFeatures:
         """Features after new interactions, from those before; see :meth:`FeatureFamily.with_interactions`.
 
         Args:
             features: features that this pipeline computed before.
             matrix: all interactions, old and new, at least as large as the matrix before.
+            content: as of :class:`InteractionGraph`; read if all features are computed anew.
 
         Raises:
             ValueError: as :meth:`__call__`; or if a family can only be computed again as a whole.
         """
-        graph = InteractionGraph(matrix)
+        graph = InteractionGraph(matrix, content=content)
         if not isinstance(features, UniversalFeatures) or list(features) != list(self.families):
             raise ValueError(f"features: must be what this pipeline computed before, got {arguments.shown(features)}.")
         if features.schema != self.schema:

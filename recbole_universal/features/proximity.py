@@ -51,6 +51,7 @@ class ProximityFeatures(FeatureFamily):
     name = "proximity"
     version = 3
     pair_class = ProximityPairs
+    reads_content = True
     seeded = True
     large = True
 
@@ -101,14 +102,19 @@ class ProximityFeatures(FeatureFamily):
             )
 
         def pairs_of(scorers: GraphScorers, scorer_weights: NDArray[np.float32]) -> ProximityPairs:
-            return ProximityPairs(scorers, scorer_weights, self.top_k)
+            pairs = ProximityPairs(scorers, scorer_weights, self.top_k)
+            if graph.content is not None:
+                pairs.add_content(graph.content)
+            return pairs
 
         matrix = graph.user_item
         n_users = self._n_checked(matrix.shape[0])
-        penalty, weights, check = check_scorers(
+        penalty, measured = check_scorers(
             matrix, n_users, self.check_share, seed, self.max_regression_size, scorers_of, pairs_of, graph.weighted
         )
-        pairs = ProximityPairs(scorers_of(matrix, penalty), weights, self.top_k, check=check)
+        pairs = ProximityPairs(scorers_of(matrix, penalty), measured.weights, self.top_k, check=measured.check)
+        if graph.content is not None:
+            pairs.add_content(graph.content, measured.content_check)
         return pairs.to("cpu").alone()
 
     def with_interactions(self, features: FamilyFeatures, graph: InteractionGraph) -> FamilyFeatures | None:

@@ -27,8 +27,8 @@ from recbole_universal.graph.scorers import PENALTY, GraphScorers
 from recbole_universal.graph.sparse_sums import UserItems
 from recbole_universal.metrics import ndcg, paired_z_score
 
-# Cutoff of the NDCG that the self-check measures.
-_CUTOFF = 10
+# Cutoff of the NDCG that the self-check measures, and number of ranks whose hits it counts.
+_CUTOFF, _RATED_RANKS = 10, 100
 #: Penalties of the regression of which the self-check chooses one, as multiples of the mean item degree.
 PENALTIES = (1.0, PENALTY, 10.0)
 # The penalty is chosen by regressions of at most this number of items or users. Each has the lambda that the whole
@@ -47,11 +47,14 @@ class CheckResult(NamedTuple):
         ndcg: mean NDCG@10 over the users.
         z_score: paired z-score of the ranking's NDCG@10 minus that of popularity.
         by_user: NDCG@10 of each user, float64 [n_users].
+        next_rate: share of a user's held-out interactions that are with the candidate at each rank, mean over the
+            users, float64 [n_ranks].
     """
 
     ndcg: float
     z_score: float
     by_user: torch.Tensor | None = None
+    next_rate: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -90,17 +93,21 @@ class SelfCheck:
 
     def ndcg(self, scores: torch.Tensor) -> torch.Tensor:
         """NDCG@10 of the candidates ordered by ``scores``, [n_users, n_candidates]; float64 [n_users]."""
+        return torch.from_numpy(ndcg(self._hits(scores, _CUTOFF).numpy(), self.n_held_out.numpy())) + self.tail_ndcg
+
+    def _hits(self, scores: torch.Tensor, k: int) -> torch.Tensor:
+        """Whether the candidate at each of the first k ranks is held out, bool [n_users, k]."""
         scores = scores.float().cpu().masked_fill(~self.mask, -torch.inf)
-        scores = torch.nn.functional.pad(scores, (0, _CUTOFF), value=-torch.inf)
-        label = torch.nn.functional.pad(self.label, (0, _CUTOFF))
-        hits = label.gather(1, scores.topk(_CUTOFF, dim=1).indices).numpy()
-        return torch.from_numpy(ndcg(hits, self.n_held_out.numpy())) + self.tail_ndcg
+        scores = torch.nn.functional.pad(scores, (0, k), value=-torch.inf)
+        label = torch.nn.functional.pad(self.label, (0, k))
+        return label.gather(1, scores.topk(k, dim=1).indices)
 
     def result(self, scores: torch.Tensor) -> CheckResult:
         """Evaluate the candidates ordered by ``scores``, [n_users, n_candidates]."""
         by_user = self.ndcg(scores)
         z_score = paired_z_score((by_user - self.popularity_ndcg).numpy())
-        return CheckResult(float(by_user.mean()), z_score, by_user)
+        next_rate = (self._hits(scores, _RATED_RANKS).double() / self.n_held_out[:, None]).mean(dim=0)
+        return CheckResult(float(by_user.mean()), z_score, by_user, next_rate)
 
 
 def falls_back(z_score: float, mostly_one_interaction: bool) -> bool:
@@ -156,6 +163,11 @@ class _PairSource(Protocol):
 
     def linear_scores(self, features: torch.Tensor) -> torch.Tensor: ...
 
+    with_content: Any  # a source of the same users with content, or None
+
+    def candidates(self, users: torch.Tensor) -> Candidates:
+        """Candidates of some users with their columns."""
+
 
 def check_scorers(
     matrix: sp.csr_matrix,
@@ -166,7 +178,7 @@ def check_scorers(
     build_scorers: Callable[[sp.csr_matrix, float], GraphScorers],
     build_pairs: Callable[[GraphScorers, NDArray[np.float32]], _PairSource],
     weighted: bool = False,
-) -> tuple[float, NDArray[np.float32], SelfCheck | None]:
+) -> tuple[float, MeasuredScorers]:
     """Hold out interactions of a dataset, choose the penalty of the regression by them, and measure the scorers.
 
     Args:
@@ -181,17 +193,16 @@ def check_scorers(
             count the same.
 
     Returns:
-        The penalty of :data:`PENALTIES` with the highest NDCG@10. The scorer weights: NDCG@10 of each scorer relative
-        to the best scorer's, float32 [n_scorers]. The self-check: ``None`` if no user has two interactions. The penalty
-        is :data:`~recbole_universal.graph.scorers.PENALTY` then, and all weights are 1.
+        The penalty of :data:`PENALTIES` with the highest NDCG@10, and what is measured with it. If no user has two
+        interactions, the penalty is :data:`~recbole_universal.graph.scorers.PENALTY`, and there is no self-check.
     """
     support, query = support_query_split(matrix, n_users, share, np.random.default_rng(seed))
     users = np.flatnonzero(np.diff(query.indptr))
     if not len(users):
-        return PENALTY, relative_to_best(np.zeros(len(SCORERS))), None
+        return PENALTY, MeasuredScorers(relative_to_best(np.zeros(len(SCORERS))))
     penalty = _best_penalty(users, support, query, max_regression_size, weighted)
     scorers = build_scorers(support, penalty)
-    return penalty, *measured_scorers([CheckedScorers(scorers, query)], build_pairs)
+    return penalty, measured_scorers([CheckedScorers(scorers, query)], build_pairs)
 
 
 class CheckedScorers(NamedTuple):
@@ -208,18 +219,30 @@ class CheckedScorers(NamedTuple):
     cut: float | None = None
 
 
+class MeasuredScorers(NamedTuple):
+    """What the self-check measures about the scorers of a dataset.
+
+    Attributes:
+        weights: scorer weights, the NDCG@10 of each scorer relative to the best scorer's, float32 [n_scorers].
+        check: the self-check; ``None`` if no interaction could be held out.
+        content_check: the self-check of the same users and held-out interactions whose lists have content; ``None``
+            without content.
+    """
+
+    weights: NDArray[np.float32]
+    check: SelfCheck | None = None
+    content_check: SelfCheck | None = None
+
+
 def measured_scorers(
     checked: Sequence[CheckedScorers], build_pairs: Callable[[Any, NDArray[np.float32]], _PairSource]
-) -> tuple[NDArray[np.float32], SelfCheck]:
+) -> MeasuredScorers:
     """Measure scorers on held-out interactions.
 
     Args:
         checked: scorers of one or more support sets; at least one user has held-out interactions, and no user has them
             in two.
         build_pairs: builds pair features from scorers and scorer weights.
-
-    Returns:
-        The scorer weights, float32 [n_scorers], and the self-check.
     """
     offset, halves = 0, []
     for _, query, _ in checked:
@@ -235,14 +258,18 @@ def measured_scorers(
     for (_, query, _), blocks_of in zip(checked, scored, strict=True):
         for half, blocks in enumerate(blocks_of):
             totals[half] += sum(_scorer_ndcg(block, query) for block in blocks)
-    checks = []
+    checks, content_checks = [], []
     for half in (0, 1):
         weights = relative_to_best(totals[1 - half])
         for (scorers, query, cut), blocks_of, users_of in zip(checked, scored, halves, strict=True):
             if len(users_of[half]):
                 pairs = build_pairs(scorers, weights)
                 checks.append(self_check_of(pairs, pairs.described(blocks_of[half]), users_of[half], query, cut))
-    return relative_to_best(totals.sum(axis=0)), _joined(checks)
+                if pairs.with_content is not None:
+                    lists = pairs.with_content.candidates(torch.from_numpy(users_of[half]))
+                    content_checks.append(self_check_of(pairs.with_content, lists, users_of[half], query, cut))
+    content_check = _joined(content_checks) if content_checks else None
+    return MeasuredScorers(relative_to_best(totals.sum(axis=0)), _joined(checks), content_check)
 
 
 def relative_to_best(values: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from recbole_universal import arguments
 from recbole_universal.features.candidate_columns import n_columns
 from recbole_universal.features.family import FamilyFeatures, FeatureFamily
-from recbole_universal.features.self_check import CheckedScorers, measured_scorers
+from recbole_universal.features.self_check import CheckedScorers, MeasuredScorers, measured_scorers
 from recbole_universal.features.sequence_pairs import SequencePairs
 from recbole_universal.graph.held_out import next_item_splits
 from recbole_universal.graph.histories import Histories
@@ -48,6 +48,7 @@ class SequenceFeatures(FeatureFamily):
     version = 4
     needs_histories = True
     pair_class = SequencePairs
+    reads_content = True
     seeded = True
     large = True
 
@@ -107,11 +108,21 @@ class SequenceFeatures(FeatureFamily):
         n_users = graph.n_users
         n_checked = min(self.n_check_users, max(n_users // 4, min(n_users // 2, 500), 20))
         splits = next_item_splits(histories, graph.n_items, n_checked, np.random.default_rng(seed))
-        weights, check = np.ones(len(SEQUENCE_SCORERS), dtype=np.float32), None
+        measured = MeasuredScorers(np.ones(len(SEQUENCE_SCORERS), dtype=np.float32))
+
+        def pairs_of(scorers: SequenceScorers, scorer_weights: NDArray[np.float32]) -> SequencePairs:
+            pairs = SequencePairs(scorers, scorer_weights, self.top_k)
+            if graph.content is not None:
+                pairs.add_content(graph.content)
+            return pairs
+
         if splits[0].query.nnz:
             checked = [CheckedScorers(scorers_of(support), query, cut) for support, query, cut in splits]
-            weights, check = measured_scorers(checked, lambda scorers, given: SequencePairs(scorers, given, self.top_k))
-        return SequencePairs(scorers_of(histories), weights, self.top_k, check=check).alone()
+            measured = measured_scorers(checked, pairs_of)
+        pairs = SequencePairs(scorers_of(histories), measured.weights, self.top_k, check=measured.check)
+        if graph.content is not None:
+            pairs.add_content(graph.content, measured.content_check)
+        return pairs.alone()
 
     def with_interactions(self, features: FamilyFeatures, graph: InteractionGraph) -> FamilyFeatures | None:
         """Refuse: new interactions come without their place in the histories.

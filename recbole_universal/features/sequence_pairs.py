@@ -14,6 +14,8 @@ from recbole_universal.graph.sequence_scorers import SequenceScorers
 class SequencePairs(CandidatePairs[SequenceScorers]):
     """Histories in order and candidates, see :class:`CandidatePairs`; they are on the CPU."""
 
+    content_decay = 0.8
+
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray]) -> SequencePairs:
         """See :meth:`PairFeatures.from_arrays`."""

@@ -28,6 +28,8 @@ class InteractionGraph:
         weighted: whether the weights count in the family ``proximity`` too, which otherwise reads the pairs alone.
         copy: whether to copy a matrix that has the form of ``user_item`` already. Without a copy the graph shares its
             arrays, which must not change any more.
+        content: cosines of the content of each item and its nearest items, csr float32 [n_items, n_items]
+            (:func:`~recbole_universal.content.spaces.nearest_by_content`); ``None``: the content is not known.
 
     Attributes:
         user_item (csr_matrix): ``[n_users, n_items]`` float32, sorted indices, no zeros, no duplicates.
@@ -37,11 +39,12 @@ class InteractionGraph:
         n_edges (int): number of distinct user-item pairs.
         histories (Histories | None): the argument.
         weighted (bool): the argument.
+        content (csr_matrix | None): the argument.
 
     Raises:
-        ValueError: if the histories are not those of the matrix, or the matrix is not sparse, numeric and
-            two-dimensional, has no user, no item or no interaction, or holds a weight that is negative, NaN, infinite
-            or too small (as float32).
+        ValueError: if the histories are not those of the matrix, the content is of another number of items, or the
+            matrix is not sparse, numeric and two-dimensional, has no user, no item or no interaction, or holds a weight
+            that is negative, NaN, infinite or too small (as float32).
     """
 
     def __init__(
@@ -50,12 +53,15 @@ class InteractionGraph:
         histories: Histories | None = None,
         weighted: bool = False,
         copy: bool = True,
+        content: sp.csr_matrix | None = None,
     ) -> None:
         self.user_item = _checked_csr(matrix, copy)
         self.n_users, self.n_items = map(int, self.user_item.shape)
         self.n_nodes = self.n_users + self.n_items
         self.n_edges = int(self.user_item.nnz)
-        self.histories, self.weighted = histories, weighted
+        self.histories, self.weighted, self.content = histories, weighted, content
+        if content is not None and content.shape != (self.n_items, self.n_items):
+            raise ValueError(f"content: must relate the {self.n_items} items, got shape {list(content.shape)}.")
         if histories is not None and not self._holds(histories):
             raise ValueError("histories: must hold the interactions of the matrix, one history a row.")
 

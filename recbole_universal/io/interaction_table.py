@@ -43,12 +43,12 @@ class InteractionTable:
     @cached_property
     def user_order(self) -> NDArray[np.int64]:
         """The index into ``users`` of each row of the matrix: the users sorted by id."""
-        return _order(self.users)
+        return order_of_ids(self.users)
 
     @cached_property
     def item_order(self) -> NDArray[np.int64]:
         """The index into ``items`` of each column of the matrix: the items sorted by id."""
-        return _order(self.items)
+        return order_of_ids(self.items)
 
     @property
     def user_rows(self) -> NDArray[np.int64]:
@@ -124,7 +124,8 @@ def distinct_pairs(
     return (pairs // n_items).astype(np.int32), (pairs % n_items).astype(np.int32), sums
 
 
-def _order(ids: pd.Index) -> NDArray[np.int64]:
+def order_of_ids(ids: pd.Index) -> NDArray[np.int64]:
+    """The index of each id in the order of their text, int64 [n]."""
     text = [str(value) for value in ids]
     return np.array(sorted(range(len(text)), key=text.__getitem__), dtype=np.int64)
 

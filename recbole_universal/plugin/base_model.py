@@ -55,6 +55,7 @@ def base_class(base_model: str | type | None) -> type:
         "UniversalInterpolation",
         "UniversalMLP",
         "UniversalSequential",
+        "UniversalSASRec",
     ):
         raise ValueError(f"base_model: [{name}] must be another RecBole model, e.g. LightGCN.")
     if getattr(model, "type", None) == ModelType.DECISIONTREE:

@@ -20,7 +20,7 @@ from recbole.utils import ModelType
 from recbole.utils.argument_list import dataset_arguments
 
 from recbole_universal.features.pipeline import features_of
-from recbole_universal.plugin import settings
+from recbole_universal.plugin import sasrec_settings, settings
 from recbole_universal.plugin.base_model import base_class
 from recbole_universal.plugin.pretrained_model import pretrained_model
 from recbole_universal.plugin.saved_run import read_checkpoint
@@ -120,6 +120,9 @@ def get_final_config_dict(stock: Callable, config: Config) -> dict[str, Any]:
     given.update((key, read[key]) for key in read.keys() & given.keys())
     if config.model in UNIVERSAL_MODELS and final["train_stage"] in ("zero_shot", "finetune"):
         final.update(_pretrained_settings(final, given))
+    if config.model == "UniversalSASRec" and final["train_stage"] in ("zero_shot", "finetune"):
+        final.update(sasrec_settings.pretrained_settings(final, given))
+        sasrec_settings.check_together(final)
     return final
 
 

@@ -6,15 +6,21 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
+from numpy.typing import NDArray
 from recbole.data.dataset import Dataset
 from recbole.utils import FeatureType
 
 from recbole_universal.array_store import ArrayStore
 from recbole_universal.content.arrays import item_vectors
-from recbole_universal.content.encoders import DEFAULT_ENCODERS, Callback, TextEncoder, text_encoder
-from recbole_universal.content.spaces import Space, array_space, text_space
+from recbole_universal.content.defaults import DEFAULT_ENCODERS
+from recbole_universal.content.encoders import Callback, TextEncoder, text_encoder
+from recbole_universal.content.join_test import content_join_z, refuse_wrong_join
+from recbole_universal.content.spaces import Space, array_space, nearest_by_content, text_space
 from recbole_universal.content.texts import chosen_fields, item_texts
+from recbole_universal.ranking.network import CANDIDATE_FAMILIES
 
+_READING = [[family] for family in CANDIDATE_FAMILIES]
 _TEXT_TYPES = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
 
 
@@ -42,19 +48,77 @@ def content_of_dataset(
     Raises:
         ValueError: if a field does not exist, or an array has NaN or another length.
     """
-    n_items = dataset.item_num
-    columns = _text_columns(dataset)
-    named = chosen_fields(columns, fields, "the item file")
-    texts = item_texts(columns, named, n_items)
+    texts = texts_of_dataset(dataset, fields)
     spaces = [text_space(texts, text_encoder(encoder), store) for encoder in encoders] if any(texts) else []
+    return spaces + [array_space(name, array) for name, array in preloaded_arrays(dataset).items()]
+
+
+def texts_of_dataset(dataset: Dataset, fields: Sequence[str] | None = None) -> list[str]:
+    """The text of each item by RecBole's internal item id, [n_items]; "" for the padding id and items without text.
+
+    Args:
+        dataset: a dataset of RecBole.
+        fields: as for :func:`content_of_dataset`.
+
+    Raises:
+        ValueError: if a field does not exist.
+    """
+    columns = _text_columns(dataset)
+    return item_texts(columns, chosen_fields(columns, fields, "the item file"), dataset.item_num)
+
+
+def preloaded_arrays(dataset: Dataset) -> dict[str, NDArray[np.float32]]:
+    """Arrays of ``preload_weight`` by the name of their field, float32 [n_items, dim]; zeros for items without a row.
+
+    Raises:
+        ValueError: if an array has NaN or another length.
+    """
     items = pd.Index(dataset.field2id_token[dataset.iid_field])
+    arrays = {}
     for field in dataset.config["preload_weight"] or {}:
-        if len(dataset.field2id_token.get(field, ())) == n_items:
-            array = np.asarray(dataset.get_preload_weight(field), dtype=np.float32)
-            spaces.append(
-                array_space(field, item_vectors(array.reshape(n_items, -1), items, f"preload_weight: [{field}]"))
-            )
-    return spaces
+        if len(dataset.field2id_token.get(field, ())) == len(items):
+            array = np.asarray(dataset.get_preload_weight(field), dtype=np.float32).reshape(len(items), -1)
+            arrays[field] = item_vectors(array, items, f"preload_weight: [{field}]")
+    return arrays
+
+
+def relation_of_dataset(dataset: Dataset, matrix: sp.csr_matrix, families: Sequence[str]) -> sp.csr_matrix | None:
+    """The nearest items of each item by the content that the config names.
+
+    Args:
+        dataset: a split of a dataset of RecBole, whose config has the keys ``universal_content_fields``,
+            ``universal_content_encoders`` and ``content_join_z``.
+        matrix: the training interactions, csr [n_items of users, n_items].
+        families: the feature families that the model reads.
+
+    Returns:
+        As :func:`recbole_universal.content.spaces.nearest_by_content`; ``None`` if the key names no fields.
+
+    Raises:
+        ValueError: if the model reads other families than ``proximity`` or ``sequence``, there is no content, or the
+            content belongs to other items.
+    """
+    config = dataset.config
+    fields = config["universal_content_fields"]
+    if not fields:
+        return None
+    if list(families) not in _READING:
+        raise ValueError(
+            f"universal_content_fields: content is read with one family, proximity or sequence, and not with "
+            f"{list(families)}; leave the key empty, or set universal_features."
+        )
+    store = ArrayStore(config["universal_cache_dir"] or None, limit_gb=config["universal_cache_gb"])
+    named = None if fields == "auto" else fields
+    spaces = content_of_dataset(dataset, named, config["universal_content_encoders"], store)
+    if not any(space.has_vector.any() for space in spaces):
+        raise ValueError(
+            "universal_content_fields: no loaded field of the items holds text, and no array is preloaded. The key "
+            "load_col loads fields, such as load_col: {inter: [user_id, item_id], item: [item_id, title]}."
+        )
+    tokens = dataset.field2id_token[dataset.iid_field].tolist()
+    by_id = np.array(sorted(range(len(tokens)), key=lambda index: (len(str(tokens[index])), str(tokens[index]))))
+    refuse_wrong_join([content_join_z(matrix, space, by_id) for space in spaces], config["content_join_z"])
+    return nearest_by_content(spaces, np.bincount(matrix.indices, minlength=matrix.shape[1]) > 0)
 
 
 def _text_columns(dataset: Dataset) -> dict[Hashable, list[str]]:

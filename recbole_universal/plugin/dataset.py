@@ -21,6 +21,7 @@ from recbole_universal.features import FeaturePipeline, UniversalFeatures
 from recbole_universal.features.fields import column
 from recbole_universal.graph.interaction_graph import InteractionGraph
 from recbole_universal.plugin.atomic_file import reading_as_text
+from recbole_universal.plugin.content_fields import relation_of_dataset
 from recbole_universal.plugin.histories import training_histories
 from recbole_universal.plugin.shared_features import shared_features
 from recbole_universal.plugin.transform import PairInteraction, pair_field_names
@@ -184,7 +185,7 @@ class UniversalColumns(_Base):
                 ``eval_users`` and ``eval_items`` name.
         """
         splits = super().build()
-        graph = training_graph(splits[0], self.universal_pipeline)
+        graph = training_graph(splits[0], self.universal_pipeline, content=True)
         self._warn_of_repeated(graph.user_item, splits[1:])
         if {self.config["eval_users"], self.config["eval_items"]} - {None, "all"}:
             splits[-1].inter_feat = splits[-1].inter_feat[rows_to_test(self.config, splits[-1])]
@@ -305,18 +306,23 @@ def training_matrix(dataset: Any, *, histories: bool = True) -> sp.csr_matrix:
     return matrix
 
 
-def training_graph(dataset: Any, pipeline: FeaturePipeline, weighted: bool = True) -> InteractionGraph:
+def training_graph(
+    dataset: Any, pipeline: FeaturePipeline, weighted: bool = True, content: bool = False
+) -> InteractionGraph:
     """Interactions of a built dataset, one split of the data, with their order if a family reads it.
 
     Args:
         dataset: the dataset.
         pipeline: computes the features of the graph.
         weighted: whether the weights of ``universal_weight_field`` count.
+        content: whether the content of the items belongs to the graph, if the config names any.
     """
     matrix = training_matrix(dataset)
     if not weighted:
         matrix.data[:] = 1.0
-    return InteractionGraph(matrix, training_histories(dataset) if pipeline.needs_histories else None)
+    cosines = relation_of_dataset(dataset, matrix, list(pipeline.families)) if content else None
+    histories = training_histories(dataset) if pipeline.needs_histories else None
+    return InteractionGraph(matrix, histories, content=cosines)
 
 
 def universal_dataset_class(base: type) -> type:

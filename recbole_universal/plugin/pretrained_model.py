@@ -10,16 +10,20 @@ from recbole_universal.checkpoint import Pretrained, load_pretrained, model_fold
 _last: tuple[tuple, Pretrained] | None = None
 
 
-def pretrained_model(name_or_path: str | os.PathLike[str]) -> Pretrained:
+def pretrained_model(name_or_path: str | os.PathLike[str], sequence_model: bool = False) -> Pretrained:
     """As :func:`load_pretrained`, but files that have not changed since the last call are not read again.
 
     The caller must not change the returned model.
     """
     global _last
     folder = model_folder(name_or_path).resolve()
-    state = (folder, *sorted((file.name, *_state(file)) for file in os.scandir(folder) if file.is_file()))
+    state = (
+        folder,
+        sequence_model,
+        *sorted((file.name, *_state(file)) for file in os.scandir(folder) if file.is_file()),
+    )
     if _last is None or _last[0] != state:
-        _last = state, load_pretrained(name_or_path)
+        _last = state, load_pretrained(name_or_path, sequence_model)
     return _last[1]
 
 

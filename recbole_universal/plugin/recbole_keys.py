@@ -123,7 +123,7 @@ def check_metrics(config: Mapping[str, Any], model: str) -> None:
     if not isinstance(metrics, (list, tuple)) or not all(isinstance(metric, str) for metric in metrics):
         raise ValueError(forms.message("metrics", metrics, "must be a list of names, e.g. [NDCG, Recall]"))
     values = [metric for metric in metrics if metric.lower() in VALUE_METRICS]
-    if model in ("UniversalMLP", "UniversalSequential") and values:
+    if model in ("UniversalMLP", "UniversalSequential", "UniversalSASRec") and values:
         raise ValueError(
             f"metrics: {values} read a score as a probability or a rating, which the scores of {model} are not; "
             "valid are metrics of rankings, such as NDCG, Recall and MRR, and AUC."

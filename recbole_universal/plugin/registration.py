@@ -73,6 +73,7 @@ NAMES = {
     "recbole.trainer": {
         "UniversalMLPTrainer": ("mlp_trainer", "UniversalMLPTrainer"),
         "UniversalSequentialTrainer": ("mlp_trainer", "UniversalMLPTrainer"),
+        "UniversalSASRecTrainer": ("sasrec_trainer", "UniversalSASRecTrainer"),
         "UniversalInterpolationTrainer": ("interpolation_trainer", "make_interpolation_trainer"),
     },
     "recbole.data.dataset": {
@@ -85,6 +86,7 @@ NAMES = {
 MODELS = {
     "recbole.model.general_recommender.universalmlp": ("universal_mlp", "UniversalMLP"),
     "recbole.model.general_recommender.universalsequential": ("universal_sequential", "UniversalSequential"),
+    "recbole.model.general_recommender.universalsasrec": ("universal_sasrec", "UniversalSASRec"),
     "recbole.model.general_recommender.universalinterpolation": ("universal_interpolation", "UniversalInterpolation"),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,37 @@ class TrainedModel:
         if scores.isnan().any():
             raise ValueError(f"{_WHERE}: this {self.name} gives scores that are NaN; check its training.")
         return scores
+
+    @torch.no_grad()
+    def user_vectors(self) -> NDArray[np.float32]:
+        """One vector of each user, float32 [n_users, dim], in the order of :attr:`users`.
+
+        Of a sequential model it is the vector of the latest items; of a model with ``user_embedding``, its row.
+
+        Raises:
+            ValueError: if the model has no vectors of users, or they are NaN.
+        """
+        size = self._config["eval_batch_size"]
+        blocks = []
+        for start in range(0, len(self.users), size):
+            batch = self._dataset.join(self._batch[start : start + size]).to(self._config["device"])
+            blocks.append(self._vectors(batch).float().cpu())
+        vectors = torch.cat(blocks)
+        if not vectors.isfinite().all():
+            raise ValueError(f"{_WHERE}: this {self.name} gives vectors that are not finite; check its training.")
+        return vectors.numpy()
+
+    def _vectors(self, batch: Interaction) -> torch.Tensor:
+        model: Any = self._model
+        if model.type == ModelType.SEQUENTIAL:
+            if list(inspect.signature(model.forward).parameters) == ["item_seq", "item_seq_len"]:
+                return model(batch[model.ITEM_SEQ], batch[model.ITEM_SEQ_LEN])
+        elif isinstance(embedding := getattr(model, "user_embedding", None), torch.nn.Embedding):
+            return embedding(batch[model.USER_ID])
+        raise ValueError(
+            f"{_WHERE}: {self.name} has no vectors of users that are known here. UniversalSASRec, SASRec, GRU4Rec, BPR "
+            "and other models with forward(item_seq, item_seq_len) or user_embedding do."
+        )
 
     def _all_scores(self, batch: Interaction) -> torch.Tensor:
         try:

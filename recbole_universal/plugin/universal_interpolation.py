@@ -101,7 +101,7 @@ class UniversalInterpolation(AbstractRecommender):
         self._universal_histories = None
         if self.type == ModelType.SEQUENTIAL and pipeline.needs_histories:
             self._universal_histories = BatchHistories(config, dataset)
-        graph = training_graph(dataset, pipeline, weighted=False)
+        graph = training_graph(dataset, pipeline, weighted=False, content=True)
         return load_network(pretrained, pipeline).to(config["device"]).attach(shared_features(pipeline, graph, config))
 
     def universal_bins(self, users: torch.Tensor) -> torch.Tensor:

@@ -37,6 +37,9 @@ def contributions(
         name: (candidate_family, indices)
         for name, indices in column_groups(network.candidate_pairs.scorers.names).items()
     }
+    n_read, pairs = network.pairs(candidate_family).dim, network.candidate_pairs
+    if pairs.dim > n_read:
+        groups["content"] = candidate_family, list(range(n_read, pairs.dim))
     others = [family for family in network.families if family != candidate_family]
     groups |= {f"family {family}": (family, slice(None)) for family in others}
     by_group = {}

@@ -6,23 +6,19 @@ network stay as they are; a weighted sum of the columns is added to its scores.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 
 from recbole_universal.features.self_check import CheckResult, SelfCheck
+from recbole_universal.list_weights import LOWEST, Lists, fitted_weights
+from recbole_universal.metrics import paired_z_score
 
 #: Penalty of the squared weights of the correction, in nats. The likelihood is summed over all held-out interactions.
 #: docs/ablation.md compares other values.
 CORRECTION_PENALTY = 10.0
-# Users of the self-check in one block, whose columns fit the processor's cache.
+# Users of the self-check whose scores are corrected at once.
 _BLOCK_USERS = 50
-# Newton's method ends after a step with a squared decrement (Boyd and Vandenberghe, Convex Optimization, 9.5.1) of at
-# most this many nats. It converges quadratically, so the weights are then nearly exact and hardly depend on the
-# processor.
-_DECREMENT, _MOST_STEPS = 1e-6, 50
-# Score of a position without candidate. A finite one keeps empty lists free of NaN.
-_LOWEST = -1e30
-# Share of the loss that rounding errors may add.
-_ROUNDING = 1e-6
 
 
 def corrected(scores: torch.Tensor, features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -30,7 +26,7 @@ def corrected(scores: torch.Tensor, features: torch.Tensor, weights: torch.Tenso
 
     Args:
         scores: scores by the network, float32 [n_users, n_candidates].
-        features: columns of the family ``proximity``, float32 [n_users, n_candidates, dim].
+        features: columns of the candidates, float32 [n_users, n_candidates, dim].
         weights: weight of each column, float32 [dim].
     """
     # Unlike a product of matrices, this gives candidates with equal columns equal sums, at any position.
@@ -55,7 +51,7 @@ def choose_correction(check: SelfCheck, scores: torch.Tensor) -> tuple[torch.Ten
     """
     scores = scores.cpu()
     # A constant added to a user's scores changes no share, but a large one takes digits from the sums.
-    scores = scores - scores.masked_fill(~check.mask, _LOWEST).amax(dim=1, keepdim=True)
+    scores = scores - scores.masked_fill(~check.mask, LOWEST).amax(dim=1, keepdim=True)
     users = torch.arange(len(scores))
     first, second = users[: (len(users) + 1) // 2], users[(len(users) + 1) // 2 :]
     cross_fitted = scores.clone()
@@ -66,12 +62,36 @@ def choose_correction(check: SelfCheck, scores: torch.Tensor) -> tuple[torch.Ten
     return fit_correction(check, scores, users if len(second) else second), check.result(cross_fitted)
 
 
-def fit_correction(check: SelfCheck, scores: torch.Tensor, users: torch.Tensor) -> torch.Tensor:
-    r"""The weights w of the columns x that maximise the likelihood of the held-out interactions, with a penalty.
+class ContentGain(NamedTuple):
+    """What content adds to the corrected scores in the self-check.
 
-    The loss is the sum over the held-out candidates of -log softmax(s + x w), plus :data:`CORRECTION_PENALTY` times
-    the sum of the squared weights, where s are the network's scores. The softmax is over a user's candidates. With few
-    held-out interactions, the weights are near 0. The loss is convex; Newton's method minimises it.
+    Attributes:
+        without: NDCG@10 without content.
+        with_content: NDCG@10 with content.
+        z_score: paired z-score of the difference over the users.
+    """
+
+    without: float
+    with_content: float
+    z_score: float
+
+    @property
+    def helps(self) -> bool:
+        """Whether content ranks: the gain is more than one standard error."""
+        return self.z_score > 1
+
+
+def content_gain(without: CheckResult, with_content: CheckResult) -> ContentGain:
+    """Compare results of the same users in the self-check, both with ``by_user``."""
+    assert without.by_user is not None and with_content.by_user is not None
+    z_score = paired_z_score((with_content.by_user - without.by_user).numpy())
+    return ContentGain(without.ndcg, with_content.ndcg, z_score)
+
+
+def fit_correction(check: SelfCheck, scores: torch.Tensor, users: torch.Tensor) -> torch.Tensor:
+    """The weights of the columns that maximise the likelihood of the held-out interactions.
+
+    See :func:`~recbole_universal.list_weights.fitted_weights`, with the penalty :data:`CORRECTION_PENALTY`.
 
     Args:
         check: the self-check of a dataset.
@@ -79,40 +99,6 @@ def fit_correction(check: SelfCheck, scores: torch.Tensor, users: torch.Tensor) 
         users: rows of the self-check to fit to, int64 [n].
 
     Returns:
-        w, float32 [dim].
+        float32 [dim].
     """
-    weights = best = torch.zeros(check.features.shape[-1], dtype=torch.float64)
-    step, lowest = torch.zeros_like(weights), torch.inf
-    for _ in range(_MOST_STEPS):
-        loss, gradient, hessian = _derivatives(check, scores, users, weights)
-        if loss > lowest + _ROUNDING * abs(lowest):  # too far: half of the step back
-            step = step / 2
-            weights = best - step
-            continue
-        lowest, best = loss, weights
-        step = torch.linalg.solve(hessian, gradient)
-        weights = best - step
-        if gradient @ step <= _DECREMENT:
-            return weights.float()
-    return best.float()
-
-
-def _derivatives(
-    check: SelfCheck, scores: torch.Tensor, users: torch.Tensor, weights: torch.Tensor
-) -> tuple[float, torch.Tensor, torch.Tensor]:
-    """The loss of :func:`fit_correction`, its gradient, float64 [dim], and its Hessian, float64 [dim, dim]."""
-    loss = CORRECTION_PENALTY * float(weights.square().sum())
-    gradient = 2 * CORRECTION_PENALTY * weights
-    hessian = 2 * CORRECTION_PENALTY * torch.eye(len(weights), dtype=torch.float64)
-    for block in users.split(_BLOCK_USERS):
-        features, mask, label = check.features[block].float(), check.mask[block], check.label[block]
-        log_share = (scores[block] + features @ weights.float()).masked_fill(~mask, _LOWEST).log_softmax(dim=1)
-        n_hits = label.sum(dim=1, keepdim=True)
-        share = log_share.exp()
-        loss -= float(log_share[label].sum(dtype=torch.float64))
-        residual = share * n_hits - label.float()
-        gradient = gradient + torch.einsum("uc,ucd->d", residual, features).double()
-        mean = torch.einsum("uc,ucd->ud", share, features)
-        spread = ((features - mean[:, None]) * (share * n_hits).sqrt()[..., None]).flatten(0, 1)
-        hessian = hessian + (spread.T @ spread).double()
-    return loss, gradient, hessian
+    return fitted_weights(Lists(check.features, scores, check.mask, check.label), CORRECTION_PENALTY, users).float()

@@ -34,7 +34,8 @@ class PairProducts:
         """Scores of the pairs, float32 [n_users, n_candidates].
 
         Args:
-            features: columns of the pairs, float32 [n_users, n_candidates, dim].
+            features: columns of the pairs, float32 [n_users, n_candidates, dim]. The network reads the first ones, and
+                the weights belong to all.
 
         Raises:
             ValueError: if a score is NaN or infinite.
@@ -44,7 +45,7 @@ class PairProducts:
         before: tuple[torch.Tensor, torch.Tensor] | None = None
         for (mean, scale), layers, share in self._heads:
             if before is None or not (torch.equal(before[0], mean) and torch.equal(before[1], scale)):
-                standard, before = (columns - mean).div_(scale), (mean, scale)
+                standard, before = (columns[: len(mean)] - mean).div_(scale), (mean, scale)
             hidden = standard
             for weight, bias in layers[:-1]:
                 hidden = torch.addmm(bias, weight, hidden).relu_()

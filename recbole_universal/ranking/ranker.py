@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from recbole_universal import arguments
 from recbole_universal.checkpoint import Pretrained, load_pretrained
+from recbole_universal.content.spaces import Space, nearest_by_content
 from recbole_universal.features import UniversalFeatures
 from recbole_universal.features.computation import features_from_arrays, features_to_arrays
 from recbole_universal.features.pipeline import pipeline_of
@@ -24,6 +25,7 @@ from recbole_universal.graph.interaction_graph import InteractionGraph
 from recbole_universal.graph.interaction_weights import evidence_of
 from recbole_universal.graph.sparse_sums import checked_csr, csr_arrays, csr_of
 from recbole_universal.graph.threads import one_thread
+from recbole_universal.ranking.network import CANDIDATE_FAMILIES
 from recbole_universal.ranking.ranker_state import RankerState
 from recbole_universal.ranking.ranking_network import RankingNetwork, load_network
 from recbole_universal.ranking.state_swap import swapped
@@ -45,6 +47,9 @@ class UniversalRanker:
         weights: weight of each interaction, at least 0, sparse [n_users, n_items], such as play counts. An interaction
             without a positive weight is no evidence of taste, and a list leaves its item out like other seen items.
             ``None``: all interactions count the same.
+        content: spaces of item vectors, one row a column of the matrix. Content draws candidates and takes part in the
+            correction if the self-check finds that it helps (docs/content.md). Items without interactions stay out of
+            the lists. ``None`` or none: the content is not known.
         seed: seed of the features that are random.
         cache_dir: folder for computed features; ``None``: no cache.
         show_progress: whether to draw progress bars.
@@ -64,6 +69,7 @@ class UniversalRanker:
         *,
         histories: Histories | None = None,
         weights: sp.csr_matrix | None = None,
+        content: Sequence[Space] | None = None,
         device: str | torch.device = "cpu",
         seed: int = 2020,
         cache_dir: str | None = None,
@@ -92,8 +98,26 @@ class UniversalRanker:
         # Scorers of the order read no weights.
         interactions = evidence if histories is None else evidence.sign()
         weighted = bool((interactions.data != 1).any())
-        features = self._pipeline(InteractionGraph(interactions, histories, weighted, copy=False))
+        cosines = self._nearest_by_content(content, interactions)
+        features = self._pipeline(InteractionGraph(interactions, histories, weighted, copy=False, content=cosines))
         self._state = RankerState(binary, features, network.attach(features), evidence)
+
+    def _nearest_by_content(self, content: Sequence[Space] | None, matrix: sp.csr_matrix) -> sp.csr_matrix | None:
+        """Cosines of the items with interactions and their nearest ones; ``None`` without content."""
+        if content is None:
+            return None
+        if isinstance(content, (str, Space)) or not isinstance(content, Sequence):
+            raise ValueError(
+                f"content: must be a list of spaces (text_space, array_space), got {arguments.shown(content)}."
+            )
+        if not len(content):
+            return None
+        if list(self._pipeline.families) not in ([family] for family in CANDIDATE_FAMILIES):
+            raise ValueError(
+                "content: can be used by a model of one family, proximity or sequence; this one reads "
+                f"{list(self._pipeline.families)}."
+            )
+        return nearest_by_content(content, np.bincount(matrix.indices, minlength=matrix.shape[1]) > 0)
 
     def _network_of(self, pretrained: Pretrained, settings: dict[str, Any]) -> RankingNetwork:
         """The network of a model; sets all attributes but the state."""
@@ -203,9 +227,10 @@ class UniversalRanker:
 
         The users' items, popularity, and all counts, user similarities and neighbours are then those of a new ranker
         on all interactions. On a large matrix the sample of users stays the same, and new users join it. Spectral
-        filters, regression, scorer weights and correction stay those of the interactions that they were built from,
-        since they take longest. Make a new ranker when a few per cent of the interactions are new (docs/scale.md has
-        figures). All features are computed anew if the self-check had few users and could now have twice as many.
+        filters, regression, scorer weights, neighbours by content and correction stay those of the interactions that
+        they were built from, since they take longest. Make a new ranker when a few per cent of the interactions are new
+        (docs/scale.md has figures). All features are computed anew if the self-check had few users and could now have
+        twice as many.
 
         Args:
             users: row indices, int [n]; new users get the indices from ``matrix.shape[0]`` on.
@@ -245,7 +270,7 @@ class UniversalRanker:
         columns = np.concatenate([columns, items.astype(np.int64)])
         shape = max(matrix.shape[0], rows.max() + 1), max(matrix.shape[1], columns.max() + 1)
         merged = binary_matrix(sp.coo_matrix((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=shape))
-        features = self._pipeline.with_interactions(state.features, merged)
+        features = self._pipeline.with_interactions(state.features, merged, _grown(state.content_by_id(), shape[1]))
         return RankerState(merged, features, state.network.with_features(features), merged)
 
     def item_item(self) -> sp.csr_matrix:
@@ -409,3 +434,10 @@ class UniversalRanker:
             raise ValueError("history: must have an item; nothing explains the list of an empty one.")
         with one_thread():
             return state.explain(checked, k)
+
+
+def _grown(cosines: sp.csr_matrix | None, n_items: int) -> sp.csr_matrix | None:
+    """A relation between items with empty rows and columns for further items."""
+    if cosines is not None:
+        cosines.resize((n_items, n_items))
+    return cosines

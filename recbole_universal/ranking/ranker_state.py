@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from recbole_universal import arguments
 from recbole_universal.features import UniversalFeatures
+from recbole_universal.features.candidate_pairs import CandidatePairs
 from recbole_universal.features.proximity_pairs import ProximityPairs
 from recbole_universal.graph.allowed_items import AllowedItems
 from recbole_universal.graph.histories import Histories
@@ -67,6 +68,11 @@ class RankerState:
         self._fast_relations: sp.csr_matrix | None = None
         degree = np.bincount(self.evidence.indices, minlength=matrix.shape[1])
         self._popularity = torch.from_numpy(popularity_share(degree)).to(network.device)
+
+    def content_by_id(self) -> sp.csr_matrix | None:
+        """Cosines of items and their nearest ones by content, csr [n_items, n_items]; ``None`` without content."""
+        family = self.network.candidate_family
+        return None if family is None else cast(CandidatePairs, self.network.pairs(family)).content_by_id()
 
     @property
     def max_one_thread_users(self) -> int:
@@ -285,7 +291,7 @@ class RankerState:
         """See :meth:`UniversalRanker.item_item`."""
         if self._item_item is None:
             self._check_fast()
-            relations = cast(ProximityPairs, self.network.candidate_pairs).item_item(N_RELATIONS, show_progress)
+            relations = cast(ProximityPairs, self.network.pairs("proximity")).item_item(N_RELATIONS, show_progress)
             relations.data.flags.writeable = False
             self._item_item = relations
         return self._item_item
@@ -322,7 +328,7 @@ class RankerState:
         """See :meth:`UniversalRanker.fallback_reason`."""
         if not fast:
             return self.network.fallback_reason()
-        pairs = self.network.candidate_pairs if self.network.ranks_candidates else None
+        pairs = self.network.pairs("proximity") if "proximity" in self.network.families else None
         return pairs.linear_fallback_reason if isinstance(pairs, ProximityPairs) else ""
 
     def fast_relations(self, show_progress: bool) -> sp.csr_matrix:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from recbole_universal.features.self_check import CheckResult, SelfCheck
 from recbole_universal.graph.allowed_items import AllowedItems
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.threads import in_torch_threads, one_thread
-from recbole_universal.ranking.correction import choose_correction, corrected
+from recbole_universal.ranking.correction import ContentGain, choose_correction, content_gain, corrected
 from recbole_universal.ranking.fallback import Fallback
 from recbole_universal.ranking.network import FamilyNetwork, UniversalNetwork
 from recbole_universal.ranking.pair_products import PairProducts
@@ -35,6 +35,24 @@ _BLOCK_FLOATS = 2**26
 _CACHED_LISTS = 16
 # Number of users of the self-check that are scored at once.
 _CHECK_USERS = 50
+
+
+class _Checked(NamedTuple):
+    """What the self-check says about a network.
+
+    Attributes:
+        check: the self-check without content.
+        weights: the network's weights at that time.
+        correction: weights of the candidates' columns.
+        result: result of the corrected scores.
+        content: what content adds; ``None`` without content.
+    """
+
+    check: SelfCheck
+    weights: torch.Tensor
+    correction: torch.Tensor
+    result: CheckResult
+    content: ContentGain | None
 
 
 def load_network(pretrained: Pretrained, pipeline: FeaturePipeline) -> RankingNetwork:
@@ -67,8 +85,7 @@ class RankingNetwork(UniversalNetwork):
         super().__init__(*args, **kwargs)
         self._pairs: dict[str, PairFeatures] = {}
         self.fallback = Fallback()
-        # The self-check, the network's weights at that time, and the correction and the result for both.
-        self._checked: tuple[SelfCheck, torch.Tensor, torch.Tensor, CheckResult] | None = None
+        self._checked: _Checked | None = None
 
     def attach(self, features: UniversalFeatures) -> RankingNetwork:
         """Hold the features of a dataset, which :meth:`score_pairs` and :meth:`score_all` look up.
@@ -102,7 +119,12 @@ class RankingNetwork(UniversalNetwork):
 
     @property
     def candidate_pairs(self) -> CandidatePairs:
-        """The pair features of the family that makes candidates."""
+        """The pair features of the family that makes candidates; with content if that ranks here."""
+        gain, pairs = self.content_gain, self._pairs_without_content
+        return pairs.with_content if gain is not None and gain.helps and pairs.with_content is not None else pairs
+
+    @property
+    def _pairs_without_content(self) -> CandidatePairs:
         return cast(CandidatePairs, self.pairs(self._candidate_family))
 
     @property
@@ -129,36 +151,44 @@ class RankingNetwork(UniversalNetwork):
         """The reason of :meth:`falls_back`, a phrase for messages; empty if the network ranks."""
         if not self._is_checked:
             return ""
-        checked = self._self_checked()
-        return self.candidate_pairs.fallback_reason("the model", None if checked is None else checked[1])
+        return self.candidate_pairs.fallback_reason("the model", self.check_result())
+
+    @property
+    def content_gain(self) -> ContentGain | None:
+        """What content adds in the self-check; ``None`` without content or self-check."""
+        checked = self._self_checked() if self._is_checked else None
+        return None if checked is None else checked.content
 
     @property
     def correction(self) -> torch.Tensor | None:
         """Weights of the candidates' columns in the correction, float32 [dim]; ``None`` without self-check."""
         checked = self._self_checked() if self._is_checked else None
-        return None if checked is None else checked[0]
+        return None if checked is None else checked.correction
 
     def check_result(self) -> CheckResult | None:
         """What the self-check measures about the corrected network; ``None`` without self-check."""
         checked = self._self_checked() if self._is_checked else None
-        return None if checked is None else checked[1]
+        return None if checked is None else checked.result
 
     def check_arrays(self) -> dict[str, NDArray]:
         """The correction and the result of the self-check, for :meth:`restore_check`; empty without self-check."""
         checked = self._self_checked() if self._is_checked else None
         if checked is None:
             return {}
-        correction, result = checked
-        arrays = {name: np.asarray(value) for name, value in result._asdict().items() if value is not None}
-        return {"correction": correction.numpy(), **arrays}
+        arrays = {name: np.asarray(value) for name, value in checked.result._asdict().items() if value is not None}
+        arrays["correction"] = checked.correction.numpy()
+        return arrays if checked.content is None else arrays | {"content": np.array(checked.content)}
 
     def restore_check(self, arrays: Mapping[str, NDArray]) -> None:
         """Take the correction and the result of :meth:`check_arrays` for the present weights and features."""
-        check = self.candidate_pairs.check
+        check = self._pairs_without_content.check
         if check is None:
             raise ValueError("there is no self-check")
-        result = CheckResult(float(arrays["ndcg"]), float(arrays["z_score"]), torch.from_numpy(arrays["by_user"]))
-        self._checked = check, self.weights(), torch.from_numpy(arrays["correction"]), result
+        by_user = torch.from_numpy(arrays["by_user"])
+        next_rate = torch.from_numpy(arrays["next_rate"]) if "next_rate" in arrays else None  # not in old folders
+        result = CheckResult(float(arrays["ndcg"]), float(arrays["z_score"]), by_user, next_rate)
+        gain = ContentGain(*arrays["content"].tolist()) if "content" in arrays else None
+        self._checked = _Checked(check, self.weights(), torch.from_numpy(arrays["correction"]), result, gain)
 
     def weights(self) -> torch.Tensor:
         """All weights and buffers of the networks, float32 [n]."""
@@ -170,26 +200,36 @@ class RankingNetwork(UniversalNetwork):
         """Whether the self-check judges the network; it has no columns of further families."""
         return not self.training and self.families == [self.candidate_family]
 
-    def _self_checked(self) -> tuple[torch.Tensor, CheckResult] | None:
+    def _self_checked(self) -> _Checked | None:
         """The correction and its result for the present weights; ``None`` without self-check."""
-        check = self.candidate_pairs.check
+        pairs = self._pairs_without_content
+        check = pairs.check
         if check is None:
             return None
         weights = self.weights()  # compared, since PyTorch counts no version for some changes in place
         checked = self._checked  # other threads may replace it
-        if checked is None or checked[0] is not check or not torch.equal(checked[1], weights):
+        if checked is None or checked.check is not check or not torch.equal(checked.weights, weights):
             # Calls outside of inference mode use the cached tensors. The operations are small. While other processes
             # are busy, two threads take many times as long, because each operation waits for both.
             with torch.inference_mode(False), one_thread():
-                checked = check, weights, *choose_correction(check, self._check_scores(check))
+                checked = self._measured(check, None if pairs.with_content is None else pairs.with_content.check)
             self._checked = checked
-        return checked[2:]
+        return checked
+
+    def _measured(self, check: SelfCheck, with_content: SelfCheck | None) -> _Checked:
+        weights = self.weights()
+        correction, result = choose_correction(check, self._check_scores(check))
+        if with_content is None:
+            return _Checked(check, weights, correction, result, None)
+        other = choose_correction(with_content, self._check_scores(with_content))
+        gain = content_gain(result, other[1])
+        return _Checked(check, weights, *(other if gain.helps else (correction, result)), gain)
 
     @torch.no_grad()
     def _check_scores(self, check: SelfCheck) -> torch.Tensor:
-        family = self._candidate_family
+        family, n_read = self._candidate_family, self._pairs_without_content.dim
         no_columns = {family: torch.zeros(1, 1, 0, device=self.device)}
-        blocks = (block.to(self.device).float() for block in check.features.split(_CHECK_USERS))
+        blocks = (block[..., :n_read].to(self.device).float() for block in check.features.split(_CHECK_USERS))
         return torch.cat([self(no_columns, no_columns, {family: block}) for block in blocks])
 
     def score_pairs(
@@ -409,13 +449,15 @@ class RankingNetwork(UniversalNetwork):
 
     def candidate_scores(self, columns: list[dict[str, torch.Tensor]]) -> torch.Tensor:
         """Scores of the candidates with these columns before the softmax over the list, float32 [n, n_candidates]."""
-        weights = self.correction
+        weights, family = self.correction, self._candidate_family
+        n_read = self._pairs_without_content.dim  # the columns by content after them are the correction's alone
 
         def scores_of(some: list[dict[str, torch.Tensor]]) -> torch.Tensor:
-            scores = self(*some)
-            return scores if weights is None else corrected(scores, some[2][self._candidate_family], weights)
+            user, item, pair = some
+            scores = self(user, item, {**pair, family: pair[family][..., :n_read]})
+            return scores if weights is None else corrected(scores, pair[family], weights)
 
-        n_lists = len(columns[2][self._candidate_family])
+        n_lists = len(columns[2][family])
         if self.device.type != "cpu" or torch.is_grad_enabled() or n_lists <= _CACHED_LISTS:
             return scores_of(columns)
         blocks = [

@@ -40,8 +40,9 @@ MODELS = {
     "SASRec": {"train_neg_sample_args": None, "MAX_ITEM_LIST_LENGTH": 5},
     "DIN": {},
     "UniversalSequential": {},
+    "UniversalSASRec": {"item_encoder": "id", "MAX_ITEM_LIST_LENGTH": 5},
 }
-SEQUENTIAL = ["SASRec", "DIN", "UniversalSequential"]
+SEQUENTIAL = ["SASRec", "DIN", "UniversalSequential", "UniversalSASRec"]
 
 
 def interactions() -> list[tuple]:
@@ -146,8 +147,9 @@ def test_a_model_of_the_user(checkpoint, tmp_path):
     pd.testing.assert_frame_equal(recs, recommend(checkpoint=checkpoint("BPR"), top_k=2, show_progress=False))
 
 
-def test_universal_sequential(checkpoint):
-    recs = recommend(checkpoint=checkpoint("UniversalSequential"), top_k=4, show_progress=False)
+@pytest.mark.parametrize("model", ["UniversalSequential", "UniversalSASRec"])
+def test_sequential_models_of_the_plugin(checkpoint, model):
+    recs = recommend(checkpoint=checkpoint(model), top_k=4, show_progress=False)
     seen = {(user, item) for user, item, *_ in interactions()}
     assert len(recs) == 4 * N_USERS and not seen & set(zip(recs["user_id"], recs["item_id"], strict=True))
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -7,7 +9,7 @@ from content_data import N_ITEMS, interactions, texts
 
 from recbole_universal.content.encoders import text_encoder
 from recbole_universal.content.new_items import NewItems, check_new_items, first_weights, split_items
-from recbole_universal.content.places import earned_places, merged
+from recbole_universal.content.places import earned_places, even_places, merged, next_places, rates_of_fewer
 from recbole_universal.content.relations import ContentRelations
 from recbole_universal.content.spaces import array_space, text_space
 from recbole_universal.content.weights import fitted_weights, standardised
@@ -100,6 +102,21 @@ def test_nearest_is_the_sum_of_cosines():
     assert np.allclose(columns[:, 0, 0], matrix.toarray()[:, :2] @ cosines, atol=1e-6)
 
 
+def test_adopted_scores_are_means_over_the_ten_nearest_items(split):
+    known, _ = split
+    vectors = np.random.default_rng(0).normal(size=(N_ITEMS, 6))  # no two cosines are equal
+    relations = ContentRelations(known, [array_space("x", vectors)])
+    columns = relations.columns(known[:7], NEW)
+    (near,) = relations.near(NEW)
+    for row in range(len(NEW)):
+        of_row = near.cosines[row].tocoo()
+        first = np.argsort(-of_row.data)[:10]
+        items, weights = of_row.col[first], of_row.data[first] ** 2
+        for column, scores in ((2, relations._regression_scores), (3, relations._neighbor_scores)):
+            expected = scores(known[:7])[:, items] @ weights / weights.sum()
+            assert np.allclose(columns[:, row, column], expected, atol=1e-4)
+
+
 def test_standardised_columns_have_no_scale():
     columns = np.random.default_rng(0).random((3, 5, 2)).astype(np.float32)
     columns[1, :, 0] = 7.0
@@ -142,3 +159,38 @@ def test_merged_lists_keep_both_orders_and_fill():
     lists = merged(known, new, np.array([False, True, False]))
     assert lists.tolist() == [[1, 8, 2], [1, 8, -1]]
     assert merged(known[:1], new[:1, :0], np.array([True, False])).tolist() == [[1, 2]]
+
+
+def test_ranks_without_a_rate_go_to_known_items():
+    assert next_places(np.array([0.1]), np.array([0.2]), 4).tolist() == [True, False, False, False]
+    assert not next_places(np.zeros(0), np.zeros(0), 3).any()
+
+
+def test_places_are_even():
+    assert np.flatnonzero(even_places(2, 10)).tolist() == [4, 9]
+    assert np.flatnonzero(even_places(3, 10)).tolist() == [3, 6, 9]
+    assert even_places(5, 5).all() and not even_places(0, 5).any()
+
+
+def test_rates_of_fewer_items_are_those_of_a_random_draw():
+    rates = np.array([0.5, 0.2, 0.2, 0.05, 0.01])
+    draws = [np.array(one) for one in itertools.combinations(range(5), 3)]
+    expected = np.mean([rates[np.sort(draw)] for draw in draws], axis=0)
+    assert np.allclose(rates_of_fewer(rates, 3), expected)
+    assert rates_of_fewer(rates, 5) is rates and rates_of_fewer(rates, 9) is rates
+    assert np.allclose(rates_of_fewer(rates, 1), rates.mean())
+    large = np.linspace(1, 0, 1000)
+    assert np.isclose(rates_of_fewer(large, 100).sum(), large.sum() / 10)
+
+
+def test_the_next_rate_is_a_share_of_the_users_interactions(spaces):
+    """All held-out items are ranked, so the rates sum to the share of the interactions that are with them."""
+    matrix = interactions()
+    check = check_new_items(matrix, spaces)
+    generator = np.random.default_rng(0)
+    held_out = generator.permutation(N_ITEMS)[: check.n_items]
+    degree, with_them = np.diff(matrix.indptr), np.diff(matrix[:, held_out].tocsr().indptr)
+    has_list = (degree > 1) & (degree > with_them)
+    share = (with_them / np.maximum(degree, 1))[has_list].mean()
+    assert check.next_rate.shape == (check.n_items,) and np.isclose(check.next_rate.sum(), share, rtol=0.15)
+    assert check.next_rate[:5].mean() > 3 * check.next_rate[10:].mean()

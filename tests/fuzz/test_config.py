@@ -66,6 +66,9 @@ SENSIBLE: dict[str, Callable[[Any], bool]] = {
     "universal_features": lambda v: False,
     "universal_feature_args": lambda v: v is None or v == {},
     "universal_weight_field": nothing,
+    "universal_content_fields": lambda v: nothing(v) or v == [],
+    "universal_content_encoders": lambda v: False,
+    "content_join_z": lambda v: v is None or (is_real(v) and v >= 0),
     "universal_cache_dir": lambda v: nothing(v) or is_text(v),
     "universal_cache_gb": lambda v: v is None or (is_real(v) and v >= 0),
     "universal_baselines": lambda v: v is None or v == [],
@@ -105,6 +108,27 @@ SENSIBLE: dict[str, Callable[[Any], bool]] = {
     "transform": nothing,
     "numerical_features": lambda v: v is None or v == [],
     "seed": lambda v: isinstance(v, int) and not isinstance(v, bool) and 0 <= v < 2**32,
+}
+# Of UniversalSASRec by ids. Sizes that n_heads, 2, does not divide are refused.
+SASREC: dict[str, Callable[[Any], bool]] = {
+    "item_encoder": lambda v: False,
+    "content_fields": lambda v: are_names(v) and not isinstance(v, Path),
+    "content_encoders": lambda v: v is None or v == [],
+    "content_files": lambda v: v is None or v == {},
+    "adapter_size": lambda v: is_integer(v) and v <= 4096,
+    "lora_rank": lambda v: is_integer(v) and v <= 4096,
+    "loss_type": lambda v: False,
+    "n_layers": lambda v: is_integer(v) and v <= 64,
+    "n_heads": lambda v: is_integer(v) and v == 1,
+    "hidden_size": lambda v: False,
+    "inner_size": is_integer,
+    "hidden_act": lambda v: False,
+    "hidden_dropout_prob": lambda v: is_real(v) and 0 <= v < 1,
+    "attn_dropout_prob": lambda v: is_real(v) and 0 <= v < 1,
+    "layer_norm_eps": lambda v: is_real(v) and v > 0,
+    "initializer_range": lambda v: is_real(v) and v > 0,
+    "train_neg_sample_args": lambda v: v is None,
+    "MAX_ITEM_LIST_LENGTH": is_integer,
 }
 INTERPOLATION = ("base_model", "base_checkpoint", "interpolation_weight", "interpolation_space", "pretrained", "seed")
 
@@ -161,7 +185,7 @@ def defined(result: dict) -> None:
 
 
 def test_every_key_has_an_oracle():
-    assert _plugin_keys() <= set(SENSIBLE)
+    assert _plugin_keys() <= {*SENSIBLE, *SASREC}
 
 
 KEYS = [key for key in SENSIBLE if key not in INTERPOLATION[:4] and (key in _plugin_keys() or key not in settings.KEYS)]
@@ -186,6 +210,16 @@ def test_a_key_of_universal_mlp(tiny, small_config, key):
         defined(run_recbole("UniversalMLP", "tiny", config_dict=keys, saved=False))
 
     check_answers(key, wrong_values(), run, SENSIBLE[key])
+
+
+@pytest.mark.parametrize("key", SASREC)
+def test_a_key_of_universal_sasrec(tiny, key):
+    base = {**tiny, "item_encoder": "id", "show_progress": False, "gpu_id": "", "state": "ERROR"}
+
+    def run(value):
+        Config("UniversalSASRec", "tiny", config_dict={**base, key: value})
+
+    check_answers(key, wrong_values(), run, SASREC[key])
 
 
 @pytest.mark.parametrize("key", INTERPOLATION)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
+import torch
 from recbole.config import Config
 from recbole.data import create_dataset
+from recbole.data.interaction import Interaction
+from recbole.utils import get_model, init_seed
 
 from recbole_universal.plugin.content_fields import content_of_dataset
+from recbole_universal.ranking.correction import ContentGain
 
 ITEMS = """item_id:token	title:token_seq	genre:token	year:float	code:token
 i0	the red car	motor	1990	17
@@ -77,3 +83,101 @@ def test_preloaded_vectors(dataset):
 
 def test_without_an_item_file_there_is_no_content(dataset):
     assert content_of_dataset(dataset(load_col={"inter": ["user_id", "item_id"]})) == []
+
+
+TOPICS = ("red car", "blue sea", "green tree", "old book", "new song", "fast horse", "high tower", "cold night")
+
+
+def shop_of_topics(folder, shuffled=False):
+    """A shop of 40 users, each with items of one of eight topics. The titles name the topics, or they are shuffled."""
+    rng = np.random.default_rng(0)
+    (folder / "topics").mkdir()
+    rows = []
+    for user in range(160):
+        liked = np.arange(64)[np.arange(64) % 8 == user % 8]
+        rows += [(user, item) for item in rng.choice(liked, 4, replace=False)]
+        rows += [(user, item) for item in rng.choice(np.setdiff1d(np.arange(64), liked), 2, replace=False)]
+    text = "".join(f"u{user}\ti{item:02d}\n" for user, item in rows)
+    (folder / "topics" / "topics.inter").write_text(f"user_id:token\titem_id:token\n{text}")
+    topics = rng.permutation(64) % 8 if shuffled else np.arange(64) % 8
+    text = "".join(f"i{item:02d}\t{TOPICS[topic]} {item}\n" for item, topic in enumerate(topics))
+    (folder / "topics" / "topics.item").write_text(f"item_id:token\ttitle:token_seq\n{text}")
+    return {
+        "data_path": str(folder),
+        "load_col": {"inter": ["user_id", "item_id"], "item": ["item_id", "title"]},
+        "universal_cache_dir": None,
+        "show_progress": False,
+        "state": "ERROR",
+        "gpu_id": "",
+    }
+
+
+def built(keys, model="UniversalMLP", **others):
+    config = Config(model, "topics", config_dict={**keys, **others})
+    init_seed(config["seed"], True)
+    train = create_dataset(config).build()[0]
+    return get_model(model)(config, train).eval() if model != "UniversalInterpolation" else (config, train)
+
+
+@pytest.mark.parametrize("fields", ["auto", ["title"]])
+def test_universal_mlp_ranks_by_content(tmp_path, fields):
+    keys = shop_of_topics(tmp_path)
+    model, plain = built(keys, universal_content_fields=fields), built(keys)
+    assert model.network.content_gain is not None and plain.network.content_gain is None
+    users = torch.arange(1, 30)
+    with torch.no_grad(), patch.object(ContentGain, "helps", True):
+        model.network._checked = None
+        full = model.full_sort_predict(Interaction({"user_id": users})).view(len(users), -1)
+        without = plain.full_sort_predict(Interaction({"user_id": users})).view(len(users), -1)
+        pairs = Interaction({"user_id": users.repeat_interleave(64), "item_id": torch.arange(1, 65).repeat(len(users))})
+        torch.testing.assert_close(model.predict(pairs), full[:, 1:].reshape(-1))
+    assert (full != without).any()
+
+
+def test_content_of_other_items_is_refused(tmp_path):
+    keys = shop_of_topics(tmp_path, shuffled=True)
+    with pytest.raises(ValueError, match="content_join_z: two items of one user are not more alike"):
+        built(keys, universal_content_fields="auto")
+    assert built(keys, universal_content_fields="auto", content_join_z=None).network.content_gain is not None
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"universal_content_fields": ["plot"]}, r"content fields: the item file has no column .*plot"),
+        ({"universal_content_fields": 3}, "universal_content_fields: must be auto, a list"),
+        (
+            {"universal_content_fields": "auto", "universal_content_encoders": ["bert"]},
+            "universal_content_encoders.*bert",
+        ),
+        ({"universal_content_fields": "auto", "universal_content_encoders": []}, "universal_content_encoders: must be"),
+        ({"universal_content_fields": "auto", "content_join_z": -1}, "content_join_z: must be"),
+        (
+            {"universal_content_fields": "auto", "load_col": {"inter": ["user_id", "item_id"]}},
+            "universal_content_fields: no loaded field",
+        ),
+        (
+            {
+                "universal_content_fields": "auto",
+                "train_stage": "in_domain",
+                "universal_features": ["activity", "proximity"],
+            },
+            r"universal_content_fields: content is read with one family.*activity",
+        ),
+    ],
+)
+def test_wrong_keys(tmp_path, keys, message):
+    with pytest.raises(ValueError, match=message):
+        built({**shop_of_topics(tmp_path), **keys})
+
+
+def test_other_models_read_no_content(tmp_path):
+    with pytest.raises(ValueError, match="universal_content_fields: only UniversalMLP"):
+        Config("Pop", "topics", config_dict={**shop_of_topics(tmp_path), "universal_content_fields": "auto"})
+
+
+def test_the_interpolation_reads_content(tmp_path):
+    keys = {**shop_of_topics(tmp_path), "base_model": "Pop", "universal_content_fields": "auto"}
+    config, train = built(keys, "UniversalInterpolation")
+    model = get_model("UniversalInterpolation")(config, train)
+    assert model._universal_network[0].content_gain is not None

@@ -339,6 +339,7 @@ def test_hyper_tuning_over_the_weight(keys, tmp_path):
         ({"base_model": None}, "base_model: UniversalInterpolation needs the name"),
         ({"base_model": "Foo"}, r"base_model: there is no RecBole model \[Foo\]"),
         ({"base_model": "UniversalMLP"}, "must be another RecBole model"),
+        ({"base_model": "UniversalSASRec"}, "must be another RecBole model"),
         ({"base_model": "UniversalInterpolation"}, "must be another RecBole model"),
         ({"interpolation_weight": 1.5}, "interpolation_weight: must be a number from 0"),
         ({"interpolation_weight": "best"}, "interpolation_weight: must be a number from 0"),

@@ -10,6 +10,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 
+from recbole_universal import list_weights
 from recbole_universal.features import FeaturePipeline
 from recbole_universal.features.candidate_columns import n_columns
 from recbole_universal.features.self_check import SelfCheck
@@ -87,14 +88,16 @@ def test_scores_far_apart_have_the_best_correction(monkeypatch, penalty, scale, 
     check = made_check(40, 20, informative=0)
     scores = torch.where(check.label, -scale, scale) * torch.rand(40, 20, generator=torch.Generator().manual_seed(0))
     losses = []
-    derivatives = correction._derivatives
-    monkeypatch.setattr(correction, "_derivatives", lambda *of: losses.append(derivatives(*of)) or losses[-1])
+    derivatives = list_weights._derivatives
+    monkeypatch.setattr(list_weights, "_derivatives", lambda *of: losses.append(derivatives(*of)) or losses[-1])
     weights = fit_correction(check, scores, torch.arange(40)).double().numpy()
     values = [loss for loss, _, _ in losses]
     assert halves == any(after > before for before, after in pairwise(values))
     best = loss_by_hand(check, scores, weights)
     assert best < min(loss_by_hand(check, scores, factor * weights) for factor in (0.0, 0.5, 0.9, 1.1, 2.0))
-    _, gradient, _ = derivatives(check, scores, torch.arange(40), torch.from_numpy(weights))
+    lists = list_weights.Lists(check.features, scores, check.mask, check.label)
+    zeros = torch.zeros(len(weights), dtype=torch.float64)
+    _, gradient, _ = derivatives(lists, penalty, torch.arange(40), torch.from_numpy(weights), zeros)
     assert gradient.abs().max() < 0.01
 
 
@@ -121,7 +124,7 @@ def test_a_self_check_of_few_users(n_users):
     weights, result = choose_correction(check, scores)
     assert weights.isfinite().all() and bool(weights.any()) == (n_users > 1)
     if n_users == 1:  # no other user could measure a correction
-        assert result == check.result(scores)
+        assert result[:3] == check.result(scores)[:3]
 
 
 def test_a_dataset_that_differs_from_those_of_the_pre_training_is_learned():

@@ -7,7 +7,7 @@ import os
 import time
 from contextlib import AbstractContextManager, nullcontext
 
-from recbole_universal.app.commands import engine, fitted
+from recbole_universal.app.commands import content, engine, fitted
 
 SUMMARY = "fit a recommender to a file of interactions, and save it in a folder"
 DESCRIPTION = """Read a file of interactions, compute its statistics and save both in a folder. The
@@ -25,6 +25,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     fitted.add_options(parser, takes_folder=False)
     parser.add_argument("--items", metavar="FILE", help="item table, for rules and titles: CSV, ..., JSON or Parquet")
+    parser.add_argument(
+        "--new-items", action="store_true", help="also rank items of --items that nobody has had, by their content"
+    )
+    content.add_options(parser)
     parser.add_argument("--output", required=True, metavar="FOLDER", help="folder; a recommender in it is replaced")
     engine.add_options(parser, "workers of Ray find the neighbours of items")
     parser.add_argument("--fast", action="store_true", help="also save the item-item matrix, for serve --fast")
@@ -45,7 +49,7 @@ def _save(options: argparse.Namespace) -> None:
         raise ValueError(f"--output: [{options.output}] is the folder of the interactions; name another.")
     engine.check(options)
     with _engine(options):
-        rec = fitted.recommender(options, options.items)
+        rec = fitted.recommender(options, items=options.items, new_items=options.new_items, **content.given(options))
     if options.fast:
         rec.ranker.item_item()
     rec.save(options.output)

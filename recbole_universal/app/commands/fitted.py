@@ -60,8 +60,12 @@ def explained(options: argparse.Namespace, command: Callable[[argparse.Namespace
     return 0
 
 
-def recommender(options: argparse.Namespace, item_table: str | None = None) -> Recommender:
-    """The recommender of a folder, or a new one of a file, with an item table.
+def recommender(options: argparse.Namespace, **further: Any) -> Recommender:
+    """The recommender of a folder, or a new one of a file.
+
+    Args:
+        options: the options of the command.
+        **further: further arguments of the fit, such as an item table.
 
     Raises:
         ValueError: if the folder comes with options of a fit.
@@ -75,5 +79,5 @@ def recommender(options: argparse.Namespace, item_table: str | None = None) -> R
             listed = ", ".join(f"--{name.replace('_', '-')}" for name in given)
             raise ValueError(f"[{options.interactions}] is a fitted recommender, so leave out {listed}.")
         return Recommender.load(options.interactions, device=options.device)
-    settings = {**given, "items": item_table, "device": options.device, "show_progress": not options.quiet}
+    settings = {**given, **further, "device": options.device, "show_progress": not options.quiet}
     return Recommender.fit(options.interactions, **settings)

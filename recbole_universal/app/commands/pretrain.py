@@ -23,18 +23,24 @@ TAKES_KEYS = True
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
+    parser.add_argument(
+        "--model",
+        "-m",
+        help="UniversalMLP, UniversalSequential or UniversalSASRec (default: UniversalMLP, unless a config file names "
+        "one)",
+    )
     config_keys.add_config_files(parser)
 
 
 def run(options: argparse.Namespace, words: list[str]) -> int:
     """Pre-train the model; returns the exit status."""
     files = config_keys.give_to_recbole(options, words)
-    return config_keys.explained(options.name, lambda: _run(files))
+    return config_keys.explained(options.name, lambda: _run(options, files))
 
 
-def _run(files: list[str] | None) -> None:
+def _run(options: argparse.Namespace, files: list[str] | None) -> None:
     from recbole_universal.app.checks import keys_in_files
     from recbole_universal.app.pretrain import pretrain
 
-    keys_in_files(files)
-    print(f"\nThe model is in [{pretrain(files)}]; give this folder to the key pretrained.")
+    model = options.model or (None if "model" in keys_in_files(files) else "UniversalMLP")
+    print(f"\nThe model is in [{pretrain(files, model=model)}]; give this folder to the key pretrained.")

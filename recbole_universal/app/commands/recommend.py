@@ -8,7 +8,7 @@ import sys
 import time
 import warnings
 
-from recbole_universal.app.commands import columns, engine, weights
+from recbole_universal.app.commands import columns, content, engine, weights
 
 SUMMARY = "recommend items to the users of a CSV, TSV, JSON or Parquet file, or of a RecBole checkpoint"
 DESCRIPTION = """Recommend items to the users of a file of interactions with a pre-trained model. Nothing
@@ -26,6 +26,7 @@ EXAMPLES = """examples:
   {program} orders.parquet --output recs.parquet --top-k 20 --fast
   {program} log.tsv --user-column customer --item-column sku --users 17,42 --output recs.csv
   {program} orders.csv --items items.csv --where "category == 'shoes' and price < 50" --output recs.csv
+  {program} orders.csv --items items.csv --new-items --output recs.csv
   {program} shop --engine ray --workers 8 --output recs
   {program} --checkpoint saved/LightGCN-Nov-27-2026_10-00-00.pth --output recs.csv
   {program} --checkpoint saved/EASE-Nov-27-2026_10-00-00.pth --new-users today.csv --output recs.csv
@@ -33,6 +34,8 @@ EXAMPLES = """examples:
 TAKES_KEYS = False
 _NOT_WITH_RAY = (
     *("checkpoint", "data_path", "new_users", "item_column", "time_column", "order", "later", "pretrained", "device"),
+    "new_items",
+    *content.OPTIONS,
     *weights.OPTIONS,
     *columns.CORE_OPTIONS,
 )
@@ -63,8 +66,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     weights.add_options(parser)
     columns.add_core_options(parser)
     add("--include-seen", action="store_true", help="also recommend items that the user has interacted with")
-    add("--items", metavar="FILE", help="item table for --where: CSV, ..., JSON or Parquet, one row an item")
+    add("--items", metavar="FILE", help="item table for --where and --new-items: CSV, ..., one row an item")
     add("--where", metavar="RULE", help="only items that fit, such as \"category == 'shoes' and price < 50\"")
+    add(
+        "--new-items",
+        nargs="?",
+        type=int,
+        const=True,
+        default=False,
+        metavar="N",
+        help="also items of --items that nobody has had, by their content, at the ranks that they earn, or in N places",
+    )
+    content.add_options(parser)
     add("--later", action="store_true", help="the users get the lists some time after the last interaction of all")
     add("--fast", action="store_true", help="rank by one item-item matrix: faster, less accurate")
     add(
@@ -98,6 +111,7 @@ def run(options: argparse.Namespace, _: list[str]) -> int:
 
 def _write(options: argparse.Namespace) -> tuple[int, int]:
     """Write the recommendations; returns the number of rows and of users."""
+    from recbole_universal.app.content_settings import ContentSettings
     from recbole_universal.app.core import checked_core
     from recbole_universal.app.output_columns import output_columns
     from recbole_universal.app.recommend import open_job
@@ -125,16 +139,19 @@ def _write(options: argparse.Namespace) -> tuple[int, int]:
             include_seen=options.include_seen,
             items=options.items,
             where=options.where,
+            new_items=options.new_items,
+            content=ContentSettings.checked(*content.given(options).values()),
             fast=options.fast,
             pretrained=options.pretrained,
             device=options.device,
             show_progress=not options.quiet,
         )
         _report(job.summary())
-        writer.columns = output_columns(job.users, job.items)
+        writer.columns = output_columns(job.users, job.items, with_new=job.with_new)
         n_rows = 0
         for block in job.blocks():
-            writer.write(job.users.take(block.users), job.items.take(block.items), block.scores, block.ranks)
+            ids = job.users.take(block.users), job.items.take(block.items)
+            writer.write(*ids, block.scores, block.ranks, block.new)
             n_rows += len(block.users)
     return n_rows, len(job.users)
 
@@ -175,7 +192,8 @@ def _check_output(options: argparse.Namespace, output: str) -> None:
     """
     from recbole_universal.files import would_replace
 
-    for given in (options.interactions, options.checkpoint, options.users, options.new_users, options.items):
+    inputs = (options.interactions, options.checkpoint, options.users, options.new_users, options.items)
+    for given in (*inputs, *(options.item_vectors or [])):
         if given and would_replace(output, given):
             raise ValueError(
                 f"--output: [{options.output}] is an input file, or in an input folder or pattern; name another."

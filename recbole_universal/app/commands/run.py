@@ -35,8 +35,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--model",
         "-m",
-        help="UniversalMLP, UniversalSequential, UniversalInterpolation or any RecBole model (default: UniversalMLP, "
-        "unless a config file names one)",
+        help="UniversalMLP, UniversalSequential, UniversalSASRec, UniversalInterpolation or any RecBole model "
+        "(default: UniversalMLP, unless a config file names one)",
     )
     add("--dataset", "-d", help="a dataset in data_path (default: ml-100k, which RecBole ships)")
     config_keys.add_config_files(parser)
@@ -91,7 +91,7 @@ def _run(options: argparse.Namespace, files: list[str] | None) -> None:
             config = Config(model, dataset, files, dict(keys))
             check_run(config.final_config_dict, config["model"])
             checks.check_writable(config)
-            if config["model"] in UNIVERSAL_MODELS and config["train_stage"] == "pretrain":
+            if config["model"] in (*UNIVERSAL_MODELS, "UniversalSASRec") and config["train_stage"] == "pretrain":
                 if options.output or options.seeds:
                     raise ValueError("--output, --seeds: belong to runs with results, and pretrain has none.")
                 folder = pretrain_by_config(config, files)

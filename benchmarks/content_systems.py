@@ -1,0 +1,273 @@
+"""Published systems of recommendation by content, each at its smallest form in the model UniversalSASRec.
+
+    python benchmarks/content_systems.py --system morec --data-path DATA --content-path CONTENT
+    python benchmarks/content_systems.py --page docs/systems.md      # writes the tables into the page
+
+Systems: transrec, morec, adapterrec, ninerec, tcf. A run is one model on one target. Runs that two systems share are
+made once. The last item of a user is the test part, the one before it the validation part, all items are ranked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from content_systems_data import Small, prepared
+from content_systems_tables import tables
+from harness import Results
+from recbole.config import Config
+from recbole.data import create_dataset, data_preparation
+from recbole.data.interaction import Interaction
+from recbole.utils import get_trainer, init_seed
+from report import fill
+from torch import nn
+
+from recbole_universal import UniversalSASRec, pretrain
+from recbole_universal.plugin.item_content import item_content
+
+KEYS = {
+    "load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "text"]},
+    "content_fields": ["text"],
+    **{"n_layers": 1, "n_heads": 2, "hidden_size": 64, "inner_size": 128, "MAX_ITEM_LIST_LENGTH": 10},
+    **{"hidden_dropout_prob": 0.3, "attn_dropout_prob": 0.3, "train_batch_size": 256, "eval_batch_size": 1024},
+    **{"epochs": 15, "stopping_step": 2, "metrics": ["NDCG", "Recall"], "topk": [10], "valid_metric": "NDCG@10"},
+    **{"show_progress": False, "state": "ERROR", "learning_rate": 0.003},
+}
+SOURCES = ("amazon-industrial", "coco-mooc", "ml-latest-small")
+TARGETS = ("amazon-office-text", "bx-books", "hm-copurchase")
+MATRIX = ("amazon-industrial", "amazon-office-text", "coco-mooc", "ml-latest-small")
+MOREC = ("amazon-industrial", "coco-mooc", "ml-latest-small")
+TCF = ("amazon-industrial", "ml-latest-small")
+ENCODERS = ("tfidf", "distil", "minilm")
+NEW_SHARE, K = 0.2, 10
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run.
+
+    Attributes:
+        target: dataset.
+        seed: of the weights and the batches.
+        items: ``item_encoder``.
+        content: encoders of texts, and ``image`` for the images; joined by +. ``text | image`` gives each item one.
+        pretrained: sources joined by +, whose model is taken over; "": new weights.
+        tuned: ``zero_shot``, or ``finetune_parameters``.
+        new_items: whether a fifth of the items is taken out of the interactions.
+    """
+
+    target: str
+    seed: int
+    items: str = "content"
+    content: str = "distil"
+    pretrained: str = ""
+    tuned: str = "all"
+    new_items: bool = False
+
+
+def runs_of(system: str, seed: int) -> Iterator[Run]:
+    """The runs of a system, in the order in which they are made."""
+    if system == "morec":
+        for target in MOREC:
+            for items in ("id", "content", "id_plus_content"):
+                yield Run(target, seed, items, new_items=True)
+    elif system == "transrec":
+        for target in TARGETS:
+            yield Run(target, seed, "id")
+            for items in ("content", "words"):
+                yield Run(target, seed, items)
+                for tuned in ("zero_shot", "all"):
+                    yield Run(target, seed, items, pretrained="+".join(SOURCES), tuned=tuned)
+        for content in ("image", "distil+image", "distil | image"):
+            yield Run("hm-copurchase", seed, content=content)
+    elif system == "adapterrec":
+        for target in TARGETS[:2]:
+            for tuned in ("all", "adapters", "lora", "head"):
+                yield Run(target, seed, pretrained="+".join(SOURCES), tuned=tuned)
+    elif system == "ninerec":
+        for target in MATRIX:
+            yield Run(target, seed, "id")
+            yield Run(target, seed)
+        for source in MATRIX:
+            for target in MATRIX:
+                if target != source:
+                    yield Run(target, seed, pretrained=source, tuned="zero_shot")
+                    yield Run(target, seed, pretrained=source)
+    else:
+        for target in TCF:
+            for content in ENCODERS:
+                yield Run(target, seed, content=content)
+
+
+class Lab:
+    """Datasets and pre-trained models, each made once."""
+
+    def __init__(self, data: Path, content: Path, work: Path):
+        self.data, self.content, self.work = data, content, work
+        self._sets: dict[tuple[str, bool], Small] = {}
+
+    def small(self, name: str, new_items: bool = False) -> Small:
+        """A dataset, prepared at the first call."""
+        if (name, new_items) not in self._sets:
+            share = NEW_SHARE if new_items else 0.0
+            self._sets[name, new_items] = prepared(name, self.data, self.content, self.work / "data", share)
+        return self._sets[name, new_items]
+
+    def keys(self, run: Run) -> dict[str, Any]:
+        """The config keys of a run."""
+        keys = {**KEYS, "data_path": str(self.work / "data"), "seed": run.seed, "item_encoder": run.items}
+        keys |= {"universal_cache_dir": str(self.work / "cache"), "checkpoint_dir": str(self.work / "saved")}
+        names = [] if run.items in ("id", "words") else run.content.replace(" | ", "+").split("+")
+        keys["content_encoders"] = [name for name in names if name != "image"]
+        if "image" in names:
+            keys["content_files"] = {"image": str(self._images(run.target, run.content))}
+        if run.pretrained:
+            for key in ("n_layers", "n_heads", "hidden_size", "inner_size", "MAX_ITEM_LIST_LENGTH"):
+                del keys[key]
+            keys["pretrained"] = str(self.pretrained(run))
+            keys["train_stage"] = "zero_shot" if run.tuned == "zero_shot" else "finetune"
+            if run.tuned != "zero_shot":
+                keys["finetune_parameters"] = run.tuned
+        return keys
+
+    def _images(self, name: str, content: str) -> Path:
+        """The images; for ``text | image`` those of half of the items, whose texts :meth:`made` takes away."""
+        file = self.content / name / f"{name}.image_efflite0.npz"
+        if " | " not in content:
+            return file
+        half = self.work / f"{name}-half.npz"
+        with np.load(file) as arrays:
+            chosen = np.arange(len(arrays["ids"])) % 2 == 0
+            np.savez(half, ids=arrays["ids"][chosen], feat=arrays["feat"][chosen])
+        return half
+
+    def _model_of(self, run: Run) -> Path:
+        return self.work / "models" / f"{run.pretrained}-{run.items}-{run.seed}"
+
+    def pretrained(self, run: Run) -> Path:
+        """Folder of the pre-trained model of a run, trained now if it is not there."""
+        sources = run.pretrained.split("+")
+        folder = self._model_of(run)
+        if not (folder / "model" / "model.json").is_file():
+            for name in sources:
+                self.small(name)
+            keys = self.keys(Run(sources[0], run.seed, run.items, run.content))
+            start = time.process_time()
+            pretrain(
+                config_dict={**keys, "pretrain_sources": sources, "pretrain_dir": str(folder)}, model="UniversalSASRec"
+            )
+            print(f"pre-trained on {run.pretrained}, {run.items}: {time.process_time() - start:.0f} s", flush=True)
+        return folder / "model"
+
+    def made(self, run: Run) -> dict[str, float]:
+        """Metrics, numbers of weights and seconds of a run."""
+        small = self.small(run.target, run.new_items)
+        config = Config("UniversalSASRec", small.name, config_dict=self.keys(run))
+        init_seed(run.seed, True)
+        dataset = create_dataset(config)
+        train, valid, test = data_preparation(config, dataset)
+        init_seed(run.seed, True)
+        model = UniversalSASRec(config, train.dataset)
+        if " | " in run.content:
+            vectors = dict(item_content(config, train.dataset).vectors)
+            texts = next(name for name in vectors if name != "image")
+            vectors[texts] = vectors[texts] * ~vectors["image"].any(dim=1, keepdim=True)
+            model.read_catalogue(train.dataset, type(item_content(config, train.dataset))(vectors))
+        trainer = get_trainer(config["MODEL_TYPE"], "UniversalSASRec")(config, model)
+        start = time.process_time()
+        trainer.fit(train, valid, verbose=False, saved=True)
+        seconds = time.process_time() - start
+        tested = trainer.evaluate(test, load_best_model=True)
+        row = {"ndcg": tested["ndcg@10"], "recall": tested["recall@10"], "seconds": round(seconds, 1)}
+        row |= {"trained": model.n_trained, "weights": model.n_weights, "items n": dataset.item_num - 1}
+        row |= {"epochs": trainer.eval_collector is not None and len(trainer.train_loss_dict)}
+        if run.new_items:
+            row |= self._with_new_items(run, small, model, dataset)
+        exported = Path(trainer.saved_model_file).with_suffix("")
+        own = self._model_of(Run(run.target, run.seed, run.items, run.content, pretrained=run.target))
+        if run == Run(run.target, run.seed, run.items) and exported.is_dir() and not own.exists():
+            shutil.copytree(exported, own / "model")  # it is the model that is pre-trained on this dataset
+        shutil.rmtree(self.work / "saved", ignore_errors=True)
+        return row
+
+    def _with_new_items(self, run: Run, small: Small, model: UniversalSASRec, dataset: Any) -> dict[str, float]:
+        """Metrics when the catalogue has the new items, too, which the training has not seen as candidates."""
+        config = Config("UniversalSASRec", f"{small.name}-all", config_dict=self.keys(run))
+        init_seed(run.seed, True)
+        everything = create_dataset(config)
+        inside = everything.build()[0]
+        model.read_catalogue(inside, item_content(config, inside))
+        tokens = everything.field2id_token["item_id"]
+        if model.item_embedding.ids is not None:
+            old, new = model.item_embedding.ids.weight, nn.Embedding(len(tokens), model.hidden_size)
+            nn.init.normal_(new.weight, std=0.02)  # an item without interactions keeps a first vector
+            for index, token in enumerate(tokens):
+                if token in dataset.field2token_id["item_id"]:
+                    new.weight.data[index] = old.data[dataset.field2token_id["item_id"][token]]
+            model.item_embedding.ids = new
+        code = everything.field2token_id["item_id"]
+        new_codes = torch.tensor([code[item] for item in small.new_items])
+        warm = [(items[:-1], items[-1]) for items in small.histories.values() if len(items) > 2]
+        cold = [(small.histories[user], item) for user, item in small.new_of if len(small.histories.get(user, ())) > 1]
+        ranks_warm = ranks(model, warm, code, None)
+        ranks_cold = ranks(model, cold, code, None)
+        among = ranks(model, cold, code, new_codes)
+        both = np.concatenate([ranks_warm, ranks_cold])
+        parts = {"warm": ranks_warm, "cold": ranks_cold, "among new": among, "both": both}
+        row = {f"{name} recall": float((part < K).mean()) for name, part in parts.items()}
+        return row | {"new items n": len(small.new_items), "cold n": len(cold), "warm n": len(warm)}
+
+
+@torch.no_grad()
+def ranks(model: UniversalSASRec, pairs: list, code: dict[str, int], among: torch.Tensor | None) -> np.ndarray:
+    """Rank of the target of each pair of a history and a target, from 0; ties count half of the tied items."""
+    model.eval()
+    longest, found = model.max_seq_length, []
+    for start in range(0, len(pairs), 512):
+        block = pairs[start : start + 512]
+        lists = torch.zeros(len(block), longest, dtype=torch.int64)
+        for row, (items, _) in enumerate(block):
+            last = [code[item] for item in items[-longest:]]
+            lists[row, : len(last)] = torch.tensor(last)
+        lengths = (lists > 0).sum(dim=1)
+        scores = model.full_sort_predict(Interaction({"item_id_list": lists, "item_length": lengths}))
+        target = scores.gather(1, torch.tensor([[code[item]] for _, item in block]))
+        others = scores if among is None else scores[:, among]
+        above = (others > target).sum(dim=1) + ((others == target).sum(dim=1) - 1) / 2
+        found.append(above.numpy())
+    return np.concatenate(found)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--system", nargs="*", default=["morec", "transrec", "adapterrec", "tcf", "ninerec"])
+    parser.add_argument("--data-path", type=Path, default=Path("dataset"))
+    parser.add_argument("--content-path", type=Path, default=Path("content"))
+    parser.add_argument("--seeds", type=int, nargs="*", default=[2020, 2021])
+    parser.add_argument(
+        "--work", type=Path, default=Path("results/content_systems"), help="folder of models and samples"
+    )
+    parser.add_argument("--output", type=Path, default=Path("results/content_systems.jsonl"))
+    parser.add_argument("--page", type=Path, help="write the tables into this page instead")
+    options = parser.parse_args()
+    results = Results(options.output)
+    if options.page:
+        fill(options.page, tables(results.rows))
+        return
+    lab = Lab(options.data_path, options.content_path, options.work)
+    for seed in options.seeds:
+        for system in options.system:
+            for run in runs_of(system, seed):
+                if not results.has(asdict(run)):
+                    results.add({**asdict(run), **lab.made(run)})
+
+
+if __name__ == "__main__":
+    main()

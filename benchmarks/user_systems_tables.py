@@ -1,0 +1,75 @@
+"""The tables of docs/systems_users.md out of the results of benchmarks/user_systems.py."""
+
+from __future__ import annotations
+
+import pandas as pd
+from report import cell, markdown
+
+ATTRIBUTES = ("gender", "age", "occupation")
+ORDERS = {"in_turn": "in turn", "task_masks": "task masks"}
+
+
+def tables(rows: list[dict]) -> dict[str, str]:
+    """All tables by name, means over the seeds; "" for a table without results."""
+    of = {name: pd.DataFrame([row for row in rows if row["system"] == name]) for name in ("peterrec", "conure", "clue")}
+    makers = {"peterrec": _frozen, "peterrec-trained": _trained, "clue": _clue, "conure": _conure}
+    return {
+        name: "" if of[name.partition("-")[0]].empty else make(of[name.partition("-")[0]])
+        for name, make in makers.items()
+    }
+
+
+def _value(frame: pd.DataFrame, column: str, form: str = ".3f", **wanted: str) -> str:
+    """The mean over the seeds of the rows with these settings as a cell; "-" without one."""
+    for key, value in wanted.items():
+        frame = frame[frame[key] == value]
+    return cell(frame[column].mean() if column in frame else None, form)
+
+
+def _seeds(frame: pd.DataFrame) -> str:
+    return str(frame["seed"].nunique())
+
+
+def _frozen(frame: pd.DataFrame) -> str:
+    frame = frame[~frame["method"].str.startswith("trained")]
+    first = [f"{_value(frame, 'majority', attribute=one)} / {0.5:.3f}" for one in ATTRIBUTES]
+    lines = [["majority", _seeds(frame), *first]]
+    for method, own in frame.groupby("method", sort=False):
+        values = [
+            f"{_value(own, 'accuracy', attribute=one)} / {_value(own, 'auc', attribute=one)}" for one in ATTRIBUTES
+        ]
+        lines.append([str(method), _seeds(own), *values])
+    return markdown(["vectors", "seeds", *ATTRIBUTES], lines)
+
+
+def _trained(frame: pd.DataFrame) -> str:
+    frame = frame[frame["method"].str.startswith("trained")]
+    lines = []
+    for (attribute, method), own in frame.groupby(["attribute", "method"], sort=False):
+        values = [
+            _value(own, "accuracy"),
+            _value(own, "auc"),
+            _value(own, "weights", ",.0f"),
+            _value(own, "seconds", ".0f"),
+        ]
+        lines.append([str(attribute), str(method).removeprefix("trained: "), _seeds(own), *values])
+    head = ["attribute", "trained weights", "seeds", "accuracy", "AUC", "number of weights", "CPU seconds"]
+    return markdown(head, lines) if lines else ""
+
+
+def _clue(frame: pd.DataFrame) -> str:
+    lines = []
+    for method, own in frame.groupby("method", sort=False):
+        values = [_value(own, "auc", attribute=one) for one in ATTRIBUTES]
+        lines.append([str(method), _seeds(own), *values, _value(own, "ndcg", ".4f", attribute="next item")])
+    return markdown(["pre-training", "seeds", *(f"{one}, AUC" for one in ATTRIBUTES), "next item, NDCG@10"], lines)
+
+
+def _conure(frame: pd.DataFrame) -> str:
+    lines = []
+    for name in dict.fromkeys(frame["dataset"]):
+        own = frame[frame["dataset"] == name]
+        values = [_value(own, "ndcg", ".4f", method=order, when=when) for order in ORDERS for when in ("own", "last")]
+        lines.append([str(name), _seeds(own), _value(own, "ndcg", ".4f", method="alone"), *values])
+    head = [f"{label}, {when}" for label in ORDERS.values() for when in ("its own model", "the last model")]
+    return markdown(["source", "seeds", "alone", *head], lines)
