@@ -91,12 +91,12 @@ def best_of_sums(
         is_excluded[left_out] = False
         if allowed is not None:
             value[~allowed[min(row, len(allowed) - 1)][column]] = 0.0
-        best = best_of_row(column, value, k)
+        best = _best_of_row(column, value, k)
         columns[row, : len(best)], values[row, : len(best)] = column[best], value[best]
     return columns, values
 
 
-def best_of_row(columns: NDArray[np.integer], values: NDArray[np.floating], k: int) -> NDArray[np.int64]:
+def _best_of_row(columns: NDArray[np.integer], values: NDArray[np.floating], k: int) -> NDArray[np.int64]:
     """Positions of the highest positive values of one row, best first and equal ones by column, int64 [at most k].
 
     Args:
