@@ -20,8 +20,8 @@ class CandidateEvaluation(Trainer):
     """RecBole's Trainer, which evaluates a universal model by its best candidates where they decide the metrics.
 
     RecBole masks the items of a user in a row of scores of all items, and takes the best of the rest. Here the items
-    are masked among the candidates. The results are the same: a row is ranked in RecBole's way where candidates tie, or
-    where too few of them are left. So is every row where a metric reads all scores.
+    are masked among the candidates, with the same results. RecBole's code ranks a row where candidates tie, or where
+    too few of them are left. It ranks every row where a metric, or a subclass of this trainer, reads all scores.
     """
 
     def __init__(self, config: Any, model: Any) -> None:
