@@ -80,7 +80,7 @@ def chosen_fields(columns: Mapping[Hashable, Sequence[Any]], named: Sequence[str
     by_text = {str(name): name for name in columns}
     if missing := [name for name in named if name not in by_text]:
         raise ValueError(
-            f"content fields: {where} has no column {listed_names(missing)}. Columns: {listed_names(list(columns))}."
+            f"content_fields: {where} has no column {listed_names(missing)}. Columns: {listed_names(list(columns))}."
         )
     return [by_text[name] for name in named]
 

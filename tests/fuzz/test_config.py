@@ -66,7 +66,7 @@ SENSIBLE: dict[str, Callable[[Any], bool]] = {
     "universal_features": lambda v: False,
     "universal_feature_args": lambda v: v is None or v == {},
     "universal_weight_field": nothing,
-    "content_fields": lambda v: nothing(v) or v == [],
+    "content_fields": lambda v: v is None or v == [],
     "content_encoders": lambda v: v is None or v == [],
     "content_files": lambda v: v is None or v == {},
     "content_join_z": lambda v: v is None or (is_real(v) and v >= 0),
@@ -114,6 +114,9 @@ SENSIBLE: dict[str, Callable[[Any], bool]] = {
 SASREC: dict[str, Callable[[Any], bool]] = {
     "item_encoder": lambda v: False,
     "content_fields": lambda v: are_names(v) and not isinstance(v, Path),
+    "pretrain_objective": lambda v: False,
+    "pretrain_order": lambda v: False,
+    "task_share": lambda v: is_real(v) and 0 < v < 1,
     "adapter_size": lambda v: is_integer(v) and v <= 4096,
     "lora_rank": lambda v: is_integer(v) and v <= 4096,
     "loss_type": lambda v: False,

@@ -146,7 +146,7 @@ def test_content_of_other_items_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"content_fields": ["plot"]}, r"content fields: the item file has no column .*plot"),
+        ({"content_fields": ["plot"]}, r"^content_fields: the item file has no column .*plot"),
         ({"content_fields": 3}, "content_fields: must be auto, a list"),
         ({"content_files": ["image.npz"]}, "content_files: must be a mapping"),
         (

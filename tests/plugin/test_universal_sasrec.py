@@ -253,7 +253,7 @@ def test_config_file_and_command_line(shop, source, tmp_path):
         ({"content_fields": None}, "item_encoder: dataset"),
         ({"content_encoders": ["bert"]}, "content_encoders"),
         ({"content_encoders": []}, "content_encoders"),
-        ({"content_fields": ["plot"]}, "content fields"),
+        ({"content_fields": ["plot"]}, "^content_fields"),
         ({"content_files": ["image.npz"]}, "content_files"),
         ({"finetune_parameters": "patches"}, "finetune_parameters"),
         ({"adapter_size": 0}, "adapter_size"),
