@@ -28,13 +28,13 @@ def made_orders() -> pd.DataFrame:
         items = [*rng.choice(np.flatnonzero(topic == user % N_TOPICS), 3, replace=False), *rng.choice(N_KNOWN, 3)]
         rows += [(f"u{user:03}", f"i{item:03}") for item in items]
     frame = pd.DataFrame(rows, columns=["user", "item"]).drop_duplicates()
-    return frame[frame["item"].isin(frame["item"].unique())].reset_index(drop=True)
+    return frame.sample(frac=1, random_state=0, ignore_index=True)
 
 
 ORDERS = made_orders()
 TITLES = [f"word{item % N_TOPICS} word{item % N_TOPICS + N_TOPICS}" for item in range(N_ITEMS)]
 ITEMS = pd.DataFrame({"item": [f"i{item:03}" for item in range(N_ITEMS)], "title": TITLES})
-NOISE = {"noise": {item: np.random.default_rng(k).normal(size=6) for k, item in enumerate(ITEMS["item"])}}
+WRONG = ITEMS.assign(title=np.random.default_rng(1).permutation(TITLES))
 
 
 def told(call):
@@ -46,7 +46,7 @@ def told(call):
 
 
 def fitted(orders=ORDERS, **settings):
-    return told(lambda: Recommender.fit(orders, items=ITEMS, **{**BASE, **CONTENT, **settings}))
+    return told(lambda: Recommender.fit(orders, **{"items": ITEMS, **BASE, **CONTENT, **settings}))
 
 
 @pytest.fixture(scope="module")
@@ -70,12 +70,11 @@ def test_content_ranks_where_the_self_check_finds_it_better(plain):
         found = recommender.recommend(k=2)
         return np.mean(found["item"].str[1:].astype(int) % N_TOPICS == found["user"].str[1:].astype(int) % N_TOPICS)
 
-    assert own_topic(rec) > 2 * own_topic(plain)
+    assert own_topic(rec) > own_topic(plain) + 0.3
 
 
 def test_content_without_a_gain_changes_no_list(plain):
-    settings = {"content_fields": None, "content_encoders": None, "item_vectors": NOISE, "content_join_z": None}
-    rec, text = fitted(**settings)
+    rec, text = fitted(items=WRONG, content_join_z=None)
     assert re.search(r"Content ranks no known items, since .*: NDCG@10 is \S+ with content and \S+ without", text)
     assert rec.recommend(k=5).equals(plain.recommend(k=5))
 
@@ -217,7 +216,10 @@ def test_the_commands(shop, rec, capsys):
         ({"content_fields": "auto"}, r"content_fields \(--content-fields\): needs an item table"),
         ({"content_fields": ["plot"], "items": ITEMS}, r"content_fields: .* no column \[?'?plot"),
         ({"content_fields": [], "items": ITEMS}, r"content_fields .*must be a list of names"),
-        ({"content_fields": "auto", "items": ITEMS.assign(title=TITLES[::-1])}, r"content_join_z.*Check the ids"),
+        (
+            {"content_fields": "auto", "items": WRONG},
+            r"content_join_z.*Check the ids",
+        ),
         ({"content_fields": "auto", "items": ITEMS[["item"]].assign(price=1)}, r"no column holds text"),
     ],
 )
