@@ -250,6 +250,7 @@ def test_config_file_and_command_line(shop, source, tmp_path):
     ("keys", "named"),
     [
         ({"item_encoder": "text"}, "item_encoder"),
+        ({"content_fields": None}, "item_encoder: dataset"),
         ({"content_encoders": ["bert"]}, "content_encoders"),
         ({"content_encoders": []}, "content_encoders"),
         ({"content_fields": ["plot"]}, "^content_fields"),
