@@ -66,7 +66,7 @@ def test_named_fields(dataset):
     heard = []
     content_of_dataset(dataset(), ["code"], [lambda texts: heard.extend(texts) or np.eye(len(texts))])
     assert sorted(heard) == ["17", "18", "19", "20"]
-    with pytest.raises(ValueError, match=r"no column .*plot"):
+    with pytest.raises(ValueError, match=r"no loaded text field .*plot"):
         content_of_dataset(dataset(), ["plot"])
 
 
@@ -146,7 +146,7 @@ def test_content_of_other_items_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"content_fields": ["plot"]}, r"^content_fields: the item file has no column .*plot"),
+        ({"content_fields": ["plot"]}, r"^content_fields: the item file has no loaded text field .*plot"),
         ({"content_fields": 3}, "content_fields: must be auto, a list"),
         ({"content_files": ["image.npz"]}, "content_files: must be a mapping"),
         (
