@@ -152,7 +152,7 @@ def relation_of_dataset(dataset: Dataset, matrix: sp.csr_matrix, families: Seque
     tokens = dataset.field2id_token[dataset.iid_field].tolist()
     by_id = np.array(sorted(range(len(tokens)), key=lambda index: (len(str(tokens[index])), str(tokens[index]))))
     refuse_wrong_join([content_join_z(matrix, space, by_id) for space in spaces], config["content_join_z"])
-    return nearest_by_content(spaces, np.bincount(matrix.indices, minlength=matrix.shape[1]) > 0)
+    return nearest_by_content(spaces, np.bincount(matrix.indices, minlength=matrix.shape[1]))
 
 
 def _spaces(
