@@ -27,7 +27,7 @@ from recbole_universal.plugin.sasrec_settings import ARCHITECTURE
 from recbole_universal.plugin.sasrec_trainer import UniversalSASRecTrainer
 from recbole_universal.plugin.universal_sasrec import UniversalSASRec
 from recbole_universal.ranking.list_loss import refuse_divergence
-from recbole_universal.sequential.item_content import ItemContent
+from recbole_universal.sequential.item_inputs import ItemInputs
 from recbole_universal.sequential.user_contrast import halves, user_contrast
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class Source:
     config: Config
     train: Any
     valid: Any
-    content: ItemContent
+    content: ItemInputs
     repeats: bool | None = None
 
     def attach_to(self, model: UniversalSASRec) -> None:

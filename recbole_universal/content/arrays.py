@@ -165,7 +165,9 @@ def _numbers(values: Any, where: str) -> NDArray[np.float32]:
     if np.iscomplexobj(values):
         raise ValueError(f"{where}: holds complex numbers; give real ones.")
     try:
-        array = np.asarray(values, dtype=np.float64)
+        array = np.asarray(values)
+        if array.dtype != np.float32:  # which needs no larger copy to find what is too large for it
+            array = np.asarray(array, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: holds values that are no numbers: {arguments.shown(str(error))}.") from error
     if array.ndim != 2 or not array.shape[1]:

@@ -132,7 +132,15 @@ def test_repeated_items_stay_candidates(shop, tmp_path):
     rows = [(f"u{user}", f"a{item:02d}", time) for user in range(9) for time, item in enumerate((1, 2, 1, 3, 2, 1))]
     write_atomic(tmp_path / "data", "alpha", rows, "user_id:token\titem_id:token\ttimestamp:float")
     model, (_, _, test), _ = built(shop)
-    assert torch.isfinite(model.full_sort_predict(next(iter(test))[0])).all()
+    scores = model.full_sort_predict(next(iter(test))[0])
+    assert torch.isfinite(scores[:, 1:]).all() and (scores[:, 0] == -torch.inf).all()
+
+
+def test_the_padding_id_is_no_candidate_of_a_history_of_full_length(shop):
+    model, (_, _, test), _ = built({**shop, "MAX_ITEM_LIST_LENGTH": 4})
+    batch = next(iter(test))[0]
+    assert (batch["item_id_list"] > 0).all()
+    assert (model.full_sort_predict(batch)[:, 0] == -torch.inf).all()
 
 
 def test_training_learns_what_the_titles_say(shop):
@@ -303,6 +311,7 @@ def test_config_file_and_command_line(shop, source, tmp_path):
     ("keys", "named"),
     [
         ({"item_encoder": "text"}, "item_encoder"),
+        ({"content_fields": None}, "item_encoder: dataset"),
         ({"content_encoders": ["bert"]}, "content_encoders"),
         ({"content_encoders": []}, "content_encoders"),
         ({"content_fields": ["plot"]}, r"^content_fields: .* no loaded text field \[plot\].*: \[title\]"),
