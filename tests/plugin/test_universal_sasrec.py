@@ -317,7 +317,7 @@ def test_config_file_and_command_line(shop, source, tmp_path):
         ({"content_fields": ["plot"]}, r"^content_fields: .* no loaded text field \[plot\].*: \[title\]"),
         ({"content_files": {"x": "x.npz"}, "item_encoder": "words"}, "content_files: item_encoder: words reads no"),
         ({"loss_type": "BPR"}, "loss_type: BPR.*train_neg_sample_args"),
-        ({"loss_type": "BPR", "train_neg_sample_args": {"distribution": "none"}}, "train_neg_sample_args"),
+        ({"loss_type": "BPR", "train_neg_sample_args": {"distribution": "none"}}, "loss_type: BPR"),
         ({"load_col": {"inter": ["user_id", "item_id"], "item": ["item_id", "title"]}}, r"eval_args.*\[timestamp\]"),
         ({"content_files": ["image.npz"]}, "content_files"),
         ({"finetune_parameters": "patches"}, "finetune_parameters"),
