@@ -49,7 +49,7 @@ def pretrain(
 
     RecBole loads, filters and splits each source. The candidate lists of its training part are stored in
     ``pretrain_lists``, the state of the training in ``pretrain_dir``. After a kill, the same call continues and ends
-    with the same weights.
+    with the same weights. UniversalSASRec stores no state: it starts again, and writes its model at the end.
 
     Args:
         config_file_list: Paths of yaml files, as for RecBole.
