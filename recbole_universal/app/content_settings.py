@@ -30,19 +30,21 @@ class ContentSettings:
         vectors: further vectors by the name of their space, as
             :func:`~recbole_universal.content.arrays.item_vectors` takes them.
         join_z: smallest accepted z-score of the join test; ``None``: any.
+        asked: whether fields (``auto`` among them) or vectors are given, so that content is read without new items.
     """
 
     fields: tuple[str, ...] | None = None
     encoders: tuple[Any, ...] = DEFAULT_ENCODERS
     vectors: Mapping[str, Any] | None = None
     join_z: float | None = LEAST_JOIN_Z
+    asked: bool = False
 
     @classmethod
     def checked(cls, fields: Any, encoders: Any, vectors: Any, join_z: Any) -> ContentSettings:
         """The settings of arguments of a caller; ``None`` stands for each default but that of ``join_z``.
 
         Args:
-            fields: names of columns, or one name.
+            fields: names of columns, one name, or ``auto`` for those that hold text.
             encoders: names of encoders or functions, or one.
             vectors: a source of vectors, a list of sources, or a mapping from names to sources.
             join_z: see :attr:`join_z`.
@@ -50,19 +52,23 @@ class ContentSettings:
         Raises:
             ValueError: if an argument is of another type.
         """
-        named = None if fields is None else tuple(_listed("content_fields (--content-fields)", fields, str))
+        is_auto = isinstance(fields, str | list | tuple) and fields in ("auto", ["auto"], ("auto",))
+        named = None
+        if fields is not None and not is_auto:
+            named = tuple(_listed("content_fields (--content-fields)", fields, str))
         given = DEFAULT_ENCODERS if encoders is None else _listed("content_encoders (--content-encoders)", encoders)
-        if join_z is not None and (not arguments.is_real(join_z) or not np.isfinite(join_z)):
+        if join_z is not None and (not arguments.is_real(join_z) or not 0 <= join_z < np.inf):
             raise ValueError(
-                f"content_join_z (--content-join-z): must be a number, or None for any content, got "
+                f"content_join_z (--content-join-z): must be a number of at least 0, or None for any content, got "
                 f"{arguments.shown(join_z)}."
             )
-        return cls(named, tuple(given), None if vectors is None else _sources(vectors), join_z)
+        asked = fields is not None or vectors is not None
+        return cls(named, tuple(given), None if vectors is None else _sources(vectors), join_z, asked)
 
     def given(self) -> dict[str, Any]:
         """The arguments that are not their defaults, by name; ``None`` for the others."""
         return {
-            "content_fields (--content-fields)": self.fields,
+            "content_fields (--content-fields)": self.fields or ("auto" if self.asked and not self.vectors else None),
             "content_encoders (--content-encoders)": None if self.encoders == DEFAULT_ENCODERS else self.encoders,
             _VECTORS: self.vectors,
             "content_join_z (--content-join-z)": None if self.join_z == LEAST_JOIN_Z else "given",
@@ -121,8 +127,8 @@ def _sources(given: Any) -> dict[str, Any]:
     for name, source in named:
         if not _is_source(source):
             raise ValueError(
-                f"{_VECTORS}: must be files, arrays, pairs of ids and an array, or mappings from ids to vectors, got "
-                f"{arguments.shown(source)}."
+                f"{_VECTORS}: must be files, arrays [n, dim], pairs of ids and an array, or mappings from ids to "
+                f"vectors, got {arguments.shown(source)}."
             )
         names[name if name not in names else f"{name} {len(names) + 1}"] = source
     return names

@@ -11,7 +11,7 @@ import pandas as pd
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from recbole_universal.app.content_settings import ContentSettings
+from recbole_universal.app.content_settings import NEW_ITEMS, ContentSettings
 from recbole_universal.content.arrays import ItemVectors, read_vectors
 from recbole_universal.content.encoders import text_encoder
 from recbole_universal.content.item_content import ItemContent
@@ -40,6 +40,11 @@ class ReadCatalogue:
 
     new: pd.Index
     content: ItemContent
+
+    @property
+    def spaces_of_known(self) -> tuple[Space, ...]:
+        """The spaces of the known items, for :class:`UniversalRanker`."""
+        return self.content.of_items(np.arange(self.content.n_items - len(self.new))).spaces
 
     def fitted(self, ranker: UniversalRanker, show_progress: bool = False) -> NewCatalogue:
         """The catalogue with a ranking of the new items.
@@ -128,15 +133,16 @@ def read_catalogue(
     vectors = {name: read_vectors(source, _VECTORS) for name, source in (settings.vectors or {}).items()}
     if table is None and (not vectors or any(each.ids is None for each in vectors.values())):
         raise ValueError(
-            "new_items (--new-items): needs an item table, items (--items), or item_vectors (--item-vectors) with ids."
+            f"{_asking(settings)}: needs an item table, items (--items), or item_vectors (--item-vectors) with ids."
         )
+    if table is None and settings.fields is not None:
+        raise ValueError("content_fields (--content-fields): needs the table of the columns, items (--items).")
     listed = table.ids if table is not None else _ids_of(vectors.values())
     new = _new_ids(known, listed)
     if len(new) == len(listed):
         raise ValueError(
             f"{_ITEMS if table is not None else _VECTORS}: no id is an item of the interactions, such as "
-            f"{listed_names(known.tolist()[:3])}; it has ids such as {listed_names(listed.tolist()[:3])}. New items "
-            "are ranked by the content of known ones."
+            f"{listed_names(known.tolist()[:3])}; it has ids such as {listed_names(listed.tolist()[:3])}."
         )
     items = joined(known, new)
     wide = sp.csr_matrix((matrix.data, matrix.indices, matrix.indptr), shape=(matrix.shape[0], len(items)))
@@ -147,6 +153,12 @@ def read_catalogue(
         refuse_wrong_join(tests, settings.join_z)
         spaces += group
     return ReadCatalogue(new, ItemContent(tuple(spaces)))
+
+
+def _asking(settings: ContentSettings) -> str:
+    """The argument that asks for content, for messages."""
+    named = "item_vectors (--item-vectors)" if settings.vectors else "content_fields (--content-fields)"
+    return named if settings.asked else NEW_ITEMS
 
 
 def _groups(

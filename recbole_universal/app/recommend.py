@@ -112,14 +112,16 @@ def recommend(
         item_inter_num_interval: likewise, number of different users of an item.
         include_seen: whether to recommend items that the user has interacted with, too. Where the rows repeat items and
             ``universal-sequential`` ranks, they are recommended in any case.
-        items: an item table for ``where`` and ``new_items``, as of :meth:`Recommender.set_items`. It replaces that of a
+        items: an item table for ``where`` and content, as of :meth:`Recommender.set_items`. It replaces that of a
             folder.
         where: a rule on the columns of the item table, such as ``category == 'shoes' and price < 50``. Only items that
             fit are recommended.
         new_items: whether the lists show items of the item table that nobody has had, at the ranks that their content
             earns in a self-check (docs/content.md). A number gives them so many places of each list. A folder needs a
-            fit with ``new_items``.
-        content_fields: names of the columns of the item table that are text; ``None``: those that hold text.
+            fit with content.
+        content_fields: names of the columns of the item table that are text; ``None`` and ``auto``: those that hold
+            text. Content ranks known items, too, where the self-check finds it better, and a message says so. It is
+            read if ``new_items``, ``content_fields`` or ``item_vectors`` is given.
         content_encoders: encoders of the texts, such as ``["tfidf", "minilm"]``, or functions from texts to vectors;
             ``None``: ``tfidf`` and ``distil``.
         item_vectors: further vectors of the items, such as of pictures: a file, several files, or a mapping from names
@@ -226,9 +228,12 @@ def open_job(
         "pretrained (--model)": None if isinstance(pretrained, str) and pretrained == AUTO else pretrained,
     }
     wanted = checked_new_items(new_items, checked_top_k(top_k))
-    if items is not None and where is None and not wanted:
-        raise ValueError("items (--items): belongs to where (--where) or new_items (--new-items); give one of them.")
-    if not wanted:
+    if items is not None and where is None and not wanted and not content.asked:
+        raise ValueError(
+            "items (--items): belongs to where (--where), content_fields (--content-fields) or new_items "
+            "(--new-items); give one of them."
+        )
+    if not wanted and not content.asked:
         refuse_content(content)
     if checkpoint is None:
         if interactions is None:
@@ -253,7 +258,7 @@ def open_job(
         return table_job
     without = {"interactions (INTERACTIONS)": interactions, **of_a_file, "fast (--fast)": True if fast else None}
     without |= {"items (--items)": items, "where (--where)": where}
-    without |= {"new_items (--new-items)": wanted or None}
+    without |= {"new_items (--new-items)": wanted or None, **content.given()}
     if new_users is not None:  # these belong to its file
         check_column_names(user_column, item_column, time_column)
         without = {name: value for name, value in without.items() if not name.startswith(("item_", "time_", "order"))}
@@ -271,7 +276,10 @@ def refuse_content(content: ContentSettings) -> None:
         ValueError: if there are any.
     """
     if given := [name for name, value in content.given().items() if value is not None]:
-        raise ValueError(f"{given[0]}: belongs to new_items (--new-items), which is not given.")
+        raise ValueError(
+            f"{given[0]}: belongs to new_items (--new-items), content_fields (--content-fields) or item_vectors "
+            "(--item-vectors); give one of them."
+        )
 
 
 def _refuse_given(what: str, values: dict[str, Any]) -> None:
@@ -354,7 +362,7 @@ class TableJob(RecommendationJob):
         return self.table.left_out_users
 
     def choose_items(self, items: Any, where: Any, wanted: bool | int, content: ContentSettings) -> None:
-        """Recommend only the items that fit a rule on an item table, and new items.
+        """Recommend only the items that fit a rule on an item table, read content, and recommend new items.
 
         Args:
             items: the item table.
@@ -366,13 +374,16 @@ class TableJob(RecommendationJob):
             ValueError: if there is no table, the rule is none, or the content is not usable.
         """
         table = None if items is None else read_items(items, self.items.name, self._report)
-        if wanted:
+        if (wanted or content.asked) and self._fast:
+            self._report("fast (--fast) ranks known items without content.")
+        if wanted or (content.asked and not self._fast):
             from recbole_universal.app.new_catalogue import joined, read_catalogue
 
             known = self.items[self.table.item_order]
-            self._wanted, self.with_new = wanted, True
             self._catalogue = read_catalogue(known, self.table.matrix(), table, content)
-            self.items = joined(self.items, self._catalogue.new)
+            if wanted:
+                self._wanted, self.with_new = wanted, True
+                self.items = joined(self.items, self._catalogue.new)
         if where is None:
             return
         if table is None:
@@ -406,7 +417,7 @@ class TableJob(RecommendationJob):
         allowed = None if self._allowed is None else self._allowed[item_order]
         degree = np.bincount(ranker.evidence.indices, minlength=len(item_order))
         new = None
-        if self._catalogue is not None:
+        if self._catalogue is not None and self._wanted:
             from recbole_universal.app.shown_new_items import ShownNewItems
 
             catalogue = self._catalogue.fitted(ranker, self._show_progress)
@@ -438,6 +449,8 @@ class TableJob(RecommendationJob):
         del table
         settings: dict[str, Any] = {"device": self.device, "show_progress": self._show_progress}
         settings |= {"later": self._later, "weights": read.weights(self._weighting.half_life)}
+        if self._catalogue is not None and not self._fast:
+            settings["content"] = self._catalogue.spaces_of_known
         histories = read.histories if self._reads_order else None
         return ranker_of(read.matrix, histories, self.model, self._report, **settings)
 

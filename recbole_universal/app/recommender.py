@@ -101,7 +101,8 @@ class Recommender:
     ) -> Recommender:
         """Read interactions and compute their statistics.
 
-        Warnings report what :func:`~recbole_universal.recommend` reports, and that popularity ranks for all users.
+        Warnings report what :func:`~recbole_universal.recommend` reports, also whether content ranks known items, and
+        that popularity ranks for all users.
 
         Args:
             interactions: as of :func:`~recbole_universal.recommend`, like the next arguments: a frame of pandas or
@@ -113,9 +114,11 @@ class Recommender:
             time_column: as ``user_column``; where no column has a usual name, the interactions have no times.
             order: ``rows``: the rows are in the order of time, and no time column is read.
             items: an item table, as of :meth:`set_items`.
-            new_items: whether to rank items of the item table that nobody has had, by their content, so that
-                :meth:`recommend` can show them (docs/content.md).
-            content_fields: as of :func:`~recbole_universal.recommend`, like the next arguments: columns of text.
+            new_items: whether to read the content of the items. Then items of the item table that nobody has had are
+                ranked, so that :meth:`recommend` can show them, and content ranks known items where the self-check
+                finds it better (docs/content.md). ``content_fields`` or ``item_vectors`` ask for the same.
+            content_fields: as of :func:`~recbole_universal.recommend`, like the next arguments: columns of text, or
+                ``auto``.
             content_encoders: encoders of the texts.
             item_vectors: further vectors of the items.
             content_join_z: smallest accepted z-score of the test whether the content belongs to the items.
@@ -137,7 +140,8 @@ class Recommender:
         with _warned() as report:
             weighting = Weighting.checked(weight_column, event_column, event_weights, half_life)
             content = ContentSettings.checked(content_fields, content_encoders, item_vectors, content_join_z)
-            if not arguments.flag("Recommender.fit", "new_items", new_items):
+            reads_content = arguments.flag("Recommender.fit", "new_items", new_items) or content.asked
+            if not reads_content:
                 refuse_content(content)
             job = TableJob(report, show_progress, 1, False, later, False, model, device, weighting)
             core = checked_core(user_inter_num_interval, item_inter_num_interval)
@@ -145,10 +149,8 @@ class Recommender:
             settings = FitSettings(job.model is None, later, (user_column, item_column, time_column), weighting)
             read = FittedInteractions.of_table(job.take_table())
             table = None if items is None else read_items(items, read.items.name, report)
-            catalogue = read_catalogue(read.items, read.matrix, table, content) if new_items else None
-            state = RecommenderState.fitted(read, settings, job.model, job.device, report, show_progress)
-            if catalogue is not None:
-                state = state.with_catalogue(catalogue.fitted(state.ranker, show_progress))
+            catalogue = read_catalogue(read.items, read.matrix, table, content) if reads_content else None
+            state = RecommenderState.fitted(read, settings, job.model, job.device, report, show_progress, catalogue)
             return cls._of(state.with_item_table(table, report))
 
     def set_items(self, table: Any) -> None:
@@ -326,7 +328,7 @@ class Recommender:
             fast: whether to rank by the item-item matrix (:meth:`UniversalRanker.item_item`), which takes less time and
                 is less accurate. The first call computes the matrix.
             new_items: whether to show new items at the ranks that they earn, or in how many places of each list. It
-                needs a fit with ``new_items``. Users without interactions and histories without a known item get none.
+                needs a fit with content. Users without interactions and histories without a known item get none.
 
         Returns:
             Users and items in columns of the names that came in (``user_id`` and ``item_id`` if none came in),

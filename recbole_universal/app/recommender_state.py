@@ -15,7 +15,7 @@ from recbole_universal import arguments
 from recbole_universal.app.fitted_interactions import FittedInteractions
 from recbole_universal.app.item_rules import ItemColumns
 from recbole_universal.app.model_choice import ranker_of
-from recbole_universal.app.new_catalogue import NewCatalogue, joined
+from recbole_universal.app.new_catalogue import NewCatalogue, ReadCatalogue, joined
 from recbole_universal.app.output_columns import output_columns
 from recbole_universal.app.recommendation_blocks import named
 from recbole_universal.app.weighting import Weighting
@@ -77,8 +77,8 @@ class RecommenderState:
         item_table: the item table; ``None``: there is none.
         excluded: ids of items that are in no list, also of items without interactions.
         columns: the columns of the item table, or ``None``.
-        catalogue: the items of a catalogue that nobody has had, with their ranking; ``None``: a fit without
-            ``new_items``.
+        catalogue: the content of all items, and the ranking of those that nobody has had; ``None``: a fit without
+            content.
         not_excluded: whether each item may be in a list, bool [n_items]; ``None``: all may.
 
     Raises:
@@ -170,6 +170,7 @@ class RecommenderState:
         device: str,
         report: Report,
         show_progress: bool,
+        catalogue: ReadCatalogue | None = None,
     ) -> RecommenderState:
         """The state of interactions.
 
@@ -180,6 +181,7 @@ class RecommenderState:
             device: where to compute.
             report: receives the messages.
             show_progress: whether to draw progress bars.
+            catalogue: the content of the items; ``None``: there is none.
 
         Raises:
             ValueError: if the interactions lack the order or the times that the model needs.
@@ -192,13 +194,15 @@ class RecommenderState:
             report,
             later=settings.later,
             weights=interactions.weights(settings.weighting.half_life),
+            content=None if catalogue is None else catalogue.spaces_of_known,
             device=device,
             show_progress=show_progress,
         )
         ranker.on_fallback = report
         ranker.network.falls_back()
         ranker.show_progress = False
-        return cls(ranker, interactions.users, interactions.items, settings, histories, interactions.amounts)
+        state = cls(ranker, interactions.users, interactions.items, settings, histories, interactions.amounts)
+        return state.with_catalogue(None if catalogue is None else catalogue.fitted(ranker, show_progress))
 
     def refitted(
         self, interactions: FittedInteractions, report: Report, show_progress: bool, erased: Sequence[int] = ()
@@ -212,6 +216,9 @@ class RecommenderState:
             erased: columns of items that are erased, so that they are no new items either.
         """
         settings, model = self.checked_settings(), self.ranker.pretrained
+        catalogue = None
+        if self.catalogue is not None:
+            catalogue = self.catalogue.of_known(self.items, interactions.items, np.asarray(erased, dtype=np.int64))
         state = self.fitted(
             interactions,
             settings,
@@ -219,11 +226,9 @@ class RecommenderState:
             str(self.ranker.device),
             report,
             show_progress,
+            catalogue,
         )
         state.appended = self.appended
-        if self.catalogue is not None:
-            read = self.catalogue.of_known(self.items, state.items, np.asarray(erased, dtype=np.int64))
-            state.catalogue = read.fitted(state.ranker, show_progress)
         return state.with_item_table(self.item_table, report).with_excluded(self.excluded)
 
     def interactions(self) -> FittedInteractions:

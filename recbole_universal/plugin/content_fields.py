@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from recbole.data.dataset import Dataset
 from recbole.utils import FeatureType
 
 from recbole_universal.array_store import ArrayStore
-from recbole_universal.content.arrays import item_vectors
+from recbole_universal.content.arrays import item_vectors, read_vectors
 from recbole_universal.content.defaults import DEFAULT_ENCODERS
 from recbole_universal.content.encoders import Callback, TextEncoder, text_encoder
 from recbole_universal.content.join_test import content_join_z, refuse_wrong_join
@@ -48,24 +48,21 @@ def content_of_dataset(
     Raises:
         ValueError: if a field does not exist, or an array has NaN or another length.
     """
-    texts = texts_of_dataset(dataset, fields)
-    spaces = [text_space(texts, text_encoder(encoder), store) for encoder in encoders] if any(texts) else []
-    return spaces + [array_space(name, array) for name, array in preloaded_arrays(dataset).items()]
+    return _spaces(texts_of_dataset(dataset, fields), encoders, preloaded_arrays(dataset), store)
 
 
-def texts_of_dataset(dataset: Dataset, fields: Sequence[str] | None = None, key: str = "content fields") -> list[str]:
+def texts_of_dataset(dataset: Dataset, fields: Sequence[str] | None = None) -> list[str]:
     """The text of each item by RecBole's internal item id, [n_items]; "" for the padding id and items without text.
 
     Args:
         dataset: a dataset of RecBole.
         fields: as for :func:`content_of_dataset`.
-        key: what names the fields, for the message.
 
     Raises:
         ValueError: if a field does not exist.
     """
     columns = _text_columns(dataset)
-    return item_texts(columns, chosen_fields(columns, fields, "the item file", key), dataset.item_num)
+    return item_texts(columns, chosen_fields(columns, fields, "the item file", "loaded text field"), dataset.item_num)
 
 
 def preloaded_arrays(dataset: Dataset) -> dict[str, NDArray[np.float32]]:
@@ -83,43 +80,90 @@ def preloaded_arrays(dataset: Dataset) -> dict[str, NDArray[np.float32]]:
     return arrays
 
 
+def texts_of_config(dataset: Dataset) -> list[str]:
+    """The text of each item in the fields of ``content_fields``, [n_items]; all "" if the key is empty.
+
+    Raises:
+        ValueError: if a field does not exist.
+    """
+    fields = dataset.config["content_fields"]
+    return texts_of_dataset(dataset, None if fields == "auto" else fields) if fields else [""] * dataset.item_num
+
+
+def arrays_of_config(dataset: Dataset) -> dict[str, NDArray[np.float32]]:
+    """Arrays of ``preload_weight`` and of the files of ``content_files`` by name, as :func:`preloaded_arrays`.
+
+    Raises:
+        ValueError: if an array does not fit the items, or a name is given twice.
+        OSError: if a file cannot be read.
+    """
+    config, arrays = dataset.config, preloaded_arrays(dataset)
+    items = pd.Index(dataset.field2id_token[dataset.iid_field][1:])  # without the padding id
+    for name, path in (config["content_files"] or {}).items():
+        if name in arrays:
+            raise ValueError(f"content_files: the name [{name}] is that of a field of preload_weight; give another.")
+        if config["content_fields"] and name in config["content_encoders"]:
+            raise ValueError(f"content_files: the name [{name}] is an encoder's, too; give the file another name.")
+        try:
+            vectors = read_vectors(path, f"content_files, {name}")
+        except OSError as error:
+            raise type(error)(f"content_files, {name}: {error}") from error
+        if vectors.ids is None:
+            raise ValueError(
+                f"{vectors.where}: has no ids of the items. The order of the items is RecBole's; give ids."
+            )
+        arrays[name] = np.pad(vectors.of_items(items), ((1, 0), (0, 0)))
+    return arrays
+
+
 def relation_of_dataset(dataset: Dataset, matrix: sp.csr_matrix, families: Sequence[str]) -> sp.csr_matrix | None:
     """The nearest items of each item by the content that the config names.
 
     Args:
-        dataset: a split of a dataset of RecBole, whose config has the keys ``universal_content_fields``,
-            ``universal_content_encoders`` and ``content_join_z``.
+        dataset: a split of a dataset of RecBole, whose config has the keys of
+            :data:`recbole_universal.plugin.content_keys.KEYS`.
         matrix: the training interactions, csr [n_items of users, n_items].
         families: the feature families that the model reads.
 
     Returns:
-        As :func:`recbole_universal.content.spaces.nearest_by_content`; ``None`` if the key names no fields.
+        As :func:`recbole_universal.content.spaces.nearest_by_content`; ``None`` if the keys name no content.
 
     Raises:
         ValueError: if the model reads other families than ``proximity`` or ``sequence``, there is no content, or the
             content belongs to other items.
+        OSError: if a file cannot be read.
     """
     config = dataset.config
-    fields = config["universal_content_fields"]
-    if not fields:
+    if not config["content_fields"] and not config["content_files"]:
         return None
+    key = "content_fields" if config["content_fields"] else "content_files"
     if list(families) not in _READING:
         raise ValueError(
-            f"universal_content_fields: content is read with one family, proximity or sequence, and not with "
-            f"{list(families)}; leave the key empty, or set universal_features."
+            f"{key}: content is read with one family, proximity or sequence, and not with {list(families)}; leave the "
+            "key empty, or set universal_features."
         )
     store = ArrayStore(config["universal_cache_dir"] or None, limit_gb=config["universal_cache_gb"])
-    named = None if fields == "auto" else fields
-    spaces = content_of_dataset(dataset, named, config["universal_content_encoders"], store)
+    spaces = _spaces(texts_of_config(dataset), config["content_encoders"], arrays_of_config(dataset), store)
     if not any(space.has_vector.any() for space in spaces):
         raise ValueError(
-            "universal_content_fields: no loaded field of the items holds text, and no array is preloaded. The key "
-            "load_col loads fields, such as load_col: {inter: [user_id, item_id], item: [item_id, title]}."
+            f"{key}: no loaded field of the items holds text, and no array has a vector. The key load_col loads "
+            "fields, such as load_col: {inter: [user_id, item_id], item: [item_id, title]}."
         )
     tokens = dataset.field2id_token[dataset.iid_field].tolist()
     by_id = np.array(sorted(range(len(tokens)), key=lambda index: (len(str(tokens[index])), str(tokens[index]))))
     refuse_wrong_join([content_join_z(matrix, space, by_id) for space in spaces], config["content_join_z"])
     return nearest_by_content(spaces, np.bincount(matrix.indices, minlength=matrix.shape[1]))
+
+
+def _spaces(
+    texts: Sequence[str],
+    encoders: Sequence[str | Callback | TextEncoder],
+    arrays: Mapping[str, NDArray[np.float32]],
+    store: ArrayStore | None,
+) -> list[Space]:
+    """One space for each encoder, if there is text, and one for each array."""
+    spaces = [text_space(texts, text_encoder(encoder), store) for encoder in encoders] if any(texts) else []
+    return spaces + [array_space(name, array) for name, array in arrays.items()]
 
 
 def _text_columns(dataset: Dataset) -> dict[Hashable, list[str]]:

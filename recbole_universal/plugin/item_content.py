@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import torch
 
 from recbole_universal.array_store import ArrayStore
-from recbole_universal.content.arrays import item_vectors
 from recbole_universal.content.encoders import text_encoder
 from recbole_universal.content.spaces import encoded_texts, text_space
-from recbole_universal.plugin.content_fields import preloaded_arrays, texts_of_dataset
-from recbole_universal.sequential.item_content import ItemContent, aligned, scaled, words_of_items
+from recbole_universal.plugin.content_fields import arrays_of_config, texts_of_config
+from recbole_universal.sequential.item_inputs import ItemInputs, aligned, scaled, words_of_items
 
 
-def item_content(config: Any, dataset: Any) -> ItemContent:
+def item_content(config: Any, dataset: Any) -> ItemInputs:
     """The content of the items of a dataset, by RecBole's internal item ids.
 
     Args:
@@ -28,22 +25,18 @@ def item_content(config: Any, dataset: Any) -> ItemContent:
         ImportError: if an encoder needs a package that is not installed.
     """
     if config["item_encoder"] == "id":
-        return ItemContent()
-    texts = texts_of_dataset(dataset, config["content_fields"] or None, "content_fields")
+        return ItemInputs()
+    texts = texts_of_config(dataset)
     if config["item_encoder"] == "words":
         if not any(texts):
             raise _without_content(dataset)
         pieces, starts = words_of_items(texts)
-        return ItemContent({}, pieces, starts)
+        return ItemInputs({}, pieces, starts)
     vectors = _text_vectors(config, texts) if any(texts) else {}
-    for name, array in _arrays(config, dataset).items():
-        if name in vectors:
-            raise ValueError(f"content_files: the name [{name}] is an encoder's, too; give the file another name.")
-        array[0] = 0.0  # the padding id is no item
-        vectors[name] = aligned(array)
+    vectors |= {name: aligned(array) for name, array in arrays_of_config(dataset).items()}
     if not vectors:
         raise _without_content(dataset)
-    return ItemContent(vectors)
+    return ItemInputs(vectors)
 
 
 def catalogue_bound(config: Any) -> list[str]:
@@ -61,19 +54,6 @@ def _text_vectors(config: Any, texts: list[str]) -> dict[str, torch.Tensor]:
         else:
             vectors[name] = aligned(encoded_texts(texts, encoder, store))
     return vectors
-
-
-def _arrays(config: Any, dataset: Any) -> dict[str, np.ndarray]:
-    arrays: dict[str, np.ndarray] = dict(preloaded_arrays(dataset))
-    items = pd.Index(dataset.field2id_token[dataset.iid_field])
-    for name, path in (config["content_files"] or {}).items():
-        if name in arrays:
-            raise ValueError(f"content_files: the name [{name}] is that of a field of preload_weight; give another.")
-        try:
-            arrays[name] = item_vectors(path, items, f"content_files, {name}")
-        except OSError as error:
-            raise type(error)(f"content_files, {name}: {error}") from error
-    return arrays
 
 
 def _without_content(dataset: Any) -> ValueError:

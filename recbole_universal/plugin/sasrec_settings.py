@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from recbole_universal.content.encoders import ENCODERS, LIBRARIES
+from recbole_universal.content.encoders import ENCODERS
 from recbole_universal.plugin import key_forms as forms
 from recbole_universal.plugin.pretrained_model import pretrained_model
 from recbole_universal.sequential.adapters import FINETUNE_PARAMETERS
@@ -18,23 +18,6 @@ ARCHITECTURE = (
     *("n_layers", "n_heads", "hidden_size", "inner_size", "hidden_act", "layer_norm_eps"),
     *("MAX_ITEM_LIST_LENGTH", "item_encoder"),
 )
-
-
-def _encoders(value: Any) -> list[str]:
-    names = forms.names("").read(value)
-    for name in names:
-        library, _, model = name.partition(":")
-        if name not in ENCODERS and not (model and library in LIBRARIES):
-            raise forms.WrongValueError(f"there is no encoder {name!r}.")
-    return names
-
-
-def _files(value: Any) -> dict[str, str]:
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping) or not all(map(forms.is_line, value)):
-        raise forms.WrongValueError
-    return {str(name): forms.text("").read(path) for name, path in value.items()}
 
 
 def _negatives(value: Any) -> Mapping[str, Any] | None:
@@ -51,11 +34,6 @@ _SIZE = forms.integer(1, 4096)
 KEYS: dict[str, forms.Form] = {
     "pretrained": forms.text("the path of a folder", empty=True),
     "item_encoder": forms.choice(ITEM_ENCODERS),
-    "content_fields": forms.names("fields of the item file, e.g. [title]"),
-    "content_encoders": forms.Form(
-        f"a list of encoders among {[*ENCODERS, *(f'{name}:MODEL' for name in LIBRARIES)]}", _encoders
-    ),
-    "content_files": forms.Form("a mapping of names to files of item vectors, e.g. {image: images.npz}", _files),
     "finetune_parameters": forms.choice(FINETUNE_PARAMETERS),
     "adapter_size": _SIZE,
     "lora_rank": _SIZE,
@@ -103,6 +81,14 @@ def check_together(values: Mapping[str, Any]) -> None:
     if encoder in ("content", "id_plus_content") and not values["content_encoders"] and not values["content_files"]:
         raise ValueError(
             f"content_encoders: item_encoder: {encoder} needs an encoder of texts, or files named by content_files."
+        )
+    if values["content_files"] and encoder in ("id", "words"):
+        raise ValueError(f"content_files: item_encoder: {encoder} reads no vectors; leave the key empty.")
+    drawn = (values["train_neg_sample_args"] or {}).get("distribution", "uniform") != "none"
+    if values["loss_type"] == "BPR" and not (values["train_neg_sample_args"] and drawn):
+        raise ValueError(
+            "loss_type: BPR compares with drawn items; set train_neg_sample_args, such as "
+            "{distribution: uniform, sample_num: 1}."
         )
     if stage == "pretrain" and "tfidf" in values["content_encoders"]:
         raise ValueError(

@@ -15,10 +15,9 @@ from typing import Any
 from recbole.evaluator import metric_types
 
 from recbole_universal import arguments
-from recbole_universal.content import encoders
 from recbole_universal.features import node2vec_args, pipeline
+from recbole_universal.plugin import content_keys, sasrec_settings
 from recbole_universal.plugin import key_forms as forms
-from recbole_universal.plugin import sasrec_settings
 from recbole_universal.plugin.recbole_keys import check_evaluation, check_metrics
 from recbole_universal.plugin.universal_model import TRAIN_STAGES, UNIVERSAL_MODELS
 from recbole_universal.plugin.unseen import GROUP, SHARE
@@ -31,9 +30,7 @@ DATA_KEYS = (
     "universal_features",
     "universal_feature_args",
     "universal_weight_field",
-    "universal_content_fields",
-    "universal_content_encoders",
-    "content_join_z",
+    *content_keys.KEYS,
     "numerical_features",  # the form of the columns
     "transform",
     "unseen_users",
@@ -79,20 +76,6 @@ def _feature_args(value: Any) -> dict[str, dict[str, Any]] | None:
         else:
             raise forms.WrongValueError(_no_family(name))
     return dict(value) or None
-
-
-def _content_fields(value: Any) -> str | list[str] | None:
-    return value if value == "auto" else forms.names("").read(value) or None
-
-
-def _encoders(value: Any) -> list[str]:
-    names = forms.names("").read(value)
-    for name in names:
-        if not encoders.is_encoder(name):
-            raise forms.WrongValueError(f"there is no encoder {arguments.shown(name)}.")
-    if not names:
-        raise forms.WrongValueError
-    return names
 
 
 def _layers(value: Any) -> list[int]:
@@ -151,9 +134,7 @@ KEYS: dict[str, forms.Form] = {
     "universal_features": _FAMILIES,
     "universal_feature_args": forms.Form("a mapping of families (or node2vec) to arguments", _feature_args),
     "universal_weight_field": forms.text("the name of a field", empty=True),
-    "universal_content_fields": forms.Form("auto, a list of fields of the items, or empty", _content_fields),
-    "universal_content_encoders": forms.Form(f"a list of {encoders.known_encoders()}", _encoders),
-    "content_join_z": forms.Form("a number of at least 0, or empty", _limit),
+    **content_keys.KEYS,
     "universal_cache_dir": forms.text("the path of a folder", empty=True),
     "universal_cache_gb": forms.Form("a number of at least 0, or empty", _limit),
     "universal_baselines": forms.names("model names, e.g. [Pop, ItemKNN]"),
@@ -256,13 +237,7 @@ def read(config: Mapping[str, Any], model: str) -> dict[str, Any]:
         for key in _GENERAL_ONLY:
             if config.get(key):
                 raise ValueError(forms.message(key, config[key], "UniversalSequential does not read this key."))
-    if values.get("universal_content_fields") and model not in (*UNIVERSAL_MODELS, "UniversalInterpolation"):
-        reading = ", ".join((*UNIVERSAL_MODELS, "UniversalInterpolation"))
-        raise ValueError(
-            forms.message(
-                "universal_content_fields", config["universal_content_fields"], f"only {reading} read content"
-            )
-        )
+    content_keys.check_together(values, model, (*UNIVERSAL_MODELS, "UniversalInterpolation"))
     if values.get("train_stage") in ("zero_shot", "finetune") and not values["pretrained"]:
         needed = MODEL_KEYS["UniversalInterpolation"]["pretrained"].valid
         raise ValueError(forms.message("pretrained", config["pretrained"], f"must be {needed}"))

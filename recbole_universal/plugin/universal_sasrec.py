@@ -14,8 +14,8 @@ from recbole_universal.plugin.item_content import catalogue_bound, item_content
 from recbole_universal.plugin.pretrained_model import pretrained_model
 from recbole_universal.plugin.sasrec_settings import ARCHITECTURE
 from recbole_universal.sequential.adapters import train_only, trained_weights
-from recbole_universal.sequential.item_content import ItemContent, vocabulary
 from recbole_universal.sequential.item_encoder import ItemEncoder, VectorAdaptor, WordAdaptor
+from recbole_universal.sequential.item_inputs import ItemInputs, vocabulary
 
 # Beginnings of the names of weights that a pre-trained model may lack.
 _OF_IDS, _OF_MODALITIES = "item_embedding.ids.", "item_embedding.content.projections."
@@ -68,7 +68,7 @@ class UniversalSASRec(SASRec):
                     self.get_parameter(name).requires_grad_(True)
         self.n_trained, self.n_weights = trained_weights(self)
 
-    def _new_encoder(self, kind: str, content: ItemContent) -> ItemEncoder:
+    def _new_encoder(self, kind: str, content: ItemInputs) -> ItemEncoder:
         ids = self.item_embedding if kind in ("id", "id_plus_content") else None  # RecBole's, with its first weights
         if kind == "words":
             adaptor: nn.Module | None = WordAdaptor(len(vocabulary()), self.hidden_size)
@@ -76,7 +76,7 @@ class UniversalSASRec(SASRec):
             adaptor = None if kind == "id" else VectorAdaptor(content.dims, self.hidden_size)
         return ItemEncoder(adaptor, ids)  # type: ignore[arg-type]
 
-    def read_catalogue(self, dataset: Any, content: ItemContent, repeats: bool | None = None) -> None:
+    def read_catalogue(self, dataset: Any, content: ItemInputs, repeats: bool | None = None) -> None:
         """Read the items of a dataset from now on. A model of ids alone can read one dataset only.
 
         Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ import scipy.sparse as sp
 import torch
 
 from recbole_universal.checkpoint import Pretrained
+from recbole_universal.content.spaces import Space
 from recbole_universal.graph.held_out import held_out_hits, split_in_time, without_last_events
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.interaction_graph import binary_matrix
@@ -107,7 +108,11 @@ def _supports(
 
 
 def chosen_ranker(
-    matrix: sp.csr_matrix, histories: Histories, weights: sp.csr_matrix | None = None, **settings
+    matrix: sp.csr_matrix,
+    histories: Histories,
+    weights: sp.csr_matrix | None = None,
+    content: Sequence[Space] | None = None,
+    **settings,
 ) -> tuple[UniversalRanker, str]:
     """The ranker of the shipped model that suits the interactions, and a sentence that says why.
 
@@ -115,6 +120,8 @@ def chosen_ranker(
         matrix: the interactions, csr [n_users, n_items].
         histories: the same in the order of time.
         weights: weight of each interaction, csr [n_users, n_items]; ``None``: all count the same.
+        content: spaces of the items for the ranker. The choice is that without content, so that content changes
+            lists only by its own self-check, and its cosines are computed once.
         **settings: arguments of :class:`UniversalRanker`.
     """
     sequential = UniversalRanker(matrix, WITH_ORDER, histories=histories, weights=weights, **settings)
@@ -129,6 +136,10 @@ def chosen_ranker(
         if 0 < result.z_score <= 1:  # the other model ranks with the lower figure, which needs a reason
             figures += ", which may be chance"
         if result.helps and not sequential.fallback_reason():
+            if content:
+                sequential = UniversalRanker(
+                    matrix, WITH_ORDER, histories=histories, weights=weights, content=content, **settings
+                )
             return sequential, f"[{WITH_ORDER}], which reads order and repeats, ranks: {figures}."
-    ranker = UniversalRanker(matrix, WITHOUT_ORDER, weights=weights, **settings)
+    ranker = UniversalRanker(matrix, WITHOUT_ORDER, weights=weights, content=content, **settings)
     return ranker, f"[{WITHOUT_ORDER}], which reads no order, ranks: {figures}."

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from recbole_universal.sequential.item_content import ItemContent
+from recbole_universal.sequential.item_inputs import ItemInputs
 
 #: What an item is to the model.
 ITEM_ENCODERS = ("id", "content", "id_plus_content", "words")
@@ -44,7 +44,7 @@ class VectorAdaptor(nn.Module):
         """Vectors of all items, float32 [n_items, hidden_size].
 
         Args:
-            vectors: as :attr:`ItemContent.vectors`.
+            vectors: as :attr:`ItemInputs.vectors`.
         """
         total, count = torch.zeros(()), torch.zeros(())
         for name in self.names:
@@ -70,7 +70,7 @@ class WordAdaptor(nn.Module):
         self.output = _last_layer(hidden_size)
 
     def forward(self, pieces: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
-        """Vectors of all items, float32 [n_items, hidden_size]; see :class:`ItemContent`."""
+        """Vectors of all items, float32 [n_items, hidden_size]; see :class:`ItemInputs`."""
         return self.output(functional.gelu(self.pieces(pieces, starts)))
 
 
@@ -88,10 +88,10 @@ class ItemEncoder(nn.Module):
     def __init__(self, content: VectorAdaptor | WordAdaptor | None, ids: nn.Embedding | None) -> None:
         super().__init__()
         self.content, self.ids = content, ids
-        self._catalogue = ItemContent()
+        self._catalogue = ItemInputs()
         self._table: torch.Tensor | None = None
 
-    def attach(self, content: ItemContent) -> None:
+    def attach(self, content: ItemInputs) -> None:
         """Read the items of a catalogue from now on."""
         self._catalogue = content
 
@@ -100,7 +100,7 @@ class ItemEncoder(nn.Module):
         super()._apply(function, recurse)
         old = self._catalogue
         vectors = {name: _moved(rows, function) for name, rows in old.vectors.items()}
-        self._catalogue = ItemContent(vectors, _moved(old.pieces, function), _moved(old.starts, function))
+        self._catalogue = ItemInputs(vectors, _moved(old.pieces, function), _moved(old.starts, function))
         return self
 
     @property

@@ -12,6 +12,8 @@ from recbole.data import create_dataset
 from recbole.data.interaction import Interaction
 from recbole.utils import get_model, init_seed
 
+from recbole_universal.content.spaces import nearest_by_content
+from recbole_universal.plugin import content_fields
 from recbole_universal.plugin.content_fields import content_of_dataset
 from recbole_universal.ranking.correction import ContentGain
 
@@ -64,7 +66,7 @@ def test_named_fields(dataset):
     heard = []
     content_of_dataset(dataset(), ["code"], [lambda texts: heard.extend(texts) or np.eye(len(texts))])
     assert sorted(heard) == ["17", "18", "19", "20"]
-    with pytest.raises(ValueError, match=r"no column .*plot"):
+    with pytest.raises(ValueError, match=r"no loaded text field .*plot"):
         content_of_dataset(dataset(), ["plot"])
 
 
@@ -122,7 +124,7 @@ def built(keys, model="UniversalMLP", **others):
 @pytest.mark.parametrize("fields", ["auto", ["title"]])
 def test_universal_mlp_ranks_by_content(tmp_path, fields):
     keys = shop_of_topics(tmp_path)
-    model, plain = built(keys, universal_content_fields=fields), built(keys)
+    model, plain = built(keys, content_fields=fields), built(keys)
     assert model.network.content_gain is not None and plain.network.content_gain is None
     users = torch.arange(1, 30)
     with torch.no_grad(), patch.object(ContentGain, "helps", True):
@@ -137,32 +139,33 @@ def test_universal_mlp_ranks_by_content(tmp_path, fields):
 def test_content_of_other_items_is_refused(tmp_path):
     keys = shop_of_topics(tmp_path, shuffled=True)
     with pytest.raises(ValueError, match="content_join_z: two items of one user are not more alike"):
-        built(keys, universal_content_fields="auto")
-    assert built(keys, universal_content_fields="auto", content_join_z=None).network.content_gain is not None
+        built(keys, content_fields="auto")
+    assert built(keys, content_fields="auto", content_join_z=None).network.content_gain is not None
 
 
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"universal_content_fields": ["plot"]}, r"content fields: the item file has no column .*plot"),
-        ({"universal_content_fields": 3}, "universal_content_fields: must be auto, a list"),
+        ({"content_fields": ["plot"]}, r"^content_fields: the item file has no loaded text field .*plot"),
+        ({"content_fields": 3}, "content_fields: must be auto, a list"),
+        ({"content_files": ["image.npz"]}, "content_files: must be a mapping"),
         (
-            {"universal_content_fields": "auto", "universal_content_encoders": ["bert"]},
-            "universal_content_encoders.*bert",
+            {"content_fields": "auto", "content_encoders": ["bert"]},
+            "content_encoders.*bert",
         ),
-        ({"universal_content_fields": "auto", "universal_content_encoders": []}, "universal_content_encoders: must be"),
-        ({"universal_content_fields": "auto", "content_join_z": -1}, "content_join_z: must be"),
+        ({"content_fields": "auto", "content_encoders": []}, "content_encoders: content_fields names texts"),
+        ({"content_fields": "auto", "content_join_z": -1}, "content_join_z: must be"),
         (
-            {"universal_content_fields": "auto", "load_col": {"inter": ["user_id", "item_id"]}},
-            "universal_content_fields: no loaded field",
+            {"content_fields": "auto", "load_col": {"inter": ["user_id", "item_id"]}},
+            "content_fields: no loaded field",
         ),
         (
             {
-                "universal_content_fields": "auto",
+                "content_fields": "auto",
                 "train_stage": "in_domain",
                 "universal_features": ["activity", "proximity"],
             },
-            r"universal_content_fields: content is read with one family.*activity",
+            r"content_fields: content is read with one family.*activity",
         ),
     ],
 )
@@ -171,13 +174,37 @@ def test_wrong_keys(tmp_path, keys, message):
         built({**shop_of_topics(tmp_path), **keys})
 
 
-def test_other_models_read_no_content(tmp_path):
-    with pytest.raises(ValueError, match="universal_content_fields: only UniversalMLP"):
-        Config("Pop", "topics", config_dict={**shop_of_topics(tmp_path), "universal_content_fields": "auto"})
+def test_a_file_of_vectors_beside_the_texts_and_alone(tmp_path):
+    keys, file = shop_of_topics(tmp_path), tmp_path / "colour.npz"
+    vectors = np.eye(8)[np.arange(64) % 8] + np.random.default_rng(0).normal(size=(64, 8)) / 10
+    np.savez(file, ids=[f"i{item:02d}" for item in range(64)], feat=vectors)
+    heard = []
+
+    def spaces_of(**keys_of_content):
+        with patch.object(content_fields, "nearest_by_content", side_effect=nearest_by_content) as nearest:
+            built(keys, **keys_of_content)
+        heard.append([space.name for space in nearest.call_args.args[0]])
+        return nearest.call_args.args[0]
+
+    (space,) = spaces_of(content_files={"colour": str(file)})
+    assert not space.has_vector[0] and space.has_vector[1:].all()
+    spaces_of(content_files={"colour": str(file)}, content_fields="auto", content_encoders=["tfidf"])
+    spaces_of(content_files={"tfidf": str(file)}, content_encoders=["tfidf"])
+    assert heard == [["colour"], ["tfidf", "colour"], ["tfidf"]]
+    with pytest.raises(ValueError, match=r"content_files: the name \[tfidf\] is an encoder's"):
+        built(keys, content_fields="auto", content_files={"tfidf": str(file)})
+    with pytest.raises(FileNotFoundError, match="content_files, colour"):
+        built(keys, content_files={"colour": "nowhere.npz"})
+
+
+@pytest.mark.parametrize("keys", [{"content_fields": "auto"}, {"content_files": {"image": "image.npz"}}])
+def test_other_models_read_no_content(tmp_path, keys):
+    with pytest.raises(ValueError, match=rf"{next(iter(keys))}: only UniversalMLP, .*UniversalSASRec read content"):
+        Config("Pop", "topics", config_dict={**shop_of_topics(tmp_path), **keys})
 
 
 def test_the_interpolation_reads_content(tmp_path):
-    keys = {**shop_of_topics(tmp_path), "base_model": "Pop", "universal_content_fields": "auto"}
+    keys = {**shop_of_topics(tmp_path), "base_model": "Pop", "content_fields": "auto"}
     config, train = built(keys, "UniversalInterpolation")
     model = get_model("UniversalInterpolation")(config, train)
     assert model._universal_network[0].content_gain is not None

@@ -8,8 +8,8 @@ from recbole.model.layers import TransformerEncoder
 from torch import nn
 
 from recbole_universal.sequential.adapters import Bottleneck, LowRank, train_only, trained_weights
-from recbole_universal.sequential.item_content import ItemContent
 from recbole_universal.sequential.item_encoder import ItemEncoder, VectorAdaptor
+from recbole_universal.sequential.item_inputs import ItemInputs
 
 HIDDEN, INNER, N_LAYERS, SIZE = 8, 16, 2, 3
 
@@ -19,7 +19,7 @@ class Small(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.item_embedding = ItemEncoder(VectorAdaptor({"text": 4}, HIDDEN), None)
-        self.item_embedding.attach(ItemContent({"text": torch.randn(6, 4)}))
+        self.item_embedding.attach(ItemInputs({"text": torch.randn(6, 4)}))
         self.trm_encoder = TransformerEncoder(N_LAYERS, 2, HIDDEN, INNER, 0.0, 0.0)
 
     def forward(self, ids):

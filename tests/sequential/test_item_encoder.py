@@ -8,18 +8,18 @@ import torch
 from torch import nn
 
 from recbole_universal.content.whitening import whitened
-from recbole_universal.sequential.item_content import MOST_PIECES, ItemContent, aligned, vocabulary, words_of_items
 from recbole_universal.sequential.item_encoder import ItemEncoder, VectorAdaptor, WordAdaptor
+from recbole_universal.sequential.item_inputs import MOST_PIECES, ItemInputs, aligned, vocabulary, words_of_items
 
 HIDDEN = 8
 
 
-def content(n_items: int, seed: int = 0, **dims: int) -> ItemContent:
+def content(n_items: int, seed: int = 0, **dims: int) -> ItemInputs:
     generator = torch.Generator().manual_seed(seed)
-    return ItemContent({name: torch.randn(n_items, dim, generator=generator) for name, dim in dims.items()})
+    return ItemInputs({name: torch.randn(n_items, dim, generator=generator) for name, dim in dims.items()})
 
 
-def encoder(of: ItemContent) -> ItemEncoder:
+def encoder(of: ItemInputs) -> ItemEncoder:
     torch.manual_seed(1)
     made = ItemEncoder(VectorAdaptor(of.dims, HIDDEN), None)
     made.attach(of)
@@ -37,20 +37,20 @@ def test_a_permutation_of_the_items_permutes_the_vectors():
     of = content(6, text=5, image=3)
     made, order = encoder(of), torch.tensor([0, 3, 1, 5, 2, 4])
     before = made.weight
-    made.attach(ItemContent({name: rows[order] for name, rows in of.vectors.items()}))
+    made.attach(ItemInputs({name: rows[order] for name, rows in of.vectors.items()}))
     torch.testing.assert_close(made.weight, before[order])
 
 
 def test_a_missing_modality_does_not_count():
     of = content(4, text=5, image=3)
     of.vectors["image"][1] = 0
-    alone = ItemContent({"text": of.vectors["text"], "image": torch.zeros(4, 3)})
+    alone = ItemInputs({"text": of.vectors["text"], "image": torch.zeros(4, 3)})
     made = encoder(of)
     with_images = made.weight
     made.attach(alone)
     torch.testing.assert_close(with_images[1], made.weight[1])
     assert not torch.allclose(with_images[2], made.weight[2])
-    made.attach(ItemContent({"text": torch.zeros(4, 5), "image": torch.zeros(4, 3)}))
+    made.attach(ItemInputs({"text": torch.zeros(4, 5), "image": torch.zeros(4, 3)}))
     torch.testing.assert_close(made.weight[1], made.content.output.bias)  # and no NaN
 
 
@@ -89,7 +89,7 @@ def test_the_content_is_no_part_of_the_state_and_moves_with_the_weights():
     assert made.to("meta")._catalogue.vectors["text"].is_meta
     pieces, starts = words_of_items(["red car"])
     made = ItemEncoder(WordAdaptor(len(vocabulary()), HIDDEN), None)
-    made.attach(ItemContent({}, pieces, starts))
+    made.attach(ItemInputs({}, pieces, starts))
     assert made.double()._catalogue.pieces.dtype == torch.int64
 
 
@@ -98,7 +98,7 @@ def test_words_are_a_mean_of_pieces():
     assert pieces.shape == (2 + 0 + 2 + 2 + MOST_PIECES,) and starts.tolist() == [0, 2, 2, 4, 6]
     torch.manual_seed(0)
     made = ItemEncoder(WordAdaptor(len(vocabulary()), HIDDEN), None)
-    made.attach(ItemContent({}, pieces, starts))
+    made.attach(ItemInputs({}, pieces, starts))
     rows = made.weight
     torch.testing.assert_close(rows[0], rows[2])
     assert not torch.allclose(rows[0], rows[3])

@@ -14,7 +14,7 @@ OPTIONS = ("content_fields", "content_encoders", "item_vectors", "content_join_z
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument
-    add("--content-fields", nargs="+", metavar="NAME", help="text columns of --items (default: those that hold text)")
+    add("--content-fields", nargs="+", metavar="NAME", help="text columns of --items, or auto")
     add(
         "--content-encoders",
         nargs="+",

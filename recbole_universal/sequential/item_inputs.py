@@ -19,7 +19,7 @@ MOST_PIECES = 64
 
 
 @dataclass(frozen=True)
-class ItemContent:
+class ItemInputs:
     """Vectors and words of the items of a catalogue.
 
     Attributes:
@@ -32,10 +32,10 @@ class ItemContent:
     pieces: torch.Tensor | None = None
     starts: torch.Tensor | None = None
 
-    def to(self, device: torch.device | str) -> ItemContent:
+    def to(self, device: torch.device | str) -> ItemInputs:
         """The same on a device."""
         words = (None if part is None else part.to(device) for part in (self.pieces, self.starts))
-        return ItemContent({name: rows.to(device) for name, rows in self.vectors.items()}, *words)
+        return ItemInputs({name: rows.to(device) for name, rows in self.vectors.items()}, *words)
 
     @property
     def dims(self) -> dict[str, int]:
@@ -71,7 +71,7 @@ def vocabulary() -> list[str]:
 
 
 def words_of_items(texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Word pieces of the items, see :attr:`ItemContent.pieces` and :attr:`ItemContent.starts`.
+    """Word pieces of the items, see :attr:`ItemInputs.pieces` and :attr:`ItemInputs.starts`.
 
     Args:
         texts: text of each item, [n_items]; "" for an item without text.
