@@ -15,25 +15,37 @@ _SETTING = ["target", "items", "content", "pretrained", "tuned", "new_items"]
 
 
 def tables(rows: list[dict]) -> dict[str, str]:
-    """All tables by name, means over the seeds; "" for a table without results."""
+    """All tables by name, means over the seeds; "" for a table without results.
+
+    The values of a target in one table are of the same seeds: those with all of its runs that any seed has.
+    """
     if not rows:
         return dict.fromkeys(
             ("morec", "transrec", "transrec-modality", "adapterrec", "ninerec", "ninerec-tuned", "tcf"), ""
         )
     frame = pd.DataFrame(rows)
-    frame["new_items"] = frame["new_items"].astype(bool)
-    seeds = frame.groupby(_SETTING)["seed"].nunique().rename("seeds")
-    means = frame.groupby(_SETTING).mean(numeric_only=True).join(seeds).reset_index()
-    plain = means[~means["new_items"]]
+    is_new = frame["new_items"].astype(bool)
+    plain = frame[~is_new]
+    several, own = plain["pretrained"].str.contains("+", regex=False), plain["pretrained"] == ""
+    whole, distil = plain["tuned"].isin(["all", "zero_shot"]), plain["content"] == "distil"
+    one_source = _means(plain[~several & distil])
     return {
-        "morec": _morec(means[means["new_items"]]),
-        "transrec": _transrec(plain),
-        "transrec-modality": _modality(plain),
-        "adapterrec": _adapterrec(plain),
-        "ninerec": _ninerec(plain, "zero_shot"),
-        "ninerec-tuned": _ninerec(plain, "all"),
-        "tcf": _tcf(plain),
+        "morec": _morec(_means(frame[is_new])),
+        "transrec": _transrec(_means(plain[(several | own) & whole & distil])),
+        "transrec-modality": _modality(_means(plain[own & (plain["items"] == "content")])),
+        "adapterrec": _adapterrec(_means(plain[several & (plain["items"] == "content")])),
+        "ninerec": _ninerec(one_source, "zero_shot"),
+        "ninerec-tuned": _ninerec(one_source, "all"),
+        "tcf": _tcf(_means(plain[own & plain["items"].isin(["id", "content"])])),
     }
+
+
+def _means(frame: pd.DataFrame) -> pd.DataFrame:
+    """Means of each setting over the seeds that have all settings of its target, and their number."""
+    n_runs = frame.groupby(["target", "seed"])["ndcg"].transform("size")
+    frame = frame[n_runs == n_runs.groupby(frame["target"]).transform("max")]
+    seeds = frame.groupby(_SETTING)["seed"].nunique().rename("seeds")
+    return frame.groupby(_SETTING).mean(numeric_only=True).join(seeds).reset_index()
 
 
 def _one(frame: pd.DataFrame, column: str, form: str = ".4f", **wanted: str) -> str:

@@ -42,7 +42,7 @@ from recbole_universal.graph.item_models import nearest_neighbors
 #: Batches of an epoch that are timed.
 N_BATCHES = 40
 #: Number of users, and shares of the interactions which the first passes of the filters read.
-SAMPLES = {"yelp2018": (10_000, (1.0, 0.42, 0.2)), "ml-1m": (3_000, (1.0, 0.33, 0.1))}
+SAMPLES = {"yelp2018": (10_000, (1.0, 0.42, 0.2)), "ml-1m": (3_000, (1.0, 0.33, 0.2))}
 #: Neighbours of an item.
 K = 100
 #: Users who get lists before time is taken.

@@ -86,3 +86,16 @@ def test_tables_are_means_of_the_seeds():
     assert "| text or image | 0.1500 | 0.2000 |" in made["transrec-modality"]
     assert "-" not in {cell.strip() for line in made["transrec"].splitlines()[2:] for cell in line.split("|")}
     assert not any(content_systems_tables.tables([]).values())
+
+
+def test_values_of_a_target_are_of_the_same_seeds():
+    rows = []
+    for seed, targets in ((1, ("amazon-industrial", "coco-mooc")), (2, ("amazon-industrial",))):
+        for run in content_systems.runs_of("morec", seed):
+            recalls = {f"{name} recall": 0.1 * seed for name in ("warm", "cold", "among new", "both")}
+            if run.target in targets or run.items == "id":
+                rows.append({**asdict(run), "ndcg": 0.1, "recall": 0.2, **recalls})
+    table = content_systems_tables.tables(rows)["morec"].splitlines()
+    cells = {tuple(cell.strip() for cell in line.split("|")[1:5]) for line in table}
+    assert ("amazon-industrial", "id", "2", "0.150") in cells
+    assert ("coco-mooc", "id", "1", "0.100") in cells

@@ -57,9 +57,9 @@ class ContentSettings:
         if fields is not None and not is_auto:
             named = tuple(_listed("content_fields (--content-fields)", fields, str))
         given = DEFAULT_ENCODERS if encoders is None else _listed("content_encoders (--content-encoders)", encoders)
-        if join_z is not None and (not arguments.is_real(join_z) or not np.isfinite(join_z)):
+        if join_z is not None and (not arguments.is_real(join_z) or not 0 <= join_z < np.inf):
             raise ValueError(
-                f"content_join_z (--content-join-z): must be a number, or None for any content, got "
+                f"content_join_z (--content-join-z): must be a number of at least 0, or None for any content, got "
                 f"{arguments.shown(join_z)}."
             )
         asked = fields is not None or vectors is not None
@@ -127,8 +127,8 @@ def _sources(given: Any) -> dict[str, Any]:
     for name, source in named:
         if not _is_source(source):
             raise ValueError(
-                f"{_VECTORS}: must be files, arrays, pairs of ids and an array, or mappings from ids to vectors, got "
-                f"{arguments.shown(source)}."
+                f"{_VECTORS}: must be files, arrays [n, dim], pairs of ids and an array, or mappings from ids to "
+                f"vectors, got {arguments.shown(source)}."
             )
         names[name if name not in names else f"{name} {len(names) + 1}"] = source
     return names

@@ -27,7 +27,7 @@ from recbole_universal.files import locked_folder
 from recbole_universal.plugin.atomic_file import reading_as_text
 from recbole_universal.plugin.dataset import pipeline_from_config, training_graph
 from recbole_universal.plugin.dataset_checks import checking_all_models
-from recbole_universal.plugin.universal_model import NETWORK_KEYS
+from recbole_universal.plugin.universal_model import NETWORK_KEYS, UNIVERSAL_MODELS
 from recbole_universal.ranking.candidate_lists import (
     Block,
     CandidateLists,
@@ -86,6 +86,9 @@ def pretrain_by_config(config: Config, files: list[str] | None, config_dict: dic
     if config["train_stage"] != "pretrain":
         raise ValueError(f"train_stage: must be pretrain for a pre-training, got {config['train_stage']!r}.")
     init_logger(config)
+    if config["model"] not in (*UNIVERSAL_MODELS, "UniversalSASRec"):
+        known = ", ".join((*UNIVERSAL_MODELS, "UniversalSASRec"))
+        raise ValueError(f"model: must be one of {known} for a pre-training, got {config['model']!r}.")
     if config["model"] == "UniversalSASRec":
         from recbole_universal.app.pretrain_sasrec import pretrain_sasrec
 

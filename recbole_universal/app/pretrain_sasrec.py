@@ -25,6 +25,7 @@ from recbole_universal.checkpoint import check_model_folder, save_pretrained
 from recbole_universal.files import locked_folder
 from recbole_universal.plugin.dataset_checks import checking_all_models
 from recbole_universal.plugin.item_content import item_content
+from recbole_universal.plugin.sasrec_settings import ARCHITECTURE
 from recbole_universal.plugin.sasrec_trainer import UniversalSASRecTrainer
 from recbole_universal.plugin.universal_sasrec import UniversalSASRec
 from recbole_universal.ranking.list_loss import refuse_divergence
@@ -35,6 +36,23 @@ logger = logging.getLogger(__name__)
 
 # Keys of the target or of the stage, which a source does not take over.
 _NOT_OF_SOURCES = ("dataset", "train_stage", "pretrain_sources", "pretrain_held_out", "universal_features")
+
+
+# Keys of the model and its training, which all sources share.
+_OF_THE_MODEL = (
+    *ARCHITECTURE,
+    *("hidden_dropout_prob", "attn_dropout_prob", "initializer_range", "loss_type", "learning_rate", "epochs"),
+    *(
+        "stopping_step",
+        "weight_decay",
+        "learner",
+        "seed",
+        "device",
+        "pretrain_objective",
+        "pretrain_order",
+        "task_share",
+    ),
+)
 
 
 @dataclass
@@ -82,6 +100,7 @@ def pretrain_sasrec(config: Config, files: list[str] | None, keys: dict[str, Any
     sources = checked_sources(config)
     check_order(config)
     configs = {name: _source_config(name, files, {**(keys or {}), **own}) for name, own in sources.items()}
+    _check_model_keys(config, configs)
     check_source_folders(configs)
     folder = Path(os.path.expanduser(config["pretrain_dir"]))
     try:
@@ -101,6 +120,21 @@ def _source_config(name: str, files: list[str] | None, keys: dict[str, Any]) -> 
     source = Config(UniversalSASRec.__name__, name, files, copy.deepcopy(own))
     source["train_stage"] = "in_domain"  # also where a file or the command line sets it
     return source
+
+
+def _check_model_keys(config: Config, sources: dict[str, Config]) -> None:
+    """One model reads all sources, so no source has keys of the model for itself.
+
+    Raises:
+        ValueError: if one does, with the key.
+    """
+    for name, source in sources.items():
+        for key in _OF_THE_MODEL:
+            if source[key] != config[key]:
+                raise ValueError(
+                    f"pretrain_sources: [{name}] sets {key} to {source[key]!r}, but one model reads all sources; set "
+                    f"{key} once for all, beside pretrain_sources (now {config[key]!r})."
+                )
 
 
 def _loaded(config: Config) -> Source:

@@ -80,7 +80,8 @@ def run_experiment(config: Config, given: dict[str, Any], saved: bool = True, **
     with checking_all_models():
         results = [_result(config, saved, given, distributed)]
     # A baseline reads the files as the model does. Otherwise it would get another split.
-    reader = reading_as_text if config["universal_features"] else contextlib.nullcontext
+    as_text = config["universal_features"] or config["model"] == "UniversalSASRec"
+    reader = reading_as_text if as_text else contextlib.nullcontext
     for name, baseline in baselines.items():
         try:
             with checking_all_models(), reader():

@@ -20,7 +20,7 @@ from recbole_universal.app.recommender_state import RecommenderState, about_unkn
 from recbole_universal.app.shown_new_items import ShownNewItems
 from recbole_universal.graph.allowed_items import AllowedItems
 from recbole_universal.graph.histories import Histories
-from recbole_universal.graph.item_models import best_of_sums, nearest_neighbors
+from recbole_universal.graph.item_models import best_by_relations, nearest_neighbors
 
 #: Columns of lists, int64 [n, k], best first, -1 where no items are left, and their scores float32 [n, k].
 Lists = tuple[np.ndarray, np.ndarray]
@@ -241,7 +241,7 @@ def similar_lists(state: RecommenderState, items: Any, k: int) -> tuple[np.ndarr
         relations = nearest_neighbors(state.ranker.evidence, max(k, _N_NEIGHBORS), columns)
     allowed = None if state.not_excluded is None else AllowedItems(state.not_excluded[None])
     ones = sp.eye(len(columns), format="csr", dtype=np.float32)
-    lists = best_of_sums(ones, relations, k, exclude_seen=False, allowed=allowed)
+    lists = best_by_relations(ones, relations, k, exclude_seen=False, allowed=allowed)
     return columns, lists, about_unknown(unknown)
 
 

@@ -163,7 +163,7 @@ class RecommendationJob:
             )
 
     def _left_out_users(self) -> pd.Index | None:
-        """Ids of users whose interactions do not count, by the intervals of the call; ``None``: there are no such."""
+        """Ids of the users whom the intervals of the call leave out; ``None`` without intervals."""
         return None
 
     def _report_unknown(self) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -119,7 +121,7 @@ def _of_file(path: Path, where: str) -> tuple[Sequence[Any] | None, Any]:
             ids = path.with_suffix(".ids")
             lines = ids.read_text(encoding="utf-8").splitlines() if ids.is_file() else None
             return lines, np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, KeyError) as error:
+    except (ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         if str(error).startswith(where):
             raise
         raise ValueError(f"{where}: is no array file that can be read: {error}.") from error
@@ -160,8 +162,12 @@ def _numbers(values: Any, where: str) -> NDArray[np.float32]:
         if len(lengths) > 1 or lengths == {-1}:
             problem = "vectors differ in length" if -1 not in lengths else "a vector is no list of numbers"
             raise ValueError(f"{where}: {problem}.")
+    if np.iscomplexobj(values):
+        raise ValueError(f"{where}: holds complex numbers; give real ones.")
     try:
-        array = np.asarray(values, dtype=np.float64)
+        array = np.asarray(values)
+        if array.dtype != np.float32:  # which needs no larger copy to find what is too large for it
+            array = np.asarray(array, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: holds values that are no numbers: {arguments.shown(str(error))}.") from error
     if array.ndim != 2 or not array.shape[1]:

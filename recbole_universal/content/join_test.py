@@ -151,9 +151,13 @@ def refuse_wrong_join(tests: Sequence[JoinTest], least: float | None = LEAST_JOI
         ValueError: naming the spaces below it, and what to do.
     """
     wrong = [] if least is None else wrong_joins(tests, least)
-    if wrong:
+    if least is not None and wrong:
+        reason = (
+            "the content of other rows fits the items better, so the table may be off by some rows"
+            if wrong[0].z >= least
+            else "two items of one user are not more alike than any two, so the content may belong to other items"
+        )
         raise ValueError(
-            "content_join_z: two items of one user are not more alike than any two, so the content may belong to other "
-            f"items: {'; '.join(map(str, wrong))}. Check the ids of the items. With content_join_z none "
-            "(--content-join-z none) the content is used all the same."
+            f"content_join_z: {reason}: {'; '.join(map(str, wrong))}. Check the ids of the items. With content_join_z "
+            "none (--content-join-z none) the content is used all the same."
         )

@@ -23,6 +23,8 @@ N_ADOPTED = 10
 N_POPULARITY = 30
 _N_NEIGHBORS = 100
 _MOST_INTERACTIONS, _MOST_USERS = 2**21, 2**18
+# Largest number of users times new items, and of users times all items, whose scores are in memory at once.
+_BLOCK_PAIRS, _BLOCK_SCORES = 2**21, 2**22
 #: The relations, in the order of their columns. The last one is the same for all users.
 RELATIONS = ("nearest", "ridge", "adopted_regression", "adopted_neighbors", "popularity")
 
@@ -146,8 +148,17 @@ class ContentRelations:
             float32 [n_users, n_targets, n_columns], see :attr:`names`; no NaN.
         """
         near = self.near(targets) if near is None else near
-        columns = [values for _, values in self.each_column(user_items, targets, near)]
-        return np.stack(columns, axis=-1, dtype=np.float32)
+        columns = np.empty((user_items.shape[0], len(targets), len(self.names)), dtype=np.float32)
+        for block in self.user_blocks(user_items.shape[0], len(targets)):
+            for column, values in self.each_column(user_items[block], targets, near):
+                columns[block, :, column] = values
+        return columns
+
+    def user_blocks(self, n_users: int, n_targets: int) -> Iterator[slice]:
+        """Blocks of users whose scores of all items and of the new ones take little memory."""
+        step = max(1, min(_BLOCK_PAIRS // max(1, n_targets), _BLOCK_SCORES // max(1, len(self._degree))))
+        for start in range(0, n_users, step):
+            yield slice(start, min(start + step, n_users))
 
     def each_column(
         self,

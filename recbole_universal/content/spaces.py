@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -39,11 +40,22 @@ class Space:
 
     def cosines(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float32]:
         """Cosines of some items and others, float32 [n_rows, n_columns]."""
+        return self._cosines(rows, self._transposed(columns))
+
+    def _transposed(self, columns: NDArray[np.int64]) -> list[Any]:
+        """The rows of some items in each part as columns, dense or sparse [dim, n_columns]."""
         if self.parts:
-            return np.mean([part.cosines(rows, columns) for part in self.parts], axis=0, dtype=np.float32)
+            return [transposed for part in self.parts for transposed in part._transposed(columns)]
+        return [self.vectors[columns].T if self.words is None else self.words[columns].T.tocsr()]
+
+    def _cosines(self, rows: NDArray[np.int64], transposed: Sequence[Any]) -> NDArray[np.float32]:
+        """Cosines of some items and those of :meth:`_transposed`, float32 [n_rows, n_columns]."""
+        if self.parts:
+            of_parts = [part._cosines(rows, [each]) for part, each in zip(self.parts, transposed, strict=True)]
+            return np.mean(of_parts, axis=0, dtype=np.float32)
         if self.words is None:
-            return self.vectors[rows] @ self.vectors[columns].T
-        return (self.words[rows] @ self.words[columns].T).toarray()
+            return self.vectors[rows] @ transposed[0]
+        return (self.words[rows] @ transposed[0]).toarray()
 
     def neighbors(self, rows: NDArray[np.int64], columns: NDArray[np.int64], k: int) -> sp.csr_matrix:
         """The k nearest items of some items by cosine.
@@ -58,9 +70,10 @@ class Space:
             has no neighbours.
         """
         n_items = len(self.vectors)
+        transposed = self._transposed(columns)  # once, since a copy of a large catalogue takes as long as a block
         blocks = []
         for block in row_blocks(np.full(len(rows), len(columns)), len(columns)):
-            cosines = self.cosines(rows[block], columns)
+            cosines = self._cosines(rows[block], transposed)
             cosines[rows[block][:, None] == columns[None, :]] = 0.0
             blocks.append(_largest(cosines, columns, k, n_items))
         return sp.vstack(blocks, format="csr", dtype=np.float32)
@@ -73,21 +86,22 @@ def combined(spaces: Sequence[Space]) -> Space:
     return Space("combined", unit_rows(vectors), None, has_vector, tuple(spaces))
 
 
-#: Number of nearest items of an item in :func:`nearest_by_content`.
-N_NEAREST = 50
+#: Number of nearest items of an item in :func:`nearest_by_content`, and of the items among which they are searched.
+N_NEAREST, MOST_SEARCHED = 50, 100_000
 
 
-def nearest_by_content(spaces: Sequence[Space], known: NDArray[np.bool_]) -> sp.csr_matrix:
-    """The nearest items of each item by content, among some items.
+def nearest_by_content(spaces: Sequence[Space], degree: NDArray[np.int64]) -> sp.csr_matrix:
+    """The nearest items of each item with interactions by content.
 
-    Several spaces count the same. The time is quadratic in the number of items (docs/content.md has figures).
+    Several spaces count the same. The nearest items are searched among the 100,000 items with the most interactions.
+    So the time is quadratic in the number of items up to there, and linear beyond (docs/content.md has figures).
 
     Args:
         spaces: at least one, of the same items.
-        known: the items, bool [n_items].
+        degree: number of interactions of each item, int64 [n_items].
 
     Returns:
-        Positive cosines, csr float32 [n_items, n_items]; empty rows and columns for all other items.
+        Positive cosines, csr float32 [n_items, n_items]; empty rows and columns for items without interactions.
 
     Raises:
         ValueError: if a space is of another number of items.
@@ -95,17 +109,18 @@ def nearest_by_content(spaces: Sequence[Space], known: NDArray[np.bool_]) -> sp.
     for space in spaces:
         if not isinstance(space, Space):
             raise ValueError(f"content: must be spaces (text_space, array_space), got {type(space).__name__}.")
-        if len(space.vectors) != len(known):
+        if len(space.vectors) != len(degree):
             raise ValueError(
-                f"content: the space [{space.name}] has {len(space.vectors)} items, and there are {len(known)}."
+                f"content: the space [{space.name}] has {len(space.vectors)} items, and there are {len(degree)}."
             )
-    items = np.flatnonzero(known)
+    items = np.flatnonzero(degree)
+    searched = np.sort(items[np.argsort(-degree[items], kind="stable")[:MOST_SEARCHED]])
     space = spaces[0] if len(spaces) == 1 else combined(spaces)
-    near = space.neighbors(items, items, N_NEAREST)
-    lengths = np.zeros(len(known), dtype=np.int64)
+    near = space.neighbors(items, searched, N_NEAREST)
+    lengths = np.zeros(len(degree), dtype=np.int64)
     lengths[items] = np.diff(near.indptr)
     indptr = np.concatenate([[0], np.cumsum(lengths)])
-    return sp.csr_matrix((near.data, near.indices, indptr), shape=(len(known), len(known)))
+    return sp.csr_matrix((near.data, near.indices, indptr), shape=(len(degree), len(degree)))
 
 
 def _largest(values: NDArray[np.float32], columns: NDArray[np.int64], k: int, n_items: int) -> sp.csr_matrix:

@@ -25,13 +25,16 @@ def cleaned(value: Any) -> str:
     """A value as plain text: without HTML and repeated blanks, at most :data:`MOST_CHARACTERS` long.
 
     Args:
-        value: a text, a list of texts, another value, or a missing one, which is "".
+        value: a text, a list of texts, another value, or a missing one, which is "". A list of words, such as a
+            ``token_seq`` of RecBole, is a text. Entries with blanks, such as tags of two words, have commas between.
     """
     if isinstance(value, (list, tuple, set, frozenset)):
-        value = ", ".join(str(each) for each in value if not _is_missing(each))
+        entries = [str(each).strip() for each in value if not _is_missing(each)]
+        value = (", " if any(" " in each for each in entries) else " ").join(entries)
     if _is_missing(value):
         return ""
     text = str(value)[: 4 * MOST_CHARACTERS]  # markup takes room
+    text = text.encode("utf-8", "replace").decode()  # a lone surrogate is no character
     if "<" in text:
         text = _MARKUP.sub(" ", text)
     return " ".join(html.unescape(text).split())[:MOST_CHARACTERS]
@@ -64,13 +67,16 @@ def is_text(values: Iterable[Any]) -> bool:
     return n_given > 0 and 2 * n_texts >= n_given
 
 
-def chosen_fields(columns: Mapping[Hashable, Sequence[Any]], named: Sequence[str] | None, where: str) -> list[Hashable]:
+def chosen_fields(
+    columns: Mapping[Hashable, Sequence[Any]], named: Sequence[str] | None, where: str, column: str = "column"
+) -> list[Hashable]:
     """The columns whose texts describe the items.
 
     Args:
         columns: the columns by name, without the ids.
         named: names of the columns to take; ``None``: those that :func:`is_text` accepts.
         where: what the columns are of, for the message.
+        column: what a column is called there, for the message.
 
     Raises:
         ValueError: if a named column does not exist.
@@ -80,7 +86,8 @@ def chosen_fields(columns: Mapping[Hashable, Sequence[Any]], named: Sequence[str
     by_text = {str(name): name for name in columns}
     if missing := [name for name in named if name not in by_text]:
         raise ValueError(
-            f"content_fields: {where} has no column {listed_names(missing)}. Columns: {listed_names(list(columns))}."
+            f"content_fields: {where} has no {column} {listed_names(missing)}. "
+            f"{column.capitalize()}s: {listed_names(list(columns)) or 'none'}."
         )
     return [by_text[name] for name in named]
 

@@ -333,12 +333,6 @@ def _index(matrix: sp.csr_matrix, device: torch.device) -> tuple[torch.Tensor, .
     return tuple(torch.from_numpy(index.astype(np.int64)).to(device) for index in matrix.nonzero())
 
 
-def padded(values: torch.Tensor, width: int, fill: float) -> torch.Tensor:
-    """Lists [n, n_candidates, ...] padded to ``width`` positions with a value."""
-    shape = (values.shape[0], width - values.shape[1], *values.shape[2:])
-    return torch.cat([values, values.new_full(shape, fill)], dim=1)
-
-
 def _as_lists(matrix: sp.csr_matrix) -> np.ndarray:
     """Column indices of the entries of each row, int64 [n_rows, longest], -1 at the end."""
     rows, lengths = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr)), np.diff(matrix.indptr)

@@ -17,7 +17,7 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
-from recbole_universal.features.candidates import Candidates, ScoredCandidates, Scorers, best_unseen, padded
+from recbole_universal.features.candidates import Candidates, ScoredCandidates, Scorers, best_unseen
 from recbole_universal.graph.held_out import held_out_hits, support_query_split
 from recbole_universal.graph.interaction_graph import binary_matrix
 from recbole_universal.graph.popularity import fill_with_popular, popularity_order
@@ -371,5 +371,10 @@ def _joined(checks: list[SelfCheck]) -> SelfCheck:
     for name in vars(checks[0]):
         values = [getattr(check, name) for check in checks]
         if values[0] is not None:
-            joined[name] = torch.cat([padded(value, width, 0) if value.ndim > 1 else value for value in values])
+            joined[name] = torch.cat([_padded(value, width) if value.ndim > 1 else value for value in values])
     return SelfCheck(**joined)
+
+
+def _padded(values: torch.Tensor, width: int) -> torch.Tensor:
+    """Lists [n, n_candidates, ...] with zeros up to ``width`` positions."""
+    return torch.cat([values, values.new_zeros(len(values), width - values.shape[1], *values.shape[2:])], dim=1)

@@ -13,7 +13,7 @@ from recbole_universal.graph.canonical_order import hashed
 from recbole_universal.graph.popularity import item_degrees
 from recbole_universal.graph.shards import balanced_shards, current_spread
 from recbole_universal.graph.spectrum import largest_singular
-from recbole_universal.graph.sums import best_of_row, compiled
+from recbole_universal.graph.sums import best_of_sums, compiled
 from recbole_universal.graph.threads import in_threads
 
 # Largest number of co-occurrence counts that one thread holds at once.
@@ -302,18 +302,18 @@ def strongest(matrix: sp.csr_matrix, k: int) -> sp.csr_matrix:
     return sp.csr_matrix((matrix.data[entries], matrix.indices[entries], indptr), shape=matrix.shape)
 
 
-def best_of_sums(
+def best_by_relations(
     user_items: sp.csr_matrix,
     relations: sp.csr_matrix,
     k: int,
     exclude_seen: bool,
     allowed: AllowedItems | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Best items of some users by the sum of their items' rows of an item-item matrix.
 
     Args:
-        user_items: items of each user, csr [n_users, n_items]; 1, or the weight of each.
-        relations: csr [n_items, n_items], row = item of the user.
+        user_items: items of each user, csr [n_users, n]; 1, or the weight of each.
+        relations: csr [n, n_items], row = item of the user.
         k: number of recommendations.
         exclude_seen: whether to leave out the user's items.
         allowed: the items that may be recommended; ``None``: all may.
@@ -322,26 +322,15 @@ def best_of_sums(
         Item indices int64 [n_users, k], best first, and their sums float32 [n_users, k]. If fewer than k items have a
         positive sum, the last entries are -1 and 0.
     """
-    n_users, n_items = user_items.shape
-    items = np.full((n_users, k), -1, dtype=np.int64)
-    values = np.zeros((n_users, k), dtype=np.float32)
 
-    def put(users: np.ndarray) -> None:
-        sums = (user_items if len(users) == n_users else user_items[users]) @ relations
-        is_seen = np.zeros(n_items, dtype=bool)
-        for row, user in enumerate(users):
-            entries = slice(sums.indptr[row], sums.indptr[row + 1])
-            item, value = sums.indices[entries], sums.data[entries]
-            if exclude_seen:
-                seen = user_items.indices[user_items.indptr[user] : user_items.indptr[user + 1]]
-                is_seen[seen] = True
-                value[is_seen[item]] = 0.0
-                is_seen[seen] = False
-            if allowed is not None:
-                value[~allowed.row(user)[item]] = 0.0
-            best = best_of_row(item, value, k)
-            items[user, : len(best)], values[user, : len(best)] = item[best], value[best]
+    def best(users: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        rows = user_items[users]
+        some = None if allowed is None else allowed[users].dense()
+        return best_of_sums(rows, relations, k, rows if exclude_seen else None, some)
 
-    longest = int(np.diff(relations.indptr).max(initial=0))
-    in_threads(put, row_blocks(np.diff(user_items.indptr).astype(np.int64) * longest, n_items))
-    return items, values
+    longest, n_items = int(np.diff(relations.indptr).max(initial=0)), relations.shape[1]
+    reached = np.diff(user_items.indptr).astype(np.int64) * longest
+    if allowed is not None:
+        reached[:] = n_items  # a row of the allowed items is dense
+    items, values = zip(*in_threads(best, row_blocks(reached, n_items)), strict=True)
+    return np.concatenate(items), np.concatenate(values)

@@ -243,7 +243,11 @@ class GraphScorers:
 
         Returns:
             csr float32 [n_items, n_items], row = item of the user, zero diagonal.
+
+        Raises:
+            ValueError: if ``n_relations`` is no integer of at least 1.
         """
+        arguments.integer("item_item", "n_relations", n_relations, 1)
         return item_item(self, _thin(self._sampled_matrix()), weights, n_relations, show_progress)
 
     def with_interactions(self, matrix: sp.spmatrix | sp.sparray) -> GraphScorers:

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 # equal but for rounding errors are equal. Otherwise their order, and with it the lists, would depend on the processor.
 # The highest score may be that of an item of the user.
 DIGITS = 16
+# Bound on the entries of a product of SciPy, some histories and all items or users.
+_MOST_ENTRIES = 2**23
 # Size in bytes from which NumPy uses large pages.
 _LARGE = 2**22
 
@@ -76,10 +78,11 @@ def best_of_sums(
         out = excluded.indptr, excluded.indices
         loops.best_of_sums(*_parts(weights), *_parts(relations), factor, *out, some, digits, columns, values)
         return columns, values
-    sums = weights @ relations
-    is_excluded = np.zeros(n_columns, dtype=bool)
+    is_excluded, step = np.zeros(n_columns, dtype=bool), max(1, _MOST_ENTRIES // max(1, n_columns))
     for row in range(n):
-        entries = slice(sums.indptr[row], sums.indptr[row + 1])
+        if row % step == 0:
+            sums = weights[row : row + step] @ relations
+        entries = slice(sums.indptr[row % step], sums.indptr[row % step + 1])
         column, value = sums.indices[entries], sums.data[entries]
         if digits and len(value):
             large = np.float32(np.ldexp(1.5, np.frexp(value.max())[1] + 23 - digits))
@@ -91,12 +94,12 @@ def best_of_sums(
         is_excluded[left_out] = False
         if allowed is not None:
             value[~allowed[min(row, len(allowed) - 1)][column]] = 0.0
-        best = best_of_row(column, value, k)
+        best = _best_of_row(column, value, k)
         columns[row, : len(best)], values[row, : len(best)] = column[best], value[best]
     return columns, values
 
 
-def best_of_row(columns: NDArray[np.integer], values: NDArray[np.floating], k: int) -> NDArray[np.int64]:
+def _best_of_row(columns: NDArray[np.integer], values: NDArray[np.floating], k: int) -> NDArray[np.int64]:
     """Positions of the highest positive values of one row, best first and equal ones by column, int64 [at most k].
 
     Args:

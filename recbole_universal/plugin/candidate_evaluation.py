@@ -20,13 +20,14 @@ class CandidateEvaluation(Trainer):
     """RecBole's Trainer, which evaluates a universal model by its best candidates where they decide the metrics.
 
     RecBole masks the items of a user in a row of scores of all items, and takes the best of the rest. Here the items
-    are masked among the candidates. The results are the same: a row is ranked in RecBole's way where candidates tie, or
-    where too few of them are left. So is every row where a metric reads all scores.
+    are masked among the candidates, with the same results. RecBole's code ranks a row where candidates tie, or where
+    too few of them are left. It ranks every row where a metric, or a subclass of this trainer, reads all scores.
     """
 
     def __init__(self, config: Any, model: Any) -> None:
         super().__init__(config, model)
         self.eval_collector = TopItemsCollector(config)
+        self._by_candidates = False
         self._upcoming = torch.zeros(0, dtype=torch.int64)
         self._user_candidates: UserCandidates | None = None
 
@@ -36,10 +37,14 @@ class CandidateEvaluation(Trainer):
         """See RecBole's ``Trainer.evaluate``."""
         if isinstance(eval_data, FullSortEvalDataLoader) and not eval_data.is_sequential:
             self._upcoming = eval_data.uid_list[list(eval_data.sampler)]  # each process has users of its own
-        return super().evaluate(eval_data, load_best_model, model_file, show_progress)
+        self._by_candidates = self._candidates_suffice()
+        try:
+            return super().evaluate(eval_data, load_best_model, model_file, show_progress)
+        finally:
+            self._by_candidates = False  # any other caller of the next method expects scores
 
     def _full_sort_batch_eval(self, batched_data: tuple) -> tuple:
-        if not self._ranks_candidates():
+        if not self._by_candidates:
             return super()._full_sort_batch_eval(batched_data)
         interaction, history_index, *positive = batched_data
         items, scores = self._best_candidates(interaction)
@@ -64,14 +69,17 @@ class CandidateEvaluation(Trainer):
         is_decided = (scores[:, :k] > scores[:, 1 : k + 1]) & (is_complete | scores[:, k : k + 1].isfinite())
         return items.gather(1, order[:, :k]), is_decided.all(dim=1)
 
-    def _ranks_candidates(self) -> bool:
-        """Whether the best candidates are enough for the model and the metrics."""
-        collector = self.eval_collector
+    def _candidates_suffice(self) -> bool:
+        """Whether the best candidates are enough for the model, the metrics and a subclass of this trainer."""
+        collector, batch_eval = self.eval_collector, self._full_sort_batch_eval
         return (
             type(self.model) in (UniversalMLP, UniversalSequential)  # a subclass may score in a way of its own
+            and "full_sort_predict" not in vars(self.model)
             and self.model.network.ranks_candidates
             and isinstance(collector, TopItemsCollector)
             and not collector.needs_all_scores
+            # A method of a subclass reads the scores that this one returns.
+            and getattr(batch_eval, "__func__", None) is CandidateEvaluation._full_sort_batch_eval
         )
 
     def _best_candidates(self, interaction: Any) -> tuple[torch.Tensor, torch.Tensor]:

@@ -12,7 +12,7 @@ from recbole.data.dataset import Dataset
 from recbole.utils import FeatureType
 
 from recbole_universal.array_store import ArrayStore
-from recbole_universal.content.arrays import item_vectors
+from recbole_universal.content.arrays import item_vectors, read_vectors
 from recbole_universal.content.defaults import DEFAULT_ENCODERS
 from recbole_universal.content.encoders import Callback, TextEncoder, text_encoder
 from recbole_universal.content.join_test import content_join_z, refuse_wrong_join
@@ -62,7 +62,7 @@ def texts_of_dataset(dataset: Dataset, fields: Sequence[str] | None = None) -> l
         ValueError: if a field does not exist.
     """
     columns = _text_columns(dataset)
-    return item_texts(columns, chosen_fields(columns, fields, "the item file"), dataset.item_num)
+    return item_texts(columns, chosen_fields(columns, fields, "the item file", "loaded text field"), dataset.item_num)
 
 
 def preloaded_arrays(dataset: Dataset) -> dict[str, NDArray[np.float32]]:
@@ -98,17 +98,21 @@ def arrays_of_config(dataset: Dataset) -> dict[str, NDArray[np.float32]]:
         OSError: if a file cannot be read.
     """
     config, arrays = dataset.config, preloaded_arrays(dataset)
-    items = pd.Index(dataset.field2id_token[dataset.iid_field])
+    items = pd.Index(dataset.field2id_token[dataset.iid_field][1:])  # without the padding id
     for name, path in (config["content_files"] or {}).items():
         if name in arrays:
             raise ValueError(f"content_files: the name [{name}] is that of a field of preload_weight; give another.")
         if config["content_fields"] and name in config["content_encoders"]:
             raise ValueError(f"content_files: the name [{name}] is an encoder's, too; give the file another name.")
         try:
-            arrays[name] = item_vectors(path, items, f"content_files, {name}")
+            vectors = read_vectors(path, f"content_files, {name}")
         except OSError as error:
             raise type(error)(f"content_files, {name}: {error}") from error
-        arrays[name][0] = 0.0  # the padding id is no item
+        if vectors.ids is None:
+            raise ValueError(
+                f"{vectors.where}: has no ids of the items. The order of the items is RecBole's; give ids."
+            )
+        arrays[name] = np.pad(vectors.of_items(items), ((1, 0), (0, 0)))
     return arrays
 
 
@@ -148,7 +152,7 @@ def relation_of_dataset(dataset: Dataset, matrix: sp.csr_matrix, families: Seque
     tokens = dataset.field2id_token[dataset.iid_field].tolist()
     by_id = np.array(sorted(range(len(tokens)), key=lambda index: (len(str(tokens[index])), str(tokens[index]))))
     refuse_wrong_join([content_join_z(matrix, space, by_id) for space in spaces], config["content_join_z"])
-    return nearest_by_content(spaces, np.bincount(matrix.indices, minlength=matrix.shape[1]) > 0)
+    return nearest_by_content(spaces, np.bincount(matrix.indices, minlength=matrix.shape[1]))
 
 
 def _spaces(

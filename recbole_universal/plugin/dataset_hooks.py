@@ -14,6 +14,7 @@ from recbole.data.dataset import Dataset
 from recbole.utils import ModelType
 
 from recbole_universal.plugin import settings
+from recbole_universal.plugin.atomic_file import reading_as_text
 from recbole_universal.plugin.base_model import base_class
 from recbole_universal.plugin.config_hooks import compare_saved
 from recbole_universal.plugin.dataset import UniversalDataset, universal_dataset_class
@@ -72,6 +73,9 @@ def create_dataset(stock: Callable, config: Config) -> Dataset:
         if config["transform"] == "universal":
             UniversalTransform(config)  # raises an error that names the missing key
         if config["model"] != UniversalInterpolation.__name__:
+            if settings.is_ours(config["model"]):
+                with reading_as_text():  # a quote in a title is a character
+                    return checked_dataset(config, stock)
             return checked_dataset(config, stock) if checks_all_models() else stock(config)
         dataset_class = _stock_dataset_class(config)
     else:

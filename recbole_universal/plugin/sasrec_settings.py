@@ -82,6 +82,14 @@ def check_together(values: Mapping[str, Any]) -> None:
         raise ValueError(
             f"content_encoders: item_encoder: {encoder} needs an encoder of texts, or files named by content_files."
         )
+    if values["content_files"] and encoder in ("id", "words"):
+        raise ValueError(f"content_files: item_encoder: {encoder} reads no vectors; leave the key empty.")
+    drawn = (values["train_neg_sample_args"] or {}).get("distribution", "uniform") != "none"
+    if values["loss_type"] == "BPR" and not (values["train_neg_sample_args"] and drawn):
+        raise ValueError(
+            "loss_type: BPR compares with drawn items; set train_neg_sample_args, such as "
+            "{distribution: uniform, sample_num: 1}."
+        )
     if stage == "pretrain" and "tfidf" in values["content_encoders"]:
         raise ValueError(
             "content_encoders: the axes of tfidf are those of one catalogue, so weights that read them cannot be "

@@ -117,12 +117,13 @@ class UniversalSASRec(SASRec):
     def full_sort_predict(self, interaction: Any) -> torch.Tensor:
         """Scores of all items, float32 [batch_size, n_items]; -inf for items of the history and the padding id.
 
-        Where training histories repeat items, no item of a history is left out.
+        Where training histories repeat items, only the padding id is left out.
         """
         with self.item_embedding.one_table():
             scores = super().full_sort_predict(interaction)
         if not self._repeats:
             scores = scores.scatter(1, interaction[self.ITEM_SEQ], -torch.inf)
+        scores[:, 0] = -torch.inf  # a history of full length has no padding
         return scores
 
     @property

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from recbole.data.interaction import Interaction
 
+from recbole_universal.plugin.histories import check_ids
+
 # Users that are ranked at once: many blocks for each thread. RecBole's batches hold few users of a large catalogue.
 _USERS_AT_ONCE = 1024
 
@@ -44,8 +46,12 @@ class UserCandidates:
 
         Returns:
             Item ids int64 [n, k], -1 where no candidates are left, and their scores float32 [n, k].
+
+        Raises:
+            ValueError: if an id is out of range.
         """
         users = users.cpu()
+        check_ids(users, self._model.n_users, self._model.USER_ID)
         missing = users[~self._is_ranked[users]]
         if len(missing):
             waiting = upcoming[~self._is_ranked[upcoming] & ~torch.isin(upcoming, missing)]

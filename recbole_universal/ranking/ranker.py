@@ -117,7 +117,7 @@ class UniversalRanker:
                 "content: can be used by a model of one family, proximity or sequence; this one reads "
                 f"{list(self._pipeline.families)}."
             )
-        return nearest_by_content(content, np.bincount(matrix.indices, minlength=matrix.shape[1]) > 0)
+        return nearest_by_content(content, np.bincount(matrix.indices, minlength=matrix.shape[1]))
 
     def _network_of(self, pretrained: Pretrained, settings: dict[str, Any]) -> RankingNetwork:
         """The network of a model; sets all attributes but the state."""

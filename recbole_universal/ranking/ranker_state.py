@@ -17,7 +17,7 @@ from recbole_universal.features.candidate_pairs import CandidatePairs
 from recbole_universal.features.proximity_pairs import ProximityPairs
 from recbole_universal.graph.allowed_items import AllowedItems
 from recbole_universal.graph.histories import Histories
-from recbole_universal.graph.item_models import best_of_sums
+from recbole_universal.graph.item_models import best_by_relations
 from recbole_universal.graph.popularity import fill_with_popular, popularity_share
 from recbole_universal.graph.sparse_sums import checked_csr
 from recbole_universal.graph.threads import lazy_property
@@ -364,7 +364,7 @@ class RankerState:
         else:
             allowed = self._without_seen_only(allowed, asked, exclude_seen)
             of_lists = self.evidence[asked]
-        items, values = best_of_sums(of_lists, self.fast_relations(show_progress), k, exclude_seen, allowed)
+        items, values = best_by_relations(of_lists, self.fast_relations(show_progress), k, exclude_seen, allowed)
         # Popular items fill up a short list, as they follow the candidates of the network.
         self._fill_with_popular(items, values, all_asked if exclude_seen else None, allowed, 0.0)
         return items, values

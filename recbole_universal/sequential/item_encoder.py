@@ -27,12 +27,16 @@ class VectorAdaptor(nn.Module):
     Args:
         dims: dimensions by modality.
         hidden_size: size of the result.
+
+    Raises:
+        ValueError: if two names of modalities differ in nothing but dots and underscores.
     """
 
     def __init__(self, dims: Mapping[str, int], hidden_size: int) -> None:
         super().__init__()
         self.names = list(dims)
-        # A module has no dot in its name, and encoders may.
+        if len(set(map(_module_name, dims))) < len(dims):
+            raise ValueError(f"content_files: two names differ in dots and underscores alone: {self.names}.")
         self.projections = nn.ModuleDict({_module_name(name): nn.Linear(dims[name], hidden_size) for name in dims})
         self.output = _last_layer(hidden_size)
 
@@ -149,4 +153,6 @@ def _last_layer(size: int) -> nn.Linear:
 
 
 def _module_name(name: str) -> str:
-    return name.replace(".", "_")
+    """A name for a module, which has no dot and is no attribute of a dictionary of modules, such as ``items``."""
+    name = name.replace(".", "_")
+    return f"{name}_" if hasattr(nn.ModuleDict(), name) else name

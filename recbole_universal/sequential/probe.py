@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -14,7 +15,11 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from recbole_universal import arguments
+
 _PENALTIES = (0.001, 0.01, 0.1, 1.0)
+# Folds within the users that a fold fits to, which choose the penalty.
+_INNER_FOLDS = 3
 
 
 @dataclass(frozen=True)
@@ -52,11 +57,15 @@ def user_folds(labels: Sequence[Any], n_folds: int, seed: int) -> list[tuple[NDA
         seed: draws the folds.
 
     Raises:
-        ValueError: if there are fewer than two classes, or a class has fewer users than there are folds.
+        ValueError: if a label is missing, there are fewer than two classes, or a class has fewer users than there are
+            folds.
     """
-    classes, counts = np.unique(np.asarray(labels), return_counts=True)
+    if not arguments.is_integer(n_folds) or n_folds < 2:
+        raise ValueError(f"n_folds: must be an integer of at least 2, got {arguments.shown(n_folds)}.")
+    codes, classes = _classes(labels)
+    counts = np.bincount(codes, minlength=len(classes))
     if len(classes) < 2:
-        raise ValueError(f"labels: two classes at least are needed, got {list(classes)}.")
+        raise ValueError(f"labels: two classes at least are needed, got {classes}.")
     if counts.min() < n_folds:
         rare = classes[counts.argmin()]
         raise ValueError(
@@ -64,7 +73,52 @@ def user_folds(labels: Sequence[Any], n_folds: int, seed: int) -> list[tuple[NDA
             "join it with another."
         )
     folds = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
-    return list(folds.split(np.zeros(len(labels)), np.asarray(labels)))
+    return list(folds.split(np.zeros(len(codes)), codes))
+
+
+def _classes(labels: Sequence[Any]) -> tuple[NDArray[np.int64], list[Any]]:
+    """The class of each user as a number, int64 [n_users], and the classes."""
+    try:
+        codes, classes = pd.factorize(_objects(labels), sort=True)
+    except TypeError as error:
+        raise ValueError(f"labels: must be texts or numbers ({error}).") from error
+    missing = codes < 0
+    if missing.any():
+        raise ValueError(
+            f"labels: {int(missing.sum())} of {len(codes)} are missing, the first in row {int(missing.argmax())}; "
+            "leave these users out, of the vectors too."
+        )
+    return codes.astype(np.int64), list(classes)
+
+
+def _objects(values: Sequence[Any]) -> NDArray[np.object_]:
+    """The labels as an array of Python's own values, object [n_users]."""
+    array = np.empty(len(values), dtype=object)
+    array[:] = values.tolist() if isinstance(values, (np.ndarray, pd.Series, pd.Index)) else list(values)
+    return array
+
+
+def _checked_vectors(vectors: Any, labels: Sequence[Any]) -> NDArray[np.float64]:
+    """The vectors as an array, [n_users, dim].
+
+    Raises:
+        ValueError: if they are no finite numbers, or of other users than the labels.
+    """
+    if isinstance(vectors, pd.DataFrame) and isinstance(labels, pd.Series) and not vectors.index.equals(labels.index):
+        raise ValueError(
+            "labels: their index is not that of the vectors; give labels.loc[vectors.index], or an array in the order "
+            "of the vectors."
+        )
+    try:
+        array = np.asarray(vectors, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"vectors: must be numbers [n_users, dim] ({error}).") from error
+    if array.ndim != 2 or len(array) != len(labels) or not array.shape[1]:
+        raise ValueError(f"vectors: must be [n_users, dim] for {len(labels)} labels, got {list(array.shape)}.")
+    with np.errstate(over="ignore"):  # the squares of larger numbers are infinite
+        if not np.isfinite(array.astype(np.float32)).all():
+            raise ValueError("vectors: must be finite numbers of 32 bits, but hold NaN, infinity or larger ones.")
+    return array
 
 
 def probe(vectors: NDArray, labels: Sequence[Any], n_folds: int = 5, seed: int = 0) -> Probe:
@@ -73,8 +127,8 @@ def probe(vectors: NDArray, labels: Sequence[Any], n_folds: int = 5, seed: int =
     Means, spreads and the penalty come from the users that a fold fits to.
 
     Args:
-        vectors: finite, float [n_users, dim].
-        labels: the class of each user, [n_users].
+        vectors: finite, float [n_users, dim], such as the frame of :func:`recbole_universal.user_vectors`.
+        labels: the class of each user, [n_users]. A series must have the index of a frame of vectors.
         n_folds: number of folds.
         seed: draws the folds.
 
@@ -82,18 +136,20 @@ def probe(vectors: NDArray, labels: Sequence[Any], n_folds: int = 5, seed: int =
         ValueError: if the lengths differ, a vector is not finite, or the classes do not suffice
             (:func:`user_folds`).
     """
-    vectors, labels = np.asarray(vectors, dtype=np.float64), list(labels)
-    if vectors.ndim != 2 or len(vectors) != len(labels):
-        raise ValueError(f"vectors: must be [n_users, dim] for {len(labels)} labels, got {list(vectors.shape)}.")
-    if not np.isfinite(vectors).all():
-        raise ValueError("vectors: must be finite, but hold NaN or infinity.")
-    codes = np.unique(labels, return_inverse=True)[1]
+    vectors = _checked_vectors(vectors, labels)
+    codes, classes = _classes(labels)
     predicted, most, areas = codes.copy(), codes.copy(), []
     for fitted, tested in user_folds(labels, n_folds, seed):
+        counts = np.bincount(codes[fitted], minlength=len(classes))
+        if counts.min() < _INNER_FOLDS:
+            raise ValueError(
+                f"labels: a fold fits to {counts.min()} users of the class '{classes[counts.argmin()]}', and needs "
+                f"{_INNER_FOLDS}; use more folds, leave the class out, or join it with another."
+            )
         model = GridSearchCV(
             make_pipeline(StandardScaler(), LogisticRegression(max_iter=300)),
             {"logisticregression__C": _PENALTIES},
-            cv=StratifiedKFold(3, shuffle=True, random_state=seed),
+            cv=StratifiedKFold(_INNER_FOLDS, shuffle=True, random_state=seed),
             scoring="neg_log_loss",
         )
         chances = model.fit(vectors[fitted], codes[fitted]).predict_proba(vectors[tested])

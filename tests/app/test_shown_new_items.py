@@ -257,6 +257,7 @@ def shifted(frame: pd.DataFrame) -> pd.DataFrame:
         ({"new_items": "yes", "items": ITEMS}, r"new_items \(--new-items\): must be"),
         ({"new_items": True, "items": shifted(ITEMS)}, r"content_join_z.*Check the ids.*--content-join-z none"),
         ({"new_items": True, "items": ITEMS, "content_join_z": "high"}, r"content_join_z .*must be a number"),
+        ({"new_items": True, "items": ITEMS, "content_join_z": -1}, r"content_join_z .*must be a number of at least 0"),
         ({"new_items": True, "items": ITEMS[["item", "price"]]}, r"no column holds text"),
         ({"new_items": True, "items": ITEMS, "content_fields": ["plot"]}, r"no column \[?'?plot"),
         ({"new_items": True, "items": ITEMS, "content_encoders": ["bert"]}, r"encoder: must be one of tfidf"),

@@ -59,6 +59,7 @@ def test_ids_of_another_type_match():
         ({"a": "picture"}, r"no list of numbers"),
         (np.ones((3, 0)), r"must be an array \[n, dim\]"),
         ([["x"], ["y"], ["z"]], r"no numbers"),
+        (np.ones((3, 2), dtype=complex), r"complex numbers"),
     ],
 )
 def test_bad_vectors(source, message):
@@ -69,7 +70,18 @@ def test_bad_vectors(source, message):
 @pytest.mark.parametrize("ending", [".npz", ".npy"])
 def test_files_that_are_no_arrays(tmp_path, ending):
     path = tmp_path / f"x{ending}"
-    path.write_bytes(b"\x89PNG no array")
+    for data in (b"\x89PNG no array", b"PK\x03\x04 no end", b""):  # the second looks like a zip file
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match="no array file"):
+            item_vectors(path, ITEMS)
+
+
+def test_a_damaged_array_is_an_error(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez_compressed(path, ids=np.array(list("abc")), vectors=np.random.default_rng(0).random((3, 500)))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
     with pytest.raises(ValueError, match="no array file"):
         item_vectors(path, ITEMS)
 

@@ -61,6 +61,13 @@ def test_one_space_that_sees_the_join_is_enough_but_a_shift_in_one_is_too_much()
     assert wrong_joins([result(1.7)], least=1) == []
 
 
+def test_the_message_says_whether_other_rows_fit_better():
+    with pytest.raises(ValueError, match=r"content_join_z: the content of other rows .* off by some rows: x: z 15\.0"):
+        refuse_wrong_join([result(15, 5.5), result(9)])
+    with pytest.raises(ValueError, match=r"content_join_z: two items of one user are not more alike"):
+        refuse_wrong_join([result(1.7)])
+
+
 def test_too_few_pairs_cannot_tell():
     matrix = sp.csr_matrix(np.eye(5, dtype=np.float32))
     test = content_join_z(matrix, array_space("x", np.random.default_rng(0).normal(size=(5, 3))))

@@ -39,7 +39,7 @@ def test_the_best_are_those_of_the_scores(lists, matrix):
 
 def test_blocks_of_users_change_nothing(lists, matrix, monkeypatch):
     whole = lists.best(matrix, 5)[0]
-    monkeypatch.setattr("recbole_universal.content.new_items._BLOCK_PAIRS", 60)
+    monkeypatch.setattr("recbole_universal.content.relations._BLOCK_PAIRS", 60)
     assert np.array_equal(lists.best(matrix, 5)[0], whole)
 
 

@@ -78,8 +78,18 @@ def test_blocks_of_users_change_nothing(spaces, split, monkeypatch):
     known, _ = split
     model = NewItems(known, spaces)
     whole = model.scores(known, NEW)
-    monkeypatch.setattr("recbole_universal.content.new_items._BLOCK_PAIRS", 40)
+    monkeypatch.setattr("recbole_universal.content.relations._BLOCK_PAIRS", 40)
     assert np.allclose(model.scores(known, NEW), whole, atol=1e-4)
+
+
+def test_a_block_of_users_is_small_on_a_large_catalogue(spaces, split, monkeypatch):
+    known, _ = split
+    relations = ContentRelations(known, spaces)
+    whole, rows = relations.columns(known[:9], NEW[:2]), []
+    monkeypatch.setattr("recbole_universal.content.relations._BLOCK_SCORES", 4 * N_ITEMS)
+    scores = relations._neighbor_scores
+    monkeypatch.setattr(relations, "_neighbor_scores", lambda some: (rows.append(some.shape[0]), scores(some))[1])
+    assert np.allclose(relations.columns(known[:9], NEW[:2]), whole, atol=1e-4) and rows == [4, 4, 1]
 
 
 def test_relabelling_users_and_items_permutes_the_columns(split):

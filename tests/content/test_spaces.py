@@ -6,7 +6,7 @@ from content_data import texts, topic_of_items
 
 from recbole_universal.array_store import ArrayStore
 from recbole_universal.content.encoders import text_encoder
-from recbole_universal.content.spaces import MOST_DIMS, array_space, combined, text_space
+from recbole_universal.content.spaces import MOST_DIMS, array_space, combined, nearest_by_content, text_space
 from recbole_universal.content.whitening import unit_rows, whitened
 
 
@@ -97,3 +97,18 @@ def test_vectors_are_computed_once_for_the_same_texts(tmp_path):
     again = text_space(texts(), encoder, store)
     text_space(["other", *texts()[1:]], encoder, store)
     assert calls == [128, 128] and (first.vectors == again.vectors).all()
+
+
+def test_nearest_items_are_searched_among_the_most_popular_ones(monkeypatch):
+    generator = np.random.default_rng(0)
+    space = combined([array_space(name, generator.normal(size=(30, 5))) for name in "xy"])
+    degree = generator.permutation(30)
+    monkeypatch.setattr("recbole_universal.content.spaces.MOST_SEARCHED", 8)
+    near = nearest_by_content(space.parts, degree)
+    searched = np.sort(np.argsort(-degree)[:8])
+    assert np.array_equal(np.unique(near.indices), searched)
+    assert near[degree == 0].nnz == 0 and (np.diff(near.indptr)[degree > 0] > 0).all()
+    cosines = space.cosines(np.arange(30), searched)
+    cosines[searched, np.arange(8)] = 0
+    cosines[degree == 0] = 0
+    assert np.allclose(near[:, searched].toarray(), np.maximum(cosines, 0))

@@ -18,7 +18,9 @@ from recbole_universal.content.texts import MOST_CHARACTERS, chosen_fields, clea
         (None, ""),
         (float("nan"), ""),
         ("", ""),
-        (["Drama", None, "War"], "Drama, War"),
+        (["the", "red", "car"], "the red car"),  # a token_seq
+        (["Science Fiction", None, "War"], "Science Fiction, War"),
+        ("river \ud800 boat", "river ? boat"),  # half of a surrogate pair
         (7, "7"),
         ("<!-- never closed", ""),
     ],

@@ -129,6 +129,12 @@ def test_blocks_of_items_bound_the_dense_terms(monkeypatch, way):
     assert sum(sizes) == 200 and max(sizes) * 20 <= 400
 
 
+@pytest.mark.parametrize("n_relations", [0, -1, 2.5, True, "4"])
+def test_a_number_of_relations_is_at_least_one(n_relations):
+    with pytest.raises(ValueError, match="argument n_relations must be an integer >= 1"):
+        GraphScorers(random_matrix()).item_item(WEIGHTS, n_relations)
+
+
 def test_compiled_loops_are_used_where_numba_is_installed():
     pytest.importorskip("numba")
     assert item_pairs.compiled is compiled and compiled() is not None

@@ -9,8 +9,10 @@ import torch
 from graph_data import random_matrix
 
 from recbole_universal.graph import SCORERS, GraphScorers, item_models, scorers
+from recbole_universal.graph import sums as sums_of_items
+from recbole_universal.graph.allowed_items import AllowedItems
 from recbole_universal.graph.item_models import (
-    best_of_sums,
+    best_by_relations,
     most_items,
     nearest_neighbors,
     paths_from_items,
@@ -128,8 +130,13 @@ def test_the_strongest_of_either_sign_stay():
     np.testing.assert_array_equal(strongest(matrix, 2).toarray(), [[0, -3.0, 2.0, 0], [0, 0, 0, 0], [0, 1.0, 0, 0]])
 
 
+@pytest.mark.parametrize("way", ["compiled", "not compiled"])
 @pytest.mark.parametrize("exclude_seen", [True, False])
-def test_lists_are_the_best_of_the_sums(monkeypatch, exclude_seen):
+def test_lists_are_the_best_of_the_sums(monkeypatch, exclude_seen, way):
+    if way == "compiled":
+        pytest.importorskip("numba")
+    else:
+        monkeypatch.setattr(sums_of_items, "compiled", lambda: None)
     monkeypatch.setattr(item_models, "BLOCK_COUNTS", 100)  # four users a block
     user_items = random_matrix()
     relations = sp.random(25, 25, 0.4, "csr", np.float32, random_state=0)
@@ -137,7 +144,7 @@ def test_lists_are_the_best_of_the_sums(monkeypatch, exclude_seen):
     sums = (user_items @ relations).toarray()
     if exclude_seen:
         sums[user_items.nonzero()] = 0.0
-    items, values = best_of_sums(user_items, relations, 6, exclude_seen)
+    items, values = best_by_relations(user_items, relations, 6, exclude_seen)
     expected = np.sort(sums, axis=1)[:, :-7:-1]
     np.testing.assert_allclose(values, np.maximum(expected, 0), rtol=1e-6)
     np.testing.assert_array_equal(items >= 0, expected > 0)
@@ -148,10 +155,25 @@ def test_lists_are_the_best_of_the_sums(monkeypatch, exclude_seen):
     assert present.any() and not present.all()
 
 
+def test_rows_of_allowed_items_are_dense_a_few_at_a_time(monkeypatch):
+    """The sums of each user reach a single item."""
+    monkeypatch.setattr(item_models, "BLOCK_COUNTS", 100)  # four rows of all items
+    relations = sp.csr_matrix(np.roll(np.eye(25, dtype=np.float32), 1, axis=1))
+    excluded = sp.csr_matrix(relations.multiply(np.arange(25)[:, None] % 5 == 2))
+    sizes, dense = [], AllowedItems.dense
+    monkeypatch.setattr(AllowedItems, "dense", lambda self: sizes.append(dense(self).size) or dense(self))
+    allowed, eye = AllowedItems.all_but(None, excluded), sp.eye(25, format="csr", dtype=np.float32)
+    items, values = best_by_relations(eye, relations, 2, False, allowed)
+    assert max(sizes) <= 100 and sum(sizes) == 25 * 25
+    expected = np.where(np.arange(25) % 5 == 2, -1, (np.arange(25) + 1) % 25)
+    assert items[:, 0].tolist() == expected.tolist() and (items[:, 1] == -1).all()
+    assert values[:, 0].tolist() == (expected >= 0).tolist()
+
+
 def test_no_users_and_no_relations():
-    items, values = best_of_sums(sp.csr_matrix((0, 5)), sp.csr_matrix((5, 5)), 3, True)
+    items, values = best_by_relations(sp.csr_matrix((0, 5)), sp.csr_matrix((5, 5)), 3, True)
     assert items.shape == values.shape == (0, 3)
-    items, _ = best_of_sums(sp.csr_matrix((2, 5)), sp.csr_matrix((5, 5)), 3, True)
+    items, _ = best_by_relations(sp.csr_matrix((2, 5)), sp.csr_matrix((5, 5)), 3, True)
     assert (items == -1).all()
 
 
@@ -169,8 +191,8 @@ def test_blocks_cover_all_items():
 def test_a_longer_list_starts_with_the_shorter_one():
     user_items = sp.eye(1, 30, format="csr")
     tied = sp.csr_matrix((np.ones(25), (np.zeros(25, dtype=int), np.arange(29, 4, -1))), shape=(30, 30))
-    longer, _ = best_of_sums(user_items, tied, 10, True)
-    shorter, _ = best_of_sums(user_items, tied, 4, True)
+    longer, _ = best_by_relations(user_items, tied, 10, True)
+    shorter, _ = best_by_relations(user_items, tied, 4, True)
     np.testing.assert_array_equal(longer[:, :4], shorter)
 
 
@@ -238,10 +260,10 @@ def test_many_items_of_a_user_are_bounded_in_neighbors_and_relations(monkeypatch
 
 def test_the_work_of_long_histories_is_counted_in_64_bits(monkeypatch):
     widths = []
-    monkeypatch.setattr(item_models, "row_blocks", lambda work, _: widths.append(work.max()) or [])
+    monkeypatch.setattr(item_models, "row_blocks", lambda work, _: widths.append(work.max()) or [np.arange(1)])
     n_items = 70_000
     history = sp.csr_matrix(np.ones((1, n_items), dtype=np.float32))
     ones, first = np.ones(n_items // 2, dtype=np.float32), np.zeros(n_items // 2, dtype=int)
     relations = sp.csr_matrix((ones, (first, np.arange(n_items // 2))), shape=(n_items, n_items))
-    item_models.best_of_sums(history, relations, 1, False)
+    item_models.best_by_relations(history, relations, 1, False)
     assert widths == [n_items * (n_items // 2)]

@@ -51,6 +51,19 @@ def test_the_best_are_those_of_the_dense_product(way, k, filters):
         assert not values[row, len(order) :].any()
 
 
+def test_products_of_scipy_hold_some_histories(monkeypatch):
+    """There are many users, and a history may share an item with all of them."""
+    weights, relations, sizes = random_csr(9, 12, 0.9), random_csr(12, 20, 0.9, 1), []
+    product = sp.csr_matrix.__matmul__
+    monkeypatch.setattr(sums, "compiled", lambda: None)
+    expected = best_of_sums(weights, relations, 4)
+    monkeypatch.setattr(sp.csr_matrix, "__matmul__", lambda *two: sizes.append(product(*two).nnz) or product(*two))
+    monkeypatch.setattr(sums, "_MOST_ENTRIES", 50)
+    for ours, before in zip(best_of_sums(weights, relations, 4), expected, strict=True):
+        np.testing.assert_array_equal(ours, before)
+    assert len(sizes) == 5 and max(sizes) <= 50
+
+
 def test_sums_that_differ_by_rounding_are_equal(way):
     relations = sp.csr_matrix(np.array([[1.0, 1.0 + 2**-20, 1.0 + 2**-10]], dtype=np.float32))
     weights = sp.csr_matrix(np.ones((1, 1), dtype=np.float32))

@@ -8,6 +8,7 @@ import torch
 from conftest import write_atomic
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
+from recbole.data.interaction import Interaction
 from recbole.evaluator.register import metric_information, metric_types
 from recbole.trainer import Trainer
 from recbole.utils import EvaluatorType, get_model, get_trainer, init_seed
@@ -216,6 +217,68 @@ def test_a_subclass_scores_in_its_own_way(shop, monkeypatch):
     model.__class__ = Reversed
     assert_same(ours, stock, test)
     assert evaluated(ours, test)[0] != before
+
+
+def test_a_subclass_of_the_trainer_reads_scores(shop):
+    """RecBole's method returns the scores of all items, which a method of a subclass may change."""
+
+    class WithoutThree:
+        def _full_sort_batch_eval(self, batched_data):
+            interaction, scores, *positive = super()._full_sort_batch_eval(batched_data)
+            scores[:, 1:4] = -torch.inf
+            return interaction, scores, *positive
+
+    _, ours, stock, (_, _, test) = built(shop)
+    for trainer in (ours, stock):
+        trainer.__class__ = type("Changed", (WithoutThree, type(trainer)), {})
+    assert_same(ours, stock, test)
+    assert (evaluated(ours, test)[1]["rec.items"] > 3).all()
+
+
+def test_only_the_own_evaluation_gets_candidates_in_place_of_scores(shop):
+    """Code outside calls RecBole's method too, before and after an evaluation, also one that fails."""
+    _, ours, stock, (_, _, test) = built(shop)
+    batch = next(iter(test))
+    for trainer in (ours, stock):
+        trainer.evaluate(test, load_best_model=False)
+    with pytest.raises(FileNotFoundError):
+        ours.evaluate(test, model_file="missing.pth")
+    with torch.no_grad():
+        assert torch.equal(ours._full_sort_batch_eval(batch)[1], stock._full_sort_batch_eval(batch)[1])
+
+
+@pytest.mark.parametrize("place", ["model", "trainer"])
+def test_a_method_that_is_replaced_in_an_object_counts(shop, place):
+    model, ours, stock, (_, _, test) = built(shop)
+    if place == "model":
+        predict = model.full_sort_predict
+        model.full_sort_predict = lambda interaction: -predict(interaction)
+    else:
+        for trainer in (ours, stock):
+            trainer._full_sort_batch_eval = _reversed(trainer._full_sort_batch_eval)
+    assert_same(ours, stock, test)
+
+
+def _reversed(batch_eval):
+    def replaced(batched_data):
+        interaction, scores, *positive = batch_eval(batched_data)
+        return interaction, scores.neg().clamp(max=100), *positive
+
+    return replaced
+
+
+@pytest.mark.parametrize("user", [-1, 91])
+def test_a_user_outside_of_the_dataset_is_an_error(shop, user):
+    """A negative index would read the list of another user."""
+    _, ours, _, (_, _, test) = built(shop)
+    ours.evaluate(test, load_best_model=False)
+    users = test.user_df["user_id"].clone()
+    users[4] = user
+    test.user_df = Interaction({"user_id": users})
+    histories = test.uid2history_item, test.uid2positive_item
+    test.uid2history_item, test.uid2positive_item = (np.append(column, column[-1:]) for column in histories)
+    with pytest.raises(ValueError, match=f"user_id: internal ids go from 0 .padding. to 90, got {user}"):
+        ours.evaluate(test, load_best_model=False)
 
 
 def test_a_user_is_ranked_once_until_the_weights_change(shop, monkeypatch):

@@ -130,7 +130,15 @@ def test_repeated_items_stay_candidates(shop, tmp_path):
     rows = [(f"u{user}", f"a{item:02d}", time) for user in range(9) for time, item in enumerate((1, 2, 1, 3, 2, 1))]
     write_atomic(tmp_path / "data", "alpha", rows, "user_id:token\titem_id:token\ttimestamp:float")
     model, (_, _, test), _ = built(shop)
-    assert torch.isfinite(model.full_sort_predict(next(iter(test))[0])).all()
+    scores = model.full_sort_predict(next(iter(test))[0])
+    assert torch.isfinite(scores[:, 1:]).all() and (scores[:, 0] == -torch.inf).all()
+
+
+def test_the_padding_id_is_no_candidate_of_a_history_of_full_length(shop):
+    model, (_, _, test), _ = built({**shop, "MAX_ITEM_LIST_LENGTH": 4})
+    batch = next(iter(test))[0]
+    assert (batch["item_id_list"] > 0).all()
+    assert (model.full_sort_predict(batch)[:, 0] == -torch.inf).all()
 
 
 def test_training_learns_what_the_titles_say(shop):
@@ -228,6 +236,40 @@ def test_a_file_of_vectors_is_a_modality(shop, tmp_path):
         built({**shop, "content_files": {"image": "nowhere.npz"}})
 
 
+def test_files_of_vectors_have_ids(shop, tmp_path):
+    """The order of the items is RecBole's, so rows without ids could be anybody's."""
+    np.save(tmp_path / "rows.npy", np.eye(N_ITEMS + 1))
+    with pytest.raises(ValueError, match=r"content_files, image.*has no ids of the items"):
+        built({**shop, "content_files": {"image": str(tmp_path / "rows.npy")}})
+    np.savez(tmp_path / "other.npz", ids=["x"], feat=np.ones((1, 2)))
+    with pytest.raises(ValueError, match=r"no id is an item of the interactions, such as \[a\d\d\]"):
+        built({**shop, "content_files": {"image": str(tmp_path / "other.npz")}})
+
+
+def test_a_quote_in_a_title_is_a_character(shop, tmp_path):
+    """RecBole's reader takes all rows up to the next quote as one title."""
+    path = tmp_path / "data" / "alpha" / "alpha.item"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    lines[2] = lines[2].replace("\t", '\t"')
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    model, _, _ = built(shop)
+    assert int(model.item_embedding._catalogue.vectors["distil"].any(dim=1).sum()) == N_ITEMS
+
+
+@pytest.mark.parametrize(("key", "value"), [("MAX_ITEM_LIST_LENGTH", 7), ("hidden_size", 16), ("loss_type", "BPR")])
+def test_a_source_has_no_model_of_its_own(shop, key, value):
+    own = {"dataset": "beta", key: value, "train_neg_sample_args": {"distribution": "uniform", "sample_num": 1}}
+    keys = {**shop, "pretrain_sources": ["alpha", own if key == "loss_type" else {"dataset": "beta", key: value}]}
+    with pytest.raises(ValueError, match=rf"pretrain_sources: \[beta\] sets {key} to {value!r}"):
+        pretrain(config_dict={**keys, "pretrain_dir": "own"}, model="UniversalSASRec")
+    assert not Path("own").exists()
+
+
+def test_a_model_that_is_not_pretrained_is_named(shop):
+    with pytest.raises(ValueError, match=r"model: must be one of .*UniversalSASRec.*got 'BPR'"):
+        pretrain(config_dict={**shop, "pretrain_sources": ["alpha"]}, model="BPR")
+
+
 def test_config_file_and_command_line(shop, source, tmp_path):
     keys = tuning(shop, train_stage="zero_shot", pretrained=str(Path(source).resolve()))
     expected = run_recbole("UniversalSASRec", "gamma", config_dict=dict(keys))["test_result"]
@@ -253,7 +295,11 @@ def test_config_file_and_command_line(shop, source, tmp_path):
         ({"content_fields": None}, "item_encoder: dataset"),
         ({"content_encoders": ["bert"]}, "content_encoders"),
         ({"content_encoders": []}, "content_encoders"),
-        ({"content_fields": ["plot"]}, "^content_fields"),
+        ({"content_fields": ["plot"]}, r"^content_fields: .* no loaded text field \[plot\].*: \[title\]"),
+        ({"content_files": {"x": "x.npz"}, "item_encoder": "words"}, "content_files: item_encoder: words reads no"),
+        ({"loss_type": "BPR"}, "loss_type: BPR.*train_neg_sample_args"),
+        ({"loss_type": "BPR", "train_neg_sample_args": {"distribution": "none"}}, "train_neg_sample_args"),
+        ({"load_col": {"inter": ["user_id", "item_id"], "item": ["item_id", "title"]}}, r"eval_args.*\[timestamp\]"),
         ({"content_files": ["image.npz"]}, "content_files"),
         ({"finetune_parameters": "patches"}, "finetune_parameters"),
         ({"adapter_size": 0}, "adapter_size"),

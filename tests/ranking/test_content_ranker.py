@@ -128,7 +128,7 @@ def permuted(given, items: np.ndarray):
 
 def test_a_held_out_item_takes_no_part_in_its_columns(train):
     """Columns of an item that a user has not had do not change if the user's row of it is filled elsewhere only."""
-    cosines = nearest_by_content([space()], np.ones(N_ITEMS, dtype=bool))
+    cosines = nearest_by_content([space()], np.ones(N_ITEMS, dtype=np.int64))
     assert cosines.diagonal().max() == 0
     scorers = ContentScorers(cosines, np.ones(N_ITEMS))
     history = train[:20]
@@ -143,7 +143,7 @@ def test_a_held_out_item_takes_no_part_in_its_columns(train):
 
 
 def test_items_without_interactions_are_no_candidates():
-    cosines = nearest_by_content([space()], np.ones(N_ITEMS, dtype=bool))
+    cosines = nearest_by_content([space()], np.ones(N_ITEMS, dtype=np.int64))
     degree = np.ones(N_ITEMS)
     degree[:300] = 0
     scorers, ones = ContentScorers(cosines, degree), np.ones(N_ITEMS, dtype=np.float32)
@@ -266,7 +266,7 @@ def test_items_without_vectors(train):
 
 def test_two_spaces_count_the_same():
     first, second = space(0, 1.0), space(1, 1.0)
-    both = nearest_by_content([first, second], np.ones(N_ITEMS, dtype=bool))
+    both = nearest_by_content([first, second], np.ones(N_ITEMS, dtype=np.int64))
     mean = (first.vectors @ first.vectors.T + second.vectors @ second.vectors.T) / 2
     np.fill_diagonal(mean, 0)
     for item in itertools.islice(range(N_ITEMS), 0, None, 97):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -51,6 +52,13 @@ def test_a_missing_modality_does_not_count():
     assert not torch.allclose(with_images[2], made.weight[2])
     made.attach(ItemInputs({"text": torch.zeros(4, 5), "image": torch.zeros(4, 3)}))
     torch.testing.assert_close(made.weight[1], made.content.output.bias)  # and no NaN
+
+
+def test_any_name_of_a_modality_has_a_projection():
+    made = VectorAdaptor({"items": 3, "a.b": 2}, HIDDEN)
+    assert made({"items": torch.ones(4, 3), "a.b": torch.ones(4, 2)}).shape == (4, HIDDEN)
+    with pytest.raises(ValueError, match="dots and underscores"):
+        VectorAdaptor({"a.b": 2, "a_b": 2}, HIDDEN)
 
 
 def test_the_mean_of_two_modalities_is_the_mean_of_their_projections():

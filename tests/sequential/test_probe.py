@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -70,11 +71,33 @@ def test_area_under_curve_is_weighted_by_class():
         (np.zeros((4, 2)), list("aaaa"), "two classes at least"),
         (np.zeros((3, 2)), list("aabb"), r"\[n_users, dim\] for 4 labels, got \[3, 2\]"),
         (np.array([[0.0], [np.nan], [1.0], [2.0]]), list("aabb"), "must be finite"),
+        (np.full((4, 1), 1e300), list("aabb"), "must be finite numbers of 32 bits"),
+        (np.zeros((4, 0)), list("aabb"), r"\[n_users, dim\] for 4 labels, got \[4, 0\]"),
+        ([["x"]] * 4, list("aabb"), "vectors: must be numbers"),
+        (np.zeros((4, 2)), ["a", "a", None, "b"], "labels: 1 of 4 are missing, the first in row 2"),
+        (np.zeros((4, 2)), [0, np.nan, 1, np.nan], "labels: 2 of 4 are missing, the first in row 1"),
+        (np.zeros((4, 2)), [[0], [0], [1], [1]], "labels: must be texts or numbers"),
+        (np.zeros((8, 2)), list("aaaaabbb"), "a fold fits to 2 users of the class 'a', and needs 3"),
     ],
 )
 def test_bad_input_is_named(vectors, labels, message):
     with pytest.raises(ValueError, match=message):
         probe(vectors, labels, n_folds=2)
+
+
+@pytest.mark.parametrize("n_folds", [1, 0, 2.5, "5", True])
+def test_bad_numbers_of_folds(n_folds):
+    with pytest.raises(ValueError, match="n_folds: must be an integer of at least 2"):
+        probe(*users(), n_folds=n_folds)
+
+
+def test_labels_of_a_series_must_have_the_users_of_the_vectors():
+    noise, labels = users()
+    vectors = pd.DataFrame(noise, index=[f"u{user}" for user in range(len(noise))])
+    series = pd.Series(labels, index=vectors.index)
+    assert np.array_equal(probe(vectors, series).correct, probe(noise, labels).correct)
+    with pytest.raises(ValueError, match="labels: their index is not that of the vectors"):
+        probe(vectors, series[::-1])
 
 
 class Sums(nn.Module):
