@@ -24,7 +24,7 @@ from recbole_universal import UniversalMLP, UniversalRanker
 from recbole_universal.app import pretrain
 from recbole_universal.checkpoint import Pretrained, load_pretrained
 from recbole_universal.files import locked_folder
-from recbole_universal.graph import scorers
+from recbole_universal.graph import graph_scores
 from recbole_universal.plugin import loader
 from recbole_universal.plugin.dataset import training_matrix
 from recbole_universal.plugin.loader import CandidateListDataLoader
@@ -237,7 +237,7 @@ def test_pre_training_transfers_to_another_dataset(sources, planted, monkeypatch
 @pytest.mark.parametrize("stage", ["in_domain", "finetune"])
 def test_an_epoch_has_each_list_once(sources, tmp_path, monkeypatch, stage):
     # With two candidates a source, the held-out items of many users are no candidates.
-    monkeypatch.setattr(scorers, "_N_POPULAR", 2)
+    monkeypatch.setattr(graph_scores, "_N_POPULAR", 2)
     narrow = {"proximity": {"top_k": 2}}
     folder = recbole_universal.pretrain(config_dict={**sources, "universal_feature_args": narrow})
     extra = {"train_stage": stage, "epochs": 3, "list_batch_size": 7, "query_users": 50}
@@ -264,7 +264,7 @@ def test_an_epoch_has_each_list_once(sources, tmp_path, monkeypatch, stage):
 
 
 def test_a_loader_that_is_iterated_at_once_has_each_list_once(sources, monkeypatch):
-    monkeypatch.setattr(scorers, "_N_POPULAR", 2)
+    monkeypatch.setattr(graph_scores, "_N_POPULAR", 2)
     extra = {
         "train_stage": "in_domain",
         "list_batch_size": 7,

@@ -18,12 +18,11 @@ from recbole.utils import get_tensorboard, init_logger, init_seed
 from tqdm import tqdm
 
 import recbole_universal
-from recbole_universal.app.pretrain_sources import check_source_folders, checked_sources
+from recbole_universal.app.pretrain_sources import check_source_folders, checked_sources, pretraining_folder
 from recbole_universal.array_store import ArrayStore, array_digest
-from recbole_universal.checkpoint import check_model_folder, save_pretrained
+from recbole_universal.checkpoint import save_pretrained
 from recbole_universal.features.computation import CACHE_VERSION, library_versions
 from recbole_universal.features.pipeline import FeaturePipeline
-from recbole_universal.files import locked_folder
 from recbole_universal.plugin.atomic_file import reading_as_text
 from recbole_universal.plugin.dataset import pipeline_from_config, training_graph
 from recbole_universal.plugin.dataset_checks import checking_all_models
@@ -99,19 +98,8 @@ def pretrain_by_config(config: Config, files: list[str] | None, config_dict: dic
         for name, keys in checked_sources(config).items()
     }
     check_source_folders(sources)
-    folder = Path(os.path.expanduser(config["pretrain_dir"]))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"pretrain_dir: cannot make the folder ({error}).") from error
-    check_model_folder(folder / "model")
-    try:
-        with locked_folder(folder):
-            return _train(config, sources, folder)
-    except BlockingIOError as error:
-        raise ValueError(
-            f"pretrain_dir: another pre-training works in [{folder}]; name another folder, or wait for its end."
-        ) from error
+    with pretraining_folder(config) as folder:
+        return _train(config, sources, folder)
 
 
 def _train(config: Config, sources: dict[str, Config], folder: Path) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,8 @@ from tqdm import tqdm
 
 import recbole_universal
 from recbole_universal.app.pretrain_in_turn import TASKS, Values, check_order, fit_in_turn
-from recbole_universal.app.pretrain_sources import check_source_folders, checked_sources
-from recbole_universal.checkpoint import check_model_folder, save_pretrained
-from recbole_universal.files import locked_folder
+from recbole_universal.app.pretrain_sources import check_source_folders, checked_sources, pretraining_folder
+from recbole_universal.checkpoint import save_pretrained
 from recbole_universal.plugin.dataset_checks import checking_all_models
 from recbole_universal.plugin.item_content import item_content
 from recbole_universal.plugin.sasrec_settings import ARCHITECTURE
@@ -102,13 +100,7 @@ def pretrain_sasrec(config: Config, files: list[str] | None, keys: dict[str, Any
     configs = {name: _source_config(name, files, {**(keys or {}), **own}) for name, own in sources.items()}
     _check_model_keys(config, configs)
     check_source_folders(configs)
-    folder = Path(os.path.expanduser(config["pretrain_dir"]))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"pretrain_dir: cannot make the folder ({error}).") from error
-    check_model_folder(folder / "model")
-    with locked_folder(folder):
+    with pretraining_folder(config) as folder:
         loaded = {name: _loaded(source) for name, source in configs.items()}
         _check_modalities(loaded)
         return _train(config, loaded, folder / "model")

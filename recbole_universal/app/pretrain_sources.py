@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from recbole.config import Config
 
 from recbole_universal.app.checks import check_files, is_downloaded
+from recbole_universal.checkpoint import check_model_folder
+from recbole_universal.files import locked_folder
 
 
 def checked_sources(config: Config) -> dict[str, dict[str, Any]]:
@@ -59,3 +64,26 @@ def check_source_folders(sources: dict[str, Config]) -> None:
         )
     for source in sources.values():
         check_files(source)
+
+
+@contextlib.contextmanager
+def pretraining_folder(config: Config) -> Iterator[Path]:
+    """The folder ``pretrain_dir``, made and locked for this pre-training.
+
+    Raises:
+        ValueError: If it cannot be made, or another pre-training works in it.
+        FileExistsError: If it holds a model of another program.
+    """
+    folder = Path(os.path.expanduser(config["pretrain_dir"]))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"pretrain_dir: cannot make the folder ({error}).") from error
+    check_model_folder(folder / "model")
+    try:
+        with locked_folder(folder):
+            yield folder
+    except BlockingIOError as error:
+        raise ValueError(
+            f"pretrain_dir: another pre-training works in [{folder}]; name another folder, or wait for its end."
+        ) from error

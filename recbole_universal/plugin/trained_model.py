@@ -23,6 +23,8 @@ from recbole_universal.plugin.pair_scores import pair_scores
 from recbole_universal.plugin.saved_run import changed_config, random_state_of_run, read_checkpoint
 
 _WHERE = "checkpoint (--checkpoint)"
+# Sequential models whose ``forward`` returns chances of the items, and no vector.
+_FORWARD_SCORES_ITEMS = ("RepeatNet",)
 # Scores at a time, so that many items take no more memory than few.
 _MOST_SCORES = 2**24
 
@@ -173,8 +175,11 @@ class TrainedModel:
     def _vectors(self, batch: Interaction) -> torch.Tensor:
         model: Any = self._model
         if model.type == ModelType.SEQUENTIAL:
-            if list(inspect.signature(model.forward).parameters) == ["item_seq", "item_seq_len"]:
-                return model(batch[model.ITEM_SEQ], batch[model.ITEM_SEQ_LEN])
+            has_vectors = list(inspect.signature(model.forward).parameters) == ["item_seq", "item_seq_len"]
+            if has_vectors and self.name not in _FORWARD_SCORES_ITEMS:
+                vectors = model(batch[model.ITEM_SEQ], batch[model.ITEM_SEQ_LEN])
+                if vectors.ndim == 2:  # others return a vector of each item of a history
+                    return vectors
         elif isinstance(embedding := getattr(model, "user_embedding", None), torch.nn.Embedding):
             return embedding(batch[model.USER_ID])
         raise ValueError(

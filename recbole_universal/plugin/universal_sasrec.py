@@ -163,6 +163,9 @@ class UniversalSASRec(SASRec):
                     f"{where}: its weights {name} have the shape {list(tensor.shape)}, not "
                     f"{list(expected[name].shape)}."
                 )
+        unused = [name for name in pretrained.state_dict if name not in weights and not name.startswith(_OF_MODALITIES)]
+        if unused:
+            raise ValueError(f"{where}: its schema does not describe the weights {unused}; the folder was changed.")
         new = [name for name in expected if name not in weights]
         if strange := [name for name in new if not name.startswith((_OF_IDS, _OF_MODALITIES))]:
             raise ValueError(f"{where}: the weights {strange} are missing.")

@@ -365,6 +365,12 @@ def test_the_command_names_what_is_wrong(shop, further, message, capsys):
     assert message in shown and "Traceback" not in shown and not (shop / "recs.csv").exists()
 
 
+def test_the_command_names_a_bad_limit(shop, capsys):
+    with pytest.raises(SystemExit):
+        run("recommend", shop / "orders.csv", "--new-items", "--content-join-z", "high")
+    assert "--content-join-z: must be a number of at least 0, or none, got 'high'" in capsys.readouterr().err
+
+
 def test_progress_bars_obey(shop, capsys):
     words = ["recommend", shop / "orders.csv", "--items", shop / "items.csv", "--new-items", "--output", shop / "r.csv"]
     assert run(*words, "--quiet") == 0

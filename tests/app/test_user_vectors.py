@@ -9,6 +9,7 @@ import torch
 from conftest import write_atomic
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
+from recbole.model.sequential_recommender.sasrec import SASRec
 from recbole.utils import get_model, get_trainer, init_seed
 
 from recbole_universal import user_vectors
@@ -59,9 +60,20 @@ def test_an_embedding_of_users_is_taken_by_id(tmp_path):
     assert np.array_equal(vectors.to_numpy(), rows)  # of more users than a batch has
 
 
-def test_models_without_user_vectors_are_named(tmp_path):
-    file, _, _ = trained(tmp_path, "ItemKNN")
-    with pytest.raises(ValueError, match="ItemKNN has no vectors of users"):
+@pytest.mark.parametrize("model", ["ItemKNN", "RepeatNet"])
+def test_models_without_user_vectors_are_named(tmp_path, model):
+    """``forward`` of RepeatNet returns chances of items."""
+    keys = {} if model == "ItemKNN" else {"train_neg_sample_args": None, **IN_ORDER}
+    file, _, _ = trained(tmp_path, model, **keys)
+    with pytest.raises(ValueError, match=f"{model} has no vectors of users"):
+        user_vectors(file)
+
+
+def test_vectors_of_each_item_of_a_history_are_none_of_a_user(tmp_path, monkeypatch):
+    """``forward`` of SASRecCPR, which needs a hundred items, returns such."""
+    file, _, _ = trained(tmp_path, "SASRec", train_neg_sample_args=None, **IN_ORDER)
+    monkeypatch.setattr(SASRec, "forward", lambda self, item_seq, item_seq_len: torch.zeros(len(item_seq), 5, 8))
+    with pytest.raises(ValueError, match="SASRec has no vectors of users"):
         user_vectors(file)
 
 

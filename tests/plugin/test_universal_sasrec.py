@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import fresh
@@ -17,6 +18,7 @@ from recbole.utils import get_trainer, init_seed
 
 from recbole_universal import UniversalSASRec, pretrain
 from recbole_universal.checkpoint import load_pretrained
+from recbole_universal.files import locked_folder
 
 N_ITEMS, N_USERS = 24, 40
 COLOURS = ("red", "green", "blue", "black")
@@ -263,6 +265,23 @@ def test_a_source_has_no_model_of_its_own(shop, key, value):
     with pytest.raises(ValueError, match=rf"pretrain_sources: \[beta\] sets {key} to {value!r}"):
         pretrain(config_dict={**keys, "pretrain_dir": "own"}, model="UniversalSASRec")
     assert not Path("own").exists()
+
+
+def test_two_pretrainings_do_not_share_a_folder(shop, tmp_path):
+    keys = {**shop, "pretrain_sources": ["alpha"], "pretrain_dir": str(tmp_path / "one")}
+    (tmp_path / "one").mkdir()
+    with locked_folder(tmp_path / "one"), pytest.raises(ValueError, match="pretrain_dir: another pre-training works"):
+        pretrain(config_dict=keys, model="UniversalSASRec")
+
+
+def test_a_folder_with_more_weights_than_it_describes_is_refused(shop):
+    two = {**shop, "n_layers": 2, "pretrain_sources": ["alpha"], "pretrain_dir": "two", "epochs": 1}
+    path = pretrain(config_dict=two, model="UniversalSASRec") / "model.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["schema"]["sequence_model"]["arguments"]["n_layers"] = 1
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"does not describe the weights \['trm_encoder.layer.1"):
+        built(tuning(shop, train_stage="zero_shot", pretrained=str(path.parent)), "gamma")
 
 
 def test_a_model_that_is_not_pretrained_is_named(shop):

@@ -37,4 +37,7 @@ def given(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _z_score(text: str) -> float | None:
-    return None if text.lower() in ("", "none") else float(text)
+    try:
+        return None if text.lower() in ("", "none") else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number of at least 0, or none, got {text!r}") from None
