@@ -14,6 +14,7 @@ from recbole_universal import Recommender, UniversalRanker, recommend
 from recbole_universal.app import cli
 
 N_USERS, N_KNOWN, N_ITEMS, N_TOPICS = 250, 300, 312, 60
+TOPIC = np.concatenate([np.random.default_rng(2).permutation(N_KNOWN), np.arange(12)]) % N_TOPICS
 QUIET = {"show_progress": False}
 CONTENT = {"content_fields": "auto", "content_encoders": ["tfidf"]}
 BASE = {"model": "universal-base", **QUIET}
@@ -22,17 +23,19 @@ BASE = {"model": "universal-base", **QUIET}
 def made_orders() -> pd.DataFrame:
     """Half of what users buy is of one topic of their own; nobody has had the last 12 items."""
     rng = np.random.default_rng(0)
-    topic = np.arange(N_KNOWN) % N_TOPICS
     rows = []
     for user in range(N_USERS):
-        items = [*rng.choice(np.flatnonzero(topic == user % N_TOPICS), 3, replace=False), *rng.choice(N_KNOWN, 3)]
+        items = [
+            *rng.choice(np.flatnonzero(TOPIC[:N_KNOWN] == user % N_TOPICS), 3, replace=False),
+            *rng.choice(N_KNOWN, 3),
+        ]
         rows += [(f"u{user:03}", f"i{item:03}") for item in items]
     frame = pd.DataFrame(rows, columns=["user", "item"]).drop_duplicates()
     return frame.sample(frac=1, random_state=0, ignore_index=True)
 
 
 ORDERS = made_orders()
-TITLES = [f"word{item % N_TOPICS} word{item % N_TOPICS + N_TOPICS}" for item in range(N_ITEMS)]
+TITLES = [f"word{topic} word{topic + N_TOPICS}" for topic in TOPIC]
 ITEMS = pd.DataFrame({"item": [f"i{item:03}" for item in range(N_ITEMS)], "title": TITLES})
 WRONG = ITEMS.assign(title=np.random.default_rng(1).permutation(TITLES))
 
@@ -68,7 +71,7 @@ def test_content_ranks_where_the_self_check_finds_it_better(plain):
 
     def own_topic(recommender):
         found = recommender.recommend(k=2)
-        return np.mean(found["item"].str[1:].astype(int) % N_TOPICS == found["user"].str[1:].astype(int) % N_TOPICS)
+        return np.mean(TOPIC[found["item"].str[1:].astype(int)] == found["user"].str[1:].astype(int) % N_TOPICS)
 
     assert own_topic(rec) > own_topic(plain) + 0.3
 
@@ -157,13 +160,15 @@ def test_updates_equal_a_fit_of_all(rec, tmp_path):
     """No item comes or goes, so the content is that of a new fit, to the last bit."""
     rec.save(tmp_path / "shop")
     again = Recommender.load(tmp_path / "shop")
-    more = pd.DataFrame({"user": ["u001", "u002", "stranger"], "item": ["i005", "i007", "i009"]})
+    users_of = ORDERS["item"].map(ORDERS["item"].value_counts())
+    leaving = users_of.groupby(ORDERS["user"]).min().idxmax()  # each of this user's items has other users
+    more = pd.DataFrame({"user": ["u001", "u002", "stranger"], "item": ORDERS["item"].value_counts().index[:3]})
     _, text = told(lambda: again.partial_fit(more, **QUIET))
     assert "Content also ranks known items" in text
     both = fitted(pd.concat([ORDERS, more]))[0]
     assert again.recommend(k=6).equals(both.recommend(k=6))
-    told(lambda: again.remove(users=["stranger", "u000"], **QUIET))
-    kept = pd.concat([ORDERS, more]).query("user not in ['stranger', 'u000']")
+    told(lambda: again.remove(users=["stranger", leaving], **QUIET))
+    kept = pd.concat([ORDERS, more]).query("user not in ['stranger', @leaving]")
     assert again.items.equals(both.items) and again.recommend(k=6).equals(fitted(kept)[0].recommend(k=6))
 
 

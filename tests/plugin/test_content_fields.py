@@ -191,6 +191,9 @@ def test_a_file_of_vectors_beside_the_texts_and_alone(tmp_path):
     spaces_of(content_files={"colour": str(file)}, content_fields="auto", content_encoders=["tfidf"])
     spaces_of(content_files={"tfidf": str(file)}, content_encoders=["tfidf"])
     assert heard == [["colour"], ["tfidf", "colour"], ["tfidf"]]
+    np.save(tmp_path / "rows.npy", np.ones((64, 4)))
+    with pytest.raises(ValueError, match=r"content_files, rows: .*has no ids"):
+        built(keys, content_files={"rows": str(tmp_path / "rows.npy")})
     with pytest.raises(ValueError, match=r"content_files: the name \[tfidf\] is an encoder's"):
         built(keys, content_fields="auto", content_files={"tfidf": str(file)})
     with pytest.raises(FileNotFoundError, match="content_files, colour"):
