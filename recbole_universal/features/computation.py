@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 #: Version of the stored numbers; raise it with every change of code that changes any of them.
-CACHE_VERSION = 6
+CACHE_VERSION = 7
 
 
 def library_versions() -> dict[str, str]:
