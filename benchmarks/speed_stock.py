@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,8 +27,8 @@ def stock(data_path: str) -> dict:
         data = Path(folder) / "data" / "yelp2018"
         data.mkdir(parents=True)
         for part, source in (("train", "train"), ("valid", "test"), ("test", "test")):
-            content = (Path(data_path) / "yelp2018" / f"yelp2018.{source}.inter").read_bytes()
-            (data / f"yelp2018.{part}.inter").write_bytes(content)
+            given = Path(data_path) / "yelp2018" / f"yelp2018.{source}.inter"
+            shutil.copyfile(given, data / f"yelp2018.{part}.inter")
         keys = {
             "data_path": str(data.parent),
             "benchmark_filename": ["train", "valid", "test"],

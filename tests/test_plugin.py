@@ -175,7 +175,7 @@ def test_a_source_of_pre_training_is_read_as_text(tmp_path, monkeypatch):
 def test_every_key_of_the_properties_is_in_the_table():
     from recbole_universal.plugin.config_hooks import _plugin_keys
 
-    tables = {**settings.KEYS, **settings.MODEL_KEYS["UniversalMLP"], **settings.MODEL_KEYS["UniversalInterpolation"]}
+    tables = {**settings.KEYS, **{key: form for keys in settings.MODEL_KEYS.values() for key, form in keys.items()}}
     assert _plugin_keys() <= {*tables, "base_model"}  # which base_class reads
 
 

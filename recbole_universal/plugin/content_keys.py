@@ -43,11 +43,13 @@ KEYS: dict[str, forms.Form] = {
 }
 
 
-def check_together(values: Mapping[str, Any], model: str, reading: tuple[str, ...]) -> None:
-    """Check that a model reads the content that the keys name.
+def check_together(values: dict[str, Any], model: str, reading: tuple[str, ...]) -> None:
+    """Check that a model reads the content that the keys name; without content all keys become ``None``.
+
+    RecBole compares the keys with those of a saved dataset. One that stock RecBole saved has none, and fits then.
 
     Args:
-        values: normalised values of the keys.
+        values: normalised values of the keys, which are changed.
         model: name of the model.
         reading: names of the models that read content beside interactions.
 
@@ -65,3 +67,5 @@ def check_together(values: Mapping[str, Any], model: str, reading: tuple[str, ..
             "content_encoders: content_fields names texts, which need an encoder, such as [tfidf, distil]; leave "
             "content_fields empty for content_files alone."
         )
+    if not values.get("content_fields") and not values.get("content_files"):
+        values.update((key, None) for key in KEYS.keys() & values.keys())
