@@ -120,8 +120,11 @@ class RankingNetwork(UniversalNetwork):
     @property
     def candidate_pairs(self) -> CandidatePairs:
         """The pair features of the family that makes candidates; with content if that ranks here."""
-        gain, pairs = self.content_gain, self._pairs_without_content
-        return pairs.with_content if gain is not None and gain.helps and pairs.with_content is not None else pairs
+        pairs = self._pairs_without_content
+        if pairs.with_content is None:  # most rankers; the gain compares all weights of the network
+            return pairs
+        gain = self.content_gain
+        return pairs.with_content if gain is not None and gain.helps else pairs
 
     @property
     def _pairs_without_content(self) -> CandidatePairs:
