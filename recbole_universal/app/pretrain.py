@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import recbole
-import torch
 from numpy.typing import NDArray
 from recbole.config import Config
 from recbole.data import create_dataset
@@ -18,6 +16,7 @@ from recbole.utils import get_tensorboard, init_logger, init_seed
 from tqdm import tqdm
 
 import recbole_universal
+from recbole_universal.app.pretrain_card import pretraining_card
 from recbole_universal.app.pretrain_sources import check_source_folders, checked_sources, pretraining_folder
 from recbole_universal.array_store import ArrayStore, array_digest
 from recbole_universal.checkpoint import save_pretrained
@@ -149,20 +148,13 @@ def _lists_of_sources(config: Config, sources: dict[str, Config], pipeline: Feat
 
 
 def _model_card(config: Config, sources: list[str], metrics: dict[str, float]) -> dict[str, Any]:
-    return {
-        "name": config["pretrain_name"],
-        "description": "A recommender made of universal statistics of interactions, which ranks items of datasets it "
-        "was not trained on.",
-        "sources": sources,
-        "metrics": {f"NDCG@10 of held-out interactions, {name}": round(value, 4) for name, value in metrics.items()},
-        "versions": {
-            "recbole_universal": recbole_universal.__version__,
-            "torch": torch.__version__,
-            "recbole": recbole.__version__,
-        },
-        "seed": config["seed"],
-        "command": config["pretrain_command"] or "recbole_universal.pretrain",
-    }
+    return pretraining_card(
+        config,
+        "A recommender made of universal statistics of interactions, which ranks items of datasets it was not trained "
+        "on.",
+        sources,
+        {f"NDCG@10 of held-out interactions, {name}": value for name, value in metrics.items()},
+    )
 
 
 #: Config keys of the sources of a model that reads the order, where they are not given.

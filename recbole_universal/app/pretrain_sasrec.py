@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import recbole
 import torch
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import init_seed
 from tqdm import tqdm
 
-import recbole_universal
+from recbole_universal.app.pretrain_card import pretraining_card
 from recbole_universal.app.pretrain_in_turn import TASKS, Values, check_order, fit_in_turn
 from recbole_universal.app.pretrain_sources import check_source_folders, checked_sources, pretraining_folder
 from recbole_universal.checkpoint import save_pretrained
@@ -34,22 +33,12 @@ logger = logging.getLogger(__name__)
 
 # Keys of the target or of the stage, which a source does not take over.
 _NOT_OF_SOURCES = ("dataset", "train_stage", "pretrain_sources", "pretrain_held_out", "universal_features")
-
-
 # Keys of the model and its training, which all sources share.
 _OF_THE_MODEL = (
     *ARCHITECTURE,
     *("hidden_dropout_prob", "attn_dropout_prob", "initializer_range", "loss_type", "learning_rate", "epochs"),
-    *(
-        "stopping_step",
-        "weight_decay",
-        "learner",
-        "seed",
-        "device",
-        "pretrain_objective",
-        "pretrain_order",
-        "task_share",
-    ),
+    *("stopping_step", "weight_decay", "learner", "seed", "device", "pretrain_objective", "pretrain_order"),
+    "task_share",
 )
 
 
@@ -275,16 +264,9 @@ def _mean(losses: list[float], sources: Sequence[Source]) -> float:
 
 def _card(config: Config, sources: list[str], values: Values) -> dict[str, Any]:
     judged = "minus user_contrast" if config["pretrain_objective"] == "user_contrast" else config["valid_metric"]
-    return {
-        "name": config["pretrain_name"],
-        "description": "A sequence model over item content, which ranks items of datasets it was not trained on.",
-        "sources": sources,
-        "metrics": {f"{judged}, validation, {name}": round(v, 4) for name, v in values.items()},
-        "versions": {
-            "recbole_universal": recbole_universal.__version__,
-            "torch": torch.__version__,
-            "recbole": recbole.__version__,
-        },
-        "seed": config["seed"],
-        "command": config["pretrain_command"] or "recbole_universal.pretrain",
-    }
+    return pretraining_card(
+        config,
+        "A sequence model over item content, which ranks items of datasets it was not trained on.",
+        sources,
+        {f"{judged}, validation, {name}": value for name, value in values.items()},
+    )

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from content_calls import run, told, written_shop
 
 from recbole_universal import Recommender, UniversalRanker, recommend
-from recbole_universal.app import cli
 
 N_USERS, N_KNOWN, N_ITEMS, N_TOPICS = 250, 300, 312, 60
 TOPIC = np.concatenate([np.random.default_rng(2).permutation(N_KNOWN), np.arange(12)]) % N_TOPICS
@@ -38,14 +37,6 @@ ORDERS = made_orders()
 TITLES = [f"word{topic} word{topic + N_TOPICS}" for topic in TOPIC]
 ITEMS = pd.DataFrame({"item": [f"i{item:03}" for item in range(N_ITEMS)], "title": TITLES})
 WRONG = ITEMS.assign(title=np.random.default_rng(1).permutation(TITLES))
-
-
-def told(call):
-    """What a call returns, and its warnings."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        result = call()
-    return result, " ".join(str(each.message) for each in caught)
 
 
 def fitted(orders=ORDERS, **settings):
@@ -192,13 +183,7 @@ def test_reasons_name_content(rec):
 
 @pytest.fixture
 def shop(tmp_path):
-    ORDERS.to_csv(tmp_path / "orders.csv", index=False)
-    ITEMS.to_csv(tmp_path / "items.csv", index=False)
-    return tmp_path
-
-
-def run(*words) -> int:
-    return cli.main([str(word) for word in words])
+    return written_shop(tmp_path, ORDERS, ITEMS)
 
 
 def test_the_commands(shop, rec, capsys):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
+from content_calls import run, told, written_shop
 
 from recbole_universal import Recommender, recommend
-from recbole_universal.app import cli
 
 TOPICS = ("apple pear", "dog cat", "car truck", "guitar drum", "river sea")
 N_KNOWN, N_ITEMS = 100, 130
@@ -36,14 +35,6 @@ def made_items() -> pd.DataFrame:
 
 ORDERS, ITEMS = made_orders(), made_items()
 QUIET = {"show_progress": False}
-
-
-def told(call):
-    """What a call returns, and its warnings."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        result = call()
-    return result, " ".join(str(each.message) for each in caught)
 
 
 @pytest.fixture(scope="module")
@@ -312,13 +303,7 @@ def test_bad_texts(titles, told_of_it):
 
 @pytest.fixture
 def shop(tmp_path):
-    ORDERS.to_csv(tmp_path / "orders.csv", index=False)
-    ITEMS.to_csv(tmp_path / "items.csv", index=False)
-    return tmp_path
-
-
-def run(*words) -> int:
-    return cli.main([str(word) for word in words])
+    return written_shop(tmp_path, ORDERS, ITEMS)
 
 
 def test_the_command(shop, capsys):
