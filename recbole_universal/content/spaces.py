@@ -116,11 +116,7 @@ def nearest_by_content(spaces: Sequence[Space], degree: NDArray[np.int64]) -> sp
     items = np.flatnonzero(degree)
     searched = np.sort(items[np.argsort(-degree[items], kind="stable")[:MOST_SEARCHED]])
     space = spaces[0] if len(spaces) == 1 else combined(spaces)
-    near = space.neighbors(items, searched, N_NEAREST)
-    lengths = np.zeros(len(degree), dtype=np.int64)
-    lengths[items] = np.diff(near.indptr)
-    indptr = np.concatenate([[0], np.cumsum(lengths)])
-    return sp.csr_matrix((near.data, near.indices, indptr), shape=(len(degree), len(degree)))
+    return _spread_rows(space.neighbors(items, searched, N_NEAREST), degree > 0)
 
 
 def _largest(values: NDArray[np.float32], columns: NDArray[np.int64], k: int, n_items: int) -> sp.csr_matrix:

@@ -7,7 +7,6 @@ compiled loops; the results are the same without, but for rounding.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import ModuleType
 
 import numpy as np
 import scipy.sparse as sp
@@ -58,7 +57,7 @@ def weighted_sums_at(
         float32 [n_weights, n, width], 0 after the columns of a history.
     """
     n_weights = weightings.weights.shape[1]
-    loops = _loops()
+    loops = sums.compiled_file("compiled_sequence_sums")
     if loops is None:
         return np.stack([sums_at(weightings.matrix(w), relations, columns, lengths) for w in range(n_weights)])
     # The processor adds four numbers at once.
@@ -84,7 +83,7 @@ def products_at(
     Returns:
         float32 [n, width], 0 after the columns of a row.
     """
-    out, loops = np.zeros(columns.shape, dtype=np.float32), _loops()
+    out, loops = np.zeros(columns.shape, dtype=np.float32), sums.compiled_file("compiled_sequence_sums")
     if loops is not None:
         parts = by_column.indptr, by_column.indices, by_column.data
         loops.products_at(np.ascontiguousarray(table), *parts, columns, lengths, out)
@@ -98,12 +97,3 @@ def _keys(matrix: sp.csr_matrix) -> NDArray[np.int64]:
     """Row and column of each entry as one number, int64 [n_entries]."""
     rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
     return rows * matrix.shape[1] + matrix.indices
-
-
-def _loops() -> ModuleType | None:
-    """The compiled loops; ``None`` without Numba."""
-    if sums.compiled() is None:
-        return None
-    from recbole_universal.graph import compiled_sequence_sums
-
-    return compiled_sequence_sums

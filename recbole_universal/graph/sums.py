@@ -8,6 +8,7 @@ the same without, but for rounding.
 from __future__ import annotations
 
 import functools
+import importlib
 from types import ModuleType
 
 import numpy as np
@@ -32,6 +33,11 @@ def compiled() -> ModuleType | None:
     except ImportError:
         return None
     return compiled_sums
+
+
+def compiled_file(name: str) -> ModuleType | None:
+    """Another file of compiled loops in this folder; ``None`` without Numba."""
+    return None if compiled() is None else importlib.import_module(f"recbole_universal.graph.{name}")
 
 
 def in_large_pages(array: NDArray) -> NDArray:

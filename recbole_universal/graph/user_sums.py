@@ -5,7 +5,6 @@ With Numba (the extra ``fast``) the sums are compiled loops; the results are the
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -70,7 +69,8 @@ class UserSums:
         Returns:
             float32 [4, n, width], 0 after the items of a history.
         """
-        out, flags, loops = np.zeros((4, *items.shape), dtype=np.float32), np.array(kinds), _loops()
+        out, flags = np.zeros((4, *items.shape), dtype=np.float32), np.array(kinds)
+        loops = sums.compiled_file("compiled_user_sums")
         if loops is not None:
             by_item = self.by_item.indptr, self.by_item.indices, self._data
             loops.user_sums(
@@ -99,7 +99,7 @@ class UserSums:
         Returns:
             csr float32 [n, n_users], at most k users a row.
         """
-        n, loops = len(own), _loops()
+        n, loops = len(own), sums.compiled_file("compiled_user_sums")
         n_read = np.diff(self.by_item.indptr)[histories.indices].sum(dtype=np.int64)
         if loops is not None and n_read > n * self.n_users:
             users, similar = np.full((n, k), -1, dtype=np.int64), np.zeros((n, k), dtype=np.float32)
@@ -115,12 +115,3 @@ class UserSums:
         found = users >= 0
         indptr = np.concatenate([[0], np.cumsum(found.sum(axis=1))])
         return sp.csr_matrix((similar[found] ** 2, users[found], indptr), shape=(n, self.n_users))
-
-
-def _loops() -> ModuleType | None:
-    """The compiled loops; ``None`` without Numba."""
-    if sums.compiled() is None:
-        return None
-    from recbole_universal.graph import compiled_user_sums
-
-    return compiled_user_sums

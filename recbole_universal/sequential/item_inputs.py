@@ -14,7 +14,7 @@ from recbole_universal.content.static_table import FOLDER, VOCABULARY
 from recbole_universal.content.whitening import whitened
 from recbole_universal.content.wordpiece import WordPiece
 
-#: Pieces of a text that are read. A title with its description is told by its beginning.
+#: Pieces of a text that are read: the beginning of a title with its description.
 MOST_PIECES = 64
 
 
