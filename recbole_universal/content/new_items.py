@@ -9,12 +9,20 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from recbole_universal.content.fit_check import (
+    K,
+    in_halves,
+    is_beyond_chance,
+    ndcg_by_chance,
+    ndcg_by_user,
+    weights_of_other_items,
+)
 from recbole_universal.content.relations import RELATIONS, ContentRelations, NearItems
 from recbole_universal.content.spaces import Space
 from recbole_universal.content.weights import fitted_weights, standardised
-from recbole_universal.metrics import ndcg, paired_z_score
+from recbole_universal.metrics import paired_z_score
 
-_SHARE, _MOST_HELD_OUT, _MOST_USERS, _K = 0.2, 1000, 500, 10
+_SHARE, _MOST_HELD_OUT, _MOST_USERS = 0.2, 1000, 500
 # Weight of each relation without any evidence. Popularity alone is no reason to show a new item.
 _FIRST_WEIGHT = 0.1
 
@@ -34,8 +42,9 @@ class NewItemCheck:
             of the user's items, so that a few users with very many items do not decide for the others.
         next_rate: share of the next interactions of a user that are with the held-out item at each rank, mean over all
             users with two items, float64 [n_ranks]. A user without a held-out item counts with 0.
-        trust: 1 - chance / ndcg, at least 0; 0 too if the difference is below two standard errors or nobody could be
-            tested. It says how far content is from chance.
+        trust: 1 - chance / ndcg, at least 0. It says how far content is from chance. It is 0 if the fitted weights are
+            less than two standard deviations better than the same scores shuffled among the items, or nobody could be
+            tested.
         n_items: number of held-out items.
         n_users: number of users.
     """
@@ -126,9 +135,9 @@ def check_new_items(
     """Hold out items with all their interactions, and see which columns find them.
 
     A fifth of the items that have content and interactions is held out, 1,000 at most. Relations are built of the
-    others. The columns' weights are fitted to the held-out interactions of up to 500 users. Each half of the users is
+    others. The columns' weights are fitted to the held-out interactions of up to 500 users. Each half of the items is
     ranked with the weights of the other half. One column alone, or equal weights, rank instead of the fitted ones only
-    if their NDCG@10 is higher by more than one standard error. The same users then measure that column, so its figures
+    if their NDCG@10 is higher by more than one standard error. The same items then measure that column, so its figures
     are a little too good.
 
     Args:
@@ -149,9 +158,9 @@ def check_new_items(
     users = np.flatnonzero(tested)
     users = np.sort(generator.permutation(users)[:_MOST_USERS])
     names = _names(spaces)
-    if len(users) < 2:
+    if len(users) < 2 or n_held_out < 2:
         nothing, equal = np.zeros(len(names)), first_weights(names)
-        rates = np.zeros(_K), np.zeros(n_held_out)
+        rates = np.zeros(K), np.zeros(n_held_out)
         return NewItemCheck(equal, names, "equal", 0.0, nothing, 0.0, *rates, 0.0, n_held_out, len(users))
     relations = ContentRelations(support, spaces, max_regression_size)
     columns = standardised(relations.columns(support[users], held_out))
@@ -196,27 +205,24 @@ def _decided(
     n_users, n_items = hits.shape
     n_relevant = hits.sum(axis=1)
     first = first_weights(names)
-    halves = np.arange(n_users) % 2 == 0
-    scores = np.empty(hits.shape, dtype=np.float32)
-    for half in (halves, ~halves):
-        weights = fitted_weights(columns[~half], hits[~half], first)
-        scores[half] = columns[half] @ weights.astype(np.float32)
-    by_user, in_list = _by_user(scores, hits, n_relevant)
     chosen, choice = fitted_weights(columns, hits, first), "fitted"
-    single = [_by_user(columns[..., index], hits, n_relevant) for index in range(len(names))]
-    others = {"equal": (first, *_by_user(columns @ first.astype(np.float32), hits, n_relevant))}
-    others |= {
-        f"{space} {relation}": (np.eye(len(names))[index], *single[index])
-        for index, (space, relation) in enumerate(names)
+    of_halves = weights_of_other_items(columns, hits, first)
+    scores = np.empty(hits.shape, dtype=np.float32)
+    for half, weights in of_halves:
+        scores[:, half] = columns[:, half] @ weights.astype(np.float32)
+    is_trusted = is_beyond_chance(scores, hits, n_relevant)
+    others = {"equal": first} | dict(zip((" ".join(name) for name in names), np.eye(len(names)), strict=True))
+    by_name = {
+        name: in_halves(columns, hits, [(half, weights) for half, _ in of_halves]) for name, weights in others.items()
     }
-    name, (weights, value, found) = max(others.items(), key=lambda entry: entry[1][1].mean())
-    if paired_z_score(value - by_user) > 1:
-        chosen, choice, by_user, in_list = weights, name, value, found
-        scores = columns @ weights.astype(np.float32)
-    chance = _chance(n_relevant, n_items)
-    mean = float(by_user.mean())
-    trusted = paired_z_score(by_user - chance) >= 2 and mean > 0
-    hit_rate = np.zeros(_K)
+    best = max(by_name, key=lambda name: by_name[name].mean())
+    if paired_z_score(by_name[best] - in_halves(columns, hits, of_halves)) > 1:
+        chosen, choice = others[best], best
+        scores = columns @ chosen.astype(np.float32)
+    by_user, in_list = ndcg_by_user(scores, hits, n_relevant)
+    of_columns = [ndcg_by_user(columns[..., index], hits, n_relevant)[0].mean() for index in range(len(names))]
+    chance, mean = float(ndcg_by_chance(n_relevant, n_items).mean()), float(by_user.mean())
+    hit_rate = np.zeros(K)
     hit_rate[: in_list.shape[1]] = np.average(in_list, axis=0, weights=user_weights)
     by_rank = np.take_along_axis(hits, np.argsort(-scores, axis=1, kind="stable"), axis=1)
     return NewItemCheck(
@@ -224,27 +230,11 @@ def _decided(
         names,
         choice,
         mean,
-        np.array([of_column.mean() for of_column, _ in single]),
-        float(chance.mean()),
+        np.array(of_columns),
+        chance,
         hit_rate,
         share_tested * (user_weights @ by_rank) / n_users,
-        max(0.0, 1 - float(chance.mean()) / mean) if trusted else 0.0,
+        max(0.0, 1 - chance / mean) if is_trusted else 0.0,
         n_items,
         n_users,
     )
-
-
-def _by_user(
-    scores: NDArray[np.float32], hits: NDArray[np.bool_], n_relevant: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """NDCG@10 of each user, and the hits in the first ten ranks. Equal scores rank by index."""
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :_K]
-    in_list = np.take_along_axis(hits, best, axis=1)
-    return ndcg(in_list, n_relevant), in_list
-
-
-def _chance(n_relevant: NDArray[np.int64], n_items: int) -> NDArray[np.float64]:
-    """Expected NDCG@10 of a random order for each user."""
-    k = min(_K, n_items)
-    everything = np.ones((len(n_relevant), k), dtype=bool)
-    return ndcg(everything, n_relevant) * n_relevant / n_items

@@ -7,10 +7,12 @@ import pytest
 import scipy.sparse as sp
 from content_data import N_ITEMS, interactions, texts
 
+from recbole_universal.content.collaborative import CollaborativeScores
 from recbole_universal.content.encoders import text_encoder
+from recbole_universal.content.fit_check import in_halves, is_beyond_chance, weights_of_other_items
 from recbole_universal.content.new_items import NewItems, check_new_items, first_weights, split_items
 from recbole_universal.content.places import earned_places, even_places, merged, next_places, rates_of_fewer
-from recbole_universal.content.relations import ContentRelations
+from recbole_universal.content.relations import RELATIONS, ContentRelations
 from recbole_universal.content.spaces import array_space, text_space
 from recbole_universal.content.weights import fitted_weights, standardised
 
@@ -87,8 +89,14 @@ def test_a_block_of_users_is_small_on_a_large_catalogue(spaces, split, monkeypat
     relations = ContentRelations(known, spaces)
     whole, rows = relations.columns(known[:9], NEW[:2]), []
     monkeypatch.setattr("recbole_universal.content.relations._BLOCK_SCORES", 4 * N_ITEMS)
-    scores = relations._neighbor_scores
-    monkeypatch.setattr(relations, "_neighbor_scores", lambda some: (rows.append(some.shape[0]), scores(some))[1])
+    models = relations._collaborative
+    scores = models.scores
+
+    def counted(model, some):
+        rows.extend([some.shape[0]] * (model == "neighbors"))
+        return scores(model, some)
+
+    monkeypatch.setattr(models, "scores", counted)
     assert np.allclose(relations.columns(known[:9], NEW[:2]), whole, atol=1e-4) and rows == [4, 4, 1]
 
 
@@ -122,9 +130,35 @@ def test_adopted_scores_are_means_over_the_ten_nearest_items(split):
         of_row = near.cosines[row].tocoo()
         first = np.argsort(-of_row.data)[:10]
         items, weights = of_row.col[first], of_row.data[first] ** 2
-        for column, scores in ((2, relations._regression_scores), (3, relations._neighbor_scores)):
-            expected = scores(known[:7])[:, items] @ weights / weights.sum()
-            assert np.allclose(columns[:, row, column], expected, atol=1e-4)
+        for model in ("regression", "neighbors"):
+            scores = relations._collaborative.scores(model, known[:7])
+            expected = scores[:, items] @ weights / weights.sum()
+            assert np.allclose(columns[:, row, RELATIONS.index(f"adopted_{model}")], expected, atol=1e-4)
+
+
+def test_ridge_relations_are_regressions_onto_interactions_and_scores(split):
+    """The vectors of the items with interactions predict them, with a penalty."""
+    known, _ = split
+    space = array_space("x", np.random.default_rng(0).normal(size=(N_ITEMS, 6)))
+    relations = ContentRelations(known, [space])
+    columns = relations.columns(known[:7], NEW)
+    old = np.setdiff1d(np.arange(N_ITEMS), NEW)
+    gram = space.vectors[old].T.astype(np.float64) @ space.vectors[old]
+    penalty = np.trace(gram) / len(gram) * np.eye(len(gram))
+    of_factors = relations._collaborative.scores("factors", known[:7])
+    for relation, scores in (("ridge", known[:7].toarray()), ("ridge_factors", of_factors)):
+        weights = np.linalg.solve(gram + penalty, space.vectors[old].T @ scores[:, old].T)
+        expected = (space.vectors[NEW] @ weights).T
+        assert np.allclose(columns[..., RELATIONS.index(relation)], expected, atol=1e-4)
+
+
+def test_factors_project_on_the_largest_singular_vectors():
+    """Two groups of items without a common user: the first factor of each says that a user likes all of its group."""
+    matrix = sp.csr_matrix(np.kron(np.eye(2), np.ones((5, 4))).astype(np.float32))
+    scores = CollaborativeScores(matrix, 8).scores("factors", matrix[[0]])
+    assert np.allclose(scores, [[1, 1, 1, 1, 0, 0, 0, 0]], atol=1e-5)
+    without = sp.csr_matrix(np.eye(1, 8, dtype=np.float32))
+    assert np.allclose(CollaborativeScores(matrix, 8).scores("factors", without), matrix[[0]].toarray() / 4, atol=1e-5)
 
 
 def test_standardised_columns_have_no_scale():
@@ -204,3 +238,41 @@ def test_the_next_rate_is_a_share_of_the_users_interactions(spaces):
     share = (with_them / np.maximum(degree, 1))[has_list].mean()
     assert check.next_rate.shape == (check.n_items,) and np.isclose(check.next_rate.sum(), share, rtol=0.15)
     assert check.next_rate[:5].mean() > 3 * check.next_rate[10:].mean()
+
+
+def test_each_half_of_the_items_has_weights_of_the_other_half():
+    """Column 0 finds the even items and column 1 the odd ones, so weights of the other half rank worse than chance."""
+    hits = np.zeros((60, 24), dtype=bool)
+    hits[np.arange(60), np.arange(60) % 24] = True
+    columns = np.zeros((60, 24, 2), dtype=np.float32)
+    for column in (0, 1):
+        columns[:, column::2, column] = 3.0 * hits[:, column::2]
+        columns[:, 1 - column :: 2, column] = -3.0 * hits[:, 1 - column :: 2]
+    halves = weights_of_other_items(columns, hits, np.zeros(2))
+    even, odd = (half for half, _ in halves)
+    assert even[::2].all() and not (even & odd).any() and (even | odd).all()
+    assert halves[0][1][1] > 0.3 > -0.3 > halves[0][1][0] and halves[1][1][0] > 0.3 > -0.3 > halves[1][1][1]
+    assert in_halves(columns, hits, halves).max() == 0
+    own = [(half, weights) for (half, _), (_, weights) in zip(halves, halves[::-1], strict=True)]
+    assert in_halves(columns, hits, own).min() == 1
+
+
+def test_users_who_agree_are_no_evidence_of_many_items():
+    """One item that all users had stands first by chance in one of 24 orders; many items do not."""
+    one = np.zeros((400, 24), dtype=bool)
+    one[:, 3] = True
+    scores = np.tile(np.arange(24, 0, -1, dtype=np.float32), (400, 1))
+    many = np.zeros((400, 240), dtype=bool)
+    many[np.arange(400), np.arange(400) % 240] = True
+    ones = np.ones(400, dtype=np.int64)
+    assert not is_beyond_chance(scores, one, ones)
+    assert is_beyond_chance(many.astype(np.float32), many, ones)
+    assert not is_beyond_chance(np.zeros_like(scores), np.zeros_like(one), ones)
+
+
+@pytest.mark.parametrize("n_items", [1, 4, 5, 9, 10])
+def test_a_small_catalogue_is_checked_or_ranked_by_equal_weights(n_items):
+    matrix = sp.csr_matrix(np.ones((6, n_items), dtype=np.float32))
+    model = NewItems(matrix, [array_space("x", np.random.default_rng(0).normal(size=(n_items, 3)))])
+    assert np.isfinite(model.check.weights).all() and np.isfinite(model.scores(matrix, np.arange(n_items))).all()
+    assert model.check.n_items == n_items // 5 and (model.check.choice == "equal" or n_items == 10)
