@@ -29,8 +29,9 @@ from sklearn.decomposition import TruncatedSVD
 from recbole_universal.array_store import ArrayStore
 from recbole_universal.content.arrays import item_vectors
 from recbole_universal.content.encoders import text_encoder
+from recbole_universal.content.held_out_items import split_items
 from recbole_universal.content.join_test import content_join_z
-from recbole_universal.content.new_items import NewItems, split_items
+from recbole_universal.content.new_items import NewItems
 from recbole_universal.content.places import earned_places, merged
 from recbole_universal.content.spaces import Space, array_space, combined, text_space
 from recbole_universal.content.texts import texts_of_table

@@ -9,8 +9,8 @@ from content_data import N_ITEMS, interactions, texts
 
 from recbole_universal.content.collaborative import CollaborativeScores
 from recbole_universal.content.encoders import text_encoder
-from recbole_universal.content.fit_check import in_halves, is_beyond_chance, weights_of_other_items
-from recbole_universal.content.new_items import NewItems, check_new_items, first_weights, split_items
+from recbole_universal.content.held_out_items import is_beyond_chance, split_items
+from recbole_universal.content.new_items import NewItems, check_new_items, first_weights
 from recbole_universal.content.places import earned_places, even_places, merged, next_places, rates_of_fewer
 from recbole_universal.content.relations import RELATIONS, ContentRelations
 from recbole_universal.content.spaces import array_space, text_space
@@ -232,29 +232,35 @@ def test_the_next_rate_is_a_share_of_the_users_interactions(spaces):
     matrix = interactions()
     check = check_new_items(matrix, spaces)
     generator = np.random.default_rng(0)
-    held_out = generator.permutation(N_ITEMS)[: check.n_items]
+    held_out = generator.permutation(N_ITEMS)[: N_ITEMS // 5]  # of the first draw
     degree, with_them = np.diff(matrix.indptr), np.diff(matrix[:, held_out].tocsr().indptr)
     has_list = (degree > 1) & (degree > with_them)
     share = (with_them / np.maximum(degree, 1))[has_list].mean()
-    assert check.next_rate.shape == (check.n_items,) and np.isclose(check.next_rate.sum(), share, rtol=0.15)
+    assert (
+        check.next_rate.shape == (N_ITEMS // 5,)
+        and check.n_items == 2 * (N_ITEMS // 5)
+        and np.isclose(check.next_rate.sum(), share, rtol=0.15)
+    )
     assert check.next_rate[:5].mean() > 3 * check.next_rate[10:].mean()
 
 
-def test_each_half_of_the_items_has_weights_of_the_other_half():
-    """Column 0 finds the even items and column 1 the odd ones, so weights of the other half rank worse than chance."""
-    hits = np.zeros((60, 24), dtype=bool)
-    hits[np.arange(60), np.arange(60) % 24] = True
-    columns = np.zeros((60, 24, 2), dtype=np.float32)
-    for column in (0, 1):
-        columns[:, column::2, column] = 3.0 * hits[:, column::2]
-        columns[:, 1 - column :: 2, column] = -3.0 * hits[:, 1 - column :: 2]
-    halves = weights_of_other_items(columns, hits, np.zeros(2))
-    even, odd = (half for half, _ in halves)
-    assert even[::2].all() and not (even & odd).any() and (even | odd).all()
-    assert halves[0][1][1] > 0.3 > -0.3 > halves[0][1][0] and halves[1][1][0] > 0.3 > -0.3 > halves[1][1][1]
-    assert in_halves(columns, hits, halves).max() == 0
-    own = [(half, weights) for (half, _), (_, weights) in zip(halves, halves[::-1], strict=True)]
-    assert in_halves(columns, hits, own).min() == 1
+def test_each_draw_is_ranked_with_weights_of_the_other_one(monkeypatch):
+    """A column that knows the held-out items of one draw is worthless for those of the other one."""
+    draws, matrix = [], interactions()
+
+    def columns(draw, spaces, size):
+        draws.append(draw)
+        knows = draw.hits() * (1.0 if len(draws) == 1 else -1.0)
+        return standardised(np.stack([knows] * 6, axis=-1).astype(np.float32))
+
+    monkeypatch.setattr("recbole_universal.content.held_out_items.HeldOutItems.columns", columns)
+    monkeypatch.setattr("recbole_universal.content.new_items.paired_z_score", lambda difference: 0.0)
+    check = check_new_items(matrix, [array_space("x", np.eye(N_ITEMS))])
+    assert not set(draws[0].items) & set(draws[1].items) and len(draws[0].items) == len(draws[1].items) == N_ITEMS // 5
+    for draw in draws:
+        assert draw.support[:, draw.items].nnz == 0 and (draw.support + draw.query != matrix).nnz == 0
+    assert check.choice == "fitted" and check.trust == 0 and check.ndcg < 0.5 * check.chance
+    assert check.ndcg_of_columns.min() > 0.4
 
 
 def test_users_who_agree_are_no_evidence_of_many_items():
@@ -275,4 +281,4 @@ def test_a_small_catalogue_is_checked_or_ranked_by_equal_weights(n_items):
     matrix = sp.csr_matrix(np.ones((6, n_items), dtype=np.float32))
     model = NewItems(matrix, [array_space("x", np.random.default_rng(0).normal(size=(n_items, 3)))])
     assert np.isfinite(model.check.weights).all() and np.isfinite(model.scores(matrix, np.arange(n_items))).all()
-    assert model.check.n_items == n_items // 5 and (model.check.choice == "equal" or n_items == 10)
+    assert model.check.n_items == 2 * (n_items // 5) and model.check.trust == 0
