@@ -10,7 +10,7 @@ from recbole_universal import list_weights
 from recbole_universal.list_weights import Lists
 
 #: Penalty of the squared distance from the first weights, in nats; the likelihood is summed over all interactions.
-PENALTY = 100.0
+PENALTY = 30.0
 
 
 def standardised(columns: NDArray[np.float32]) -> NDArray[np.float32]:
