@@ -95,6 +95,32 @@ def ndcg_by_user(
     return ndcg(in_list, n_relevant), in_list
 
 
+def ndcg_by_item(
+    scores: NDArray[np.float32], hits: NDArray[np.bool_], n_relevant: NDArray[np.int64], first_item: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """The part of the sum of NDCG@10 over users that comes from each held-out item.
+
+    The difference of two rankings has its standard error over items. Users share the few held-out items, so a
+    difference over users can be certain of what one item does.
+
+    Args:
+        scores: scores, float32 [n_rows, n_held_out].
+        hits: the held-out interactions, bool [n_rows, n_held_out].
+        n_relevant: their number in each row, int64 [n_rows].
+        first_item: number of the first item of each row, int64 [n_rows]; each draw has other items.
+
+    Returns:
+        float64 [number of items of all draws].
+    """
+    best = best_items(scores)
+    in_list = np.take_along_axis(hits, best, axis=1)
+    alone = in_list[:, :, None] & np.eye(best.shape[1], dtype=bool)  # each rank as a list of its own
+    gains = ndcg(alone.transpose(1, 0, 2), n_relevant).T
+    by_item = np.zeros(int(first_item.max()) + hits.shape[1])
+    np.add.at(by_item, first_item[:, None] + best, gains)
+    return by_item
+
+
 def ndcg_by_chance(n_relevant: NDArray[np.int64], n_items: int) -> NDArray[np.float64]:
     """Expected NDCG@10 of a random order for each user."""
     k = min(K, n_items)

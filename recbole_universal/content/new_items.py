@@ -9,7 +9,14 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from recbole_universal.content.held_out_items import HeldOutItems, K, is_beyond_chance, ndcg_by_chance, ndcg_by_user
+from recbole_universal.content.held_out_items import (
+    HeldOutItems,
+    K,
+    is_beyond_chance,
+    ndcg_by_chance,
+    ndcg_by_item,
+    ndcg_by_user,
+)
 from recbole_universal.content.relations import RELATIONS, ContentRelations, NearItems
 from recbole_universal.content.spaces import Space
 from recbole_universal.content.weights import fitted_weights, standardised
@@ -131,7 +138,7 @@ def check_new_items(
     of the others. The columns' weights are fitted to the held-out interactions of up to 500 users of each draw. Each
     draw is ranked with the weights of the other one, since new items are other items than those of the fit. One column
     alone, or equal weights, rank instead of the fitted ones only if their NDCG@10 is higher by more than one standard
-    error. The same items then measure that column, so its figures are a little too good.
+    error over the items. The same items then measure that column, so its figures are a little too good.
 
     Args:
         matrix: interactions, csr [n_users, n_items].
@@ -181,19 +188,18 @@ def _decided(
         own = draw_of_row == draw
         weights = fitted_weights(columns[~own], hits[~own], first)
         scores[own] = columns[own] @ weights.astype(np.float32)
-    by_user, in_list = ndcg_by_user(scores, hits, n_relevant)
     is_trusted = is_beyond_chance(scores, hits, n_relevant)
     chosen, choice = fitted_weights(columns, hits, first), "fitted"
-    single = [ndcg_by_user(columns[..., index], hits, n_relevant) for index in range(len(names))]
-    others = {"equal": (first, *ndcg_by_user(columns @ first.astype(np.float32), hits, n_relevant))}
-    others |= {
-        f"{space} {relation}": (np.eye(len(names))[index], *single[index])
-        for index, (space, relation) in enumerate(names)
-    }
-    name, (weights, value, found) = max(others.items(), key=lambda entry: entry[1][1].mean())
-    if paired_z_score(value - by_user) > 1:
-        chosen, choice, by_user, in_list = weights, name, value, found
-        scores = columns @ weights.astype(np.float32)
+    single = [ndcg_by_user(columns[..., index], hits, n_relevant)[0].mean() for index in range(len(names))]
+    equal = ndcg_by_user(columns @ first.astype(np.float32), hits, n_relevant)[0].mean()
+    others = [("equal", first, equal)]
+    others += [(" ".join(name), *rest) for name, *rest in zip(names, np.eye(len(names)), single, strict=True)]
+    name, weights, _ = max(others, key=lambda other: other[2])
+    scores_of_other, first_item = columns @ weights.astype(np.float32), draw_of_row * hits.shape[1]
+    gains = [ndcg_by_item(some, hits, n_relevant, first_item) for some in (scores_of_other, scores)]
+    if paired_z_score(gains[0] - gains[1]) > 1:
+        chosen, choice, scores = weights, name, scores_of_other
+    by_user, in_list = ndcg_by_user(scores, hits, n_relevant)
     chance, mean = float(ndcg_by_chance(n_relevant, hits.shape[1]).mean()), float(by_user.mean())
     hit_rate = np.zeros(K)
     hit_rate[: in_list.shape[1]] = np.average(in_list, axis=0, weights=user_weights)
@@ -204,7 +210,7 @@ def _decided(
         names,
         choice,
         mean,
-        np.array([of_column.mean() for of_column, _ in single]),
+        np.array(single),
         chance,
         hit_rate,
         share_tested * (user_weights @ by_rank) / len(users),

@@ -9,7 +9,7 @@ from content_data import N_ITEMS, interactions, texts
 
 from recbole_universal.content.collaborative import CollaborativeScores
 from recbole_universal.content.encoders import text_encoder
-from recbole_universal.content.held_out_items import is_beyond_chance, split_items
+from recbole_universal.content.held_out_items import is_beyond_chance, ndcg_by_item, ndcg_by_user, split_items
 from recbole_universal.content.new_items import NewItems, check_new_items, first_weights
 from recbole_universal.content.places import earned_places, even_places, merged, next_places, rates_of_fewer
 from recbole_universal.content.relations import RELATIONS, ContentRelations
@@ -231,16 +231,14 @@ def test_the_next_rate_is_a_share_of_the_users_interactions(spaces):
     """All held-out items are ranked, so the rates sum to the share of the interactions that are with them."""
     matrix = interactions()
     check = check_new_items(matrix, spaces)
-    generator = np.random.default_rng(0)
-    held_out = generator.permutation(N_ITEMS)[: N_ITEMS // 5]  # of the first draw
-    degree, with_them = np.diff(matrix.indptr), np.diff(matrix[:, held_out].tocsr().indptr)
-    has_list = (degree > 1) & (degree > with_them)
-    share = (with_them / np.maximum(degree, 1))[has_list].mean()
-    assert (
-        check.next_rate.shape == (N_ITEMS // 5,)
-        and check.n_items == 2 * (N_ITEMS // 5)
-        and np.isclose(check.next_rate.sum(), share, rtol=0.15)
-    )
+    n, shares = N_ITEMS // 5, []
+    order, degree = np.random.default_rng(0).permutation(N_ITEMS), np.diff(matrix.indptr)
+    for held_out in (order[:n], order[n : 2 * n]):
+        with_them = np.diff(matrix[:, held_out].tocsr().indptr)
+        has_list = (degree > 1) & (degree > with_them)
+        shares.append((with_them / np.maximum(degree, 1))[has_list].mean())
+    assert check.next_rate.shape == (n,) and check.n_items == 2 * n
+    assert np.isclose(check.next_rate.sum(), np.mean(shares), rtol=0.01)
     assert check.next_rate[:5].mean() > 3 * check.next_rate[10:].mean()
 
 
@@ -261,6 +259,41 @@ def test_each_draw_is_ranked_with_weights_of_the_other_one(monkeypatch):
         assert draw.support[:, draw.items].nnz == 0 and (draw.support + draw.query != matrix).nnz == 0
     assert check.choice == "fitted" and check.trust == 0 and check.ndcg < 0.5 * check.chance
     assert check.ndcg_of_columns.min() > 0.4
+
+
+def test_ndcg_by_item_sums_to_that_of_all_users():
+    generator = np.random.default_rng(0)
+    scores, hits = generator.random((40, 15)).astype(np.float32), generator.random((40, 15)) < 0.2
+    scores, hits = scores[hits.any(axis=1)], hits[hits.any(axis=1)]
+    n_relevant = hits.sum(axis=1)
+    by_item = ndcg_by_item(scores, hits, n_relevant, 15 * (np.arange(len(hits)) % 2))
+    by_user = ndcg_by_user(scores, hits, n_relevant)[0]
+    assert by_item.shape == (30,) and np.isclose(by_item[:15].sum(), by_user[::2].sum())
+    assert np.isclose(by_item[15:].sum(), by_user[1::2].sum())
+    one = ndcg_by_item(scores[:1], hits[:1] & (np.arange(15) == 4), np.ones(1, dtype=int), np.zeros(1, dtype=int))
+    assert set(np.flatnonzero(one)) <= {4}
+
+
+def test_one_popular_item_does_not_choose_a_column(monkeypatch):
+    """A column that finds one held-out item alone is better for most users, and no better for other items."""
+    popular = np.random.default_rng(0).permutation(N_ITEMS)[0]  # held out by the first draw
+    matrix = interactions().tolil()
+    matrix[:250, popular] = 1
+    matrix = matrix.tocsr()
+
+    def columns(draw, spaces, size):
+        generator = np.random.default_rng(1)
+        finds = generator.normal(size=(*draw.hits().shape, 6))
+        finds[..., 0] += 20 * draw.hits() * (draw.items == popular)
+        finds[..., 1] += 0.5 * draw.hits() * (draw.items != popular)
+        return standardised(finds.astype(np.float32))
+
+    monkeypatch.setattr("recbole_universal.content.held_out_items.HeldOutItems.columns", columns)
+    second = np.eye(6)[1]
+    monkeypatch.setattr("recbole_universal.content.new_items.fitted_weights", lambda *_: second)
+    check = check_new_items(matrix, [array_space("x", np.eye(N_ITEMS))])
+    assert check.ndcg_of_columns[0] > 1.2 * check.ndcg_of_columns[1] and check.choice == "fitted"
+    assert np.isclose(check.ndcg, check.ndcg_of_columns[1])
 
 
 def test_users_who_agree_are_no_evidence_of_many_items():
