@@ -292,7 +292,7 @@ def test_one_popular_item_does_not_choose_a_column(monkeypatch):
     second = np.eye(6)[1]
     monkeypatch.setattr("recbole_universal.content.new_items.fitted_weights", lambda *_: second)
     check = check_new_items(matrix, [array_space("x", np.eye(N_ITEMS))])
-    assert check.ndcg_of_columns[0] > 1.2 * check.ndcg_of_columns[1] and check.choice == "fitted"
+    assert check.ndcg_of_columns[0] > 1.05 * check.ndcg_of_columns[1] and check.choice == "fitted"
     assert np.isclose(check.ndcg, check.ndcg_of_columns[1])
 
 
