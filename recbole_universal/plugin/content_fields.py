@@ -16,8 +16,9 @@ from recbole_universal.content.arrays import item_vectors, read_vectors
 from recbole_universal.content.defaults import DEFAULT_ENCODERS
 from recbole_universal.content.encoders import Callback, TextEncoder, text_encoder
 from recbole_universal.content.join_test import content_join_z, refuse_wrong_join
-from recbole_universal.content.spaces import Space, array_space, nearest_by_content, text_space
+from recbole_universal.content.spaces import Space, array_space, content_relation, text_space
 from recbole_universal.content.texts import chosen_fields, item_texts
+from recbole_universal.graph.content_relation import ContentRelation
 from recbole_universal.ranking.network import CANDIDATE_FAMILIES
 
 _READING = [[family] for family in CANDIDATE_FAMILIES]
@@ -116,8 +117,8 @@ def arrays_of_config(dataset: Dataset) -> dict[str, NDArray[np.float32]]:
     return arrays
 
 
-def relation_of_dataset(dataset: Dataset, matrix: sp.csr_matrix, families: Sequence[str]) -> sp.csr_matrix | None:
-    """The nearest items of each item by the content that the config names.
+def relation_of_dataset(dataset: Dataset, matrix: sp.csr_matrix, families: Sequence[str]) -> ContentRelation | None:
+    """The contents of the items that the config names.
 
     Args:
         dataset: a split of a dataset of RecBole, whose config has the keys of
@@ -126,7 +127,7 @@ def relation_of_dataset(dataset: Dataset, matrix: sp.csr_matrix, families: Seque
         families: the feature families that the model reads.
 
     Returns:
-        As :func:`recbole_universal.content.spaces.nearest_by_content`; ``None`` if the keys name no content.
+        As :func:`recbole_universal.content.spaces.content_relation`; ``None`` if the keys name no content.
 
     Raises:
         ValueError: if the model reads other families than ``proximity`` or ``sequence``, there is no content, or the
@@ -152,7 +153,7 @@ def relation_of_dataset(dataset: Dataset, matrix: sp.csr_matrix, families: Seque
     tokens = dataset.field2id_token[dataset.iid_field].tolist()
     by_id = np.array(sorted(range(len(tokens)), key=lambda index: (len(str(tokens[index])), str(tokens[index]))))
     refuse_wrong_join([content_join_z(matrix, space, by_id) for space in spaces], config["content_join_z"])
-    return nearest_by_content(spaces, np.bincount(matrix.indices, minlength=matrix.shape[1]))
+    return content_relation(spaces, np.bincount(matrix.indices, minlength=matrix.shape[1]))
 
 
 def _spaces(
