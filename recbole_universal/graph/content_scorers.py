@@ -31,14 +31,18 @@ class ContentScorers:
 
     def __init__(self, relation: ContentRelation, item_degree: NDArray) -> None:
         self.relation, cosines = relation, relation.cosines
-        known = sp.diags((np.asarray(item_degree) > 0).astype(np.float32))
+        has_degree = np.asarray(item_degree) > 0
+        known = sp.diags(has_degree.astype(np.float32))
         outward = (cosines @ known).tocsr()
         outward.eliminate_zeros()
         inward = (cosines.T @ known).tocsr()
         inward.eliminate_zeros()
         self._either = outward.maximum(inward).tocsr()
         self._relations = outward, inward
-        self._vectors = torch.from_numpy(relation.vectors)
+        vectors = relation.vectors
+        if not has_degree.all():
+            vectors = np.where(has_degree[:, None], vectors, np.float32(0))
+        self._vectors = torch.from_numpy(vectors)
         for cosines in (*self._relations, self._either):
             cosines.sort_indices()
 

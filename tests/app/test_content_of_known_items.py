@@ -139,7 +139,7 @@ def test_a_model_of_other_families_reads_none():
 
 def test_a_saved_folder(rec, tmp_path, monkeypatch):
     rec.save(tmp_path / "shop")
-    monkeypatch.setattr("recbole_universal.ranking.ranker.nearest_by_content", lambda *_: 1 / 0)
+    monkeypatch.setattr("recbole_universal.ranking.ranker.content_relation", lambda *_: 1 / 0)
     loaded = Recommender.load(tmp_path / "shop")
     assert loaded.recommend(k=5).equals(rec.recommend(k=5))
     assert loaded.ranker.network.content_gain == rec.ranker.network.content_gain

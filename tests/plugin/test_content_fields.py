@@ -12,7 +12,7 @@ from recbole.data import create_dataset
 from recbole.data.interaction import Interaction
 from recbole.utils import get_model, init_seed
 
-from recbole_universal.content.spaces import nearest_by_content
+from recbole_universal.content.spaces import content_relation
 from recbole_universal.plugin import content_fields
 from recbole_universal.plugin.content_fields import content_of_dataset
 from recbole_universal.ranking.correction import ContentGain
@@ -181,7 +181,7 @@ def test_a_file_of_vectors_beside_the_texts_and_alone(tmp_path):
     heard = []
 
     def spaces_of(**keys_of_content):
-        with patch.object(content_fields, "nearest_by_content", side_effect=nearest_by_content) as nearest:
+        with patch.object(content_fields, "content_relation", side_effect=content_relation) as nearest:
             built(keys, **keys_of_content)
         heard.append([space.name for space in nearest.call_args.args[0]])
         return nearest.call_args.args[0]
