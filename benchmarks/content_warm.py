@@ -25,7 +25,7 @@ DENSE = (
     "amazon-industrial bx-books coco-mooc ml-latest-small lastfm-2k citeulike-a anime yelp-s3rec citations-a "
     "book-crossing ml-100k hm-copurchase msweb"
 )
-N_USERS, K, _DRAWN = 1000, 10, 60
+N_USERS, K, _DRAWN = 5000, 10, 60
 
 
 class WarmSplit:

@@ -118,12 +118,8 @@ def content_relation(spaces: Sequence[Space], degree: NDArray[np.int64]) -> Cont
     searched = np.sort(items[np.argsort(-degree[items], kind="stable")[:MOST_SEARCHED]])
     space = spaces[0] if len(spaces) == 1 else combined(spaces)
     cosines = _spread_rows(space.neighbors(items, searched, N_NEAREST), degree > 0)
-    import os
-
-    vectors = space.vectors
-    if os.environ.get("CD"):
-        vectors = unit_rows(_largest_components(vectors, int(os.environ["CD"])))
-    return ContentRelation(cosines, np.where(degree[:, None] > 0, vectors, np.float32(0)))
+    vectors = np.where(degree[:, None] > 0, space.vectors.astype(np.float16), np.float16(0))
+    return ContentRelation(cosines, vectors)
 
 
 def _largest(values: NDArray[np.float32], columns: NDArray[np.int64], k: int, n_items: int) -> sp.csr_matrix:
@@ -196,11 +192,11 @@ def array_space(name: str, array: NDArray) -> Space:
     return Space(name, whitened(vectors, has_vector), None, has_vector)
 
 
-def _largest_components(rows: NDArray | sp.csr_matrix, most: int = MOST_DIMS) -> NDArray[np.float32]:
-    """Truncated singular value decomposition, float32 [n, at most ``most``]; few or zero rows stay as they are."""
+def _largest_components(rows: NDArray | sp.csr_matrix) -> NDArray[np.float32]:
+    """Truncated singular value decomposition, float32 [n, at most MOST_DIMS]; few or zero rows stay as they are."""
     from sklearn.decomposition import TruncatedSVD
 
-    rank = min(most, min(rows.shape) - 1)
+    rank = min(MOST_DIMS, min(rows.shape) - 1)
     if rank < 1 or not abs(rows).max():
         return np.asarray(rows if isinstance(rows, np.ndarray) else rows.toarray(), dtype=np.float32)
     return TruncatedSVD(rank, random_state=0).fit_transform(rows).astype(np.float32)

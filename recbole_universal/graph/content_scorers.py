@@ -41,7 +41,7 @@ class ContentScorers:
         self._relations = outward, inward
         vectors = relation.vectors
         if not has_degree.all():
-            vectors = np.where(has_degree[:, None], vectors, np.float32(0))
+            vectors = np.where(has_degree[:, None], vectors, np.float16(0))
         self._vectors = torch.from_numpy(vectors)
         for cosines in (*self._relations, self._either):
             cosines.sort_indices()
@@ -101,7 +101,9 @@ class ContentScorers:
             entries = slice(history.indptr[row], history.indptr[row + 1])
             own, asked = history.indices[entries], items[row, :length]
             # PyTorch keeps to the threads of its caller. NumPy's products do not.
-            cosines = self._vectors[asked] @ self._vectors[own].T * torch.from_numpy(history.data[entries])
+            cosines = (
+                self._vectors[asked].float() @ self._vectors[own].float().T * torch.from_numpy(history.data[entries])
+            )
             cosines[torch.from_numpy(asked[:, None] == own)] = 0.0  # no item is like itself
             largest = cosines.topk(min(_N_LARGEST, len(own)), dim=1).values
             for scores, values in zip(out, (largest[:, :1], largest, cosines), strict=True):
