@@ -100,10 +100,9 @@ class ContentScorers:
         for row, length in enumerate(lengths.tolist()):
             entries = slice(history.indptr[row], history.indptr[row + 1])
             own, asked = history.indices[entries], items[row, :length]
+            weights = torch.from_numpy(history.data[entries])
             # PyTorch keeps to the threads of its caller. NumPy's products do not.
-            cosines = (
-                self._vectors[asked].float() @ self._vectors[own].float().T * torch.from_numpy(history.data[entries])
-            )
+            cosines = self._vectors[asked].float() @ self._vectors[own].float().T * weights
             cosines[torch.from_numpy(asked[:, None] == own)] = 0.0  # no item is like itself
             largest = cosines.topk(min(_N_LARGEST, len(own)), dim=1).values
             for scores, values in zip(out, (largest[:, :1], largest, cosines), strict=True):
