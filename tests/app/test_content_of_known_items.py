@@ -36,7 +36,7 @@ def made_orders() -> pd.DataFrame:
 ORDERS = made_orders()
 TITLES = [f"word{topic} word{topic + N_TOPICS}" for topic in TOPIC]
 ITEMS = pd.DataFrame({"item": [f"i{item:03}" for item in range(N_ITEMS)], "title": TITLES})
-WRONG = ITEMS.assign(title=np.random.default_rng(1).permutation(TITLES))
+WRONG = ITEMS.assign(title=np.random.default_rng(2).permutation(TITLES))
 
 
 def fitted(orders=ORDERS, **settings):

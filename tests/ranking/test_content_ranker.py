@@ -249,9 +249,9 @@ def test_the_order_reads_content_too():
     assert (topics()[ranker.top_k(np.arange(N_USERS), 2)[0]] == last[:, None]).mean() > 0.8
 
 
-def test_the_choice_needs_more_than_one_standard_error():
-    assert not ContentGain(0.1, 0.2, 1.0).helps and ContentGain(0.1, 0.2, 1.01).helps
-    assert not ContentGain(0.1, 0.05, -3.0).helps
+def test_content_ranks_where_the_lists_are_better_with_it():
+    assert ContentGain(0.1, 0.11, 0.4).helps
+    assert not ContentGain(0.1, 0.1, 0.0).helps and not ContentGain(0.1, 0.05, -3.0).helps
 
 
 def test_popularity_can_fall_back_with_content(train):
