@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -142,17 +143,42 @@ def relation_of_dataset(dataset: Dataset, matrix: sp.csr_matrix, families: Seque
             f"{key}: content is read with one family, proximity or sequence, and not with {list(families)}; leave the "
             "key empty, or set universal_features."
         )
-    store = ArrayStore(config["universal_cache_dir"] or None, limit_gb=config["universal_cache_gb"])
-    spaces = _spaces(texts_of_config(dataset), config["content_encoders"], arrays_of_config(dataset), store)
+    texts, arrays = texts_of_config(dataset), arrays_of_config(dataset)
+    spaces = _spaces(texts, config["content_encoders"], arrays, encoder_cache(config))
     if not any(space.has_vector.any() for space in spaces):
         raise ValueError(
             f"{key}: no loaded field of the items holds text, and no array has a vector. The key load_col loads "
             "fields, such as load_col: {inter: [user_id, item_id], item: [item_id, title]}."
         )
+    of_texts = spaces[: len(spaces) - len(arrays)]
+    check_join(dataset, matrix, [of_texts, *([space] for space in spaces[len(of_texts) :])])
+    return nearest_by_content(spaces, np.bincount(matrix.indices, minlength=matrix.shape[1]))
+
+
+def encoder_cache(config: Mapping[str, Any]) -> ArrayStore:
+    """Where the keys ``universal_cache_dir`` and ``universal_cache_gb`` keep what encoders compute."""
+    return ArrayStore(config["universal_cache_dir"] or None, limit_gb=config["universal_cache_gb"])
+
+
+def check_join(dataset: Dataset, matrix: sp.csr_matrix, groups: Iterable[Sequence[Space]]) -> None:
+    """Refuse content of other items, unless the key ``content_join_z`` accepts any.
+
+    Args:
+        dataset: a split of a dataset of RecBole.
+        matrix: the training interactions, csr [user_num, item_num].
+        groups: the spaces of the texts, and those of each array: each group has one join.
+
+    Raises:
+        ValueError: with the dataset and the spaces, if a group does not belong to the items.
+    """
+    least = dataset.config["content_join_z"]
+    if least is None:
+        return
     tokens = dataset.field2id_token[dataset.iid_field].tolist()
     by_id = np.array(sorted(range(len(tokens)), key=lambda index: (len(str(tokens[index])), str(tokens[index]))))
-    refuse_wrong_join([content_join_z(matrix, space, by_id) for space in spaces], config["content_join_z"])
-    return nearest_by_content(spaces, np.bincount(matrix.indices, minlength=matrix.shape[1]))
+    for group in groups:
+        tests = [content_join_z(matrix, space, by_id) for space in group]
+        refuse_wrong_join(tests, least, f"dataset [{dataset.dataset_name}]: ")
 
 
 def _spaces(

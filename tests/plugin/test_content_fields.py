@@ -138,7 +138,7 @@ def test_universal_mlp_ranks_by_content(tmp_path, fields):
 
 def test_content_of_other_items_is_refused(tmp_path):
     keys = shop_of_topics(tmp_path, shuffled=True)
-    with pytest.raises(ValueError, match="content_join_z: two items of one user are not more alike"):
+    with pytest.raises(ValueError, match=r"content_join_z: dataset \[topics\]: two items of one user are not more alike"):
         built(keys, content_fields="auto")
     assert built(keys, content_fields="auto", content_join_z=None).network.content_gain is not None
 
@@ -211,3 +211,11 @@ def test_the_interpolation_reads_content(tmp_path):
     config, train = built(keys, "UniversalInterpolation")
     model = get_model("UniversalInterpolation")(config, train)
     assert model._universal_network[0].content_gain is not None
+
+
+def test_vectors_of_other_items_are_refused_beside_right_texts(tmp_path):
+    keys, file = shop_of_topics(tmp_path), tmp_path / "colour.npz"
+    vectors = np.random.default_rng(0).permutation(np.eye(8)[np.arange(64) % 8] + np.arange(64)[:, None] / 999)
+    np.savez(file, ids=[f"i{item:02d}" for item in range(64)], feat=vectors)
+    with pytest.raises(ValueError, match=r"content_join_z: dataset \[topics\]: .*: colour: z "):
+        built(keys, content_fields="auto", content_files={"colour": str(file)})

@@ -346,7 +346,7 @@ def test_keys_against_the_pretrained_model(shop, source, tmp_path):
     with pytest.raises(ValueError, match="content_encoders"):
         built({**keys, "content_encoders": ["tfidf"]}, "gamma")
     np.savez(tmp_path / "image.npz", ids=[f"g{item:02d}" for item in range(N_ITEMS)], feat=np.eye(N_ITEMS))
-    more = {"content_files": {"image": str(tmp_path / "image.npz")}}
+    more = {"content_files": {"image": str(tmp_path / "image.npz")}, "content_join_z": None}
     with pytest.raises(ValueError, match=r"\['image'\] are unknown"):
         built({**keys, **more, "train_stage": "zero_shot"}, "gamma")
     model, _, _ = built({**keys, **more, "finetune_parameters": "lora"}, "gamma")
