@@ -49,7 +49,10 @@ class JoinTest(NamedTuple):
 
     def __str__(self) -> str:
         if math.isnan(self.z):
-            return f"{self.space}: too few users have two items with content ({self.n_pairs} different pairs) to test the join"
+            return (
+                f"{self.space}: too few different pairs of items with content are of one user ({self.n_pairs}) to test "
+                "the join"
+            )
         text = (
             f"{self.space}: z {self.z:.1f}, cosine of two items of one user {self.same_user:.3f}, shuffled "
             f"{self.shuffled:.3f}; {self.share:.0%} of the interactions have content"
@@ -160,6 +163,6 @@ def refuse_wrong_join(tests: Sequence[JoinTest], least: float | None = LEAST_JOI
             else "two items of one user are not more alike than any two, so the content may belong to other items"
         )
         raise ValueError(
-            f"content_join_z: {where}{reason}: {'; '.join(map(str, wrong))}. Check the ids of the items. With content_join_z "
-            "none (--content-join-z none) the content is used all the same."
+            f"content_join_z: {where}{reason}: {'; '.join(map(str, wrong))}. Check the ids of the items. With "
+            "content_join_z none (--content-join-z none) the content is used all the same."
         )

@@ -10,6 +10,7 @@ import pytest
 from content_calls import run, told, written_shop
 
 from recbole_universal import Recommender, recommend
+from recbole_universal.content.places import rates_of_fewer
 
 TOPICS = ("apple pear", "dog cat", "car truck", "guitar drum", "river sea")
 N_KNOWN, N_ITEMS = 100, 130
@@ -78,6 +79,15 @@ def test_new_items_take_the_ranks_that_they_earn(rec):
     catalogue = rec._state.catalogue
     rates = [catalogue.rates[""][:10].sum(), catalogue.lists.check.next_rate[:10].sum()]
     assert 0 < rates[1] < rates[0] < 1
+
+
+def test_the_rate_of_new_items_is_scaled_to_their_number():
+    """20 known items are held out. The best of 4 new items is found less often than the best of these 20."""
+    few = told(lambda: Recommender.fit(ORDERS, items=ITEMS[: N_KNOWN + 4], new_items=True, **QUIET))[0]
+    _, text = told(lambda: few.recommend(k=3, new_items=True))
+    rate = few._state.catalogue.lists.check.next_rate
+    scaled = rates_of_fewer(rate, 4)[0]
+    assert len(rate) == 20 and scaled < rate[0] and f"{scaled:.2%} of the next interactions" in text
 
 
 def test_without_being_asked_nothing_changes(rec):
