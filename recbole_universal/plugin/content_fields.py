@@ -10,7 +10,6 @@ import pandas as pd
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from recbole.data.dataset import Dataset
-from recbole.utils import FeatureType
 
 from recbole_universal.array_store import ArrayStore
 from recbole_universal.content.arrays import item_vectors, read_vectors
@@ -19,10 +18,10 @@ from recbole_universal.content.encoders import Callback, TextEncoder, text_encod
 from recbole_universal.content.join_test import content_join_z, refuse_wrong_join
 from recbole_universal.content.spaces import Space, array_space, nearest_by_content, text_space
 from recbole_universal.content.texts import chosen_fields, item_texts
+from recbole_universal.plugin.item_file import TEXT_TYPES, about_item_file, check_loaded, check_texts
 from recbole_universal.ranking.network import CANDIDATE_FAMILIES
 
 _READING = [[family] for family in CANDIDATE_FAMILIES]
-_TEXT_TYPES = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
 
 
 def content_of_dataset(
@@ -62,8 +61,9 @@ def texts_of_dataset(dataset: Dataset, fields: Sequence[str] | None = None) -> l
     Raises:
         ValueError: if a field does not exist.
     """
+    check_texts(dataset, fields or ())
     columns = _text_columns(dataset)
-    return item_texts(columns, chosen_fields(columns, fields, "the item file", "loaded text field"), dataset.item_num)
+    return item_texts(columns, chosen_fields(columns, fields, "the item file"), dataset.item_num)
 
 
 def preloaded_arrays(dataset: Dataset) -> dict[str, NDArray[np.float32]]:
@@ -85,10 +85,13 @@ def texts_of_config(dataset: Dataset) -> list[str]:
     """The text of each item in the fields of ``content_fields``, [n_items]; all "" if the key is empty.
 
     Raises:
-        ValueError: if a field does not exist.
+        ValueError: if a field does not exist, here or in ``load_col``.
     """
     fields = dataset.config["content_fields"]
-    return texts_of_dataset(dataset, None if fields == "auto" else fields) if fields else [""] * dataset.item_num
+    if not fields:
+        return [""] * dataset.item_num
+    check_loaded(dataset)
+    return texts_of_dataset(dataset, None if fields == "auto" else fields)
 
 
 def arrays_of_config(dataset: Dataset) -> dict[str, NDArray[np.float32]]:
@@ -148,7 +151,7 @@ def relation_of_dataset(dataset: Dataset, matrix: sp.csr_matrix, families: Seque
     if not any(space.has_vector.any() for space in spaces):
         raise ValueError(
             f"{key}: no loaded field of the items holds text, and no array has a vector. The key load_col loads "
-            "fields, such as load_col: {inter: [user_id, item_id], item: [item_id, title]}."
+            f"fields, such as load_col: {{inter: [user_id, item_id], item: [item_id, title]}}. {about_item_file(dataset)}"
         )
     of_texts = spaces[: len(spaces) - len(arrays)]
     check_join(dataset, matrix, [of_texts, *([space] for space in spaces[len(of_texts) :])])
@@ -199,7 +202,7 @@ def _text_columns(dataset: Dataset) -> dict[Hashable, list[str]]:
         return columns
     ids = np.asarray(dataset.item_feat[dataset.iid_field])
     for field in dataset.item_feat.columns:
-        if field == dataset.iid_field or dataset.field2type[field] not in _TEXT_TYPES:
+        if field == dataset.iid_field or dataset.field2type[field] not in TEXT_TYPES:
             continue
         tokens = dataset.field2id_token[field]
         texts = [""] * dataset.item_num

@@ -14,6 +14,7 @@ from recbole_universal.content.encoders import text_encoder
 from recbole_universal.content.spaces import Space, array_space, encoded_texts, text_space
 from recbole_universal.plugin.content_fields import arrays_of_config, check_join, encoder_cache, texts_of_config
 from recbole_universal.plugin.dataset import training_matrix
+from recbole_universal.plugin.item_file import about_item_file
 from recbole_universal.sequential.item_inputs import ItemInputs, aligned, scaled, words_of_items
 
 
@@ -85,5 +86,5 @@ def _without_content(dataset: Any) -> ValueError:
     return ValueError(
         f"item_encoder: dataset [{dataset.dataset_name}] has no content that is read. Load text of the items, such as "
         "load_col: {inter: [...], item: [item_id, title]}, or name arrays with content_files; item_encoder: id needs "
-        "none."
+        f"none. {about_item_file(dataset)}"
     )
