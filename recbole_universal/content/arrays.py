@@ -110,7 +110,10 @@ def read_vectors(source: Any, name: str = "vectors") -> ItemVectors:
 def _parts(source: Any, where: str) -> tuple[Sequence[Any] | None, Any]:
     """Ids, or ``None`` for the catalogue's order, and vectors."""
     if isinstance(source, (str, os.PathLike)):
-        return _of_file(existing_path(source, where), where)
+        path = existing_path(source, where)
+        if path.is_dir():
+            raise ValueError(f"{where}: is a folder; give a file.")
+        return _of_file(path, where)
     if isinstance(source, Mapping):
         return list(source), list(source.values())
     if isinstance(source, tuple) and len(source) == 2:

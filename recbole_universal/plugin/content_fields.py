@@ -151,7 +151,7 @@ def relation_of_dataset(dataset: Dataset, matrix: sp.csr_matrix, families: Seque
     if not any(space.has_vector.any() for space in spaces):
         raise ValueError(
             f"{key}: no loaded field of the items holds text, and no array has a vector. The key load_col loads "
-            f"fields, such as load_col: {{inter: [user_id, item_id], item: [item_id, title]}}. {about_item_file(dataset)}"
+            "fields, such as load_col: {inter: [user_id, item_id], item: [item_id, title]}. " + about_item_file(dataset)
         )
     of_texts = spaces[: len(spaces) - len(arrays)]
     check_join(dataset, matrix, [of_texts, *([space] for space in spaces[len(of_texts) :])])

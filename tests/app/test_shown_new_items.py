@@ -261,7 +261,16 @@ def shifted(frame: pd.DataFrame) -> pd.DataFrame:
         ({"new_items": True, "items": ITEMS, "content_join_z": -1}, r"content_join_z .*must be a number of at least 0"),
         ({"new_items": True, "items": ITEMS[["item", "price"]]}, r"no column holds text"),
         ({"new_items": True, "items": ITEMS, "content_fields": ["plot"]}, r"no column \[?'?plot"),
-        ({"new_items": True, "items": ITEMS, "content_encoders": ["bert"]}, r"encoder: must be one of tfidf"),
+        (
+            {"new_items": True, "items": ITEMS, "content_encoders": ["bert"]},
+            r"^content_encoders \(--content-encoders\): must be tfidf, .*'bert'",
+        ),
+        (
+            {"new_items": True, "items": ITEMS, "content_encoders": ["tfidf", "distil", "tfidf"]},
+            r"^content_encoders .*'tfidf' is given twice",
+        ),
+        ({"items": ITEMS, "content_fields": ["title", "title"]}, r"^content_fields .*'title' is given twice"),
+        ({"item_vectors": "."}, r"^item_vectors \(--item-vectors\): \[\.\]: is a folder; give a file"),
         ({"new_items": True, "items": ITEMS.assign(item=range(N_ITEMS))}, r"no id is an item of the interactions"),
         ({"content_fields": ["title"]}, r"content_fields \(--content-fields\): needs an item table"),
         ({"item_vectors": np.ones((2, 2))}, r"item_vectors \(--item-vectors\): needs an item table"),
