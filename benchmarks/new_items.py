@@ -135,7 +135,8 @@ def table(results: list[dict]) -> str:
         if of[0]["by time"]:
             row.insert(2, f"{np.mean([result['share of the future'] for result in of]):.0%}")
         rows.append([*row, number(np.mean([result["z, earned"] for result in of]), "+.1f")])
-    head = ["dataset", "new items", "ranks earned", *names, "z, earned against known"]
+    named = ["1 place" if name == "1 places" else name for name in names]
+    head = ["dataset", "new items", "ranks earned", *named, "z, earned against known"]
     if results[0]["by time"]:
         head.insert(2, "share of the future")
     return markdown(head, rows)

@@ -26,7 +26,7 @@ class ContentSettings:
     """What the content of items is.
 
     Attributes:
-        fields: columns of text of the item table; ``None``: those that hold text.
+        fields: columns of text of the item table; ``None``: all that hold text.
         encoders: encoders of the texts, names or functions.
         vectors: further vectors by the name of their space, as
             :func:`~recbole_universal.content.arrays.item_vectors` takes them.
@@ -45,7 +45,7 @@ class ContentSettings:
         """The settings of arguments of a caller; ``None`` stands for each default but that of ``join_z``.
 
         Args:
-            fields: names of columns, one name, or ``auto`` for those that hold text.
+            fields: names of columns, one name, or ``auto`` for all that hold text.
             encoders: names of encoders or functions, or one.
             vectors: a source of vectors, a list of sources, or a mapping from names to sources.
             join_z: see :attr:`join_z`.

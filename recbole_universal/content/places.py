@@ -9,7 +9,7 @@ from sklearn.isotonic import IsotonicRegression
 
 
 def rates_of_fewer(rates: NDArray[np.float64], n: int) -> NDArray[np.float64]:
-    """The rates that a ranking would have with fewer items, drawn at random from those that it ranks.
+    """The rates that a ranking would have if it ranked fewer items, drawn at random from its own.
 
     The item at rank j of N is among n drawn ones with r - 1 of the items before it with the probability
     C(j - 1, r - 1) C(N - j, n - r) / C(N, n), and has the rank r then.

@@ -72,7 +72,7 @@ def chosen_fields(columns: Mapping[Hashable, Sequence[Any]], named: Sequence[str
 
     Args:
         columns: the columns by name, without the ids.
-        named: names of the columns to take; ``None``: those that :func:`is_text` accepts.
+        named: names of the columns to take; ``None``: all that :func:`is_text` accepts.
         where: what the columns are of, for the message.
 
     Raises:
