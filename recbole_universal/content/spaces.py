@@ -118,7 +118,7 @@ def content_relation(spaces: Sequence[Space], degree: NDArray[np.int64]) -> Cont
     searched = np.sort(items[np.argsort(-degree[items], kind="stable")[:MOST_SEARCHED]])
     space = spaces[0] if len(spaces) == 1 else combined(spaces)
     cosines = _spread_rows(space.neighbors(items, searched, N_NEAREST), degree > 0)
-    vectors = np.where(degree[:, None] > 0, space.vectors.astype(np.float16), np.float16(0))
+    vectors = np.where(degree[:, None] > 0, space.vectors, np.float32(0))
     return ContentRelation(cosines, vectors)
 
 

@@ -18,15 +18,15 @@ class ContentRelation:
 
     Attributes:
         cosines: positive cosines of each item and its nearest items, csr float32 [n_items, n_items], zero diagonal.
-        vectors: rows of length 1, whose products are about the cosines of all pairs, float16 [n_items, dim]; zeros for
-            an item without content. Half precision takes half of the memory and adds errors of some 1e-4.
+        vectors: rows of length 1, whose products are about the cosines of all pairs, float32 [n_items, dim]; zeros for
+            an item without content.
 
     Raises:
         ValueError: if both are of another number of items.
     """
 
     cosines: sp.csr_matrix
-    vectors: NDArray[np.float16]
+    vectors: NDArray[np.float32]
 
     def __post_init__(self) -> None:
         n_items = len(self.vectors)
@@ -45,7 +45,7 @@ class ContentRelation:
         entries = cosines.data[both], (index[cosines.row[both]], index[cosines.col[both]])
         relabelled = sp.csr_matrix(entries, shape=(n_items, n_items))
         relabelled.sort_indices()
-        vectors = np.zeros((n_items, self.vectors.shape[1]), dtype=np.float16)
+        vectors = np.zeros((n_items, self.vectors.shape[1]), dtype=np.float32)
         vectors[index[kept]] = self.vectors[kept]
         return ContentRelation(relabelled, vectors)
 

@@ -41,7 +41,7 @@ class ContentScorers:
         self._relations = outward, inward
         vectors = relation.vectors
         if not has_degree.all():
-            vectors = np.where(has_degree[:, None], vectors, np.float16(0))
+            vectors = np.where(has_degree[:, None], vectors, np.float32(0))
         self._vectors = torch.from_numpy(vectors)
         for cosines in (*self._relations, self._either):
             cosines.sort_indices()
@@ -102,7 +102,7 @@ class ContentScorers:
             own, asked = history.indices[entries], items[row, :length]
             weights = torch.from_numpy(history.data[entries])
             # PyTorch keeps to the threads of its caller. NumPy's products do not.
-            cosines = self._vectors[asked].float() @ self._vectors[own].float().T * weights
+            cosines = self._vectors[asked] @ self._vectors[own].T * weights
             cosines[torch.from_numpy(asked[:, None] == own)] = 0.0  # no item is like itself
             largest = cosines.topk(min(_N_LARGEST, len(own)), dim=1).values
             for scores, values in zip(out, (largest[:, :1], largest, cosines), strict=True):

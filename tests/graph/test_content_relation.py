@@ -11,7 +11,7 @@ from recbole_universal.graph.content_relation import ContentRelation
 
 def relation() -> ContentRelation:
     cosines = np.array([[0, 0.5, 0.2], [0.5, 0, 0], [0.2, 0, 0]], dtype=np.float32)
-    return ContentRelation(sp.csr_matrix(cosines), np.array([[1, 0], [0.5, 0.75], [0, 0]], dtype=np.float16))
+    return ContentRelation(sp.csr_matrix(cosines), np.array([[1, 0], [0.5, 0.75], [0, 0]], dtype=np.float32))
 
 
 def test_other_labels():
@@ -37,4 +37,4 @@ def test_arrays_come_back():
     np.testing.assert_array_equal(copy.cosines.toarray(), relation().cosines.toarray())
     assert ContentRelation.from_arrays({}, 3) is None
     with pytest.raises(ValueError, match="4 vectors do not fit cosines"):
-        ContentRelation.from_arrays({**arrays, "content.vectors": np.zeros((4, 2), dtype=np.float16)}, 3)
+        ContentRelation.from_arrays({**arrays, "content.vectors": np.zeros((4, 2), dtype=np.float32)}, 3)
