@@ -78,7 +78,7 @@ def is_beyond_chance(scores: NDArray[np.float32], hits: NDArray[np.bool_], n_rel
         np.take_along_axis(hits, generator.permutation(hits.shape[1])[best], axis=1) for _ in range(_N_SHUFFLES)
     ]
     by_chance = [ndcg(in_list, n_relevant).mean() for in_list in shuffled]
-    found = ndcg(np.take_along_axis(hits, best, axis=1), n_relevant).mean()
+    found = ndcg_by_user(scores, hits, n_relevant).mean()
     return bool(found > 0 and found - np.mean(by_chance) > 2 * np.std(by_chance))
 
 
@@ -89,10 +89,9 @@ def best_items(scores: NDArray[np.float32]) -> NDArray[np.int64]:
 
 def ndcg_by_user(
     scores: NDArray[np.float32], hits: NDArray[np.bool_], n_relevant: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """NDCG@10 of each user, and the hits in the first ten ranks."""
-    in_list = np.take_along_axis(hits, best_items(scores), axis=1)
-    return ndcg(in_list, n_relevant), in_list
+) -> NDArray[np.float64]:
+    """NDCG@10 of each row of scores, float64 [n_rows]; arguments as of :func:`ndcg_by_item`."""
+    return ndcg(np.take_along_axis(hits, best_items(scores), axis=1), n_relevant)
 
 
 def ndcg_by_item(

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from recbole_universal.content.held_out_items import (
     HeldOutItems,
-    K,
     is_beyond_chance,
     ndcg_by_chance,
     ndcg_by_item,
@@ -38,8 +37,6 @@ class NewItemCheck:
         ndcg: NDCG@10 among the held-out items, of the choice.
         ndcg_of_columns: the same of each column alone.
         chance: expectation of the same for a random order.
-        hit_rate: share of users who had the item at each of the first ten ranks, float64 [10]. A user counts 1 / number
-            of the user's items, so that a few users with very many items do not decide for the others.
         next_rate: share of the next interactions of a user that are with the held-out item at each rank, mean over all
             users with two items, float64 [n_ranks]. A user without a held-out item counts with 0.
         trust: 1 - chance / ndcg, at least 0. It says how far content is from chance. It is 0 if the fitted weights are
@@ -55,7 +52,6 @@ class NewItemCheck:
     ndcg: float
     ndcg_of_columns: NDArray[np.float64]
     chance: float
-    hit_rate: NDArray[np.float64]
     next_rate: NDArray[np.float64]
     trust: float
     n_items: int
@@ -146,19 +142,23 @@ def check_new_items(
         seed: seed of the draws.
         max_regression_size: see :class:`ContentRelations`.
     """
+    draws, names = held_out_draws(matrix, spaces, seed), _names(spaces)
+    if min(len(draw.users) for draw in draws) < 2:
+        n_held_out, equal = len(draws[0].items), first_weights(names)
+        nothing, rate = np.zeros(len(names)), np.zeros(n_held_out)
+        return NewItemCheck(equal, names, "equal", 0.0, nothing, 0.0, rate, 0.0, len(draws) * n_held_out, 0)
+    columns = np.concatenate([draw.columns(spaces, max_regression_size) for draw in draws])
+    return _decided(columns, draws, names, matrix)
+
+
+def held_out_draws(matrix: sp.csr_matrix, spaces: Sequence[Space], seed: int) -> list[HeldOutItems]:
+    """The two draws of :func:`check_new_items`, which has the same arguments. No item is in both."""
     generator = np.random.default_rng(seed)
     degree = np.bincount(matrix.indices, minlength=matrix.shape[1])
     eligible = np.flatnonzero((degree > 0) & np.any([space.has_vector for space in spaces], axis=0))
     n_held_out = min(_MOST_HELD_OUT, int(_SHARE * len(eligible)))
     held_out = np.sort(generator.permutation(eligible)[: 2 * n_held_out].reshape(2, n_held_out), axis=1)
-    draws = [HeldOutItems.drawn(matrix, items, generator) for items in held_out]
-    names = _names(spaces)
-    if min(len(draw.users) for draw in draws) < 2:
-        nothing, equal = np.zeros(len(names)), first_weights(names)
-        rates = np.zeros(K), np.zeros(n_held_out)
-        return NewItemCheck(equal, names, "equal", 0.0, nothing, 0.0, *rates, 0.0, held_out.size, 0)
-    columns = np.concatenate([draw.columns(spaces, max_regression_size) for draw in draws])
-    return _decided(columns, draws, names, matrix)
+    return [HeldOutItems.drawn(matrix, items, generator) for items in held_out]
 
 
 def _names(spaces: Sequence[Space]) -> list[tuple[str, str]]:
@@ -190,8 +190,8 @@ def _decided(
         scores[own] = columns[own] @ weights.astype(np.float32)
     is_trusted = is_beyond_chance(scores, hits, n_relevant)
     chosen, choice = fitted_weights(columns, hits, first), "fitted"
-    single = [ndcg_by_user(columns[..., index], hits, n_relevant)[0].mean() for index in range(len(names))]
-    equal = ndcg_by_user(columns @ first.astype(np.float32), hits, n_relevant)[0].mean()
+    single = [ndcg_by_user(columns[..., index], hits, n_relevant).mean() for index in range(len(names))]
+    equal = ndcg_by_user(columns @ first.astype(np.float32), hits, n_relevant).mean()
     others = [("equal", first, equal)]
     others += [(" ".join(name), *rest) for name, *rest in zip(names, np.eye(len(names)), single, strict=True)]
     name, weights, _ = max(others, key=lambda other: other[2])
@@ -199,10 +199,8 @@ def _decided(
     gains = [ndcg_by_item(some, hits, n_relevant, first_item) for some in (scores_of_other, scores)]
     if paired_z_score(gains[0] - gains[1]) > 1:
         chosen, choice, scores = weights, name, scores_of_other
-    by_user, in_list = ndcg_by_user(scores, hits, n_relevant)
+    by_user = ndcg_by_user(scores, hits, n_relevant)
     chance, mean = float(ndcg_by_chance(n_relevant, hits.shape[1]).mean()), float(by_user.mean())
-    hit_rate = np.zeros(K)
-    hit_rate[: in_list.shape[1]] = np.average(in_list, axis=0, weights=user_weights)
     by_rank = np.take_along_axis(hits, np.argsort(-scores, axis=1, kind="stable"), axis=1)
     share_tested = np.mean([draw.share_tested for draw in draws])
     return NewItemCheck(
@@ -212,7 +210,6 @@ def _decided(
         mean,
         np.array(single),
         chance,
-        hit_rate,
         share_tested * (user_weights @ by_rank) / len(users),
         max(0.0, 1 - chance / mean) if is_trusted and mean > 0 else 0.0,
         sum(len(draw.items) for draw in draws),

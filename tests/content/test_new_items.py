@@ -11,7 +11,7 @@ from recbole_universal.content.collaborative import CollaborativeScores
 from recbole_universal.content.encoders import text_encoder
 from recbole_universal.content.held_out_items import is_beyond_chance, ndcg_by_item, ndcg_by_user, split_items
 from recbole_universal.content.new_items import NewItems, check_new_items, first_weights
-from recbole_universal.content.places import earned_places, even_places, merged, next_places, rates_of_fewer
+from recbole_universal.content.places import even_places, merged, next_places, rates_of_fewer
 from recbole_universal.content.relations import RELATIONS, ContentRelations
 from recbole_universal.content.spaces import array_space, text_space
 from recbole_universal.content.weights import fitted_weights, standardised
@@ -189,13 +189,13 @@ def test_popularity_alone_is_no_first_reason():
 
 
 def test_the_higher_rate_earns_the_rank():
-    is_new = earned_places(np.array([0.3, 0.2, 0.1]), np.array([0.25, 0.05]), 4)
+    is_new = next_places(np.array([0.3, 0.2, 0.1]), np.array([0.25, 0.05]), 4)
     assert is_new.tolist() == [False, True, False, False]
 
 
 def test_rates_are_smoothed_and_known_items_win_ties():
-    assert earned_places(np.array([0.1, 0.1]), np.array([0.1, 0.1]), 2).tolist() == [False, False]
-    assert earned_places(np.array([0.2]), np.array([0.0, 0.5]), 2).tolist() == [True, True]
+    assert next_places(np.array([0.1, 0.1]), np.array([0.1, 0.1]), 2).tolist() == [False, False]
+    assert next_places(np.array([0.2]), np.array([0.0, 0.5]), 2).tolist() == [True, True]
 
 
 def test_merged_lists_keep_both_orders_and_fill():
@@ -267,7 +267,7 @@ def test_ndcg_by_item_sums_to_that_of_all_users():
     scores, hits = scores[hits.any(axis=1)], hits[hits.any(axis=1)]
     n_relevant = hits.sum(axis=1)
     by_item = ndcg_by_item(scores, hits, n_relevant, 15 * (np.arange(len(hits)) % 2))
-    by_user = ndcg_by_user(scores, hits, n_relevant)[0]
+    by_user = ndcg_by_user(scores, hits, n_relevant)
     assert by_item.shape == (30,) and np.isclose(by_item[:15].sum(), by_user[::2].sum())
     assert np.isclose(by_item[15:].sum(), by_user[1::2].sum())
     one = ndcg_by_item(scores[:1], hits[:1] & (np.arange(15) == 4), np.ones(1, dtype=int), np.zeros(1, dtype=int))
