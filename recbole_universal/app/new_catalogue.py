@@ -140,8 +140,9 @@ def read_catalogue(
     listed = table.ids if table is not None else _ids_of(vectors.values())
     new = _new_ids(known, listed)
     if len(new) == len(listed):
+        where = _VECTORS if table is None else f"{_ITEMS}: column [{table.frame.columns[0]}]"
         raise ValueError(
-            f"{_ITEMS if table is not None else _VECTORS}: no id is an item of the interactions, such as "
+            f"{where}: no id is an item of the interactions, such as "
             f"{listed_names(known.tolist()[:3])}; it has ids such as {listed_names(listed.tolist()[:3])}."
         )
     items = joined(known, new)

@@ -14,7 +14,6 @@ import scipy.sparse as sp
 from recbole_universal import arguments
 from recbole_universal.app.content_settings import checked_new_items
 from recbole_universal.app.list_filters import ListFilters, NewItemSet, list_filters
-from recbole_universal.app.new_catalogue import joined
 from recbole_universal.app.recommendation_blocks import find_users, without_list
 from recbole_universal.app.recommender_state import RecommenderState, about_unknown, as_ids, known
 from recbole_universal.app.shown_new_items import ShownNewItems
@@ -245,19 +244,19 @@ def similar_lists(state: RecommenderState, items: Any, k: int) -> tuple[np.ndarr
     return columns, lists, about_unknown(unknown)
 
 
-def similar_to_all(state: RecommenderState, items: Any, k: int) -> tuple[pd.Index, Lists, list[str]]:
+def similar_to_all(state: RecommenderState, items: Any, k: int) -> tuple[np.ndarray, Lists, list[str]]:
     """What :func:`similar_lists` returns, also of new items, whose neighbours are those by content.
 
     Returns:
-        Ids of the items that are known or new, their lists, and sentences on unknown ids.
+        Columns of the items, int64 [n], those of new ones after the known ones, their lists, and sentences on unknown
+        ids.
 
     Raises:
         ValueError: if a value is no id.
     """
     columns, lists, messages = similar_lists(state, items, k)
-    ids = state.items.take(columns)
     if state.catalogue is None:
-        return ids, lists, messages
+        return columns, lists, messages
     unknown: dict[Any, None] = {}
     state.known_items("items", items, unknown)
     still_unknown: dict[Any, None] = {}
@@ -267,7 +266,7 @@ def similar_to_all(state: RecommenderState, items: Any, k: int) -> tuple[pd.Inde
         near, cosines = state.catalogue.lists.nearest_items(index, k, state.not_excluded)
         found[row, : len(near)], scores[row, : len(near)] = near, cosines
     both = tuple(np.concatenate(parts) for parts in zip(_of_width(lists, k), (found, scores), strict=True))
-    return joined(ids, state.catalogue.ids.take(new)), (both[0], both[1]), about_unknown(still_unknown)
+    return np.concatenate([columns, len(state.items) + new]), (both[0], both[1]), about_unknown(still_unknown)
 
 
 def _of_width(lists: Lists, k: int) -> Lists:

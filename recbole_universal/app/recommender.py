@@ -17,11 +17,12 @@ from recbole_universal.app.core import checked_core
 from recbole_universal.app.explanation import explained
 from recbole_universal.app.fitted_interactions import FittedInteractions
 from recbole_universal.app.model_choice import AUTO
-from recbole_universal.app.new_catalogue import read_catalogue
+from recbole_universal.app.new_catalogue import joined, read_catalogue
 from recbole_universal.app.ranked_lists import as_lists, recommended, similar_to_all
 from recbole_universal.app.recommend import TableJob, check_column_names, refuse_content
 from recbole_universal.app.recommender_files import load_recommender, save_recommender
 from recbole_universal.app.recommender_state import FitSettings, RecommenderState, about_unknown, as_ids, known
+from recbole_universal.app.shown_new_items import ShownNewItems
 from recbole_universal.app.weighting import Weighting
 from recbole_universal.checkpoint import Pretrained
 from recbole_universal.content.defaults import LEAST_JOIN_Z
@@ -33,6 +34,9 @@ from recbole_universal.ranking.state_swap import swapped
 
 if TYPE_CHECKING:
     import pyarrow
+
+# Length of a list where none is named.
+_USUAL_K = 10
 
 
 class Recommender:
@@ -101,8 +105,8 @@ class Recommender:
     ) -> Recommender:
         """Read interactions and compute their statistics.
 
-        Warnings report what :func:`~recbole_universal.recommend` reports, also whether content ranks known items, and
-        that popularity ranks for all users.
+        Warnings report what :func:`~recbole_universal.recommend` reports, also whether content ranks known items, which
+        ranks new items earn in lists of 10, and that popularity ranks for all users.
 
         Args:
             interactions: as of :func:`~recbole_universal.recommend`, like the next arguments: a frame of pandas or
@@ -151,13 +155,16 @@ class Recommender:
             table = None if items is None else read_items(items, read.items.name, report)
             catalogue = read_catalogue(read.items, read.matrix, table, content) if reads_content else None
             state = RecommenderState.fitted(read, settings, job.model, job.device, report, show_progress, catalogue)
+            if new_items:
+                report(ShownNewItems(state.checked_catalogue(), True, _USUAL_K).about_ranking())
             return cls._of(state.with_item_table(table, report))
 
     def set_items(self, table: Any) -> None:
         """Give the items columns, such as category, price and title, for the rules of :meth:`recommend`.
 
         A warning counts the items without a row. They fit no rule. Updates and :meth:`save` keep the table. The content
-        and the new items stay those of the fit.
+        and the new items stay those of the fit. With new items, a warning counts the rows of items that are not among
+        them.
 
         Args:
             table: one row an item: a frame of pandas or polars, an Arrow table, or the path of a JSON file, a Parquet
@@ -170,7 +177,7 @@ class Recommender:
         """
         with _warned() as report:
             read = None if table is None else read_items(table, self.items.name, report)
-            self._replace(lambda state: state.with_item_table(read, report))
+            self._replace(lambda state: state.with_other_table(read, report))
 
     def set_excluded(self, items: Any) -> None:
         """Leave items out of all lists from now on, such as those that are sold out.
@@ -261,7 +268,8 @@ class Recommender:
         without another user and a user without another item are erased, too. Other threads get lists of the old
         interactions until then. A folder keeps what was saved there until :meth:`save` replaces it.
 
-        The content of ``items`` is erased, too. An item with content whose last user is erased is a new item.
+        The content of ``items`` is erased, too, also that of new ones, which are then in no list. An item with content
+        whose last user is erased is a new item.
 
         Args:
             users: ids of users, or one id. One warning names the unknown ids.
@@ -279,11 +287,13 @@ class Recommender:
             unknown: tuple[dict[Any, None], dict[Any, None]] = ({}, {})
             rows = known("users", [] if users is None else users, state.find_user, unknown[0])
             columns = known("items", [] if items is None else items, state.find_item, unknown[1])
+            new = state.new_items("items", unknown[1])
             if messages := [*about_unknown(unknown[0], "user"), *about_unknown(unknown[1])]:
                 report(" ".join(messages))
-            if not len(rows) and not len(columns):
+            if not len(rows) and not len(columns) and not len(new):
                 return state
-            return state.refitted(state.interactions().without(rows, columns), report, show_progress, columns.tolist())
+            erased = [*columns, *(len(state.items) + new)]
+            return state.refitted(state.interactions().without(rows, columns), report, show_progress, erased)
 
         with _warned() as report:
             self._replace(without)
@@ -376,9 +386,10 @@ class Recommender:
         """
         state = self._state
         k = min(arguments.integer("Recommender.similar_items", "k", k, 1), len(state.items))
-        ids, lists, messages = similar_to_all(state, items, k)
+        columns, lists, messages = similar_to_all(state, items, k)
         self._warn(messages)
-        return state.frame(ids, *lists, "similar_to")
+        ids = state.items if state.catalogue is None else joined(state.items, state.catalogue.ids)
+        return state.frame(ids.take(columns), *lists, "similar_to")
 
     def to_arrow(self) -> pyarrow.Table:
         """The item-item matrix as an Arrow table, for any engine that serves such matrices.

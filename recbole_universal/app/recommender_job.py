@@ -49,7 +49,7 @@ class RecommenderJob(RecommendationJob):
         state = load_recommender(folder, device)
         self.ranker, self.items = state.ranker, state.items
         if items is not None:
-            state = state.with_item_table(read_items(items, state.items.name, report), report)
+            state = state.with_other_table(read_items(items, state.items.name, report), report)
         self.allowed = list_filters(state, state.users, None, None, where, {}).of(np.arange(0))
         self._new: NewInBlocks | None = None
         if new_items:

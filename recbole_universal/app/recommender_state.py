@@ -120,6 +120,18 @@ class RecommenderState:
             report(sentence)
         return state
 
+    def with_other_table(self, table: ItemTable | None, report: Report) -> RecommenderState:
+        """This state with a table that came after the fit; ``report`` also hears of items that the fit did not read."""
+        if table is not None and self.catalogue is not None:
+            unknown: dict[Any, None] = dict.fromkeys(table.ids[self.find_item.indices(table.ids.tolist()) < 0].tolist())
+            self.new_items("items", unknown)
+            if unknown:
+                report(
+                    f"items (--items): no list shows {len(unknown)} of {len(table.ids)} items, since the fit did not "
+                    f"read them: {named(list(unknown))}. Fit again with this table."
+                )
+        return self.with_item_table(table, report)
+
     def with_catalogue(self, catalogue: NewCatalogue | None) -> RecommenderState:
         """This state with other new items."""
         state = copy.copy(self)
@@ -290,6 +302,14 @@ class RecommenderState:
             values.append(items[is_item] >= len(self.items))
         names = output_columns(self.users, self.items, first, with_new=new is not None)
         return pd.DataFrame(dict(zip(names, values, strict=True)))
+
+    def new_items(self, argument: str, unknown: dict[Any, None]) -> np.ndarray:
+        """Indices of the new items among unknown ids, int64 [n]; only the others stay in ``unknown``."""
+        if self.catalogue is None:
+            return np.zeros(0, dtype=np.int64)
+        ids = list(unknown)
+        unknown.clear()
+        return np.unique(known(argument, ids, self.catalogue.find, unknown))
 
     def known_items(self, argument: str, ids: Any, unknown: dict[Any, None]) -> np.ndarray:
         """Columns of item ids, int64 [n]; unknown ids go to ``unknown``."""

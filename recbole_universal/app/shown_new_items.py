@@ -121,6 +121,6 @@ class ShownNewItems:
 
     def about_lists(self) -> str:
         """A sentence on the lists, after all were merged; empty if new items have no rank and are in no list."""
-        if not self.is_new.any() and not self._n_with:
+        if not self._n_lists or (not self.is_new.any() and not self._n_with):
             return ""
         return f"{self._n_with} of {self._n_lists} lists of people with interactions show a new item."

@@ -160,7 +160,8 @@ def refuse_wrong_join(tests: Sequence[JoinTest], least: float | None = LEAST_JOI
         reason = (
             "the content of other rows fits the items better, so the table may be off by some rows"
             if wrong[0].z >= least
-            else "two items of one user are not more alike than any two, so the content may belong to other items"
+            else f"two items of one user are not more alike than any two by a z of {least:g}, so the content may "
+            "belong to other items"
         )
         raise ValueError(
             f"content_join_z: {where}{reason}: {'; '.join(map(str, wrong))}. Check the ids of the items. With "

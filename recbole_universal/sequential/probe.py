@@ -37,6 +37,9 @@ class Probe:
     majority_correct: NDArray[np.bool_]
     auc: float
 
+    def __repr__(self) -> str:  # not one truth value a user
+        return f"Probe(accuracy={self.accuracy:.3f}, majority={self.majority:.3f}, auc={self.auc:.3f})"
+
     @property
     def accuracy(self) -> float:
         """Share of the users whose class is predicted."""

@@ -177,7 +177,29 @@ def test_updates_move_items_between_new_and_known(rec):
     assert "i101" in again._state.catalogue.ids and "x" in again.items
     again.remove(items=["i004", "i101"], **QUIET)
     found = told(lambda: again.recommend(k=20, new_items=10))[0]
-    assert "i004" not in again._state.catalogue.ids and not found["item"].isin(["i004"]).any()
+    assert not found["item"].isin(["i004", "i101"]).any()
+    assert not again._state.catalogue.ids.isin(["i004", "i101"]).any()
+
+
+def test_a_new_item_is_erased_alone(tmp_path):
+    again = told(lambda: Recommender.fit(ORDERS, items=ITEMS, new_items=True, model="universal-base", **QUIET))[0]
+    before = told(lambda: again.recommend(k=10, new_items=5))[0]
+    _, text = told(lambda: again.remove(items=["i101", "gone"], **QUIET))
+    assert "[gone]" in text and "i101" not in text
+    found = told(lambda: again.recommend(k=10, new_items=5))[0]
+    assert (before["item"] == "i101").any() and not (found["item"] == "i101").any()
+    assert len(again.similar_items("i101")) == 0 and len(again._state.catalogue.ids) == 29
+    again.save(tmp_path)
+    assert len(Recommender.load(tmp_path)._state.catalogue.ids) == 29
+
+
+def test_rows_that_the_fit_did_not_read_are_told(rec, tmp_path):
+    rec.save(tmp_path)
+    again = Recommender.load(tmp_path)
+    later = pd.concat([ITEMS, pd.DataFrame({"item": ["i901"], "title": ["dog cat"], "price": [1]})])
+    assert "Fit again" not in told(lambda: again.set_items(ITEMS))[1]
+    _, text = told(lambda: again.set_items(later))
+    assert "no list shows 1 of 131 items, since the fit did not read them: [i901]. Fit again" in text
 
 
 def test_similar_items_and_reasons(rec):
@@ -283,7 +305,10 @@ def shifted(frame: pd.DataFrame) -> pd.DataFrame:
         ),
         ({"items": ITEMS, "content_fields": ["title", "title"]}, r"^content_fields .*'title' is given twice"),
         ({"item_vectors": "."}, r"^item_vectors \(--item-vectors\): \[\.\]: is a folder; give a file"),
-        ({"new_items": True, "items": ITEMS.assign(item=range(N_ITEMS))}, r"no id is an item of the interactions"),
+        (
+            {"new_items": True, "items": ITEMS.assign(item=range(N_ITEMS))},
+            r"column \[item\]: no id is an item of the inter",
+        ),
         ({"content_fields": ["title"]}, r"content_fields \(--content-fields\): needs an item table"),
         ({"item_vectors": np.ones((2, 2))}, r"item_vectors \(--item-vectors\): needs an item table"),
         ({"item_vectors": {"i001": [1.0]}, "content_fields": ["title"]}, r"content_fields .*needs the table"),
@@ -348,6 +373,7 @@ def test_the_command(shop, capsys):
     assert other["new"].dtype == bool and other["item"].tolist() == frame["item"].tolist()
     fit = ["fit", shop / "orders.csv", "--items", shop / "items.csv", "--model", "universal-base", "--quiet"]
     assert run(*fit, "--new-items", "--content-fields", "title", "--output", shop / "folder") == 0
+    assert "fit: 30 items are new" in capsys.readouterr().err
     of_folder = ["recommend", shop / "folder", "--new-items", "2", "--output", shop / "again.csv", "--quiet"]
     assert run(*of_folder) == 0
     again = pd.read_csv(shop / "again.csv")

@@ -64,7 +64,9 @@ def test_one_space_that_sees_the_join_is_enough_but_a_shift_in_one_is_too_much()
 def test_the_message_says_whether_other_rows_fit_better():
     with pytest.raises(ValueError, match=r"content_join_z: the content of other rows .* off by some rows: x: z 15\.0"):
         refuse_wrong_join([result(15, 5.5), result(9)])
-    with pytest.raises(ValueError, match=r"content_join_z: two items of one user are not more alike"):
+    with pytest.raises(
+        ValueError, match=r"content_join_z: two items of one user are not more alike than any two by a z of 3,"
+    ):
         refuse_wrong_join([result(1.7)])
 
 

@@ -14,7 +14,7 @@ from recbole_universal.app.ranked_lists import (
     ListSettings,
     about_short,
     about_strangers,
-    similar_lists,
+    similar_to_all,
     with_new_items,
 )
 from recbole_universal.app.recommender_state import about_unknown
@@ -129,9 +129,9 @@ def _rows(loaded: Loaded, lists: Lists) -> list[list[dict[str, Any]]]:
 
 def similar(loaded: Loaded, body: SimilarBody) -> bytes:
     """The answer to a request for similar items."""
-    columns, lists, messages = similar_lists(loaded.state, body.items, min(body.k, len(loaded.item_ids)))
+    columns, lists, messages = similar_to_all(loaded.state, body.items, min(body.k, len(loaded.item_ids)))
     made = [
-        {"similar_to": loaded.item_ids[column], "title": loaded.item_titles[column], "items": items}
+        {"similar_to": loaded.listed[column][0], "title": loaded.listed[column][1], "items": items}
         for column, items in zip(columns.tolist(), _rows(loaded, lists), strict=True)
     ]
     return encoded({"model": loaded.name, "lists": made, "notes": messages})

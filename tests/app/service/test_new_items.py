@@ -67,6 +67,18 @@ def test_lists_are_those_of_the_class(client, rec, body):
     assert notes == text and "20 items are new" in notes
 
 
+def test_similar_items_are_those_of_the_class(client, rec):
+    answer = client.post("/similar", json={"items": ["i70", "i03", "nope"], "k": 4}).json()
+    frame = rec.similar_items(["i03", "i70"], k=4)
+    given = {one["similar_to"]: [item["item"] for item in one["items"]] for one in answer["lists"]}
+    assert given == frame.groupby("similar_to")["item"].apply(list).to_dict()
+    assert (
+        answer["lists"][1]["title"] == f"{TOPICS[0]} 70"
+        and len(answer["notes"]) == 1
+        and "[nope]" in answer["notes"][0]
+    )
+
+
 def test_new_items_have_titles_and_filters_hold_for_them(client):
     rule = {"where": f"price >= {N_KNOWN}", "k": 4, "new_items": 1}
     (items,), _ = asked(client, users=["u2"], **rule)
