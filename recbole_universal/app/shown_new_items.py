@@ -10,6 +10,9 @@ from recbole_universal.app.new_catalogue import NewCatalogue
 from recbole_universal.content.places import even_places, merged, next_places, rates_of_fewer
 from recbole_universal.graph.allowed_items import AllowedItems
 
+# Held-out items of both draws that say nothing on an order: a list of ten holds most of those of one draw.
+_FEW_HELD_OUT = 20
+
 
 class ShownNewItems:
     """New items in the lists of one call.
@@ -85,18 +88,25 @@ class ShownNewItems:
         if not n_new:
             return "There are no new items: all listed items have interactions."
         text = f"{n_new} items are new: nobody has had them. {n_content} of them have content."
+        if n_new == 1:
+            text = f"1 item is new: nobody has had it. It has {'' if n_content else 'no '}content."
         if not n_content:
             return f"{text} Items without content are not shown. Give them texts or vectors."
+        advice = ""
         measured = (
             f"NDCG@10 is {check.ndcg:.3f} by content and {check.chance:.3f} by chance, on {check.n_items} held-out "
             f"items and {check.n_users} users"
         )
         if check.n_users < 2:
             measured = "too few users have two items with content, so nothing can be held out"
+        elif check.trust == 0 and check.n_items <= _FEW_HELD_OUT:
+            measured += ", too few items to tell"
+        else:
+            advice = " Give other texts, encoders or vectors."
         if not self.shows:
             return (
-                f"{text} No new item is shown, since the content is not trusted: {measured}. Give other texts, "
-                f"encoders or vectors. new_items=1 (--new-items 1) shows one in each list all the same."
+                f"{text} No new item is shown, since the content is not trusted: {measured}.{advice} new_items=1 "
+                "(--new-items 1) shows one in each list all the same."
             )
         if check.trust == 0:
             return f"{text} Their order may be no better than chance: {measured}. {self._about_places()}"

@@ -233,6 +233,19 @@ def test_items_without_content_are_counted_and_never_shown():
     assert not found["new"].any() and "30 items are new" in text and "0 of them have content" in text
 
 
+def test_a_small_shop_is_told_that_it_is_small():
+    orders = pd.DataFrame({"user": list("aabbccddee"), "item": list("xyyzzxxzyx")})
+    items = pd.DataFrame({"item": list("xyzv"), "title": ["red tea", "red mug", "blue tea", "blue mug"]})
+    _, text = told(lambda: recommend(orders, items=items, new_items=True, content_join_z=None, **QUIET))
+    assert "1 item is new: nobody has had it. It has content. No new item is shown" in text
+    assert "too few users have two items" in text and "Give other texts" not in text
+    five = pd.concat([orders, orders.assign(item=list("pqqrrpprqp"))])
+    titles = ["red tea", "red mug", "blue tea", "blue mug", "tea pot", "mug pot", "lid"]
+    items = pd.DataFrame({"item": list("xyzvpqr"), "title": titles})
+    _, text = told(lambda: recommend(five, items=items, new_items=True, content_join_z=None, **QUIET))
+    assert re.search(r"users, too few items to tell\. new_items=1", text)
+
+
 def test_a_catalogue_without_new_items():
     found, text = told(
         lambda: recommend(ORDERS, items=ITEMS[:N_KNOWN], new_items=True, pretrained="universal-base", **QUIET)

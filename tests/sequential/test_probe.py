@@ -25,6 +25,7 @@ def test_a_class_in_the_vectors_is_found_and_noise_is_not():
     seen[:, 2] += 6 * (labels == "a")
     found = probe(seen, labels)
     assert found.accuracy > 0.95 and found.auc > 0.99
+    assert repr(found) == f"Probe(accuracy={found.accuracy:.3f}, majority=0.667, auc={found.auc:.3f})"
     blind = probe(noise, labels)
     assert abs(blind.auc - 0.5) < 0.15
     assert blind.majority == found.majority == pytest.approx(2 / 3)

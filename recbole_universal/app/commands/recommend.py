@@ -164,7 +164,7 @@ def _write_parts(options: argparse.Namespace) -> tuple[int, int]:
     others = [name for name in _NOT_WITH_RAY if getattr(options, name) != options.parser.get_default(name)]
     if others:
         listed = " and ".join(f"--{name.replace('_', '-')}" for name in others)
-        raise ValueError(f"--engine ray reads a folder that fit wrote, so leave out {listed}.")
+        raise ValueError(f"--engine ray ranks the known items of a folder that fit wrote, so leave out {listed}.")
     _check_output(options, os.path.join(options.output, MANIFEST))
     run = RayRun(
         _report,
