@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
+import numpy as np
 import pandas as pd
+from content_systems_ranks import difference, gains
 from report import cell, markdown
 
 #: Numbers of weights of the encoders that turn a text into a vector.
 ENCODER_WEIGHTS = {"tfidf": "0", "distil": "2.0 M", "minilm": "22.7 M"}
 ITEMS = {"id": "id", "content": "content", "id_plus_content": "id + content", "words": "words"}
 TUNED = {"all": "all weights", "adapters": "adapters", "lora": "low rank", "head": "last layer of the item encoder"}
-_SETTING = ["target", "items", "content", "pretrained", "tuned", "new_items"]
+_SETTING = ["target", "items", "content", "pretrained", "tuned", "new_items", "small"]
+_NAMES = ("morec", "transrec", "transrec-modality", "adapterrec", "ninerec", "ninerec-tuned", "tcf")
 
 
 def tables(rows: list[dict]) -> dict[str, str]:
@@ -20,38 +24,71 @@ def tables(rows: list[dict]) -> dict[str, str]:
     The values of a target in one table are of the same seeds: those with all of its runs that any seed has.
     """
     if not rows:
-        return dict.fromkeys(
-            ("morec", "transrec", "transrec-modality", "adapterrec", "ninerec", "ninerec-tuned", "tcf"), ""
-        )
+        return dict.fromkeys(_NAMES, "")
     frame = pd.DataFrame(rows)
-    is_new = frame["new_items"].astype(bool)
-    plain = frame[~is_new]
-    several, own = plain["pretrained"].str.contains("+", regex=False), plain["pretrained"] == ""
-    whole, distil = plain["tuned"].isin(["all", "zero_shot"]), plain["content"] == "distil"
-    one_source = _means(plain[~several & distil])
+    is_new, small = frame["new_items"].astype(bool), frame["small"].astype(bool)
+    plain, targets = frame[~is_new & ~small], frame[small]
+    several = targets["pretrained"].str.contains("+", regex=False)
+    new, content = targets["pretrained"] == "", targets["items"] == "content"
+    whole = targets["tuned"].isin(["all", "zero_shot"])
+    one_source = targets[~several & (targets["items"] != "words")]
+    on_sample = _means(plain)
     return {
         "morec": _morec(_means(frame[is_new])),
-        "transrec": _transrec(_means(plain[(several | own) & whole & distil])),
-        "transrec-modality": _modality(_means(plain[own & (plain["items"] == "content")])),
-        "adapterrec": _adapterrec(_means(plain[several & (plain["items"] == "content")])),
-        "ninerec": _ninerec(one_source, "zero_shot"),
-        "ninerec-tuned": _ninerec(one_source, "all"),
-        "tcf": _tcf(_means(plain[own & plain["items"].isin(["id", "content"])])),
+        "transrec": _of_users(targets[(several | new) & whole], _transrec),
+        "transrec-modality": _modality(on_sample),
+        "adapterrec": _of_users(targets[(several | new) & content], _adapterrec),
+        "ninerec": _of_users(one_source, partial(_ninerec, tuned="zero_shot")),
+        "ninerec-tuned": _of_users(one_source, partial(_ninerec, tuned="all")),
+        "tcf": _tcf(on_sample),
     }
 
 
-def _means(frame: pd.DataFrame) -> pd.DataFrame:
-    """Means of each setting over the seeds that have all settings of its target, and their number."""
+def _common(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the seeds that have all settings of their target."""
     n_runs = frame.groupby(["target", "seed"])["ndcg"].transform("size")
-    frame = frame[n_runs == n_runs.groupby(frame["target"]).transform("max")]
+    return frame[n_runs == n_runs.groupby(frame["target"]).transform("max")]
+
+
+def _means(frame: pd.DataFrame) -> pd.DataFrame:
+    """Means of each setting over the seeds, and their number."""
+    frame = _common(frame)
     seeds = frame.groupby(_SETTING)["seed"].nunique().rename("seeds")
-    return frame.groupby(_SETTING).mean(numeric_only=True).join(seeds).reset_index()
+    means = frame.groupby(_SETTING).mean(numeric_only=True).join(seeds).reset_index()
+    return means.assign(users=means["users n"] * means["seeds"]) if "users n" in means else means
+
+
+def _of_users(frame: pd.DataFrame, make: Callable[[pd.DataFrame], str]) -> str:
+    """A table of :func:`_means` that has NDCG@10 of each test user of all seeds, too, in the column ``gains``."""
+    if not len(frame):
+        return ""
+    frame = _common(frame).sort_values("seed")
+    frame = frame.assign(gains=[gains(*row) for row in zip(frame["hits"], frame["users n"], strict=True)])
+    each = frame.groupby(_SETTING)["gains"].agg(lambda parts: np.concatenate(list(parts)))
+    return make(_means(frame).merge(each.reset_index(), on=_SETTING))
+
+
+def _against(frame: pd.DataFrame, ours: dict[str, str], theirs: dict[str, str]) -> str:
+    """Difference in NDCG@10 of two settings on the same users, with its standard error, as a cell."""
+    pairs = []
+    for target in sorted(frame["target"].unique()):
+        found = [_rows(frame, target=target, **one)["gains"] for one in (ours, theirs)]
+        if not all(len(one) for one in found):
+            return "-"
+        pairs.append([one.iloc[0] for one in found])
+    mean, error = difference(*(np.concatenate(parts) for parts in zip(*pairs, strict=True)))
+    return f"{mean:+.4f} ± {error:.4f}"
+
+
+def _rows(frame: pd.DataFrame, **wanted: str) -> pd.DataFrame:
+    for key, value in wanted.items():
+        frame = frame[frame[key] == value]
+    return frame
 
 
 def _one(frame: pd.DataFrame, column: str, form: str = ".4f", **wanted: str) -> str:
     """The value of the only row with these settings as a cell; "-" without one."""
-    for key, value in wanted.items():
-        frame = frame[frame[key] == value]
+    frame = _rows(frame, **wanted)
     return cell(frame[column].iloc[0], form) if len(frame) else "-"
 
 
@@ -83,17 +120,22 @@ def _transrec(frame: pd.DataFrame) -> str:
     sources = _several(frame)
     if not sources:
         return ""
+    targets = sorted(frame[frame["pretrained"] == sources]["target"].unique())
+    new, tuned = {"pretrained": "", "tuned": "all"}, {"pretrained": sources, "tuned": "all"}
+    stages = (new, {**tuned, "tuned": "zero_shot"}, tuned)
     lines = []
-    targets = frame[frame["pretrained"] == sources]["target"].unique()
-    for target in sorted(targets):
-        own = frame[frame["target"] == target]
-        line = [target, _one(own, "seeds", ".0f", items="id"), _one(own, "ndcg", items="id")]
-        for items in ("content", "words"):
-            line.append(_one(own, "ndcg", items=items, pretrained="", content="distil"))
-            line += [_one(own, "ndcg", items=items, pretrained=sources, tuned=tuned) for tuned in ("zero_shot", "all")]
-        lines.append(line)
-    kinds = [f"{kind}, {stage}" for kind in ("vectors", "words") for stage in ("new", "zero-shot", "tuned")]
-    return markdown(["target", "seeds", "id", *kinds], lines) if lines else ""
+    for items, name in (("content", "vectors"), ("words", "words")):
+        of_kind = frame[frame["items"].isin([items, "id"]) & frame["target"].isin(targets)]
+        for target in targets:
+            own = of_kind[of_kind["target"] == target]
+            values = [_one(own, "ndcg", items=items, **stage) for stage in stages]
+            change = _against(own, {"items": items, **tuned}, {"items": items, **new})
+            lines.append([name, target, _one(own, "users", ".0f", items="id"), _one(own, "ndcg", items="id")])
+            lines[-1] += [*values, change]
+        change = _against(of_kind, {"items": items, **tuned}, {"items": items, **new})
+        lines.append([name, "all", *[""] * 5, change])
+    head = ["items are", "target", "test users", "by ids", "new weights", "zero-shot", "tuned", "tuned - new weights"]
+    return markdown(head, lines)
 
 
 def _modality(frame: pd.DataFrame) -> str:
@@ -108,20 +150,26 @@ def _modality(frame: pd.DataFrame) -> str:
 
 def _adapterrec(frame: pd.DataFrame) -> str:
     sources = _several(frame)
-    own = frame[(frame["pretrained"] == sources) & (frame["items"] == "content")]
+    if not (frame["tuned"] == "lora").any():
+        return ""
+    targets = sorted(frame[frame["tuned"] == "lora"]["target"].unique())
+    frame = frame[frame["target"].isin(targets)]
+    whole = {"pretrained": sources, "tuned": "all"}
+    ways = {"new weights, all": {"pretrained": "", "tuned": "all"}}
+    ways |= {"none": {"pretrained": sources, "tuned": "zero_shot"}}
+    ways |= {name: {"pretrained": sources, "tuned": tuned} for tuned, name in TUNED.items()}
     lines = []
-    for target in sorted(own[own["tuned"] == "lora"]["target"].unique()):
-        of_set = own[own["target"] == target]
-        for tuned in ("zero_shot", *TUNED):
-            row = of_set[of_set["tuned"] == tuned]
-            if not len(row):
-                continue
-            trained = "0" if tuned == "zero_shot" else f"{row['trained'].iloc[0]:.0f}"
-            texts = [cell(row[key].iloc[0], form) for key, form in (("ndcg", ".4f"), ("recall", ".4f"))]
-            work = ["-", "-"] if tuned == "zero_shot" else [_one(row, "epochs", ".1f"), _one(row, "seconds", ".1f")]
-            lines.append([target, TUNED.get(tuned, "none"), f"{row['seeds'].iloc[0]}", *texts, trained, *work])
-    head = ["target", "trained", "seeds", "NDCG@10", "Recall@10", "trained weights", "epochs", "CPU seconds"]
-    return markdown(head, lines) if lines else ""
+    for target in [*targets, "all"]:
+        own = frame if target == "all" else frame[frame["target"] == target]
+        for name, way in ways.items():
+            row = _rows(own, **way)
+            share = row["ndcg"].mean() / _rows(own, **whole)["ndcg"].mean()
+            texts = [cell(row["ndcg"].mean()), f"{share:.0%}", "" if way == whole else _against(own, way, whole)]
+            trained = "0" if name == "none" else cell(row["trained"].mean(), ".0f")
+            work = ["-", "-"] if name == "none" else [cell(row[key].mean(), ".0f") for key in ("epochs", "seconds")]
+            lines.append([target, name, *texts, trained, *work])
+    head = ["target", "trained", "NDCG@10", "of all weights", "difference", "trained weights", "epochs", "CPU seconds"]
+    return markdown(head, lines)
 
 
 def _ninerec(frame: pd.DataFrame, tuned: str) -> str:
@@ -129,13 +177,19 @@ def _ninerec(frame: pd.DataFrame, tuned: str) -> str:
     names = sorted(transferred["pretrained"].unique())
     if not (transferred["tuned"] == tuned).any():
         return ""
+    new = {"pretrained": "", "tuned": "all", "items": "content"}
     lines = []
     for source in names:
         line = [f"from {source}"]
         for target in names:
-            given = {"pretrained": "", "tuned": "all"} if source == target else {"pretrained": source, "tuned": tuned}
-            shown = _one(frame, "ndcg", target=target, items="content", content="distil", **given)
-            line.append(f"({shown})" if source == target else shown)
+            own = frame[frame["target"] == target]
+            given = {"pretrained": source, "tuned": tuned, "items": "content"}
+            if source == target:
+                line.append(f"({_one(own, 'ndcg', **new)})")
+            elif tuned == "zero_shot":
+                line.append(_one(own, "ndcg", **given))
+            else:
+                line.append(f"{_one(own, 'ndcg', **given)} ({_against(own, given, new)})")
         lines.append(line)
     lines.append(["by ids, no transfer", *(_one(frame, "ndcg", target=one, items="id") for one in names)])
     return markdown(["NDCG@10", *names], lines)
