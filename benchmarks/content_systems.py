@@ -41,18 +41,18 @@ KEYS = {
     **{"epochs": 15, "stopping_step": 2, "metrics": ["NDCG", "Recall"], "topk": [10], "valid_metric": "NDCG@10"},
     **{"show_progress": False, "state": "ERROR", "learning_rate": 0.003},
 }
-SOURCES = ("amazon-industrial", "anime", "coco-mooc", "ml-1m-seq")
+SOURCES = ("amazon-industrial", "coco-mooc")
 TARGETS = ("amazon-office-text", "bx-books", "hm-copurchase")
-MATRIX = ("amazon-industrial", "amazon-office-text", "coco-mooc", "ml-1m-seq")
+MATRIX = ("amazon-industrial", "amazon-office-text", "coco-mooc", "ml-latest-small")
 MOREC = ("amazon-industrial", "coco-mooc", "ml-latest-small")
 TCF = ("amazon-industrial", "ml-latest-small")
 ENCODERS = ("tfidf", "distil", "minilm")
 NEW_SHARE, FIRST_SEED = 0.2, 2020
 SYSTEMS = ("morec", "transrec", "modalities", "adapterrec", "tcf", "ninerec")
-#: Users of a source and of a target, where a model of large sources is transferred to small targets.
-SOURCE_USERS, TARGET_USERS = 3000, 400
-#: A small target has few batches in an epoch. The first seed has each of these learning rates. The other seeds have the
-#: one that was best on the validation part of the first seed.
+#: The most users of each of several sources, and users of a target of TransRec and AdapterRec. Each seed draws others.
+SOURCE_USERS, MANY, FEW = 8000, 400, 100
+#: A small target has few batches in an epoch. The first seed with many users has each of these learning rates. All
+#: other runs have the one that was best on the validation part there.
 TARGET_KEYS = {"epochs": 60, "stopping_step": 4}
 TARGET_RATES = (0.003, 0.01)
 
@@ -69,7 +69,7 @@ class Run:
         pretrained: sources joined by +, whose model is taken over; "": new weights.
         tuned: ``zero_shot``, or ``finetune_parameters``.
         new_items: whether a fifth of the items is taken out of the interactions.
-        small: whether the target has ``TARGET_USERS`` users, others for each seed.
+        n_users: users of the target, others for each seed; 0: ``N_USERS``, the same for each seed.
     """
 
     target: str
@@ -79,7 +79,7 @@ class Run:
     pretrained: str = ""
     tuned: str = "all"
     new_items: bool = False
-    small: bool = False
+    n_users: int = 0
 
 
 def runs_of(system: str, seed: int) -> Iterator[Run]:
@@ -91,28 +91,29 @@ def runs_of(system: str, seed: int) -> Iterator[Run]:
                 yield Run(target, seed, items, new_items=True)
     elif system == "transrec":
         for target in TARGETS:
-            yield Run(target, seed, "id", small=True)
-            for items in ("content", "words"):
-                yield Run(target, seed, items, small=True)
-                for tuned in ("zero_shot", "all"):
-                    yield Run(target, seed, items, pretrained=several, tuned=tuned, small=True)
+            for n_users in (MANY, FEW):
+                yield Run(target, seed, "id", n_users=n_users)
+                for items in ("content", "words") if n_users == MANY else ("content",):
+                    yield Run(target, seed, items, n_users=n_users)
+                    for tuned in ("zero_shot", "all"):
+                        yield Run(target, seed, items, pretrained=several, tuned=tuned, n_users=n_users)
     elif system == "modalities":
         for content in ("distil", "image", "distil+image", "distil | image"):
             yield Run("hm-copurchase", seed, content=content)
     elif system == "adapterrec":
         for target in TARGETS:
-            yield Run(target, seed, small=True)
+            yield Run(target, seed, n_users=MANY)
             for tuned in ("zero_shot", "all", "adapters", "lora", "head"):
-                yield Run(target, seed, pretrained=several, tuned=tuned, small=True)
+                yield Run(target, seed, pretrained=several, tuned=tuned, n_users=MANY)
     elif system == "ninerec":
         for target in MATRIX:
-            yield Run(target, seed, "id", small=True)
-            yield Run(target, seed, small=True)
+            yield Run(target, seed, "id")
+            yield Run(target, seed)
         for source in MATRIX:
             for target in MATRIX:
                 if target != source:
-                    yield Run(target, seed, pretrained=source, tuned="zero_shot", small=True)
-                    yield Run(target, seed, pretrained=source, small=True)
+                    yield Run(target, seed, pretrained=source, tuned="zero_shot")
+                    yield Run(target, seed, pretrained=source)
     else:
         for target in TCF:
             yield Run(target, seed, "id")
@@ -138,8 +139,8 @@ class Lab:
 
     def target(self, run: Run) -> Small:
         """The sample of a run."""
-        if run.small:
-            return self.sample(run.target, TARGET_USERS, run.seed % 10)
+        if run.n_users:
+            return self.sample(run.target, run.n_users, run.seed % 10)
         return self.sample(run.target, new_share=NEW_SHARE if run.new_items else 0.0)
 
     def keys(self, run: Run) -> dict[str, Any]:
@@ -150,7 +151,7 @@ class Lab:
         keys["content_encoders"] = [name for name in names if name != "image"]
         if "image" in names:
             keys["content_files"] = {"image": str(self._images(run.target, run.content))}
-        if run.small:
+        if run.n_users:
             keys |= TARGET_KEYS
         if run.pretrained:
             for key in ("n_layers", "n_heads", "hidden_size", "inner_size", "MAX_ITEM_LIST_LENGTH"):
@@ -172,10 +173,17 @@ class Lab:
             np.savez(half, ids=arrays["ids"][chosen], feat=arrays["feat"][chosen])
         return half
 
+    def _model_of(self, run: Run) -> Path:
+        """Folder of the pre-trained model of a run. That of several sources serves all seeds."""
+        seed = FIRST_SEED if "+" in run.pretrained else run.seed
+        return self.work / "models" / f"{run.pretrained}-{run.items}-{seed}"
+
     def pretrained(self, run: Run) -> Path:
-        """Folder of the pre-trained model of a run, trained now if it is not there. All seeds share it."""
-        folder = self.work / "models" / f"{run.pretrained}-{run.items}"
-        if not (folder / "model" / "model.json").is_file():
+        """The pre-trained model of a run, trained now if it is not there."""
+        folder = self._model_of(run)
+        if not (folder / "model" / "model.json").is_file() and "+" not in run.pretrained:
+            self.made(Run(run.pretrained, run.seed, run.items), (KEYS["learning_rate"],))
+        elif not (folder / "model" / "model.json").is_file():
             names = [self.sample(name, SOURCE_USERS).name for name in run.pretrained.split("+")]
             keys = {**self.keys(Run(names[0], FIRST_SEED, run.items, run.content)), "pretrain_sources": names}
             start = time.process_time()
@@ -208,11 +216,15 @@ class Lab:
         row = {"ndcg": tested["ndcg@10"], "recall": tested["recall@10"], "seconds": round(seconds, 1)}
         row |= {"trained": model.n_trained, "weights": model.n_weights, "items n": dataset.item_num - 1}
         row |= {"epochs": len(trainer.train_loss_dict), "rate": rate, "valid": float(trainer.best_valid_score)}
-        if run.small:
+        if run.n_users:
             row |= {"users n": len(sample.histories)}
             row |= {"hits": hits(model, sample.histories.values(), dataset.field2token_id["item_id"])}
         if run.new_items:
             row |= self._with_new_items(run, sample, model, dataset)
+        exported = Path(trainer.saved_model_file).with_suffix("")
+        own = self._model_of(Run(run.target, run.seed, run.items, run.content, pretrained=run.target))
+        if run == Run(run.target, run.seed, run.items) and exported.is_dir() and not own.exists():
+            shutil.copytree(exported, own / "model")  # it is the model that is pre-trained on this dataset
         shutil.rmtree(self.work / "saved", ignore_errors=True)
         return row
 
@@ -246,9 +258,9 @@ class Lab:
 
 def learning_rates(run: Run, rows: list[dict]) -> tuple[float, ...]:
     """The learning rates of a run, by what is known of the first seed."""
-    if not run.small or run.tuned == "zero_shot":
+    if not run.n_users or run.tuned == "zero_shot":
         return (KEYS["learning_rate"],)
-    first = asdict(replace(run, seed=FIRST_SEED))
+    first = asdict(replace(run, seed=FIRST_SEED, n_users=MANY))
     known = [row["rate"] for row in rows if all(row.get(key) == value for key, value in first.items())]
     return tuple(known) or TARGET_RATES
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -14,7 +13,7 @@ from report import cell, markdown
 ENCODER_WEIGHTS = {"tfidf": "0", "distil": "2.0 M", "minilm": "22.7 M"}
 ITEMS = {"id": "id", "content": "content", "id_plus_content": "id + content", "words": "words"}
 TUNED = {"all": "all weights", "adapters": "adapters", "lora": "low rank", "head": "last layer of the item encoder"}
-_SETTING = ["target", "items", "content", "pretrained", "tuned", "new_items", "small"]
+_SETTING = ["target", "items", "content", "pretrained", "tuned", "new_items", "n_users"]
 _NAMES = ("morec", "transrec", "transrec-modality", "adapterrec", "ninerec", "ninerec-tuned", "tcf")
 
 
@@ -26,28 +25,32 @@ def tables(rows: list[dict]) -> dict[str, str]:
     if not rows:
         return dict.fromkeys(_NAMES, "")
     frame = pd.DataFrame(rows)
-    is_new, small = frame["new_items"].astype(bool), frame["small"].astype(bool)
+    is_new, small = frame["new_items"].astype(bool), frame["n_users"] > 0
     plain, targets = frame[~is_new & ~small], frame[small]
     several = targets["pretrained"].str.contains("+", regex=False)
     new, content = targets["pretrained"] == "", targets["items"] == "content"
     whole = targets["tuned"].isin(["all", "zero_shot"])
-    one_source = targets[~several & (targets["items"] != "words")]
-    on_sample = _means(plain)
+    of_one = ~plain["pretrained"].str.contains("+", regex=False) & (plain["content"] == "distil")
+    one_source = _means(plain[of_one])
+    on_sample = _means(plain[plain["pretrained"] == ""])
     return {
         "morec": _morec(_means(frame[is_new])),
         "transrec": _of_users(targets[(several | new) & whole], _transrec),
         "transrec-modality": _modality(on_sample),
-        "adapterrec": _of_users(targets[(several | new) & content], _adapterrec),
-        "ninerec": _of_users(one_source, partial(_ninerec, tuned="zero_shot")),
-        "ninerec-tuned": _of_users(one_source, partial(_ninerec, tuned="all")),
+        "adapterrec": _of_users(
+            targets[(several | new) & content & (targets["n_users"] == targets["n_users"].max())], _adapterrec
+        ),
+        "ninerec": _ninerec(one_source, "zero_shot"),
+        "ninerec-tuned": _ninerec(one_source, "all"),
         "tcf": _tcf(on_sample),
     }
 
 
 def _common(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows of the seeds that have all settings of their target."""
-    n_runs = frame.groupby(["target", "seed"])["ndcg"].transform("size")
-    return frame[n_runs == n_runs.groupby(frame["target"]).transform("max")]
+    sample = ["target", "n_users"]
+    n_runs = frame.groupby([*sample, "seed"])["ndcg"].transform("size")
+    return frame[n_runs == n_runs.groupby([frame[key] for key in sample]).transform("max")]
 
 
 def _means(frame: pd.DataFrame) -> pd.DataFrame:
@@ -124,18 +127,16 @@ def _transrec(frame: pd.DataFrame) -> str:
     new, tuned = {"pretrained": "", "tuned": "all"}, {"pretrained": sources, "tuned": "all"}
     stages = (new, {**tuned, "tuned": "zero_shot"}, tuned)
     lines = []
-    for items, name in (("content", "vectors"), ("words", "words")):
-        of_kind = frame[frame["items"].isin([items, "id"]) & frame["target"].isin(targets)]
+    for (n_users, items), of_kind in frame[frame["items"] != "id"].groupby(["n_users", "items"]):
+        ids = frame[(frame["items"] == "id") & (frame["n_users"] == n_users)]
+        start = [f"{n_users}", "vectors" if items == "content" else items]
         for target in targets:
             own = of_kind[of_kind["target"] == target]
-            values = [_one(own, "ndcg", items=items, **stage) for stage in stages]
-            change = _against(own, {"items": items, **tuned}, {"items": items, **new})
-            lines.append([name, target, _one(own, "users", ".0f", items="id"), _one(own, "ndcg", items="id")])
-            lines[-1] += [*values, change]
-        change = _against(of_kind, {"items": items, **tuned}, {"items": items, **new})
-        lines.append([name, "all", *[""] * 5, change])
-    head = ["items are", "target", "test users", "by ids", "new weights", "zero-shot", "tuned", "tuned - new weights"]
-    return markdown(head, lines)
+            line = [*start, target, _one(own, "users", ".0f", **new), _one(ids, "ndcg", target=target)]
+            lines.append([*line, *(_one(own, "ndcg", **stage) for stage in stages), _against(own, tuned, new)])
+        lines.append([*start, "all", *[""] * 5, _against(of_kind, tuned, new)])
+    head = ["users", "items are", "target", "test users", "by ids", "new weights", "zero-shot", "tuned"]
+    return markdown([*head, "tuned - new weights"], lines)
 
 
 def _modality(frame: pd.DataFrame) -> str:
@@ -177,19 +178,13 @@ def _ninerec(frame: pd.DataFrame, tuned: str) -> str:
     names = sorted(transferred["pretrained"].unique())
     if not (transferred["tuned"] == tuned).any():
         return ""
-    new = {"pretrained": "", "tuned": "all", "items": "content"}
     lines = []
     for source in names:
         line = [f"from {source}"]
         for target in names:
-            own = frame[frame["target"] == target]
-            given = {"pretrained": source, "tuned": tuned, "items": "content"}
-            if source == target:
-                line.append(f"({_one(own, 'ndcg', **new)})")
-            elif tuned == "zero_shot":
-                line.append(_one(own, "ndcg", **given))
-            else:
-                line.append(f"{_one(own, 'ndcg', **given)} ({_against(own, given, new)})")
+            given = {"pretrained": "", "tuned": "all"} if source == target else {"pretrained": source, "tuned": tuned}
+            shown = _one(frame, "ndcg", target=target, items="content", content="distil", **given)
+            line.append(f"({shown})" if source == target else shown)
         lines.append(line)
     lines.append(["by ids, no transfer", *(_one(frame, "ndcg", target=one, items="id") for one in names)])
     return markdown(["NDCG@10", *names], lines)

@@ -71,7 +71,7 @@ def test_gains_are_those_of_the_hits_and_differences_are_paired():
 
 
 def test_other_seeds_have_the_learning_rate_of_the_first():
-    first, second = (content_systems.Run("shop", seed, small=True) for seed in (2020, 2021))
+    first, second = (content_systems.Run("shop", seed, n_users=400) for seed in (2020, 2021))
     assert content_systems.learning_rates(second, []) == content_systems.TARGET_RATES
     assert content_systems.learning_rates(second, [{**asdict(first), "rate": 0.5}]) == (0.5,)
     assert content_systems.learning_rates(content_systems.Run("shop", 2021), []) == (0.003,)
@@ -110,7 +110,7 @@ def test_tables_are_means_of_the_seeds():
     assert made["ninerec"].count("(0.1500)") == len(content_systems.MATRIX)
     assert "| amazon-industrial | id + content | 2 | 0.300 | 0.300 | 0.300 | 0.300 |" in made["morec"]
     assert "| text or image | 0.1500 | 0.2000 |" in made["transrec-modality"]
-    assert "| words | bx-books | 8 | 0.1500 | 0.1500 | 0.1500 | 0.1500 | +0.0000 ± 0.0000 |" in made["transrec"]
+    assert "| 400 | words | bx-books | 8 | 0.1500 | 0.1500 | 0.1500 | 0.1500 | +0.0000 ± 0.0000 |" in made["transrec"]
     assert "-" not in {cell.strip() for line in made["transrec"].splitlines()[2:] for cell in line.split("|")}
     assert not any(content_systems_tables.tables([]).values())
 
