@@ -44,8 +44,8 @@ from recbole_universal.sequential.user_labels import UserClassifier, class_score
 PROFILES, FILMS = "ml-100k-last", "ml-1m-last"  # RecBole reads ml-100k from its own folder alone
 ORIGIN = {PROFILES: "ml-100k", FILMS: "ml-1m-seq"}
 TASKS = ("anime", "coco-mooc", "hm-copurchase")
-HIDDEN, LAST, N_FOLDS = 64, 50, 3
-PROFILE_USERS, FILM_USERS = 943, 1000
+HIDDEN, LAST, N_FOLDS = 64, 30, 3
+PROFILE_USERS, FILM_USERS = 943, 1500
 LAST_OF_TASKS, USERS_OF_TASKS = 12, 1000
 KEYS: dict[str, Any] = {
     "load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "text"]},
