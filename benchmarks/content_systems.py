@@ -41,7 +41,12 @@ KEYS = {
     **{"epochs": 15, "stopping_step": 2, "metrics": ["NDCG", "Recall"], "topk": [10], "valid_metric": "NDCG@10"},
     **{"show_progress": False, "state": "ERROR", "learning_rate": 0.003},
 }
-SOURCES = ("amazon-industrial", "coco-mooc")
+#: Sources that one model is pre-trained on, and the most users of each: few large ones, and many small ones.
+LARGE, DIVERSE = (
+    "amazon-industrial+coco-mooc",
+    "amazon-industrial+anime+citations-a+coco-mooc+lastfm-2k+ml-1m-seq+yelp-s3rec",
+)
+MIXES = {LARGE: 8000, DIVERSE: 1000}
 TARGETS = ("amazon-office-text", "bx-books", "hm-copurchase")
 MATRIX = ("amazon-industrial", "amazon-office-text", "coco-mooc", "ml-latest-small")
 MOREC = ("amazon-industrial", "coco-mooc", "ml-latest-small")
@@ -49,8 +54,8 @@ TCF = ("amazon-industrial", "ml-latest-small")
 ENCODERS = ("tfidf", "distil", "minilm")
 NEW_SHARE, FIRST_SEED = 0.2, 2020
 SYSTEMS = ("morec", "transrec", "words", "modalities", "adapterrec", "tcf", "ninerec")
-#: The most users of each of several sources, and users of a target of TransRec and AdapterRec. Each seed draws others.
-SOURCE_USERS, MANY, FEW = 8000, 400, 100
+#: Users of a target of TransRec and AdapterRec. Each seed draws others.
+MANY, FEW = 400, 100
 #: A small target has few batches in an epoch. The first seed with many users has each of these learning rates. All
 #: other runs have the one that was best on the validation part there.
 TARGET_KEYS = {"epochs": 60, "stopping_step": 4}
@@ -84,7 +89,6 @@ class Run:
 
 def runs_of(system: str, seed: int) -> Iterator[Run]:
     """The runs of a system, in the order in which they are made."""
-    several = "+".join(SOURCES)
     if system == "morec":
         for target in MOREC:
             for items in ("id", "content", "id_plus_content"):
@@ -94,13 +98,14 @@ def runs_of(system: str, seed: int) -> Iterator[Run]:
             for target in TARGETS:
                 yield Run(target, seed, "id", n_users=n_users)
                 yield Run(target, seed, n_users=n_users)
-                for tuned in ("zero_shot", "all"):
-                    yield Run(target, seed, pretrained=several, tuned=tuned, n_users=n_users)
+                for mix in MIXES:
+                    for tuned in ("zero_shot", "all"):
+                        yield Run(target, seed, pretrained=mix, tuned=tuned, n_users=n_users)
     elif system == "words":
         for target in TARGETS:
             yield Run(target, seed, "words", n_users=MANY)
             for tuned in ("zero_shot", "all"):
-                yield Run(target, seed, "words", pretrained=several, tuned=tuned, n_users=MANY)
+                yield Run(target, seed, "words", pretrained=DIVERSE, tuned=tuned, n_users=MANY)
     elif system == "modalities":
         for content in ("distil", "image", "distil+image", "distil | image"):
             yield Run("hm-copurchase", seed, content=content)
@@ -108,7 +113,7 @@ def runs_of(system: str, seed: int) -> Iterator[Run]:
         for target in TARGETS:
             yield Run(target, seed, n_users=MANY)
             for tuned in ("zero_shot", "all", "adapters", "lora", "head"):
-                yield Run(target, seed, pretrained=several, tuned=tuned, n_users=MANY)
+                yield Run(target, seed, pretrained=DIVERSE, tuned=tuned, n_users=MANY)
     elif system == "ninerec":
         for target in MATRIX:
             yield Run(target, seed, "id")
@@ -188,7 +193,7 @@ class Lab:
         if not (folder / "model" / "model.json").is_file() and "+" not in run.pretrained:
             self.made(Run(run.pretrained, run.seed, run.items), (KEYS["learning_rate"],))
         elif not (folder / "model" / "model.json").is_file():
-            names = [self.sample(name, SOURCE_USERS).name for name in run.pretrained.split("+")]
+            names = [self.sample(name, MIXES[run.pretrained]).name for name in run.pretrained.split("+")]
             keys = {**self.keys(Run(names[0], FIRST_SEED, run.items, run.content)), "pretrain_sources": names}
             start = time.process_time()
             pretrain(config_dict={**keys, "pretrain_dir": str(folder)}, model="UniversalSASRec")

@@ -14,7 +14,7 @@ ENCODER_WEIGHTS = {"tfidf": "0", "distil": "2.0 M", "minilm": "22.7 M"}
 ITEMS = {"id": "id", "content": "content", "id_plus_content": "id + content", "words": "words"}
 TUNED = {"all": "all weights", "adapters": "adapters", "lora": "low rank", "head": "last layer of the item encoder"}
 _SETTING = ["target", "items", "content", "pretrained", "tuned", "new_items", "n_users"]
-_NAMES = ("morec", "transrec", "transrec-modality", "adapterrec", "ninerec", "ninerec-tuned", "tcf")
+_NAMES = ("morec", "transrec", "transrec-words", "transrec-modality", "adapterrec", "ninerec", "ninerec-tuned", "tcf")
 
 
 def tables(rows: list[dict]) -> dict[str, str]:
@@ -27,19 +27,19 @@ def tables(rows: list[dict]) -> dict[str, str]:
     frame = pd.DataFrame(rows)
     is_new, small = frame["new_items"].astype(bool), frame["n_users"] > 0
     plain, targets = frame[~is_new & ~small], frame[small]
-    several = targets["pretrained"].str.contains("+", regex=False)
     new, content = targets["pretrained"] == "", targets["items"] == "content"
-    whole = targets["tuned"].isin(["all", "zero_shot"])
+    whole, words = targets["tuned"].isin(["all", "zero_shot"]), targets["items"] == "words"
+    large = targets["n_users"] == targets["n_users"].max()
+    adapted = targets["pretrained"].isin(targets[targets["tuned"] == "lora"]["pretrained"])
     of_one = ~plain["pretrained"].str.contains("+", regex=False) & (plain["content"] == "distil")
     one_source = _means(plain[of_one])
     on_sample = _means(plain[plain["pretrained"] == ""])
     return {
         "morec": _morec(_means(frame[is_new])),
-        "transrec": _of_users(targets[(several | new) & whole], _transrec),
+        "transrec": _of_users(targets[~words & whole], _transrec),
+        "transrec-words": _of_users(targets[words], _transrec),
         "transrec-modality": _modality(on_sample),
-        "adapterrec": _of_users(
-            targets[(several | new) & content & (targets["n_users"] == targets["n_users"].max())], _adapterrec
-        ),
+        "adapterrec": _of_users(targets[(adapted | new) & content & large], _adapterrec),
         "ninerec": _ninerec(one_source, "zero_shot"),
         "ninerec-tuned": _ninerec(one_source, "all"),
         "tcf": _tcf(on_sample),
@@ -113,30 +113,23 @@ def _morec(frame: pd.DataFrame) -> str:
     return markdown(head, lines) if lines else ""
 
 
-def _several(frame: pd.DataFrame) -> str:
-    """The sources of the model that was pre-trained on several."""
-    names = [name for name in frame["pretrained"].unique() if "+" in name]
-    return names[0] if names else ""
-
-
 def _transrec(frame: pd.DataFrame) -> str:
-    sources = _several(frame)
-    if not sources:
-        return ""
-    targets = sorted(frame[frame["pretrained"] == sources]["target"].unique())
-    new, tuned = {"pretrained": "", "tuned": "all"}, {"pretrained": sources, "tuned": "all"}
-    stages = (new, {**tuned, "tuned": "zero_shot"}, tuned)
     lines = []
-    for (n_users, items), of_kind in frame[frame["items"] != "id"].groupby(["n_users", "items"]):
-        ids = frame[(frame["items"] == "id") & (frame["n_users"] == n_users)]
-        start = [f"{n_users}", "vectors" if items == "content" else items]
-        for target in targets:
-            own = of_kind[of_kind["target"] == target]
-            line = [*start, target, _one(own, "users", ".0f", **new), _one(ids, "ndcg", target=target)]
-            lines.append([*line, *(_one(own, "ndcg", **stage) for stage in stages), _against(own, tuned, new)])
-        lines.append([*start, "all", *[""] * 5, _against(of_kind, tuned, new)])
-    head = ["users", "items are", "target", "test users", "by ids", "new weights", "zero-shot", "tuned"]
-    return markdown([*head, "tuned - new weights"], lines)
+    new, items = {"pretrained": "", "tuned": "all"}, _order(frame["items"], ("content", "words"))[0]
+    for n_users, mix in sorted(set(zip(frame["n_users"], frame["pretrained"], strict=True)), key=lambda one: one[::-1]):
+        if not mix:
+            continue
+        of_mix = frame[(frame["n_users"] == n_users) & (frame["pretrained"].isin([mix, ""]))]
+        tuned = {"pretrained": mix, "tuned": "all"}
+        start = [f"{mix.count('+') + 1}", f"{n_users}"]
+        for target in sorted(of_mix["target"].unique()):
+            own = of_mix[(of_mix["target"] == target) & (of_mix["items"] == items)]
+            line = [*start, target, _one(own, "users", ".0f", **new), _one(of_mix, "ndcg", target=target, items="id")]
+            line += [_one(own, "ndcg", **stage) for stage in (new, {**tuned, "tuned": "zero_shot"}, tuned)]
+            lines.append([*line, _against(own, tuned, new)])
+        lines.append([*start, "all", *[""] * 5, _against(of_mix[of_mix["items"] == items], tuned, new)])
+    head = ["sources", "users", "target", "test users", "by ids", "new weights", "zero-shot", "tuned"]
+    return markdown([*head, "tuned - new weights"], lines) if lines else ""
 
 
 def _modality(frame: pd.DataFrame) -> str:
@@ -150,9 +143,9 @@ def _modality(frame: pd.DataFrame) -> str:
 
 
 def _adapterrec(frame: pd.DataFrame) -> str:
-    sources = _several(frame)
     if not (frame["tuned"] == "lora").any():
         return ""
+    sources = frame[frame["tuned"] == "lora"]["pretrained"].iloc[0]
     targets = sorted(frame[frame["tuned"] == "lora"]["target"].unique())
     frame = frame[frame["target"].isin(targets)]
     whole = {"pretrained": sources, "tuned": "all"}
