@@ -45,7 +45,7 @@ PROFILES, FILMS = "ml-100k-last", "ml-1m-last"  # RecBole reads ml-100k from its
 ORIGIN = {PROFILES: "ml-100k", FILMS: "ml-1m-seq"}
 TASKS = ("anime", "coco-mooc", "hm-copurchase")
 HIDDEN, LAST, N_FOLDS = 64, 30, 3
-PROFILE_USERS, FILM_USERS = 943, 1500
+PROFILE_USERS, FILM_USERS, FEW_LABELS = 943, 1500, 100
 LAST_OF_TASKS, USERS_OF_TASKS = 12, 1000
 KEYS: dict[str, Any] = {
     "load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "text"]},
@@ -133,9 +133,10 @@ class Benchmark:
             for pooling in ("last", "mean"):
                 self.frozen("peterrec", f"{name}, {pooling}", vectors_of(model, histories, pooling), labels)
         for attribute in ("gender", "age"):
-            for how in ("from scratch", "all", "adapters", "head alone"):
-                if not self.has("peterrec", method=f"trained: {how}", attribute=attribute):
-                    self.tuned(attribute, how, films, histories, labels[attribute])
+            for n_labels in (FEW_LABELS, PROFILE_USERS):
+                for how in ("from scratch", "all", "adapters", "head alone"):
+                    if not self.has("peterrec", method=f"trained: {how}", attribute=attribute, labels=n_labels):
+                        self.tuned(attribute, how, films, histories, labels[attribute], n_labels)
 
     def frozen(self, system: str, method: str, vectors: np.ndarray, labels: dict[str, np.ndarray]) -> None:
         """Probes of frozen vectors."""
@@ -154,8 +155,10 @@ class Benchmark:
         rows = dataset.token2id("user_id", list(small.histories))
         return model.user_embedding.weight.detach().numpy()[rows]
 
-    def tuned(self, attribute: str, how: str, folder: Path, histories: Histories, classes: np.ndarray) -> None:
-        """Training on an attribute, by the folds of the probe."""
+    def tuned(
+        self, attribute: str, how: str, folder: Path, histories: Histories, classes: np.ndarray, n_labels: int
+    ) -> None:
+        """Training on an attribute of the most ``n_labels`` users of each fold of the probe."""
         names, codes = np.unique(classes, return_inverse=True)
         predicted, areas, start = codes.copy(), [], time.process_time()
         for fold, (fitted, tested) in enumerate(user_folds(classes, N_FOLDS, self.seed)):
@@ -167,6 +170,7 @@ class Benchmark:
                 model.requires_grad_(False)
             classifier = UserClassifier(model, HIDDEN, len(names), model.mean_vectors)
             target = torch.from_numpy(codes)
+            fitted = np.random.default_rng(self.seed).permutation(fitted)[:n_labels]
             fit_user_labels(classifier, histories, target, fitted, self.seed, 0.003, batch_size=64, epochs=40)
             chances = class_scores(classifier, histories, tested).softmax(dim=1).numpy()
             predicted[tested] = chances.argmax(axis=1)
@@ -175,6 +179,7 @@ class Benchmark:
             "peterrec",
             method=f"trained: {how}",
             attribute=attribute,
+            labels=n_labels,
             accuracy=float((predicted == codes).mean()),
             auc=float(np.mean(areas)),
             weights=trained_weights(classifier)[0],

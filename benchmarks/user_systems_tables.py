@@ -46,15 +46,17 @@ def _frozen(frame: pd.DataFrame) -> str:
 def _trained(frame: pd.DataFrame) -> str:
     frame = frame[frame["method"].str.startswith("trained")]
     lines = []
-    for (attribute, method), own in frame.groupby(["attribute", "method"], sort=False):
+    for (attribute, labels, method), own in frame.groupby(["attribute", "labels", "method"], sort=False):
         values = [
             _value(own, "accuracy"),
             _value(own, "auc"),
             _value(own, "weights", ",.0f"),
             _value(own, "seconds", ".0f"),
         ]
-        lines.append([str(attribute), str(method).removeprefix("trained: "), _seeds(own), *values])
-    head = ["attribute", "trained weights", "seeds", "accuracy", "AUC", "number of weights", "CPU seconds"]
+        name = str(method).removeprefix("trained: ")
+        lines.append([str(attribute), f"{labels:.0f}", name, _seeds(own), *values])
+    head = ["attribute", "labelled users", "trained weights", "seeds", "accuracy", "AUC", "number of weights"]
+    head += ["CPU seconds"]
     return markdown(head, lines) if lines else ""
 
 

@@ -29,7 +29,7 @@ def test_the_tables_are_means_over_the_seeds():
     ]
     rows += [
         {"system": "peterrec", "seed": 1, "method": "trained: all", "attribute": "age", "accuracy": 0.7, "auc": 0.8}
-        | {"weights": 4321, "seconds": 12.4},
+        | {"weights": 4321, "seconds": 12.4, "labels": 100},
         {"system": "clue", "seed": 1, "method": "contrast", "attribute": "gender", "accuracy": 0.7, "auc": 0.61},
         {"system": "clue", "seed": 1, "method": "contrast", "attribute": "next item", "ndcg": 0.0123},
     ]
@@ -39,7 +39,7 @@ def test_the_tables_are_means_over_the_seeds():
         "| majority | 2 | - / 0.500 | 0.300 / 0.500 | - / 0.500 |",
         "| BPR | 2 | - / - | 0.500 / 0.600 | - / - |",
     ]
-    assert made["peterrec-trained"][2:] == ["| age | all | 1 | 0.700 | 0.800 | 4,321 | 12 |"]
+    assert made["peterrec-trained"][2:] == ["| age | 100 | all | 1 | 0.700 | 0.800 | 4,321 | 12 |"]
     assert made["conure"][2:] == [
         "| a | 0.2500 | 0.5000 | 0.2500 | -0.2500 ± 0.2500 | 0.5000 | +0.2500 ± 0.2500 |",
         "| b | 0.2500 | 0.5000 | 0.2500 | -0.2500 ± 0.2500 | 0.5000 | +0.2500 ± 0.2500 |",
