@@ -54,7 +54,8 @@ def _trained(frame: pd.DataFrame) -> str:
             _value(own, "seconds", ".0f"),
         ]
         name = str(method).removeprefix("trained: ")
-        lines.append([str(attribute), f"{labels:.0f}", name, _seeds(own), *values])
+        shown = "all" if labels == frame["labels"].max() else f"{labels:.0f}"
+        lines.append([str(attribute), shown, name, _seeds(own), *values])
     head = ["attribute", "labelled users", "trained weights", "seeds", "accuracy", "AUC", "number of weights"]
     head += ["CPU seconds"]
     return markdown(head, lines) if lines else ""
