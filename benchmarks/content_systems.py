@@ -292,7 +292,6 @@ def main() -> None:
     if options.page:
         fill(options.page, tables(results.rows))
         return
-    torch.autograd.set_detect_anomaly(False)  # the import of RecBole's SINE turns it on, which doubles the time
     lab = Lab(options.data_path, options.content_path, options.work)
     for seed in options.seeds:
         for system in options.system:

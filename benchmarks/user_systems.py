@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import recbole.model.sequential_recommender  # noqa: F401  before detect_anomaly is set
 import torch
 from content_systems_data import Small, prepared
 from content_systems_ranks import hits
@@ -290,7 +289,6 @@ def main() -> None:
         fill(options.page, tables(results.rows))
         return
     torch.set_num_threads(1)
-    torch.autograd.set_detect_anomaly(False)  # the import of RecBole's SINE turns it on, which doubles the time
     for seed in options.seeds:
         for system in options.system or ["peterrec", "conure", "clue"]:
             getattr(Benchmark(options, seed, results), system)()
