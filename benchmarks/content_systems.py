@@ -3,9 +3,9 @@
     python benchmarks/content_systems.py --system morec --data-path DATA --content-path CONTENT
     python benchmarks/content_systems.py --page docs/systems.md      # writes the tables into the page
 
-Systems: transrec, its words and modalities, morec, adapterrec, ninerec, tcf. A run is one model on one target. Runs
-that two systems share are made once. The last item of a user is the test part, the one before it the validation part,
-and all items are ranked.
+Systems: transrec, its targets of few users (few), words and modalities, morec, adapterrec, ninerec, tcf. A run is one
+model on one target. Runs that two systems share are made once. The last item of a user is the test part, the one before
+it the validation part, and all items are ranked.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ MOREC = ("amazon-industrial", "coco-mooc", "ml-latest-small")
 TCF = ("amazon-industrial", "ml-latest-small")
 ENCODERS = ("tfidf", "distil", "minilm")
 NEW_SHARE, FIRST_SEED = 0.2, 2020
-SYSTEMS = ("morec", "transrec", "words", "modalities", "adapterrec", "tcf", "ninerec")
+SYSTEMS = ("morec", "transrec", "few", "words", "modalities", "adapterrec", "tcf", "ninerec")
 #: Users of a target of TransRec and AdapterRec. Each seed draws others.
 MANY, FEW = 400, 100
 #: A small target has few batches in an epoch. The first seed with many users has each of these learning rates. All
@@ -93,14 +93,14 @@ def runs_of(system: str, seed: int) -> Iterator[Run]:
         for target in MOREC:
             for items in ("id", "content", "id_plus_content"):
                 yield Run(target, seed, items, new_items=True)
-    elif system == "transrec":
-        for n_users in (MANY, FEW):
-            for target in TARGETS:
-                yield Run(target, seed, "id", n_users=n_users)
-                yield Run(target, seed, n_users=n_users)
-                for mix in MIXES:
-                    for tuned in ("zero_shot", "all"):
-                        yield Run(target, seed, pretrained=mix, tuned=tuned, n_users=n_users)
+    elif system in ("transrec", "few"):
+        n_users = MANY if system == "transrec" else FEW
+        for target in TARGETS:
+            yield Run(target, seed, "id", n_users=n_users)
+            yield Run(target, seed, n_users=n_users)
+            for mix in MIXES:
+                for tuned in ("zero_shot", "all"):
+                    yield Run(target, seed, pretrained=mix, tuned=tuned, n_users=n_users)
     elif system == "words":
         for target in TARGETS:
             yield Run(target, seed, "words", n_users=MANY)

@@ -66,7 +66,7 @@ def _of_users(frame: pd.DataFrame, make: Callable[[pd.DataFrame], str]) -> str:
     if not len(frame):
         return ""
     frame = _common(frame).sort_values("seed")
-    frame = frame.assign(gains=[gains(*row) for row in zip(frame["hits"], frame["users n"], strict=True)])
+    frame = frame.assign(gains=[gains(found, int(n)) for found, n in zip(frame["hits"], frame["users n"], strict=True)])
     each = frame.groupby(_SETTING)["gains"].agg(lambda parts: np.concatenate(list(parts)))
     return make(_means(frame).merge(each.reset_index(), on=_SETTING))
 
@@ -116,6 +116,13 @@ def _morec(frame: pd.DataFrame) -> str:
 def _transrec(frame: pd.DataFrame) -> str:
     lines = []
     new, items = {"pretrained": "", "tuned": "all"}, _order(frame["items"], ("content", "words"))[0]
+
+    def changes(own: pd.DataFrame, mix: str) -> list[str]:
+        tuned = {"items": items, "pretrained": mix}
+        by_ids, own_weights = {"items": "id"}, {"items": items, **new}
+        pairs = (({**tuned, "tuned": "zero_shot"}, by_ids), ({**tuned, "tuned": "all"}, own_weights))
+        return [_against(own, *pair) for pair in pairs]
+
     for n_users, mix in sorted(set(zip(frame["n_users"], frame["pretrained"], strict=True)), key=lambda one: one[::-1]):
         if not mix:
             continue
@@ -126,10 +133,10 @@ def _transrec(frame: pd.DataFrame) -> str:
             own = of_mix[(of_mix["target"] == target) & (of_mix["items"] == items)]
             line = [*start, target, _one(own, "users", ".0f", **new), _one(of_mix, "ndcg", target=target, items="id")]
             line += [_one(own, "ndcg", **stage) for stage in (new, {**tuned, "tuned": "zero_shot"}, tuned)]
-            lines.append([*line, _against(own, tuned, new)])
-        lines.append([*start, "all", *[""] * 5, _against(of_mix[of_mix["items"] == items], tuned, new)])
+            lines.append([*line, *changes(of_mix[of_mix["target"] == target], mix)])
+        lines.append([*start, "all", *[""] * 5, *changes(of_mix, mix)])
     head = ["sources", "users", "target", "test users", "by ids", "new weights", "zero-shot", "tuned"]
-    return markdown([*head, "tuned - new weights"], lines) if lines else ""
+    return markdown([*head, "zero-shot - ids", "tuned - new weights"], lines) if lines else ""
 
 
 def _modality(frame: pd.DataFrame) -> str:
