@@ -30,8 +30,8 @@ from recbole_universal.array_store import ArrayStore
 from recbole_universal.content.arrays import item_vectors
 from recbole_universal.content.encoders import text_encoder
 from recbole_universal.content.join_test import content_join_z
-from recbole_universal.content.new_items import NewItems, split_items
-from recbole_universal.content.places import earned_places, merged
+from recbole_universal.content.new_items import NewItems, held_out_items, split_items
+from recbole_universal.content.places import merged, next_places
 from recbole_universal.content.spaces import Space, array_space, combined, text_space
 from recbole_universal.content.texts import texts_of_table
 from recbole_universal.graph.held_out import support_query_split
@@ -176,6 +176,15 @@ def choose(split: ColdSplit, spaces: dict[str, Space]) -> dict[str, object]:
     return {name: setting for name, (_, setting) in best.items()}
 
 
+def hit_rates(model: NewItems, matrix: sp.csr_matrix, seed: int) -> np.ndarray:
+    """Share of the tested users with a hit at each of the first K ranks of held-out items, float64 [K].
+
+    A user counts 1 / number of the user's items, so that a few users with very many items do not decide for the others.
+    """
+    _, users, share_tested = held_out_items(matrix, model.relations.spaces, seed)
+    return model.check.next_rate[:K] / (share_tested * (1 / np.diff(matrix.indptr)[users]).mean())
+
+
 def rates(lists: np.ndarray, split: ColdSplit) -> np.ndarray:
     """Hit rate of known items by rank, weighted as in the self-check on held-out items."""
     query = split.known_query[split.users]
@@ -205,8 +214,7 @@ def measure(catalogue: Catalogue, seed: int) -> list[dict]:
     for name, chosen in models.items():
         model = NewItems(split.train, chosen, seed, REGRESSION)
         scores[name] = model.scores(split.user_items, split.cold)
-        new_rate = model.check.hit_rate
-        places = earned_places(known_rate, new_rate, K)
+        places = next_places(known_rate, hit_rates(model, split.train, seed), K)
         lists = merged(known_lists, ranked(scores[name], split.cold, K), places)
         by_user[name] = split.among_all(lists)
         rows.append(

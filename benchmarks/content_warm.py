@@ -23,9 +23,9 @@ from recbole_universal.ranking.correction import ContentGain
 SPARSE = "amazon-industrial amazon-office-text bx-books citeulike-a coco-mooc"
 DENSE = (
     "amazon-industrial bx-books coco-mooc ml-latest-small lastfm-2k citeulike-a anime yelp-s3rec citations-a "
-    "book-crossing ml-100k hm-copurchase msweb"
+    "book-crossing ml-100k ml-1m hm-copurchase msweb amazon-book-kgat"
 )
-N_USERS, K, _DRAWN = 1000, 10, 60
+N_USERS, K, _DRAWN = 5000, 10, 60
 
 
 class WarmSplit:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-from content import Catalogue, five_core, ranked
+from content import Catalogue, five_core, hit_rates, ranked
 from harness import Results
 from report import cell as number
 from report import fill, markdown
@@ -77,7 +77,7 @@ def measure(catalogue: Catalogue, seed: int, by_time: bool) -> dict:
     of_new = ranked(model.scores(past[users], new), new, K)
     known_rate, new_rate = next_rates(ranker), rates_of_fewer(model.check.next_rate, len(new))
     # Without a common scale: hits in a fifth of the interactions against hits in all interactions with new items.
-    earned, raw = next_places(known_rate, new_rate, K), next_places(known_rate, model.check.hit_rate, K)
+    earned, raw = next_places(known_rate, new_rate, K), next_places(known_rate, hit_rates(model, past, 0), K)
     rules = {
         "known alone": np.zeros(K, bool),
         "new alone": np.ones(K, bool),
@@ -135,7 +135,8 @@ def table(results: list[dict]) -> str:
         if of[0]["by time"]:
             row.insert(2, f"{np.mean([result['share of the future'] for result in of]):.0%}")
         rows.append([*row, number(np.mean([result["z, earned"] for result in of]), "+.1f")])
-    head = ["dataset", "new items", "ranks earned", *names, "z, earned against known"]
+    named = ["1 place" if name == "1 places" else name for name in names]
+    head = ["dataset", "new items", "ranks earned", *named, "z, earned against known"]
     if results[0]["by time"]:
         head.insert(2, "share of the future")
     return markdown(head, rows)

@@ -33,7 +33,7 @@ def content_spaces(
     Args:
         source: a table of items, or a file ``.npz`` or ``.npy`` of vectors.
         items: the ids of the catalogue, [n_items].
-        fields: columns of text; ``None``: those that hold text.
+        fields: columns of text; ``None``: all that hold text.
         encoders: names of encoders of the texts.
         report: receives a sentence on rows that are left out.
 

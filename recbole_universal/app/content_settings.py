@@ -13,11 +13,12 @@ import pandas as pd
 
 from recbole_universal import arguments
 from recbole_universal.content.defaults import DEFAULT_ENCODERS, LEAST_JOIN_Z
+from recbole_universal.content.encoders import TextEncoder, is_encoder, known_encoders
 from recbole_universal.io.tables import is_arrow
 
 #: The argument that asks for new items.
 NEW_ITEMS = "new_items (--new-items)"
-_VECTORS = "item_vectors (--item-vectors)"
+_VECTORS, _ENCODERS = "item_vectors (--item-vectors)", "content_encoders (--content-encoders)"
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class ContentSettings:
     """What the content of items is.
 
     Attributes:
-        fields: columns of text of the item table; ``None``: those that hold text.
+        fields: columns of text of the item table; ``None``: all that hold text.
         encoders: encoders of the texts, names or functions.
         vectors: further vectors by the name of their space, as
             :func:`~recbole_universal.content.arrays.item_vectors` takes them.
@@ -44,7 +45,7 @@ class ContentSettings:
         """The settings of arguments of a caller; ``None`` stands for each default but that of ``join_z``.
 
         Args:
-            fields: names of columns, one name, or ``auto`` for those that hold text.
+            fields: names of columns, one name, or ``auto`` for all that hold text.
             encoders: names of encoders or functions, or one.
             vectors: a source of vectors, a list of sources, or a mapping from names to sources.
             join_z: see :attr:`join_z`.
@@ -56,7 +57,13 @@ class ContentSettings:
         named = None
         if fields is not None and not is_auto:
             named = tuple(_listed("content_fields (--content-fields)", fields, str))
-        given = DEFAULT_ENCODERS if encoders is None else _listed("content_encoders (--content-encoders)", encoders)
+        given = DEFAULT_ENCODERS if encoders is None else _listed(_ENCODERS, encoders)
+        for encoder in given:
+            known = is_encoder(encoder) if isinstance(encoder, str) else isinstance(encoder, TextEncoder)
+            if not known and not callable(encoder):
+                raise ValueError(
+                    f"{_ENCODERS}: must be {known_encoders()}, or functions, got {arguments.shown(encoder)}."
+                )
         if join_z is not None and (not arguments.is_real(join_z) or not 0 <= join_z < np.inf):
             raise ValueError(
                 f"content_join_z (--content-join-z): must be a number of at least 0, or None for any content, got "
@@ -69,7 +76,7 @@ class ContentSettings:
         """The arguments that are not their defaults, by name; ``None`` for the others."""
         return {
             "content_fields (--content-fields)": self.fields or ("auto" if self.asked and not self.vectors else None),
-            "content_encoders (--content-encoders)": None if self.encoders == DEFAULT_ENCODERS else self.encoders,
+            _ENCODERS: None if self.encoders == DEFAULT_ENCODERS else self.encoders,
             _VECTORS: self.vectors,
             "content_join_z (--content-join-z)": None if self.join_z == LEAST_JOIN_Z else "given",
         }
@@ -100,12 +107,14 @@ def _listed(argument: str, given: Any, kind: type = object) -> list:
     """One value or several as a list.
 
     Raises:
-        ValueError: if there is none, or one of another type.
+        ValueError: if there is none, one of another type, or one twice.
     """
     one = isinstance(given, str) or not isinstance(given, Iterable)
     values = [given] if one else list(given)
     if not values or not all(isinstance(value, kind) for value in values):
         raise ValueError(f"{argument}: must be a list of names, got {arguments.shown(given)}.")
+    if twice := [value for index, value in enumerate(values) if value in values[:index]]:
+        raise ValueError(f"{argument}: {arguments.shown(twice[0])} is given twice.")
     return values
 
 

@@ -112,6 +112,10 @@ class ListFilters:
             stays &= ~np.isin(*pairs)
         return sp.csr_matrix((stays[stays], (rows.row[stays], rows.col[stays])), shape=rows.shape)
 
+    def lacking(self, without: sp.csr_matrix) -> ListFilters:
+        """The same filters, but each list lacks further items, csr bool [n_lists, n_items]."""
+        return ListFilters(self._common, self._only, without if self._without is None else self._without + without)
+
     def blocks(self, lists: NDArray[np.int64], n_items: int) -> Iterator[NDArray[np.int64]]:
         """Some lists in blocks whose allowed items fit into little memory."""
         size = len(lists) if self._without is None else max(1, _BLOCK_VALUES // n_items)

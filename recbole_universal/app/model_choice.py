@@ -119,4 +119,4 @@ def _about_content(ranker: UniversalRanker) -> str:
     )
     if gain.helps:
         return f"Content also ranks known items: {measured}."
-    return f"Content ranks no known items, since the gain must exceed one standard error: {measured}."
+    return f"Content ranks no known items, since the lists are not better with it: {measured}."

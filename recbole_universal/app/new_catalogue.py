@@ -117,7 +117,7 @@ class NewCatalogue:
 def read_catalogue(
     known: pd.Index, matrix: sp.csr_matrix, table: ItemTable | None, settings: ContentSettings
 ) -> ReadCatalogue:
-    """The items of an item table, and what they are. Without a table, those that have vectors.
+    """The items of an item table, and what they are. Without a table, all items that have vectors.
 
     Args:
         known: ids of the items of the interactions, [n_known].

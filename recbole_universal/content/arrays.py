@@ -39,7 +39,8 @@ def item_vectors(source: Any, items: pd.Index, name: str = "vectors") -> NDArray
         float32 [n_items, dim]; zeros for an item without a vector.
 
     Raises:
-        ValueError: if ids occur twice, none of them is an item, vectors differ in length, or hold NaN or infinity.
+        ValueError: if ids occur twice, none of them is an item, vectors differ in length, hold NaN or infinity, or are
+            all zero.
         OSError: if a file cannot be read.
     """
     return read_vectors(source, name).of_items(items)
@@ -66,7 +67,7 @@ class ItemVectors(NamedTuple):
                     f"{self.where}: has {len(self.vectors)} rows for {len(items)} items; give the ids too, or one row "
                     "an item."
                 )
-            return self.vectors
+            return self._not_all_zero(self.vectors)
         rows = IdLookup(self.ids).indices(map(str, items.tolist()))
         found = rows >= 0
         if len(items) and not found.any():
@@ -76,6 +77,11 @@ class ItemVectors(NamedTuple):
             )
         vectors = np.zeros((len(items), self.vectors.shape[1]), dtype=np.float32)
         vectors[found] = self.vectors[rows[found]]
+        return self._not_all_zero(vectors)
+
+    def _not_all_zero(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        if len(vectors) and not vectors.any():
+            raise ValueError(f"{self.where}: all vectors of the items are zero, and zeros stand for no vector.")
         return vectors
 
 
@@ -104,7 +110,10 @@ def read_vectors(source: Any, name: str = "vectors") -> ItemVectors:
 def _parts(source: Any, where: str) -> tuple[Sequence[Any] | None, Any]:
     """Ids, or ``None`` for the catalogue's order, and vectors."""
     if isinstance(source, (str, os.PathLike)):
-        return _of_file(existing_path(source, where), where)
+        path = existing_path(source, where)
+        if path.is_dir():
+            raise ValueError(f"{where}: is a folder; give a file.")
+        return _of_file(path, where)
     if isinstance(source, Mapping):
         return list(source), list(source.values())
     if isinstance(source, tuple) and len(source) == 2:
@@ -124,7 +133,7 @@ def _of_file(path: Path, where: str) -> tuple[Sequence[Any] | None, Any]:
     except (ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         if str(error).startswith(where):
             raise
-        raise ValueError(f"{where}: is no array file that can be read: {error}.") from error
+        raise ValueError(f"{where}: is no array file that can be read: {_about(error)}.") from error
     if is_parquet(path):
         frame = whole_table(path, where)
     elif ending in (".csv", ".tsv", ".txt"):
@@ -139,6 +148,11 @@ def _of_file(path: Path, where: str) -> tuple[Sequence[Any] | None, Any]:
     values = frame.iloc[:, 1:]
     is_list = values.shape[1] == 1 and values.iloc[:, 0].map(lambda value: isinstance(value, (list, np.ndarray))).any()
     return frame.iloc[:, 0].tolist(), values.iloc[:, 0].tolist() if is_list else values.to_numpy()
+
+
+def _about(error: Exception) -> str:
+    """What is wrong with an array file. NumPy advises to load unsafely what it does not know."""
+    return "it holds Python objects or is another kind of file" if "pickle" in str(error) else str(error).rstrip(".")
 
 
 def _of_npz(path: Path, where: str) -> tuple[Sequence[Any] | None, Any]:

@@ -129,7 +129,7 @@ def _version(library: str, model: str) -> str | None:
         return None
 
 
-#: Encoders that need no name of a model, and those that do.
+#: Encoders by name, and libraries by the name before a colon and the name of a model.
 ENCODERS: dict[str, Callable[[str], TextEncoder]] = {
     "tfidf": lambda _: _WordCounts("tfidf", None, None),
     "distil": _distil,

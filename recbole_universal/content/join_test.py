@@ -20,7 +20,7 @@ from recbole_universal.metrics import paired_z_score
 _MOST_USERS, _PAIRS_OF_A_USER, _N_SHUFFLES = 5000, 4, 200
 # A table that is read one row too early gives each item the content of its neighbour, which may be alike.
 _SHIFTS = (-3, -2, -1, 1, 2, 3)
-# Fewer pairs than this cannot tell.
+# Fewer different pairs than this cannot tell, however many users have them.
 _LEAST_PAIRS = 30
 
 
@@ -32,7 +32,7 @@ class JoinTest(NamedTuple):
         z: the z-score; NaN if there are too few pairs to tell.
         same_user: mean cosine of two items of one user.
         shuffled: the same after the vectors were shuffled among the items.
-        n_pairs: number of pairs.
+        n_pairs: number of different pairs.
         share: share of the interactions whose item has a vector.
         shift: the shift by up to three items under which two items of one user are most alike; 0 is the join as it is.
         shift_z: z-score over the pairs of the difference between that shift and the join as it is; 0 for the shift 0.
@@ -49,7 +49,10 @@ class JoinTest(NamedTuple):
 
     def __str__(self) -> str:
         if math.isnan(self.z):
-            return f"{self.space}: too few users have two items with content ({self.n_pairs} pairs) to test the join"
+            return (
+                f"{self.space}: too few different pairs of items with content are of one user ({self.n_pairs}) to test "
+                "the join"
+            )
         text = (
             f"{self.space}: z {self.z:.1f}, cosine of two items of one user {self.same_user:.3f}, shuffled "
             f"{self.shuffled:.3f}; {self.share:.0%} of the interactions have content"
@@ -84,8 +87,9 @@ def content_join_z(
     generator = np.random.default_rng(seed)
     first, second = _pairs(matrix, space.has_vector, generator)
     share = float(space.has_vector[matrix.indices].mean()) if matrix.nnz else 0.0
-    if len(first) < _LEAST_PAIRS:
-        return JoinTest(space.name, math.nan, math.nan, math.nan, len(first), share)
+    n_pairs = len(np.unique(np.sort([first, second], axis=0), axis=1).T)
+    if n_pairs < _LEAST_PAIRS:
+        return JoinTest(space.name, math.nan, math.nan, math.nan, n_pairs, share)
     order = np.arange(matrix.shape[1]) if order is None else order
     order = order[space.has_vector[order]]
     place = np.full(matrix.shape[1], -1)
@@ -104,7 +108,7 @@ def content_join_z(
     best = max(shifted, key=lambda shift: shifted[shift].mean())
     shift_z = paired_z_score((shifted[best] - actual).astype(np.float64))
     shift, shift_z = (best, shift_z) if shift_z > 0 else (0, 0.0)
-    return JoinTest(space.name, z, mean, float(shuffles.mean()), len(first), share, shift, shift_z)
+    return JoinTest(space.name, z, mean, float(shuffles.mean()), n_pairs, share, shift, shift_z)
 
 
 def _pairs(
@@ -140,12 +144,13 @@ def wrong_joins(tests: Sequence[JoinTest], least: float = LEAST_JOIN_Z) -> list[
     return [test for test in tests if test.refused(least)]
 
 
-def refuse_wrong_join(tests: Sequence[JoinTest], least: float | None = LEAST_JOIN_Z) -> None:
+def refuse_wrong_join(tests: Sequence[JoinTest], least: float | None = LEAST_JOIN_Z, where: str = "") -> None:
     """Refuse content that does not belong to the items.
 
     Args:
         tests: as in :func:`wrong_joins`. Those with too few pairs cannot tell and are not refused.
         least: smallest accepted z-score, the argument ``content_join_z``; ``None``: any.
+        where: what the content is of, for the message.
 
     Raises:
         ValueError: naming the spaces below it, and what to do.
@@ -158,6 +163,6 @@ def refuse_wrong_join(tests: Sequence[JoinTest], least: float | None = LEAST_JOI
             else "two items of one user are not more alike than any two, so the content may belong to other items"
         )
         raise ValueError(
-            f"content_join_z: {reason}: {'; '.join(map(str, wrong))}. Check the ids of the items. With content_join_z "
-            "none (--content-join-z none) the content is used all the same."
+            f"content_join_z: {where}{reason}: {'; '.join(map(str, wrong))}. Check the ids of the items. With "
+            "content_join_z none (--content-join-z none) the content is used all the same."
         )

@@ -16,7 +16,7 @@ from recbole_universal.content.relations import ContentRelations, NearItems
 from recbole_universal.graph.allowed_items import AllowedItems
 from recbole_universal.graph.sparse_sums import csr_arrays, csr_of
 
-_CHECK_ARRAYS = ("weights", "ndcg_of_columns", "hit_rate", "next_rate")
+_CHECK_ARRAYS = ("weights", "ndcg_of_columns", "next_rate")
 _CHECK_NUMBERS = ("ndcg", "chance", "trust", "n_items", "n_users")
 
 
@@ -146,9 +146,10 @@ class NewItemLists:
         made = cls.__new__(cls)
         made._set(int(arrays["n_known"]), ItemContent.from_arrays(part("content.")))
         relations = ContentRelations.from_arrays(part("relations."), made.content.spaces)
-        values: dict[str, Any] = dict(part("check."))
-        values |= {name: values[name].item() for name in _CHECK_NUMBERS}
-        values["choice"] = values["choice"].tobytes().decode()
+        stored = part("check.")  # a folder of an earlier version holds arrays that nothing reads
+        values: dict[str, Any] = {name: stored[name] for name in _CHECK_ARRAYS}
+        values |= {name: stored[name].item() for name in _CHECK_NUMBERS}
+        values["choice"] = stored["choice"].tobytes().decode()
         check = NewItemCheck(names=relations.names, **values)
         if check.weights.shape != (len(relations.names),):
             raise ValueError("check.weights has another length")

@@ -30,8 +30,6 @@ class NewItemCheck:
         ndcg: NDCG@10 among the held-out items, of the choice.
         ndcg_of_columns: the same of each column alone.
         chance: expectation of the same for a random order.
-        hit_rate: share of users who had the item at each of the first ten ranks, float64 [10]. A user counts 1 / number
-            of the user's items, so that a few users with very many items do not decide for the others.
         next_rate: share of the next interactions of a user that are with the held-out item at each rank, mean over all
             users with two items, float64 [n_ranks]. A user without a held-out item counts with 0.
         trust: 1 - chance / ndcg, at least 0; 0 too if the difference is below two standard errors or nobody could be
@@ -46,7 +44,6 @@ class NewItemCheck:
     ndcg: float
     ndcg_of_columns: NDArray[np.float64]
     chance: float
-    hit_rate: NDArray[np.float64]
     next_rate: NDArray[np.float64]
     trust: float
     n_items: int
@@ -137,6 +134,32 @@ def check_new_items(
         seed: seed of the draws.
         max_regression_size: see :class:`ContentRelations`.
     """
+    held_out, users, share_tested = held_out_items(matrix, spaces, seed)
+    support, query = split_items(matrix, held_out)
+    names = _names(spaces)
+    if len(users) < 2:
+        nothing, equal, rate = np.zeros(len(names)), first_weights(names), np.zeros(len(held_out))
+        return NewItemCheck(equal, names, "equal", 0.0, nothing, 0.0, rate, 0.0, len(held_out), len(users))
+    relations = ContentRelations(support, spaces, max_regression_size)
+    columns = standardised(relations.columns(support[users], held_out))
+    hits = query[users][:, held_out].toarray() > 0
+    return _decided(columns, hits, names, 1 / np.diff(matrix.indptr)[users], share_tested)
+
+
+def held_out_items(
+    matrix: sp.csr_matrix, spaces: Sequence[Space], seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], float]:
+    """The items that :func:`check_new_items` holds out, and whom it tests.
+
+    Args:
+        matrix: as of :func:`check_new_items`.
+        spaces: as of :func:`check_new_items`.
+        seed: as of :func:`check_new_items`.
+
+    Returns:
+        The items, int64 [n_held_out], the tested users, int64 [n_tested], and the share of the users with two items and
+        a list who have a held-out item.
+    """
     generator = np.random.default_rng(seed)
     degree = np.bincount(matrix.indices, minlength=matrix.shape[1])
     eligible = np.flatnonzero((degree > 0) & np.any([space.has_vector for space in spaces], axis=0))
@@ -145,18 +168,8 @@ def check_new_items(
     support, query = split_items(matrix, held_out)
     has_list = (np.diff(support.indptr) > 0) & (np.diff(matrix.indptr) > 1)
     tested = has_list & (np.diff(query.indptr) > 0)
-    share_tested = tested.sum() / max(1, has_list.sum())
-    users = np.flatnonzero(tested)
-    users = np.sort(generator.permutation(users)[:_MOST_USERS])
-    names = _names(spaces)
-    if len(users) < 2:
-        nothing, equal = np.zeros(len(names)), first_weights(names)
-        rates = np.zeros(_K), np.zeros(n_held_out)
-        return NewItemCheck(equal, names, "equal", 0.0, nothing, 0.0, *rates, 0.0, n_held_out, len(users))
-    relations = ContentRelations(support, spaces, max_regression_size)
-    columns = standardised(relations.columns(support[users], held_out))
-    hits = query[users][:, held_out].toarray() > 0
-    return _decided(columns, hits, names, 1 / np.diff(matrix.indptr)[users], share_tested)
+    users = np.sort(generator.permutation(np.flatnonzero(tested))[:_MOST_USERS])
+    return held_out, users, float(tested.sum() / max(1, has_list.sum()))
 
 
 def _names(spaces: Sequence[Space]) -> list[tuple[str, str]]:
@@ -201,32 +214,29 @@ def _decided(
     for half in (halves, ~halves):
         weights = fitted_weights(columns[~half], hits[~half], first)
         scores[half] = columns[half] @ weights.astype(np.float32)
-    by_user, in_list = _by_user(scores, hits, n_relevant)
+    by_user = _by_user(scores, hits, n_relevant)
     chosen, choice = fitted_weights(columns, hits, first), "fitted"
     single = [_by_user(columns[..., index], hits, n_relevant) for index in range(len(names))]
-    others = {"equal": (first, *_by_user(columns @ first.astype(np.float32), hits, n_relevant))}
+    others = {"equal": (first, _by_user(columns @ first.astype(np.float32), hits, n_relevant))}
     others |= {
-        f"{space} {relation}": (np.eye(len(names))[index], *single[index])
+        f"{space} {relation}": (np.eye(len(names))[index], single[index])
         for index, (space, relation) in enumerate(names)
     }
-    name, (weights, value, found) = max(others.items(), key=lambda entry: entry[1][1].mean())
+    name, (weights, value) = max(others.items(), key=lambda entry: entry[1][1].mean())
     if paired_z_score(value - by_user) > 1:
-        chosen, choice, by_user, in_list = weights, name, value, found
+        chosen, choice, by_user = weights, name, value
         scores = columns @ weights.astype(np.float32)
     chance = _chance(n_relevant, n_items)
     mean = float(by_user.mean())
     trusted = paired_z_score(by_user - chance) >= 2 and mean > 0
-    hit_rate = np.zeros(_K)
-    hit_rate[: in_list.shape[1]] = np.average(in_list, axis=0, weights=user_weights)
     by_rank = np.take_along_axis(hits, np.argsort(-scores, axis=1, kind="stable"), axis=1)
     return NewItemCheck(
         chosen,
         names,
         choice,
         mean,
-        np.array([of_column.mean() for of_column, _ in single]),
+        np.array([of_column.mean() for of_column in single]),
         float(chance.mean()),
-        hit_rate,
         share_tested * (user_weights @ by_rank) / n_users,
         max(0.0, 1 - float(chance.mean()) / mean) if trusted else 0.0,
         n_items,
@@ -236,11 +246,10 @@ def _decided(
 
 def _by_user(
     scores: NDArray[np.float32], hits: NDArray[np.bool_], n_relevant: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """NDCG@10 of each user, and the hits in the first ten ranks. Equal scores rank by index."""
+) -> NDArray[np.float64]:
+    """NDCG@10 of each user. Equal scores rank by index."""
     best = np.argsort(-scores, axis=1, kind="stable")[:, :_K]
-    in_list = np.take_along_axis(hits, best, axis=1)
-    return ndcg(in_list, n_relevant), in_list
+    return ndcg(np.take_along_axis(hits, best, axis=1), n_relevant)
 
 
 def _chance(n_relevant: NDArray[np.int64], n_items: int) -> NDArray[np.float64]:

@@ -8,29 +8,8 @@ from scipy.special import gammaln
 from sklearn.isotonic import IsotonicRegression
 
 
-def earned_places(known_rate: NDArray[np.float64], new_rate: NDArray[np.float64], k: int) -> NDArray[np.bool_]:
-    """Which of the first k ranks go to new items.
-
-    Both rates come from held-out interactions. They are smoothed to fall with the rank. Each rank goes to the list
-    whose next item has the higher rate, so the expected number of hits is as high as it can be. Equal rates go to the
-    item that others have had.
-
-    Args:
-        known_rate: share of users with a hit at each rank of the list of known items, float64 [n].
-        new_rate: the same for the list of new items, float64 [m].
-        k: number of ranks, at most n + m.
-
-    Returns:
-        bool [k], the same for every user.
-    """
-    known, new = _falling(known_rate), _falling(new_rate)
-    rates = np.concatenate([known, new])
-    order = np.argsort(-rates, kind="stable")[:k]
-    return order >= len(known)
-
-
 def rates_of_fewer(rates: NDArray[np.float64], n: int) -> NDArray[np.float64]:
-    """The rates that a ranking would have with fewer items, drawn at random from those that it ranks.
+    """The rates that a ranking would have if it ranked fewer items, drawn at random from its own.
 
     The item at rank j of N is among n drawn ones with r - 1 of the items before it with the probability
     C(j - 1, r - 1) C(N - j, n - r) / C(N, n), and has the rank r then.
@@ -60,16 +39,23 @@ def _log_binomial(n: NDArray, k: NDArray) -> NDArray[np.float64]:
 
 
 def next_places(known: NDArray[np.float64], new: NDArray[np.float64], k: int) -> NDArray[np.bool_]:
-    """Which ranks of a list go to new items, by :func:`earned_places`; ranks without a rate go to known items.
+    """Which ranks of a list new items earn.
+
+    Both rates come from held-out interactions. They are smoothed to fall with the rank. Each rank goes to the list
+    whose next item has the higher rate, so the expected number of hits is as high as it can be. Equal rates go to the
+    item that others have had, and so do ranks beyond both lists of rates.
 
     Args:
-        known: rate at each rank of the list of known items, float64 [n].
-        new: rate at each rank of the list of new items, float64 [m].
+        known: share of the users' next interactions with the item at each rank of the list of known items, float64 [n].
+        new: the same for the list of new items, float64 [m].
         k: number of ranks.
+
+    Returns:
+        bool [k], the same for every user.
     """
     is_new = np.zeros(k, dtype=bool)
-    n_rated = min(k, len(known) + len(new))
-    is_new[:n_rated] = earned_places(known, new, n_rated)
+    order = np.argsort(-np.concatenate([_falling(known), _falling(new)]), kind="stable")[:k]
+    is_new[: len(order)] = order >= len(known)
     return is_new
 
 
@@ -101,7 +87,7 @@ def merged(known: NDArray[np.int64], new: NDArray[np.int64], is_new: NDArray[np.
     Args:
         known: items that others have had, best first, int64 [n_users, k]; -1 is no item.
         new: new items, best first, int64 [n_users, m]; -1 is no item.
-        is_new: which ranks go to new items, bool [k], such as of :func:`earned_places`.
+        is_new: which ranks go to new items, bool [k], such as of :func:`next_places`.
 
     Returns:
         int64 [n_users, k]. Where a list has no item left, the other one fills the rank; -1 if neither has.

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from recbole_universal.array_store import ArrayStore
 from recbole_universal.content.encoders import TextEncoder, text_digest
 from recbole_universal.content.whitening import unit_rows, whitened
+from recbole_universal.graph.content_relation import ContentRelation
 from recbole_universal.graph.item_models import row_blocks
 
 #: Dimensions of a space. More say little about an item and cost memory.
@@ -86,12 +87,12 @@ def combined(spaces: Sequence[Space]) -> Space:
     return Space("combined", unit_rows(vectors), None, has_vector, tuple(spaces))
 
 
-#: Number of nearest items of an item in :func:`nearest_by_content`, and of the items among which they are searched.
+#: Number of nearest items of an item in :func:`content_relation`, and of the items among which they are searched.
 N_NEAREST, MOST_SEARCHED = 50, 100_000
 
 
-def nearest_by_content(spaces: Sequence[Space], degree: NDArray[np.int64]) -> sp.csr_matrix:
-    """The nearest items of each item with interactions by content.
+def content_relation(spaces: Sequence[Space], degree: NDArray[np.int64]) -> ContentRelation:
+    """The nearest items of each item with interactions by content, and vectors for the cosines of all pairs.
 
     Several spaces count the same. The nearest items are searched among the 100,000 items with the most interactions.
     So the time is quadratic in the number of items up to there, and linear beyond (docs/content.md has figures).
@@ -101,7 +102,7 @@ def nearest_by_content(spaces: Sequence[Space], degree: NDArray[np.int64]) -> sp
         degree: number of interactions of each item, int64 [n_items].
 
     Returns:
-        Positive cosines, csr float32 [n_items, n_items]; empty rows and columns for items without interactions.
+        The relation, in which items without interactions have no content.
 
     Raises:
         ValueError: if a space is of another number of items.
@@ -116,7 +117,9 @@ def nearest_by_content(spaces: Sequence[Space], degree: NDArray[np.int64]) -> sp
     items = np.flatnonzero(degree)
     searched = np.sort(items[np.argsort(-degree[items], kind="stable")[:MOST_SEARCHED]])
     space = spaces[0] if len(spaces) == 1 else combined(spaces)
-    return _spread_rows(space.neighbors(items, searched, N_NEAREST), degree > 0)
+    cosines = _spread_rows(space.neighbors(items, searched, N_NEAREST), degree > 0)
+    vectors = np.where(degree[:, None] > 0, space.vectors, np.float32(0))
+    return ContentRelation(cosines, vectors)
 
 
 def _largest(values: NDArray[np.float32], columns: NDArray[np.int64], k: int, n_items: int) -> sp.csr_matrix:

@@ -67,16 +67,13 @@ def is_text(values: Iterable[Any]) -> bool:
     return n_given > 0 and 2 * n_texts >= n_given
 
 
-def chosen_fields(
-    columns: Mapping[Hashable, Sequence[Any]], named: Sequence[str] | None, where: str, column: str = "column"
-) -> list[Hashable]:
+def chosen_fields(columns: Mapping[Hashable, Sequence[Any]], named: Sequence[str] | None, where: str) -> list[Hashable]:
     """The columns whose texts describe the items.
 
     Args:
         columns: the columns by name, without the ids.
-        named: names of the columns to take; ``None``: those that :func:`is_text` accepts.
+        named: names of the columns to take; ``None``: all that :func:`is_text` accepts.
         where: what the columns are of, for the message.
-        column: what a column is called there, for the message.
 
     Raises:
         ValueError: if a named column does not exist.
@@ -86,8 +83,8 @@ def chosen_fields(
     by_text = {str(name): name for name in columns}
     if missing := [name for name in named if name not in by_text]:
         raise ValueError(
-            f"content_fields: {where} has no {column} {listed_names(missing)}. "
-            f"{column.capitalize()}s: {listed_names(list(columns)) or 'none'}."
+            f"content_fields: {where} has no column {listed_names(missing)}. "
+            f"Columns: {listed_names(list(columns)) or 'none'}."
         )
     return [by_text[name] for name in named]
 

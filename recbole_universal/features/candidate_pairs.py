@@ -7,7 +7,6 @@ from itertools import pairwise
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
@@ -16,10 +15,11 @@ from recbole_universal.features.candidates import CandidateGenerator, Candidates
 from recbole_universal.features.family import FamilyFeatures, PairFeatures
 from recbole_universal.features.self_check import CheckResult, SelfCheck, fallback_reason
 from recbole_universal.graph.allowed_items import AllowedItems
+from recbole_universal.graph.content_relation import ContentRelation
 from recbole_universal.graph.content_scorers import ContentScorers
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.popularity import popularity_rank as rank_by_popularity
-from recbole_universal.graph.sparse_sums import check_indices, csr_arrays, csr_of
+from recbole_universal.graph.sparse_sums import check_indices
 from recbole_universal.graph.threads import in_torch_threads, lazy_property
 
 # Fewer users than this are not divided among threads.
@@ -81,33 +81,27 @@ class CandidatePairs(PairFeatures, Generic[AnyScorers]):
         item_id[self.item_index[known]] = known
         self._item_id = torch.from_numpy(item_id).to(scorers.device)
 
-    def add_content(self, cosines: sp.csr_matrix, check: SelfCheck | None = None) -> None:
+    def add_content(self, relation: ContentRelation, check: SelfCheck | None = None) -> None:
         """Set :attr:`with_content`.
 
         Args:
-            cosines: as of :class:`ContentScorers`, by index in the scorers.
+            relation: as of :class:`ContentScorers`, by index in the scorers.
             check: the self-check with content; ``None`` if no interaction could be held out.
         """
-        content = ContentScorers(cosines, self.scorers.item_degree)
+        content = ContentScorers(relation, self.scorers.item_degree)
         index = self.user_index, self.item_index
         self.with_content = type(self)(self.scorers, self.scorer_weights, self.top_k, *index, check, content)
         self.with_content.origin = self.origin
 
     @property
-    def content(self) -> sp.csr_matrix | None:
-        """The cosines of :meth:`add_content`, by index in the scorers; ``None`` without content."""
+    def content(self) -> ContentRelation | None:
+        """The argument of :meth:`add_content`; ``None`` without content."""
         scorers = None if self.with_content is None else self.with_content._generator.content
-        return None if scorers is None else scorers.cosines
+        return None if scorers is None else scorers.relation
 
-    def content_by_id(self) -> sp.csr_matrix | None:
-        """The cosines of :meth:`add_content` by item id, csr [n_items, n_items]; ``None`` without content."""
-        if self.content is None:
-            return None
-        cosines, ids = self.content.tocoo(), self._item_id.cpu().numpy()
-        row, column = ids[cosines.row], ids[cosines.col]
-        known = (row >= 0) & (column >= 0)
-        entries = cosines.data[known], (row[known], column[known])
-        return sp.csr_matrix(entries, shape=(self.n_items, self.n_items))
+    def content_by_id(self) -> ContentRelation | None:
+        """The relation of :meth:`add_content` by item id; ``None`` without content."""
+        return None if self.content is None else self.content.relabelled(self._item_id.cpu().numpy(), self.n_items)
 
     def __deepcopy__(self, memo) -> CandidatePairs:
         return self  # immutable and as large as the dataset; RecBole copies a model to count its operations
@@ -323,7 +317,7 @@ class CandidatePairs(PairFeatures, Generic[AnyScorers]):
         arrays |= {"user_index": self.user_index, "item_index": self.item_index}
         arrays |= _check_arrays("check.", self.check)
         if self.content is not None and self.with_content is not None:
-            arrays |= csr_arrays("content", self.content) | _check_arrays("content check.", self.with_content.check)
+            arrays |= self.content.arrays() | _check_arrays("content check.", self.with_content.check)
         return arrays | {f"scorers.{name}": array for name, array in self.scorers.arrays().items()}
 
     @classmethod
@@ -342,9 +336,9 @@ class CandidatePairs(PairFeatures, Generic[AnyScorers]):
             check_indices(name, arrays[name], below, least=-1)
         index = arrays["user_index"], arrays["item_index"]
         pairs = cls(scorers, arrays["scorer_weights"], int(arrays["top_k"]), *index, check_of("check."))
-        if "content.data" in arrays:
-            cosines = csr_of("content", arrays, (scorers.n_items, scorers.n_items))
-            pairs.add_content(cosines, check_of("content check."))
+        relation = ContentRelation.from_arrays(arrays, scorers.n_items)
+        if relation is not None:
+            pairs.add_content(relation, check_of("content check."))
         return pairs
 
     def reindexed(self: Pairs, users: NDArray[np.int64], items: NDArray[np.int64]) -> Pairs:
@@ -357,9 +351,8 @@ class CandidatePairs(PairFeatures, Generic[AnyScorers]):
         other = type(self)(scorers, self.scorer_weights, self.top_k, user_index, item_index, self.check)
         other.origin = self.origin
         if self.content is not None and self.with_content is not None:
-            cosines = self.content.copy()
-            cosines.resize((scorers.n_items, scorers.n_items))  # an item that is new since has none
-            other.add_content(cosines, self.with_content.check)
+            # An item that is new since has no content.
+            other.add_content(self.content.grown(scorers.n_items), self.with_content.check)
         return other
 
 

@@ -94,8 +94,7 @@ class FeatureComputation:
         content = self.graph.content
         if self.pipeline.cache.folder is None or content is None:
             return {}
-        arrays = {"indptr": content.indptr.astype(np.int64), "indices": content.indices.astype(np.int64)}
-        return {"content": array_digest(arrays | {"cosines": content.data})}
+        return {"content": array_digest(content.arrays())}
 
     def _key(self, content: dict[str, Any], embedding: bool, seeded: bool) -> dict[str, Any]:
         key = {"version": CACHE_VERSION, "data": self._data_key, **content}
@@ -160,7 +159,8 @@ class FeatureComputation:
             histories = self.graph.histories
             if histories is not None:
                 histories = histories[users[: shape[0]]].relabelled(np.arange(shape[0]), item_rank)
-            content = None if self.graph.content is None else _relabelled(self.graph.content, item_rank, shape[1])
+            content = self.graph.content
+            content = None if content is None else content.relabelled(item_rank, shape[1])
             graph = InteractionGraph(matrix, histories, self.graph.weighted, copy=False, content=content)
             self._canonical = graph, user_rank, item_rank
             self.seconds["canonical order"] = time.perf_counter() - start
@@ -222,16 +222,6 @@ def _ranks(order: NDArray[np.int64], degree: NDArray[np.int64]) -> NDArray[np.in
     connected = order[degree[order] > 0]
     ranks[connected] = np.arange(len(connected))
     return ranks
-
-
-def _relabelled(cosines: sp.csr_matrix, rank: NDArray[np.int64], n_items: int) -> sp.csr_matrix:
-    """A relation between items under other indices, without items that get none, csr [n_items, n_items]."""
-    entries = cosines.tocoo()
-    row, column = rank[entries.row], rank[entries.col]
-    known = (row >= 0) & (column >= 0)
-    relabelled = sp.csr_matrix((entries.data[known], (row[known], column[known])), shape=(n_items, n_items))
-    relabelled.sort_indices()
-    return relabelled
 
 
 def _check(family: FeatureFamily, features: FamilyFeatures, shape: tuple[int, int]) -> None:

@@ -17,6 +17,7 @@ from recbole_universal.features.computation import FeatureComputation
 from recbole_universal.features.family import FamilyFeatures
 from recbole_universal.features.node2vec_args import node2vec_args
 from recbole_universal.features.registry import FAMILIES, unknown_families
+from recbole_universal.graph.content_relation import ContentRelation
 from recbole_universal.graph.interaction_graph import InteractionGraph
 from recbole_universal.graph.threads import register_fork_hook
 
@@ -170,7 +171,7 @@ class FeaturePipeline:
         self,
         features: UniversalFeatures,
         matrix: sp.spmatrix | sp.sparray,
-        content: sp.csr_matrix | None = None,
+        content: ContentRelation | None = None,
     ) -> UniversalFeatures:
         """Features after new interactions, from those before; see :meth:`FeatureFamily.with_interactions`.
 

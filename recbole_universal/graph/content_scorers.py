@@ -4,42 +4,47 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 from numpy.typing import NDArray
 
+from recbole_universal.graph.content_relation import ContentRelation
 from recbole_universal.graph.sums import DIGITS, best_of_sums, rounded, sums_at
 
 #: Sources of a content score, by name.
 CONTENT_SCORERS = {
     "content_neighbors": "Sum of the cosines to the user's items that have the item among their nearest items.",
     "content_of_item": "Sum of the cosines to the user's items among the nearest items of the item.",
-    "content_nearest": "Cosine to the most similar item of the user, as the 8-norm of all cosines.",
+    "content_nearest": "Cosine to the most similar item of the user.",
+    "content_nearest_3": "Mean of the cosines to the three most similar items of the user.",
+    "content_mean": "Mean of the cosines to all items of the user.",
 }
-# With this power the largest cosine of a few decides, and equal ones add little.
-_POWER = 8
+_N_LARGEST = 3
 
 
 class ContentScorers:
     """Scores of items by the cosines of their content to the items of a history.
 
     Args:
-        cosines: positive cosines of each item and its nearest items, csr float32 [n_items, n_items], zero diagonal. An
-            item without content has an empty row.
+        relation: the contents of the items.
         item_degree: number of interactions of each item; an item without any is no candidate, [n_items].
     """
 
-    def __init__(self, cosines: sp.csr_matrix, item_degree: NDArray) -> None:
-        self.cosines = cosines
-        known = sp.diags((np.asarray(item_degree) > 0).astype(np.float32))
+    def __init__(self, relation: ContentRelation, item_degree: NDArray) -> None:
+        self.relation, cosines = relation, relation.cosines
+        has_degree = np.asarray(item_degree) > 0
+        known = sp.diags(has_degree.astype(np.float32))
         outward = (cosines @ known).tocsr()
         outward.eliminate_zeros()
         inward = (cosines.T @ known).tocsr()
         inward.eliminate_zeros()
         self._either = outward.maximum(inward).tocsr()
-        powered = self._either.copy()
-        powered.data = powered.data**_POWER
-        self._relations = outward, inward, powered
-        for relation in (*self._relations, self._either):
-            relation.sort_indices()
+        self._relations = outward, inward
+        vectors = relation.vectors
+        if not has_degree.all():
+            vectors = np.where(has_degree[:, None], vectors, np.float32(0))
+        self._vectors = torch.from_numpy(vectors)
+        for cosines in (*self._relations, self._either):
+            cosines.sort_indices()
 
     def draw(
         self,
@@ -81,6 +86,25 @@ class ContentScorers:
         Returns:
             float32 [n_content_scorers, n, width], at least 0, in the order of :data:`CONTENT_SCORERS`.
         """
-        out = np.stack([sums_at(history, relation, items, lengths) for relation in self._relations])
-        out[2] **= np.float32(1 / _POWER)
-        return rounded(out) * preference[items]
+        sums = [sums_at(history, relation, items, lengths) for relation in self._relations]
+        return rounded(np.stack([*sums, *self._of_vectors(history, items, lengths)])) * preference[items]
+
+    def _of_vectors(
+        self, history: sp.csr_matrix, items: NDArray[np.int64], lengths: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """The scores of the last three scorers, at least 0, float32 [3, n, width].
+
+        Sums are as good as means, since a score counts beside others of the same history alone.
+        """
+        out = np.zeros((3, *items.shape), dtype=np.float32)
+        for row, length in enumerate(lengths.tolist()):
+            entries = slice(history.indptr[row], history.indptr[row + 1])
+            own, asked = history.indices[entries], items[row, :length]
+            weights = torch.from_numpy(history.data[entries])
+            # PyTorch keeps to the threads of its caller. NumPy's products do not.
+            cosines = self._vectors[asked] @ self._vectors[own].T * weights
+            cosines[torch.from_numpy(asked[:, None] == own)] = 0.0  # no item is like itself
+            largest = cosines.topk(min(_N_LARGEST, len(own)), dim=1).values
+            for scores, values in zip(out, (largest[:, :1], largest, cosines), strict=True):
+                scores[row, :length] = values.sum(dim=1)
+        return out.clip(min=0.0)

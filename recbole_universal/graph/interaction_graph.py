@@ -6,6 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from recbole_universal.graph.canonical_order import canonical_order
+from recbole_universal.graph.content_relation import ContentRelation
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.popularity import item_degrees
 from recbole_universal.graph.threads import lazy_property
@@ -28,8 +29,8 @@ class InteractionGraph:
         weighted: whether the weights count in the family ``proximity`` too, which otherwise reads the pairs alone.
         copy: whether to copy a matrix that has the form of ``user_item`` already. Without a copy the graph shares its
             arrays, which must not change any more.
-        content: cosines of the content of each item and its nearest items, csr float32 [n_items, n_items]
-            (:func:`~recbole_universal.content.spaces.nearest_by_content`); ``None``: the content is not known.
+        content: the contents of the items (:func:`~recbole_universal.content.spaces.content_relation`); ``None``: the
+            content is not known.
 
     Attributes:
         user_item (csr_matrix): ``[n_users, n_items]`` float32, sorted indices, no zeros, no duplicates.
@@ -39,7 +40,7 @@ class InteractionGraph:
         n_edges (int): number of distinct user-item pairs.
         histories (Histories | None): the argument.
         weighted (bool): the argument.
-        content (csr_matrix | None): the argument.
+        content (ContentRelation | None): the argument.
 
     Raises:
         ValueError: if the histories are not those of the matrix, the content is of another number of items, or the
@@ -53,15 +54,15 @@ class InteractionGraph:
         histories: Histories | None = None,
         weighted: bool = False,
         copy: bool = True,
-        content: sp.csr_matrix | None = None,
+        content: ContentRelation | None = None,
     ) -> None:
         self.user_item = _checked_csr(matrix, copy)
         self.n_users, self.n_items = map(int, self.user_item.shape)
         self.n_nodes = self.n_users + self.n_items
         self.n_edges = int(self.user_item.nnz)
         self.histories, self.weighted, self.content = histories, weighted, content
-        if content is not None and content.shape != (self.n_items, self.n_items):
-            raise ValueError(f"content: must relate the {self.n_items} items, got shape {list(content.shape)}.")
+        if content is not None and len(content.vectors) != self.n_items:
+            raise ValueError(f"content: must relate the {self.n_items} items, got {len(content.vectors)}.")
         if histories is not None and not self._holds(histories):
             raise ValueError("histories: must hold the interactions of the matrix, one history a row.")
 

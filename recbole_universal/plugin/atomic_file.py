@@ -106,12 +106,7 @@ def check_header(file: str | Path, config: Any, source: Any = FeatureSource.INTE
         AtomicFileError: If the row does not name columns, each once, and their types.
     """
     separator = config["field_separator"]
-    where = f"[{file}], row 1"
-    try:
-        with open(file, encoding=_with_bom(config["encoding"] or "utf-8")) as stream:
-            header = stream.readline().rstrip("\n")
-    except (UnicodeError, LookupError) as error:
-        raise _explained(error, file, config) from error
+    where, header = f"[{file}], row 1", read_header(file, config)
     fields = [field.split(":") for field in header.split(separator)]
     if any(len(field) != 2 for field in fields):
         raise AtomicFileError(
@@ -127,6 +122,19 @@ def check_header(file: str | Path, config: Any, source: Any = FeatureSource.INTE
         ids = (config["USER_ID_FIELD"], config["ITEM_ID_FIELD"])
         if source == FeatureSource.INTERACTION and name in ids and kind != FeatureType.TOKEN.value:
             raise AtomicFileError(f"{where}: column [{name}] is of the type [{kind}]; ids must be of the type token.")
+
+
+def read_header(file: str | Path, config: Any) -> str:
+    """The first row of an atomic file.
+
+    Raises:
+        AtomicFileError: If it cannot be decoded.
+    """
+    try:
+        with open(file, encoding=_with_bom(config["encoding"] or "utf-8")) as stream:
+            return stream.readline().rstrip("\n")
+    except (UnicodeError, LookupError) as error:
+        raise _explained(error, file, config) from error
 
 
 def _explained(

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from recbole.data.dataset import Dataset
-from recbole.utils import FeatureType
 
 from recbole_universal.array_store import ArrayStore
 from recbole_universal.content.arrays import item_vectors, read_vectors
 from recbole_universal.content.defaults import DEFAULT_ENCODERS
 from recbole_universal.content.encoders import Callback, TextEncoder, text_encoder
 from recbole_universal.content.join_test import content_join_z, refuse_wrong_join
-from recbole_universal.content.spaces import Space, array_space, nearest_by_content, text_space
+from recbole_universal.content.spaces import Space, array_space, content_relation, text_space
 from recbole_universal.content.texts import chosen_fields, item_texts
+from recbole_universal.graph.content_relation import ContentRelation
+from recbole_universal.plugin.item_file import TEXT_TYPES, about_item_file, check_loaded, check_texts
 from recbole_universal.ranking.network import CANDIDATE_FAMILIES
 
 _READING = [[family] for family in CANDIDATE_FAMILIES]
-_TEXT_TYPES = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
 
 
 def content_of_dataset(
@@ -61,8 +62,9 @@ def texts_of_dataset(dataset: Dataset, fields: Sequence[str] | None = None) -> l
     Raises:
         ValueError: if a field does not exist.
     """
+    check_texts(dataset, fields or ())
     columns = _text_columns(dataset)
-    return item_texts(columns, chosen_fields(columns, fields, "the item file", "loaded text field"), dataset.item_num)
+    return item_texts(columns, chosen_fields(columns, fields, "the item file"), dataset.item_num)
 
 
 def preloaded_arrays(dataset: Dataset) -> dict[str, NDArray[np.float32]]:
@@ -84,10 +86,13 @@ def texts_of_config(dataset: Dataset) -> list[str]:
     """The text of each item in the fields of ``content_fields``, [n_items]; all "" if the key is empty.
 
     Raises:
-        ValueError: if a field does not exist.
+        ValueError: if a field does not exist, here or in ``load_col``.
     """
     fields = dataset.config["content_fields"]
-    return texts_of_dataset(dataset, None if fields == "auto" else fields) if fields else [""] * dataset.item_num
+    if not fields:
+        return [""] * dataset.item_num
+    check_loaded(dataset)
+    return texts_of_dataset(dataset, None if fields == "auto" else fields)
 
 
 def arrays_of_config(dataset: Dataset) -> dict[str, NDArray[np.float32]]:
@@ -116,8 +121,8 @@ def arrays_of_config(dataset: Dataset) -> dict[str, NDArray[np.float32]]:
     return arrays
 
 
-def relation_of_dataset(dataset: Dataset, matrix: sp.csr_matrix, families: Sequence[str]) -> sp.csr_matrix | None:
-    """The nearest items of each item by the content that the config names.
+def relation_of_dataset(dataset: Dataset, matrix: sp.csr_matrix, families: Sequence[str]) -> ContentRelation | None:
+    """The contents of the items that the config names.
 
     Args:
         dataset: a split of a dataset of RecBole, whose config has the keys of
@@ -126,7 +131,7 @@ def relation_of_dataset(dataset: Dataset, matrix: sp.csr_matrix, families: Seque
         families: the feature families that the model reads.
 
     Returns:
-        As :func:`recbole_universal.content.spaces.nearest_by_content`; ``None`` if the keys name no content.
+        As :func:`recbole_universal.content.spaces.content_relation`; ``None`` if the keys name no content.
 
     Raises:
         ValueError: if the model reads other families than ``proximity`` or ``sequence``, there is no content, or the
@@ -142,17 +147,42 @@ def relation_of_dataset(dataset: Dataset, matrix: sp.csr_matrix, families: Seque
             f"{key}: content is read with one family, proximity or sequence, and not with {list(families)}; leave the "
             "key empty, or set universal_features."
         )
-    store = ArrayStore(config["universal_cache_dir"] or None, limit_gb=config["universal_cache_gb"])
-    spaces = _spaces(texts_of_config(dataset), config["content_encoders"], arrays_of_config(dataset), store)
+    texts, arrays = texts_of_config(dataset), arrays_of_config(dataset)
+    spaces = _spaces(texts, config["content_encoders"], arrays, encoder_cache(config))
     if not any(space.has_vector.any() for space in spaces):
         raise ValueError(
             f"{key}: no loaded field of the items holds text, and no array has a vector. The key load_col loads "
-            "fields, such as load_col: {inter: [user_id, item_id], item: [item_id, title]}."
+            "fields, such as load_col: {inter: [user_id, item_id], item: [item_id, title]}. " + about_item_file(dataset)
         )
+    of_texts = spaces[: len(spaces) - len(arrays)]
+    check_join(dataset, matrix, [of_texts, *([space] for space in spaces[len(of_texts) :])])
+    return content_relation(spaces, np.bincount(matrix.indices, minlength=matrix.shape[1]))
+
+
+def encoder_cache(config: Mapping[str, Any]) -> ArrayStore:
+    """Where the keys ``universal_cache_dir`` and ``universal_cache_gb`` keep what encoders compute."""
+    return ArrayStore(config["universal_cache_dir"] or None, limit_gb=config["universal_cache_gb"])
+
+
+def check_join(dataset: Dataset, matrix: sp.csr_matrix, groups: Iterable[Sequence[Space]]) -> None:
+    """Refuse content of other items, unless the key ``content_join_z`` accepts any.
+
+    Args:
+        dataset: a split of a dataset of RecBole.
+        matrix: the training interactions, csr [user_num, item_num].
+        groups: the spaces of the texts, and those of each array: each group has one join.
+
+    Raises:
+        ValueError: with the dataset and the spaces, if a group does not belong to the items.
+    """
+    least = dataset.config["content_join_z"]
+    if least is None:
+        return
     tokens = dataset.field2id_token[dataset.iid_field].tolist()
     by_id = np.array(sorted(range(len(tokens)), key=lambda index: (len(str(tokens[index])), str(tokens[index]))))
-    refuse_wrong_join([content_join_z(matrix, space, by_id) for space in spaces], config["content_join_z"])
-    return nearest_by_content(spaces, np.bincount(matrix.indices, minlength=matrix.shape[1]))
+    for group in groups:
+        tests = [content_join_z(matrix, space, by_id) for space in group]
+        refuse_wrong_join(tests, least, f"dataset [{dataset.dataset_name}]: ")
 
 
 def _spaces(
@@ -173,7 +203,7 @@ def _text_columns(dataset: Dataset) -> dict[Hashable, list[str]]:
         return columns
     ids = np.asarray(dataset.item_feat[dataset.iid_field])
     for field in dataset.item_feat.columns:
-        if field == dataset.iid_field or dataset.field2type[field] not in _TEXT_TYPES:
+        if field == dataset.iid_field or dataset.field2type[field] not in TEXT_TYPES:
             continue
         tokens = dataset.field2id_token[field]
         texts = [""] * dataset.item_num

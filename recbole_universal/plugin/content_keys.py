@@ -12,7 +12,7 @@ from recbole_universal.plugin import key_forms as forms
 
 
 def _fields(value: Any) -> str | list[str] | None:
-    return "auto" if isinstance(value, str) and value == "auto" else forms.names("").read(value) or None
+    return "auto" if value in ("auto", ["auto"]) else forms.names("").read(value) or None
 
 
 def _encoders(value: Any) -> list[str]:
@@ -32,14 +32,14 @@ def _files(value: Any) -> dict[str, str]:
 
 
 def _least(value: Any) -> float | None:
-    return None if value is None else forms.real("", lambda x: 0 <= x < math.inf).read(value)
+    return None if value is None or value == "none" else forms.real("", lambda x: 0 <= x < math.inf).read(value)
 
 
 KEYS: dict[str, forms.Form] = {
     "content_fields": forms.Form("auto, a list of fields of the items, or empty", _fields),
     "content_encoders": forms.Form(f"a list of {encoders.known_encoders()}", _encoders),
     "content_files": forms.Form("a mapping of names to files of item vectors, e.g. {image: images.npz}", _files),
-    "content_join_z": forms.Form("a number of at least 0, or empty", _least),
+    "content_join_z": forms.Form("a number of at least 0, or empty (none)", _least),
 }
 
 

@@ -320,9 +320,9 @@ def training_graph(
     matrix = training_matrix(dataset)
     if not weighted:
         matrix.data[:] = 1.0
-    cosines = relation_of_dataset(dataset, matrix, list(pipeline.families)) if content else None
+    relation = relation_of_dataset(dataset, matrix, list(pipeline.families)) if content else None
     histories = training_histories(dataset) if pipeline.needs_histories else None
-    return InteractionGraph(matrix, histories, content=cosines)
+    return InteractionGraph(matrix, histories, content=relation)
 
 
 def universal_dataset_class(base: type) -> type:

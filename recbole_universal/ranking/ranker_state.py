@@ -16,6 +16,7 @@ from recbole_universal.features import UniversalFeatures
 from recbole_universal.features.candidate_pairs import CandidatePairs
 from recbole_universal.features.proximity_pairs import ProximityPairs
 from recbole_universal.graph.allowed_items import AllowedItems
+from recbole_universal.graph.content_relation import ContentRelation
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.item_models import best_by_relations
 from recbole_universal.graph.popularity import fill_with_popular, popularity_share
@@ -69,8 +70,8 @@ class RankerState:
         degree = np.bincount(self.evidence.indices, minlength=matrix.shape[1])
         self._popularity = torch.from_numpy(popularity_share(degree)).to(network.device)
 
-    def content_by_id(self) -> sp.csr_matrix | None:
-        """Cosines of items and their nearest ones by content, csr [n_items, n_items]; ``None`` without content."""
+    def content_by_id(self) -> ContentRelation | None:
+        """The contents of the items; ``None`` without content."""
         family = self.network.candidate_family
         return None if family is None else cast(CandidatePairs, self.network.pairs(family)).content_by_id()
 

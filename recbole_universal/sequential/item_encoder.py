@@ -19,7 +19,7 @@ _SPREAD, _WORD_SPREAD = 0.1, 0.5
 
 
 class VectorAdaptor(nn.Module):
-    """Content vectors to the hidden size: one projection a modality, the mean of those that an item has, GELU, linear.
+    """Content vectors to the hidden size: one projection a modality, their mean for an item, GELU, linear.
 
     The bias of a projection is the embedding of its modality. An item without any modality has the vector of zeros
     before GELU.

@@ -67,10 +67,11 @@ def user_folds(labels: Sequence[Any], n_folds: int, seed: int) -> list[tuple[NDA
     if len(classes) < 2:
         raise ValueError(f"labels: two classes at least are needed, got {classes}.")
     if counts.min() < n_folds:
-        rare = classes[counts.argmin()]
+        rare = [f"'{classes[code]}' ({counts[code]})" for code in np.flatnonzero(counts < n_folds)]
         raise ValueError(
-            f"labels: the class '{rare}' has {counts.min()} users, fewer than the {n_folds} folds; leave it out or "
-            "join it with another."
+            f"labels: {len(rare)} of {len(classes)} classes have fewer users than the {n_folds} folds: "
+            f"{', '.join(rare[:5])}{', ...' * (len(rare) > 5)}. Leave their users out, of the vectors too, or join "
+            "classes."
         )
     folds = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
     return list(folds.split(np.zeros(len(codes)), codes))

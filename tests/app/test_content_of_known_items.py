@@ -36,7 +36,7 @@ def made_orders() -> pd.DataFrame:
 ORDERS = made_orders()
 TITLES = [f"word{topic} word{topic + N_TOPICS}" for topic in TOPIC]
 ITEMS = pd.DataFrame({"item": [f"i{item:03}" for item in range(N_ITEMS)], "title": TITLES})
-WRONG = ITEMS.assign(title=np.random.default_rng(1).permutation(TITLES))
+WRONG = ITEMS.assign(title=np.random.default_rng(2).permutation(TITLES))
 
 
 def fitted(orders=ORDERS, **settings):
@@ -139,7 +139,7 @@ def test_a_model_of_other_families_reads_none():
 
 def test_a_saved_folder(rec, tmp_path, monkeypatch):
     rec.save(tmp_path / "shop")
-    monkeypatch.setattr("recbole_universal.ranking.ranker.nearest_by_content", lambda *_: 1 / 0)
+    monkeypatch.setattr("recbole_universal.ranking.ranker.content_relation", lambda *_: 1 / 0)
     loaded = Recommender.load(tmp_path / "shop")
     assert loaded.recommend(k=5).equals(rec.recommend(k=5))
     assert loaded.ranker.network.content_gain == rec.ranker.network.content_gain

@@ -7,11 +7,13 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_recommender import N_ITEMS, events, fitted
 
 from recbole_universal import Recommender
+from recbole_universal.app.list_filters import ListFilters
 from recbole_universal.ranking.ranking_network import RankingNetwork
 
 ITEMS = [f"i{index}" for index in range(N_ITEMS)]
@@ -200,3 +202,16 @@ def test_excluded_items_stay_out_everywhere(rec, tmp_path):
     assert "i2" in set(rec.recommend(k=N_ITEMS, filter_seen=False)["item"])
     with pytest.raises(ValueError, match="items: must be ids, not truth values"):
         rec.set_excluded([True, False])
+
+
+def test_filters_can_lack_further_items():
+    one, other = (
+        sp.csr_matrix(np.array(rows, dtype=bool)) for rows in ([[1, 0, 0], [0, 0, 0]], [[0, 1, 0], [0, 0, 1]])
+    )
+    lists = np.arange(2)
+    assert ListFilters(None, None, one).lacking(other).of(lists).tolist() == [[False, False, True], [True, True, False]]
+    common = np.array([True, True, False])
+    assert ListFilters(common, None, None).lacking(one).of(lists).tolist() == [
+        [False, True, False],
+        [True, True, False],
+    ]

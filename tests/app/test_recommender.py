@@ -338,7 +338,7 @@ def test_a_loaded_recommender_gives_the_same_lists_in_a_new_process(request, whi
         np.testing.assert_array_equal(theirs["rest"], rest["score"])
     for owner in (GraphScorers, SequenceScorers):
         monkeypatch.setattr(owner, "__init__", None)  # nothing is fitted again
-    monkeypatch.setattr("recbole_universal.ranking.ranking_network.choose_correction", None)
+    monkeypatch.setattr("recbole_universal.ranking.checked_network.choose_correction", None)
     again = Recommender.load(str(tmp_path / "rec"))
     assert again.users.equals(rec.users) and again.items.equals(rec.items) and again.items.dtype == rec.items.dtype
     pd.testing.assert_frame_equal(again.recommend(k=6, exclude=["i3"]), found, check_exact=True)

@@ -10,6 +10,7 @@ import pytest
 from content_calls import run, told, written_shop
 
 from recbole_universal import Recommender, recommend
+from recbole_universal.content.places import rates_of_fewer
 
 TOPICS = ("apple pear", "dog cat", "car truck", "guitar drum", "river sea")
 N_KNOWN, N_ITEMS = 100, 130
@@ -78,6 +79,15 @@ def test_new_items_take_the_ranks_that_they_earn(rec):
     catalogue = rec._state.catalogue
     rates = [catalogue.rates[""][:10].sum(), catalogue.lists.check.next_rate[:10].sum()]
     assert 0 < rates[1] < rates[0] < 1
+
+
+def test_the_rate_of_new_items_is_scaled_to_their_number():
+    """20 known items are held out. The best of 4 new items is found less often than the best of these 20."""
+    few = told(lambda: Recommender.fit(ORDERS, items=ITEMS[: N_KNOWN + 4], new_items=True, **QUIET))[0]
+    _, text = told(lambda: few.recommend(k=3, new_items=True))
+    rate = few._state.catalogue.lists.check.next_rate
+    scaled = rates_of_fewer(rate, 4)[0]
+    assert len(rate) == 20 and scaled < rate[0] and f"{scaled:.2%} of the next interactions" in text
 
 
 def test_without_being_asked_nothing_changes(rec):
@@ -251,7 +261,16 @@ def shifted(frame: pd.DataFrame) -> pd.DataFrame:
         ({"new_items": True, "items": ITEMS, "content_join_z": -1}, r"content_join_z .*must be a number of at least 0"),
         ({"new_items": True, "items": ITEMS[["item", "price"]]}, r"no column holds text"),
         ({"new_items": True, "items": ITEMS, "content_fields": ["plot"]}, r"no column \[?'?plot"),
-        ({"new_items": True, "items": ITEMS, "content_encoders": ["bert"]}, r"encoder: must be one of tfidf"),
+        (
+            {"new_items": True, "items": ITEMS, "content_encoders": ["bert"]},
+            r"^content_encoders \(--content-encoders\): must be tfidf, .*'bert'",
+        ),
+        (
+            {"new_items": True, "items": ITEMS, "content_encoders": ["tfidf", "distil", "tfidf"]},
+            r"^content_encoders .*'tfidf' is given twice",
+        ),
+        ({"items": ITEMS, "content_fields": ["title", "title"]}, r"^content_fields .*'title' is given twice"),
+        ({"item_vectors": "."}, r"^item_vectors \(--item-vectors\): \[\.\]: is a folder; give a file"),
         ({"new_items": True, "items": ITEMS.assign(item=range(N_ITEMS))}, r"no id is an item of the interactions"),
         ({"content_fields": ["title"]}, r"content_fields \(--content-fields\): needs an item table"),
         ({"item_vectors": np.ones((2, 2))}, r"item_vectors \(--item-vectors\): needs an item table"),

@@ -67,6 +67,18 @@ def test_bad_vectors(source, message):
         item_vectors(source, ITEMS, "images")
 
 
+def test_a_text_called_an_array_file_gets_no_advice_to_load_it_unsafely(tmp_path):
+    (tmp_path / "x.npz").write_text("hello")
+    with pytest.raises(ValueError, match=r"vectors: \[.*x\.npz\]: is no array file .*: it holds Python objects or is"):
+        item_vectors(tmp_path / "x.npz", ITEMS)
+
+
+@pytest.mark.parametrize("source", [np.zeros((3, 2)), {"a": [0.0, 0.0], "x": [1.0, 2.0]}])
+def test_vectors_of_zeros_alone_are_refused(source):
+    with pytest.raises(ValueError, match="vectors: all vectors of the items are zero"):
+        item_vectors(source, ITEMS)
+
+
 @pytest.mark.parametrize("ending", [".npz", ".npy"])
 def test_files_that_are_no_arrays(tmp_path, ending):
     path = tmp_path / f"x{ending}"

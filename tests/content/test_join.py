@@ -74,6 +74,14 @@ def test_too_few_pairs_cannot_tell():
     assert math.isnan(test.z) and not test.refused() and "too few" in str(test)
 
 
+def test_the_same_pair_of_many_users_counts_once():
+    """40 users have the same three items: three pairs say little, whatever their cosines."""
+    space = array_space("x", np.random.default_rng(0).normal(size=(N_ITEMS, 3)))
+    matrix = sp.csr_matrix((np.ones(120), np.tile([0, 1, 2], 40), np.arange(0, 121, 3)), shape=(40, N_ITEMS))
+    test = content_join_z(matrix.astype(np.float32), space)
+    assert math.isnan(test.z) and test.n_pairs == 3 and not test.refused()
+
+
 def test_items_without_content_take_no_part():
     content = texts()
     space = text_space(["" if k % 2 else text for k, text in enumerate(content)], text_encoder("tfidf"))

@@ -63,6 +63,11 @@ def test_arrays_hold_everything(lists, matrix):
     assert again.check.choice == lists.check.choice and again.check.trust == lists.check.trust > 0
 
 
+def test_arrays_that_an_earlier_version_wrote_are_read(lists, matrix):
+    arrays = {**lists.arrays(), "check.hit_rate": np.zeros(10)}
+    assert np.array_equal(NewItemLists.from_arrays(arrays).best(matrix, 3)[0], lists.best(matrix, 3)[0])
+
+
 def test_the_nearest_known_items(lists):
     items, cosines = lists.nearest_items(6, 5)
     assert (items < KNOWN).all() and (np.diff(cosines) <= 0).all() and len(items) == 5

@@ -9,7 +9,7 @@ from content_data import N_ITEMS, interactions, texts
 
 from recbole_universal.content.encoders import text_encoder
 from recbole_universal.content.new_items import NewItems, check_new_items, first_weights, split_items
-from recbole_universal.content.places import earned_places, even_places, merged, next_places, rates_of_fewer
+from recbole_universal.content.places import even_places, merged, next_places, rates_of_fewer
 from recbole_universal.content.relations import ContentRelations
 from recbole_universal.content.spaces import array_space, text_space
 from recbole_universal.content.weights import fitted_weights, standardised
@@ -155,13 +155,13 @@ def test_popularity_alone_is_no_first_reason():
 
 
 def test_the_higher_rate_earns_the_rank():
-    is_new = earned_places(np.array([0.3, 0.2, 0.1]), np.array([0.25, 0.05]), 4)
+    is_new = next_places(np.array([0.3, 0.2, 0.1]), np.array([0.25, 0.05]), 4)
     assert is_new.tolist() == [False, True, False, False]
 
 
 def test_rates_are_smoothed_and_known_items_win_ties():
-    assert earned_places(np.array([0.1, 0.1]), np.array([0.1, 0.1]), 2).tolist() == [False, False]
-    assert earned_places(np.array([0.2]), np.array([0.0, 0.5]), 2).tolist() == [True, True]
+    assert next_places(np.array([0.1, 0.1]), np.array([0.1, 0.1]), 2).tolist() == [False, False]
+    assert next_places(np.array([0.2]), np.array([0.0, 0.5]), 2).tolist() == [True, True]
 
 
 def test_merged_lists_keep_both_orders_and_fill():

@@ -6,7 +6,7 @@ from content_data import texts, topic_of_items
 
 from recbole_universal.array_store import ArrayStore
 from recbole_universal.content.encoders import text_encoder
-from recbole_universal.content.spaces import MOST_DIMS, array_space, combined, nearest_by_content, text_space
+from recbole_universal.content.spaces import MOST_DIMS, array_space, combined, content_relation, text_space
 from recbole_universal.content.whitening import unit_rows, whitened
 
 
@@ -104,7 +104,9 @@ def test_nearest_items_are_searched_among_the_most_popular_ones(monkeypatch):
     space = combined([array_space(name, generator.normal(size=(30, 5))) for name in "xy"])
     degree = generator.permutation(30)
     monkeypatch.setattr("recbole_universal.content.spaces.MOST_SEARCHED", 8)
-    near = nearest_by_content(space.parts, degree)
+    relation = content_relation(space.parts, degree)
+    near = relation.cosines
+    assert not relation.vectors[degree == 0].any() and relation.vectors[degree > 0].any(axis=1).all()
     searched = np.sort(np.argsort(-degree)[:8])
     assert np.array_equal(np.unique(near.indices), searched)
     assert near[degree == 0].nnz == 0 and (np.diff(near.indptr)[degree > 0] > 0).all()

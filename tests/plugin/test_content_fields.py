@@ -12,7 +12,7 @@ from recbole.data import create_dataset
 from recbole.data.interaction import Interaction
 from recbole.utils import get_model, init_seed
 
-from recbole_universal.content.spaces import nearest_by_content
+from recbole_universal.content.spaces import content_relation
 from recbole_universal.plugin import content_fields
 from recbole_universal.plugin.content_fields import content_of_dataset
 from recbole_universal.ranking.correction import ContentGain
@@ -66,7 +66,7 @@ def test_named_fields(dataset):
     heard = []
     content_of_dataset(dataset(), ["code"], [lambda texts: heard.extend(texts) or np.eye(len(texts))])
     assert sorted(heard) == ["17", "18", "19", "20"]
-    with pytest.raises(ValueError, match=r"no loaded text field .*plot"):
+    with pytest.raises(ValueError, match=r"\[plot\] is no field of the items"):
         content_of_dataset(dataset(), ["plot"])
 
 
@@ -102,8 +102,8 @@ def shop_of_topics(folder, shuffled=False):
     text = "".join(f"u{user}\ti{item:02d}\n" for user, item in rows)
     (folder / "topics" / "topics.inter").write_text(f"user_id:token\titem_id:token\n{text}")
     topics = rng.permutation(64) % 8 if shuffled else np.arange(64) % 8
-    text = "".join(f"i{item:02d}\t{TOPICS[topic]} {item}\n" for item, topic in enumerate(topics))
-    (folder / "topics" / "topics.item").write_text(f"item_id:token\ttitle:token_seq\n{text}")
+    text = "".join(f"i{item:02d}\t{TOPICS[topic]} {item}\t{item}\n" for item, topic in enumerate(topics))
+    (folder / "topics" / "topics.item").write_text(f"item_id:token\ttitle:token_seq\tprice:float\n{text}")
     return {
         "data_path": str(folder),
         "load_col": {"inter": ["user_id", "item_id"], "item": ["item_id", "title"]},
@@ -121,7 +121,7 @@ def built(keys, model="UniversalMLP", **others):
     return get_model(model)(config, train).eval() if model != "UniversalInterpolation" else (config, train)
 
 
-@pytest.mark.parametrize("fields", ["auto", ["title"]])
+@pytest.mark.parametrize("fields", ["auto", ["auto"], "title", ["title"]])
 def test_universal_mlp_ranks_by_content(tmp_path, fields):
     keys = shop_of_topics(tmp_path)
     model, plain = built(keys, content_fields=fields), built(keys)
@@ -138,15 +138,29 @@ def test_universal_mlp_ranks_by_content(tmp_path, fields):
 
 def test_content_of_other_items_is_refused(tmp_path):
     keys = shop_of_topics(tmp_path, shuffled=True)
-    with pytest.raises(ValueError, match="content_join_z: two items of one user are not more alike"):
+    with pytest.raises(ValueError, match=r"content_join_z: dataset \[topics\]: two items of one user"):
         built(keys, content_fields="auto")
-    assert built(keys, content_fields="auto", content_join_z=None).network.content_gain is not None
+    for least in (None, "none"):
+        assert built(keys, content_fields="auto", content_join_z=least).network.content_gain is not None
 
 
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"content_fields": ["plot"]}, r"^content_fields: the item file has no loaded text field .*plot"),
+        (
+            {"content_fields": ["plot", "title"]},
+            r"^content_fields: \[plot\] is no .*item\] has the fields \[item_id\], \[title\], \[price\]; loaded",
+        ),
+        ({"content_fields": ["price"]}, r"^content_fields: \[price\] is not loaded \(keys load_col"),
+        (
+            {"content_fields": ["price"], "load_col": {"inter": ["user_id", "item_id"], "item": ["item_id", "price"]}},
+            r"^content_fields: \[price\] is of the type float, and texts are token or token_seq\. The item file",
+        ),
+        ({"content_fields": ["item_id", "plot"]}, r"\[item_id\] is the id of the items; \[plot\] is no field"),
+        (
+            {"content_fields": "auto", "load_col": {"inter": ["user_id", "item_id"], "item": ["item_id", "plot"]}},
+            r"^load_col: item: \[plot\] is no field\. The item file \[.*topics\.item\] has the fields \[item_id\]",
+        ),
         ({"content_fields": 3}, "content_fields: must be auto, a list"),
         ({"content_files": ["image.npz"]}, "content_files: must be a mapping"),
         (
@@ -157,7 +171,7 @@ def test_content_of_other_items_is_refused(tmp_path):
         ({"content_fields": "auto", "content_join_z": -1}, "content_join_z: must be"),
         (
             {"content_fields": "auto", "load_col": {"inter": ["user_id", "item_id"]}},
-            "content_fields: no loaded field",
+            r"content_fields: no loaded field .*\[title\], \[price\]; loaded are \[item_id\]\.",
         ),
         (
             {
@@ -181,7 +195,7 @@ def test_a_file_of_vectors_beside_the_texts_and_alone(tmp_path):
     heard = []
 
     def spaces_of(**keys_of_content):
-        with patch.object(content_fields, "nearest_by_content", side_effect=nearest_by_content) as nearest:
+        with patch.object(content_fields, "content_relation", side_effect=content_relation) as nearest:
             built(keys, **keys_of_content)
         heard.append([space.name for space in nearest.call_args.args[0]])
         return nearest.call_args.args[0]
@@ -211,3 +225,24 @@ def test_the_interpolation_reads_content(tmp_path):
     config, train = built(keys, "UniversalInterpolation")
     model = get_model("UniversalInterpolation")(config, train)
     assert model._universal_network[0].content_gain is not None
+
+
+def test_a_dataset_without_an_item_file(tmp_path):
+    keys = shop_of_topics(tmp_path)
+    (tmp_path / "topics" / "topics.item").unlink()
+    with pytest.raises(ValueError, match=r"^content_fields: \[title\] is no .* There is no item file \[.*item\]"):
+        built(keys, content_fields=["title"])
+
+
+def test_vectors_of_zeros_are_no_content(tmp_path):
+    np.savez(tmp_path / "image.npz", ids=[f"i{item:02d}" for item in range(64)], feat=np.zeros((64, 3)))
+    with pytest.raises(ValueError, match=r"^content_files, image: \[.*\]: all vectors of the items are zero"):
+        built(shop_of_topics(tmp_path), content_fields="auto", content_files={"image": str(tmp_path / "image.npz")})
+
+
+def test_vectors_of_other_items_are_refused_beside_right_texts(tmp_path):
+    keys, file = shop_of_topics(tmp_path), tmp_path / "colour.npz"
+    vectors = np.random.default_rng(0).permutation(np.eye(8)[np.arange(64) % 8] + np.arange(64)[:, None] / 999)
+    np.savez(file, ids=[f"i{item:02d}" for item in range(64)], feat=vectors)
+    with pytest.raises(ValueError, match=r"content_join_z: dataset \[topics\]: .*: colour: z "):
+        built(keys, content_fields="auto", content_files={"colour": str(file)})

@@ -314,7 +314,7 @@ def test_config_file_and_command_line(shop, source, tmp_path):
         ({"content_fields": None}, "item_encoder: dataset"),
         ({"content_encoders": ["bert"]}, "content_encoders"),
         ({"content_encoders": []}, "content_encoders"),
-        ({"content_fields": ["plot"]}, r"^content_fields: .* no loaded text field \[plot\].*: \[title\]"),
+        ({"content_fields": ["plot"]}, r"^content_fields: \[plot\] is no field .*, \[title\]; loaded"),
         ({"content_files": {"x": "x.npz"}, "item_encoder": "words"}, "content_files: item_encoder: words reads no"),
         ({"loss_type": "BPR"}, "loss_type: BPR.*train_neg_sample_args"),
         ({"loss_type": "BPR", "train_neg_sample_args": {"distribution": "none"}}, "loss_type: BPR"),
@@ -346,7 +346,7 @@ def test_keys_against_the_pretrained_model(shop, source, tmp_path):
     with pytest.raises(ValueError, match="content_encoders"):
         built({**keys, "content_encoders": ["tfidf"]}, "gamma")
     np.savez(tmp_path / "image.npz", ids=[f"g{item:02d}" for item in range(N_ITEMS)], feat=np.eye(N_ITEMS))
-    more = {"content_files": {"image": str(tmp_path / "image.npz")}}
+    more = {"content_files": {"image": str(tmp_path / "image.npz")}, "content_join_z": None}
     with pytest.raises(ValueError, match=r"\['image'\] are unknown"):
         built({**keys, **more, "train_stage": "zero_shot"}, "gamma")
     model, _, _ = built({**keys, **more, "finetune_parameters": "lora"}, "gamma")

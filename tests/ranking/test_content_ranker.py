@@ -11,7 +11,7 @@ import scipy.sparse as sp
 import torch
 
 from recbole_universal import UniversalRanker
-from recbole_universal.content.spaces import array_space, nearest_by_content
+from recbole_universal.content.spaces import array_space, content_relation
 from recbole_universal.features.candidate_columns import N_CONTENT_COLUMNS, n_columns
 from recbole_universal.graph.content_scorers import ContentScorers
 from recbole_universal.graph.histories import Histories
@@ -128,25 +128,48 @@ def permuted(given, items: np.ndarray):
 
 def test_a_held_out_item_takes_no_part_in_its_columns(train):
     """Columns of an item that a user has not had do not change if the user's row of it is filled elsewhere only."""
-    cosines = nearest_by_content([space()], np.ones(N_ITEMS, dtype=np.int64))
+    relation = content_relation([space()], np.ones(N_ITEMS, dtype=np.int64))
+    cosines = relation.cosines
     assert cosines.diagonal().max() == 0
-    scorers = ContentScorers(cosines, np.ones(N_ITEMS))
+    scorers = ContentScorers(relation, np.ones(N_ITEMS))
     history = train[:20]
     items = np.tile(np.arange(N_ITEMS), (20, 1))
     ones = np.ones(N_ITEMS, dtype=np.float32)
     scores = scorers.of(history, items, np.full(20, N_ITEMS), ones)
     by_hand = np.stack([(history @ cosines).toarray(), (history @ cosines.T).toarray()])
     np.testing.assert_allclose(scores[:2], by_hand, rtol=1e-3, atol=1e-3)
-    either = np.maximum(cosines.toarray(), cosines.toarray().T)
-    nearest = [(history[user].T.toarray() * either).max(axis=0) for user in range(20)]
-    assert np.corrcoef(scores[2].ravel(), np.ravel(nearest))[0, 1] > 0.99
+    of_pairs = space().cosines(np.arange(N_ITEMS), np.arange(N_ITEMS))
+    np.fill_diagonal(of_pairs, 0)
+    for user in range(20):
+        ordered = -np.sort(-of_pairs[:, history[user].indices], axis=1)
+        for values, expected in zip(scores[2:, user], (ordered[:, :1], ordered[:, :3], ordered), strict=True):
+            np.testing.assert_allclose(values, expected.sum(axis=1).clip(min=0), rtol=1e-3, atol=1e-3)
+
+
+def test_weights_of_a_history_count_in_all_scores():
+    relation = content_relation([space()], np.ones(N_ITEMS, dtype=np.int64))
+    scorers, ones = ContentScorers(relation, np.ones(N_ITEMS)), np.ones(N_ITEMS, dtype=np.float32)
+    full, half = (sp.csr_matrix(([np.float32(weight)], ([0], [0])), (1, N_ITEMS)) for weight in (1, 0.5))
+    asked = np.array([[300, 400]]), np.array([2])  # items of the topic of item 0
+    scores = scorers.of(full, *asked, ones)
+    assert scores.min() > 0
+    np.testing.assert_allclose(scorers.of(half, *asked, ones), scores / 2, rtol=1e-4)
+
+
+def test_an_item_of_the_history_is_not_like_itself():
+    relation = content_relation([space()], np.ones(N_ITEMS, dtype=np.int64))
+    scorers, ones = ContentScorers(relation, np.ones(N_ITEMS)), np.ones(N_ITEMS, dtype=np.float32)
+    history = sp.csr_matrix((np.ones(2, dtype=np.float32), ([0, 0], [0, 300])), (1, N_ITEMS))  # both of one topic
+    scores = scorers.of(history, np.array([[0, 300]]), np.array([2]), ones)
+    cosine = space().cosines(np.array([0]), np.array([300]))[0, 0]
+    np.testing.assert_allclose(scores[:, 0], cosine, rtol=1e-3)
 
 
 def test_items_without_interactions_are_no_candidates():
-    cosines = nearest_by_content([space()], np.ones(N_ITEMS, dtype=np.int64))
+    relation = content_relation([space()], np.ones(N_ITEMS, dtype=np.int64))
     degree = np.ones(N_ITEMS)
     degree[:300] = 0
-    scorers, ones = ContentScorers(cosines, degree), np.ones(N_ITEMS, dtype=np.float32)
+    scorers, ones = ContentScorers(relation, degree), np.ones(N_ITEMS, dtype=np.float32)
     history = sparse_log()[:30]
     drawn = scorers.draw(history, 25, history, None, ones)
     assert drawn.min() >= 300
@@ -226,9 +249,9 @@ def test_the_order_reads_content_too():
     assert (topics()[ranker.top_k(np.arange(N_USERS), 2)[0]] == last[:, None]).mean() > 0.8
 
 
-def test_the_choice_needs_more_than_one_standard_error():
-    assert not ContentGain(0.1, 0.2, 1.0).helps and ContentGain(0.1, 0.2, 1.01).helps
-    assert not ContentGain(0.1, 0.05, -3.0).helps
+def test_content_ranks_where_the_lists_are_better_with_it():
+    assert ContentGain(0.1, 0.11, 0.4).helps
+    assert not ContentGain(0.1, 0.1, 0.0).helps and not ContentGain(0.1, 0.05, -3.0).helps
 
 
 def test_popularity_can_fall_back_with_content(train):
@@ -266,8 +289,10 @@ def test_items_without_vectors(train):
 
 def test_two_spaces_count_the_same():
     first, second = space(0, 1.0), space(1, 1.0)
-    both = nearest_by_content([first, second], np.ones(N_ITEMS, dtype=np.int64))
+    relation = content_relation([first, second], np.ones(N_ITEMS, dtype=np.int64))
+    both = relation.cosines
     mean = (first.vectors @ first.vectors.T + second.vectors @ second.vectors.T) / 2
+    np.testing.assert_allclose(relation.vectors @ relation.vectors.T, mean, atol=1e-5)
     np.fill_diagonal(mean, 0)
     for item in itertools.islice(range(N_ITEMS), 0, None, 97):
         best = np.sort(np.argsort(-mean[item])[:50])

@@ -14,7 +14,7 @@ from recbole_universal import list_weights
 from recbole_universal.features import FeaturePipeline
 from recbole_universal.features.candidate_columns import n_columns
 from recbole_universal.features.self_check import SelfCheck
-from recbole_universal.ranking import correction, ranking_network
+from recbole_universal.ranking import checked_network, correction, ranking_network
 from recbole_universal.ranking.correction import choose_correction, corrected, fit_correction
 from recbole_universal.ranking.ranking_network import RankingNetwork
 
@@ -150,7 +150,7 @@ def test_lists_and_explanations_have_the_correction(monkeypatch):
     scores = {}
     for name, chosen in (("alone", torch.zeros(n_columns())), ("corrected", weights)):
         monkeypatch.setattr(
-            ranking_network, "choose_correction", lambda check, scores, of=chosen: (of, check.result(scores))
+            checked_network, "choose_correction", lambda check, scores, of=chosen: (of, check.result(scores))
         )
         network._checked = None
         scores[name] = network.score_all(users)

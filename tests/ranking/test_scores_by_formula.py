@@ -13,7 +13,7 @@ from test_ranker import communities
 
 from recbole_universal import UniversalRanker, interpolate
 from recbole_universal.features.candidate_columns import column_groups, n_columns
-from recbole_universal.ranking import ranking_network
+from recbole_universal.ranking import checked_network
 from recbole_universal.ranking.attribution import contributions
 from recbole_universal.ranking.mixing import mix
 from recbole_universal.ranking.ranking_network import RankingNetwork, mask_non_candidates
@@ -194,7 +194,7 @@ def ranker():
     """A ranker with a random correction."""
     correction = 0.1 * torch.from_numpy(np.random.default_rng(0).normal(size=n_columns())).float()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranking_network, "choose_correction", lambda check, scores: (correction, check.result(scores)))
+        patch.setattr(checked_network, "choose_correction", lambda check, scores: (correction, check.result(scores)))
         made = UniversalRanker(communities())
     assert made.network.correction is correction
     return made

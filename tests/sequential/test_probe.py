@@ -67,7 +67,9 @@ def test_area_under_curve_is_weighted_by_class():
 @pytest.mark.parametrize(
     ("vectors", "labels", "message"),
     [
-        (np.zeros((4, 2)), list("aaab"), "class 'b' has 1 users, fewer than the 2 folds"),
+        (np.zeros((4, 2)), list("aaab"), r"labels: 1 of 2 classes have fewer users than the 2 folds: 'b' \(1\)\."),
+        (np.zeros((7, 2)), list("aabbcdd"), r"1 of 4 classes .*: 'c' \(1\)\. Leave their users out"),
+        (np.zeros((8, 2)), list("aabcdefg"), r"6 of 7 classes .*: 'b' \(1\), 'c' .* 'f' \(1\), \.\.\.\. Leave"),
         (np.zeros((4, 2)), list("aaaa"), "two classes at least"),
         (np.zeros((3, 2)), list("aabb"), r"\[n_users, dim\] for 4 labels, got \[3, 2\]"),
         (np.array([[0.0], [np.nan], [1.0], [2.0]]), list("aabb"), "must be finite"),

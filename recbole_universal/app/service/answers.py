@@ -7,12 +7,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from recbole_universal.app.explanation import Explanation, explained, explanation
-from recbole_universal.app.list_filters import list_filters
-from recbole_universal.app.ranked_lists import Asked, Lists, ListSettings, about_short, about_strangers, similar_lists
+from recbole_universal.app.list_filters import ListFilters, list_filters
+from recbole_universal.app.ranked_lists import (
+    Asked,
+    Lists,
+    ListSettings,
+    about_short,
+    about_strangers,
+    similar_lists,
+    with_new_items,
+)
 from recbole_universal.app.recommender_state import about_unknown
 from recbole_universal.app.service.appended import DatabaseError
 from recbole_universal.app.service.bodies import ExplainBody, RecommendBody, SimilarBody
 from recbole_universal.app.service.loaded import Loaded
+from recbole_universal.app.service.new_items import new_item_filters
 
 # Items of a person that an explanation has.
 _MOST_OWN = 50
@@ -51,6 +60,8 @@ def list_settings(loaded: Loaded, body: RecommendBody, fast: bool) -> ListSettin
         raise Refused(422, f"histories: the model [{loaded.name}] ranks users of the fit only.")
     if body.fast and not loaded.has_fast:
         raise Refused(422, f"fast: the model [{loaded.name}] has no item-item matrix; leave fast out.")
+    if body.new_items and loaded.state.catalogue is None:
+        raise Refused(422, f"new_items: the model [{loaded.name}] was fitted without new items; leave new_items out.")
     fast = loaded.has_fast and (fast if body.fast is None else body.fast)
     return ListSettings(min(body.k, len(loaded.item_ids)), body.filter_seen, fast)
 
@@ -63,7 +74,7 @@ def is_filtered(body: RecommendBody) -> bool:
 def recommended(loaded: Loaded, settings: ListSettings, bodies: Sequence[RecommendBody]) -> list[bytes | Exception]:
     """Answers to requests of the same settings, which are ranked together; a request with filters is alone."""
     answers: list[bytes | Exception] = []
-    asked: list[tuple[int, int, Asked]] = []
+    asked: list[tuple[int, RecommendBody, Asked, ListFilters | None]] = []
     filters = None
     for body in bodies:
         unknown: dict[Any, None] = {}
@@ -74,6 +85,7 @@ def recommended(loaded: Loaded, settings: ListSettings, bodies: Sequence[Recomme
                 group = loaded.asked_histories(body.histories or [], unknown)
             if is_filtered(body):
                 filters = list_filters(loaded.state, group.ids, body.candidates, body.exclude, body.where, unknown)
+            of_new = new_item_filters(loaded, body, group, unknown) if body.new_items else None
             group.messages = [*loaded.notes(settings.fast), *about_strangers(group), *about_unknown(unknown)]
         except ValueError as error:  # of an argument
             answers.append(Refused(422, str(error)))
@@ -81,12 +93,17 @@ def recommended(loaded: Loaded, settings: ListSettings, bodies: Sequence[Recomme
         except DatabaseError as error:  # other requests need no database
             answers.append(error)
             continue
-        asked.append((len(answers), body.k, group))
+        asked.append((len(answers), body, group, of_new))
         answers.append(b"")
     if asked:
-        found = loaded.ranked([group for *_, group in asked], settings, filters)
-        for (index, k, group), lists in zip(asked, found, strict=True):
-            group.messages += about_short(lists[0], k)
+        found = loaded.ranked([group for _, _, group, _ in asked], settings, filters)
+        for (index, body, group, of_new), lists in zip(asked, found, strict=True):
+            if of_new is not None:
+                wanted, fast = body.new_items, settings.fast
+                items, scores, about = with_new_items(loaded.state, group, lists, wanted, body.k, fast, of_new)
+                lists = items, scores
+                group.messages += about
+            group.messages += about_short(lists[0], body.k)
             answers[index] = _recommended_answer(loaded, group, lists)
     return answers
 
@@ -98,10 +115,11 @@ def _recommended_answer(loaded: Loaded, asked: Asked, lists: Lists) -> bytes:
 
 def _rows(loaded: Loaded, lists: Lists) -> list[list[dict[str, Any]]]:
     """The items of each list."""
-    ids, titles = loaded.item_ids, loaded.item_titles
+    listed, n_known = loaded.listed, len(loaded.item_ids)
     return [
         [
-            {"item": ids[column], "title": titles[column], "score": score, "rank": rank}
+            {"item": listed[column][0], "title": listed[column][1], "score": score, "rank": rank}
+            | ({"new": True} if column >= n_known else {})
             for rank, (column, score) in enumerate(zip(columns, scores, strict=True), start=1)
             if column >= 0
         ]

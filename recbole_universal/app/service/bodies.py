@@ -85,6 +85,15 @@ class RecommendBody(_Body):
     where: Rule | None = Field(None, description="condition on the columns of the item table")
     filter_seen: StrictBool | None = Field(None, description="whether to leave out items that the person has had")
     fast: StrictBool | None = Field(None, description="whether to rank by the item-item matrix")
+    new_items: StrictBool | ListLength = Field(
+        False, description="whether to show items that nobody has had, or in how many places of each list"
+    )
+
+    @model_validator(mode="after")
+    def _places_in_a_list(self) -> RecommendBody:
+        if self.new_items > self.k:
+            raise ValueError(f"new_items must be true, or a number of places from 1 to k, {self.k}")
+        return self
 
     @model_validator(mode="after")
     def _one_of_both(self) -> RecommendBody:
