@@ -36,6 +36,7 @@ from recbole_universal.plugin.item_content import item_content
 KEYS = {
     "load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "text"]},
     "content_fields": ["text"],
+    "content_join_z": None,  # the texts are known to belong to the items, which a small sample may not show
     **{"n_layers": 1, "n_heads": 2, "hidden_size": 64, "inner_size": 128, "MAX_ITEM_LIST_LENGTH": 10},
     **{"hidden_dropout_prob": 0.3, "attn_dropout_prob": 0.3, "train_batch_size": 256, "eval_batch_size": 1024},
     **{"epochs": 15, "stopping_step": 2, "metrics": ["NDCG", "Recall"], "topk": [10], "valid_metric": "NDCG@10"},

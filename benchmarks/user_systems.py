@@ -48,6 +48,7 @@ PROFILE_USERS, FILM_USERS, FEW_LABELS = 943, 1500, 100
 LAST_OF_TASKS, USERS_OF_TASKS = 12, 1000
 KEYS: dict[str, Any] = {
     "load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "text"]},
+    "content_join_z": None,  # the texts are known to belong to the items, which a small sample may not show
     "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"},
     "hidden_size": HIDDEN,
     "inner_size": 2 * HIDDEN,
