@@ -37,7 +37,7 @@ def tables(rows: list[dict]) -> dict[str, str]:
     return {
         "morec": _morec(_means(frame[is_new])),
         "transrec": _of_users(targets[~words & whole], _transrec),
-        "transrec-words": _of_users(targets[words], _transrec),
+        "transrec-words": _of_users(targets[words | large & (targets["items"] == "id")], _transrec),
         "transrec-modality": _modality(on_sample),
         "adapterrec": _of_users(targets[(adapted | new) & content & large], _adapterrec),
         "ninerec": _ninerec(one_source, "zero_shot"),
