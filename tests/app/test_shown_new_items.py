@@ -115,6 +115,22 @@ def test_filters_hold_for_new_items(rec):
     assert len(alone) == 10 and found["new"].all() and alone[:3] == best and (found["score"].diff().dropna() <= 0).all()
 
 
+def test_new_items_of_a_history_are_left_out(rec):
+    def new_of(**settings):
+        history = ["i000", "i001"]
+        frame, text = told(lambda: rec.recommend(histories=[history, [*history, *best]], new_items=2, **settings))
+        return [frame.query("new and history == @index")["item"].tolist() for index in (0, 1)], text
+
+    best: list[str] = []
+    (first, second), _ = new_of()
+    assert first == second and len(first) == 2
+    best = first[:1]
+    (first, second), text = new_of()
+    assert first[0] == best[0] and second[0] == first[1] and best[0] not in second
+    assert f"no interactions and does not count: [{best[0]}]" in text
+    assert new_of(filter_seen=False)[0][1] == first
+
+
 def test_excluded_items_stay_away(rec):
     best = told(lambda: rec.recommend("u7", new_items=1))[0].query("new")["item"].tolist()
     again = told(lambda: Recommender.fit(ORDERS, items=ITEMS, new_items=True, model="universal-base", **QUIET))[0]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from recbole_universal.app.explanation import Explanation, explained, explanation
-from recbole_universal.app.list_filters import ListFilters, list_filters
+from recbole_universal.app.list_filters import ListFilters, list_filters, new_item_filters
 from recbole_universal.app.ranked_lists import (
     Asked,
     Lists,
@@ -21,7 +21,6 @@ from recbole_universal.app.recommender_state import about_unknown
 from recbole_universal.app.service.appended import DatabaseError
 from recbole_universal.app.service.bodies import ExplainBody, RecommendBody, SimilarBody
 from recbole_universal.app.service.loaded import Loaded
-from recbole_universal.app.service.new_items import new_item_filters
 
 # Items of a person that an explanation has.
 _MOST_OWN = 50
@@ -78,15 +77,20 @@ def recommended(loaded: Loaded, settings: ListSettings, bodies: Sequence[Recomme
     filters = None
     for body in bodies:
         unknown: dict[Any, None] = {}
+        of_filters: dict[Any, None] = {}
         try:
             if body.users is not None:
                 group = loaded.asked_users(body.users)
             else:
                 group = loaded.asked_histories(body.histories or [], unknown)
             if is_filtered(body):
-                filters = list_filters(loaded.state, group.ids, body.candidates, body.exclude, body.where, unknown)
-            of_new = new_item_filters(loaded, body, group, unknown) if body.new_items else None
-            group.messages = [*loaded.notes(settings.fast), *about_strangers(group), *about_unknown(unknown)]
+                filters = list_filters(loaded.state, group.ids, body.candidates, body.exclude, body.where, of_filters)
+            of_new = _new_item_filters(loaded, body, group, of_filters) if body.new_items else None
+            group.messages = [
+                *loaded.notes(settings.fast),
+                *about_strangers(group),
+                *about_unknown(unknown | of_filters),
+            ]
         except ValueError as error:  # of an argument
             answers.append(Refused(422, str(error)))
             continue
@@ -106,6 +110,14 @@ def recommended(loaded: Loaded, settings: ListSettings, bodies: Sequence[Recomme
             group.messages += about_short(lists[0], body.k)
             answers[index] = _recommended_answer(loaded, group, lists)
     return answers
+
+
+def _new_item_filters(loaded: Loaded, body: RecommendBody, asked: Asked, unknown: dict[Any, None]) -> ListFilters:
+    """The new items that each list may hold: those of the filters that the person has not had."""
+    had: Sequence[Sequence[Any]] = []
+    if body.filter_seen is not False:
+        had = body.histories or [loaded.appended_items(user) for user in asked.ids]
+    return new_item_filters(loaded.state, asked.ids, had, body.candidates, body.exclude, body.where, unknown)
 
 
 def _recommended_answer(loaded: Loaded, asked: Asked, lists: Lists) -> bytes:
