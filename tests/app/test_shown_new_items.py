@@ -10,6 +10,7 @@ import pytest
 from content_calls import run, told, written_shop
 
 from recbole_universal import Recommender, recommend
+from recbole_universal.app.content_settings import ContentSettings
 from recbole_universal.content.places import rates_of_fewer
 
 TOPICS = ("apple pear", "dog cat", "car truck", "guitar drum", "river sea")
@@ -257,6 +258,16 @@ def test_numbers_and_texts_are_one_id(tmp_path):
     assert found["item"].dtype == np.int64 and "30 items are new" in text
 
 
+def test_each_space_has_a_name_of_its_own():
+    def names(vectors):
+        return list(ContentSettings.checked(None, ["tfidf", "distil"], vectors, 3.0).vectors)
+
+    one = {"i001": [1.0]}
+    assert names([one, one, one]) == ["vectors", "vectors 2", "vectors 3"]
+    assert names({"tfidf": one, "image": one}) == ["tfidf 2", "image"]
+    assert names(["a/image.npz", "b/image.npz", "a/distil.npy"]) == ["image", "image 2", "distil 2"]
+
+
 def shifted(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(title=np.random.default_rng(1).permutation(frame["title"]))
 
@@ -284,6 +295,10 @@ def shifted(frame: pd.DataFrame) -> pd.DataFrame:
         (
             {"new_items": True, "items": ITEMS, "content_encoders": ["tfidf", "distil", "tfidf"]},
             r"^content_encoders .*'tfidf' is given twice",
+        ),
+        (
+            {"new_items": True, "items": ITEMS, "content_encoders": [lambda texts: 1 / 0, lambda texts: 1 / 0]},
+            r"^content_encoders .*two of them have the name \[<lambda>\]; give a function a name .* TextEncoder\(",
         ),
         ({"items": ITEMS, "content_fields": ["title", "title"]}, r"^content_fields .*'title' is given twice"),
         ({"item_vectors": "."}, r"^item_vectors \(--item-vectors\): \[\.\]: is a folder; give a file"),
