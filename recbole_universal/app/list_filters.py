@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from recbole_universal import arguments
 from recbole_universal.app.item_rules import ItemColumns
-from recbole_universal.app.recommender_state import RecommenderState, as_ids, known
+from recbole_universal.app.recommender_state import as_ids, known
 from recbole_universal.graph.allowed_items import AllowedItems
 from recbole_universal.graph.popularity import fill_with_popular
 from recbole_universal.io.column_names import find_columns
@@ -44,34 +44,6 @@ class ItemSet(Protocol):
 
     def checked_columns(self) -> ItemColumns:
         """The columns of the item table."""
-
-
-class NewItemSet:
-    """The new items of a recommender, as :func:`list_filters` takes them.
-
-    Args:
-        state: the recommender, which has a catalogue.
-    """
-
-    def __init__(self, state: RecommenderState) -> None:
-        assert state.catalogue is not None
-        self._state, self.users = state, state.users
-        self.items, self.find_item = state.catalogue.ids, state.catalogue.find
-        self.not_excluded: NDArray[np.bool_] | None = None
-        found = self.find_item.indices(state.excluded)
-        if (found >= 0).any():
-            self.not_excluded = np.ones(len(self.items), dtype=bool)
-            self.not_excluded[found[found >= 0]] = False
-
-    def checked_columns(self) -> ItemColumns:
-        """The columns of the item table, of the new items.
-
-        Raises:
-            ValueError: if there is none.
-        """
-        self._state.checked_columns()
-        assert self._state.item_table is not None
-        return ItemColumns(self._state.item_table, self.items)
 
 
 class ListFilters:
@@ -176,45 +148,6 @@ def list_filters(
         common = np.ones(len(state.items), dtype=bool) if common is None else common.copy()
         common[known("exclude", exclude, state.find_item, unknown)] = False
     return ListFilters(common, only, without)
-
-
-def new_item_filters(
-    state: RecommenderState,
-    lists: pd.Index,
-    had: Sequence[Sequence[Any]],
-    candidates: Any,
-    exclude: Any,
-    where: Any,
-    unknown: dict[Any, None],
-) -> ListFilters:
-    """The new items that each list of a call may hold.
-
-    Args:
-        state: a recommender with new items.
-        lists: as of :func:`list_filters`.
-        had: ids of items that each list leaves out, new ones among them, [n_lists]; empty: no list leaves out any.
-        candidates: as of :func:`list_filters`.
-        exclude: as of :func:`list_filters`.
-        where: as of :func:`list_filters`.
-        unknown: ids of the filters that are no known items. Those of new items are removed.
-
-    Raises:
-        ValueError: as :func:`list_filters`.
-    """
-    items = NewItemSet(state)
-    filters = list_filters(items, lists, candidates, exclude, where, {})
-    names = list(unknown)
-    for name, index in zip(names, items.find_item.indices(names).tolist(), strict=True):
-        if index >= 0:
-            del unknown[name]
-    found = [items.find_item.indices(each) for each in had]
-    columns = np.concatenate([*found, np.zeros(0, dtype=np.int64)])
-    if not (columns >= 0).any():
-        return filters
-    rows = np.repeat(np.arange(len(found)), [len(each) for each in found])[columns >= 0]
-    columns = columns[columns >= 0]
-    ones = np.ones(len(columns), dtype=bool)
-    return filters.lacking(sp.csr_matrix((ones, (rows, columns)), shape=(len(lists), len(items.items))))
 
 
 def _is_by_list(values: Any) -> bool:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from recbole_universal.app.explanation import Explanation, explained, explanation
-from recbole_universal.app.list_filters import ListFilters, list_filters, new_item_filters
+from recbole_universal.app.list_filters import ListFilters, list_filters
+from recbole_universal.app.new_item_filters import new_item_filters
 from recbole_universal.app.ranked_lists import (
     Asked,
     Lists,
@@ -59,7 +60,7 @@ def list_settings(loaded: Loaded, body: RecommendBody, fast: bool) -> ListSettin
         raise Refused(422, f"histories: the model [{loaded.name}] ranks users of the fit only.")
     if body.fast and not loaded.has_fast:
         raise Refused(422, f"fast: the model [{loaded.name}] has no item-item matrix; leave fast out.")
-    if body.new_items and loaded.state.catalogue is None:
+    if body.new_items and loaded.new_items is None:
         raise Refused(422, f"new_items: the model [{loaded.name}] was fitted without new items; leave new_items out.")
     fast = loaded.has_fast and (fast if body.fast is None else body.fast)
     return ListSettings(min(body.k, len(loaded.item_ids)), body.filter_seen, fast)
@@ -114,10 +115,11 @@ def recommended(loaded: Loaded, settings: ListSettings, bodies: Sequence[Recomme
 
 def _new_item_filters(loaded: Loaded, body: RecommendBody, asked: Asked, unknown: dict[Any, None]) -> ListFilters:
     """The new items that each list may hold: those of the filters that the person has not had."""
+    assert loaded.new_items is not None
     had: Sequence[Sequence[Any]] = []
     if body.filter_seen is not False:
         had = body.histories or [loaded.appended_items(user) for user in asked.ids]
-    return new_item_filters(loaded.state, asked.ids, had, body.candidates, body.exclude, body.where, unknown)
+    return new_item_filters(loaded.new_items, asked.ids, had, body.candidates, body.exclude, body.where, unknown)
 
 
 def _recommended_answer(loaded: Loaded, asked: Asked, lists: Lists) -> bytes:
