@@ -29,8 +29,9 @@ from sklearn.decomposition import TruncatedSVD
 from recbole_universal.array_store import ArrayStore
 from recbole_universal.content.arrays import item_vectors
 from recbole_universal.content.encoders import text_encoder
+from recbole_universal.content.held_out_items import split_items
 from recbole_universal.content.join_test import content_join_z
-from recbole_universal.content.new_items import NewItems, held_out_items, split_items
+from recbole_universal.content.new_items import NewItems, held_out_draws
 from recbole_universal.content.places import merged, next_places
 from recbole_universal.content.spaces import Space, array_space, combined, text_space
 from recbole_universal.content.texts import texts_of_table
@@ -181,7 +182,9 @@ def hit_rates(model: NewItems, matrix: sp.csr_matrix, seed: int) -> np.ndarray:
 
     A user counts 1 / number of the user's items, so that a few users with very many items do not decide for the others.
     """
-    _, users, share_tested = held_out_items(matrix, model.relations.spaces, seed)
+    draws = held_out_draws(matrix, model.relations.spaces, seed)
+    users = np.concatenate([draw.users for draw in draws])
+    share_tested = np.mean([draw.share_tested for draw in draws])
     return model.check.next_rate[:K] / (share_tested * (1 / np.diff(matrix.indptr)[users]).mean())
 
 

@@ -24,7 +24,8 @@ from report import cell as number
 from report import fill, markdown
 
 from recbole_universal.array_store import ArrayStore
-from recbole_universal.content.new_items import NewItems, split_items
+from recbole_universal.content.held_out_items import split_items
+from recbole_universal.content.new_items import NewItems
 from recbole_universal.content.places import even_places, merged, next_places, rates_of_fewer
 from recbole_universal.graph.held_out import held_out_hits, support_query_split
 from recbole_universal.metrics import paired_z_score

@@ -31,6 +31,7 @@ from recbole_universal.app.new_catalogue import NewCatalogue
 from recbole_universal.app.recommender_state import FitSettings, RecommenderState
 from recbole_universal.array_store import read_arrays, write_arrays
 from recbole_universal.checkpoint import load_pretrained, save_pretrained
+from recbole_universal.content.new_item_lists import NEW_ITEMS_VERSION
 from recbole_universal.features.computation import CACHE_VERSION
 from recbole_universal.features.registry import FAMILIES
 from recbole_universal.files import atomic_write, locked_folder, write_text
@@ -90,7 +91,7 @@ def save_recommender(folder: str | os.PathLike[str], recommender: RecommenderSta
             described = {
                 "format": FORMAT,
                 "version": recbole_universal.__version__,
-                "features": _feature_versions(model.families),
+                "features": _feature_versions(model.families, _NEW in files),
                 "state": state.name,
                 "n_users": len(users),
                 "n_items": len(items),
@@ -131,7 +132,7 @@ def _load(state: Path, described: dict[str, Any], device: str) -> RecommenderSta
             raise ValueError(f"[{state / name}] has {found} bytes instead of {size}: it is damaged. Save it again.")
     (state / _MODEL).stat()  # an error of its own if the folder is missing
     model = load_pretrained(state / _MODEL)
-    if described["features"] != _feature_versions(model.families):
+    if described["features"] != _feature_versions(model.families, _NEW in described["sha256"]):
         raise ValueError(
             f"[{state.parent}] was saved by recbole_universal {described['version']}, whose features have other "
             f"numbers than those of {recbole_universal.__version__}. Fit it again."
@@ -319,9 +320,10 @@ def _remove_unused(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _feature_versions(families: list[str]) -> dict[str, Any]:
-    """Versions of the numbers of the features, as JSON."""
-    return {"all": CACHE_VERSION, **{name: FAMILIES[name].version for name in families}}
+def _feature_versions(families: list[str], has_new_items: bool) -> dict[str, Any]:
+    """Versions of the numbers of the features, and of new items where there are any, as JSON."""
+    versions = {"all": CACHE_VERSION, **{name: FAMILIES[name].version for name in families}}
+    return versions | ({"new_items": NEW_ITEMS_VERSION} if has_new_items else {})
 
 
 def _parquet_of_ids(name: str, ids: pd.Index) -> bytes:

@@ -16,6 +16,8 @@ from recbole_universal.content.relations import ContentRelations, NearItems
 from recbole_universal.graph.allowed_items import AllowedItems
 from recbole_universal.graph.sparse_sums import csr_arrays, csr_of
 
+#: Version of the numbers of relations and self-check. A folder with new items of another one is refused.
+NEW_ITEMS_VERSION = 2
 _CHECK_ARRAYS = ("weights", "ndcg_of_columns", "next_rate")
 _CHECK_NUMBERS = ("ndcg", "chance", "trust", "n_items", "n_users")
 

@@ -9,12 +9,19 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from recbole_universal.content.held_out_items import (
+    HeldOutItems,
+    is_beyond_chance,
+    ndcg_by_chance,
+    ndcg_by_item,
+    ndcg_by_user,
+)
 from recbole_universal.content.relations import RELATIONS, ContentRelations, NearItems
 from recbole_universal.content.spaces import Space
 from recbole_universal.content.weights import fitted_weights, standardised
-from recbole_universal.metrics import ndcg, paired_z_score
+from recbole_universal.metrics import paired_z_score
 
-_SHARE, _MOST_HELD_OUT, _MOST_USERS, _K = 0.2, 1000, 500, 10
+_SHARE, _MOST_HELD_OUT = 0.2, 1000
 # Weight of each relation without any evidence. Popularity alone is no reason to show a new item.
 _FIRST_WEIGHT = 0.1
 
@@ -32,10 +39,11 @@ class NewItemCheck:
         chance: expectation of the same for a random order.
         next_rate: share of the next interactions of a user that are with the held-out item at each rank, mean over all
             users with two items, float64 [n_ranks]. A user without a held-out item counts with 0.
-        trust: 1 - chance / ndcg, at least 0; 0 too if the difference is below two standard errors or nobody could be
-            tested. It says how far content is from chance.
-        n_items: number of held-out items.
-        n_users: number of users.
+        trust: 1 - chance / ndcg, at least 0. It says how far content is from chance. It is 0 if the fitted weights are
+            less than two standard deviations better than the same scores shuffled among the items, or nobody could be
+            tested.
+        n_items: number of held-out items of both draws.
+        n_users: number of users of both draws.
     """
 
     weights: NDArray[np.float64]
@@ -122,11 +130,11 @@ def check_new_items(
 ) -> NewItemCheck:
     """Hold out items with all their interactions, and see which columns find them.
 
-    A fifth of the items that have content and interactions is held out, 1,000 at most. Relations are built of the
-    others. The columns' weights are fitted to the held-out interactions of up to 500 users. Each half of the users is
-    ranked with the weights of the other half. One column alone, or equal weights, rank instead of the fitted ones only
-    if their NDCG@10 is higher by more than one standard error. The same users then measure that column, so its figures
-    are a little too good.
+    Two draws hold out a fifth each of the items that have content and interactions, 1,000 at most. Relations are built
+    of the others. The columns' weights are fitted to the held-out interactions of up to 500 users of each draw. Each
+    draw is ranked with the weights of the other one, since new items are other items than those of the fit. One column
+    alone, or equal weights, rank instead of the fitted ones only if their NDCG@10 is higher by more than one standard
+    error over the items. The same items then measure that column, so its figures are a little too good.
 
     Args:
         matrix: interactions, csr [n_users, n_items].
@@ -134,42 +142,23 @@ def check_new_items(
         seed: seed of the draws.
         max_regression_size: see :class:`ContentRelations`.
     """
-    held_out, users, share_tested = held_out_items(matrix, spaces, seed)
-    support, query = split_items(matrix, held_out)
-    names = _names(spaces)
-    if len(users) < 2:
-        nothing, equal, rate = np.zeros(len(names)), first_weights(names), np.zeros(len(held_out))
-        return NewItemCheck(equal, names, "equal", 0.0, nothing, 0.0, rate, 0.0, len(held_out), len(users))
-    relations = ContentRelations(support, spaces, max_regression_size)
-    columns = standardised(relations.columns(support[users], held_out))
-    hits = query[users][:, held_out].toarray() > 0
-    return _decided(columns, hits, names, 1 / np.diff(matrix.indptr)[users], share_tested)
+    draws, names = held_out_draws(matrix, spaces, seed), _names(spaces)
+    if min(len(draw.users) for draw in draws) < 2:
+        n_held_out, equal = len(draws[0].items), first_weights(names)
+        nothing, rate = np.zeros(len(names)), np.zeros(n_held_out)
+        return NewItemCheck(equal, names, "equal", 0.0, nothing, 0.0, rate, 0.0, len(draws) * n_held_out, 0)
+    columns = np.concatenate([draw.columns(spaces, max_regression_size) for draw in draws])
+    return _decided(columns, draws, names, matrix)
 
 
-def held_out_items(
-    matrix: sp.csr_matrix, spaces: Sequence[Space], seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], float]:
-    """The items that :func:`check_new_items` holds out, and whom it tests.
-
-    Args:
-        matrix: as of :func:`check_new_items`.
-        spaces: as of :func:`check_new_items`.
-        seed: as of :func:`check_new_items`.
-
-    Returns:
-        The items, int64 [n_held_out], the tested users, int64 [n_tested], and the share of the users with two items and
-        a list who have a held-out item.
-    """
+def held_out_draws(matrix: sp.csr_matrix, spaces: Sequence[Space], seed: int) -> list[HeldOutItems]:
+    """The two draws of :func:`check_new_items`, which has the same arguments. No item is in both."""
     generator = np.random.default_rng(seed)
     degree = np.bincount(matrix.indices, minlength=matrix.shape[1])
     eligible = np.flatnonzero((degree > 0) & np.any([space.has_vector for space in spaces], axis=0))
     n_held_out = min(_MOST_HELD_OUT, int(_SHARE * len(eligible)))
-    held_out = np.sort(generator.permutation(eligible)[:n_held_out])
-    support, query = split_items(matrix, held_out)
-    has_list = (np.diff(support.indptr) > 0) & (np.diff(matrix.indptr) > 1)
-    tested = has_list & (np.diff(query.indptr) > 0)
-    users = np.sort(generator.permutation(np.flatnonzero(tested))[:_MOST_USERS])
-    return held_out, users, float(tested.sum() / max(1, has_list.sum()))
+    held_out = np.sort(generator.permutation(eligible)[: 2 * n_held_out].reshape(2, n_held_out), axis=1)
+    return [HeldOutItems.drawn(matrix, items, generator) for items in held_out]
 
 
 def _names(spaces: Sequence[Space]) -> list[tuple[str, str]]:
@@ -178,82 +167,51 @@ def _names(spaces: Sequence[Space]) -> list[tuple[str, str]]:
     return [(space, relation) for space in of_spaces for relation in RELATIONS]
 
 
-def split_items(matrix: sp.csr_matrix, held_out: NDArray[np.int64]) -> tuple[sp.csr_matrix, sp.csr_matrix]:
-    """The interactions with all other items, and those with the held-out items; csr of the same shape."""
-    marked = np.zeros(matrix.shape[1], dtype=bool)
-    marked[held_out] = True
-
-    def part(chosen: NDArray[np.bool_]) -> sp.csr_matrix:
-        indptr = np.concatenate([[0], np.cumsum(chosen)])[matrix.indptr]
-        return sp.csr_matrix((matrix.data[chosen], matrix.indices[chosen], indptr), shape=matrix.shape)
-
-    return part(~marked[matrix.indices]), part(marked[matrix.indices])
-
-
 def _decided(
-    columns: NDArray[np.float32],
-    hits: NDArray[np.bool_],
-    names: list[tuple[str, str]],
-    user_weights: NDArray[np.float64],
-    share_tested: float,
+    columns: NDArray[np.float32], draws: Sequence[HeldOutItems], names: list[tuple[str, str]], matrix: sp.csr_matrix
 ) -> NewItemCheck:
     """The weights, chosen among fitted, equal and single ones.
 
     Args:
-        columns: standardised scores of the held-out items, float32 [n_users, n_items, n_columns].
-        hits: the held-out interactions, bool [n_users, n_items].
+        columns: standardised scores of the held-out items of the users of all draws, float32 [n_rows, n_held_out,
+            n_columns].
+        draws: the draws.
         names: space and relation of each column.
-        user_weights: 1 / number of items of each user, float64 [n_users].
-        share_tested: share of the users with a list who have a held-out item.
+        matrix: interactions, csr [n_users, n_items].
     """
-    n_users, n_items = hits.shape
-    n_relevant = hits.sum(axis=1)
+    users, hits = (np.concatenate(parts) for parts in zip(*((draw.users, draw.hits()) for draw in draws), strict=True))
+    draw_of_row = np.repeat(np.arange(len(draws)), [len(draw.users) for draw in draws])
+    n_relevant, user_weights = hits.sum(axis=1), 1 / np.diff(matrix.indptr)[users]
     first = first_weights(names)
-    halves = np.arange(n_users) % 2 == 0
     scores = np.empty(hits.shape, dtype=np.float32)
-    for half in (halves, ~halves):
-        weights = fitted_weights(columns[~half], hits[~half], first)
-        scores[half] = columns[half] @ weights.astype(np.float32)
-    by_user = _by_user(scores, hits, n_relevant)
+    for draw in range(len(draws)):
+        own = draw_of_row == draw
+        weights = fitted_weights(columns[~own], hits[~own], first)
+        scores[own] = columns[own] @ weights.astype(np.float32)
+    is_trusted = is_beyond_chance(scores, hits, n_relevant)
     chosen, choice = fitted_weights(columns, hits, first), "fitted"
-    single = [_by_user(columns[..., index], hits, n_relevant) for index in range(len(names))]
-    others = {"equal": (first, _by_user(columns @ first.astype(np.float32), hits, n_relevant))}
-    others |= {
-        f"{space} {relation}": (np.eye(len(names))[index], single[index])
-        for index, (space, relation) in enumerate(names)
-    }
-    name, (weights, value) = max(others.items(), key=lambda entry: entry[1][1].mean())
-    if paired_z_score(value - by_user) > 1:
-        chosen, choice, by_user = weights, name, value
-        scores = columns @ weights.astype(np.float32)
-    chance = _chance(n_relevant, n_items)
-    mean = float(by_user.mean())
-    trusted = paired_z_score(by_user - chance) >= 2 and mean > 0
+    single = [ndcg_by_user(columns[..., index], hits, n_relevant).mean() for index in range(len(names))]
+    equal = ndcg_by_user(columns @ first.astype(np.float32), hits, n_relevant).mean()
+    others = [("equal", first, equal)]
+    others += [(" ".join(name), *rest) for name, *rest in zip(names, np.eye(len(names)), single, strict=True)]
+    name, weights, _ = max(others, key=lambda other: other[2])
+    scores_of_other, first_item = columns @ weights.astype(np.float32), draw_of_row * hits.shape[1]
+    gains = [ndcg_by_item(some, hits, n_relevant, first_item) for some in (scores_of_other, scores)]
+    if paired_z_score(gains[0] - gains[1]) > 1:
+        chosen, choice, scores = weights, name, scores_of_other
+    by_user = ndcg_by_user(scores, hits, n_relevant)
+    chance, mean = float(ndcg_by_chance(n_relevant, hits.shape[1]).mean()), float(by_user.mean())
     by_rank = np.take_along_axis(hits, np.argsort(-scores, axis=1, kind="stable"), axis=1)
+    share_tested = np.mean([draw.share_tested for draw in draws])
     return NewItemCheck(
         chosen,
         names,
         choice,
         mean,
-        np.array([of_column.mean() for of_column in single]),
-        float(chance.mean()),
-        share_tested * (user_weights @ by_rank) / n_users,
-        max(0.0, 1 - float(chance.mean()) / mean) if trusted else 0.0,
-        n_items,
-        n_users,
+        np.array(single),
+        chance,
+        share_tested * (user_weights @ by_rank) / len(users),
+        max(0.0, 1 - chance / mean) if is_trusted and mean > 0 else 0.0,
+        sum(len(draw.items) for draw in draws),
+        len(np.unique(users)),
     )
-
-
-def _by_user(
-    scores: NDArray[np.float32], hits: NDArray[np.bool_], n_relevant: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """NDCG@10 of each user. Equal scores rank by index."""
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :_K]
-    return ndcg(np.take_along_axis(hits, best, axis=1), n_relevant)
-
-
-def _chance(n_relevant: NDArray[np.int64], n_items: int) -> NDArray[np.float64]:
-    """Expected NDCG@10 of a random order for each user."""
-    k = min(_K, n_items)
-    everything = np.ones((len(n_relevant), k), dtype=bool)
-    return ndcg(everything, n_relevant) * n_relevant / n_items

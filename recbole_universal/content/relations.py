@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 from numpy.typing import NDArray
 
+from recbole_universal.content.collaborative import CollaborativeScores
 from recbole_universal.content.spaces import Space, combined
-from recbole_universal.graph.item_models import nearest_neighbors, sampled_users, strongest
+from recbole_universal.graph.item_models import strongest
 from recbole_universal.graph.popularity import item_degrees
-from recbole_universal.graph.regression import Regression, mean_degree, ridge_regressions
-from recbole_universal.graph.sparse_sums import UserItems, csr_arrays, csr_of
 
 #: Number of nearest items by content whose cosines are summed.
 N_NEAREST = 20
@@ -21,12 +21,11 @@ N_NEAREST = 20
 N_ADOPTED = 10
 #: Number of nearest items by content whose popularity is averaged.
 N_POPULARITY = 30
-_N_NEIGHBORS = 100
-_MOST_INTERACTIONS, _MOST_USERS = 2**21, 2**18
 # Largest number of users times new items, and of users times all items, whose scores are in memory at once.
 _BLOCK_PAIRS, _BLOCK_SCORES = 2**21, 2**22
-#: The relations, in the order of their columns. The last one is the same for all users.
-RELATIONS = ("nearest", "ridge", "adopted_regression", "adopted_neighbors", "popularity")
+#: The relations, in the order of their columns. The last one is the same for all users. A name of two words has a map
+#: of content and the model of :class:`CollaborativeScores` whose scores it maps.
+RELATIONS = ("nearest", "ridge", "adopted_regression", "adopted_neighbors", "ridge_factors", "popularity")
 
 
 class NearItems:
@@ -61,6 +60,9 @@ class ContentRelations:
     squared cosines. The scores are those of a regression (EASE) and of the collaborative neighbours of the user's
     items. So the new item gets the neighbours that it will have if users treat it like similar items.
 
+    ``ridge_factors``: ``ridge`` with the users' scores of all items by collaborative factors in place of X, which are
+    smoother.
+
     ``popularity``: the mean log-popularity of the 30 nearest items.
 
     Args:
@@ -72,18 +74,12 @@ class ContentRelations:
     def __init__(self, matrix: sp.csr_matrix, spaces: Sequence[Space], max_regression_size: int = 3000) -> None:
         self.spaces = with_combined(spaces)
         self._degree = item_degrees(matrix)
-        sample = matrix[sampled_users(matrix, _MOST_INTERACTIONS, _MOST_USERS)]
-        sample = sp.csr_matrix((np.ones(sample.nnz, dtype=np.float32), sample.indices, sample.indptr), sample.shape)
-        penalty = mean_degree(sample, max_regression_size)
-        device = torch.device("cpu")
-        (self._regression,) = ridge_regressions(sample, [penalty], max_regression_size, device)
-        self._neighbors = nearest_neighbors(sample, _N_NEIGHBORS)
+        self._collaborative = CollaborativeScores(matrix, max_regression_size)
         self._maps = [self._ridge_map(space) for space in self.spaces]
 
     def arrays(self) -> dict[str, NDArray]:
         """What was computed of the interactions, as numeric arrays by name; :meth:`from_arrays` takes them."""
-        arrays = {f"regression.{name}": array for name, array in self._regression.arrays().items()}
-        arrays |= {"degree": self._degree} | csr_arrays("neighbors", self._neighbors)
+        arrays = {"degree": self._degree} | self._collaborative.arrays()
         return arrays | {f"map.{index}": ridge for index, ridge in enumerate(self._maps)}
 
     @classmethod
@@ -96,11 +92,7 @@ class ContentRelations:
         made = cls.__new__(cls)
         made.spaces, made._degree = with_combined(spaces), arrays["degree"]
         n_items = len(made._degree)
-        regression = {
-            name.removeprefix("regression."): array for name, array in arrays.items() if name.startswith("regression.")
-        }
-        made._regression = Regression.from_arrays(regression, torch.device("cpu"), n_items)
-        made._neighbors = csr_of("neighbors", arrays, (n_items, n_items))
+        made._collaborative = CollaborativeScores.from_arrays(arrays, n_items)
         made._maps = [arrays[f"map.{index}"] for index in range(len(made.spaces))]
         for space, ridge in zip(made.spaces, made._maps, strict=True):
             dim = space.vectors.shape[1]
@@ -179,47 +171,27 @@ class ContentRelations:
             The index of the column and its scores, float32 [n_users, n_targets].
         """
         wanted = np.ones(len(self.names), dtype=bool) if wanted is None else wanted
-        known = [
-            scores(user_items) if wanted[index :: len(RELATIONS)].any() else None
-            for index, scores in ((2, self._regression_scores), (3, self._neighbor_scores))
-        ]
-        for first, (space, ridge, each) in enumerate(zip(self.spaces, self._maps, near, strict=True)):
-            for relation in range(len(RELATIONS)):
-                index = first * len(RELATIONS) + relation
-                if wanted[index]:
-                    yield index, self._column(relation, space, ridge, each, user_items, targets, known)
+        known: dict[str, NDArray[np.float32]] = {}
+        for index, (space, relation) in enumerate(itertools.product(range(len(self.spaces)), RELATIONS)):
+            if wanted[index]:
+                source = relation.partition("_")[2]
+                if source and source not in known:
+                    known[source] = self._collaborative.scores(source, user_items)
+                scores = known[source] if source else user_items
+                yield index, self._column(relation, space, near[space], scores, targets)
 
     def _column(
-        self,
-        relation: int,
-        space: Space,
-        ridge: NDArray[np.float32],
-        near: NearItems,
-        user_items: sp.csr_matrix,
-        targets: NDArray[np.int64],
-        known: Sequence[NDArray[np.float32] | None],
+        self, relation: str, space: int, near: NearItems, scores: Any, targets: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """One relation of one space, float32 [n_users, n_targets]."""
-        if relation == 0:
-            return (user_items @ near.nearest.T).toarray()
-        if relation == 1:
-            return (user_items @ space.vectors) @ ridge @ space.vectors[targets].T
-        if relation in (2, 3):
-            scores = known[relation - 2]
-            assert scores is not None
+        """One relation of one space, of the users' scores of all items, float32 [n_users, n_targets]."""
+        if relation == "popularity":
+            return np.broadcast_to(near.popularity, (scores.shape[0], len(targets)))
+        if relation == "nearest":
+            return (scores @ near.nearest.T).toarray()
+        if relation.startswith("adopted"):
             return (near.adopted @ scores.T).T
-        return np.broadcast_to(near.popularity, (user_items.shape[0], len(targets)))
-
-    def _regression_scores(self, user_items: sp.csr_matrix) -> NDArray[np.float32]:
-        """Scores of all items by the regression, float32 [n_users, n_items]."""
-        scores = torch.zeros(user_items.shape)
-        users = torch.full((user_items.shape[0],), -1)
-        self._regression.put_scores(scores, users, UserItems.of(user_items, torch.device("cpu")))
-        return scores.numpy()
-
-    def _neighbor_scores(self, user_items: sp.csr_matrix) -> NDArray[np.float32]:
-        """Scores of all items by collaborative neighbours, float32 [n_users, n_items]."""
-        return (user_items @ self._neighbors.T).toarray()
+        vectors = self.spaces[space].vectors
+        return (scores @ vectors) @ self._maps[space] @ vectors[targets].T
 
 
 def with_combined(spaces: Sequence[Space]) -> tuple[Space, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import numpy as np
@@ -167,6 +168,17 @@ def test_a_damaged_folder(rec, tmp_path):
     (file,) = tmp_path.glob("state-*/new_items.parquet")
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(ValueError, match="damaged"):
+        Recommender.load(tmp_path)
+
+
+def test_a_folder_with_new_items_of_an_older_version_is_refused(rec, tmp_path):
+    """Its relations have other columns. A folder without new items has none of them."""
+    rec.save(tmp_path)
+    file = tmp_path / "recommender.json"
+    described = json.loads(file.read_text(encoding="utf-8"))
+    assert described["features"].pop("new_items") == 2
+    file.write_text(json.dumps(described), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"other numbers than those of .* Fit it again"):
         Recommender.load(tmp_path)
 
 

@@ -78,7 +78,9 @@ def test_the_nearest_known_items(lists):
     assert lists.nearest_items(6, 4, without)[0].tolist() == items[1:].tolist()
 
 
-@pytest.mark.parametrize("name", ["relations.map.0", "check.weights", "near.1.indices", "content.0.vectors"])
+@pytest.mark.parametrize(
+    "name", ["relations.map.0", "relations.factors", "check.weights", "near.1.indices", "content.0.vectors"]
+)
 def test_damaged_arrays(lists, name):
     arrays = lists.arrays()
     arrays[name] = arrays[name][:-1]

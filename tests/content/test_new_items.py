@@ -7,10 +7,12 @@ import pytest
 import scipy.sparse as sp
 from content_data import N_ITEMS, interactions, texts
 
+from recbole_universal.content.collaborative import CollaborativeScores
 from recbole_universal.content.encoders import text_encoder
-from recbole_universal.content.new_items import NewItems, check_new_items, first_weights, split_items
+from recbole_universal.content.held_out_items import is_beyond_chance, ndcg_by_item, ndcg_by_user, split_items
+from recbole_universal.content.new_items import NewItems, check_new_items, first_weights
 from recbole_universal.content.places import even_places, merged, next_places, rates_of_fewer
-from recbole_universal.content.relations import ContentRelations
+from recbole_universal.content.relations import RELATIONS, ContentRelations
 from recbole_universal.content.spaces import array_space, text_space
 from recbole_universal.content.weights import fitted_weights, standardised
 
@@ -87,8 +89,14 @@ def test_a_block_of_users_is_small_on_a_large_catalogue(spaces, split, monkeypat
     relations = ContentRelations(known, spaces)
     whole, rows = relations.columns(known[:9], NEW[:2]), []
     monkeypatch.setattr("recbole_universal.content.relations._BLOCK_SCORES", 4 * N_ITEMS)
-    scores = relations._neighbor_scores
-    monkeypatch.setattr(relations, "_neighbor_scores", lambda some: (rows.append(some.shape[0]), scores(some))[1])
+    models = relations._collaborative
+    scores = models.scores
+
+    def counted(model, some):
+        rows.extend([some.shape[0]] * (model == "neighbors"))
+        return scores(model, some)
+
+    monkeypatch.setattr(models, "scores", counted)
     assert np.allclose(relations.columns(known[:9], NEW[:2]), whole, atol=1e-4) and rows == [4, 4, 1]
 
 
@@ -122,9 +130,35 @@ def test_adopted_scores_are_means_over_the_ten_nearest_items(split):
         of_row = near.cosines[row].tocoo()
         first = np.argsort(-of_row.data)[:10]
         items, weights = of_row.col[first], of_row.data[first] ** 2
-        for column, scores in ((2, relations._regression_scores), (3, relations._neighbor_scores)):
-            expected = scores(known[:7])[:, items] @ weights / weights.sum()
-            assert np.allclose(columns[:, row, column], expected, atol=1e-4)
+        for model in ("regression", "neighbors"):
+            scores = relations._collaborative.scores(model, known[:7])
+            expected = scores[:, items] @ weights / weights.sum()
+            assert np.allclose(columns[:, row, RELATIONS.index(f"adopted_{model}")], expected, atol=1e-4)
+
+
+def test_ridge_relations_are_regressions_onto_interactions_and_scores(split):
+    """The vectors of the items with interactions predict them, with a penalty."""
+    known, _ = split
+    space = array_space("x", np.random.default_rng(0).normal(size=(N_ITEMS, 6)))
+    relations = ContentRelations(known, [space])
+    columns = relations.columns(known[:7], NEW)
+    old = np.setdiff1d(np.arange(N_ITEMS), NEW)
+    gram = space.vectors[old].T.astype(np.float64) @ space.vectors[old]
+    penalty = np.trace(gram) / len(gram) * np.eye(len(gram))
+    of_factors = relations._collaborative.scores("factors", known[:7])
+    for relation, scores in (("ridge", known[:7].toarray()), ("ridge_factors", of_factors)):
+        weights = np.linalg.solve(gram + penalty, space.vectors[old].T @ scores[:, old].T)
+        expected = (space.vectors[NEW] @ weights).T
+        assert np.allclose(columns[..., RELATIONS.index(relation)], expected, atol=1e-4)
+
+
+def test_factors_project_on_the_largest_singular_vectors():
+    """Two groups of items without a common user: the first factor of each says that a user likes all of its group."""
+    matrix = sp.csr_matrix(np.kron(np.eye(2), np.ones((5, 4))).astype(np.float32))
+    scores = CollaborativeScores(matrix, 8).scores("factors", matrix[[0]])
+    assert np.allclose(scores, [[1, 1, 1, 1, 0, 0, 0, 0]], atol=1e-5)
+    without = sp.csr_matrix(np.eye(1, 8, dtype=np.float32))
+    assert np.allclose(CollaborativeScores(matrix, 8).scores("factors", without), matrix[[0]].toarray() / 4, atol=1e-5)
 
 
 def test_standardised_columns_have_no_scale():
@@ -197,10 +231,87 @@ def test_the_next_rate_is_a_share_of_the_users_interactions(spaces):
     """All held-out items are ranked, so the rates sum to the share of the interactions that are with them."""
     matrix = interactions()
     check = check_new_items(matrix, spaces)
-    generator = np.random.default_rng(0)
-    held_out = generator.permutation(N_ITEMS)[: check.n_items]
-    degree, with_them = np.diff(matrix.indptr), np.diff(matrix[:, held_out].tocsr().indptr)
-    has_list = (degree > 1) & (degree > with_them)
-    share = (with_them / np.maximum(degree, 1))[has_list].mean()
-    assert check.next_rate.shape == (check.n_items,) and np.isclose(check.next_rate.sum(), share, rtol=0.15)
+    n, shares = N_ITEMS // 5, []
+    order, degree = np.random.default_rng(0).permutation(N_ITEMS), np.diff(matrix.indptr)
+    for held_out in (order[:n], order[n : 2 * n]):
+        with_them = np.diff(matrix[:, held_out].tocsr().indptr)
+        has_list = (degree > 1) & (degree > with_them)
+        shares.append((with_them / np.maximum(degree, 1))[has_list].mean())
+    assert check.next_rate.shape == (n,) and check.n_items == 2 * n
+    assert np.isclose(check.next_rate.sum(), np.mean(shares), rtol=0.01)
     assert check.next_rate[:5].mean() > 3 * check.next_rate[10:].mean()
+
+
+def test_each_draw_is_ranked_with_weights_of_the_other_one(monkeypatch):
+    """A column that knows the held-out items of one draw is worthless for those of the other one."""
+    draws, matrix = [], interactions()
+
+    def columns(draw, spaces, size):
+        draws.append(draw)
+        knows = draw.hits() * (1.0 if len(draws) == 1 else -1.0)
+        return standardised(np.stack([knows] * 6, axis=-1).astype(np.float32))
+
+    monkeypatch.setattr("recbole_universal.content.held_out_items.HeldOutItems.columns", columns)
+    monkeypatch.setattr("recbole_universal.content.new_items.paired_z_score", lambda difference: 0.0)
+    check = check_new_items(matrix, [array_space("x", np.eye(N_ITEMS))])
+    assert not set(draws[0].items) & set(draws[1].items) and len(draws[0].items) == len(draws[1].items) == N_ITEMS // 5
+    for draw in draws:
+        assert draw.support[:, draw.items].nnz == 0 and (draw.support + draw.query != matrix).nnz == 0
+    assert check.choice == "fitted" and check.trust == 0 and check.ndcg < 0.5 * check.chance
+    assert check.ndcg_of_columns.min() > 0.4
+
+
+def test_ndcg_by_item_sums_to_that_of_all_users():
+    generator = np.random.default_rng(0)
+    scores, hits = generator.random((40, 15)).astype(np.float32), generator.random((40, 15)) < 0.2
+    scores, hits = scores[hits.any(axis=1)], hits[hits.any(axis=1)]
+    n_relevant = hits.sum(axis=1)
+    by_item = ndcg_by_item(scores, hits, n_relevant, 15 * (np.arange(len(hits)) % 2))
+    by_user = ndcg_by_user(scores, hits, n_relevant)
+    assert by_item.shape == (30,) and np.isclose(by_item[:15].sum(), by_user[::2].sum())
+    assert np.isclose(by_item[15:].sum(), by_user[1::2].sum())
+    one = ndcg_by_item(scores[:1], hits[:1] & (np.arange(15) == 4), np.ones(1, dtype=int), np.zeros(1, dtype=int))
+    assert set(np.flatnonzero(one)) <= {4}
+
+
+def test_one_popular_item_does_not_choose_a_column(monkeypatch):
+    """A column that finds one held-out item alone is better for most users, and no better for other items."""
+    popular = np.random.default_rng(0).permutation(N_ITEMS)[0]  # held out by the first draw
+    matrix = interactions().tolil()
+    matrix[:250, popular] = 1
+    matrix = matrix.tocsr()
+
+    def columns(draw, spaces, size):
+        generator = np.random.default_rng(1)
+        finds = generator.normal(size=(*draw.hits().shape, 6))
+        finds[..., 0] += 20 * draw.hits() * (draw.items == popular)
+        finds[..., 1] += 0.5 * draw.hits() * (draw.items != popular)
+        return standardised(finds.astype(np.float32))
+
+    monkeypatch.setattr("recbole_universal.content.held_out_items.HeldOutItems.columns", columns)
+    second = np.eye(6)[1]
+    monkeypatch.setattr("recbole_universal.content.new_items.fitted_weights", lambda *_: second)
+    check = check_new_items(matrix, [array_space("x", np.eye(N_ITEMS))])
+    assert check.ndcg_of_columns[0] > 1.05 * check.ndcg_of_columns[1] and check.choice == "fitted"
+    assert np.isclose(check.ndcg, check.ndcg_of_columns[1])
+
+
+def test_users_who_agree_are_no_evidence_of_many_items():
+    """One item that all users had stands first by chance in one of 24 orders; many items do not."""
+    one = np.zeros((400, 24), dtype=bool)
+    one[:, 3] = True
+    scores = np.tile(np.arange(24, 0, -1, dtype=np.float32), (400, 1))
+    many = np.zeros((400, 240), dtype=bool)
+    many[np.arange(400), np.arange(400) % 240] = True
+    ones = np.ones(400, dtype=np.int64)
+    assert not is_beyond_chance(scores, one, ones)
+    assert is_beyond_chance(many.astype(np.float32), many, ones)
+    assert not is_beyond_chance(np.zeros_like(scores), np.zeros_like(one), ones)
+
+
+@pytest.mark.parametrize("n_items", [1, 4, 5, 9, 10])
+def test_a_small_catalogue_is_checked_or_ranked_by_equal_weights(n_items):
+    matrix = sp.csr_matrix(np.ones((6, n_items), dtype=np.float32))
+    model = NewItems(matrix, [array_space("x", np.random.default_rng(0).normal(size=(n_items, 3)))])
+    assert np.isfinite(model.check.weights).all() and np.isfinite(model.scores(matrix, np.arange(n_items))).all()
+    assert model.check.n_items == 2 * (n_items // 5) and model.check.trust == 0
