@@ -114,7 +114,7 @@ def recommended(loaded: Loaded, settings: ListSettings, bodies: Sequence[Recomme
 
 
 def _new_item_filters(loaded: Loaded, body: RecommendBody, asked: Asked, unknown: dict[Any, None]) -> ListFilters:
-    """The new items that each list may hold: those of the filters that the person has not had."""
+    """The new items that each list may hold. New items that the person has had stay out."""
     assert loaded.new_items is not None
     had: Sequence[Sequence[Any]] = []
     if body.filter_seen is not False:
