@@ -199,7 +199,8 @@ def _largest_components(rows: NDArray | sp.csr_matrix) -> NDArray[np.float32]:
     rank = min(MOST_DIMS, min(rows.shape) - 1)
     if rank < 1 or not abs(rows).max():
         return np.asarray(rows if isinstance(rows, np.ndarray) else rows.toarray(), dtype=np.float32)
-    return TruncatedSVD(rank, random_state=0).fit_transform(rows).astype(np.float32)
+    with np.errstate(divide="ignore", invalid="ignore"):  # shares of the variance of equal rows, which nothing reads
+        return TruncatedSVD(rank, random_state=0).fit_transform(rows).astype(np.float32)
 
 
 def _spread_rows(rows: sp.csr_matrix, to: NDArray[np.bool_]) -> sp.csr_matrix:
