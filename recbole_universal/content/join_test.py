@@ -164,7 +164,7 @@ def refuse_wrong_join(tests: Sequence[JoinTest], least: float | None = LEAST_JOI
     if least is not None and wrong:
         reason = (
             "the content of other rows fits the items better, so the table may be off by some rows"
-            if wrong[0].is_shifted and wrong[0].z >= least
+            if wrong[0].z >= least
             else "two items of one user are not more alike than any two, so the content may belong to other items"
         )
         raise ValueError(
