@@ -3,8 +3,9 @@
     python benchmarks/content_systems.py --system morec --data-path DATA --content-path CONTENT
     python benchmarks/content_systems.py --page docs/systems.md      # writes the tables into the page
 
-Systems: transrec, morec, adapterrec, ninerec, tcf. A run is one model on one target. Runs that two systems share are
-made once. The last item of a user is the test part, the one before it the validation part, all items are ranked.
+Systems: transrec, its targets of few users (few), words and modalities, morec, adapterrec, ninerec, tcf. A run is one
+model on one target. Runs that two systems share are made once. The last item of a user is the test part, the one before
+it the validation part, and all items are ranked.
 """
 
 from __future__ import annotations
@@ -13,18 +14,18 @@ import argparse
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from content_systems_data import Small, prepared
+from content_systems_data import N_USERS, Small, prepared
+from content_systems_ranks import K, hits, ranks
 from content_systems_tables import tables
 from harness import Results
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
-from recbole.data.interaction import Interaction
 from recbole.utils import get_trainer, init_seed
 from report import fill
 from torch import nn
@@ -35,18 +36,31 @@ from recbole_universal.plugin.item_content import item_content
 KEYS = {
     "load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "text"]},
     "content_fields": ["text"],
+    "content_join_z": None,  # the texts are known to belong to the items, which a small sample may not show
     **{"n_layers": 1, "n_heads": 2, "hidden_size": 64, "inner_size": 128, "MAX_ITEM_LIST_LENGTH": 10},
     **{"hidden_dropout_prob": 0.3, "attn_dropout_prob": 0.3, "train_batch_size": 256, "eval_batch_size": 1024},
     **{"epochs": 15, "stopping_step": 2, "metrics": ["NDCG", "Recall"], "topk": [10], "valid_metric": "NDCG@10"},
     **{"show_progress": False, "state": "ERROR", "learning_rate": 0.003},
 }
-SOURCES = ("amazon-industrial", "coco-mooc", "ml-latest-small")
+#: Sources that one model is pre-trained on, and the most users of each: few large ones, and many small ones.
+LARGE, DIVERSE = (
+    "amazon-industrial+coco-mooc",
+    "amazon-industrial+anime+citations-a+coco-mooc+lastfm-2k+ml-1m-seq+yelp-s3rec",
+)
+MIXES = {LARGE: 8000, DIVERSE: 1000}
 TARGETS = ("amazon-office-text", "bx-books", "hm-copurchase")
 MATRIX = ("amazon-industrial", "amazon-office-text", "coco-mooc", "ml-latest-small")
 MOREC = ("amazon-industrial", "coco-mooc", "ml-latest-small")
 TCF = ("amazon-industrial", "ml-latest-small")
 ENCODERS = ("tfidf", "distil", "minilm")
-NEW_SHARE, K = 0.2, 10
+NEW_SHARE, FIRST_SEED = 0.2, 2020
+SYSTEMS = ("morec", "transrec", "few", "words", "modalities", "adapterrec", "tcf", "ninerec")
+#: Users of a target of TransRec and AdapterRec. Each seed draws others.
+MANY, FEW = 400, 100
+#: A small target has few batches in an epoch. The first seed with many users has each of these learning rates. All
+#: other runs have the one that was best on the validation part there.
+TARGET_KEYS = {"epochs": 60, "stopping_step": 4}
+TARGET_RATES = (0.003, 0.01)
 
 
 @dataclass(frozen=True)
@@ -61,6 +75,7 @@ class Run:
         pretrained: sources joined by +, whose model is taken over; "": new weights.
         tuned: ``zero_shot``, or ``finetune_parameters``.
         new_items: whether a fifth of the items is taken out of the interactions.
+        n_users: users of the target, others for each seed; 0: ``N_USERS``, the same for each seed.
     """
 
     target: str
@@ -70,6 +85,7 @@ class Run:
     pretrained: str = ""
     tuned: str = "all"
     new_items: bool = False
+    n_users: int = 0
 
 
 def runs_of(system: str, seed: int) -> Iterator[Run]:
@@ -78,19 +94,27 @@ def runs_of(system: str, seed: int) -> Iterator[Run]:
         for target in MOREC:
             for items in ("id", "content", "id_plus_content"):
                 yield Run(target, seed, items, new_items=True)
-    elif system == "transrec":
+    elif system in ("transrec", "few"):
+        n_users = MANY if system == "transrec" else FEW
         for target in TARGETS:
-            yield Run(target, seed, "id")
-            for items in ("content", "words"):
-                yield Run(target, seed, items)
+            yield Run(target, seed, "id", n_users=n_users)
+            yield Run(target, seed, n_users=n_users)
+            for mix in MIXES:
                 for tuned in ("zero_shot", "all"):
-                    yield Run(target, seed, items, pretrained="+".join(SOURCES), tuned=tuned)
-        for content in ("image", "distil+image", "distil | image"):
+                    yield Run(target, seed, pretrained=mix, tuned=tuned, n_users=n_users)
+    elif system == "words":
+        for target in TARGETS:
+            yield Run(target, seed, "words", n_users=MANY)
+            for tuned in ("zero_shot", "all"):
+                yield Run(target, seed, "words", pretrained=DIVERSE, tuned=tuned, n_users=MANY)
+    elif system == "modalities":
+        for content in ("distil", "image", "distil+image", "distil | image"):
             yield Run("hm-copurchase", seed, content=content)
     elif system == "adapterrec":
-        for target in TARGETS[:2]:
-            for tuned in ("all", "adapters", "lora", "head"):
-                yield Run(target, seed, pretrained="+".join(SOURCES), tuned=tuned)
+        for target in TARGETS:
+            yield Run(target, seed, n_users=MANY)
+            for tuned in ("zero_shot", "all", "adapters", "lora", "head"):
+                yield Run(target, seed, pretrained=DIVERSE, tuned=tuned, n_users=MANY)
     elif system == "ninerec":
         for target in MATRIX:
             yield Run(target, seed, "id")
@@ -102,6 +126,7 @@ def runs_of(system: str, seed: int) -> Iterator[Run]:
                     yield Run(target, seed, pretrained=source)
     else:
         for target in TCF:
+            yield Run(target, seed, "id")
             for content in ENCODERS:
                 yield Run(target, seed, content=content)
 
@@ -111,14 +136,22 @@ class Lab:
 
     def __init__(self, data: Path, content: Path, work: Path):
         self.data, self.content, self.work = data, content, work
-        self._sets: dict[tuple[str, bool], Small] = {}
+        self._sets: dict[tuple, Small] = {}
 
-    def small(self, name: str, new_items: bool = False) -> Small:
-        """A dataset, prepared at the first call."""
-        if (name, new_items) not in self._sets:
-            share = NEW_SHARE if new_items else 0.0
-            self._sets[name, new_items] = prepared(name, self.data, self.content, self.work / "data", share)
-        return self._sets[name, new_items]
+    def sample(self, name: str, n_users: int = N_USERS, draw: int = 0, new_share: float = 0.0) -> Small:
+        """A sample of a dataset, written at the first call."""
+        key = name, n_users, draw, new_share
+        if key not in self._sets:
+            label = "" if n_users == N_USERS else f"{name}-{n_users}-{draw}"
+            folders = self.data, self.content, self.work / "data"
+            self._sets[key] = prepared(name, *folders, new_share, n_users, label=label, draw=draw)
+        return self._sets[key]
+
+    def target(self, run: Run) -> Small:
+        """The sample of a run."""
+        if run.n_users:
+            return self.sample(run.target, run.n_users, run.seed % 10)
+        return self.sample(run.target, new_share=NEW_SHARE if run.new_items else 0.0)
 
     def keys(self, run: Run) -> dict[str, Any]:
         """The config keys of a run."""
@@ -128,6 +161,8 @@ class Lab:
         keys["content_encoders"] = [name for name in names if name != "image"]
         if "image" in names:
             keys["content_files"] = {"image": str(self._images(run.target, run.content))}
+        if run.n_users:
+            keys |= TARGET_KEYS
         if run.pretrained:
             for key in ("n_layers", "n_heads", "hidden_size", "inner_size", "MAX_ITEM_LIST_LENGTH"):
                 del keys[key]
@@ -138,7 +173,7 @@ class Lab:
         return keys
 
     def _images(self, name: str, content: str) -> Path:
-        """The images; for ``text | image`` those of half of the items, whose texts :meth:`made` takes away."""
+        """The images; for ``text | image`` those of half of the items, whose texts :meth:`_fitted` takes away."""
         file = self.content / name / f"{name}.image_efflite0.npz"
         if " | " not in content:
             return file
@@ -149,27 +184,30 @@ class Lab:
         return half
 
     def _model_of(self, run: Run) -> Path:
-        return self.work / "models" / f"{run.pretrained}-{run.items}-{run.seed}"
+        """Folder of the pre-trained model of a run. That of several sources serves all seeds."""
+        seed = FIRST_SEED if "+" in run.pretrained else run.seed
+        return self.work / "models" / f"{run.pretrained}-{run.items}-{seed}"
 
     def pretrained(self, run: Run) -> Path:
-        """Folder of the pre-trained model of a run, trained now if it is not there."""
-        sources = run.pretrained.split("+")
+        """The pre-trained model of a run, trained now if it is not there."""
         folder = self._model_of(run)
-        if not (folder / "model" / "model.json").is_file():
-            for name in sources:
-                self.small(name)
-            keys = self.keys(Run(sources[0], run.seed, run.items, run.content))
+        if not (folder / "model" / "model.json").is_file() and "+" not in run.pretrained:
+            self.made(Run(run.pretrained, run.seed, run.items), (KEYS["learning_rate"],))
+        elif not (folder / "model" / "model.json").is_file():
+            names = [self.sample(name, MIXES[run.pretrained]).name for name in run.pretrained.split("+")]
+            keys = {**self.keys(Run(names[0], FIRST_SEED, run.items, run.content)), "pretrain_sources": names}
             start = time.process_time()
-            pretrain(
-                config_dict={**keys, "pretrain_sources": sources, "pretrain_dir": str(folder)}, model="UniversalSASRec"
-            )
+            pretrain(config_dict={**keys, "pretrain_dir": str(folder)}, model="UniversalSASRec")
             print(f"pre-trained on {run.pretrained}, {run.items}: {time.process_time() - start:.0f} s", flush=True)
         return folder / "model"
 
-    def made(self, run: Run) -> dict[str, float]:
-        """Metrics, numbers of weights and seconds of a run."""
-        small = self.small(run.target, run.new_items)
-        config = Config("UniversalSASRec", small.name, config_dict=self.keys(run))
+    def made(self, run: Run, rates: tuple[float, ...]) -> dict[str, Any]:
+        """Metrics, numbers of weights and seconds of a run, with the learning rate that is best on validation."""
+        rows = [self._fitted(run, self.target(run), rate) for rate in rates]
+        return max(rows, key=lambda row: row["valid"])
+
+    def _fitted(self, run: Run, sample: Small, rate: float) -> dict[str, Any]:
+        config = Config("UniversalSASRec", sample.name, config_dict={**self.keys(run), "learning_rate": rate})
         init_seed(run.seed, True)
         dataset = create_dataset(config)
         train, valid, test = data_preparation(config, dataset)
@@ -187,9 +225,12 @@ class Lab:
         tested = trainer.evaluate(test, load_best_model=True)
         row = {"ndcg": tested["ndcg@10"], "recall": tested["recall@10"], "seconds": round(seconds, 1)}
         row |= {"trained": model.n_trained, "weights": model.n_weights, "items n": dataset.item_num - 1}
-        row |= {"epochs": trainer.eval_collector is not None and len(trainer.train_loss_dict)}
+        row |= {"epochs": len(trainer.train_loss_dict), "rate": rate, "valid": float(trainer.best_valid_score)}
+        if run.n_users:
+            row |= {"users n": len(sample.histories)}
+            row |= {"hits": hits(model, sample.histories.values(), dataset.field2token_id["item_id"])}
         if run.new_items:
-            row |= self._with_new_items(run, small, model, dataset)
+            row |= self._with_new_items(run, sample, model, dataset)
         exported = Path(trainer.saved_model_file).with_suffix("")
         own = self._model_of(Run(run.target, run.seed, run.items, run.content, pretrained=run.target))
         if run == Run(run.target, run.seed, run.items) and exported.is_dir() and not own.exists():
@@ -216,8 +257,8 @@ class Lab:
         new_codes = torch.tensor([code[item] for item in small.new_items])
         warm = [(items[:-1], items[-1]) for items in small.histories.values() if len(items) > 2]
         cold = [(small.histories[user], item) for user, item in small.new_of if len(small.histories.get(user, ())) > 1]
-        ranks_warm = ranks(model, warm, code, None)
-        ranks_cold = ranks(model, cold, code, None)
+        ranks_warm = ranks(model, warm, code)
+        ranks_cold = ranks(model, cold, code)
         among = ranks(model, cold, code, new_codes)
         both = np.concatenate([ranks_warm, ranks_cold])
         parts = {"warm": ranks_warm, "cold": ranks_cold, "among new": among, "both": both}
@@ -225,32 +266,23 @@ class Lab:
         return row | {"new items n": len(small.new_items), "cold n": len(cold), "warm n": len(warm)}
 
 
-@torch.no_grad()
-def ranks(model: UniversalSASRec, pairs: list, code: dict[str, int], among: torch.Tensor | None) -> np.ndarray:
-    """Rank of the target of each pair of a history and a target, from 0; ties count half of the tied items."""
-    model.eval()
-    longest, found = model.max_seq_length, []
-    for start in range(0, len(pairs), 512):
-        block = pairs[start : start + 512]
-        lists = torch.zeros(len(block), longest, dtype=torch.int64)
-        for row, (items, _) in enumerate(block):
-            last = [code[item] for item in items[-longest:]]
-            lists[row, : len(last)] = torch.tensor(last)
-        lengths = (lists > 0).sum(dim=1)
-        scores = model.full_sort_predict(Interaction({"item_id_list": lists, "item_length": lengths}))
-        target = scores.gather(1, torch.tensor([[code[item]] for _, item in block]))
-        others = scores if among is None else scores[:, among]
-        above = (others > target).sum(dim=1) + ((others == target).sum(dim=1) - 1) / 2
-        found.append(above.numpy())
-    return np.concatenate(found)
+def learning_rates(run: Run, rows: list[dict]) -> tuple[float, ...]:
+    """The learning rates of a run, by what is known of the first seed."""
+    if not run.n_users or run.tuned == "zero_shot":
+        return (KEYS["learning_rate"],)
+    first = asdict(replace(run, seed=FIRST_SEED, n_users=MANY))
+    known = [row["rate"] for row in rows if all(row.get(key) == value for key, value in first.items())]
+    return tuple(known) or TARGET_RATES
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--system", nargs="*", default=["morec", "transrec", "adapterrec", "tcf", "ninerec"])
+    parser.add_argument(
+        "--system", nargs="*", default=["morec", "transrec", "modalities", "adapterrec", "tcf", "ninerec"]
+    )
     parser.add_argument("--data-path", type=Path, default=Path("dataset"))
     parser.add_argument("--content-path", type=Path, default=Path("content"))
-    parser.add_argument("--seeds", type=int, nargs="*", default=[2020, 2021])
+    parser.add_argument("--seeds", type=int, nargs="*", default=[FIRST_SEED, FIRST_SEED + 1])
     parser.add_argument(
         "--work", type=Path, default=Path("results/content_systems"), help="folder of models and samples"
     )
@@ -266,7 +298,7 @@ def main() -> None:
         for system in options.system:
             for run in runs_of(system, seed):
                 if not results.has(asdict(run)):
-                    results.add({**asdict(run), **lab.made(run)})
+                    results.add({**asdict(run), **lab.made(run, learning_rates(run, results.rows))})
 
 
 if __name__ == "__main__":

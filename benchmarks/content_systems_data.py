@@ -48,6 +48,7 @@ def prepared(
     n_users: int = N_USERS,
     n_last: int = N_LAST,
     label: str = "",
+    draw: int = 0,
 ) -> Small:
     """Write a sample of a dataset as RecBole's atomic files.
 
@@ -60,6 +61,7 @@ def prepared(
         n_users: the most users that stay.
         n_last: interactions of a user that stay, the last ones.
         label: name of the result; "": that of the dataset.
+        draw: number of the sample. Samples of other numbers have other users.
     """
     source = next(
         each / name / f"{name}.inter"
@@ -72,7 +74,8 @@ def prepared(
     rows[TIME] = pd.to_numeric(rows[TIME]) if ordered else generator.permutation(len(rows))
     rows = rows[[USER, ITEM, TIME]].drop_duplicates([USER, ITEM]).sort_values([USER, TIME], kind="stable")
     users = np.sort(rows[USER].unique()[rows.groupby(USER).size() >= FEWEST])
-    rows = rows[rows[USER].isin(generator.permutation(users)[:n_users])].groupby(USER).tail(n_last)
+    drawn = generator.permutation(users)[draw * n_users : (draw + 1) * n_users]
+    rows = rows[rows[USER].isin(drawn)].groupby(USER).tail(n_last)
     table = read_items(content / name / f"{name}.item", None, print)
     columns = {column: [_text(value) for value in table.frame[column]] for column in table.frame.columns[1:]}
     texts = item_texts(columns, chosen_fields(columns, None, name), len(table.frame))

@@ -4,7 +4,7 @@
     python benchmarks/user_systems.py --page docs/systems_users.md          # writes the tables into the page
 
 Results are appended to results/user_systems.jsonl. Each user's last interactions are used. Profiles are those of
-ml-100k, the only dataset here that has a file of users. Everything is small: one layer, 64 dimensions, one core.
+ml-100k, the only dataset here that has a file of users. The models have one layer and 64 dimensions.
 """
 
 from __future__ import annotations
@@ -16,19 +16,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import recbole
-import scipy.sparse as sp
 import torch
 from content_systems_data import Small, prepared
+from content_systems_ranks import hits
 from harness import Results
-from recbole.config import Config
-from recbole.data import create_dataset, data_preparation
-from recbole.utils import get_model, get_trainer, init_seed
 from report import fill
-from sklearn.decomposition import TruncatedSVD
 from torch.nn import functional
 from user_systems_tables import tables
+from user_systems_vectors import (
+    Histories,
+    content_means,
+    histories_of,
+    item_svd,
+    loaded,
+    profiles,
+    trained,
+    vectors_of,
+)
 
 from recbole_universal import pretrain
 from recbole_universal.metrics import ndcg
@@ -36,12 +40,15 @@ from recbole_universal.sequential.adapters import train_only, trained_weights
 from recbole_universal.sequential.probe import area_under_curve, probe, user_folds
 from recbole_universal.sequential.user_labels import UserClassifier, class_scores, fit_user_labels
 
-PROFILES, SOURCE = "ml-100k-last", "ml-latest-small"  # RecBole reads ml-100k from its own folder alone
-ORIGIN = {PROFILES: "ml-100k"}
+PROFILES, FILMS = "ml-100k-last", "ml-1m-last"  # RecBole reads ml-100k from its own folder alone
+ORIGIN = {PROFILES: "ml-100k", FILMS: "ml-1m-seq"}
 TASKS = ("anime", "coco-mooc", "hm-copurchase")
-HIDDEN, LAST, LAST_OF_TASKS, USERS_OF_TASKS, N_FOLDS = 64, 20, 12, 500, 3
+HIDDEN, LAST, N_FOLDS = 64, 30, 3
+PROFILE_USERS, FILM_USERS, FEW_LABELS = 943, 1500, 100
+LAST_OF_TASKS, USERS_OF_TASKS = 12, 1000
 KEYS: dict[str, Any] = {
     "load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "text"]},
+    "content_join_z": None,  # the texts are known to belong to the items, which a small sample may not show
     "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"},
     "hidden_size": HIDDEN,
     "inner_size": 2 * HIDDEN,
@@ -51,8 +58,8 @@ KEYS: dict[str, Any] = {
     "MAX_ITEM_LIST_LENGTH": LAST,
     "train_batch_size": 256,
     "learning_rate": 0.003,
-    "epochs": 8,
-    "stopping_step": 3,
+    "epochs": 5,
+    "stopping_step": 1,
     "metrics": ["NDCG", "Recall"],
     "topk": [10],
     "valid_metric": "NDCG@10",
@@ -60,52 +67,6 @@ KEYS: dict[str, Any] = {
     "state": "ERROR",
     "gpu_id": "",
 }
-Histories = tuple[torch.Tensor, torch.Tensor]
-
-
-def loaded(dataset: str, keys: dict[str, Any], model: str = "UniversalSASRec") -> tuple[Any, Any, list[Any]]:
-    """A config, a model, and the loaders of the three parts."""
-    config = Config(model, dataset, config_dict=dict(keys))
-    init_seed(config["seed"], True)
-    parts = list(data_preparation(config, create_dataset(config)))
-    init_seed(config["seed"], True)
-    return config, get_model(model)(config, parts[0]._dataset).to(config["device"]), parts
-
-
-def trained(dataset: str, keys: dict[str, Any], model: str = "UniversalSASRec") -> tuple[Any, Any, dict[str, float]]:
-    """A model with the weights of its best epoch, its dataset and its metrics on the test part."""
-    config, network, (train, valid, test) = loaded(dataset, keys, model)
-    trainer = get_trainer(config["MODEL_TYPE"], model)(config, network)
-    trainer.fit(train, valid, verbose=False, saved=True, show_progress=False)
-    metrics = trainer.evaluate(test, load_best_model=True, show_progress=False)
-    return network.eval(), train._dataset, {name: float(value) for name, value in metrics.items()}
-
-
-def histories_of(small: Small, dataset: Any) -> Histories:
-    """The last items of all users by RecBole's ids, with their number."""
-    lists = [dataset.token2id("item_id", items[-LAST:]) for items in small.histories.values()]
-    items = torch.zeros((len(lists), LAST), dtype=torch.int64)
-    for row, one in enumerate(lists):
-        items[row, : len(one)] = torch.from_numpy(np.asarray(one))
-    return items, torch.tensor([len(one) for one in lists])
-
-
-@torch.no_grad()
-def vectors_of(model: Any, histories: Histories) -> np.ndarray:
-    """User vectors, float32 [n_users, dim]."""
-    model.eval()
-    return torch.cat([model(*block) for block in zip(*(one.split(256) for one in histories), strict=True)]).numpy()
-
-
-def profiles(data: Path, users: list[str]) -> dict[str, np.ndarray]:
-    """Gender, age group and occupation of some users of ml-100k."""
-    folders = (data, Path(recbole.__file__).parent / "dataset_example")
-    file = next(each / "ml-100k" / "ml-100k.user" for each in folders if (each / "ml-100k").is_dir())
-    frame = pd.read_csv(file, sep="\t", dtype=str).set_index("user_id:token").loc[users]
-    age = pd.cut(frame["age:token"].astype(int), [0, 24, 34, 44, 120], labels=["-24", "25-34", "35-44", "45-"])
-    return {"gender": frame["gender:token"].to_numpy(), "age": age.astype(str).to_numpy()} | {
-        "occupation": frame["occupation:token"].to_numpy()
-    }
 
 
 class Benchmark:
@@ -155,31 +116,33 @@ class Benchmark:
 
     def peterrec(self) -> None:
         """Profiles from frozen vectors, and by training on them."""
-        small = self.data(PROFILES, n_last=LAST)
-        self.data(SOURCE, n_last=LAST)
+        small = self.data(PROFILES, n_last=LAST, n_users=PROFILE_USERS)
+        self.data(FILMS, n_last=LAST, n_users=FILM_USERS)
         labels = profiles(self.options.data_path, list(small.histories))
-        own = self.folder("next-item", [PROFILES])
-        dataset = loaded(PROFILES, self.keys)[2][0]._dataset
-        histories = histories_of(small, dataset)
-        ids, elsewhere = {**self.keys, "item_encoder": "id"}, ("next-item-elsewhere", [SOURCE])
-        for method, vectors in {
-            "items, SVD": lambda: item_svd(small),
-            "mean of item contents": lambda: content_means(self.pretrained(own), histories),
-            "BPR user embedding": lambda: self.bpr(small),
-            "pre-trained on ml-100k": lambda: vectors_of(self.pretrained(own), histories),
-            f"pre-trained on {SOURCE}": lambda: vectors_of(self.pretrained(self.folder(*elsewhere)), histories),
-            "SASRec of ids": lambda: vectors_of(trained(PROFILES, ids)[0], histories),
-        }.items():
-            if not self.has("peterrec", method=method):
-                self.frozen("peterrec", method, vectors(), labels)
+        histories = histories_of(small, loaded(PROFILES, self.keys)[2][0]._dataset, LAST)
+        own = self.pretrained(self.folder("next-item", [PROFILES]))
+        films = self.folder("next-item-films", [FILMS])
+        models = {"pre-trained on ml-100k": own, "pre-trained on ml-1m": self.pretrained(films)}
+        self.frozen("peterrec", "items, SVD", item_svd(small, HIDDEN), labels)
+        self.frozen("peterrec", "mean of item contents", content_means(own, histories), labels)
+        if not self.has("peterrec", method="BPR user embedding"):
+            self.frozen("peterrec", "BPR user embedding", self.bpr(small), labels)
+        if not self.has("peterrec", method="SASRec of ids, mean"):
+            models["SASRec of ids"] = trained(PROFILES, {**self.keys, "item_encoder": "id"})[0]
+        for name, model in models.items():
+            for pooling in ("last", "mean"):
+                self.frozen("peterrec", f"{name}, {pooling}", vectors_of(model, histories, pooling), labels)
         for attribute in ("gender", "age"):
-            for how in ("from scratch", "all", "adapters", "head alone"):
-                if not self.has("peterrec", method=f"trained: {how}", attribute=attribute):
-                    self.tuned(attribute, how, own, histories, labels[attribute])
+            for n_labels in (FEW_LABELS, PROFILE_USERS):
+                for how in ("from scratch", "all", "adapters", "head alone"):
+                    if not self.has("peterrec", method=f"trained: {how}", attribute=attribute, labels=n_labels):
+                        self.tuned(attribute, how, films, histories, labels[attribute], n_labels)
 
     def frozen(self, system: str, method: str, vectors: np.ndarray, labels: dict[str, np.ndarray]) -> None:
         """Probes of frozen vectors."""
         for attribute, classes in labels.items():
+            if self.has(system, method=method, attribute=attribute):
+                continue
             found = probe(vectors, classes, N_FOLDS, self.seed)
             row = {"method": method, "attribute": attribute, "accuracy": found.accuracy, "auc": found.auc}
             self.add(system, **row, majority=found.majority)
@@ -192,8 +155,10 @@ class Benchmark:
         rows = dataset.token2id("user_id", list(small.histories))
         return model.user_embedding.weight.detach().numpy()[rows]
 
-    def tuned(self, attribute: str, how: str, folder: Path, histories: Histories, classes: np.ndarray) -> None:
-        """Training on an attribute, by the folds of the probe."""
+    def tuned(
+        self, attribute: str, how: str, folder: Path, histories: Histories, classes: np.ndarray, n_labels: int
+    ) -> None:
+        """Training on an attribute of the most ``n_labels`` users of each fold of the probe."""
         names, codes = np.unique(classes, return_inverse=True)
         predicted, areas, start = codes.copy(), [], time.process_time()
         for fold, (fitted, tested) in enumerate(user_folds(classes, N_FOLDS, self.seed)):
@@ -203,8 +168,10 @@ class Benchmark:
                 train_only(model, model.trm_encoder.layer, "adapters", 16)
             elif how == "head alone":
                 model.requires_grad_(False)
-            classifier = UserClassifier(model, HIDDEN, len(names))
-            fit_user_labels(classifier, histories, torch.from_numpy(codes), fitted, self.seed, batch_size=64, epochs=25)
+            classifier = UserClassifier(model, HIDDEN, len(names), model.mean_vectors)
+            target = torch.from_numpy(codes)
+            fitted = np.random.default_rng(self.seed).permutation(fitted)[:n_labels]
+            fit_user_labels(classifier, histories, target, fitted, self.seed, 0.003, batch_size=64, epochs=40)
             chances = class_scores(classifier, histories, tested).softmax(dim=1).numpy()
             predicted[tested] = chances.argmax(axis=1)
             areas.append(area_under_curve(chances, codes[tested]))
@@ -212,6 +179,7 @@ class Benchmark:
             "peterrec",
             method=f"trained: {how}",
             attribute=attribute,
+            labels=n_labels,
             accuracy=float((predicted == codes).mean()),
             auc=float(np.mean(areas)),
             weights=trained_weights(classifier)[0],
@@ -222,64 +190,57 @@ class Benchmark:
 
     def clue(self) -> None:
         """Contrast against next items, on the same tasks from frozen vectors."""
-        small = self.data(PROFILES, n_last=LAST)
+        small = self.data(PROFILES, n_last=LAST, n_users=PROFILE_USERS)
         labels = profiles(self.options.data_path, list(small.histories))
+        _, untrained, parts = loaded(PROFILES, self.keys)
         models = {
-            "untrained": loaded(PROFILES, self.keys)[1],
+            "untrained": untrained,
             "next item": self.pretrained(self.folder("next-item", [PROFILES])),
             "contrast": self.pretrained(self.folder("contrast", [PROFILES], pretrain_objective="user_contrast")),
         }
-        _, _, parts = loaded(PROFILES, self.keys)
-        histories = histories_of(small, parts[0]._dataset)
+        histories = histories_of(small, parts[0]._dataset, LAST)
         for method, model in models.items():
-            if self.has("clue", method=method, attribute="next item"):
-                continue
-            self.frozen("clue", method, vectors_of(model, histories), labels)
-            self.add("clue", method=method, attribute="next item", ndcg=next_item(model, parts, self.seed))
+            self.frozen("clue", method, vectors_of(model, histories, "mean"), labels)
+            if not self.has("clue", method=method, attribute="next item"):
+                pooling = "last" if method == "next item" else "mean"  # as in its training
+                ndcg10 = next_item(model, parts, self.seed, pooling)
+                self.add("clue", method=method, attribute="next item", ndcg=ndcg10)
 
     # Conure
 
     def conure(self) -> None:
-        """Sources in turn, plainly and with masks."""
-        for name in TASKS:
-            self.data(name, n_last=LAST_OF_TASKS, n_users=USERS_OF_TASKS)
+        """Sources in turn, plainly and with masks, by their names forwards and backwards."""
+        sizes = {"n_last": LAST_OF_TASKS, "n_users": USERS_OF_TASKS}
+        samples = {name: self.data(name, **sizes) for name in TASKS}
         self.keys |= {"MAX_ITEM_LIST_LENGTH": LAST_OF_TASKS}
-        for order in ("in_turn", "task_masks"):
-            folder = self.folder(order, list(TASKS), pretrain_order=order)
-            for name in TASKS:
-                for when, model in (("own", folder / "tasks" / name), ("last", folder / "model")):
-                    if not self.has("conure", method=order, dataset=name, when=when):
-                        ndcg10 = self.zero_shot(model, name)
-                        self.add("conure", method=order, dataset=name, when=when, ndcg=ndcg10)
-        for name in TASKS[1:]:
-            if self.has("conure", method="alone", dataset=name):
-                continue
-            ndcg10 = trained(name, {**self.keys, "train_stage": "in_domain"})[2]["ndcg@10"]
-            self.add("conure", method="alone", dataset=name, when="own", ndcg=ndcg10)
+        for name, small in samples.items():
+            if not self.has("conure", method="alone", dataset=name):
+                self.tested({**self.keys, "train_stage": "in_domain"}, small, method="alone", order="", when="own")
+        for order in (TASKS, TASKS[::-1]):
+            for method in ("in_turn", "task_masks"):
+                label = f"{method}-{order[0]}"
+                folder = self.folder(label, list(order), pretrain_order=method)
+                for name, small in samples.items():
+                    models = {"own": folder / "tasks" / name, "last": folder / "model"}
+                    if method == "task_masks":
+                        del models["last"]  # the model of a source stays as it is
+                    for when, model in models.items():
+                        row = {"method": method, "order": order[0], "when": when}
+                        if not self.has("conure", dataset=name, **row):
+                            keys = {**self.keys, "train_stage": "zero_shot", "pretrained": str(model)}
+                            self.tested(keys, small, **row)
 
-    def zero_shot(self, model: Path, name: str) -> float:
-        """NDCG@10 of a folder on the test part of a dataset."""
-        keys = {**self.keys, "train_stage": "zero_shot", "pretrained": str(model)}
-        return trained(name, keys)[2]["ndcg@10"]
-
-
-def item_svd(small: Small) -> np.ndarray:
-    """Truncated SVD of users by items."""
-    items = pd.factorize(np.concatenate(list(small.histories.values())))[0]
-    rows = np.repeat(np.arange(len(small.histories)), [len(one) for one in small.histories.values()])
-    matrix = sp.csr_matrix((np.ones(len(rows), dtype=np.float32), (rows, items)))
-    return TruncatedSVD(HIDDEN, random_state=0).fit_transform(matrix)
+    def tested(self, keys: dict[str, Any], small: Small, **row: str) -> None:
+        """Store what a model has on the test part of a dataset."""
+        model, dataset, metrics = trained(small.name, keys)
+        found = hits(model, small.histories.values(), dataset.field2token_id["item_id"])
+        own = {"dataset": small.name, "ndcg": metrics["ndcg@10"], "users n": len(small.histories), "hits": found}
+        self.add("conure", **row, **own)
 
 
-def content_means(model: Any, histories: Histories) -> np.ndarray:
-    """Mean of the content vectors of a user's items, without any training."""
-    (vectors,) = model.item_embedding._catalogue.vectors.values()
-    return (vectors[histories[0]].sum(dim=1) / histories[1][:, None]).numpy()
-
-
-def next_item(model: Any, parts: list[Any], seed: int) -> float:
+def next_item(model: Any, parts: list[Any], seed: int, pooling: str) -> float:
     """NDCG@10 on the test part of a linear layer that is trained on frozen vectors of the training histories."""
-    train, valid, test = (_frozen(model, part.dataset.inter_feat) for part in parts)
+    train, valid, test = (_frozen(model, part.dataset.inter_feat, pooling) for part in parts)
     torch.manual_seed(seed)
     head = torch.nn.Linear(HIDDEN, model.n_items)
     optimizer = torch.optim.Adam(head.parameters(), lr=0.003)
@@ -299,9 +260,10 @@ def next_item(model: Any, parts: list[Any], seed: int) -> float:
 
 
 @torch.no_grad()
-def _frozen(model: Any, rows: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _frozen(model: Any, rows: Any, pooling: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     items = rows[model.ITEM_SEQ]
-    return torch.from_numpy(vectors_of(model, (items, rows[model.ITEM_SEQ_LEN]))), rows[model.ITEM_ID], items
+    vectors = vectors_of(model, (items, rows[model.ITEM_SEQ_LEN]), pooling)
+    return torch.from_numpy(vectors), rows[model.ITEM_ID], items
 
 
 @torch.no_grad()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
+from content_systems_ranks import difference, gains
 from report import cell, markdown
 
 ATTRIBUTES = ("gender", "age", "occupation")
-ORDERS = {"in_turn": "in turn", "task_masks": "task masks"}
 
 
 def tables(rows: list[dict]) -> dict[str, str]:
@@ -45,15 +46,18 @@ def _frozen(frame: pd.DataFrame) -> str:
 def _trained(frame: pd.DataFrame) -> str:
     frame = frame[frame["method"].str.startswith("trained")]
     lines = []
-    for (attribute, method), own in frame.groupby(["attribute", "method"], sort=False):
+    for (attribute, labels, method), own in frame.groupby(["attribute", "labels", "method"], sort=False):
         values = [
             _value(own, "accuracy"),
             _value(own, "auc"),
             _value(own, "weights", ",.0f"),
             _value(own, "seconds", ".0f"),
         ]
-        lines.append([str(attribute), str(method).removeprefix("trained: "), _seeds(own), *values])
-    head = ["attribute", "trained weights", "seeds", "accuracy", "AUC", "number of weights", "CPU seconds"]
+        name = str(method).removeprefix("trained: ")
+        shown = "all" if labels == frame["labels"].max() else f"{labels:.0f}"
+        lines.append([str(attribute), shown, name, _seeds(own), *values])
+    head = ["attribute", "labelled users", "trained weights", "seeds", "accuracy", "AUC", "number of weights"]
+    head += ["CPU seconds"]
     return markdown(head, lines) if lines else ""
 
 
@@ -66,10 +70,28 @@ def _clue(frame: pd.DataFrame) -> str:
 
 
 def _conure(frame: pd.DataFrame) -> str:
+    names = sorted(frame["dataset"].unique())
     lines = []
-    for name in dict.fromkeys(frame["dataset"]):
-        own = frame[frame["dataset"] == name]
-        values = [_value(own, "ndcg", ".4f", method=order, when=when) for order in ORDERS for when in ("own", "last")]
-        lines.append([str(name), _seeds(own), _value(own, "ndcg", ".4f", method="alone"), *values])
-    head = [f"{label}, {when}" for label in ORDERS.values() for when in ("its own model", "the last model")]
-    return markdown(["source", "seeds", "alone", *head], lines)
+    for order in (names, names[::-1]):
+        for name in order:
+            own = frame[frame["dataset"] == name]
+            cells = {"alone": own[own["method"] == "alone"]}
+            for method, when in (("in_turn", "own"), ("in_turn", "last"), ("task_masks", "own")):
+                is_cell = (own["method"] == method) & (own["when"] == when) & (own["order"] == order[0])
+                cells[f"{method}-{when}"] = own[is_cell]
+            if any(not len(cell_rows) for cell_rows in cells.values()):
+                continue
+            values = [_value(cell_rows, "ndcg", ".4f") for cell_rows in cells.values()]
+            lost = _change(cells["in_turn-last"], cells["in_turn-own"])
+            kept = _change(cells["task_masks-own"], cells["alone"])
+            lines.append([name, *values[:3], lost, values[3], kept])
+    head = ["source, in this order", "alone", "in turn, at its end", "in turn, after all", "change"]
+    return markdown([*head, "task masks, at its end and after all", "against alone"], lines)
+
+
+def _change(ours: pd.DataFrame, theirs: pd.DataFrame) -> str:
+    """Difference in NDCG@10 of the same users in the seeds that both have, with its standard error."""
+    pairs = ours.merge(theirs, on="seed", suffixes=("", " theirs"))
+    found = [[gains(row[f"hits{end}"], row["users n"]) for _, row in pairs.iterrows()] for end in ("", " theirs")]
+    mean, error = difference(*map(np.concatenate, found))
+    return f"{mean:+.4f} ± {error:.4f}"

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
 import content_systems
 import content_systems_data
+import content_systems_ranks
 import content_systems_tables
 
 sys.path.pop(0)
@@ -53,6 +54,29 @@ def test_new_items_have_no_interaction_and_are_in_the_larger_catalogue(shop, tmp
         assert f"\n{item}\t" not in files["shop-new"] and f"\n{item}\t" in files["shop-new-all"]
 
 
+def test_samples_of_other_numbers_have_other_users(shop, tmp_path):
+    drawn = [
+        content_systems_data.prepared("shop", shop, shop, tmp_path / "out", n_users=4, label=f"s{draw}", draw=draw)
+        for draw in range(3)
+    ]
+    assert [len(small.histories) for small in drawn] == [4, 4, 2]
+    assert len(set().union(*(small.histories for small in drawn))) == 10
+
+
+def test_gains_are_those_of_the_hits_and_differences_are_paired():
+    gains = content_systems_ranks.gains({"1": 0.0, "3": 2.0}, 4)
+    assert gains.tolist() == [0, 1, 0, 0.5]
+    assert content_systems_ranks.difference(gains, gains - 0.25) == (0.25, 0)
+    assert content_systems_ranks.difference(gains, 0 * gains) == (0.375, pytest.approx(0.2393568))
+
+
+def test_other_seeds_have_the_learning_rate_of_the_first():
+    first, second = (content_systems.Run("shop", seed, n_users=400) for seed in (2020, 2021))
+    assert content_systems.learning_rates(second, []) == content_systems.TARGET_RATES
+    assert content_systems.learning_rates(second, [{**asdict(first), "rate": 0.5}]) == (0.5,)
+    assert content_systems.learning_rates(content_systems.Run("shop", 2021), []) == (0.003,)
+
+
 def test_ranks_count_better_items_and_half_of_the_tied_ones():
     scores = torch.tensor([[-torch.inf, 3.0, 1.0, 2.0, 2.0, 0.0]])
     model = SimpleNamespace(
@@ -60,12 +84,12 @@ def test_ranks_count_better_items_and_half_of_the_tied_ones():
     )
     code = {f"i{item}": item for item in range(1, 6)}
     pairs = [(["i1", "i5", "i2"], "i3"), (["i1"], "i5"), (["i2"], "i1")]
-    assert content_systems.ranks(model, pairs, code, None).tolist() == [1.5, 4, 0]
-    assert content_systems.ranks(model, pairs[:2], code, torch.tensor([2, 3, 5])).tolist() == [0, 2]
+    assert content_systems_ranks.ranks(model, pairs, code).tolist() == [1.5, 4, 0]
+    assert content_systems_ranks.ranks(model, pairs[:2], code, torch.tensor([2, 3, 5])).tolist() == [0, 2]
 
 
 def test_every_run_of_a_system_is_another_one():
-    for system in ("morec", "transrec", "adapterrec", "tcf", "ninerec"):
+    for system in content_systems.SYSTEMS:
         runs = list(content_systems.runs_of(system, 1))
         assert runs and len(set(runs)) == len(runs)
 
@@ -73,17 +97,24 @@ def test_every_run_of_a_system_is_another_one():
 def test_tables_are_means_of_the_seeds():
     rows = []
     for seed in (1, 2):
-        for system in ("morec", "transrec", "adapterrec", "tcf", "ninerec"):
-            for run in content_systems.runs_of(system, seed):
-                row = {**asdict(run), "ndcg": 0.1 * seed, "recall": 0.2, "trained": 7, "epochs": 3, "seconds": 1.0}
-                if row not in rows:
-                    rows.append(row | {f"{name} recall": 0.3 for name in ("warm", "cold", "among new", "both")})
+        runs = [run for system in content_systems.SYSTEMS for run in content_systems.runs_of(system, seed)]
+        for run in dict.fromkeys(runs):
+            row = {**asdict(run), "ndcg": 0.1 * seed, "recall": 0.2, "trained": 7, "epochs": 3, "seconds": 1.0}
+            row |= {"users n": 4, "hits": {"1": 0.0} if run.tuned == "lora" else {}}
+            rows.append(row | {f"{name} recall": 0.3 for name in ("warm", "cold", "among new", "both")})
     made = content_systems_tables.tables(rows)
     assert all(made.values())
-    assert "| amazon-office-text | adapters | 2 | 0.1500 | 0.2000 | 7 | 3.0 | 1.0 |" in made["adapterrec"]
+    assert "| bx-books | adapters | 0.1500 | 100% | +0.0000 ± 0.0000 | 7 | 3 | 1 |" in made["adapterrec"]
+    assert "| bx-books | low rank | 0.1500 | 100% | +0.2500 ± 0.1637 |" in made["adapterrec"]
+    assert "| all | low rank | 0.1500 | 100% | +0.2500 ± 0.0903 |" in made["adapterrec"]
     assert made["ninerec"].count("(0.1500)") == len(content_systems.MATRIX)
     assert "| amazon-industrial | id + content | 2 | 0.300 | 0.300 | 0.300 | 0.300 |" in made["morec"]
     assert "| text or image | 0.1500 | 0.2000 |" in made["transrec-modality"]
+    assert (
+        "| 2 | 100 | bx-books | 8 | 0.1500 | 0.1500 | 0.1500 | 0.1500 | +0.0000 ± 0.0000 | +0.0000 ± 0.0000 |"
+        in made["transrec"]
+    )
+    assert "| 7 | 400 | bx-books | 8 | 0.1500 | 0.1500 | 0.1500 | 0.1500 | +0.0000 ± 0.0000 |" in made["transrec-words"]
     assert "-" not in {cell.strip() for line in made["transrec"].splitlines()[2:] for cell in line.split("|")}
     assert not any(content_systems_tables.tables([]).values())
 

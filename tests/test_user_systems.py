@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
 import user_systems
 import user_systems_tables
+import user_systems_vectors
 from content_systems_data import Small
 
 sys.path.pop(0)
@@ -28,39 +29,44 @@ def test_the_tables_are_means_over_the_seeds():
     ]
     rows += [
         {"system": "peterrec", "seed": 1, "method": "trained: all", "attribute": "age", "accuracy": 0.7, "auc": 0.8}
-        | {"weights": 4321, "seconds": 12.4},
-        {"system": "conure", "seed": 1, "method": "in_turn", "dataset": "a", "when": "own", "ndcg": 0.5},
-        {"system": "conure", "seed": 1, "method": "in_turn", "dataset": "a", "when": "last", "ndcg": 0.25},
-        {"system": "conure", "seed": 1, "method": "task_masks", "dataset": "a", "when": "own", "ndcg": 0.4},
+        | {"weights": 4321, "seconds": 12.4, "labels": 100},
         {"system": "clue", "seed": 1, "method": "contrast", "attribute": "gender", "accuracy": 0.7, "auc": 0.61},
         {"system": "clue", "seed": 1, "method": "contrast", "attribute": "next item", "ndcg": 0.0123},
     ]
+    rows += _conure_rows()
     made = {name: table.splitlines() for name, table in user_systems_tables.tables(rows).items()}
     assert made["peterrec"][2:] == [
         "| majority | 2 | - / 0.500 | 0.300 / 0.500 | - / 0.500 |",
         "| BPR | 2 | - / - | 0.500 / 0.600 | - / - |",
     ]
-    assert made["peterrec-trained"][2:] == ["| age | all | 1 | 0.700 | 0.800 | 4,321 | 12 |"]
-    assert made["conure"][2:] == ["| a | 1 | - | 0.5000 | 0.2500 | 0.4000 | - |"]
+    assert made["peterrec-trained"][2:] == ["| age | all | all | 1 | 0.700 | 0.800 | 4,321 | 12 |"]
+    assert made["conure"][2:] == [
+        "| a | 0.2500 | 0.5000 | 0.2500 | -0.2500 ± 0.2500 | 0.5000 | +0.2500 ± 0.2500 |",
+        "| b | 0.2500 | 0.5000 | 0.2500 | -0.2500 ± 0.2500 | 0.5000 | +0.2500 ± 0.2500 |",
+    ]
     assert made["clue"][2:] == ["| contrast | 1 | 0.610 | - | - | 0.0123 |"]
     assert set(user_systems_tables.tables([]).values()) == {""}
     text = (ROOT / "docs" / "systems_users.md").read_text(encoding="utf-8")
     assert all(f"<!-- table: {name} -->" in text for name in made)
 
 
+def _conure_rows() -> list[dict]:
+    """Two sources in one order; in the better models two of four users have their item at the first place."""
+    settings = [("alone", "", "own"), ("in_turn", "a", "own"), ("in_turn", "a", "last"), ("task_masks", "a", "own")]
+    rows = []
+    for name in ("a", "b"):
+        for method, order, when in settings:
+            better = method != "alone" and when == "own"
+            row = {"system": "conure", "seed": 1, "method": method, "order": order, "when": when, "dataset": name}
+            found = {"0": 0.0, "2": 0.0} if better else {"0": 0.0}
+            rows.append({**row, "ndcg": len(found) / 4, "users n": 4, "hits": found})
+    return rows
+
+
 def test_items_by_svd_keep_the_products_of_users():
     small = Small("x", Path(), {"u": ["a", "b"], "v": ["b", "c"], "w": ["d"]}, True)
-    user_vectors = _svd(small)
+    user_vectors = user_systems_vectors.item_svd(small, 3)
     assert user_vectors @ user_vectors.T == pytest.approx(np.array([[2, 1, 0], [1, 2, 0], [0, 0, 1]]), abs=1e-4)
-
-
-def _svd(small: Small) -> np.ndarray:
-    hidden = user_systems.HIDDEN
-    user_systems.HIDDEN = 3
-    try:
-        return user_systems.item_svd(small)
-    finally:
-        user_systems.HIDDEN = hidden
 
 
 def test_ndcg_leaves_out_items_of_the_history_and_the_padding():

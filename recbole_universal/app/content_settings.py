@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import pandas as pd
 
 from recbole_universal import arguments
 from recbole_universal.content.defaults import DEFAULT_ENCODERS, LEAST_JOIN_Z
-from recbole_universal.content.encoders import TextEncoder, is_encoder, known_encoders
+from recbole_universal.content.encoders import TextEncoder, is_encoder, known_encoders, text_encoder
 from recbole_universal.io.tables import is_arrow
 
 #: The argument that asks for new items.
@@ -58,19 +59,26 @@ class ContentSettings:
         if fields is not None and not is_auto:
             named = tuple(_listed("content_fields (--content-fields)", fields, str))
         given = DEFAULT_ENCODERS if encoders is None else _listed(_ENCODERS, encoders)
+        names = []
         for encoder in given:
             known = is_encoder(encoder) if isinstance(encoder, str) else isinstance(encoder, TextEncoder)
             if not known and not callable(encoder):
                 raise ValueError(
                     f"{_ENCODERS}: must be {known_encoders()}, or functions, got {arguments.shown(encoder)}."
                 )
+            names.append(encoder if isinstance(encoder, str) else text_encoder(encoder).name)
+        if twice := [name for index, name in enumerate(names) if name in names[:index]]:
+            raise ValueError(
+                f"{_ENCODERS}: two of them have the name [{twice[0]}]; give a function a name of its own by "
+                "TextEncoder(name, version, function)."
+            )
         if join_z is not None and (not arguments.is_real(join_z) or not 0 <= join_z < np.inf):
             raise ValueError(
                 f"content_join_z (--content-join-z): must be a number of at least 0, or None for any content, got "
                 f"{arguments.shown(join_z)}."
             )
         asked = fields is not None or vectors is not None
-        return cls(named, tuple(given), None if vectors is None else _sources(vectors), join_z, asked)
+        return cls(named, tuple(given), None if vectors is None else _sources(vectors, names), join_z, asked)
 
     def given(self) -> dict[str, Any]:
         """The arguments that are not their defaults, by name; ``None`` for the others."""
@@ -118,8 +126,12 @@ def _listed(argument: str, given: Any, kind: type = object) -> list:
     return values
 
 
-def _sources(given: Any) -> dict[str, Any]:
-    """Sources of vectors by name. A source without a name has that of its file.
+def _sources(given: Any, taken: Sequence[str]) -> dict[str, Any]:
+    """Sources of vectors by name. A source without a name has that of its file. Names that occur twice get a number.
+
+    Args:
+        given: the argument of a caller.
+        taken: names of other spaces.
 
     Raises:
         ValueError: if there is none.
@@ -139,7 +151,8 @@ def _sources(given: Any) -> dict[str, Any]:
                 f"{_VECTORS}: must be files, arrays [n, dim], pairs of ids and an array, or mappings from ids to "
                 f"vectors, got {arguments.shown(source)}."
             )
-        names[name if name not in names else f"{name} {len(names) + 1}"] = source
+        possible = (name if number == 1 else f"{name} {number}" for number in itertools.count(1))
+        names[next(one for one in possible if one not in names and one not in taken)] = source
     return names
 
 

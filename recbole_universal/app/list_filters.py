@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from recbole_universal import arguments
 from recbole_universal.app.item_rules import ItemColumns
-from recbole_universal.app.recommender_state import RecommenderState, as_ids, known
+from recbole_universal.app.recommender_state import as_ids, known
 from recbole_universal.graph.allowed_items import AllowedItems
 from recbole_universal.graph.popularity import fill_with_popular
 from recbole_universal.io.column_names import find_columns
@@ -44,34 +44,6 @@ class ItemSet(Protocol):
 
     def checked_columns(self) -> ItemColumns:
         """The columns of the item table."""
-
-
-class NewItemSet:
-    """The new items of a recommender, as :func:`list_filters` takes them.
-
-    Args:
-        state: the recommender, which has a catalogue.
-    """
-
-    def __init__(self, state: RecommenderState) -> None:
-        assert state.catalogue is not None
-        self._state, self.users = state, state.users
-        self.items, self.find_item = state.catalogue.ids, state.catalogue.find
-        self.not_excluded: NDArray[np.bool_] | None = None
-        found = self.find_item.indices(state.excluded)
-        if (found >= 0).any():
-            self.not_excluded = np.ones(len(self.items), dtype=bool)
-            self.not_excluded[found[found >= 0]] = False
-
-    def checked_columns(self) -> ItemColumns:
-        """The columns of the item table, of the new items.
-
-        Raises:
-            ValueError: if there is none.
-        """
-        self._state.checked_columns()
-        assert self._state.item_table is not None
-        return ItemColumns(self._state.item_table, self.items)
 
 
 class ListFilters:

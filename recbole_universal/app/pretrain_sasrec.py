@@ -222,7 +222,7 @@ def _loss(model: UniversalSASRec, batch: Any, config: Config, draw: torch.Genera
         return None
     views = halves(batch[model.ITEM_SEQ][long_enough], lengths[long_enough], draw)
     with model.item_embedding.one_table():
-        return user_contrast(model(*views[:2]), model(*views[2:]), users[long_enough])
+        return user_contrast(model.mean_vectors(*views[:2]), model.mean_vectors(*views[2:]), users[long_enough])
 
 
 def _mixed(sources: Sequence[Source], generator: np.random.Generator) -> Iterator[tuple[Source, Any]]:

@@ -13,8 +13,9 @@ import scipy.sparse as sp
 
 from recbole_universal import arguments
 from recbole_universal.app.content_settings import checked_new_items
-from recbole_universal.app.list_filters import ListFilters, NewItemSet, list_filters
+from recbole_universal.app.list_filters import ListFilters, list_filters
 from recbole_universal.app.new_catalogue import joined
+from recbole_universal.app.new_item_filters import NewItemSet, new_item_filters
 from recbole_universal.app.recommendation_blocks import find_users, without_list
 from recbole_universal.app.recommender_state import RecommenderState, about_unknown, as_ids, known
 from recbole_universal.app.shown_new_items import ShownNewItems
@@ -165,16 +166,16 @@ def recommended(
     if histories is None:
         asked = asked_users(state, users)
     else:
-        asked = asked_histories(state, as_lists("histories", histories), unknown)
+        histories = [as_ids("histories", one) for one in as_lists("histories", histories)]
+        asked = asked_histories(state, histories, unknown)
     of_filters: dict[Any, None] = {}
     filters = list_filters(state, asked.ids, candidates, exclude, where, of_filters)
     (items, scores) = ranked(state, [asked], settings, filters)[0]
     about_new: list[str] = []
     new = None
     if shows_new:
-        known_before, of_filters = of_filters, {}
-        of_new = list_filters(NewItemSet(state), asked.ids, candidates, exclude, where, of_filters)
-        of_filters = {name: None for name in known_before if name in of_filters}
+        had = [] if histories is None or filter_seen is False else histories
+        of_new = new_item_filters(NewItemSet(state), asked.ids, had, candidates, exclude, where, of_filters)
         items, scores, about_new = with_new_items(state, asked, (items, scores), shows_new, wanted, fast, of_new)
         new = state.checked_catalogue().ids
     about_ids = about_unknown(unknown | of_filters)

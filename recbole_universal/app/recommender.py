@@ -328,7 +328,8 @@ class Recommender:
             fast: whether to rank by the item-item matrix (:meth:`UniversalRanker.item_item`), which takes less time and
                 is less accurate. The first call computes the matrix.
             new_items: whether to show new items at the ranks that they earn, or in how many places of each list. It
-                needs a fit with content. Users without interactions and histories without a known item get none.
+                needs a fit with content. Users without interactions and histories without a known item get none. A new
+                item of a history stays out of its list, unless ``filter_seen`` is false.
 
         Returns:
             Users and items in columns of the names that came in (``user_id`` and ``item_id`` if none came in),

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from recbole_universal import arguments
-from recbole_universal.app.list_filters import NewItemSet, list_filters
+from recbole_universal.app.list_filters import list_filters
 from recbole_universal.app.new_catalogue import joined
+from recbole_universal.app.new_item_filters import NewItemSet
 from recbole_universal.app.recommendation_blocks import Block, NewInBlocks, RecommendationJob
 from recbole_universal.app.recommender_files import load_recommender
 from recbole_universal.app.shown_new_items import ShownNewItems

@@ -17,7 +17,10 @@ _WHERE = "output (--output)"
 
 
 def user_vectors(
-    checkpoint: str | os.PathLike[str], data_path: str | os.PathLike[str] | None = None, device: str = "cpu"
+    checkpoint: str | os.PathLike[str],
+    data_path: str | os.PathLike[str] | None = None,
+    device: str = "cpu",
+    pooling: str = "last",
 ) -> pd.DataFrame:
     """Vectors of the users of a checkpoint's dataset.
 
@@ -28,18 +31,20 @@ def user_vectors(
         checkpoint: a checkpoint that RecBole saved. A pickle, which runs code when it is opened.
         data_path: the folder that holds the folder of the dataset; ``None``: where it was in training.
         device: where to compute.
+        pooling: ``last``: the vector after the last item, which tells the next one. ``mean``, of UniversalSASRec: the
+            mean of the vectors after each item, which tells more of the user, such as the gender.
 
     Returns:
         float32 [n_users, dim], with the ids of the users as index.
 
     Raises:
         FileNotFoundError: if the checkpoint or the folder of the dataset is missing.
-        ValueError: if the file is no checkpoint, or the model has no vectors of users.
+        ValueError: if the file is no checkpoint, the model has no vectors of users, or ``pooling`` is not valid.
     """
     from recbole_universal.plugin.trained_model import TrainedModel
 
     model = TrainedModel(checkpoint, data_path, device)
-    return pd.DataFrame(model.user_vectors(), index=model.users)
+    return pd.DataFrame(model.user_vectors(pooling), index=model.users)
 
 
 def write_user_vectors(vectors: pd.DataFrame, path: str | os.PathLike[str]) -> None:

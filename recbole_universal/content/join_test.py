@@ -86,7 +86,7 @@ def content_join_z(
     Args:
         matrix: interactions, csr [n_users, n_items].
         space: vectors of the items.
-        order: all items in the order of their ids, int64 [n_items]; ``None``: that of their indices.
+        order: different items in the order of their ids, int64 [n]. All others follow by index. ``None``: all by index.
         seed: seed of the pairs and of the shuffles.
     """
     generator = np.random.default_rng(seed)
@@ -95,9 +95,10 @@ def content_join_z(
     n_pairs = len(np.unique(np.sort([first, second], axis=0), axis=1).T)
     if n_pairs < _LEAST_PAIRS:
         return JoinTest(space.name, math.nan, math.nan, math.nan, n_pairs, share)
-    order = np.arange(matrix.shape[1]) if order is None else order
+    everything = np.arange(matrix.shape[1])
+    order = everything if order is None else np.concatenate([order, np.setdiff1d(everything, order)])
     order = order[space.has_vector[order]]
-    place = np.full(matrix.shape[1], -1)
+    place = np.full(len(everything), -1)
     place[order] = np.arange(len(order))
     left, right, vectors = place[first], place[second], space.vectors[order]
 

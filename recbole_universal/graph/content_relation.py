@@ -19,7 +19,7 @@ class ContentRelation:
     Attributes:
         cosines: positive cosines of each item and its nearest items, csr float32 [n_items, n_items], zero diagonal.
         vectors: rows of length 1, whose products are about the cosines of all pairs, float32 [n_items, dim]; zeros for
-            an item without content.
+            an item without content. An item that lacks one of several spaces is compared by the others.
 
     Raises:
         ValueError: if both are of another number of items.
@@ -34,11 +34,11 @@ class ContentRelation:
             raise ValueError(f"content: {n_items} vectors do not fit cosines of shape {list(self.cosines.shape)}.")
 
     def relabelled(self, index: NDArray[np.int64], n_items: int) -> ContentRelation:
-        """The same relation of other labels.
+        """The same relation with other labels.
 
         Args:
             index: new index of each item, -1 for an item that is left out, int64 [n_items of this relation].
-            n_items: new number of items; those that no item becomes have no content.
+            n_items: new number of items. A label that no item gets has no content.
         """
         kept, cosines = index >= 0, self.cosines.tocoo()
         both = kept[cosines.row] & kept[cosines.col]
@@ -50,7 +50,9 @@ class ContentRelation:
         return ContentRelation(relabelled, vectors)
 
     def grown(self, n_items: int) -> ContentRelation:
-        """The relation with further items, which have no content."""
+        """The relation with further items, which have no content; itself if there are none."""
+        if n_items == len(self.vectors):
+            return self
         return self.relabelled(np.arange(len(self.vectors)), n_items)
 
     def arrays(self) -> dict[str, NDArray]:

@@ -19,6 +19,8 @@ CONTENT_SCORERS = {
     "content_mean": "Mean of the cosines to all items of the user.",
 }
 _N_LARGEST = 3
+# Bound on the cosines of one product, some items and all of a history (16 MB).
+_MOST_COSINES = 2**22
 
 
 class ContentScorers:
@@ -99,12 +101,16 @@ class ContentScorers:
         out = np.zeros((3, *items.shape), dtype=np.float32)
         for row, length in enumerate(lengths.tolist()):
             entries = slice(history.indptr[row], history.indptr[row + 1])
-            own, asked = history.indices[entries], items[row, :length]
-            weights = torch.from_numpy(history.data[entries])
+            own, weights = history.indices[entries], torch.from_numpy(history.data[entries])
             # PyTorch keeps to the threads of its caller. NumPy's products do not.
-            cosines = self._vectors[asked] @ self._vectors[own].T * weights
-            cosines[torch.from_numpy(asked[:, None] == own)] = 0.0  # no item is like itself
-            largest = cosines.topk(min(_N_LARGEST, len(own)), dim=1).values
-            for scores, values in zip(out, (largest[:, :1], largest, cosines), strict=True):
-                scores[row, :length] = values.sum(dim=1)
+            own_vectors = self._vectors[own].T
+            step = max(1, _MOST_COSINES // max(1, len(own)))
+            for start in range(0, length, step):
+                part = slice(start, min(start + step, length))
+                asked = items[row, part]
+                cosines = self._vectors[asked] @ own_vectors * weights
+                cosines[torch.from_numpy(asked[:, None] == own)] = 0.0  # no item is like itself
+                largest = cosines.topk(min(_N_LARGEST, len(own)), dim=1).values
+                for scores, values in zip(out, (largest[:, :1], largest, cosines), strict=True):
+                    scores[row, part] = values.sum(dim=1)
         return out.clip(min=0.0)

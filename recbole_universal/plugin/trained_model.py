@@ -23,6 +23,8 @@ from recbole_universal.plugin.pair_scores import pair_scores
 from recbole_universal.plugin.saved_run import changed_config, random_state_of_run, read_checkpoint
 
 _WHERE = "checkpoint (--checkpoint)"
+#: Which vector of a history is that of its user.
+POOLINGS = ("last", "mean")
 # Sequential models whose ``forward`` returns chances of the items, and no vector.
 _FORWARD_SCORES_ITEMS = ("RepeatNet",)
 # Scores at a time, so that many items take no more memory than few.
@@ -154,23 +156,34 @@ class TrainedModel:
         return scores
 
     @torch.no_grad()
-    def user_vectors(self) -> NDArray[np.float32]:
+    def user_vectors(self, pooling: str = "last") -> NDArray[np.float32]:
         """One vector of each user, float32 [n_users, dim], in the order of :attr:`users`.
 
         Of a sequential model it is the vector of the latest items; of a model with ``user_embedding``, its row.
 
+        Args:
+            pooling: ``last``, or ``mean`` for the mean over the items of a history, which UniversalSASRec has.
+
         Raises:
             ValueError: if the model has no vectors of users, or they are NaN.
         """
+        if pooling not in POOLINGS:
+            raise ValueError(f"pooling (--pooling): must be one of {', '.join(POOLINGS)}, got [{pooling}].")
+        if pooling == "mean" and not hasattr(self._model, "mean_vectors"):
+            raise ValueError(f"pooling (--pooling): mean needs UniversalSASRec; {_WHERE} holds {self.name}.")
         size = self._config["eval_batch_size"]
         blocks = []
         for start in range(0, len(self.users), size):
             batch = self._dataset.join(self._batch[start : start + size]).to(self._config["device"])
-            blocks.append(self._vectors(batch).float().cpu())
+            blocks.append((self._mean(batch) if pooling == "mean" else self._vectors(batch)).float().cpu())
         vectors = torch.cat(blocks)
         if not vectors.isfinite().all():
             raise ValueError(f"{_WHERE}: this {self.name} gives vectors that are not finite; check its training.")
         return vectors.numpy()
+
+    def _mean(self, batch: Interaction) -> torch.Tensor:
+        model: Any = self._model
+        return model.mean_vectors(batch[model.ITEM_SEQ], batch[model.ITEM_SEQ_LEN])
 
     def _vectors(self, batch: Interaction) -> torch.Tensor:
         model: Any = self._model

@@ -100,6 +100,24 @@ class UniversalSASRec(SASRec):
         """
         return self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
 
+    def mean_vectors(self, items: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Mean of the vectors after each item of a history, float32 [n, hidden_size].
+
+        The vector after the last item says what comes next. The mean says more of what the user always does.
+
+        Args:
+            items: histories, int64 [n, longest]; zeros after the last item.
+            lengths: their lengths, int64 [n].
+        """
+        layers: list[torch.Tensor] = []
+        hook = self.trm_encoder.register_forward_hook(lambda module, inputs, output: layers.extend(output))
+        try:
+            self.forward(items, lengths)
+        finally:
+            hook.remove()
+        vectors = layers[-1].masked_fill((items == 0)[..., None], 0.0)
+        return vectors.sum(dim=1) / lengths[:, None]
+
     def calculate_loss(self, interaction: Any) -> torch.Tensor:
         """Loss of the next items of a batch, shape []: ``loss_type`` over the catalogue that is read."""
         with self.item_embedding.one_table():

@@ -24,11 +24,15 @@ class UserClassifier(nn.Module):
         model: a model with ``forward(items, lengths)`` to vectors [n, hidden_size].
         hidden_size: size of a user vector.
         n_classes: number of classes.
+        vectors: what makes the vectors, such as ``model.mean_vectors``; ``None``: ``forward``.
     """
 
-    def __init__(self, model: nn.Module, hidden_size: int, n_classes: int) -> None:
+    def __init__(
+        self, model: nn.Module, hidden_size: int, n_classes: int, vectors: Callable[..., torch.Tensor] | None = None
+    ) -> None:
         super().__init__()
         self.model, self.head = model, nn.Linear(hidden_size, n_classes)
+        self.vectors = vectors
 
     def forward(self, items: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Scores of the classes, float32 [n, n_classes].
@@ -37,7 +41,7 @@ class UserClassifier(nn.Module):
             items: histories, int64 [n, longest]; zeros after the last item.
             lengths: their lengths, int64 [n].
         """
-        return self.head(self.model(items, lengths))
+        return self.head((self.vectors or self.model)(items, lengths))
 
 
 def fit_user_labels(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import write_atomic
 
-from recbole_universal import pretrain
+from recbole_universal import UniversalSASRec, pretrain
 from recbole_universal.app import cli, pretrain_sasrec
 from recbole_universal.checkpoint import load_pretrained
 from recbole_universal.sequential.task_masks import TaskMasks
@@ -107,6 +107,21 @@ def test_contrast_trains_other_weights_and_is_judged_by_its_loss(keys):
     assert np.mean(judged) == pytest.approx(by_epoch.max(), abs=1e-3)
     next_item = pretrain(None, {**keys, "pretrain_dir": "next"}, "UniversalSASRec")
     assert not same(weights(folder), weights(next_item))
+
+
+def test_contrast_compares_means_over_disjoint_halves(keys, monkeypatch):
+    read, original = [], UniversalSASRec.mean_vectors
+
+    def recorded(self, items, lengths):
+        read.append((items, lengths))
+        return original(self, items, lengths)
+
+    monkeypatch.setattr(UniversalSASRec, "mean_vectors", recorded)
+    pretrain(None, {**keys, "pretrain_objective": "user_contrast", "epochs": 1}, "UniversalSASRec")
+    assert read
+    for (first, n_first), (second, n_second) in zip(read[::2], read[1::2], strict=True):
+        assert ((n_first == n_second) | (n_first == n_second + 1)).all()
+        assert not ((first[:, :, None] == second[:, None, :]) & (first[:, :, None] > 0)).any()
 
 
 @pytest.mark.parametrize("n_items", [3, 4])

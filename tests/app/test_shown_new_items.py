@@ -11,6 +11,7 @@ import pytest
 from content_calls import run, told, written_shop
 
 from recbole_universal import Recommender, recommend
+from recbole_universal.app.content_settings import ContentSettings
 from recbole_universal.content.places import rates_of_fewer
 
 TOPICS = ("apple pear", "dog cat", "car truck", "guitar drum", "river sea")
@@ -114,6 +115,22 @@ def test_filters_hold_for_new_items(rec):
     assert len(cheap) == 3 and max(cheap) < f"i{N_KNOWN + 10}"
     alone, found, _ = new_of(where=f"price >= {N_KNOWN}")
     assert len(alone) == 10 and found["new"].all() and alone[:3] == best and (found["score"].diff().dropna() <= 0).all()
+
+
+def test_new_items_of_a_history_are_left_out(rec):
+    def new_of(**settings):
+        history = ["i000", "i001"]
+        frame, text = told(lambda: rec.recommend(histories=[history, [*history, *best]], new_items=2, **settings))
+        return [frame.query("new and history == @index")["item"].tolist() for index in (0, 1)], text
+
+    best: list[str] = []
+    (first, second), _ = new_of()
+    assert first == second and len(first) == 2
+    best = first[:1]
+    (first, second), text = new_of()
+    assert first[0] == best[0] and second[0] == first[1] and best[0] not in second
+    assert f"no interactions and does not count: [{best[0]}]" in text
+    assert new_of(filter_seen=False)[0][1] == first
 
 
 def test_excluded_items_stay_away(rec):
@@ -253,6 +270,16 @@ def test_numbers_and_texts_are_one_id(tmp_path):
     assert found["item"].dtype == np.int64 and "30 items are new" in text
 
 
+def test_each_space_has_a_name_of_its_own():
+    def names(vectors):
+        return list(ContentSettings.checked(None, ["tfidf", "distil"], vectors, 3.0).vectors)
+
+    one = {"i001": [1.0]}
+    assert names([one, one, one]) == ["vectors", "vectors 2", "vectors 3"]
+    assert names({"tfidf": one, "image": one}) == ["tfidf 2", "image"]
+    assert names(["a/image.npz", "b/image.npz", "a/distil.npy"]) == ["image", "image 2", "distil 2"]
+
+
 def shifted(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(title=np.random.default_rng(1).permutation(frame["title"]))
 
@@ -280,6 +307,10 @@ def shifted(frame: pd.DataFrame) -> pd.DataFrame:
         (
             {"new_items": True, "items": ITEMS, "content_encoders": ["tfidf", "distil", "tfidf"]},
             r"^content_encoders .*'tfidf' is given twice",
+        ),
+        (
+            {"new_items": True, "items": ITEMS, "content_encoders": [lambda texts: 1 / 0, lambda texts: 1 / 0]},
+            r"^content_encoders .*two of them have the name \[<lambda>\]; give a function a name .* TextEncoder\(",
         ),
         ({"items": ITEMS, "content_fields": ["title", "title"]}, r"^content_fields .*'title' is given twice"),
         ({"item_vectors": "."}, r"^item_vectors \(--item-vectors\): \[\.\]: is a folder; give a file"),

@@ -53,6 +53,30 @@ def test_a_sequential_model_reads_the_latest_items_of_all_parts(tmp_path, model)
     assert vectors.loc["u3"].to_numpy() == pytest.approx(expected, abs=1e-5)
 
 
+def test_the_mean_is_that_of_the_vectors_after_each_item(tmp_path):
+    keys = {"item_encoder": "id", "train_stage": "in_domain", "MAX_ITEM_LIST_LENGTH": 9, **IN_ORDER}
+    file, network, dataset = trained(tmp_path, "UniversalSASRec", train_neg_sample_args=None, **keys)
+    vectors = user_vectors(file, pooling="mean")
+    items = torch.zeros(6, 9, dtype=torch.int64)  # the beginnings of a history of six items
+    for n in range(1, 7):
+        items[n - 1, :n] = torch.from_numpy(
+            dataset.token2id("item_id", [f"i{(3 + 3 * time) % 11}" for time in range(n)])
+        )
+    with torch.no_grad():
+        expected = network(items, torch.arange(1, 7)).mean(dim=0).numpy()
+    assert vectors.loc["u3"].to_numpy() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("pooling", "message"), [("mean", "needs UniversalSASRec.*BPR"), ("median", "one of last, mean")]
+)
+def test_a_pooling_that_a_model_has_not_is_refused(tmp_path, pooling, message):
+    file, _, _ = trained(tmp_path, "BPR")
+    with pytest.raises(SystemExit, match=message):
+        options = ["--checkpoint", str(file), "--pooling", pooling, "--output", str(tmp_path / "users.npz")]
+        cli.main(["user-vectors", *options])
+
+
 def test_an_embedding_of_users_is_taken_by_id(tmp_path):
     file, network, dataset = trained(tmp_path, "BPR")
     vectors = user_vectors(file)

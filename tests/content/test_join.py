@@ -49,6 +49,13 @@ def test_the_order_of_ids_finds_a_shift_that_the_order_of_indices_hides():
     assert not content_join_z(matrix, space).refused()
 
 
+def test_an_order_may_lack_items():
+    """A table of items can list fewer of the known items than a file of vectors has."""
+    space = text_space(texts(), text_encoder("tfidf"))
+    few, every = (content_join_z(interactions(), space, order) for order in (np.arange(N_ITEMS)[::7], None))
+    assert few.same_user == pytest.approx(every.same_user) and few.z > 10 and not few.refused()
+
+
 def result(z: float, shift_z: float = 0.0) -> JoinTest:
     return JoinTest("x", z, 0.1, 0.0, 100, 1.0, int(shift_z > 0), shift_z)
 

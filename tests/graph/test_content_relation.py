@@ -25,7 +25,8 @@ def test_other_labels():
 
 
 def test_further_items_have_no_content():
-    grown = relation().grown(5)
+    same, grown = relation(), relation().grown(5)
+    assert same.grown(3) is same  # no copy of all vectors
     assert grown.cosines.shape == (5, 5) and not grown.vectors[3:].any()
     np.testing.assert_array_equal(grown.cosines[:3, :3].toarray(), relation().cosines.toarray())
 

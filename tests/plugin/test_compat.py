@@ -543,6 +543,10 @@ class TestProcesses:
         monkeypatch.setattr("os.path.exists", lambda path: False)
         ensure_dir(tmp_path)
 
+    def test_sequential_models_do_not_turn_on_anomaly_detection(self):
+        code = "import torch; from recbole.model.sequential_recommender import SINE; print(torch.is_anomaly_enabled())"
+        assert fresh.run("-c", code).stdout.strip() == "False"
+
     def test_late_kmeans(self, monkeypatch):
         fake = types.ModuleType("kmeans_pytorch")
         fake.kmeans = lambda **kwargs: kwargs

@@ -13,6 +13,7 @@ import torch
 from recbole_universal import UniversalRanker
 from recbole_universal.content.spaces import array_space, content_relation
 from recbole_universal.features.candidate_columns import N_CONTENT_COLUMNS, n_columns
+from recbole_universal.graph import content_scorers
 from recbole_universal.graph.content_scorers import ContentScorers
 from recbole_universal.graph.histories import Histories
 from recbole_universal.metrics import paired_z_score
@@ -154,6 +155,17 @@ def test_weights_of_a_history_count_in_all_scores():
     scores = scorers.of(full, *asked, ones)
     assert scores.min() > 0
     np.testing.assert_allclose(scorers.of(half, *asked, ones), scores / 2, rtol=1e-4)
+
+
+def test_long_histories_are_compared_in_parts(train, monkeypatch):
+    relation = content_relation([space()], np.ones(N_ITEMS, dtype=np.int64))
+    scorers, ones = ContentScorers(relation, np.ones(N_ITEMS)), np.ones(N_ITEMS, dtype=np.float32)
+    asked = np.tile(np.arange(N_ITEMS), (20, 1)), np.arange(20) * 7
+    at_once = scorers.of(train[:20], *asked, ones)
+    monkeypatch.setattr(content_scorers, "_MOST_COSINES", 50)
+    in_parts = scorers.of(train[:20], *asked, ones)
+    np.testing.assert_allclose(in_parts, at_once, rtol=1e-3, atol=1e-4)
+    assert at_once[:, 19].any() and not at_once[:, 0].any()
 
 
 def test_an_item_of_the_history_is_not_like_itself():

@@ -129,6 +129,13 @@ def test_training_on_labels_reads_those_of_the_given_users_alone():
     assert (scores[0].argmax(dim=1) == labels[60:]).all()
 
 
+def test_a_classifier_reads_the_vectors_that_it_is_told_to():
+    model = Sums(8)
+    items, lengths = torch.arange(6).view(3, 2) + 1, torch.full((3,), 2)
+    twice = UserClassifier(model, 4, 2, vectors=lambda *history: 2 * model(*history))
+    torch.testing.assert_close(twice(items, lengths), twice.head(2 * model(items, lengths)))
+
+
 def test_frozen_weights_stay_and_the_best_epoch_counts():
     torch.manual_seed(0)
     classifier = UserClassifier(Sums(8).requires_grad_(False), 4, 2)

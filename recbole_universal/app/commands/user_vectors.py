@@ -20,6 +20,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", metavar="PTH", required=True, help="a model that RecBole trained; a pickle")
     parser.add_argument("--data-path", metavar="DIR", help="the folder that holds the folder of its dataset")
     parser.add_argument("--output", metavar="FILE", required=True, help="file to write: .npz or .parquet")
+    parser.add_argument(
+        "--pooling", default="last", help="last: after the last item; mean: over the items, of UniversalSASRec"
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, ...; only cpu is tested")
 
 
@@ -34,6 +37,6 @@ def _run(options: argparse.Namespace) -> None:
     from recbole_universal.app.user_vectors import check_output, user_vectors, write_user_vectors
 
     check_output(options.output)
-    vectors = user_vectors(options.checkpoint, options.data_path, options.device)
+    vectors = user_vectors(options.checkpoint, options.data_path, options.device, options.pooling)
     write_user_vectors(vectors, options.output)
     print(f"Wrote {len(vectors)} vectors of {vectors.shape[1]} numbers to {options.output}.")

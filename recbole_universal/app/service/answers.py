@@ -8,6 +8,7 @@ from typing import Any
 
 from recbole_universal.app.explanation import Explanation, explained, explanation
 from recbole_universal.app.list_filters import ListFilters, list_filters
+from recbole_universal.app.new_item_filters import new_item_filters
 from recbole_universal.app.ranked_lists import (
     Asked,
     Lists,
@@ -21,7 +22,6 @@ from recbole_universal.app.recommender_state import about_unknown
 from recbole_universal.app.service.appended import DatabaseError
 from recbole_universal.app.service.bodies import ExplainBody, RecommendBody, SimilarBody
 from recbole_universal.app.service.loaded import Loaded
-from recbole_universal.app.service.new_items import new_item_filters
 
 # Items of a person that an explanation has.
 _MOST_OWN = 50
@@ -60,7 +60,7 @@ def list_settings(loaded: Loaded, body: RecommendBody, fast: bool) -> ListSettin
         raise Refused(422, f"histories: the model [{loaded.name}] ranks users of the fit only.")
     if body.fast and not loaded.has_fast:
         raise Refused(422, f"fast: the model [{loaded.name}] has no item-item matrix; leave fast out.")
-    if body.new_items and loaded.state.catalogue is None:
+    if body.new_items and loaded.new_items is None:
         raise Refused(422, f"new_items: the model [{loaded.name}] was fitted without new items; leave new_items out.")
     fast = loaded.has_fast and (fast if body.fast is None else body.fast)
     return ListSettings(min(body.k, len(loaded.item_ids)), body.filter_seen, fast)
@@ -78,15 +78,20 @@ def recommended(loaded: Loaded, settings: ListSettings, bodies: Sequence[Recomme
     filters = None
     for body in bodies:
         unknown: dict[Any, None] = {}
+        of_filters: dict[Any, None] = {}
         try:
             if body.users is not None:
                 group = loaded.asked_users(body.users)
             else:
                 group = loaded.asked_histories(body.histories or [], unknown)
             if is_filtered(body):
-                filters = list_filters(loaded.state, group.ids, body.candidates, body.exclude, body.where, unknown)
-            of_new = new_item_filters(loaded, body, group, unknown) if body.new_items else None
-            group.messages = [*loaded.notes(settings.fast), *about_strangers(group), *about_unknown(unknown)]
+                filters = list_filters(loaded.state, group.ids, body.candidates, body.exclude, body.where, of_filters)
+            of_new = _new_item_filters(loaded, body, group, of_filters) if body.new_items else None
+            group.messages = [
+                *loaded.notes(settings.fast),
+                *about_strangers(group),
+                *about_unknown(unknown | of_filters),
+            ]
         except ValueError as error:  # of an argument
             answers.append(Refused(422, str(error)))
             continue
@@ -106,6 +111,15 @@ def recommended(loaded: Loaded, settings: ListSettings, bodies: Sequence[Recomme
             group.messages += about_short(lists[0], body.k)
             answers[index] = _recommended_answer(loaded, group, lists)
     return answers
+
+
+def _new_item_filters(loaded: Loaded, body: RecommendBody, asked: Asked, unknown: dict[Any, None]) -> ListFilters:
+    """The new items that each list may hold. New items that the person has had stay out."""
+    assert loaded.new_items is not None
+    had: Sequence[Sequence[Any]] = []
+    if body.filter_seen is not False:
+        had = body.histories or [loaded.appended_items(user) for user in asked.ids]
+    return new_item_filters(loaded.new_items, asked.ids, had, body.candidates, body.exclude, body.where, unknown)
 
 
 def _recommended_answer(loaded: Loaded, asked: Asked, lists: Lists) -> bytes:

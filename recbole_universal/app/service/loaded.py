@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from recbole_universal.app.item_rules import ItemColumns
 from recbole_universal.app.list_filters import ListFilters
+from recbole_universal.app.new_item_filters import NewItemSet
 from recbole_universal.app.ranked_lists import Asked, Lists, ListSettings, asked_histories, ranked
 from recbole_universal.app.recommender_state import RecommenderState
 from recbole_universal.app.service.appended import AppendedInteractions, Id
@@ -34,6 +34,7 @@ class Loaded:
         item_ids: id of each column as JSON holds it.
         item_titles: title of each column, or ``None``.
         listed: id and title of each column, and of each new item after them.
+        new_items: the new items; ``None`` if the fit read none.
         user_ids: id of each row as JSON holds it.
         item_keys: the texts by which each item is found.
         user_keys: the text by which each user is found.
@@ -50,7 +51,10 @@ class Loaded:
             tuple(str(text).casefold() for text in texts if text is not None)
             for texts in zip(self.item_ids, self.item_titles, strict=True)
         ]
-        self.listed = [*zip(self.item_ids, self.item_titles, strict=True), *self._new()]
+        self.listed = list(zip(self.item_ids, self.item_titles, strict=True))
+        self.new_items = None if self.state.catalogue is None else NewItemSet(self.state)
+        if self.new_items is not None:
+            self.listed += zip(json_ids(self.new_items.items), map(_shown, self.new_items.titles()), strict=True)
         self.user_keys = [(str(name).casefold(),) for name in self.user_ids]
         ranker = self.state.ranker
         ranker.on_fallback = None  # a note of each answer says it
@@ -59,15 +63,6 @@ class Loaded:
         self.ranks_histories = ranker.network.families == [ranker.network.candidate_family]
         self._has_clock = state.histories is not None and state.histories.has_clock
         self._users_kind, self._items_kind = kind_of(self.state.users), kind_of(self.state.items)
-
-    def _new(self) -> Iterator[tuple[Id, str | None]]:
-        """Id and title of each new item."""
-        if self.state.catalogue is None:
-            return
-        ids, titles = self.state.catalogue.ids, None
-        if self.state.item_table is not None:
-            titles = ItemColumns(self.state.item_table, ids).titles()
-        yield from zip(json_ids(ids), [None] * len(ids) if titles is None else map(_shown, titles), strict=True)
 
     def appended_items(self, user: Id) -> list[Id]:
         """The appended items of a user that came after the fit, also those that the fit does not know."""

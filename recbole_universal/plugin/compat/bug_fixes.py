@@ -179,6 +179,20 @@ PATCHES: tuple[Patch, ...] = (
         recbole_1_2_0,
     ),
     Patch(
+        "anomaly_detection",
+        "SINE turns on autograd's search for NaN in all of the process when it is imported, as it is with every "
+        "sequential model. Training then takes up to twice the time. RecBole checks the losses for NaN by itself.",
+        (),
+        (
+            Edit(
+                "recbole.model.sequential_recommender.sine",
+                "",
+                "torch.autograd.set_detect_anomaly(True)",
+                "pass",
+            ),
+        ),
+    ),
+    Patch(
         "rows_without_ids",
         "Rows without a user or item are dropped by their labels taken as positions: once a row is gone, a row of "
         "another user is deleted in place of the one that the log names, or the run ends in an IndexError.",
