@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from recbole_universal.features.candidate_pairs import CandidatePairs
 from recbole_universal.features.family import PairFeatures
 from recbole_universal.features.self_check import CheckResult, SelfCheck
+from recbole_universal.graph.sparse_sums import check_finite
 from recbole_universal.graph.threads import one_thread
 from recbole_universal.ranking.correction import ContentGain, choose_correction, content_gain
 from recbole_universal.ranking.fallback import Fallback
@@ -146,6 +147,7 @@ class CheckedNetwork(UniversalNetwork):
             pairs = pairs.with_content
         if correction.shape != (pairs.dim,):
             raise ValueError(f"its array check.correction is {list(correction.shape)} for {pairs.dim} columns")
+        check_finite({"check.correction": correction})
         self._checked = _Checked(check, self.weights(), torch.from_numpy(correction), result, gain)
 
     def weights(self) -> torch.Tensor:
