@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from recbole_universal.app.explanation import Explanation, explained, explanation
 from recbole_universal.app.list_filters import ListFilters, list_filters
 from recbole_universal.app.new_item_filters import new_item_filters
@@ -15,7 +17,7 @@ from recbole_universal.app.ranked_lists import (
     ListSettings,
     about_short,
     about_strangers,
-    similar_lists,
+    similar_to_all,
     with_new_items,
 )
 from recbole_universal.app.recommender_state import about_unknown
@@ -143,9 +145,14 @@ def _rows(loaded: Loaded, lists: Lists) -> list[list[dict[str, Any]]]:
 
 def similar(loaded: Loaded, body: SimilarBody) -> bytes:
     """The answer to a request for similar items."""
-    columns, lists, messages = similar_lists(loaded.state, body.items, min(body.k, len(loaded.item_ids)))
+    state = loaded.state
+    ids, lists, messages = similar_to_all(state, body.items, min(body.k, len(loaded.item_ids)))
+    columns = state.find_item.indices(ids.tolist())
+    if state.catalogue is not None:  # whose items follow the known ones
+        of_new = len(loaded.item_ids) + state.catalogue.find.indices(ids.tolist())
+        columns = np.where(columns >= 0, columns, of_new)
     made = [
-        {"similar_to": loaded.item_ids[column], "title": loaded.item_titles[column], "items": items}
+        {"similar_to": loaded.listed[column][0], "title": loaded.listed[column][1], "items": items}
         for column, items in zip(columns.tolist(), _rows(loaded, lists), strict=True)
     ]
     return encoded({"model": loaded.name, "lists": made, "notes": messages})

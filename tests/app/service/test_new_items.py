@@ -142,3 +142,12 @@ def test_a_folder_without_new_items_says_so(rec, tmp_path, monkeypatch):
     with TestClient(create_app(ServiceSettings((str(tmp_path / "plain"),)))) as client:
         answer = client.post("/recommend", json={"users": ["u1"], "new_items": True})
     assert answer.status_code == 422 and "[plain] was fitted without new items" in answer.json()["detail"]
+
+
+def test_items_like_a_new_item_are_those_of_the_class(client, rec):
+    asked = ["i01", "i61", "nothing"]
+    answer = client.post("/similar", json={"items": asked, "k": 3}).json()
+    expected, _ = told(lambda: rec.similar_items(asked, k=3))
+    found = [(each["similar_to"], item["item"]) for each in answer["lists"] for item in each["items"]]
+    assert found == list(zip(expected["similar_to"], expected["item"], strict=True)) and len(found) == 6
+    assert answer["lists"][1]["title"] == f"{TOPICS[1]} 61" and "[nothing]" in answer["notes"][0]
