@@ -38,6 +38,13 @@ def test_few_or_equal_vectors_are_no_nan(vectors):
     assert np.isfinite(space.cosines(np.arange(len(vectors)), np.arange(len(vectors)))).all()
 
 
+@pytest.mark.parametrize("vectors", [np.full((5, 3), np.nan), np.full((5, 3), 1e300), np.ones(5), [["x"]]])
+@pytest.mark.filterwarnings("error")
+def test_arrays_that_are_no_vectors(vectors):
+    with pytest.raises(ValueError, match=r"array_space: \[x\]"):
+        array_space("x", vectors)
+
+
 @pytest.mark.filterwarnings("error")
 def test_equal_texts_are_equal():
     space = text_space(["apple pie"] * 2, text_encoder("tfidf"))
