@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from recbole_universal import arguments
 from recbole_universal.io.column_names import listed_names
-from recbole_universal.io.ids import IdLookup
+from recbole_universal.io.ids import IdLookup, is_missing, is_utf_8, whole
 from recbole_universal.io.paths import existing_path
 from recbole_universal.io.tables import is_parquet, whole_table
 
@@ -97,7 +98,10 @@ def read_vectors(source: Any, name: str = "vectors") -> ItemVectors:
     array = _numbers(values, where)
     if ids is None:
         return ItemVectors(None, array, where)
-    known = pd.Index([str(one) for one in ids], dtype=object)
+    known = pd.Index([str(whole(one)) for one in ids], dtype=object)
+    bad = [row for row, one in enumerate(ids) if is_missing(one) or not is_utf_8(str(one))]
+    if bad:
+        raise ValueError(f"{where}: {len(bad)} of {len(known)} ids are missing or no text, the first in row {bad[0]}.")
     if len(known) != len(array):
         raise ValueError(f"{where}: has {len(known)} ids for {len(array)} vectors.")
     if not known.is_unique:
@@ -140,7 +144,9 @@ def _of_file(path: Path, where: str) -> tuple[Sequence[Any] | None, Any]:
         try:
             frame = pd.read_csv(path, sep="," if ending == ".csv" else "\t", dtype={0: str}, keep_default_na=False)
         except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
-            raise ValueError(f"{where}: is no table that can be read: {error}.") from error
+            raise ValueError(f"{where}: is no table that can be read: {str(error).strip()}.") from error
+        if _is_fraction(frame.columns[-1]):
+            raise ValueError(f"{where}: its first row holds numbers; give the columns names in a row before them.")
     else:
         raise ValueError(f"{where}: must end in {_ENDINGS}. Encode pictures, sound and texts into vectors first.")
     if frame.shape[1] < 2:
@@ -148,6 +154,11 @@ def _of_file(path: Path, where: str) -> tuple[Sequence[Any] | None, Any]:
     values = frame.iloc[:, 1:]
     is_list = values.shape[1] == 1 and values.iloc[:, 0].map(lambda value: isinstance(value, (list, np.ndarray))).any()
     return frame.iloc[:, 0].tolist(), values.iloc[:, 0].tolist() if is_list else values.to_numpy()
+
+
+def _is_fraction(name: Any) -> bool:
+    """Whether a name of a column is a number such as 0.25; whole numbers are names that pandas writes."""
+    return re.fullmatch(r"[+-]?\d*\.\d+([eE][+-]?\d+)?(\.\d+)?", str(name)) is not None
 
 
 def _about(error: Exception) -> str:
@@ -176,18 +187,11 @@ def _numbers(values: Any, where: str) -> NDArray[np.float32]:
         if len(lengths) > 1 or lengths == {-1}:
             problem = "vectors differ in length" if -1 not in lengths else "a vector is no list of numbers"
             raise ValueError(f"{where}: {problem}.")
-    if np.iscomplexobj(values):
-        raise ValueError(f"{where}: holds complex numbers; give real ones.")
-    try:
-        array = np.asarray(values)
-        if array.dtype != np.float32:  # which needs no larger copy to find what is too large for it
-            array = np.asarray(array, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{where}: holds values that are no numbers: {arguments.shown(str(error))}.") from error
-    if array.ndim != 2 or not array.shape[1]:
-        raise ValueError(f"{where}: must be an array [n, dim], got the shape {array.shape}.")
-    with np.errstate(over="ignore"):
-        single = array.astype(np.float32)
+    single = real_numbers(values, where)
+    if single.ndim != 2 or not single.shape[1]:
+        raise ValueError(f"{where}: must be an array [n, dim], got the shape {single.shape}.")
+    if not len(single):
+        raise ValueError(f"{where}: holds no vector.")
     wrong = np.asarray(~np.isfinite(single).all(axis=1))
     if wrong.any():
         raise ValueError(
@@ -195,3 +199,23 @@ def _numbers(values: Any, where: str) -> NDArray[np.float32]:
             f"{int(wrong.argmax())}. Leave such items out; they count as items without a vector."
         )
     return single
+
+
+def real_numbers(values: Any, where: str) -> NDArray[np.float32]:
+    """Values as an array of any shape, in which a number too large for float32 is infinite.
+
+    Args:
+        values: what NumPy turns into an array.
+        where: what they are of, for messages.
+
+    Raises:
+        ValueError: if they are no real numbers.
+    """
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind not in "cmM":
+            with np.errstate(over="ignore"):
+                return np.asarray(array, dtype=np.float32)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:  # PyTorch raises RuntimeError
+        raise ValueError(f"{where}: holds values that are no numbers: {arguments.shown(str(error))}.") from error
+    raise ValueError(f"{where}: holds {'complex numbers' if array.dtype.kind == 'c' else 'times'}; give real numbers.")

@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recbole_universal import arguments
+from recbole_universal.content.arrays import real_numbers
 
 #: An encoder of the user: from texts to an array [n_texts, dim].
 Callback = Callable[[list[str]], Any]
@@ -38,15 +39,16 @@ class TextEncoder:
         """Vectors of some texts, none of them empty, float32 [n_texts, dim].
 
         Raises:
-            ValueError: if the result is no array of one finite vector a text.
+            ValueError: if the function raises an error, or its result is no array of one finite vector a text.
         """
         assert self._encode is not None
         if not texts:
             return np.zeros((0, 1), dtype=np.float32)
         try:
-            vectors = np.asarray(self._encode(list(texts)), dtype=np.float32)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"The encoder [{self.name}] returned no array of numbers: {error}") from error
+            returned = self._encode(list(texts))
+        except Exception as error:  # whatever a function of the user raises
+            raise ValueError(f"The encoder [{self.name}] raised {type(error).__name__}: {error}") from error
+        vectors = real_numbers(returned, f"The result of the encoder [{self.name}]")
         if vectors.ndim != 2 or len(vectors) != len(texts) or not vectors.shape[1]:
             raise ValueError(
                 f"The encoder [{self.name}] returned an array of shape {vectors.shape} for {len(texts)} texts; it must "

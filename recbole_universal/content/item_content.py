@@ -71,7 +71,7 @@ class ItemContent:
             index = len(spaces)
             vectors, has_vector = arrays[f"{index}.vectors"], arrays[f"{index}.has"]
             words = None
-            if f"{index}.n_words" in arrays:
+            if any(name.startswith((f"{index}.n_words", f"{index}.words.")) for name in arrays):
                 words = csr_of(f"{index}.words", arrays, (len(vectors), int(arrays[f"{index}.n_words"])))
             name = arrays[f"{index}.name"].tobytes().decode()
             if vectors.ndim != 2 or has_vector.shape != (len(vectors),) or len(vectors) != len(arrays["0.vectors"]):

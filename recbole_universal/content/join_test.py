@@ -63,7 +63,12 @@ class JoinTest(NamedTuple):
 
     def refused(self, least: float = LEAST_JOIN_Z) -> bool:
         """Whether this space alone speaks against the join; false if there are too few pairs to tell."""
-        return self.z < least or self.shift_z > least
+        return self.z < least or self.is_shifted
+
+    @property
+    def is_shifted(self) -> bool:
+        """Whether the content of other rows fits better. A caller's limit of z says nothing about this."""
+        return self.shift_z > LEAST_JOIN_Z
 
 
 def content_join_z(
@@ -133,13 +138,13 @@ def wrong_joins(tests: Sequence[JoinTest], least: float = LEAST_JOIN_Z) -> list[
     """The results that show that the content belongs to other items.
 
     One encoder may see little in content that is right: names of artists share few words. So a low z-score counts only
-    if no space of the content reaches the least one. A shift counts in any space.
+    if no space of the content reaches the least one. A shift counts in any space, whatever the least z-score is.
 
     Args:
         tests: results of :func:`content_join_z` for the spaces of one table or one array.
         least: smallest accepted z-score.
     """
-    shifted = [test for test in tests if test.shift_z > least]
+    shifted = [test for test in tests if test.is_shifted]
     if shifted or any(test.z >= least for test in tests):
         return shifted
     return [test for test in tests if test.refused(least)]

@@ -153,8 +153,9 @@ class NewItemLists:
         values |= {name: stored[name].item() for name in _CHECK_NUMBERS}
         values["choice"] = stored["choice"].tobytes().decode()
         check = NewItemCheck(names=relations.names, **values)
-        if check.weights.shape != (len(relations.names),):
-            raise ValueError("check.weights has another length")
+        of_columns = check.weights.shape, check.ndcg_of_columns.shape
+        if of_columns != ((len(relations.names),),) * 2 or check.next_rate.ndim != 1:
+            raise ValueError("the arrays check.weights, check.ndcg_of_columns and check.next_rate have other shapes")
         made.model = NewItems.of_parts(check, relations)
         shape = (len(made.targets), made.content.n_items)
         spaces = range(len(relations.spaces)) if len(made.targets) else ()

@@ -14,6 +14,7 @@ from recbole_universal.content.collaborative import CollaborativeScores
 from recbole_universal.content.spaces import Space, combined
 from recbole_universal.graph.item_models import strongest
 from recbole_universal.graph.popularity import item_degrees
+from recbole_universal.graph.sparse_sums import check_indices
 
 #: Number of nearest items by content whose cosines are summed.
 N_NEAREST = 20
@@ -92,6 +93,7 @@ class ContentRelations:
         made = cls.__new__(cls)
         made.spaces, made._degree = with_combined(spaces), arrays["degree"]
         n_items = len(made._degree)
+        check_indices("degree", made._degree, 2**63)  # none is negative
         made._collaborative = CollaborativeScores.from_arrays(arrays, n_items)
         made._maps = [arrays[f"map.{index}"] for index in range(len(made.spaces))]
         for space, ridge in zip(made.spaces, made._maps, strict=True):

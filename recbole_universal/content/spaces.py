@@ -10,7 +10,9 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from recbole_universal import arguments
 from recbole_universal.array_store import ArrayStore
+from recbole_universal.content.arrays import real_numbers
 from recbole_universal.content.encoders import TextEncoder, text_digest
 from recbole_universal.content.whitening import unit_rows, whitened
 from recbole_universal.graph.content_relation import ContentRelation
@@ -181,8 +183,13 @@ def array_space(name: str, array: NDArray) -> Space:
     Args:
         name: name of the space.
         array: finite, float [n_items, dim]; a row of zeros is an item without a vector.
+
+    Raises:
+        ValueError: if it is no such array.
     """
-    vectors = np.asarray(array, dtype=np.float32)
+    vectors = real_numbers(array, f"array_space: [{name}]")
+    if vectors.ndim != 2 or not np.isfinite(vectors).all():
+        raise ValueError(f"array_space: [{name}] must be finite numbers [n_items, dim], got {arguments.shown(array)}.")
     has_vector = np.abs(vectors).max(axis=1, initial=0) > 0
     if vectors.shape[1] > MOST_DIMS and has_vector.any():
         rows = unit_rows(vectors[has_vector])
@@ -199,7 +206,8 @@ def _largest_components(rows: NDArray | sp.csr_matrix) -> NDArray[np.float32]:
     rank = min(MOST_DIMS, min(rows.shape) - 1)
     if rank < 1 or not abs(rows).max():
         return np.asarray(rows if isinstance(rows, np.ndarray) else rows.toarray(), dtype=np.float32)
-    return TruncatedSVD(rank, random_state=0).fit_transform(rows).astype(np.float32)
+    with np.errstate(divide="ignore", invalid="ignore"):  # shares of the variance of equal rows, which nothing reads
+        return TruncatedSVD(rank, random_state=0).fit_transform(rows).astype(np.float32)
 
 
 def _spread_rows(rows: sp.csr_matrix, to: NDArray[np.bool_]) -> sp.csr_matrix:

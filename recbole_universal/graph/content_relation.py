@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from recbole_universal.graph.sparse_sums import csr_arrays, csr_of
+from recbole_universal.graph.sparse_sums import check_finite, csr_arrays, csr_of
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,13 @@ class ContentRelation:
         """The relation of :meth:`arrays`; ``None`` where they have none.
 
         Raises:
-            KeyError, ValueError: if an array is missing, or is of another number of items.
+            KeyError, ValueError: if an array is missing, is of another number of items, or holds NaN or infinity.
         """
-        if "content.data" not in arrays:
+        stored = {name: array for name, array in arrays.items() if name.startswith("content")}  # with its self-check
+        if not stored:
             return None
-        return cls(csr_of("content", arrays, (n_items, n_items)), arrays["content.vectors"])
+        vectors = stored["content.vectors"]
+        if vectors.ndim != 2 or vectors.dtype != np.float32:
+            raise ValueError(f"its array content.vectors is {vectors.dtype} {list(vectors.shape)}")
+        check_finite({name: array for name, array in stored.items() if name.startswith("content.")})
+        return cls(csr_of("content", stored, (n_items, n_items)), vectors)

@@ -88,6 +88,17 @@ def checked_csr(data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, shape
     return matrix
 
 
+def check_finite(arrays: Mapping[str, np.ndarray]) -> None:
+    """Check stored numbers before lists are made of them.
+
+    Raises:
+        ValueError: if a number is NaN or infinite.
+    """
+    for name, values in arrays.items():
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise ValueError(f"its array {name} holds NaN or infinity")
+
+
 def check_indices(name: str, values: np.ndarray, below: int, least: int = 0, size: int | None = None) -> None:
     """Check stored indices before they reach compiled code.
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from recbole_universal.features.candidate_pairs import CandidatePairs
 from recbole_universal.features.family import PairFeatures
 from recbole_universal.features.self_check import CheckResult, SelfCheck
+from recbole_universal.graph.sparse_sums import check_finite
 from recbole_universal.graph.threads import one_thread
 from recbole_universal.ranking.correction import ContentGain, choose_correction, content_gain
 from recbole_universal.ranking.fallback import Fallback
@@ -126,15 +127,28 @@ class CheckedNetwork(UniversalNetwork):
         return arrays if checked.content is None else arrays | {"content": np.array(checked.content)}
 
     def restore_check(self, arrays: Mapping[str, NDArray]) -> None:
-        """Take the correction and the result of :meth:`check_arrays` for the present weights and features."""
+        """Take the correction and the result of :meth:`check_arrays` for the present weights and features.
+
+        Raises:
+            KeyError, ValueError: if an array is missing, or belongs to other features.
+        """
         check = self._pairs_without_content.check
         if check is None:
             raise ValueError("there is no self-check")
         by_user = torch.from_numpy(arrays["by_user"])
         next_rate = torch.from_numpy(arrays["next_rate"]) if "next_rate" in arrays else None  # not in old folders
         result = CheckResult(float(arrays["ndcg"]), float(arrays["z_score"]), by_user, next_rate)
-        gain = ContentGain(*arrays["content"].tolist()) if "content" in arrays else None
-        self._checked = _Checked(check, self.weights(), torch.from_numpy(arrays["correction"]), result, gain)
+        pairs, correction, content = self._pairs_without_content, arrays["correction"], arrays.get("content")
+        is_of_another = content is not None and (content.shape != (3,) or not np.isfinite(content).all())
+        if is_of_another or (content is None) != (pairs.with_content is None):
+            raise ValueError("its array check.content does not belong to the content of its features")
+        gain = None if content is None else ContentGain(*content.tolist())
+        if gain is not None and gain.helps and pairs.with_content is not None:
+            pairs = pairs.with_content
+        if correction.shape != (pairs.dim,):
+            raise ValueError(f"its array check.correction is {list(correction.shape)} for {pairs.dim} columns")
+        check_finite({"check.correction": correction})
+        self._checked = _Checked(check, self.weights(), torch.from_numpy(correction), result, gain)
 
     def weights(self) -> torch.Tensor:
         """All weights and buffers of the networks, float32 [n]."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from recbole_universal.content.arrays import item_vectors
 
@@ -60,11 +61,37 @@ def test_ids_of_another_type_match():
         (np.ones((3, 0)), r"must be an array \[n, dim\]"),
         ([["x"], ["y"], ["z"]], r"no numbers"),
         (np.ones((3, 2), dtype=complex), r"complex numbers"),
+        (np.full((3, 2), np.datetime64("2020-01-01")), r"holds times"),
+        (torch.ones((3, 2), requires_grad=True), r"no numbers: .*detach"),
+        (torch.ones((3, 2)).bfloat16(), r"no numbers: .*BFloat16"),
+        (np.full((3, 2), np.longdouble("1e4000")), r"3 of 3 vectors hold NaN or infinity"),
+        ([[10**400]] * 3, r"no numbers: 'int too large"),
+        ({"a": [1.0], None: [2.0]}, r"1 of 2 ids are missing or no text, the first in row 1"),
+        ({"a": [1.0], float("nan"): [2.0]}, r"ids are missing"),
+        ((["", "a"], [[1.0], [2.0]]), r"ids are missing or no text, the first in row 0"),
+        ((["a", "\ud800"], [[1.0], [2.0]]), r"ids are missing or no text, the first in row 1"),
+        (([], np.ones((0, 2))), r"holds no vector"),
     ],
 )
+@pytest.mark.filterwarnings("error")
 def test_bad_vectors(source, message):
     with pytest.raises(ValueError, match=message):
         item_vectors(source, ITEMS, "images")
+
+
+def test_whole_numbers_with_a_point_are_whole():
+    assert item_vectors(([1.0, 2.0], [[1.0], [2.0]]), pd.Index([2, 1])).tolist() == [[2], [1]]
+
+
+@pytest.mark.parametrize(("header", "fits"), [("item,0,1", True), ("item,v0.5,x", True), ("z,.5,0.25", False)])
+def test_a_table_needs_names_of_columns(tmp_path, header, fits):
+    path = tmp_path / "x.csv"
+    path.write_text(f"{header}\na,1,2\nb,3,4\nc,5,6\n")
+    if fits:
+        assert (item_vectors(path, ITEMS) == VECTORS).all()
+    else:
+        with pytest.raises(ValueError, match="its first row holds numbers; give the columns names"):
+            item_vectors(path, ITEMS)
 
 
 def test_a_text_called_an_array_file_gets_no_advice_to_load_it_unsafely(tmp_path):

@@ -6,6 +6,7 @@ import types
 
 import numpy as np
 import pytest
+import torch
 
 from recbole_universal.content.encoders import text_encoder
 from recbole_universal.content.static_table import FOLDER, TABLE, TABLE_DIGEST, StaticTable
@@ -46,14 +47,27 @@ def test_functions_are_encoders():
     [
         ([[1.0]], "shape"),
         ([1.0, 2.0], "shape"),
-        ([["x"], ["y"]], "no array of numbers"),
+        ([["x"], ["y"]], "no numbers"),
         ([[1.0], [np.nan]], "NaN or infinity for 1 of 2"),
-        ([[1.0], [1.0, 2.0]], "no array of numbers"),
+        ([[1.0], [1.0, 2.0]], "no numbers"),
+        ([[1.0], [1e300]], "NaN or infinity for 1 of 2"),
+        ([[1j], [1j]], "complex numbers"),
+        (torch.ones((2, 1), requires_grad=True), "no numbers: .*detach"),
     ],
 )
+@pytest.mark.filterwarnings("error")
 def test_functions_that_return_something_else(returned, message):
     with pytest.raises(ValueError, match=message):
         text_encoder(lambda _: returned).encode(["a", "b"])
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no memory"), KeyError("no memory"), StopIteration("no memory")])
+def test_functions_that_raise_an_error(error):
+    def failing(_):
+        raise error
+
+    with pytest.raises(ValueError, match=rf"The encoder \[failing\] raised {type(error).__name__}: .*no memory"):
+        text_encoder(failing).encode(["a"])
 
 
 @pytest.mark.parametrize("given", ["bert", "", None, 7, "model2vec:", "x:y"])

@@ -68,6 +68,12 @@ def test_one_space_that_sees_the_join_is_enough_but_a_shift_in_one_is_too_much()
     assert wrong_joins([result(1.7)], least=1) == []
 
 
+@pytest.mark.parametrize("least", [0.0, 3.0, 50.0])
+def test_the_limit_of_a_shift_is_that_of_no_caller(least):
+    assert wrong_joins([result(60, 2.9)], least) == []
+    assert wrong_joins([result(60, 3.1)], least) == [result(60, 3.1)]
+
+
 def test_the_message_says_whether_other_rows_fit_better():
     with pytest.raises(ValueError, match=r"content_join_z: the content of other rows .* off by some rows: x: z 15\.0"):
         refuse_wrong_join([result(15, 5.5), result(9)])

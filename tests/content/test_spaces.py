@@ -28,11 +28,27 @@ def test_whitening_ignores_items_without_a_vector():
     assert np.allclose(result[mask], whitened(vectors[mask], np.ones(mask.sum(), dtype=bool)))
 
 
-@pytest.mark.parametrize("vectors", [np.ones((5, 3)), np.zeros((5, 3)), np.ones((1, 3)), np.eye(2, 500)])
+@pytest.mark.parametrize(
+    "vectors", [np.ones((5, 3)), np.zeros((5, 3)), np.ones((1, 3)), np.eye(2, 500), np.ones((5, 500))]
+)
+@pytest.mark.filterwarnings("error")
 def test_few_or_equal_vectors_are_no_nan(vectors):
     space = array_space("x", vectors)
     assert np.isfinite(space.vectors).all()
     assert np.isfinite(space.cosines(np.arange(len(vectors)), np.arange(len(vectors)))).all()
+
+
+@pytest.mark.parametrize("vectors", [np.full((5, 3), np.nan), np.full((5, 3), 1e300), np.ones(5), [["x"]]])
+@pytest.mark.filterwarnings("error")
+def test_arrays_that_are_no_vectors(vectors):
+    with pytest.raises(ValueError, match=r"array_space: \[x\]"):
+        array_space("x", vectors)
+
+
+@pytest.mark.filterwarnings("error")
+def test_equal_texts_are_equal():
+    space = text_space(["apple pie"] * 2, text_encoder("tfidf"))
+    assert np.allclose(space.cosines(np.arange(2), np.arange(2)), 1) and np.allclose(space.vectors @ space.vectors.T, 1)
 
 
 def test_wide_vectors_are_reduced():

@@ -67,18 +67,6 @@ def test_lists_are_those_of_the_class(client, rec, body):
     assert notes == text and "20 items are new" in notes
 
 
-def test_similar_items_are_those_of_the_class(client, rec):
-    answer = client.post("/similar", json={"items": ["i70", "i03", "nope"], "k": 4}).json()
-    frame = rec.similar_items(["i03", "i70"], k=4)
-    given = {one["similar_to"]: [item["item"] for item in one["items"]] for one in answer["lists"]}
-    assert given == frame.groupby("similar_to")["item"].apply(list).to_dict()
-    assert (
-        answer["lists"][1]["title"] == f"{TOPICS[0]} 70"
-        and len(answer["notes"]) == 1
-        and "[nope]" in answer["notes"][0]
-    )
-
-
 def test_new_items_have_titles_and_filters_hold_for_them(client):
     rule = {"where": f"price >= {N_KNOWN}", "k": 4, "new_items": 1}
     (items,), _ = asked(client, users=["u2"], **rule)
@@ -154,3 +142,12 @@ def test_a_folder_without_new_items_says_so(rec, tmp_path, monkeypatch):
     with TestClient(create_app(ServiceSettings((str(tmp_path / "plain"),)))) as client:
         answer = client.post("/recommend", json={"users": ["u1"], "new_items": True})
     assert answer.status_code == 422 and "[plain] was fitted without new items" in answer.json()["detail"]
+
+
+def test_items_like_a_new_item_are_those_of_the_class(client, rec):
+    asked = ["i01", "i61", "nothing"]
+    answer = client.post("/similar", json={"items": asked, "k": 3}).json()
+    expected, _ = told(lambda: rec.similar_items(asked, k=3))
+    found = [(each["similar_to"], item["item"]) for each in answer["lists"] for item in each["items"]]
+    assert found == list(zip(expected["similar_to"], expected["item"], strict=True)) and len(found) == 6
+    assert answer["lists"][1]["title"] == f"{TOPICS[1]} 61" and "[nothing]" in answer["notes"][0]
