@@ -119,7 +119,7 @@ def recommend(
         new_items: whether the lists show items of the item table that nobody has had, at the ranks that their content
             earns in a self-check (docs/content.md). A number gives them so many places of each list. A folder needs a
             fit with content.
-        content_fields: names of the columns of the item table that are text; ``None`` and ``auto``: those that hold
+        content_fields: names of the columns of the item table that are text; ``None`` and ``auto``: columns that hold
             text. Content ranks known items, too, where the self-check finds it better, and a message says so. It is
             read if ``new_items``, ``content_fields`` or ``item_vectors`` is given.
         content_encoders: encoders of the texts, such as ``["tfidf", "minilm"]``, or functions from texts to vectors;

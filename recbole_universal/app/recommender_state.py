@@ -77,7 +77,7 @@ class RecommenderState:
         item_table: the item table; ``None``: there is none.
         excluded: ids of items that are in no list, also of items without interactions.
         columns: the columns of the item table, or ``None``.
-        catalogue: the content of all items, and the ranking of those that nobody has had; ``None``: a fit without
+        catalogue: the content of all items, and the ranking of new items; ``None``: a fit without
             content.
         not_excluded: whether each item may be in a list, bool [n_items]; ``None``: all may.
 

@@ -47,24 +47,31 @@ def changed(values: np.ndarray, change: str) -> np.ndarray:
     return values
 
 
+def loaded_of(saved, arrays: dict[str, np.ndarray], name: str) -> Recommender | None:
+    """The saved folder with other arrays, loaded; ``None`` if it is refused as damaged. ``name``: the array changed."""
+    folder, _, description = saved
+    file = state_of(folder) / "arrays.safetensors"
+    write_arrays(file, recommender_files._KEY, arrays, description)
+    named = json.loads((folder / "recommender.json").read_text())
+    named["bytes"]["arrays.safetensors"] = file.stat().st_size
+    (folder / "recommender.json").write_text(json.dumps(named))
+    try:
+        return Recommender.load(folder)
+    except ValueError as error:
+        assert "is damaged: " in str(error), name
+        return None
+
+
 @pytest.mark.parametrize("change", ["negative", "large", "shorter"])
 def test_an_error_comes_at_load_or_not_at_all(saved, change):
-    folder, arrays, description = saved
-    file = state_of(folder) / "arrays.safetensors"
-    named = json.loads((folder / "recommender.json").read_text())
-    refused = []
+    arrays, refused = saved[1], []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name, values in arrays.items():
             if values.dtype.kind not in "iu" or values.dtype.itemsize == 1 or not values.ndim or not values.size:
                 continue
-            write_arrays(file, recommender_files._KEY, {**arrays, name: changed(values, change)}, description)
-            named["bytes"]["arrays.safetensors"] = file.stat().st_size
-            (folder / "recommender.json").write_text(json.dumps(named))
-            try:
-                rec = Recommender.load(folder)
-            except ValueError as error:
-                assert "is damaged: " in str(error), name
+            rec = loaded_of(saved, {**arrays, name: changed(values, change)}, name)
+            if rec is None:
                 refused.append(name)
                 continue
             rec.recommend(k=4)
@@ -78,25 +85,17 @@ def test_an_error_comes_at_load_or_not_at_all(saved, change):
 @pytest.mark.parametrize("saved", ["content"], indirect=True)
 @pytest.mark.parametrize("change", ["missing", "NaN", "another dimension"])
 def test_arrays_of_content_that_no_fit_writes(saved, change):
-    folder, arrays, description = saved
+    arrays = saved[1]
     names = [name for name in arrays if name.startswith(("new.", "check.co", "features.proximity.pair.content."))]
     assert len(names) > 20
     if change != "missing":  # texts are bytes
         kinds = {"NaN": ["f4", "f8"], "another dimension": ["f4", "f8", "i4", "i8"]}[change]
         names = [name for name in names if arrays[name].dtype in kinds]
-    file = state_of(folder) / "arrays.safetensors"
-    named = json.loads((folder / "recommender.json").read_text())
     for name in names:
         values = {each: array for each, array in arrays.items() if each != name}
         if change != "missing":
             values[name] = np.full_like(arrays[name], np.nan) if change == "NaN" else arrays[name][..., None]
-        write_arrays(file, recommender_files._KEY, values, description)
-        named["bytes"]["arrays.safetensors"] = file.stat().st_size
-        (folder / "recommender.json").write_text(json.dumps(named))
-        try:
-            rec = Recommender.load(folder)
-        except ValueError as error:
-            assert "is damaged: " in str(error), name
-        else:  # fast lists alone read the rates; an array of one number is a number
+        rec = loaded_of(saved, values, name)
+        if rec is not None:  # fast lists alone read the rates; an array of one number is a number
             assert name == "new.rates.fast" if change == "missing" else arrays[name].ndim == 0, name
             assert np.isfinite(rec.recommend(k=4, new_items=True)["score"]).all()

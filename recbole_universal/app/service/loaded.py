@@ -65,7 +65,7 @@ class Loaded:
         self._users_kind, self._items_kind = kind_of(self.state.users), kind_of(self.state.items)
 
     def appended_items(self, user: Id) -> list[Id]:
-        """The appended items of a user that came after the fit, also those that the fit does not know."""
+        """The appended items of a user that came after the fit, also items that the fit does not know."""
         stored = as_kind(user, self._users_kind)
         rows = [] if stored is None else self._appended.of_user(stored, self.state.appended)
         return [item for item, _, _ in rows]
