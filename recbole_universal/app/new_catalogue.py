@@ -19,7 +19,7 @@ from recbole_universal.content.join_test import content_join_z, refuse_wrong_joi
 from recbole_universal.content.new_item_lists import NewItemLists
 from recbole_universal.content.spaces import Space, array_space, text_space
 from recbole_universal.content.texts import texts_of_table
-from recbole_universal.graph.sparse_sums import check_finite
+from recbole_universal.graph.sparse_sums import arrays_under, check_finite
 from recbole_universal.io.column_names import listed_names
 from recbole_universal.io.ids import IdLookup
 from recbole_universal.io.interaction_table import order_of_ids
@@ -109,7 +109,7 @@ class NewCatalogue:
             KeyError, ValueError: if an array is missing, has another shape, or holds NaN or infinity.
         """
         check_finite(arrays)
-        rates = {name[len("rates.") :]: rate for name, rate in arrays.items() if name.startswith("rates.")}
+        rates = arrays_under("rates.", arrays)
         made = cls(ids, NewItemLists.from_arrays(arrays), rates)
         if made.lists.n_new != len(ids) or "" not in rates or any(rate.ndim != 1 for rate in rates.values()):
             raise ValueError("the arrays of the new items have other shapes")

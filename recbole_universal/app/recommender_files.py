@@ -36,7 +36,7 @@ from recbole_universal.features.computation import CACHE_VERSION
 from recbole_universal.features.registry import FAMILIES
 from recbole_universal.files import atomic_write, locked_folder, write_text
 from recbole_universal.graph.histories import Histories
-from recbole_universal.graph.sparse_sums import check_indices
+from recbole_universal.graph.sparse_sums import arrays_under, check_indices
 from recbole_universal.io.item_table import read_items
 from recbole_universal.ranking.ranker import UniversalRanker
 
@@ -153,7 +153,7 @@ def _load(state: Path, described: dict[str, Any], device: str) -> RecommenderSta
         catalogue = None
         if _NEW in described["sha256"]:
             new = _read_ids(state / _NEW, described["sha256"][_NEW]).rename(items.name)
-            of_new = {name[len("new.") :]: array for name, array in arrays.items() if name.startswith("new.")}
+            of_new = arrays_under("new.", arrays)
             catalogue = NewCatalogue.from_arrays(new, of_new)
             if catalogue.lists.n_known != len(items):
                 raise ValueError("the new items belong to other known items")

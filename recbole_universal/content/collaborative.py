@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from recbole_universal.graph.item_models import nearest_neighbors, sampled_users, singular_vectors
 from recbole_universal.graph.regression import Regression, mean_degree, ridge_regressions
-from recbole_universal.graph.sparse_sums import UserItems, csr_arrays, csr_of
+from recbole_universal.graph.sparse_sums import UserItems, arrays_under, csr_arrays, csr_of
 
 _N_NEIGHBORS, _N_FACTORS = 100, 64
 _MOST_INTERACTIONS, _MOST_USERS = 2**21, 2**18
@@ -53,9 +53,7 @@ class CollaborativeScores:
             KeyError, ValueError: if an array is missing, has another shape or an index out of range.
         """
         made = cls.__new__(cls)
-        regression = {
-            name.removeprefix("regression."): array for name, array in arrays.items() if name.startswith("regression.")
-        }
+        regression = arrays_under("regression.", arrays)
         made._regression = Regression.from_arrays(regression, torch.device("cpu"), n_items)
         made._neighbors = csr_of("neighbors", arrays, (n_items, n_items))
         made._factors = arrays["factors"]

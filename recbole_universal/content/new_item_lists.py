@@ -14,7 +14,7 @@ from recbole_universal.content.item_content import ItemContent
 from recbole_universal.content.new_items import NewItemCheck, NewItems, check_new_items
 from recbole_universal.content.relations import ContentRelations, NearItems
 from recbole_universal.graph.allowed_items import AllowedItems
-from recbole_universal.graph.sparse_sums import csr_arrays, csr_of
+from recbole_universal.graph.sparse_sums import arrays_under, csr_arrays, csr_of
 
 #: Version of the numbers of relations and self-check. A folder with new items of another one is refused.
 NEW_ITEMS_VERSION = 2
@@ -141,14 +141,10 @@ class NewItemLists:
         Raises:
             KeyError, ValueError: if an array is missing, has another shape or an index out of range.
         """
-
-        def part(prefix: str) -> dict[str, NDArray]:
-            return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-
         made = cls.__new__(cls)
-        made._set(int(arrays["n_known"]), ItemContent.from_arrays(part("content.")))
-        relations = ContentRelations.from_arrays(part("relations."), made.content.spaces)
-        stored = part("check.")  # a folder of an earlier version holds arrays that nothing reads
+        made._set(int(arrays["n_known"]), ItemContent.from_arrays(arrays_under("content.", arrays)))
+        relations = ContentRelations.from_arrays(arrays_under("relations.", arrays), made.content.spaces)
+        stored = arrays_under("check.", arrays)  # a folder of an earlier version holds arrays that nothing reads
         values: dict[str, Any] = {name: stored[name] for name in _CHECK_ARRAYS}
         values |= {name: stored[name].item() for name in _CHECK_NUMBERS}
         values["choice"] = stored["choice"].tobytes().decode()

@@ -19,7 +19,7 @@ from recbole_universal.graph.content_relation import ContentRelation
 from recbole_universal.graph.content_scorers import ContentScorers
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.popularity import popularity_rank as rank_by_popularity
-from recbole_universal.graph.sparse_sums import check_indices
+from recbole_universal.graph.sparse_sums import arrays_under, check_indices
 from recbole_universal.graph.threads import in_torch_threads, lazy_property
 
 # Fewer users than this are not divided among threads.
@@ -324,14 +324,11 @@ class CandidatePairs(PairFeatures, Generic[AnyScorers]):
     def _of_arrays(cls: type[Pairs], arrays: Mapping[str, NDArray], scorers_of: Callable[[dict], Any]) -> Pairs:
         """The features with a state from :meth:`arrays`, whose scorers ``scorers_of`` makes of their arrays."""
 
-        def part(prefix: str) -> dict[str, NDArray]:
-            return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-
         def check_of(prefix: str) -> SelfCheck | None:
-            tensors = {name: torch.from_numpy(array) for name, array in part(prefix).items()}
+            tensors = {name: torch.from_numpy(array) for name, array in arrays_under(prefix, arrays).items()}
             return SelfCheck(**tensors) if tensors else None
 
-        scorers = scorers_of(part("scorers."))
+        scorers = scorers_of(arrays_under("scorers.", arrays))
         for name, below in (("user_index", scorers.n_users), ("item_index", scorers.n_items)):
             check_indices(name, arrays[name], below, least=-1)
         index = arrays["user_index"], arrays["item_index"]

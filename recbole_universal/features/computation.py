@@ -20,6 +20,7 @@ from recbole_universal.array_store import array_digest
 from recbole_universal.features.family import FamilyFeatures, FeatureFamily
 from recbole_universal.graph.interaction_graph import InteractionGraph
 from recbole_universal.graph.node2vec import node2vec
+from recbole_universal.graph.sparse_sums import arrays_under
 
 if TYPE_CHECKING:
     from recbole_universal.features.pipeline import FeaturePipeline
@@ -258,7 +259,7 @@ def features_from_arrays(
     Raises:
         ValueError, TypeError, LookupError, RuntimeError: if the arrays are not those of this family and this shape.
     """
-    tables = {name.removeprefix("pair."): array for name, array in arrays.items() if name.startswith("pair.")}
+    tables = arrays_under("pair.", arrays)
     for name, array in tables.items():
         if array.size and np.isnan(array.min()):  # a minimum is NaN if any value is, and takes no memory
             raise ValueError(f"its array pair.{name} holds NaN")

@@ -31,7 +31,7 @@ from recbole_universal.graph.item_models import (
 from recbole_universal.graph.popularity import item_degrees, popularity_order
 from recbole_universal.graph.regression import Regression, mean_degree, ridge_regressions
 from recbole_universal.graph.scorer_definitions import FILTERS, LINEAR, POWERS, SCORERS
-from recbole_universal.graph.sparse_sums import check_indices, check_weights, checked_csr, csr_of
+from recbole_universal.graph.sparse_sums import arrays_under, check_indices, check_weights, checked_csr, csr_of
 from recbole_universal.graph.sums import in_large_pages
 from recbole_universal.graph.threads import lazy_property
 from recbole_universal.graph.user_sums import UserSums
@@ -159,7 +159,7 @@ class GraphScorers:
         self._user_sums = UserSums(base, self._user_inverse_power[0.5])
         self._sample_index = np.full(self.n_users, -1)
         self._sample_index[sample] = np.arange(len(sample))
-        fitted = {n.removeprefix(_REGRESSION): array for n, array in arrays.items() if n.startswith(_REGRESSION)}
+        fitted = arrays_under(_REGRESSION, arrays)
         if "row" in fitted:
             check_indices("regression.row", fitted["row"], self.n_users, least=-1, size=self.n_users)
         self._regression = Regression.from_arrays(fitted, device, self.n_items)

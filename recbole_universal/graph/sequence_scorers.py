@@ -27,7 +27,7 @@ from recbole_universal.graph.regression import Regression, mean_degree, ridge_re
 from recbole_universal.graph.scorers import PENALTY
 from recbole_universal.graph.sequence_definitions import LINEAR_SEQUENCE, POWERS, SEQUENCE_SCORERS
 from recbole_universal.graph.sequence_scores import SequenceScores
-from recbole_universal.graph.sparse_sums import check_indices, csr_arrays, csr_of
+from recbole_universal.graph.sparse_sums import arrays_under, check_indices, csr_arrays, csr_of
 from recbole_universal.graph.sums import best_columns, in_large_pages
 from recbole_universal.graph.threads import lazy_property
 from recbole_universal.graph.transitions import Transitions
@@ -165,9 +165,9 @@ class SequenceScorers:
         self.relations = {name: csr_of(name, arrays, shape) for name in ("next", "transitions", "neighbors")}
         self.relations["reversed_transitions"] = self.relations["transitions"].T.tocsr()
         self.relations["identity"] = sp.eye(self.n_items, format="csr", dtype=np.float32)
-        fitted = {n.removeprefix("regression."): array for n, array in arrays.items() if n.startswith("regression.")}
+        fitted = arrays_under("regression.", arrays)
         self.regression = Regression.from_arrays(fitted, self.device, self.n_items)
-        prefixes = {n.removeprefix("prefixes."): array for n, array in arrays.items() if n.startswith("prefixes.")}
+        prefixes = arrays_under("prefixes.", arrays)
         self.prefixes = PrefixNeighbors(prefixes)
         self.prefix_weights = {decay: arrays[f"prefix_regression_{decay}"] for decay in (0.7, 0.9)}
         self.popular = arrays["popular"]

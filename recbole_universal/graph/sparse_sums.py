@@ -60,6 +60,11 @@ class UserItems:
         return torch.nn.functional.embedding_bag(self.items, table, starts, mode="sum", per_sample_weights=weights)
 
 
+def arrays_under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays whose name begins with a prefix, by the rest of the name."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
 def csr_arrays(name: str, matrix: sp.csr_matrix) -> dict[str, np.ndarray]:
     """The arrays of a csr matrix by ``<name>.<part>``."""
     return {f"{name}.{part}": getattr(matrix, part) for part in _CSR_PARTS}

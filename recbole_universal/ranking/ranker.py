@@ -24,7 +24,7 @@ from recbole_universal.graph.content_relation import ContentRelation
 from recbole_universal.graph.histories import Histories
 from recbole_universal.graph.interaction_graph import InteractionGraph
 from recbole_universal.graph.interaction_weights import evidence_of
-from recbole_universal.graph.sparse_sums import checked_csr, csr_arrays, csr_of
+from recbole_universal.graph.sparse_sums import arrays_under, checked_csr, csr_arrays, csr_of
 from recbole_universal.graph.threads import one_thread
 from recbole_universal.ranking.network import CANDIDATE_FAMILIES
 from recbole_universal.ranking.ranker_state import RankerState
@@ -159,10 +159,6 @@ class UniversalRanker:
         Raises:
             ValueError, TypeError, LookupError, RuntimeError: if the arrays are not those of a ranker of this model.
         """
-
-        def part(prefix: str) -> dict[str, NDArray]:
-            return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-
         ranker = cls.__new__(cls)
         network = ranker._network_of(pretrained, {"seed": int(arrays["seed"]), "device": device})
         indptr, indices = arrays["matrix.indptr"], arrays["matrix.indices"]
@@ -170,16 +166,16 @@ class UniversalRanker:
         ones = np.ones(len(indices), dtype=np.float32)
         matrix = checked_csr(ones, indices, indptr, (n_users, n_items))
         families = {
-            name: features_from_arrays(family, part(f"features.{name}."), (n_users, n_items))
+            name: features_from_arrays(family, arrays_under(f"features.{name}.", arrays), (n_users, n_items))
             for name, family in ranker._pipeline.families.items()
         }
         features = UniversalFeatures(families, ranker._pipeline.schema)
         network.attach(features)
-        if checked := part("check."):
+        if checked := arrays_under("check.", arrays):
             network.restore_check(checked)
         evidence = csr_of("evidence", arrays, (n_users, n_items)) if "evidence.data" in arrays else matrix
         ranker._state = RankerState(matrix, features, network, evidence)
-        ranker._state.restore_item_item(part("item_item."))
+        ranker._state.restore_item_item(arrays_under("item_item.", arrays))
         return ranker
 
     @property
